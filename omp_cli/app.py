@@ -1,0 +1,97 @@
+"""The Typer app: command table, global options, and the way from an exception to an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from omp_cli import __version__
+from omp_cli.commands import common, evaluate, manifest, prepare, pretrain
+from omp_cli.core.errors import Interrupted, OmpError, RunFailed, Terminated, UsageError
+
+EPILOG = (
+    "Exit codes: 0 ok, 1 the run failed, 2 usage or configuration, 3 data missing or damaged, 4 a simulator, package or "
+    "device is missing, 5 diverged, 130 interrupted, 143 terminated."
+)
+
+app = typer.Typer(
+    name="omp",
+    help="One-step generative robot policies: prepare demonstrations, pretrain, evaluate.\n\n"
+    "Example: omp prepare metaworld --points 512, then omp pretrain --derivative dde, then omp eval",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"omp {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+@common.with_global_options
+def _callback(
+    globals_: common.Globals,
+    version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Receives the global options that stand before the command's name."""
+
+
+app.command("prepare", rich_help_panel="Data")(common.with_global_options(prepare.prepare))
+app.command("pretrain", rich_help_panel="Train")(common.with_global_options(pretrain.pretrain))
+app.command("eval", rich_help_panel="Measure")(common.with_global_options(evaluate.evaluate))
+app.command("manifest", rich_help_panel="Measure")(common.with_global_options(manifest.manifest))
+
+
+def as_omp_error(error: BaseException) -> tuple[OmpError, int]:
+    """What to report for an exception, and the exit code. Anything unforeseen is a failed run (1)."""
+    if isinstance(error, OmpError):
+        return error, error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted("interrupted", "finished parts are kept; run the same line again"), 130
+    if hasattr(error, "format_message"):  # Typer's own usage errors; its vendored Click is not to be imported
+        return UsageError(error.format_message(), "see --help"), getattr(error, "exit_code", 2)
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        reason = (error.strerror or str(error)).lower()
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return RunFailed(f"{place}{reason}", "free some space and run the line again; finished parts are kept"), 1
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return UsageError(f"{place}{reason}", "choose another folder with --out DIR"), 2
+        return RunFailed(f"{place}{reason}"), 1
+    return RunFailed(f"{type(error).__name__}: {error}", "this looks like a bug; --verbose shows where"), 1
+
+
+def _terminate(_: int, __: FrameType | None) -> None:
+    raise Terminated("terminated", "finished parts are kept; run the same line again")
+
+
+def main() -> None:
+    """Entry point of ``omp``; ends the process with the documented exit code."""
+    # One OpenMP thread unless asked otherwise: a second one waits at every barrier when anything else runs.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    signal.signal(signal.SIGTERM, _terminate)
+    common.set_current(common.Globals(json_="--json" in sys.argv))
+    try:
+        code = app(standalone_mode=False)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (Exception, KeyboardInterrupt) as error:
+        report, code = as_omp_error(error)
+        if common.CURRENT.verbose:
+            traceback.print_exc()
+        common.CURRENT.console.error(report, code)
+    sys.exit(code or 0)

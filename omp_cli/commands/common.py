@@ -1,0 +1,154 @@
+"""What all commands share: global options before or after the command's name, layers, run folders."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import inspect
+import os
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from omp_cli.console import Console, make_table
+
+GLOBAL = "Global options"
+
+GLOBAL_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "json_": (Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=GLOBAL)], False),
+    "quiet": (Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.", rich_help_panel=GLOBAL)], False),
+    "verbose": (Annotated[bool, typer.Option("--verbose", "-v", help="Tracebacks.", rich_help_panel=GLOBAL)], False),
+    "dry_run": (
+        Annotated[bool, typer.Option("--dry-run", help="Print the configuration; touch nothing.", rich_help_panel=GLOBAL)],
+        False,
+    ),
+    "seed": (Annotated[int | None, typer.Option("--seed", help="Seed. [default: 0]", rich_help_panel=GLOBAL)], None),
+    "device": (
+        Annotated[
+            str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.", rich_help_panel=GLOBAL)
+        ],
+        None,
+    ),
+    "out": (Annotated[Path | None, typer.Option("--out", help="Folder of this run.", rich_help_panel=GLOBAL)], None),
+    "plugin": (
+        Annotated[
+            list[Path] | None,
+            typer.Option("--plugin", help="Python file that registers own parts; repeatable.", rich_help_panel=GLOBAL),
+        ],
+        None,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Globals:
+    """Values of the global options."""
+
+    json_: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    dry_run: bool = False
+    seed: int | None = None
+    device: str | None = None
+    out: Path | None = None
+    plugin: list[Path] = field(default_factory=list)
+
+    def merged(self, given: Mapping[str, Any]) -> Globals:
+        """These values with those given later on the line on top."""
+        changed = {k: v for k, v in given.items() if v not in (None, False, [])}
+        if changed.get("plugin"):
+            changed["plugin"] = [*self.plugin, *changed["plugin"]]
+        return replace(self, **changed)
+
+    @functools.cached_property
+    def console(self) -> Console:
+        """Where this command prints."""
+        if int(os.environ.get("RANK", "0")) > 0:  # of several processes the first alone speaks
+            return Console(quiet=True, verbose=self.verbose)
+        return Console(self.json_, self.quiet, self.verbose)
+
+    @property
+    def device_name(self) -> str:
+        """The device asked for by flag or environment, else "auto"."""
+        return self.device or os.environ.get("OMP_CLI_DEVICE", "auto")
+
+
+CURRENT = Globals()
+"""The options of the running command, for the handler of exceptions."""
+
+
+def with_global_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the global options; it receives them as its first argument, a ``Globals``."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    own = list(inspect.signature(function).parameters.values())[1:]
+
+    @functools.wraps(function)
+    def command(**values: Any) -> None:
+        given = {name: values.pop(name) for name in GLOBAL_OPTIONS}
+        set_current(CURRENT.merged(given))
+        load_plugins(CURRENT.plugin)
+        function(CURRENT, **values)
+
+    parameters = [p.replace(annotation=hints[p.name]) for p in own]
+    parameters += [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+        for name, (kind, default) in GLOBAL_OPTIONS.items()
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
+
+
+def set_current(values: Globals) -> None:
+    """Remember the options of the running command."""
+    global CURRENT
+    CURRENT = values
+
+
+def load_plugins(paths: Sequence[Path]) -> None:
+    """Import the user's own parts; ``OMP_CLI_PLUGIN`` may name files too, separated as in PATH."""
+    from omp_cli.core.registry import load_plugin
+
+    named = [Path(p) for p in os.environ.get("OMP_CLI_PLUGIN", "").split(os.pathsep) if p]
+    for path in [*named, *paths]:
+        load_plugin(path)
+
+
+def base_layers(preset: Any, config: Path | None, sets: Sequence[str], flags: Any, defaults: Any = None) -> list[Any]:
+    """Layers in their one order: default < preset < file < environment < --set < flag; absent ones left out."""
+    from omp_cli.core import config as c
+
+    layers = [defaults, preset]
+    layers.append(c.file_layer(config) if config else None)
+    layers.append(c.env_layer(os.environ, reserved=("OMP_CLI_PLUGIN", "OMP_CLI_DEVICE")))
+    layers.append(c.set_layer(sets))
+    layers.append(flags)
+    return [layer for layer in layers if layer is not None]
+
+
+def run_folder(root: Path, name: str) -> Path:
+    """A new folder ``root/<time>-<name>`` that is not there yet."""
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder, n = root / f"{stamp}-{name}", 1
+    while folder.exists():
+        n += 1
+        folder = root / f"{stamp}-{name}-{n}"
+    return folder
+
+
+def show_dry_run(globals_: Globals, command: str, sources: Mapping[str, Mapping[str, Any]], **more: Any) -> None:
+    """Print the resolved configuration with the source of each value."""
+    rows = [(key, _text(entry["value"]), str(entry["source"])) for key, entry in sources.items()]
+    globals_.console.result(
+        {"command": command, "dry_run": True, "config": dict(sources), **more},
+        [make_table(f"omp {command} would use", ("setting", "value", "source"), rows)],
+        [f"{key.replace('_', ' ')}: {_text(value)}" for key, value in more.items()],
+    )
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else str(value)

@@ -1,0 +1,131 @@
+"""``omp eval``: success of a policy on held-out episodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from omp_cli.commands.common import Globals, base_layers, run_folder, show_dry_run
+from omp_cli.commands.pretrain import RUNS
+from omp_cli.console import make_table
+
+EPISODES, CONFIG = "Episodes", "Configuration"
+
+
+def evaluate(
+    globals_: Globals,
+    checkpoint: Annotated[
+        Path | None, typer.Argument(metavar="[RUN_OR_CHECKPOINT]", help="[default: the newest of omp pretrain]")
+    ] = None,
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help="Held-out episodes. [default: 50]", rich_help_panel=EPISODES)
+    ] = None,
+    nfe: Annotated[
+        int | None, typer.Option(min=1, help="Network evaluations per decision. [default: 1]", rich_help_panel=EPISODES)
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="ema or raw. [default: ema]", rich_help_panel=EPISODES)] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes. [default: one per core]", rich_help_panel=EPISODES)
+    ] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps per episode. [default: the task's]", rich_help_panel=EPISODES)
+    ] = None,
+    curve: Annotated[
+        int | None,
+        typer.Option(min=0, help="Episodes for each earlier checkpoint, to plot. [default: 0]", rich_help_panel=EPISODES),
+    ] = None,
+    video: Annotated[
+        int, typer.Option("--video-episodes", min=0, help="Episodes in the video.", rich_help_panel=EPISODES)
+    ] = 4,
+    with_video: Annotated[
+        bool, typer.Option("--video", help="Write a video; needs no display.", rich_help_panel=EPISODES)
+    ] = False,
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings.", rich_help_panel=CONFIG)] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value; repeatable.", rich_help_panel=CONFIG)
+    ] = None,
+) -> None:
+    """Roll a policy out from start states that no demonstration used.
+
+    Example: omp eval
+
+    Example: omp eval runs/pretrain/RUN --nfe 5 --episodes 100 --video --curve 20
+    """
+    from omp_cli.core import config as c
+    from omp_cli.core.measure.success import EvalConfig
+    from omp_cli.core.prepare.collect import default_workers
+
+    flags = c.flag_layer(
+        seed=globals_.seed, episodes=episodes, nfe=nfe, weights=weights, max_steps=max_steps, curve=curve
+    )
+    values, layer_of = c.merge(base_layers(None, config, set_ or [], flags))
+    settings = c.validated(EvalConfig, values)
+    sources = c.sources_of(settings, layer_of)
+    given = checkpoint or _latest(globals_)
+    _evaluate(globals_, settings, sources, given, workers or default_workers(), video if with_video else 0)
+
+
+def _latest(globals_: Globals) -> Path:
+    """The newest run that ``omp pretrain`` finished below runs/."""
+    from omp_cli.core.errors import DataError
+    from omp_cli.core.manifest import latest_run
+
+    found = latest_run(RUNS, "pretrain")
+    if found is None:
+        raise DataError(f"no trained run below {RUNS}/", "train one with: omp pretrain")
+    globals_.console.note(f"run: {found} (the newest below {RUNS}/)")
+    return found
+
+
+def _evaluate(globals_: Globals, settings: Any, sources: dict[str, Any], path: Path, workers: int, films: int) -> None:
+    from omp_cli.core.checkpoint import find_checkpoints, open_checkpoint
+    from omp_cli.core.device import device_name, pick_device, use_threads
+    from omp_cli.core.manifest import FILE_NAME, read_manifest
+    from omp_cli.core.measure.report import evaluate_run
+    from omp_cli.core.run import Run
+
+    if (path / FILE_NAME).is_file():
+        read_manifest(path)  # a run whose manifest was tampered with is not evaluated
+    found = [open_checkpoint(p) for p in find_checkpoints(path)]
+    last = found[-1]
+    use_threads(settings.threads)
+    device = pick_device(globals_.device_name)
+    sources["checkpoint"] = {"value": str(last.path), "source": "argument"}
+    if globals_.dry_run:
+        show_dry_run(globals_, "eval", sources, task=last.meta.spec.task, workers=workers, device=str(device))
+        return
+    folder = globals_.out or run_folder(RUNS / "eval", f"{last.meta.spec.task}-nfe{settings.nfe}")
+    seeds = {"seed": settings.seed}
+    with (
+        globals_.console.progress() as progress,
+        Run(folder, "eval", sources, seeds, device_name(device), settings.threads) as run,
+    ):
+        run.input("checkpoint", last.path, last.sha256())
+        figures = evaluate_run(run, found, settings, workers, device, progress, films)
+    _report(globals_, run, figures)
+
+
+def _report(globals_: Globals, run: Any, figures: dict[str, Any]) -> None:
+    columns = ("task", "step", "weights", "NFE", "success (any step)", "95 % Wilson", "held for a chunk", "return", "steps")
+    rows = []
+    for row in [*figures.get("curve", []), figures]:
+        s, chunk = row["success_any"], row["success_chunk"]
+        rows.append(
+            [
+                row["task"],
+                str(row["checkpoint_step"]),
+                row["weights"],
+                str(row["nfe"]),
+                f"{s['successes']}/{s['episodes']} = {s['rate']:.2f}",
+                f"{s['low']:.2f} .. {s['high']:.2f}",
+                f"{chunk['successes']}/{chunk['episodes']}",
+                str(row["mean_return"]),
+                str(row["mean_steps"]),
+            ]
+        )
+    table = make_table("Success on held-out start states, last checkpoint", columns, rows)
+    document = {"command": "eval", "run_dir": str(run.folder), "manifest": str(run.path), "result": figures}
+    lines = [f"{a.path.rpartition('.')[2]}: {run.folder / a.path}" for a in run.manifest.artifacts]
+    globals_.console.result(document, [table], lines)

@@ -1,0 +1,49 @@
+"""``omp manifest``: check and show the manifest of a run, or print its JSON Schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from omp_cli.commands.common import Globals
+from omp_cli.console import make_table
+
+
+def manifest(
+    globals_: Globals,
+    run: Annotated[Path | None, typer.Argument(help="Folder of a run, or its manifest.json.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of manifests.")] = False,
+    files: Annotated[bool, typer.Option("--files", help="Also check every artifact's hash.")] = False,
+) -> None:
+    """Check that a manifest is whole and unaltered, and show what it says.
+
+    Example: omp manifest runs/eval/RUN --files
+    """
+    from omp_cli.core import manifest as m
+    from omp_cli.core.errors import UsageError
+
+    if schema:
+        globals_.console.json(m.json_schema())
+        return
+    if run is None:
+        raise UsageError("which run?", "omp manifest RUN, or omp manifest --schema")
+    found = m.read_manifest(run)
+    if files:
+        m.check_artifacts(run if run.is_dir() else run.parent, found)
+    metrics = [(name, str(value)) for name, value in found.metrics.items() if not isinstance(value, list | dict)]
+    rows = [
+        ("command", f"omp {found.command}"),
+        ("status", found.status),
+        ("started", found.started_at),
+        ("seconds", str(found.wall_seconds)),
+        ("machine", f"{found.hardware.cpu}, {found.hardware.cores} cores, device {found.hardware.device}"),
+        *[(f"input {i.kind}", f"{i.path} ({i.sha256[:12]})") for i in found.inputs],
+        *metrics,
+        *[("artifact", f"{a.path} ({a.bytes} bytes, {a.sha256[:12]})") for a in found.artifacts],
+        *([("error", found.error.message)] if found.error else []),
+    ]
+    globals_.console.result(
+        {"command": "manifest", "result": found.model_dump(mode="json")}, [make_table(str(run), ("what", "value"), rows)]
+    )

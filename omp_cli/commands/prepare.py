@@ -1,0 +1,124 @@
+"""``omp prepare``: make data sets of scripted demonstrations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from omp_cli.commands.common import Globals, base_layers, show_dry_run
+from omp_cli.console import make_table
+
+DATA = "data"
+TASK, RECORD, CLOUD, CONFIG = "Task", "Recording", "Observation", "Configuration"
+
+
+def prepare(
+    globals_: Globals,
+    benchmark: Annotated[str, typer.Argument(help="Suite to record: metaworld, toy.")],
+    task: Annotated[
+        list[str] | None, typer.Option("--task", "-t", help="Task; repeatable.", rich_help_panel=TASK)
+    ] = None,
+    suite: Annotated[
+        list[str] | None,
+        typer.Option("--suite", help="Group of tasks: easy, medium, hard, very-hard, mw34, mw50.", rich_help_panel=TASK),
+    ] = None,
+    demos: Annotated[
+        int | None, typer.Option(min=1, help="Successful episodes. [default: 10]", rich_help_panel=RECORD)
+    ] = None,
+    after_success: Annotated[
+        int | None,
+        typer.Option(min=0, help="Steps kept after the first success. [default: 10]", rich_help_panel=RECORD),
+    ] = None,
+    raw_actions: Annotated[
+        bool | None,
+        typer.Option("--raw-actions", help="Store unclipped actions, as the public data.", rich_help_panel=RECORD),
+    ] = None,
+    images: Annotated[
+        bool | None, typer.Option("--images", help="Also store RGB 84x84 (needs OpenGL).", rich_help_panel=RECORD)
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes. [default: one per core]", rich_help_panel=RECORD)
+    ] = None,
+    points: Annotated[
+        int | None, typer.Option(min=1, help="Points per cloud. [default: 512]", rich_help_panel=CLOUD)
+    ] = None,
+    camera_size: Annotated[
+        int | None, typer.Option(min=8, help="Depth picture's width. [default: by points]", rich_help_panel=CLOUD)
+    ] = None,
+    frame: Annotated[
+        str | None, typer.Option(help="world, or dp3: the public pipeline's frame and crop.", rich_help_panel=CLOUD)
+    ] = None,
+    fps_backend: Annotated[
+        str | None, typer.Option(help="Farthest point sampling: numpy or open3d.", rich_help_panel=CLOUD)
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings.", rich_help_panel=CONFIG)] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value; repeatable.", rich_help_panel=CONFIG)
+    ] = None,
+) -> None:
+    """Record scripted experts: successful episodes only, one data set per task.
+
+    Example: omp prepare metaworld --points 512
+
+    Example: omp prepare metaworld --suite hard --demos 20 --workers 8
+    """
+    from omp_cli.core import config as c
+    from omp_cli.core.prepare.collect import default_workers
+    from omp_cli.core.prepare.make import PrepareConfig, folder_name
+    from omp_cli.core.suites import SUITES
+
+    flags = c.flag_layer(
+        seed=globals_.seed,
+        suite__cloud__points=points,
+        suite__cloud__camera_size=camera_size,
+        suite__cloud__frame=frame,
+        suite__cloud__fps_backend=fps_backend,
+        collect__demos=demos,
+        collect__after_success=after_success,
+        collect__raw_actions=raw_actions,
+        collect__images=images,
+    )
+    named = c.Layer("argument", {"suite.name": benchmark})
+    values, sources = c.merge(base_layers(None, config, set_ or [], flags, named))
+    settings = c.validated(PrepareConfig, values)
+    chosen = SUITES.build(settings.suite).select(task or [], suite or [])
+    workers = workers or default_workers()
+    root = globals_.out or Path(DATA) / settings.suite.name
+    folders = {name: root / folder_name(settings, name) for name in chosen}
+    if globals_.out and len(chosen) == 1:
+        folders = {chosen[0]: globals_.out}
+    with_sources = c.sources_of(settings, sources)
+    if globals_.dry_run:
+        where = {name: str(folder) for name, folder in folders.items()}
+        show_dry_run(globals_, "prepare", with_sources, tasks=where, workers=workers)
+        return
+    results = [_prepare_one(globals_, settings, with_sources, name, f, workers) for name, f in folders.items()]
+    _report(globals_, results)
+
+
+def _prepare_one(
+    globals_: Globals, settings: Any, sources: dict[str, Any], task: str, folder: Path, workers: int
+) -> dict[str, Any]:
+    from omp_cli.core.prepare.make import prepare_task
+    from omp_cli.core.run import Run
+
+    sources = {**sources, "task": {"value": task, "source": "argument"}}
+    with globals_.console.progress() as progress, Run(folder, "prepare", sources, {"seed": settings.seed}) as run:
+        figures = prepare_task(run, settings, task, workers, progress)
+    return {"run_dir": str(folder), "manifest": str(run.path), "result": figures}
+
+
+def _report(globals_: Globals, results: list[dict[str, Any]]) -> None:
+    columns = ("task", "demos", "failed", "frames", "steps", "filled frames", "ms/frame", "content", "folder")
+    rows = []
+    for entry in results:
+        r = entry["result"]
+        parts = r.get("ms_per_frame", {})
+        cost = f"{sum(parts.values()):.1f}" if parts else "kept"
+        row = [r["task"], r["demos"], r["expert_failures"], r["frames"], r["mean_steps"], r["frames_filled"], cost]
+        rows.append([str(x) for x in [*row, r["content_sha256"][:12], entry["run_dir"]]])
+    document = {"command": "prepare", **results[0]} if len(results) == 1 else {"command": "prepare", "runs": results}
+    lines = [f"look at {entry['run_dir']}/contact_sheet.png" for entry in results]
+    globals_.console.result(document, [make_table("Data sets", columns, rows)], [*lines, "next: omp pretrain"])

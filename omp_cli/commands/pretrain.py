@@ -1,0 +1,164 @@
+"""``omp pretrain``: train a policy on a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from omp_cli.commands.common import Globals, base_layers, run_folder, show_dry_run
+from omp_cli.console import make_table
+
+RUNS = Path("runs")
+METHOD, OPTIM, CONFIG = "Method", "Optimisation", "Configuration"
+
+
+def pretrain(
+    globals_: Globals,
+    dataset: Annotated[Path | None, typer.Argument(help="Data set. [default: the newest of omp prepare]")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="light, omp-paper, mp1-paper, ... [default: light]", rich_help_panel=METHOD)
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="omp, mp1, meanflow.", rich_help_panel=METHOD)] = None,
+    derivative: Annotated[str | None, typer.Option(help="du/dt by jvp, forward or dde.", rich_help_panel=METHOD)] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Half width of dde's difference.", rich_help_panel=METHOD)] = None,
+    lambda_da: Annotated[
+        float | None, typer.Option(help="Weight of directional alignment.", rich_help_panel=METHOD)
+    ] = None,
+    lambda_disp: Annotated[float | None, typer.Option(help="Weight of dispersion.", rich_help_panel=METHOD)] = None,
+    net: Annotated[str | None, typer.Option(help="film-mlp, unet1d.", rich_help_panel=METHOD)] = None,
+    encoder: Annotated[str | None, typer.Option(help="pointcloud, state.", rich_help_panel=METHOD)] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.", rich_help_panel=OPTIM)] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Windows per step.", rich_help_panel=OPTIM)] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.", rich_help_panel=OPTIM)] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 or bf16.", rich_help_panel=OPTIM)] = None,
+    compile_: Annotated[
+        bool | None, typer.Option("--compile", help="Compile the network (dde only).", rich_help_panel=OPTIM)
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue this run.", rich_help_panel=OPTIM)] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings.", rich_help_panel=CONFIG)] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value; repeatable.", rich_help_panel=CONFIG)
+    ] = None,
+) -> None:
+    """Train a one-step policy from demonstrations.
+
+    Example: omp pretrain --derivative dde
+
+    Example: torchrun --nproc-per-node 2 -m omp_cli pretrain data/metaworld/assembly-p512-d10-s0 --preset omp-paper
+    """
+    from omp_cli.core import config as c
+    from omp_cli.core.train.config import PretrainConfig
+
+    flags = c.flag_layer(
+        seed=globals_.seed,
+        method__name=method,
+        method__derivative=derivative,
+        method__epsilon=epsilon,
+        method__alignment__weight=lambda_da,
+        method__dispersion__weight=lambda_disp,
+        net__name=net,
+        encoder__name=encoder,
+        train__steps=steps,
+        train__batch_size=batch_size,
+        train__lr=lr,
+        train__precision=precision,
+        train__compile=compile_,
+    )
+    if resume is not None:
+        settings, sources, dataset, folder = _resumed(resume, bool(flags.values or config or set_ or preset or dataset))
+    else:
+        layers = base_layers(c.preset_layer("pretrain", preset or "light"), config, set_ or [], flags)
+        values, layer_of = c.merge(layers)
+        settings = c.validated(PretrainConfig, values)
+        sources = c.sources_of(settings, layer_of)
+        dataset = _dataset(globals_, dataset)
+        sources["dataset"] = {"value": str(dataset), "source": "argument"}
+        name = f"{settings.method.name}-{dataset.resolve().name.removesuffix('.zarr')}"
+        folder = globals_.out or run_folder(RUNS / "pretrain", name)
+    _train(globals_, settings, sources, dataset, folder, resume is not None)
+
+
+def _dataset(globals_: Globals, given: Path | None) -> Path:
+    """The data set asked for, or the newest that ``omp prepare`` finished below data/."""
+    from omp_cli.commands.prepare import DATA
+    from omp_cli.core.errors import DataError
+    from omp_cli.core.manifest import latest_run
+
+    if given is not None:
+        return given
+    found = latest_run(Path(DATA), "prepare")
+    if found is None:
+        raise DataError(f"no data set below {DATA}/", "make one with: omp prepare metaworld")
+    globals_.console.note(f"data set: {found} (the newest below {DATA}/)")
+    return found
+
+
+def _resumed(run: Path, other_settings: bool) -> tuple[Any, dict[str, Any], Path, Path]:
+    """Settings, their sources, data set and folder of a run that is to continue exactly as it was."""
+    from omp_cli.core import config as c
+    from omp_cli.core.errors import UsageError
+    from omp_cli.core.manifest import read_manifest
+    from omp_cli.core.train.config import PretrainConfig
+
+    if other_settings:
+        raise UsageError("--resume continues a run as it was configured", "leave the other settings out")
+    manifest = read_manifest(run)
+    if manifest.command != "pretrain":
+        raise UsageError(f"{run}: a run of omp {manifest.command}, not of omp pretrain")
+    sources = {key: value.model_dump() for key, value in manifest.config.items()}
+    flat = {key: value.value for key, value in manifest.config.items() if key != "dataset"}
+    settings = c.validated(PretrainConfig, c.unflatten(flat))
+    return settings, sources, Path(manifest.config["dataset"].value), run
+
+
+def _train(
+    globals_: Globals, settings: Any, sources: dict[str, Any], dataset: Path, folder: Path, resumed: bool
+) -> None:
+    from omp_cli.core.data.store import read_store
+    from omp_cli.core.device import device_name, pick_device, use_threads
+    from omp_cli.core.progress import Silent
+    from omp_cli.core.run import Run
+    from omp_cli.core.train.distributed import local_device, world
+    from omp_cli.core.train.loop import Trainer, build_policy, check_compile
+    from omp_cli.core.train.trackers import METRICS
+
+    use_threads(settings.threads)
+    device = pick_device(local_device(globals_.device_name))
+    check_compile(settings)
+    data = read_store(dataset)
+    if globals_.dry_run:
+        policy = build_policy(settings, data)
+        size = sum(p.numel() for p in policy.parameters())
+        frames = int(data.episode_ends[-1])
+        total = settings.train.total_steps(frames)
+        show_dry_run(globals_, "pretrain", sources, parameters=size, frames=frames, steps=total, device=str(device))
+        return
+    with world(device) as peers, globals_.console.progress() as progress:
+        if not peers.is_main:  # the first process alone prints and writes
+            _run(Trainer(settings, data, folder, device, peers, Silent()), resumed)
+            return
+        seeds = {"seed": settings.seed}
+        with Run(folder, "pretrain", sources, seeds, device_name(device), settings.threads) as run:
+            run.input("dataset", dataset, data.sha256)
+            result = _run(Trainer(settings, data, run.folder, device, peers, progress), resumed)
+            run.metrics(**result.figures)
+            run.artifact(result.checkpoint)
+            run.artifact(run.folder / METRICS)
+    _report(globals_, run, result)
+
+
+def _run(trainer: Any, resumed: bool) -> Any:
+    if resumed:
+        trainer.progress.note(f"continuing at step {trainer.resume()} of {trainer.total}")
+    return trainer.run()
+
+
+def _report(globals_: Globals, run: Any, result: Any) -> None:
+    shown = ("loss", "meanflow", "dispersion", "alignment", "cosine", "effective_rank", "grad_norm")
+    shown = (*shown, "steps", "parameters", "samples_per_second", "train_seconds", "ms_per_step")
+    rows = [(name, result.figures[name]) for name in shown if name in result.figures]
+    document = {"command": "pretrain", "run_dir": str(run.folder), "manifest": str(run.path), "result": result.figures}
+    lines = [f"checkpoint: {result.checkpoint}", "next: omp eval"]
+    globals_.console.result(document, [make_table(f"Trained: {run.folder}", ("figure", "value"), rows)], lines)

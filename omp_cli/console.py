@@ -1,0 +1,152 @@
+"""The only module that prints: results to stdout, everything else to stderr, one JSON document with ``--json``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console as RichConsole
+from rich.markup import escape
+from rich.table import Table
+
+from omp_cli.core.errors import OmpError
+
+JSON_SCHEMA_VERSION = 1
+
+
+class Console:
+    """Output of one command.
+
+    Args:
+        as_json: print one JSON document on stdout and nothing else there.
+        quiet: no progress and no notes.
+        verbose: tracebacks and more notes.
+    """
+
+    def __init__(self, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
+        self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
+        # stdout is often a pipe or a log in CI: fall back to a width that does not break tables
+        width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 110
+        self._out = RichConsole(width=width, highlight=False, soft_wrap=False)
+        self._err = RichConsole(stderr=True, highlight=False, width=width)
+
+    def note(self, text: str) -> None:
+        """One line for the user on stderr."""
+        if not self.quiet:
+            self._err.print(escape(text), style="dim", soft_wrap=True)
+
+    def error(self, error: OmpError, exit_code: int) -> None:
+        """Report an error: one line and its hint, or a JSON document."""
+        if self.as_json:
+            body = {"code": exit_code, "type": type(error).__name__, "message": error.message, "hint": error.hint}
+            self.json({"error": body})
+        self._err.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
+        if error.hint:
+            self._err.print(f"[dim]hint:[/]  {escape(error.hint)}", soft_wrap=True)
+
+    def result(self, document: Mapping[str, Any], tables: Iterable[Table] = (), lines: Sequence[str] = ()) -> None:
+        """Print a command's result: tables and lines for people, or the document as JSON."""
+        if self.as_json:
+            self.json({"schema_version": JSON_SCHEMA_VERSION, **document})
+            return
+        for table in tables:
+            self._out.print(table)
+        for line in lines:
+            self._out.print(escape(line), soft_wrap=True)
+
+    def json(self, document: Mapping[str, Any]) -> None:
+        """One JSON document on stdout."""
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+    def progress(self) -> RichProgress:
+        """A progress display; a few plain lines instead of a bar where stderr is not a terminal."""
+        return RichProgress(self._err, self.quiet)
+
+
+class RichProgress:
+    """Implements ``core.progress.Progress`` on stderr; use as a context manager.
+
+    Args:
+        console: where to draw.
+        quiet: draw nothing.
+    """
+
+    def __init__(self, console: RichConsole, quiet: bool) -> None:
+        self._console, self._quiet = console, quiet
+        self._bar: Any = None
+        self._task: Any = None
+        self._title, self._total, self._done = "", 0, 0
+
+    def __enter__(self) -> RichProgress:
+        if self._console.is_terminal and not self._quiet:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[figures]}"),
+                console=self._console,
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def start(self, title: str, total: int, done: int = 0) -> None:
+        """Begin a task."""
+        self._title, self._total, self._done = title, total, done
+        if self._bar is not None:
+            self._task = self._bar.add_task(title, total=total, completed=done, figures="")
+
+    def advance(self, units: int = 1, **figures: float | str) -> None:
+        """Some units are done."""
+        text = "  ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in figures.items())
+        before = self._done
+        self._done += units
+        if self._bar is not None:
+            self._bar.update(self._task, advance=units, figures=text)
+        elif not self._quiet and _tenth(before, self._total) != _tenth(self._done, self._total):
+            self._console.print(escape(f"{self._title}: {self._done}/{self._total}  {text}"), soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """One line, above the bar."""
+        if not self._quiet:
+            self._console.print(escape(text), style="dim", soft_wrap=True)
+
+
+def make_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    """A plain table; numbers to the right."""
+    rows = [[_short(cell) if not isinstance(cell, str) else cell for cell in row] for row in rows]
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _tenth(done: int, total: int) -> int:
+    return 10 * done // max(total, 1)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return str(value)

@@ -1,0 +1,175 @@
+"""Checkpoints: a folder of safetensors and JSON. Nothing is ever unpickled.
+
+``policy.json``          schema, configuration, spec, suite, data set, step
+``model.safetensors``    weights and normalisation as trained
+``ema.safetensors``      their moving average
+``training.safetensors`` optimiser state (only in the newest checkpoint of a run)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from omp_cli.core.config import validated
+from omp_cli.core.errors import DataError, OmpError
+from omp_cli.core.files import atomic, read_json, remove, sha256_of
+from omp_cli.core.policy import Policy, PolicyConfig
+from omp_cli.core.spec import Spec
+
+CHECKPOINT_SCHEMA = 1
+FOLDER = "checkpoints"
+META, MODEL, EMA, TRAINING = "policy.json", "model.safetensors", "ema.safetensors", "training.safetensors"
+Weights = Literal["ema", "raw"]
+
+
+class CheckpointMeta(BaseModel):
+    """``policy.json``: all that is needed to rebuild the policy and its environment."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1] = CHECKPOINT_SCHEMA
+    step: int
+    policy: dict[str, Any]
+    spec: Spec
+    suite: dict[str, Any]
+    dataset_sha256: str
+    start_states: list[str]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was found and whose description was read; weights are loaded on request."""
+
+    path: Path
+    meta: CheckpointMeta
+
+    def load(self, weights: Weights, device: torch.device | str = "cpu") -> Policy:
+        """The policy in evaluation mode; DataError when the weights are damaged or do not fit."""
+        policy = Policy(_policy_config(self.path, self.meta), self.meta.spec)
+        load_weights(policy, self.path / (EMA if weights == "ema" else MODEL))
+        return policy.eval().to(device)
+
+    def sha256(self) -> str:
+        """Hash of what evaluation reads (the optimiser's state does not count)."""
+        return "-".join(sha256_of(self.path / name)[:16] for name in (META, MODEL, EMA))
+
+
+def _policy_config(path: Path, meta: CheckpointMeta) -> PolicyConfig:
+    try:
+        return validated(PolicyConfig, meta.policy, where="policy")
+    except OmpError as error:
+        hint = "the part may come from a plugin: give it with --plugin FILE" if "unknown" in error.message else ""
+        raise DataError(f"checkpoint {path}: {error.message}", hint) from None
+
+
+def save_checkpoint(
+    folder: Path, meta: CheckpointMeta, policy: Policy, ema: Policy, training: Mapping[str, Tensor]
+) -> Path:
+    """Write ``folder/step-XXXXXXXX`` so that it is whole or not there; earlier ones lose their optimiser state."""
+    path = folder / f"step-{meta.step:08d}"
+    with atomic(path) as temporary:
+        temporary.mkdir()
+        save_file(_plain(policy.state_dict()), temporary / MODEL)
+        save_file(_plain(ema.state_dict()), temporary / EMA)
+        save_file(_plain(training), temporary / TRAINING)
+        (temporary / META).write_text(json.dumps(meta.model_dump(mode="json"), indent=2) + "\n")
+    for older in checkpoints_in(folder):
+        if older != path:
+            remove(older / TRAINING)
+    return path
+
+
+def thin(folder: Path, keep: int) -> None:
+    """Delete old checkpoints beyond ``keep``, evenly over the run; the newest always stays."""
+    paths = checkpoints_in(folder)
+    while len(paths) > max(keep, 1):
+        steps = [int(p.name.removeprefix("step-")) for p in paths]
+        gaps = [steps[i + 1] - (steps[i - 1] if i else 0) for i in range(len(steps) - 1)]
+        remove(paths.pop(gaps.index(min(gaps))))
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """Whole checkpoints in a folder, oldest first."""
+    return sorted(p for p in folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", p.name) and (p / META).is_file())
+
+
+def find_checkpoints(path: Path) -> list[Path]:
+    """Checkpoints meant by a run's folder, its ``checkpoints`` folder or one checkpoint, oldest first.
+
+    Raises:
+        DataError: nothing there, or a file (a pickle is named as such and never loaded).
+    """
+    if path.is_file():
+        raise DataError(f"checkpoint {path}: {_file_kind(path)}", "give the folder of a run or of a checkpoint")
+    if (path / META).is_file():
+        return [path]
+    found = checkpoints_in(path / FOLDER) or checkpoints_in(path)
+    if not found:
+        state = "no checkpoint in it" if path.is_dir() else "no such file or folder"
+        raise DataError(f"checkpoint {path}: {state}", "train one with: omp pretrain")
+    return found
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint's description; DataError when it is missing, damaged or of another schema."""
+    document = read_json(path / META, "checkpoint")
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version != CHECKPOINT_SCHEMA:
+        raise DataError(
+            f"checkpoint {path}: schema version {version!r}, this omp reads {CHECKPOINT_SCHEMA}",
+            "evaluate it with the omp that made it, or train again",
+        )
+    try:
+        meta = CheckpointMeta.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"checkpoint {path}: {META}: {place}: {first['msg'].lower()}") from None
+    return Checkpoint(path, meta)
+
+
+def load_weights(policy: Policy, file: Path) -> None:
+    """Load a policy's state in place; DataError when the file is missing, damaged or does not fit."""
+    tensors = load_tensors(file)
+    try:
+        policy.load_state_dict(tensors)
+    except RuntimeError as error:
+        line = " ".join(str(error).split())[:160]
+        raise DataError(f"checkpoint {file}: does not fit the policy ({line})") from None
+
+
+def load_tensors(file: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file; DataError in one line otherwise."""
+    if not file.is_file():
+        raise DataError(f"checkpoint {file}: no such file", "the checkpoint is incomplete; use another")
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"checkpoint {file}: {_file_kind(file)} ({error})", "use another checkpoint") from None
+
+
+def _file_kind(path: Path) -> str:
+    """What a file that is not a checkpoint looks like, by its first bytes."""
+    with path.open("rb") as stream:
+        start = stream.read(8)
+    if start[:2] == b"PK" or start[:1] == b"\x80":
+        return "a pickle, which can run code when loaded; omp never loads one"
+    if path.suffix == ".safetensors":
+        return "damaged"
+    return "a file, not a checkpoint"
+
+
+def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+

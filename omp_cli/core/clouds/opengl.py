@@ -1,0 +1,80 @@
+"""RGB images by OpenGL, for policies that see pictures. Clouds and pictures for people need none of this."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.errors import MissingDependency
+
+_BACKENDS = ("egl", "osmesa", "glfw")
+_PROBE = """
+import mujoco
+model = mujoco.MjModel.from_xml_string('<mujoco><worldbody><geom size="1"/></worldbody></mujoco>')
+data = mujoco.MjData(model)
+mujoco.mj_forward(model, data)
+renderer = mujoco.Renderer(model, 8, 8)
+renderer.update_scene(data)
+renderer.render()
+"""
+
+
+class Renderer:
+    """Renders one camera of a scene, without shadows and reflections (they cost ten times the rest on a CPU).
+
+    Args:
+        model: ``mujoco.MjModel``.
+        camera: name of the camera.
+        size: width = height, pixels.
+
+    Raises:
+        MissingDependency: no OpenGL backend works here.
+    """
+
+    def __init__(self, model: Any, camera: str, size: int) -> None:
+        backend = working_backend()
+        import mujoco
+        from mujoco import gl_context
+
+        gl_context.GLContext = importlib.import_module(f"mujoco.{backend}").GLContext
+        model.vis.quality.shadowsize = 0
+        self._camera = camera
+        self._renderer = mujoco.Renderer(model, size, size)
+        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+            self._renderer.scene.flags[flag] = False
+
+    def render(self, data: Any) -> NDArray[np.uint8]:
+        """RGB (size, size, 3), as the camera is rolled."""
+        self._renderer.update_scene(data, self._camera)
+        return self._renderer.render().copy()
+
+    def close(self) -> None:
+        """Free the OpenGL context."""
+        self._renderer.close()
+
+
+@functools.cache
+def working_backend() -> str:
+    """The first OpenGL backend that renders a scene: "egl", "osmesa" or "glfw"; the user's MUJOCO_GL comes first.
+
+    Tried in a subprocess: with a backend that is not there, the import of mujoco itself fails or the process dies.
+    """
+    wished = os.environ.get("MUJOCO_GL", "").lower()
+    order = (wished,) if wished in _BACKENDS else _BACKENDS
+    for backend in order:
+        environment = {**os.environ, "MUJOCO_GL": backend}
+        environment.pop("PYOPENGL_PLATFORM", None)
+        probe = subprocess.run([sys.executable, "-c", _PROBE], env=environment, capture_output=True, timeout=60)
+        if probe.returncode == 0:
+            return backend
+    raise MissingDependency(
+        f"images need OpenGL, and none of {', '.join(order)} works here",
+        "apt-get install libegl1 libegl-mesa0 (or libosmesa6); point clouds and videos need none of it",
+    )

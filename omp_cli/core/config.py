@@ -1,0 +1,167 @@
+"""Configuration: frozen Pydantic sections, one merge order, and the source of every value.
+
+Order, later wins: default < preset < ``--config`` file < environment ``OMP_CLI_*`` < ``--set`` < flag.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from omp_cli.core.errors import DataError, UsageError, did_you_mean
+
+ENV_PREFIX = "OMP_CLI_"
+
+
+class Settings(BaseModel):
+    """Base of every configuration section: immutable, and a key it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Values from one place; keys are dotted ("train.steps")."""
+
+    source: str
+    values: Mapping[str, Any]
+
+
+def validated(model: type[S], data: Any, where: str = "") -> S:
+    """``model.model_validate(data)`` with Pydantic's report turned into one line (UsageError).
+
+    Args:
+        model: the Pydantic class.
+        data: plain data.
+        where: dotted prefix of the section, for the message.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in ([where] if where else []) + list(first["loc"]))
+        if first["type"] == "extra_forbidden":
+            hint = did_you_mean(str(first["loc"][-1]), model.model_fields)
+            raise UsageError(f"unknown setting {place}", hint) from None
+        got = "" if first["type"] == "missing" else f" (got {first['input']!r})"
+        raise UsageError(f"{place}: {first['msg'].lower()}{got}") from None
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mapping to dotted keys; lists are leaves."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys to nested dictionaries; UsageError when a key is both a value and a section."""
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *sections, leaf = key.split(".")
+        node = tree
+        for section in sections:
+            node = node.setdefault(section, {})
+            if not isinstance(node, dict):
+                raise UsageError(f"{key}: {section} is a value, not a section")
+        node[leaf] = value
+    return tree
+
+
+def merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Merge layers, later wins. Returns nested values and the source of each dotted key.
+
+    When a layer picks another member of a family ("net.name"), what earlier layers said about the old member's
+    section is dropped: a preset's ``net.hidden`` means nothing to another net.
+    """
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for layer in layers:
+        for key, value in layer.values.items():
+            section, _, leaf = key.rpartition(".")
+            if leaf == "name" and values.get(key, value) != value:
+                for old in [k for k in values if k.startswith(f"{section}.")]:
+                    del values[old], sources[old]
+        for key, value in layer.values.items():
+            values[key], sources[key] = value, layer.source
+    return unflatten(values), sources
+
+
+def sources_of(config: BaseModel, sources: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """``{dotted key: {"value": ..., "source": ...}}`` of a validated configuration; what no layer set is a default."""
+    flat = flatten(config.model_dump(mode="json"))
+    return {key: {"value": value, "source": sources.get(key, "default")} for key, value in flat.items()}
+
+
+def preset_names(command: str) -> tuple[str, ...]:
+    """Names of the presets that ship for a command."""
+    folder = resources.files("omp_cli.presets") / command
+    return tuple(sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")))
+
+
+def preset_layer(command: str, name: str) -> Layer:
+    """The preset ``name`` of a command; UsageError with the nearest names when there is none."""
+    if name not in (known := preset_names(command)):
+        raise UsageError(f"unknown preset {name!r}", did_you_mean(name, known))
+    text = (resources.files("omp_cli.presets") / command / f"{name}.toml").read_text()
+    return Layer(f"preset {name}", flatten(tomllib.loads(text)))
+
+
+def file_layer(path: Path) -> Layer:
+    """A TOML configuration file; DataError when it is missing, UsageError when it does not parse."""
+    try:
+        return Layer(f"file {path}", flatten(tomllib.loads(path.read_text())))
+    except OSError as error:
+        raise DataError(f"configuration {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"configuration {path}: {error}") from None
+
+
+def env_layer(environ: Mapping[str, str], reserved: Iterable[str] = ()) -> Layer:
+    """``OMP_CLI_TRAIN__STEPS=100`` sets ``train.steps``; a double underscore separates sections."""
+    skip = set(reserved)
+    values = {
+        name.removeprefix(ENV_PREFIX).lower().replace("__", "."): parse_value(text)
+        for name, text in sorted(environ.items())
+        if name.startswith(ENV_PREFIX) and name not in skip
+    }
+    return Layer("environment", values)
+
+
+def set_layer(pairs: Iterable[str]) -> Layer:
+    """``--set section.key=value``, repeatable; the value is read as TOML, else taken as text."""
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--set {pair!r}: expected section.key=value", "example: --set train.steps=500")
+        values[key.strip()] = parse_value(text.strip())
+    return Layer("--set", values)
+
+
+def flag_layer(**flags: Any) -> Layer:
+    """Command-line flags; ``None`` means not given. A double underscore in a name separates sections."""
+    return Layer("flag", {key.replace("__", "."): value for key, value in flags.items() if value is not None})
+
+
+def parse_value(text: str) -> Any:
+    """A TOML value if it is one (numbers, booleans, lists), otherwise the text itself; "none" is null."""
+    if text.lower() in ("none", "null"):
+        return None
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text

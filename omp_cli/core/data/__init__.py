@@ -1,0 +1,1 @@
+"""Demonstrations on disk, windows over them, and their making."""

@@ -1,0 +1,172 @@
+"""A data set: one zarr (format 2) group in the diffusion-policy layout, with provenance and a content hash.
+
+``data/<key>`` holds all frames of all episodes one after the other, (T, ...); ``meta/episode_ends`` (E,) int64 the
+cumulative end of each episode. Loaders of the DP3 family (zarr 2) read it as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.config import validated
+from omp_cli.core.errors import DataError, UsageError
+from omp_cli.core.files import atomic
+from omp_cli.core.spec import Spec
+
+STORE = "demos.zarr"
+STORE_SCHEMA = 1
+FRAMES_PER_CHUNK = 100  # as the public stores have it
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set in memory.
+
+    Attributes:
+        path: the zarr group.
+        arrays: frame-major arrays, each (T, ...).
+        episode_ends: (E,) int64, cumulative.
+        spec: what the task lets a policy see and do.
+        provenance: all root attributes.
+        sha256: hash of names, types, shapes and bytes of all arrays.
+    """
+
+    path: Path
+    arrays: Arrays
+    episode_ends: NDArray[np.int64]
+    spec: Spec
+    provenance: dict[str, Any]
+    sha256: str
+
+
+def content_hash(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over sorted names, types, shapes and bytes; independent of chunks and compression."""
+    digest = hashlib.sha256()
+    for key in sorted(arrays):
+        array = np.ascontiguousarray(arrays[key])
+        digest.update(f"{key}|{array.dtype.str}|{array.shape}|".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def write_store(path: Path, episodes: Sequence[Arrays], provenance: Mapping[str, Any]) -> str:
+    """Write episodes (each key (T_e, ...)) as one store; appears whole or not at all. Returns the content hash."""
+    import zarr
+    from numcodecs import Blosc
+
+    arrays = {f"data/{key}": np.concatenate([e[key] for e in episodes]) for key in episodes[0]}
+    first = next(iter(episodes[0]))
+    arrays["meta/episode_ends"] = np.cumsum([len(e[first]) for e in episodes]).astype(np.int64)
+    sha256 = content_hash(arrays)
+    with atomic(path) as temporary:
+        root = zarr.create_group(str(temporary), zarr_format=2)
+        for name in ("data", "meta"):
+            root.create_group(name)
+        for name, array in arrays.items():
+            root.create_array(
+                name,
+                data=array,
+                chunks=(min(FRAMES_PER_CHUNK, len(array)), *array.shape[1:]),
+                compressors=Blosc(cname="zstd", clevel=3, shuffle=Blosc.SHUFFLE),
+            )
+        root.attrs.update({**provenance, "schema_version": STORE_SCHEMA, "content_sha256": sha256})
+    return sha256
+
+
+def store_path(path: Path) -> Path:
+    """The zarr group meant by a data set's folder or by the group itself; DataError when there is none."""
+    if (path / STORE).is_dir():
+        return path / STORE
+    if (path / ".zgroup").is_file():
+        return path
+    if not path.exists():
+        raise DataError(f"data set {path}: no such file or folder", "make one with: omp prepare metaworld")
+    if (path / ".episodes").is_dir():
+        raise DataError(f"data set {path}: not finished", "run the same omp prepare line again; it continues")
+    raise DataError(f"data set {path}: not a zarr group (no {STORE} and no .zgroup in it)")
+
+
+def read_attributes(path: Path) -> dict[str, Any]:
+    """Root attributes of a store; DataError when it is missing or half-written."""
+    import zarr
+
+    path = store_path(path)
+    try:
+        attributes = dict(zarr.open_group(str(path), mode="r").attrs)
+    except Exception as error:  # zarr raises many kinds for a damaged group; all mean the same to a user
+        raise DataError(f"data set {path}: damaged ({_line(error)})") from error
+    if attributes.get("schema_version") != STORE_SCHEMA:
+        found = attributes.get("schema_version")
+        raise DataError(
+            f"data set {path}: schema version {found!r}, this omp reads {STORE_SCHEMA}",
+            "it is half-written or was not made by omp prepare; make it again",
+        )
+    return attributes
+
+
+def read_store(path: Path) -> Dataset:
+    """Read a data set into memory and check it: lengths, dimensions against its spec, content hash.
+
+    Raises:
+        DataError: missing, half-written, damaged, or of other dimensions than it says.
+    """
+    import zarr
+
+    path = store_path(path)
+    provenance = read_attributes(path)
+    try:
+        root = zarr.open_group(str(path), mode="r")
+        everything: Arrays = {
+            f"{group}/{name}": np.asarray(array[:])
+            for group in ("data", "meta")
+            for name, array in root[group].arrays()  # type: ignore[union-attr]
+        }
+    except Exception as error:
+        raise DataError(f"data set {path}: damaged ({_line(error)})", "make it again with omp prepare") from error
+    ends = everything.get("meta/episode_ends")
+    arrays = {name.removeprefix("data/"): a for name, a in everything.items() if name.startswith("data/")}
+    if ends is None or not len(ends) or not arrays:
+        raise DataError(f"data set {path}: no episodes in it", "make it again with omp prepare")
+    try:
+        spec = validated(Spec, provenance.get("spec"))
+    except UsageError as error:
+        raise DataError(f"data set {path}: spec: {error.message}") from None
+    _check(path, arrays, ends, spec)
+    sha256 = content_hash(everything)
+    if sha256 != provenance["content_sha256"]:
+        raise DataError(
+            f"data set {path}: content does not match its hash, so it was changed or is damaged",
+            "make it again with omp prepare",
+        )
+    return Dataset(path, arrays, ends, spec, provenance, sha256)
+
+
+def _check(path: Path, arrays: Arrays, ends: NDArray[np.int64], spec: Spec) -> None:
+    expected: dict[str, tuple[int, ...]] = {"action": (spec.action_dim,), "state": (spec.state_dim,)}
+    if spec.points is not None:
+        expected["point_cloud"] = (spec.points, 3)
+    if np.any(np.diff(ends, prepend=0) <= 0):
+        raise DataError(f"data set {path}: meta/episode_ends does not increase")
+    for name, shape in expected.items():
+        if name not in arrays:
+            raise DataError(f"data set {path}: data/{name} is missing")
+        if arrays[name].shape[1:] != shape:
+            raise DataError(f"data set {path}: data/{name} has shape {arrays[name].shape}, expected (T, {shape})")
+    for name, array in arrays.items():
+        if len(array) != ends[-1]:
+            raise DataError(f"data set {path}: data/{name} has {len(array)} frames, the episodes have {ends[-1]}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise DataError(f"data set {path}: data/{name} holds values that are not finite")
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__

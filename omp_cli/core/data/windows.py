@@ -1,0 +1,59 @@
+"""Training windows: for every frame of every episode, the observations up to it and the action chunk around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.config import Settings
+from omp_cli.core.errors import UsageError
+
+
+class ChunkConfig(Settings):
+    """Observation history and action chunk, in environment steps.
+
+    The chunk starts at the oldest observation, as in the diffusion-policy family: of ``horizon`` actions the policy
+    executes ``[n_obs - 1 : n_obs - 1 + execute]``.
+    """
+
+    n_obs: int = 2
+    horizon: int = 4
+    execute: int = 3
+
+    def model_post_init(self, _: object) -> None:
+        if min(self.n_obs, self.horizon, self.execute) < 1:
+            raise UsageError("chunk: n_obs, horizon and execute must be at least 1")
+        if self.n_obs - 1 + self.execute > self.horizon:
+            raise UsageError(
+                f"chunk: horizon {self.horizon} is shorter than n_obs - 1 + execute = {self.n_obs - 1 + self.execute}"
+            )
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Frame numbers of each window; edges repeat the first or last frame of the episode.
+
+    Attributes:
+        obs: (W, n_obs) int64.
+        action: (W, horizon) int64.
+    """
+
+    obs: NDArray[np.int64]
+    action: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.obs)
+
+
+def make_windows(episode_ends: NDArray[np.int64], chunk: ChunkConfig) -> Windows:
+    """One window per frame, the frame being the newest observation."""
+    frames = np.arange(episode_ends[-1])
+    episode = np.searchsorted(episode_ends, frames, side="right")
+    first = np.concatenate([[0], episode_ends[:-1]])[episode][:, None]
+    last = episode_ends[episode][:, None] - 1
+    oldest = frames[:, None] - (chunk.n_obs - 1)
+    obs = np.clip(oldest + np.arange(chunk.n_obs), first, last)
+    action = np.clip(oldest + np.arange(chunk.horizon), first, last)
+    return Windows(obs.astype(np.int64), action.astype(np.int64))

@@ -1,0 +1,35 @@
+"""Where tensors live and how many threads work on them."""
+
+from __future__ import annotations
+
+import torch
+
+from omp_cli.core.errors import MissingDependency, UsageError
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` (CUDA, then MPS, then CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Raises:
+        UsageError: not a device's name.
+        MissingDependency: this machine does not have it.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit()):
+        raise UsageError(f"unknown device {name!r}", "use auto, cpu, cuda, cuda:N or mps")
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}[kind]
+    if not there or (kind == "cuda" and index and int(index) >= torch.cuda.device_count()):
+        raise MissingDependency(f"device {name!r} is not available here", "use --device auto")
+    return torch.device(name)
+
+
+def device_name(device: torch.device) -> str:
+    """The accelerator's own name, or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def use_threads(threads: int) -> None:
+    """Set torch's threads. More than one is slower whenever another process runs: every barrier waits for a core."""
+    torch.set_num_threads(max(threads, 1))

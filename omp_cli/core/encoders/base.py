@@ -1,0 +1,80 @@
+"""The contract of an observation encoder. Legend: B batch, T observation steps, N points, S state dimension, D embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from omp_cli.core.config import Settings
+from omp_cli.core.registry import Family
+from omp_cli.core.spec import Spec
+
+
+class Limits(nn.Module):
+    """Affine map of each of the last dimension's channels from [min, max] of the data to [-1, 1], kept as buffers.
+
+    A channel whose range is below ``min_range`` is only centred. Before ``fit`` it is the identity.
+    """
+
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self, dim: int, min_range: float = 1e-4) -> None:
+        super().__init__()
+        self.min_range = min_range
+        self.register_buffer("scale", torch.ones(dim))
+        self.register_buffer("offset", torch.zeros(dim))
+
+    @torch.no_grad()
+    def fit(self, x: Tensor) -> None:
+        """Take the limits from x (..., dim)."""
+        flat = x.reshape(-1, x.shape[-1])
+        low, high = flat.amin(0), flat.amax(0)
+        span = high - low
+        scale = torch.where(span < self.min_range, torch.ones_like(span), 2 / span.clamp_min(self.min_range))
+        self.scale.copy_(scale)
+        self.offset.copy_(-scale * (low + high) / 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Physical units to [-1, 1] (data outside the fitted limits maps outside)."""
+        return x * self.scale + self.offset
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """[-1, 1] to physical units."""
+        return (y - self.offset) / self.scale
+
+
+class Encoder(nn.Module):
+    """Maps T observation steps to one embedding per sample; owns its input normalisation (``fit``).
+
+    Args:
+        config: settings of the member.
+        spec: what the task lets it see; a needed part that is missing raises UsageError.
+        n_obs: T.
+
+    Attributes:
+        keys: observation arrays it reads, by their names in the store ("state", "point_cloud", ...).
+        out_dim: D.
+    """
+
+    Config: ClassVar[type[Settings]]
+    keys: tuple[str, ...]
+    out_dim: int
+
+    def __init__(self, config: Settings, spec: Spec, n_obs: int) -> None:
+        super().__init__()
+        self.config, self.spec, self.n_obs = config, spec, n_obs
+
+    def fit(self, arrays: Mapping[str, Tensor]) -> None:
+        """Fit the input normalisation to whole data arrays, each (frames, ...)."""
+        raise NotImplementedError
+
+    def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """obs: state (B, T, S), point_cloud (B, T, N, 3), ... in physical units -> (B, D)."""
+        raise NotImplementedError
+
+
+ENCODERS: Family[Encoder] = Family("encoder", "omp_cli.core.encoders")

@@ -1,0 +1,85 @@
+"""Point cloud and state.
+
+Legend: B batch, T observation steps, N points, P points used, S state dimension, D embedding dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from omp_cli.core.config import Settings
+from omp_cli.core.encoders.base import ENCODERS, Encoder, Limits
+from omp_cli.core.encoders.pointnet import PointNet
+from omp_cli.core.errors import UsageError
+from omp_cli.core.spec import Spec
+
+
+class PointCloudConfig(Settings):
+    """Settings of the point-cloud encoder; the sizes are those of DP3, FlowPolicy and MP1.
+
+    Attributes:
+        channels: widths of the per-point layers.
+        out: width of the cloud's embedding of one frame.
+        state: width of the state's embedding of one frame, and of its hidden layer.
+        points: P, the first so many of the cloud; None uses all. Clouds are stored in farthest-point order, so the
+            first P are a farthest-point sample too.
+        origin: "gripper" subtracts the frame's end-effector position and divides by ``scale``; "world" maps the
+            limits of the data to [-1, 1].
+        scale: metres that become 1 in the gripper frame.
+        two_pass: exact and faster gradient through the critical points only.
+    """
+
+    name: Literal["pointcloud"] = "pointcloud"
+    channels: tuple[int, ...] = Field((64, 128, 256), min_length=1)
+    out: int = Field(64, ge=1)
+    state: int = Field(64, ge=1)
+    points: int | None = Field(None, ge=1)
+    origin: Literal["gripper", "world"] = "gripper"
+    scale: float = Field(0.3, gt=0)
+    two_pass: bool = True
+
+
+@ENCODERS.register("pointcloud")
+class PointCloudEncoder(Encoder):
+    """PointNet over the cloud and an MLP over the state of each frame; D = T (out + state)."""
+
+    Config = PointCloudConfig
+    config: PointCloudConfig
+    keys = ("state", "point_cloud")
+
+    def __init__(self, config: PointCloudConfig, spec: Spec, n_obs: int) -> None:
+        super().__init__(config, spec, n_obs)
+        if spec.points is None:
+            raise UsageError(f"encoder pointcloud: {spec.suite} {spec.task} has no point cloud", "use encoder state")
+        if config.points is not None and config.points > spec.points:
+            raise UsageError(f"encoder.points: {config.points} asked for, the clouds have {spec.points}")
+        self.out_dim = n_obs * (config.out + config.state)
+        self.state_limits, self.cloud_limits = Limits(spec.state_dim), Limits(3)
+        self.cloud = PointNet(config.channels, config.out, config.two_pass)
+        self.state = nn.Sequential(
+            nn.Linear(spec.state_dim, config.state), nn.ReLU(), nn.Linear(config.state, config.state)
+        )
+
+    def fit(self, arrays: Mapping[str, Tensor]) -> None:
+        """Take the limits from state (frames, S) and point_cloud (frames, N, 3)."""
+        self.state_limits.fit(arrays["state"])
+        self.cloud_limits.fit(arrays["point_cloud"])
+
+    def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """state (B, T, S), point_cloud (B, T, N, 3), metres in the world frame -> (B, D)."""
+        state, cloud = obs["state"], obs["point_cloud"][:, :, : self.config.points]
+        cloud = self._placed(cloud, state)
+        embedded = self.cloud(cloud.flatten(0, 1)).unflatten(0, state.shape[:2])
+        return torch.cat([embedded, self.state(self.state_limits(state))], dim=-1).flatten(1)
+
+    def _placed(self, cloud: Tensor, state: Tensor) -> Tensor:
+        """The clouds in the frame and units that the network sees: (B, T, P, 3) -> (B, T, P, 3)."""
+        if self.config.origin == "world":
+            return self.cloud_limits(cloud)
+        end_effector = state[..., self.spec.end_effector]
+        return (cloud - end_effector[:, :, None]) / self.config.scale

@@ -1,0 +1,45 @@
+"""State only. Legend: B batch, T observation steps, S state dimension, D embedding dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from omp_cli.core.config import Settings
+from omp_cli.core.encoders.base import ENCODERS, Encoder, Limits
+from omp_cli.core.spec import Spec
+
+
+class StateConfig(Settings):
+    """Settings of the state encoder: width of its hidden layer and D."""
+
+    name: Literal["state"] = "state"
+    hidden: int = Field(128, ge=1)
+    out: int = Field(128, ge=1)
+
+
+@ENCODERS.register("state")
+class StateEncoder(Encoder):
+    """Normalised states of T steps, flattened, through a two-layer MLP."""
+
+    Config = StateConfig
+    keys = ("state",)
+
+    def __init__(self, config: StateConfig, spec: Spec, n_obs: int) -> None:
+        super().__init__(config, spec, n_obs)
+        self.out_dim = config.out
+        self.limits = Limits(spec.state_dim)
+        self.mlp = nn.Sequential(
+            nn.Linear(n_obs * spec.state_dim, config.hidden), nn.SiLU(), nn.Linear(config.hidden, config.out)
+        )
+
+    def fit(self, arrays: Mapping[str, Tensor]) -> None:
+        """Take the limits from state (frames, S)."""
+        self.limits.fit(arrays["state"])
+
+    def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """state (B, T, S) -> (B, D)."""
+        return self.mlp(self.limits(obs["state"]).flatten(1))

@@ -1,0 +1,202 @@
+"""The manifest of a run: what was asked, on what, with which inputs, what came out. Validated, sealed, atomic."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from omp_cli import __version__
+from omp_cli.core.errors import DataError
+from omp_cli.core.files import newest, read_json, sha256_of, write_json
+
+SCHEMA_VERSION = 1
+FILE_NAME = "manifest.json"
+PACKAGES = ("torch", "numpy", "mujoco", "metaworld", "gymnasium", "zarr", "pydantic", "safetensors", "scipy", "open3d")
+
+Status = Literal["running", "succeeded", "failed", "interrupted"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Value(_Part):
+    """One resolved setting and where it came from (default, preset, file, environment, --set, flag, checkpoint)."""
+
+    value: Any
+    source: str
+
+
+class Input(_Part):
+    """Something the run read, by content."""
+
+    kind: str
+    path: str
+    sha256: str
+
+
+class Artifact(_Part):
+    """Something the run wrote; ``path`` is relative to the run's folder."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+class Failure(_Part):
+    """Why a run did not succeed."""
+
+    type: str
+    message: str
+    hint: str = ""
+    exit_code: int
+
+
+class Hardware(_Part):
+    """The machine that the figures were measured on."""
+
+    platform: str
+    cpu: str
+    cores: int
+    memory_gib: float
+    device: str = "cpu"
+    threads: int | None = None
+
+
+class Manifest(_Part):
+    """Everything needed to trust or to repeat a run."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    omp_version: str = __version__
+    command: str
+    argv: list[str] = Field(default_factory=list)
+    status: Status = "running"
+    started_at: str
+    finished_at: str | None = None
+    wall_seconds: float | None = None
+    config: dict[str, Value] = Field(default_factory=dict)
+    seeds: dict[str, int] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    hardware: Hardware
+    inputs: list[Input] = Field(default_factory=list)
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    artifacts: list[Artifact] = Field(default_factory=list)
+    error: Failure | None = None
+    seal: str = Field(default="", description="SHA-256 of the canonical JSON of all other fields")
+
+    def sealed(self) -> Manifest:
+        """A copy with the seal of its present content."""
+        return self.model_copy(update={"seal": _seal(self.model_dump(mode="json"))})
+
+
+def _seal(document: dict[str, Any]) -> str:
+    content = {key: value for key, value in document.items() if key != "seal"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Path:
+    """Seal and write ``folder/manifest.json`` atomically; returns its path."""
+    path = folder / FILE_NAME
+    write_json(path, manifest.sealed().model_dump(mode="json"))
+    return path
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest (or the one in a folder); DataError when it is missing, malformed or was edited by hand."""
+    path = path / FILE_NAME if path.is_dir() else path
+    document = read_json(path, "manifest")
+    if not isinstance(document, dict) or document.get("schema_version") != SCHEMA_VERSION:
+        version = document.get("schema_version") if isinstance(document, dict) else None
+        raise DataError(f"manifest {path}: schema version {version!r}, this omp reads {SCHEMA_VERSION}")
+    try:
+        manifest = Manifest.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"manifest {path}: {place}: {first['msg'].lower()}") from None
+    if document["seal"] != _seal(document):
+        raise DataError(
+            f"manifest {path}: content does not match its seal, so it was edited or damaged",
+            "restore the original file, or repeat the run",
+        )
+    return manifest
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a manifest; ships as ``omp_cli/core/manifest.schema.json``."""
+    return Manifest.model_json_schema()
+
+
+def check_artifacts(folder: Path, manifest: Manifest) -> None:
+    """DataError when an artifact is missing or its content is not what the manifest says."""
+    for artifact in manifest.artifacts:
+        path = folder / artifact.path
+        if not path.exists():
+            raise DataError(f"artifact {path}: missing")
+        if sha256_of(path) != artifact.sha256:
+            raise DataError(f"artifact {path}: content differs from the manifest's hash")
+
+
+def latest_run(folder: Path, command: str) -> Path | None:
+    """Folder of the newest succeeded run of ``command`` below ``folder``; unreadable manifests do not count."""
+
+    def finished(path: Path) -> float | None:
+        try:
+            manifest = read_manifest(path)
+        except DataError:
+            return None
+        if manifest.command != command or manifest.status != "succeeded" or manifest.finished_at is None:
+            return None
+        return datetime.datetime.fromisoformat(manifest.finished_at).timestamp()
+
+    return newest(folder, finished)
+
+
+def now() -> str:
+    """The present moment, UTC, ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
+
+
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Versions of Python, omp and the packages that are installed; imports none of them."""
+    found = {"python": platform.python_version(), "omp": __version__}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware(device: str = "cpu", threads: int | None = None) -> Hardware:
+    """What this machine is, read without importing anything heavy."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Hardware(
+        platform=f"{platform.system()} {platform.machine()}",
+        cpu=_cpu_name(),
+        cores=cores,
+        memory_gib=round(pages / 2**30, 1),
+        device=device,
+        threads=threads,
+    )
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if sys.platform == "linux" and info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,1 @@
+"""Measuring: success of policies and its statistics, plots and videos."""

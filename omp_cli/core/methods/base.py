@@ -1,0 +1,104 @@
+"""The contract of a generative method.
+
+Legend: B batch, H horizon, A action dimension, D condition dimension, K function evaluations (NFE).
+Time: t = 0 is data, t = 1 is noise, 0 <= r <= t <= 1 (math.md section 1).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from omp_cli.core.config import Settings
+from omp_cli.core.registry import Family
+
+
+class VelocityField(Protocol):
+    """A conditioned mean-velocity field; a network with the observation bound in, or a closed form in a test."""
+
+    def __call__(self, z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
+        """u(z, r, t): z (B, H, A), r (B,), t (B,) -> (B, H, A). A list passed as ``features`` receives hidden layers."""
+        ...
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of one loss evaluation, made apart from it so that a loss is a function.
+
+    Attributes:
+        noise: z_1, (B, H, A), standard normal.
+        r: interval start, (B,).
+        t: interval end, (B,); r <= t.
+    """
+
+    noise: Tensor
+    r: Tensor
+    t: Tensor
+
+    def to(self, like: Tensor) -> Draws:
+        """The same numbers on the device and in the dtype of ``like``."""
+        return Draws(*(x.to(like) for x in (self.noise, self.r, self.t)))
+
+    def part(self, start: int, stop: int) -> Draws:
+        """Rows start..stop: what one of several processes works on."""
+        return Draws(self.noise[start:stop], self.r[start:stop], self.t[start:stop])
+
+
+@dataclass(frozen=True)
+class LossReport:
+    """A loss and what it is made of.
+
+    Attributes:
+        total: scalar to differentiate.
+        parts: detached scalars for the log, unweighted terms and diagnostics.
+        terms: weighted, differentiable terms whose gradient share a run logs (a dead term must be visible).
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
+    terms: dict[str, Tensor]
+
+
+Gather = Callable[[Tensor], Tensor]
+
+
+def same(x: Tensor) -> Tensor:
+    """The identity: features of a single process need no gathering."""
+    return x
+
+
+METHODS: Family[Method] = Family("method", "omp_cli.core.methods")
+
+
+class Method(ABC):
+    """One way to train and sample an action chunk. Holds its configuration and nothing else."""
+
+    Config: ClassVar[type[Settings]]
+
+    def __init__(self, config: Settings) -> None:
+        self.config = config
+
+    @abstractmethod
+    def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
+        """Noise and times for a batch of shape (B, H, A), float32 on the generator's device."""
+
+    @abstractmethod
+    def loss(self, u: VelocityField, z_0: Tensor, h: Tensor, draws: Draws, gather: Gather = same) -> LossReport:
+        """Training loss.
+
+        Args:
+            u: velocity field with the condition bound in.
+            z_0: normalised action chunks, (B, H, A).
+            h: condition embeddings, (B', D), B' <= B (one per observation; B = m B' with m draws each).
+            draws: noise and times, B rows.
+            gather: brings the rows of all processes together, with gradient, for terms over the whole batch.
+        """
+
+    @abstractmethod
+    def sample(self, u: VelocityField, noise: Tensor, nfe: int) -> Tensor:
+        """Normalised action chunks (B, H, A) from noise z_1 (B, H, A) with ``nfe`` evaluations of u."""

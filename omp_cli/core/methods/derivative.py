@@ -1,0 +1,92 @@
+"""The total derivative du/dt along the path, in three ways (math.md section 2).
+
+Legend: z_t (B, H, A) a point of the path, r and t (B,) interval start and end, v (B, H, A) velocity of the path,
+u(z, r, t) mean velocity, du/dt = (d_z u) v + d_t u: the directional derivative with tangent (v, 0, 1) for (z, r, t).
+
+The target of the loss is stop-gradient, so all three return du/dt detached and u recorded for autograd once. They
+differ in exactness and in what the step keeps for the backward pass:
+
+* ``jvp``      exact; u and du/dt from one recorded forward-mode pass. The tangents are recorded too, for nothing:
+               this is the papers' OMP-JVP and MP1, and the memory their tables report.
+* ``forward``  exact; the forward-mode pass is unrecorded, u comes from an ordinary recorded pass.
+* ``dde``      central difference of two unrecorded passes (OMP's differential derivation equation), error O(eps^2).
+
+A derivative is computed in float32 with autocast off, and so is the u of ``jvp``, which comes from the same pass.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from omp_cli.core.methods.base import VelocityField
+from omp_cli.core.methods.path import at_least_float32, full_precision, rows
+
+Derivative = Literal["jvp", "forward", "dde"]
+
+
+def value_and_derivative(
+    u: VelocityField,
+    z_t: Tensor,
+    r: Tensor,
+    t: Tensor,
+    v: Tensor,
+    how: Derivative,
+    epsilon: float,
+    features: list[Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """u(z_t, r, t), recorded for autograd, and du/dt, detached.
+
+    Args:
+        u: velocity field with the condition bound in; the condition has zero tangent.
+        z_t: points of the path, (B, H, A).
+        r: interval starts, (B,).
+        t: interval ends, (B,).
+        v: tangent of z_t, (B, H, A), not differentiated.
+        how: which of the three ways.
+        epsilon: half width of the difference; ``dde`` only.
+        features: receives the hidden layers of the recorded pass.
+
+    Returns:
+        (u, dudt), each (B, H, A).
+    """
+    if how == "jvp":
+        value, dudt, hidden = _forward_mode(u, z_t, r, t, v, keep_hidden=features is not None)
+        if features is not None:
+            features.extend(hidden)
+        return value, dudt.detach()
+    with torch.no_grad():
+        if how == "forward":
+            _, dudt, _ = _forward_mode(u, z_t, r, t, v, keep_hidden=False)
+        else:
+            dudt = _central_difference(u, z_t, r, t, v, epsilon)
+    return u(z_t, r, t, features), dudt
+
+
+def _forward_mode(
+    u: VelocityField, z_t: Tensor, r: Tensor, t: Tensor, v: Tensor, keep_hidden: bool
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """u, du/dt and hidden layers by forward-mode AD. r is closed over: a zero tangent would only cost time."""
+
+    def along(z: Tensor, s: Tensor) -> tuple[Tensor, list[Tensor]]:
+        hidden: list[Tensor] = []
+        return u(z, r, s, hidden if keep_hidden else None), hidden
+
+    with full_precision(z_t):  # also because convolutions have no forward-mode derivative under autocast
+        z_t, r, t, v = (at_least_float32(x) for x in (z_t, r, t, v))
+        return torch.func.jvp(along, (z_t, t), (v, torch.ones_like(t)), has_aux=True)
+
+
+def _central_difference(u: VelocityField, z_t: Tensor, r: Tensor, t: Tensor, v: Tensor, epsilon: float) -> Tensor:
+    """[u(z_{t+eps}, r, t+eps) - u(z_{t-eps}, r, t-eps)] / (2 eps) with z_{t±eps} = z_t ± eps v: (B, H, A).
+
+    t ± eps may leave [r, 1]; clamping one side would silently make the difference one-sided.
+    """
+    with full_precision(z_t):  # in bfloat16 the difference is rounding noise
+        z_t, r, t, v = (at_least_float32(x) for x in (z_t, r, t, v))
+        after, before = t + epsilon, t - epsilon
+        difference = u(z_t + epsilon * v, r, after) - u(z_t - epsilon * v, r, before)
+        # Divide by the distance that rounding left between the two times, not by the one asked for.
+        return difference / rows(after - before, difference)

@@ -1,0 +1,164 @@
+"""MeanFlow with its two optional terms; every method of the OMP family is this class with other numbers.
+
+Legend: z_0 data chunk, z_1 noise, z_t point of the path, v velocity, v_tilde guided velocity, u mean velocity,
+dudt its total derivative, h condition embeddings; B batch, H horizon, A action dimension, D feature dimension.
+Total: L = L_MF + lambda_Disp L_Disp + lambda_DA L_DA (OMP; math.md sections 2 and 4).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from omp_cli.core.config import Settings
+from omp_cli.core.errors import UsageError
+from omp_cli.core.methods.alignment import Scope, alignment_loss, cosine
+from omp_cli.core.methods.base import METHODS, Draws, Gather, LossReport, Method, VelocityField, same
+from omp_cli.core.methods.derivative import Derivative, value_and_derivative
+from omp_cli.core.methods.dispersion import Form, dispersion_diagnostics, dispersion_loss
+from omp_cli.core.methods.path import at_least_float32, integrate, point, rows, velocity
+from omp_cli.core.methods.times import TimeConfig, draw_times
+
+
+class AdaptiveConfig(Settings):
+    """Adaptive weight w = sg[1 / (delta^2 + c)^p] of a sample, delta^2 its mean square error; p = 0 turns it off."""
+
+    p: float = Field(0.5, ge=0)
+    c: float = Field(1e-3, gt=0)
+
+
+class DispersionConfig(Settings):
+    """Dispersive regularisation.
+
+    Attributes:
+        weight: lambda_Disp.
+        form: which of the four formulas.
+        temperature: tau of the two InfoNCE forms.
+        margin: m of the hinge.
+        on: the condition embedding h, or the hidden features that the network taps (summed over them).
+    """
+
+    weight: float = Field(0.0, ge=0)
+    form: Form = "infonce_l2"
+    temperature: float = Field(0.5, gt=0)
+    margin: float = Field(1.0, gt=0)
+    on: Literal["condition", "net"] = "condition"
+
+
+class AlignmentConfig(Settings):
+    """Directional alignment: ``weight`` is lambda_DA, ``scope`` what one cosine is taken over."""
+
+    weight: float = Field(0.0, ge=0)
+    scope: Scope = "chunk"
+
+
+class MeanFlowConfig(Settings):
+    """Settings of the MeanFlow family.
+
+    Attributes:
+        name: registered name.
+        derivative: how du/dt is computed: "jvp", "forward" or "dde".
+        epsilon: half width of the central difference; 5e-3 is where float32 truncation and rounding balance.
+        gain: omega of MP1, v_tilde = omega v + (1 - omega) u(z_t, t, t); 1 means v itself.
+        adaptive: adaptive weight of a sample.
+        times: distribution of (r, t).
+        dispersion: dispersive regularisation.
+        alignment: directional alignment.
+    """
+
+    name: str = "meanflow"
+    derivative: Derivative = "forward"
+    epsilon: float = Field(5e-3, gt=0)
+    gain: float = 1.0
+    adaptive: AdaptiveConfig = AdaptiveConfig()
+    times: TimeConfig = TimeConfig()
+    dispersion: DispersionConfig = DispersionConfig()
+    alignment: AlignmentConfig = AlignmentConfig()
+
+
+@METHODS.register("meanflow")
+class MeanFlow(Method):
+    """Regress u(z_t, r, t | c) onto sg[v_tilde - (t - r) du/dt] (the MeanFlow identity)."""
+
+    Config = MeanFlowConfig
+    config: MeanFlowConfig
+
+    def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
+        """Noise (B, H, A) and times (B,), float32 on the generator's device."""
+        noise = torch.randn(shape, generator=generator, device=generator.device)
+        return Draws(noise, *draw_times(shape[0], self.config.times, generator))
+
+    def loss(self, u: VelocityField, z_0: Tensor, h: Tensor, draws: Draws, gather: Gather = same) -> LossReport:
+        """L_MF + lambda_Disp L_Disp + lambda_DA L_DA; see ``Method.loss`` for the arguments.
+
+        ``parts`` holds the unweighted terms (``meanflow`` as plain mean square, without the adaptive weight), the
+        mean ``cosine`` of u and v, and the dispersion diagnostics.
+        """
+        draws = draws.to(z_0)
+        z_1, r, t = draws.noise, draws.r, draws.t
+        z_t, v = point(z_0, z_1, t), velocity(z_0, z_1)
+        v_tilde = self._guided(u, z_t, t, v)
+        hidden: list[Tensor] | None = [] if self._disperses_net else None
+        u_t, dudt = value_and_derivative(
+            u, z_t, r, t, v_tilde, self.config.derivative, self.config.epsilon, features=hidden
+        )
+        u_t = at_least_float32(u_t)
+
+        target = v_tilde - rows(t - r, v) * dudt
+        squares = (u_t - target).square().flatten(1).mean(1)
+        weights = (squares.detach() + self.config.adaptive.c) ** -self.config.adaptive.p
+        terms = {"meanflow": (weights * squares).mean()}
+        parts = {"meanflow": squares.detach().mean()}
+        self._align(u_t, v, terms, parts)
+        self._disperse(h if hidden is None else hidden, gather, terms, parts)
+        return LossReport(total=torch.stack(list(terms.values())).sum(), parts=parts, terms=terms)
+
+    def sample(self, u: VelocityField, noise: Tensor, nfe: int) -> Tensor:
+        """K jumps on the step grid, K = ``nfe``: z_1 (B, H, A) -> z_0 (B, H, A) in [-1, 1]."""
+        return integrate(u, noise, nfe)
+
+    @property
+    def _disperses_net(self) -> bool:
+        return self.config.dispersion.weight > 0 and self.config.dispersion.on == "net"
+
+    @torch.no_grad()
+    def _guided(self, u: VelocityField, z_t: Tensor, t: Tensor, v: Tensor) -> Tensor:
+        """v_tilde = omega v + (1 - omega) u(z_t, t, t), without gradient: (B, H, A)."""
+        gain = self.config.gain
+        return v if gain == 1 else gain * v + (1 - gain) * u(z_t, t, t)
+
+    def _align(self, u_t: Tensor, v: Tensor, terms: dict[str, Tensor], parts: dict[str, Tensor]) -> None:
+        """Add directional alignment and the mean cosine to the report."""
+        config = self.config.alignment
+        cos = cosine(u_t if config.weight > 0 else u_t.detach(), v, config.scope)
+        parts["cosine"] = cos.detach().mean()
+        if config.weight > 0:
+            loss = alignment_loss(cos)
+            parts["alignment"] = loss.detach()
+            terms["alignment"] = config.weight * loss
+
+    def _disperse(
+        self, over: Tensor | list[Tensor], gather: Gather, terms: dict[str, Tensor], parts: dict[str, Tensor]
+    ) -> None:
+        """Add the dispersive term and the diagnostics of the (last) features to the report.
+
+        Args:
+            over: condition embeddings (B', D), or hidden features of the network, each (B, ...).
+            gather: brings the rows of all processes together.
+            terms: receives the weighted term.
+            parts: receives the unweighted term and the diagnostics.
+        """
+        config = self.config.dispersion
+        layers = [over] if isinstance(over, Tensor) else over
+        if not layers:
+            raise UsageError("method.dispersion.on = net: this net taps no hidden features", "use on = condition")
+        if config.weight > 0:
+            layers = [gather(layer.flatten(1)) for layer in layers]
+            losses = [dispersion_loss(layer, config.form, config.temperature, config.margin) for layer in layers]
+            loss = torch.stack(losses).sum()
+            parts["dispersion"] = loss.detach()
+            terms["dispersion"] = config.weight * loss
+        parts.update(dispersion_diagnostics(layers[-1].detach()))

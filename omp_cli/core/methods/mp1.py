@@ -1,0 +1,43 @@
+"""MP1 (arXiv 2507.10543): OMP without directional alignment, dispersing the features of the velocity network.
+
+Its published code guides with gain (omega) 2 and takes both terms of the guidance from the conditional network, so
+the gain scales the velocity's residual and guides nowhere.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from omp_cli.core.methods.base import METHODS
+from omp_cli.core.methods.meanflow import AlignmentConfig, DispersionConfig, MeanFlow, MeanFlowConfig
+
+
+class Mp1Dispersion(DispersionConfig):
+    """Dispersive regularisation of the network's hidden features, on by default."""
+
+    weight: float = Field(0.5, ge=0)
+    on: Literal["condition", "net"] = "net"
+
+
+class Mp1Config(MeanFlowConfig):
+    """Settings of MP1; see ``MeanFlowConfig``."""
+
+    name: Literal["mp1"] = "mp1"
+    gain: float = 2.0
+    dispersion: Mp1Dispersion = Mp1Dispersion()
+
+    @field_validator("alignment")
+    @classmethod
+    def _no_alignment(cls, value: AlignmentConfig) -> AlignmentConfig:
+        if value.weight != 0:
+            raise ValueError("mp1 has no directional alignment; method omp has")
+        return value
+
+
+@METHODS.register("mp1")
+class Mp1(MeanFlow):
+    """MeanFlow policy with a dispersed network."""
+
+    Config = Mp1Config

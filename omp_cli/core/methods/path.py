@@ -1,0 +1,67 @@
+"""The linear path between data and noise, the one step grid, and sampling (math.md sections 1 and 5).
+
+Legend: z_0 data, z_1 noise, z_t a point of the path, v instantaneous velocity, u mean velocity, B batch, H horizon,
+A action dimension, K function evaluations (NFE). Time: t = 0 is data, t = 1 is noise, 0 <= r <= t <= 1.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from omp_cli.core.errors import UsageError
+from omp_cli.core.methods.base import VelocityField
+
+
+def rows(t: Tensor, like: Tensor) -> Tensor:
+    """t (B,) shaped (B, 1, ..., 1), so that it multiplies ``like`` (B, ...) row by row."""
+    return t.reshape(-1, *[1] * (like.dim() - 1))
+
+
+def point(z_0: Tensor, z_1: Tensor, t: Tensor) -> Tensor:
+    """z_t = (1 - t) z_0 + t z_1: z_0, z_1 (B, H, A), t (B,) -> (B, H, A)."""
+    t = rows(t, z_0)
+    return (1 - t) * z_0 + t * z_1
+
+
+def velocity(z_0: Tensor, z_1: Tensor) -> Tensor:
+    """v = dz_t/dt = z_1 - z_0, the same all along the path; the OMP paper calls it v_0. (B, H, A) -> (B, H, A)."""
+    return z_1 - z_0
+
+
+def step_grid(nfe: int) -> tuple[float, ...]:
+    """t_k = 1 - k/K for k = 0..K: from 1.0 (noise) down to exactly 0.0 (data).
+
+    The only grid there is: sampling, log-probabilities and evaluation all take it from here.
+    """
+    if nfe < 1:
+        raise UsageError(f"nfe: at least 1 function evaluation is needed (got {nfe})")
+    return tuple(1 - k / nfe for k in range(nfe + 1))
+
+
+def step(u: VelocityField, z: Tensor, t: float, r: float) -> Tensor:
+    """One jump z_r = z_t - (t - r) u(z_t, r, t): z (B, H, A) -> (B, H, A)."""
+    batch = z.shape[:1]
+    return z - (t - r) * u(z, z.new_full(batch, r), z.new_full(batch, t))
+
+
+def integrate(u: VelocityField, noise: Tensor, nfe: int) -> Tensor:
+    """K jumps from noise z_1 (B, H, A) to data, clipped to [-1, 1] at the end: (B, H, A)."""
+    grid = step_grid(nfe)
+    z = noise
+    for t, r in pairwise(grid):
+        z = step(u, z, t, r)
+    return z.clamp(-1, 1)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """x in float32, or in its own dtype when that is wider."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """Turns autocast off on the device of x: for differences of nearly equal numbers."""
+    return torch.autocast(x.device.type, enabled=False)

@@ -1,0 +1,68 @@
+"""How the interval [r, t] of a training sample is drawn (math.md section 3).
+
+Legend: B batch; r interval start, t interval end, 0 <= r <= t <= 1, t = 1 is noise.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from omp_cli.core.config import Settings
+
+
+class TimeConfig(Settings):
+    """Distribution of (r, t).
+
+    Attributes:
+        distribution: law of the two draws; mu and sigma matter to the logit-normal only.
+        mu_t, sigma_t: first draw, sigmoid(N(mu, sigma^2)).
+        mu_r, sigma_r: second draw. t is the larger of the two, r the smaller.
+        equal_share: share of the rows that get r = t (plain flow matching).
+        inference_share: share of the rows at t = 1, r = 0, where one-step sampling evaluates the network.
+    """
+
+    distribution: Literal["logit-normal", "uniform"] = "logit-normal"
+    mu_t: float = -0.4
+    sigma_t: float = Field(1.0, gt=0)
+    mu_r: float = -0.4
+    sigma_r: float = Field(1.0, gt=0)
+    equal_share: float = Field(0.5, ge=0, le=1)
+    inference_share: float = Field(0.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> TimeConfig:
+        if self.equal_share + self.inference_share > 1:
+            raise ValueError("equal_share and inference_share add up to more than 1")
+        return self
+
+
+def draw_times(batch: int, config: TimeConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw r and t, each (B,), float32 on the generator's device.
+
+    Exactly ``int(equal_share * B)`` random rows have r = t and ``int(inference_share * B)`` others t = 1, r = 0.
+    """
+
+    def draw(mu: float, sigma: float) -> Tensor:
+        if config.distribution == "uniform":
+            return torch.rand(batch, generator=generator, device=generator.device)
+        normal = torch.randn(batch, generator=generator, device=generator.device)
+        return torch.sigmoid(mu + sigma * normal)
+
+    first, second = draw(config.mu_t, config.sigma_t), draw(config.mu_r, config.sigma_r)
+    t, r = torch.maximum(first, second), torch.minimum(first, second)
+
+    order = torch.randperm(batch, generator=generator, device=generator.device)
+    n_equal, n_inference = _count(config.equal_share, batch), _count(config.inference_share, batch)
+    equal, inference = order[:n_equal], order[n_equal : n_equal + n_inference]
+    r[equal] = t[equal]
+    t[inference], r[inference] = 1.0, 0.0
+    return r, t
+
+
+def _count(share: float, batch: int) -> int:
+    """int(share * batch) as on paper: 0.29 * 100 is 29, not 28."""
+    return int(round(share * batch, 6))

@@ -1,0 +1,146 @@
+"""The papers' net: a conditional 1-D U-Net over the time steps of the chunk (DP3, FlowPolicy, MP1).
+
+Legend: B batch, H horizon, A action dimension, D condition dimension, C channels of a level, L length at a level,
+E = 128 time embedding dimension. Convolutions see the chunk as (B, A, H).
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from omp_cli.core.config import Settings
+from omp_cli.core.errors import UsageError
+from omp_cli.core.nets.base import NETS, Net
+from omp_cli.core.nets.embedding import Sinusoidal
+
+
+class Unet1dConfig(Settings):
+    """Settings of the U-Net; the defaults are MP1's net.
+
+    Attributes:
+        dims: channels of the levels; the horizon must be divisible by 2 ** (levels - 1).
+        kernel: kernel size of the convolutions, odd.
+        groups: groups of the group norms; divides every entry of ``dims``.
+        blocks: residual blocks per level and in the middle (Simple DP3 has 1, with dims 128, 256, 384).
+        time_dim: E.
+        time_scale: factor on t and r before the sinusoids; 1 feeds them raw, as MP1 does.
+    """
+
+    name: Literal["unet1d"] = "unet1d"
+    dims: tuple[int, ...] = Field((512, 1024, 2048), min_length=1)
+    kernel: int = Field(5, ge=1)
+    groups: int = Field(8, ge=1)
+    blocks: int = Field(2, ge=1)
+    time_dim: int = Field(128, ge=4, multiple_of=2)
+    time_scale: float = Field(1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Unet1dConfig:
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, not {self.kernel}")
+        if any(dim % self.groups for dim in self.dims):
+            raise ValueError(f"groups = {self.groups} does not divide every one of dims = {list(self.dims)}")
+        return self
+
+
+def time_mlp(dim: int, scale: float) -> nn.Sequential:
+    """Sinusoids, then a two-layer MLP: (B,) -> (B, E)."""
+    return nn.Sequential(Sinusoidal(dim, scale), nn.Linear(dim, 4 * dim), nn.Mish(), nn.Linear(4 * dim, dim))
+
+
+def conv_block(inputs: int, outputs: int, kernel: int, groups: int) -> nn.Sequential:
+    """Convolution, group norm, Mish: (B, C, L) -> (B, C', L)."""
+    return nn.Sequential(
+        nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2), nn.GroupNorm(groups, outputs), nn.Mish()
+    )
+
+
+class FilmResidual(nn.Module):
+    """Two convolution blocks with FiLM (scale * x + shift, without 1 +) between them, plus a skip connection.
+
+    Args:
+        inputs: C of the input.
+        outputs: C of the output.
+        cond_dim: dimension of the condition, E + D.
+        config: kernel and groups.
+    """
+
+    def __init__(self, inputs: int, outputs: int, cond_dim: int, config: Unet1dConfig) -> None:
+        super().__init__()
+        self.first = conv_block(inputs, outputs, config.kernel, config.groups)
+        self.second = conv_block(outputs, outputs, config.kernel, config.groups)
+        self.film = nn.Sequential(nn.Mish(), nn.Linear(cond_dim, 2 * outputs))
+        self.skip = nn.Conv1d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
+        """x (B, C, L), cond (B, E + D) -> (B, C', L)."""
+        scale, shift = self.film(cond).unsqueeze(-1).chunk(2, dim=1)
+        return self.second(scale * self.first(x) + shift) + self.skip(x)
+
+
+class Stage(nn.Module):
+    """Residual blocks of one level, (B, C, L) -> (B, C', L)."""
+
+    def __init__(self, inputs: int, outputs: int, cond_dim: int, config: Unet1dConfig) -> None:
+        super().__init__()
+        sizes = [inputs] + [outputs] * config.blocks
+        self.blocks = nn.ModuleList(FilmResidual(a, b, cond_dim, config) for a, b in pairwise(sizes))
+
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x, cond)
+        return x
+
+
+@NETS.register("unet1d")
+class Unet1d(Net):
+    """255.3 M parameters by default. Taps the output of every level but the last, before it is downsampled.
+
+    The upward half concatenates the outputs of all levels but the first, as in the published nets, and so has one
+    stage less than the downward half.
+    """
+
+    Config = Unet1dConfig
+
+    def __init__(self, config: Unet1dConfig, horizon: int, action_dim: int, cond_dim: int) -> None:
+        super().__init__(config, horizon, action_dim, cond_dim)
+        dims, factor = config.dims, 2 ** (len(config.dims) - 1)
+        if horizon % factor:
+            raise UsageError(
+                f"net unet1d: the horizon must be divisible by {factor} (got {horizon})",
+                "choose another horizon or fewer entries in net.dims",
+            )
+        cond = config.time_dim + cond_dim
+        self.embed_t = time_mlp(config.time_dim, config.time_scale)
+        self.embed_r = time_mlp(config.time_dim, config.time_scale)
+        steps = list(zip((action_dim, *dims[:-1]), dims, strict=True))
+        self.down = nn.ModuleList(Stage(a, b, cond, config) for a, b in steps)
+        self.shrink = nn.ModuleList(nn.Conv1d(dim, dim, 3, stride=2, padding=1) for dim in dims[:-1])
+        self.middle = Stage(dims[-1], dims[-1], cond, config)
+        self.up = nn.ModuleList(Stage(2 * b, a, cond, config) for a, b in reversed(steps[1:]))
+        self.grow = nn.ModuleList(nn.ConvTranspose1d(a, a, 4, stride=2, padding=1) for a, _ in reversed(steps[1:]))
+        self.outlet = nn.Sequential(
+            conv_block(dims[0], dims[0], config.kernel, config.groups), nn.Conv1d(dims[0], action_dim, 1)
+        )
+
+    def forward(self, z: Tensor, r: Tensor, t: Tensor, c: Tensor, features: list[Tensor] | None = None) -> Tensor:
+        """z (B, H, A), r (B,), t (B,), c (B, D) -> (B, H, A); taps (B, C, L)."""
+        cond = torch.cat([self.embed_t(t) + self.embed_r(r), c], dim=-1)
+        x = z.transpose(1, 2)
+        levels: list[Tensor] = []
+        for index, stage in enumerate(self.down):
+            x = stage(x, cond)
+            levels.append(x)
+            if index < len(self.shrink):
+                if features is not None:
+                    features.append(x)
+                x = self.shrink[index](x)
+        x = self.middle(x, cond)
+        for stage, grow in zip(self.up, self.grow, strict=True):
+            x = grow(stage(torch.cat([x, levels.pop()], dim=1), cond))
+        return self.outlet(x).transpose(1, 2)

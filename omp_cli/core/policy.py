@@ -1,0 +1,108 @@
+"""A policy: encoder + velocity network + method + chunking, with normalisation inside.
+
+Legend: B batch, T observation steps, H horizon, E executed steps, A action dimension, D condition dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+import torch
+from pydantic import BeforeValidator, SerializeAsAny
+from torch import Tensor, nn
+
+from omp_cli.core.config import Settings
+from omp_cli.core.data.windows import ChunkConfig
+from omp_cli.core.encoders import ENCODERS
+from omp_cli.core.encoders.base import Limits
+from omp_cli.core.methods import METHODS, Draws, LossReport, VelocityField
+from omp_cli.core.methods.base import Gather, same
+from omp_cli.core.nets import NETS
+from omp_cli.core.spec import Spec
+
+
+class PolicyConfig(Settings):
+    """Which method, net and encoder, and how actions are chunked."""
+
+    method: Annotated[SerializeAsAny[Settings], BeforeValidator(METHODS.parse)]
+    net: Annotated[SerializeAsAny[Settings], BeforeValidator(NETS.parse)]
+    encoder: Annotated[SerializeAsAny[Settings], BeforeValidator(ENCODERS.parse)]
+    chunk: ChunkConfig = ChunkConfig()
+
+
+class Policy(nn.Module):
+    """Maps raw observations to action chunks in the units that the environment takes.
+
+    Args:
+        config: the parts.
+        spec: the task's observation and action; UsageError when a part needs what the task does not have.
+    """
+
+    def __init__(self, config: PolicyConfig, spec: Spec) -> None:
+        super().__init__()
+        self.config, self.spec, self.chunk = config, spec, config.chunk
+        self.method = METHODS.build(config.method)
+        self.encoder = ENCODERS.build(config.encoder, spec, self.chunk.n_obs)
+        self.net = NETS.build(config.net, self.chunk.horizon, spec.action_dim, self.encoder.out_dim)
+        self.action_limits = Limits(spec.action_dim)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Observation arrays that the policy reads."""
+        return self.encoder.keys
+
+    def fit(self, arrays: Mapping[str, Tensor]) -> None:
+        """Fit all normalisation to whole data arrays (frames, ...): observations and "action"."""
+        self.encoder.fit(arrays)
+        self.action_limits.fit(arrays["action"])
+
+    def field(self, h: Tensor) -> VelocityField:
+        """The velocity field u(z, r, t) with the embeddings h (B, D) bound in."""
+
+        def u(z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
+            return self.net(z, r, t, h, features)
+
+        return u
+
+    @torch.no_grad()
+    def act(self, obs: Mapping[str, Tensor], noise: Tensor, nfe: int = 1) -> Tensor:
+        """Action chunk to execute.
+
+        Args:
+            obs: raw arrays (B, T, ...), see ``keys``.
+            noise: z_1, (B, H, A).
+            nfe: number of evaluations of the network; the observation is encoded once.
+
+        Returns:
+            (B, E, A) actions in the environment's units.
+        """
+        z_0 = self.method.sample(self.field(self.encoder(obs)), noise, nfe)
+        first = self.chunk.n_obs - 1
+        return self.action_limits.inverse(z_0)[:, first : first + self.chunk.execute]
+
+
+class LossModule(nn.Module):
+    """The training loss as a module: what is wrapped for distribution, with the derivative inside its forward.
+
+    A JVP *through* a distributed wrapper fails on the second iteration, and skips the gradient exchange.
+    """
+
+    def __init__(self, policy: Policy, gather: Gather = same) -> None:
+        super().__init__()
+        self.policy = policy
+        self._gather: Callable[[Tensor], Tensor] = gather
+
+    def forward(self, obs: Mapping[str, Tensor], actions: Tensor, draws: Draws) -> LossReport:
+        """Loss of a batch of windows.
+
+        Args:
+            obs: raw arrays (B, T, ...).
+            actions: raw chunks (B, H, A).
+            draws: m rows per window, (m B, ...): each observation is encoded once and used with m noises and times.
+        """
+        h = self.policy.encoder(obs)
+        repeats = len(draws.t) // len(h)
+        z_0 = self.policy.action_limits(actions).repeat_interleave(repeats, 0)
+        u = self.policy.field(h.repeat_interleave(repeats, 0))
+        return self.policy.method.loss(u, z_0, h, draws, self._gather)

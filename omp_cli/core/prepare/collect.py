@@ -1,0 +1,222 @@
+"""Scripted demonstrations: roll experts out in worker processes, keep the successes, resume by episode."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import multiprocessing
+import os
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.config import Settings
+from omp_cli.core.data.store import Arrays
+from omp_cli.core.errors import DataError, RunFailed
+from omp_cli.core.files import atomic
+from omp_cli.core.progress import Progress
+from omp_cli.core.seeds import demo_seed
+from omp_cli.core.suites import SUITES, TaskEnv
+
+PICTURE_SIZE = 192
+EXTRAS = ("result", "start_state", "first_picture", "last_picture")
+
+_KEPT_ENV: tuple[str, TaskEnv] | None = None  # one environment per worker process, reused between episodes
+
+
+class CollectConfig(Settings):
+    """What is recorded.
+
+    Attributes:
+        demos: successful episodes to keep.
+        after_success: steps recorded after the first success. Ten lets the policy see what holding the goal looks
+            like without filling the data with post-success behaviour (44-84 % of the public 200-step demonstrations).
+        max_steps: steps within which the expert must succeed; None takes the task's own limit.
+        raw_actions: store what the expert asked for, outside [-1, 1] too, as the public data does.
+        images: also store RGB pictures "img" (84, 84, 3).
+        max_attempts: candidates tried per wanted demonstration before giving up.
+    """
+
+    demos: int = 10
+    after_success: int = 10
+    max_steps: int | None = None
+    raw_actions: bool = False
+    images: bool = False
+    max_attempts: int = 10
+
+
+@dataclass(frozen=True)
+class Job:
+    """One candidate episode, small enough to send to a worker process."""
+
+    suite: dict[str, Any]
+    task: str
+    seed: int
+    collect: CollectConfig
+    file: Path
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The result of a job; the arrays are in ``file`` when it succeeded.
+
+    Attributes:
+        seed: start state.
+        success: whether the expert succeeded within the limit.
+        steps: environment steps recorded.
+        filled: points that clouds lacked and that were filled by repetition, over all frames.
+        frames_filled: frames in which that happened.
+        seconds: wall time by part ("physics", and what the environment's sensor reports).
+        file: the recorded episode.
+    """
+
+    seed: int
+    success: bool
+    steps: int
+    filled: int
+    frames_filled: int
+    seconds: dict[str, float]
+    file: Path
+
+
+def collect(
+    suite: dict[str, Any], task: str, config: CollectConfig, seed: int, folder: Path, workers: int, progress: Progress
+) -> tuple[list[Candidate], int]:
+    """Record ``config.demos`` successful episodes of one task.
+
+    Candidates have consecutive indices and the first successes in that order are kept, so the result does not
+    depend on the number of workers or on interruptions. Finished candidates are files in ``folder`` and are reused.
+
+    Args:
+        suite: the suite's configuration as plain data, ``{"name": ..., ...}``.
+        task: task name.
+        config: what is recorded.
+        seed: seed of the start states (``seeds.demo_seed``).
+        folder: where finished candidates are kept until the store is written.
+        workers: processes.
+        progress: told of every kept demonstration.
+
+    Returns:
+        The kept candidates in order, and how many before the last of them failed.
+
+    Raises:
+        RunFailed: too few candidates succeeded, or a worker died.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    limit = config.demos * config.max_attempts
+    jobs = (
+        Job(suite, task, (s := demo_seed(seed, task, i)), config, folder / f"{i:06d}-{s}.npz") for i in range(limit)
+    )
+    kept: list[Candidate] = []
+    failed = 0
+    progress.start(f"{task}: demonstrations", config.demos)
+    for candidate in _in_order(jobs, workers):
+        if candidate.success:
+            kept.append(candidate)
+            progress.advance(failed=failed, steps=candidate.steps)
+        else:
+            failed += 1
+        if len(kept) == config.demos:
+            return kept, failed
+    raise RunFailed(
+        f"{task}: only {len(kept)} of {config.demos} demonstrations after {limit} attempts",
+        "the expert is weak here: ask for fewer with --demos, or raise collect.max_steps",
+    )
+
+
+def load_episode(path: Path) -> Arrays:
+    """All arrays of a recorded candidate, the frame-major ones and those of ``EXTRAS``; DataError when damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"episode {path}: damaged ({error})", "delete that file and run the line again") from None
+
+
+def _in_order(jobs: Iterator[Job], workers: int) -> Iterator[Candidate]:
+    """Results in the order of the jobs, ``workers`` processes working ahead."""
+    if workers <= 1:
+        yield from map(record, jobs)
+        return
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+        pending: list[concurrent.futures.Future[Candidate]] = []
+        try:
+            for job in jobs:
+                pending.append(pool.submit(record, job))
+                if len(pending) > workers + 1:
+                    yield pending.pop(0).result()
+            while pending:
+                yield pending.pop(0).result()
+        except concurrent.futures.process.BrokenProcessPool:
+            raise RunFailed("a worker process died", "run the same line again; finished episodes are kept") from None
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def record(job: Job) -> Candidate:
+    """Roll the expert out once and keep the episode as a file; returns at once when the file is there."""
+    if job.file.exists():
+        return Candidate(**json.loads(str(load_episode(job.file)["result"])), file=job.file)
+    env = _environment(job)
+    env.reset(job.seed)
+    before = env.seconds
+    extras = {"start_state": env.start_state(), "first_picture": env.picture(PICTURE_SIZE)}
+    keys = ["state", "full_state"]
+    keys += ["point_cloud"] if env.spec.points is not None else []
+    keys += ["img"] if job.collect.images else []
+    rows: dict[str, list[NDArray[Any]]] = {}
+    filled = frames_filled = 0
+    first_success: int | None = None
+    physics = 0.0
+    for step in range(job.collect.max_steps or env.spec.max_steps):
+        for name, value in env.observe(keys).items():
+            rows.setdefault(name, []).append(value)
+        filled, frames_filled = filled + env.filled, frames_filled + (env.filled > 0)
+        clock = time.perf_counter()
+        action = env.expert().astype(np.float32)
+        outcome = env.step(action)
+        physics += time.perf_counter() - clock
+        rows.setdefault("action", []).append(action if job.collect.raw_actions else np.clip(action, -1, 1))
+        rows.setdefault("reward", []).append(np.float32(outcome.reward))
+        rows.setdefault("success", []).append(np.bool_(outcome.success))
+        if outcome.success and first_success is None:
+            first_success = step
+        if first_success is not None and step - first_success >= job.collect.after_success:
+            break
+    steps = len(rows["action"])
+    seconds = {part: value - before.get(part, 0) for part, value in env.seconds.items()} | {"physics": physics}
+    result = {"seed": job.seed, "success": first_success is not None, "steps": steps}
+    result |= {"filled": filled, "frames_filled": frames_filled, "seconds": seconds}
+    arrays: Arrays = {}
+    if result["success"]:
+        extras["last_picture"] = env.picture(PICTURE_SIZE)
+        arrays = {name: np.stack(values) for name, values in rows.items()}
+    with atomic(job.file) as temporary:
+        np.savez(temporary, result=json.dumps(result), **extras, **arrays)
+    return Candidate(**result, file=job.file)
+
+
+def _environment(job: Job) -> TaskEnv:
+    global _KEPT_ENV
+    key = f"{job.suite}/{job.task}"
+    if _KEPT_ENV is None or _KEPT_ENV[0] != key:
+        if _KEPT_ENV is not None:
+            _KEPT_ENV[1].close()
+        _KEPT_ENV = (key, SUITES.build(SUITES.parse(job.suite)).make(job.task))
+    return _KEPT_ENV[1]
+
+
+def default_workers() -> int:
+    """Worker processes by default: one per core that this process may use, at most eight."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 8)
+
+

@@ -1,0 +1,160 @@
+"""``omp prepare``: from a task's name to a finished data set folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BeforeValidator, SerializeAsAny
+
+from omp_cli.core import manifest
+from omp_cli.core.config import Settings, flatten
+from omp_cli.core.data.store import STORE, content_hash, read_attributes, read_store, write_store
+from omp_cli.core.errors import UsageError
+from omp_cli.core.files import read_json, remove, write_json
+from omp_cli.core.prepare.collect import EXTRAS, Candidate, CollectConfig, collect, load_episode
+from omp_cli.core.prepare.sheet import contact_sheet
+from omp_cli.core.progress import Progress
+from omp_cli.core.run import Run
+from omp_cli.core.suites import SUITES
+
+SHEET = "contact_sheet.png"
+EPISODES = ".episodes"
+
+
+class PrepareConfig(Settings):
+    """All that decides the content of a data set but the task.
+
+    Attributes:
+        suite: which benchmark, and how it observes.
+        collect: what is recorded.
+        seed: seed of the start states.
+    """
+
+    suite: Annotated[SerializeAsAny[Settings], BeforeValidator(SUITES.parse)]
+    collect: CollectConfig = CollectConfig()
+    seed: int = 0
+
+
+def recipe(config: PrepareConfig, task: str) -> dict[str, Any]:
+    """What determines the bytes of a data set, as plain data."""
+    return {**config.model_dump(mode="json"), "task": task}
+
+
+def folder_name(config: PrepareConfig, task: str) -> str:
+    """``<task>-p<points>-d<demos>-s<seed>``, and a short hash when any other setting is not the default."""
+    suite = SUITES.build(config.suite)
+    points = suite.spec(task).points
+    name = f"{task}{'' if points is None else f'-p{points}'}-d{config.collect.demos}-s{config.seed}"
+    usual = SUITES.get(suite.config.name).Config.model_validate({"name": suite.config.name, **_points(suite.config)})
+    plain = PrepareConfig(suite=usual, collect=CollectConfig(demos=config.collect.demos), seed=config.seed)
+    if plain == config:
+        return name
+    return f"{name}-{hashlib.sha256(json.dumps(recipe(config, task), sort_keys=True).encode()).hexdigest()[:6]}"
+
+
+def prepare_task(run: Run, config: PrepareConfig, task: str, workers: int, progress: Progress) -> dict[str, Any]:
+    """Make one data set in the run's folder; continues what an interrupted run left, keeps what is complete.
+
+    Returns:
+        The figures that go into the manifest.
+
+    Raises:
+        UsageError: the folder holds a data set of another recipe.
+        RunFailed: the expert succeeds too rarely, or a worker process died.
+        MissingDependency: the simulator is not installed.
+    """
+    wanted = recipe(config, task)
+    store, episodes = run.folder / STORE, run.folder / EPISODES
+    if store.exists():
+        return _keep(run, store, wanted)
+    if (episodes / "recipe.json").exists():
+        _same(run.folder, read_json(episodes / "recipe.json", "recipe"), wanted)
+    else:
+        write_json(episodes / "recipe.json", wanted)
+    kept, failed = collect(wanted["suite"], task, config.collect, config.seed, episodes, workers, progress)
+    loaded = [load_episode(candidate.file) for candidate in kept]
+    provenance = _provenance(config, task, wanted, kept, failed, [e["start_state"] for e in loaded])
+    frames = [{name: array for name, array in episode.items() if name not in EXTRAS} for episode in loaded]
+    sha256 = write_store(store, frames, provenance)
+    contact_sheet(run.folder / SHEET, f"{config.suite.name}/{task}", loaded)
+    figures = {**_figures(provenance), "content_sha256": sha256}
+    figures |= _milliseconds(kept, figures["frames"])
+    run.metrics(**figures)
+    run.artifact(store)
+    run.artifact(run.folder / SHEET)
+    remove(episodes)
+    return figures
+
+
+def _provenance(
+    config: PrepareConfig, task: str, wanted: dict[str, Any], kept: list[Candidate], failed: int, starts: list[Any]
+) -> dict[str, Any]:
+    suite = SUITES.build(config.suite)
+    env = suite.make(task)
+    try:
+        environment = env.provenance()
+    finally:
+        env.close()
+    return {
+        "recipe": wanted,
+        "spec": suite.spec(task).model_dump(mode="json"),
+        "environment": environment,
+        "versions": manifest.versions(),
+        "episode_seeds": [c.seed for c in kept],
+        "start_states": [content_hash({"start": np.asarray(s)}) for s in starts],
+        "episode_steps": [c.steps for c in kept],
+        "expert_failures": failed,
+        "frames_filled": sum(c.frames_filled for c in kept),
+        "points_filled": sum(c.filled for c in kept),
+    }
+
+
+def _figures(provenance: dict[str, Any]) -> dict[str, Any]:
+    steps = provenance["episode_steps"]
+    return {
+        "task": provenance["recipe"]["task"],
+        "demos": len(steps),
+        "expert_failures": provenance["expert_failures"],
+        "frames": sum(steps),
+        "mean_steps": round(sum(steps) / len(steps), 1),
+        "frames_filled": provenance["frames_filled"],
+        "points_filled": provenance["points_filled"],
+        "reused": False,
+    }
+
+
+def _milliseconds(kept: list[Candidate], frames: int) -> dict[str, Any]:
+    parts = sorted({part for c in kept for part in c.seconds})
+    return {"ms_per_frame": {p: round(1e3 * sum(c.seconds.get(p, 0) for c in kept) / frames, 3) for p in parts}}
+
+
+def _keep(run: Run, store: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    """A complete data set of the same recipe is verified and kept."""
+    _same(run.folder, read_attributes(store).get("recipe"), wanted)
+    dataset = read_store(store)
+    figures = {**_figures(dataset.provenance), "content_sha256": dataset.sha256, "reused": True}
+    run.metrics(**figures)
+    for path in (store, run.folder / SHEET):
+        if path.exists():
+            run.artifact(path)
+    return figures
+
+
+def _same(folder: Path, found: Any, wanted: dict[str, Any]) -> None:
+    old, new = flatten(found or {}), flatten(wanted)
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            raise UsageError(
+                f"data set {folder}: made with {key} = {old.get(key)!r}, asked for {new.get(key)!r}",
+                "choose another folder with --out, or delete this one",
+            )
+
+
+def _points(config: Settings) -> dict[str, Any]:
+    """The points of a cloud are part of the folder's name, so they do not count as unusual."""
+    cloud = getattr(config, "cloud", None)
+    return {} if cloud is None else {"cloud": {"points": cloud.points}}

@@ -1,0 +1,93 @@
+"""Families of interchangeable parts: a name in a configuration becomes a class found by its registered name.
+
+A family is a package; every module in it may register classes. Dropping a file into the package (or loading one
+with ``--plugin FILE``) is all it takes to add a member.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from omp_cli.core.config import Settings, validated
+from omp_cli.core.errors import DataError, UsageError, did_you_mean
+
+T = TypeVar("T")
+
+
+class Family(Generic[T]):
+    """Named members of one kind. Each member class carries ``Config``, a ``Settings`` subclass with a ``name`` field.
+
+    Args:
+        kind: singular noun used in messages and as the configuration section ("method", "net", ...).
+        package: dotted name of the package whose modules register the members; imported on first look-up.
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self._package = package
+        self._members: dict[str, type[T]] = {}
+        self._loaded = False
+
+    def register(self, name: str) -> Callable[[type[T]], type[T]]:
+        """Class decorator that files the class under ``name``; a name can be taken once."""
+
+        def decorate(cls: type[T]) -> type[T]:
+            taken = self._members.get(name)
+            if taken is not None and taken.__qualname__ != cls.__qualname__:
+                raise UsageError(f"{self.kind} {name!r} is registered twice: {taken.__module__} and {cls.__module__}")
+            self._members[name] = cls
+            return cls
+
+        return decorate
+
+    def names(self) -> tuple[str, ...]:
+        """All registered names, sorted."""
+        self._load()
+        return tuple(sorted(self._members))
+
+    def get(self, name: str) -> type[T]:
+        """The class registered as ``name``; UsageError with the nearest names when there is none."""
+        self._load()
+        if name not in self._members:
+            raise UsageError(f"unknown {self.kind} {name!r}", did_you_mean(name, self._members))
+        return self._members[name]
+
+    def parse(self, value: Any) -> Settings:
+        """Validate a section such as ``{"name": "omp", "epsilon": 0.01}`` with the configuration class of its member."""
+        if isinstance(value, Settings):
+            return value
+        if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+            raise UsageError(f"{self.kind}: needs a name", f"known: {', '.join(self.names())}")
+        return validated(self.get(value["name"]).Config, value, where=self.kind)  # type: ignore[attr-defined]
+
+    def build(self, config: Settings, *args: Any, **kwargs: Any) -> T:
+        """Instance of the member that ``config.name`` selects, constructed as ``cls(config, *args, **kwargs)``."""
+        return self.get(config.name)(config, *args, **kwargs)  # type: ignore[attr-defined, call-arg]
+
+    def _load(self) -> None:
+        if not self._loaded:
+            self._loaded = True
+            package = importlib.import_module(self._package)
+            for module in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"{self._package}.{module.name}")
+
+
+def load_plugin(path: Path) -> None:
+    """Import a Python file of the user's that registers members of a family (``--plugin FILE``)."""
+    if not path.is_file():
+        raise DataError(f"plugin {path}: no such file")
+    name = f"omp_plugin_{path.stem}"
+    if name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"plugin {path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)

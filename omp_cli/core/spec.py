@@ -1,0 +1,29 @@
+"""What a task lets a policy see and do: the contract between suites, data sets and networks."""
+
+from __future__ import annotations
+
+from omp_cli.core.config import Settings
+
+
+class Spec(Settings):
+    """Observation and action of one task.
+
+    Attributes:
+        suite: registered name of the suite.
+        task: task name within it.
+        action_dim: A; actions are in [-1, 1] per dimension as the environment executes them.
+        state_dim: S, the proprioceptive vector.
+        points: N, points per cloud; None when the task has no cloud.
+        end_effector: indices of the end-effector's x, y, z (metres, world frame) in the state.
+        max_steps: environment steps after which an evaluation episode ends.
+        control_hz: environment steps per second of simulated time.
+    """
+
+    suite: str
+    task: str
+    action_dim: int
+    state_dim: int
+    points: int | None
+    end_effector: tuple[int, int, int]
+    max_steps: int
+    control_hz: float

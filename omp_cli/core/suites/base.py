@@ -1,0 +1,113 @@
+"""The contract of a suite: a benchmark of tasks that all share one kind of environment."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.config import Settings
+from omp_cli.core.errors import UsageError, did_you_mean
+from omp_cli.core.registry import Family
+from omp_cli.core.spec import Spec
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one environment step returned: the suite's own reward and success flag."""
+
+    reward: float
+    success: bool
+
+
+class TaskEnv(ABC):
+    """One task, one process. Observations are made on request, so frames that nobody reads cost no rendering."""
+
+    spec: Spec
+
+    @abstractmethod
+    def reset(self, seed: int) -> None:
+        """Go to the start state that ``seed`` determines, bit for bit, in any process."""
+
+    @abstractmethod
+    def step(self, action: NDArray[np.floating[Any]]) -> Outcome:
+        """Execute one action (A,), clipped to [-1, 1]."""
+
+    @abstractmethod
+    def observe(self, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
+        """The present frame's arrays among "state" (S,) float32, "point_cloud" (N, 3) float32, "full_state", "img" (84, 84, 3) uint8."""
+
+    @abstractmethod
+    def expert(self) -> NDArray[np.float32]:
+        """Action (A,) of the suite's scripted expert in the present state, as the expert wants it: not clipped."""
+
+    @abstractmethod
+    def start_state(self) -> NDArray[np.float64]:
+        """Vector that identifies the start state of the present episode (object and goal poses included)."""
+
+    @abstractmethod
+    def picture(self, size: int) -> NDArray[np.uint8]:
+        """RGB picture (size, size, 3) of the scene for people, upright; needs no OpenGL."""
+
+    @property
+    def filled(self) -> int:
+        """Points that the last cloud lacked and that were filled by repetition."""
+        return 0
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall time that observations have taken since the environment was made, by part ("rays", "crop", "fps" ...)."""
+        return {}
+
+    def provenance(self) -> dict[str, Any]:
+        """What a reader of the data must know: camera, crop, versions; JSON types only."""
+        return {}
+
+    def close(self) -> None:
+        """Free what the simulator holds."""
+
+
+class Suite(ABC):
+    """A benchmark. Its ``Config`` holds what changes the observations (camera, crop, points ...)."""
+
+    Config: ClassVar[type[Settings]]
+    default_task: ClassVar[str]
+
+    def __init__(self, config: Settings) -> None:
+        self.config = config
+
+    @abstractmethod
+    def groups(self) -> Mapping[str, tuple[str, ...]]:
+        """Named groups of tasks ("easy", "mw34", ...)."""
+
+    @abstractmethod
+    def tasks(self) -> tuple[str, ...]:
+        """Every task name."""
+
+    @abstractmethod
+    def spec(self, task: str) -> Spec:
+        """Observation and action of a task; must not need the simulator."""
+
+    @abstractmethod
+    def make(self, task: str) -> TaskEnv:
+        """A fresh environment; MissingDependency when the simulator is not installed."""
+
+    def select(self, tasks: Iterable[str], groups: Iterable[str]) -> tuple[str, ...]:
+        """Tasks named one by one and by group, each once, in order; the default task when nothing is named."""
+        chosen: list[str] = []
+        for name in tasks:
+            if name not in self.tasks():
+                raise UsageError(f"unknown task {name!r}", did_you_mean(name, self.tasks()))
+            chosen.append(name)
+        for group in groups:
+            if group not in self.groups():
+                raise UsageError(f"unknown group of tasks {group!r}", did_you_mean(group, self.groups()))
+            chosen.extend(self.groups()[group])
+        return tuple(dict.fromkeys(chosen)) or (self.default_task,)
+
+
+SUITES: Family[Suite] = Family("suite", "omp_cli.core.suites")

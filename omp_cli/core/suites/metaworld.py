@@ -1,0 +1,290 @@
+"""Meta-World v3: 50 table-top tasks of a Sawyer arm, each with a scripted expert."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.clouds.camera import Camera, look_at
+from omp_cli.core.clouds.raycast import Marker
+from omp_cli.core.clouds.sensor import DP3_BOX, CloudConfig, CloudSensor
+from omp_cli.core.config import Settings
+from omp_cli.core.errors import MissingDependency
+from omp_cli.core.spec import Spec
+from omp_cli.core.suites import metaworld_tables as tables
+from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv
+
+IMAGE_SIZE = 84
+FULL_STATE_DIM = 39
+
+
+class MetaWorldConfig(Settings):
+    """What changes the observations of Meta-World.
+
+    Attributes:
+        cloud: number of points, camera, frame.
+        retaining_wall: whether clouds show the rim around the table; None: not in the world frame, yes in "dp3".
+    """
+
+    name: Literal["metaworld"] = "metaworld"
+    cloud: CloudConfig = CloudConfig()
+    retaining_wall: bool | None = None
+
+    @property
+    def hidden_bodies(self) -> tuple[str, ...]:
+        """Bodies that clouds do not show."""
+        shown = self.cloud.frame == "dp3" if self.retaining_wall is None else self.retaining_wall
+        return () if shown else tables.HIDDEN_BODIES
+
+
+@SUITES.register("metaworld")
+class MetaWorld(Suite):
+    """All 50 tasks of Meta-World v3, named without their "-v3"."""
+
+    Config: ClassVar[type[Settings]] = MetaWorldConfig
+    default_task: ClassVar[str] = "assembly"
+    config: MetaWorldConfig
+
+    def groups(self) -> Mapping[str, tuple[str, ...]]:
+        """The papers' difficulty classes of their 34 tasks, those 34, and all 50."""
+        return tables.GROUPS
+
+    def tasks(self) -> tuple[str, ...]:
+        """The 50 task names, sorted."""
+        return tables.MW50
+
+    def spec(self, task: str) -> Spec:
+        """State: end-effector, right finger, left finger (x, y, z each). Action: end-effector step x, y, z; gripper."""
+        return Spec(
+            suite="metaworld",
+            task=task,
+            action_dim=4,
+            state_dim=9,
+            points=self.config.cloud.points,
+            end_effector=(0, 1, 2),
+            max_steps=200,
+            control_hz=80.0,
+        )
+
+    def make(self, task: str) -> MetaWorldEnv:
+        """A fresh simulator (0.2 s)."""
+        return MetaWorldEnv(self.spec(task), self.config)
+
+
+class MetaWorldEnv(TaskEnv):
+    """One Meta-World task whose start states follow from a seed alone.
+
+    Args:
+        spec: the task.
+        config: the suite's configuration.
+    """
+
+    def __init__(self, spec: Spec, config: MetaWorldConfig) -> None:
+        environments, policies = _import_metaworld()
+        self.spec = spec
+        self.config = config
+        self._sim = environments[f"{spec.task}-v3"]()
+        # what Meta-World's goal-observable classes set, without the reset they do: the snapshot must precede any reset
+        self._sim._partially_observable = False
+        self._sim.__dict__.pop("sawyer_observation_space", None)
+        self._sim._set_task_called = True
+        self._sim._freeze_rand_vec = False
+        self._sim.seeded_rand_vec = True
+        self._sim.max_path_length = np.iinfo(np.int64).max  # the length of an episode is the caller's affair
+        self._expert = policies[f"{spec.task}-v3"]()
+        model = self._model = self._sim.model
+        self._data = self._sim.data
+        model.camera(tables.CAMERA_NAME).pos[:] = tables.CAMERA_POSITION
+        self._sites = [model.site(name).id for name in ("rightEndEffector", "leftEndEffector")]
+        self._pristine = _Snapshot(self._sim)
+        self._sensor: CloudSensor | None = None
+        self._renderer: Any = None
+        self._painter: Any = None
+        self._full_state = np.zeros(FULL_STATE_DIM)
+        self._start = np.zeros(0)
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        """Start state of ``seed``; the same after any history of this object, and in any process."""
+        sim = self._sim
+        self._pristine.restore(sim)
+        sim.seed(seed)
+        sim.reset()
+        _forward(self._model, self._data)  # reset leaves bodies and the goal marker where its first draw put them
+        sim._prev_obs = sim._get_curr_obs_combined_no_goal()
+        self._full_state = self._clipped(sim._get_obs())
+        self._start = np.concatenate([sim._last_rand_vec, sim._target_pos, self._data.qpos])
+
+    def step(self, action: NDArray[np.floating[Any]]) -> Outcome:
+        """One control step of 12.5 ms: the hand's target moves by at most 1 cm per axis."""
+        self._full_state, reward, _, _, info = self._sim.step(np.clip(np.asarray(action, np.float32), -1.0, 1.0))
+        return Outcome(float(reward), bool(info["success"]))
+
+    def observe(self, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
+        """See the base class. "full_state" is the simulator's own observation (39,) float32, goal included."""
+        make = {
+            "state": self._state,
+            "point_cloud": self._cloud,
+            "full_state": lambda: self._full_state.astype(np.float32),
+            "img": self._image,
+        }
+        return {key: make[key]() for key in keys}
+
+    def expert(self) -> NDArray[np.float32]:
+        """The scripted policy's raw action; its components may exceed 1 by far."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns about each component above 1
+            return np.asarray(self._expert.get_action(self._full_state), np.float32)
+
+    def start_state(self) -> NDArray[np.float64]:
+        """The simulator's random draw (object, goal), the goal and all joint positions."""
+        return self._start.copy()
+
+    @property
+    def markers(self) -> list[Marker]:
+        """The sphere that shows the goal, if the task has one, at the goal itself."""
+        name = tables.GOAL_SITES.get(self.spec.task)
+        if name is None:
+            return []
+        site = self._model.site(name)
+        x, y, z = (float(v) for v in self._sim._target_pos)
+        red, green, blue = (float(v) for v in site.rgba[:3])
+        return [Marker((x, y, z), float(site.size[0]), (red, green, blue))]
+
+    @property
+    def sensor(self) -> CloudSensor:
+        """The cloud sensor; built on first use."""
+        if self._sensor is None:
+            world = self.config.cloud.frame == "world"
+            self._sensor = CloudSensor(
+                self._model,
+                self.camera(self.config.cloud.size),
+                tables.CROPS.get(self.spec.task, tables.DEFAULT_CROP) if world else DP3_BOX,
+                self.config.cloud,
+                self.config.hidden_bodies,
+                tables.DROPPED_MATERIALS if world else (),
+            )
+        return self._sensor
+
+    def camera(self, size: int) -> Camera:
+        """The moved ``corner2`` camera as it stands in the simulator."""
+        camera = self._data.camera(tables.CAMERA_NAME)
+        fovy = float(self._model.camera(tables.CAMERA_NAME).fovy[0])
+        return Camera(camera.xpos.copy(), camera.xmat.reshape(3, 3).copy(), fovy, size)
+
+    @property
+    def filled(self) -> int:
+        """Points of the last cloud that are repetitions."""
+        return self._sensor.filled if self._sensor else 0
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall time of rays, crop and farthest point sampling so far."""
+        return dict(self._sensor.seconds) if self._sensor else {}
+
+    def picture(self, size: int) -> NDArray[np.uint8]:
+        """The scene from the front right, ray-cast."""
+        from omp_cli.core.clouds.picture import Painter
+
+        if self._painter is None or self._painter.size != size:
+            view = look_at((1.0, 0.0, 0.85), (0.0, 0.62, 0.12), 45.0, size)
+            self._painter = Painter(self._model, view, tables.HIDDEN_BODIES)
+        return self._painter.paint(self._data, self.markers)
+
+    def provenance(self) -> dict[str, Any]:
+        """Camera, crop, frame, bodies that clouds do not show, goal marker, versions."""
+        return {
+            **self.sensor.describe(),
+            "hidden_bodies": list(self.config.hidden_bodies),
+            "dropped_materials": list(tables.DROPPED_MATERIALS) if self.config.cloud.frame == "world" else [],
+            "goal_marker": tables.GOAL_SITES.get(self.spec.task),
+            "state": "end effector xyz, right finger xyz, left finger xyz; metres, world frame",
+            "simulator": {name: metadata.version(name) for name in ("metaworld", "mujoco")},
+        }
+
+    def close(self) -> None:
+        """Free the renderer; the simulator itself is plain memory."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def _state(self) -> NDArray[np.float32]:
+        hand = self._sim.get_endeff_pos()
+        right, left = (self._data.site_xpos[site] for site in self._sites)
+        return np.concatenate([hand, right, left]).astype(np.float32)
+
+    def _cloud(self) -> NDArray[np.float32]:
+        return self.sensor.capture(self._data, self.markers)
+
+    def _image(self) -> NDArray[np.uint8]:
+        from omp_cli.core.clouds.opengl import Renderer
+
+        if self._renderer is None:
+            self._renderer = Renderer(self._model, tables.CAMERA_NAME, IMAGE_SIZE)
+        picture = self._renderer.render(self._data)
+        return picture[::-1, ::-1].copy() if self.camera(IMAGE_SIZE).upside_down() else picture
+
+    def _clipped(self, observation: NDArray[np.float64]) -> NDArray[np.float64]:
+        space = self._sim.sawyer_observation_space
+        return np.clip(observation, space.low, space.high)
+
+
+class _Snapshot:
+    """Everything about a simulator that an episode can change, so that the next one starts from the same ground.
+
+    Meta-World's resets write into the model (body and site positions) and into attributes, and read both again.
+    """
+
+    _CONSTANT = ("mesh_", "tex_", "hfield_", "skin_", "bvh_", "oct_", "name")
+
+    def __init__(self, sim: Any) -> None:
+        self._arrays: dict[str, NDArray[Any]] = {}
+        for name in dir(sim.model):
+            value = None if name.startswith(("_", *self._CONSTANT)) else getattr(sim.model, name)
+            if isinstance(value, np.ndarray) and value.size:
+                self._arrays[name] = value.copy()
+        self._attributes = _copied(sim.__dict__)
+
+    def restore(self, sim: Any) -> None:
+        """Bring the model, the data and the attributes back."""
+        import mujoco
+
+        for name, value in self._arrays.items():
+            getattr(sim.model, name)[...] = value
+        mujoco.mj_resetData(sim.model, sim.data)
+        mujoco.mj_forward(sim.model, sim.data)
+        sim.__dict__.clear()
+        sim.__dict__.update(_copied(self._attributes))
+
+
+def _copied(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of plain values and own arrays; views into the simulator's memory and its objects stay themselves."""
+    plain = (int, float, str, bool, bytes, type(None), dict, list, tuple)
+    return {
+        name: copy.deepcopy(value)
+        if isinstance(value, plain) or (isinstance(value, np.ndarray) and value.base is None)
+        else value
+        for name, value in attributes.items()
+    }
+
+
+def _forward(model: Any, data: Any) -> None:
+    import mujoco
+
+    mujoco.mj_forward(model, data)
+
+
+def _import_metaworld() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Environment classes and expert classes by name ("reach-v3")."""
+    try:
+        from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+        from metaworld.policies import ENV_POLICY_MAP
+    except ImportError as error:
+        raise MissingDependency(f"Meta-World does not load: {error}", "pip install metaworld") from None
+    return ALL_V3_ENVIRONMENTS, ENV_POLICY_MAP

@@ -1,0 +1,1 @@
+"""Supervised pre-training: loop, optimiser and EMA, resume, distribution, trackers."""

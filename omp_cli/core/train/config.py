@@ -1,0 +1,82 @@
+"""Configuration of ``omp pretrain``."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field
+
+from omp_cli.core.config import Settings
+from omp_cli.core.policy import PolicyConfig
+
+
+class TrainConfig(Settings):
+    """Optimisation.
+
+    Attributes:
+        steps: optimiser steps; with ``epochs`` given, computed from it.
+        epochs: passes over all windows (the papers count so).
+        batch_size: windows per step, over all processes.
+        draws: noises and times per window and step; each observation is encoded once and shared by its draws.
+        lr: peak learning rate of AdamW.
+        betas: AdamW's.
+        eps: AdamW's.
+        weight_decay: AdamW's.
+        warmup_steps: linear warm-up, then cosine to zero at the last step.
+        schedule: what follows the warm-up.
+        grad_clip: largest gradient norm; None for no clipping (as the public code, whatever its configuration says).
+        ema_power: EMA decay of update n is ``min(ema_max, 1 - (1 + n)^-ema_power)``.
+        ema_max: its limit.
+        precision: "fp32", or "bf16" autocast around the loss (parameters and optimiser stay float32).
+        compile: compile the velocity network; refused where that is known to fail.
+        log_every: steps between log lines.
+        checkpoint_every: steps between checkpoints; None for ten over the run.
+        keep: checkpoints kept, spread over the run; the newest always.
+        tracker: "jsonl" alone, or TensorBoard event files beside it.
+    """
+
+    steps: int = Field(default=2000, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    draws: int = Field(default=1, ge=1)
+    lr: float = Field(default=1e-4, gt=0)
+    betas: tuple[float, float] = (0.95, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = Field(default=1e-6, ge=0)
+    warmup_steps: int = Field(default=500, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    grad_clip: float | None = None
+    ema_power: float = 0.75
+    ema_max: float = 0.9999
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    log_every: int = Field(default=50, ge=1)
+    checkpoint_every: int | None = Field(default=None, ge=1)
+    keep: int = Field(default=5, ge=1)
+    tracker: Literal["jsonl", "tensorboard"] = "jsonl"
+
+    def total_steps(self, windows: int) -> int:
+        """Optimiser steps of the whole run on a data set of that many windows."""
+        return self.steps if self.epochs is None else math.ceil(self.epochs * windows / self.batch_size)
+
+    def learning_rate(self, step: int, total: int) -> float:
+        """Learning rate of step 0, 1, ... total - 1."""
+        if step < self.warmup_steps:
+            return self.lr * (step + 1) / self.warmup_steps
+        if self.schedule == "constant":
+            return self.lr
+        done = (step - self.warmup_steps) / max(total - self.warmup_steps, 1)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * done))
+
+
+class PretrainConfig(PolicyConfig):
+    """A whole pre-training run; the data set and the place of the results are not part of it."""
+
+    train: TrainConfig = TrainConfig()
+    seed: int = 0
+    threads: int = Field(default=1, ge=1)
+
+    def policy(self) -> PolicyConfig:
+        """The part that describes the policy."""
+        return PolicyConfig(method=self.method, net=self.net, encoder=self.encoder, chunk=self.chunk)

@@ -1,0 +1,261 @@
+"""The training loop: any policy, any data set, one process or many, stoppable at any step."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from omp_cli.core.checkpoint import (
+    EMA,
+    FOLDER,
+    MODEL,
+    TRAINING,
+    CheckpointMeta,
+    checkpoints_in,
+    load_tensors,
+    load_weights,
+    open_checkpoint,
+    save_checkpoint,
+    thin,
+)
+from omp_cli.core.data.store import Dataset
+from omp_cli.core.data.windows import make_windows
+from omp_cli.core.errors import DataError, Diverged, UsageError
+from omp_cli.core.files import remove
+from omp_cli.core.methods import LossReport
+from omp_cli.core.policy import LossModule, Policy
+from omp_cli.core.progress import Progress
+from omp_cli.core.signals import stop_requests
+from omp_cli.core.train.batches import batch_indices, step_generator
+from omp_cli.core.train.config import PretrainConfig
+from omp_cli.core.train.distributed import World
+from omp_cli.core.train.optim import make_ema, make_optimizer, optimizer_tensors, restore_optimizer
+from omp_cli.core.train.trackers import make_trackers
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished training run reports.
+
+    Attributes:
+        checkpoint: the last one.
+        figures: last logged losses, steps, parameters, windows, throughput; JSON types.
+    """
+
+    checkpoint: Path
+    figures: dict[str, Any]
+
+
+def build_policy(config: PretrainConfig, dataset: Dataset) -> Policy:
+    """A fresh policy with weights that ``config.seed`` determines and normalisation fitted to the data."""
+    torch.manual_seed(config.seed)
+    policy = Policy(config.policy(), dataset.spec)
+    missing = [key for key in policy.keys if key not in dataset.arrays]
+    if missing:
+        raise DataError(
+            f"data set {dataset.path}: the {config.encoder.name} encoder reads data/{missing[0]}, which is not there"
+        )
+    policy.fit({key: torch.from_numpy(dataset.arrays[key]) for key in (*policy.keys, "action")})
+    return policy
+
+
+def check_compile(config: PretrainConfig) -> None:
+    """UsageError where compiling the network is known to fail."""
+    derivative = getattr(config.method, "derivative", "dde")
+    if config.train.compile and derivative != "dde":
+        raise UsageError(
+            f"--compile with derivative {derivative!r}: torch cannot trace forward-mode AD through LayerNorm and "
+            "GroupNorm (pytorch #197090)",
+            "use --derivative dde, or leave --compile out",
+        )
+
+
+class Trainer:
+    """Owns everything that changes during training.
+
+    Args:
+        config: the run.
+        dataset: demonstrations, kept in memory on ``device``.
+        folder: the run's folder; checkpoints and metrics go there.
+        device: where to train.
+        world: this process among its peers.
+        progress: told of every step.
+    """
+
+    def __init__(
+        self,
+        config: PretrainConfig,
+        dataset: Dataset,
+        folder: Path,
+        device: torch.device,
+        world: World,
+        progress: Progress,
+    ) -> None:
+        check_compile(config)
+        train = config.train
+        if train.batch_size % world.size:
+            raise UsageError(f"train.batch_size {train.batch_size} cannot be shared by {world.size} processes")
+        self.config, self.dataset, self.folder, self.world, self.progress = config, dataset, folder, world, progress
+        self.device = device
+        self.policy = build_policy(config, dataset).to(device)
+        self.windows = make_windows(dataset.episode_ends, config.chunk)
+        self.total = train.total_steps(len(self.windows))
+        self.every = train.checkpoint_every or max(self.total // 10, 1)
+        self.optimizer = make_optimizer(self.policy, train)
+        self.ema = make_ema(self.policy, train)
+        self.step = 0
+        self._obs = torch.from_numpy(self.windows.obs).to(device)
+        self._action = torch.from_numpy(self.windows.action).to(device)
+        self._data = {k: torch.from_numpy(dataset.arrays[k]).to(device) for k in (*self.policy.keys, "action")}
+        self._good: Path | None = None
+
+    def resume(self) -> int:
+        """Continue from the newest checkpoint in the run's folder, if there is one; returns its step."""
+        if self.world.is_main:
+            for leftover in (self.folder / FOLDER).glob(".*.tmp*"):
+                remove(leftover)
+        found = checkpoints_in(self.folder / FOLDER)
+        if found:
+            newest = open_checkpoint(found[-1])
+            load_weights(self.policy, newest.path / MODEL)
+            load_weights(self.ema.module, newest.path / EMA)
+            restore_optimizer(self.policy, self.optimizer, load_tensors(newest.path / TRAINING))
+            self.step = newest.meta.step
+            self.ema.n_averaged.fill_(self.step)
+            self._good = newest.path
+        return self.step
+
+    def run(self) -> TrainResult:
+        """Train to the last step.
+
+        Raises:
+            Diverged: a loss or gradient was not finite; the last checkpoint is from before that.
+            Interrupted, Terminated: somebody asked to stop; a checkpoint was written first.
+        """
+        train = self.config.train
+        module = self.world.wrap(LossModule(self.policy, self.world.gather), self.device)
+        if train.compile:
+            self.policy.net.compile()
+        trackers = make_trackers(train.tracker, self.folder, self.step) if self.world.is_main else []
+        self.progress.start("training", self.total, self.step)
+        figures: dict[str, float] = {}
+        started, first = time.perf_counter(), self.step
+        try:
+            # Peers would stop at different steps and wait for each other for ever, so torchrun's own way applies there.
+            with stop_requests(enabled=self.world.size == 1) as stop:
+                while self.step < self.total:
+                    log = (self.step + 1) % train.log_every == 0 or self.step + 1 == self.total
+                    report, norm = self._update(module, log)
+                    self.step += 1
+                    if log:
+                        rate = (self.step - first) * train.batch_size / (time.perf_counter() - started)
+                        figures = {**report, "grad_norm": norm, "lr": self._lr(), "samples_per_second": rate}
+                        for tracker in trackers:
+                            tracker.log(self.step, figures)
+                    self.progress.advance(1, **{k: figures[k] for k in ("loss", "samples_per_second") if k in figures})
+                    if self.step % self.every == 0 or self.step == self.total or stop.error:
+                        self._save()
+                    if stop.error and self.step < self.total:
+                        raise stop.error(f"stopped at step {self.step} of {self.total}", "continue with --resume")
+        finally:
+            for tracker in trackers:
+                tracker.close()
+        seconds = time.perf_counter() - started
+        if self._good is None:
+            raise DataError(f"{self.folder}: no checkpoint was written")
+        return TrainResult(self._good, self._figures(figures, seconds, self.step - first))
+
+    def _lr(self) -> float:
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def _update(self, module: torch.nn.Module, log: bool) -> tuple[dict[str, float], float]:
+        """One optimiser step; returns the logged figures (empty unless ``log``) and the gradient norm."""
+        train = self.config.train
+        for group in self.optimizer.param_groups:
+            group["lr"] = train.learning_rate(self.step, self.total)
+        obs, actions, draws = self._batch()
+        autocast = torch.autocast(self.device.type, torch.bfloat16) if train.precision == "bf16" else nullcontext()
+        with autocast:
+            report: LossReport = module(obs, actions, draws)
+        shares = self._term_norms(report) if log else {}
+        self.optimizer.zero_grad(set_to_none=True)
+        report.total.backward()
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.policy.parameters() if p.grad is not None])
+        if train.grad_clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.policy.parameters(), train.grad_clip, norm)
+        # On an accelerator looking at a number waits for the device, so only logged and saved steps are checked there.
+        if self.device.type == "cpu" or log or (self.step + 1) % self.every == 0:
+            self._check_finite(report.total, norm)
+        self.optimizer.step()
+        self.ema.update_parameters(self.policy)
+        if not log:
+            return {}, 0.0
+        parts = {name: float(value) for name, value in report.parts.items()}
+        return {"loss": float(report.total), **parts, **shares}, float(norm)
+
+    def _batch(self) -> tuple[dict[str, Tensor], Tensor, Any]:
+        """This process's observations, raw action chunks and draws of the present step."""
+        train, chunk = self.config.train, self.config.chunk
+        index = batch_indices(len(self.windows), train.batch_size, self.config.seed, self.step)
+        shape = (train.batch_size * train.draws, chunk.horizon, self.dataset.spec.action_dim)
+        draws = self.policy.method.draw(shape, step_generator(self.config.seed, self.step))
+        start, stop = self.world.part(train.batch_size)
+        mine = index[start:stop].to(self.device)
+        obs = {key: self._data[key][self._obs[mine]] for key in self.policy.keys}
+        actions = self._data["action"][self._action[mine]]
+        return obs, actions, draws.part(start * train.draws, stop * train.draws).to(actions)
+
+    def _term_norms(self, report: LossReport) -> dict[str, float]:
+        """Gradient norm that each weighted term contributes: a dead term shows as zero."""
+        parameters = [p for p in self.policy.parameters() if p.requires_grad]
+        norms: dict[str, float] = {}
+        for name, term in report.terms.items():
+            if term.requires_grad:
+                grads = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
+                norms[f"grad_{name}"] = float(torch.stack([g.norm() for g in grads if g is not None]).norm())
+            else:
+                norms[f"grad_{name}"] = 0.0
+        return norms
+
+    def _check_finite(self, total: Tensor, norm: Tensor) -> None:
+        if not (torch.isfinite(total) and torch.isfinite(norm)):
+            kept = f"the last good checkpoint is {self._good}" if self._good else "no checkpoint had been written yet"
+            raise Diverged(
+                f"diverged at step {self.step + 1}: loss {float(total)}, gradient norm {float(norm)}; {kept}",
+                "lower --lr, or set train.grad_clip=1.0",
+            )
+
+    def _save(self) -> None:
+        if self.world.is_main:
+            meta = CheckpointMeta(
+                step=self.step,
+                policy=self.config.policy().model_dump(mode="json"),
+                spec=self.dataset.spec,
+                suite=self.dataset.provenance["recipe"]["suite"],
+                dataset_sha256=self.dataset.sha256,
+                start_states=self.dataset.provenance["start_states"],
+            )
+            tensors = optimizer_tensors(self.policy, self.optimizer)
+            self._good = save_checkpoint(self.folder / FOLDER, meta, self.policy, self.ema.module, tensors)
+            thin(self.folder / FOLDER, self.config.train.keep)
+        else:
+            self._good = self.folder / FOLDER / f"step-{self.step:08d}"
+        self.world.barrier()
+
+    def _figures(self, last: dict[str, float], seconds: float, steps: int) -> dict[str, Any]:
+        return {
+            **{name: round(value, 6) for name, value in last.items()},
+            "steps": self.step,
+            "parameters": sum(p.numel() for p in self.policy.parameters()),
+            "windows": len(self.windows),
+            "episodes": len(self.dataset.episode_ends),
+            "train_seconds": round(seconds, 2),
+            "ms_per_step": round(1e3 * seconds / max(steps, 1), 2),
+            "processes": self.world.size,
+        }

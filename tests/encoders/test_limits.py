@@ -1,0 +1,39 @@
+"""The limits normaliser."""
+
+from __future__ import annotations
+
+import torch
+
+from omp_cli.core.encoders.base import Limits
+
+
+def test_limits_of_the_data_become_plus_and_minus_one() -> None:
+    x = torch.randn(7, 50, 3, dtype=torch.float64) * torch.tensor([1.0, 20.0, 0.01]) + torch.tensor([0.0, 5.0, -3.0])
+    limits = Limits(3).double()
+    limits.fit(x)
+    y = limits(x)
+    torch.testing.assert_close(y.reshape(-1, 3).amin(0), -torch.ones(3, dtype=torch.float64))
+    torch.testing.assert_close(y.reshape(-1, 3).amax(0), torch.ones(3, dtype=torch.float64))
+    torch.testing.assert_close(limits.inverse(y), x)
+
+
+def test_a_constant_channel_is_centred_and_comes_back() -> None:
+    x = torch.stack([torch.linspace(-2, 3, 20), torch.full((20,), 0.37), torch.full((20,), 0.5)], dim=1)
+    x[3, 2] += 5e-5  # nearly constant
+    limits = Limits(3)
+    limits.fit(x)
+    y = limits(x)
+    assert limits.scale[1:].tolist() == [1, 1]
+    assert y[:, 1].abs().max() < 1e-6
+    assert y[:, 2].abs().max() < 5e-5
+    torch.testing.assert_close(limits.inverse(y), x)
+
+
+def test_before_fit_it_is_the_identity_and_fitting_is_saved() -> None:
+    x = torch.rand(10, 2) * 4
+    limits, loaded = Limits(2), Limits(2)
+    assert torch.equal(limits(x), x)
+    limits.fit(x)
+    loaded.load_state_dict(limits.state_dict())
+    assert torch.equal(loaded(x), limits(x))
+    assert not list(limits.parameters())

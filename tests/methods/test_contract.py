@@ -1,0 +1,95 @@
+"""What every registered method must do; a new method is picked up by its registration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from omp_cli.core.methods import METHODS, LossReport, Method
+from omp_cli.core.nets import NETS
+
+B, H, A, D = 16, 4, 3, 8
+
+pytestmark = pytest.mark.parametrize("name", METHODS.names())
+
+
+def built(name: str, **settings: Any) -> Method:
+    return METHODS.build(METHODS.parse({"name": name, **settings}))
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def small_net() -> nn.Module:
+    torch.manual_seed(0)
+    return NETS.build(NETS.parse({"name": "film-mlp", "hidden": 32, "depth": 2}), H, A, D)
+
+
+def report_of(method: Method, net: nn.Module, c: Tensor, draws_per_observation: int = 1) -> LossReport:
+    """Loss with ``draws_per_observation`` noises and times for each of the observations c (B', D)."""
+    rows = c.repeat_interleave(draws_per_observation, 0)
+    z_0 = torch.rand(len(rows), H, A, generator=generator(2)) * 2 - 1
+    draws = method.draw((len(rows), H, A), generator(1))
+    return method.loss(lambda z, r, t, f=None: net(z, r, t, rows, f), z_0, c, draws)
+
+
+def test_draws(name: str) -> None:
+    method = built(name)
+    draws, again, other = (method.draw((B, H, A), generator(seed)) for seed in (0, 0, 1))
+    assert draws.noise.shape == (B, H, A)
+    assert draws.r.shape == draws.t.shape == (B,)
+    assert {x.dtype for x in (draws.noise, draws.r, draws.t)} == {torch.float32}
+    assert ((draws.r >= 0) & (draws.r <= draws.t) & (draws.t <= 1)).all()
+    for key in ("noise", "r", "t"):
+        assert torch.equal(getattr(draws, key), getattr(again, key))
+        assert not torch.equal(getattr(draws, key), getattr(other, key))
+
+
+@pytest.mark.parametrize("per_observation", [1, 4])
+def test_loss_is_finite_and_reaches_net_and_condition(name: str, per_observation: int) -> None:
+    net, c = small_net(), torch.randn(B // per_observation, D, requires_grad=True)
+    report = report_of(built(name), net, c, per_observation)
+    assert report.total.shape == ()
+    assert torch.isfinite(report.total)
+    torch.testing.assert_close(report.total, sum(report.terms.values()))
+    assert all(value.shape == () and not value.requires_grad for value in report.parts.values())
+    report.total.backward()
+    assert not [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+    assert c.grad is not None
+    assert c.grad.any()
+
+
+def test_loss_is_a_function_of_its_arguments(name: str) -> None:
+    net, c = small_net(), torch.randn(B, D)
+    first, again = (report_of(built(name), net, c).total for _ in range(2))
+    assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize("nfe", [1, 2, 5])
+def test_samples(name: str, nfe: int) -> None:
+    method, net, c = built(name), small_net(), torch.randn(B, D)
+    noise = torch.randn(B, H, A)
+
+    def u(z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
+        return net(z, r, t, c, features)
+
+    with torch.no_grad():
+        chunks = method.sample(u, noise, nfe)
+        assert torch.equal(chunks, method.sample(u, noise, nfe))
+    assert chunks.shape == (B, H, A)
+    assert chunks.dtype == torch.float32
+    assert chunks.abs().max() <= 1
+
+
+def test_trains_under_bfloat16_autocast(name: str) -> None:
+    net, c = small_net(), torch.randn(B, D)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        report = report_of(built(name), net, c)
+    report.total.backward()
+    assert report.total.dtype == torch.float32
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
+    assert any(p.grad.any() for p in net.parameters())

@@ -1,0 +1,126 @@
+"""Dispersive regularisation against numbers computed by hand, and the signs of a dead term."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from omp_cli.core.methods.dispersion import (
+    Form,
+    dispersion_diagnostics,
+    dispersion_loss,
+    squared_distances,
+)
+
+FORMS: tuple[Form, ...] = ("infonce_l2", "infonce_cosine", "hinge", "covariance")
+
+
+def rows(*values: tuple[float, ...]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def test_infonce_l2_by_hand() -> None:
+    """Two rows 2 apart, D = 2, tau = 0.5: exponents 0, -4, -4, 0."""
+    h = rows((0, 0), (2, 0))
+    expected = math.log((2 + 2 * math.exp(-4)) / 4)
+    assert dispersion_loss(h, "infonce_l2", temperature=0.5).item() == pytest.approx(expected)
+
+
+def test_infonce_cosine_by_hand() -> None:
+    """Orthogonal rows, tau = 0.5: similarities 1, 0, 0, 1; lengths do not matter."""
+    h = rows((3, 0), (0, 0.1))
+    assert dispersion_loss(h, "infonce_cosine", 0.5).item() == pytest.approx(math.log((2 * math.exp(2) + 2) / 4))
+
+
+def test_hinge_by_hand() -> None:
+    """Distances 0.6, 5, sqrt(5^2 + 0.6^2) with margin 1: one pair of three inside, (0.4)^2 / 3."""
+    h = rows((0, 0), (0.6, 0), (0, 5))
+    assert dispersion_loss(h, "hinge", margin=1.0).item() == pytest.approx(0.16 / 3)
+
+
+def test_covariance_by_hand() -> None:
+    """Rows (-1, -2), (0, 0), (1, 2): C = [[1, 2], [2, 4]], so (2^2 + 2^2) / 2."""
+    h = rows((-1, -2), (0, 0), (1, 2)) + 7
+    assert dispersion_loss(h, "covariance").item() == pytest.approx(4)
+
+
+def test_covariance_equals_its_definition() -> None:
+    h = torch.randn(9, 14, dtype=torch.float64)
+    c = torch.cov(h.T)
+    expected = (c.square().sum() - c.diag().square().sum()) / 14
+    torch.testing.assert_close(dispersion_loss(h, "covariance"), expected)
+
+
+def test_squared_distances_keep_their_digits_far_from_the_origin() -> None:
+    h = torch.randn(20, 16) * 1e-2
+    expected = (h[:, None] - h[None]).double().square().sum(-1)
+    torch.testing.assert_close(squared_distances(h + 100).double(), expected, rtol=0.05, atol=1e-5)
+    torch.testing.assert_close(squared_distances(h).double(), expected, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_gradient_is_right_and_a_step_along_it_disperses(form: Form) -> None:
+    h = (0.3 * torch.randn(6, 4, dtype=torch.float64)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: dispersion_loss(x, form, 0.5, 1.0), (h,))
+    (gradient,) = torch.autograd.grad(dispersion_loss(h, form), h)
+    assert dispersion_loss(h - 1e-3 * gradient, form) < dispersion_loss(h, form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_that_coincide_give_finite_gradients(form: Form) -> None:
+    h = torch.ones(4, 3, requires_grad=True)
+    dispersion_loss(h, form).backward()
+    assert torch.isfinite(h.grad).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_one_row_has_nothing_to_be_dispersed_from(form: Form) -> None:
+    h = torch.randn(1, 3, requires_grad=True)
+    loss = dispersion_loss(h, form)
+    loss.backward()
+    assert loss == 0
+    assert all(value == 0 for value in dispersion_diagnostics(h).values())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_half_precision_features_are_compared_in_float32(form: Form) -> None:
+    h = torch.randn(8, 4).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = dispersion_loss(h, form)
+    assert torch.equal(loss, dispersion_loss(h.float(), form))
+
+
+def test_diagnostics_by_hand() -> None:
+    """Corners of a rectangle 2 x 6: singular values 2 and 6."""
+    h = rows((1, 3), (1, -3), (-1, 3), (-1, -3)) + 5
+    found = dispersion_diagnostics(h)
+    entropy = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
+    assert found["effective_rank"].item() == pytest.approx(math.exp(entropy))
+    assert found["mean_distance"].item() == pytest.approx((2 * 2 + 2 * 6 + 2 * math.sqrt(40)) / 6)
+
+
+@pytest.mark.parametrize(("batch", "dim"), [(32, 8), (8, 32)])
+def test_effective_rank_counts_directions(batch: int, dim: int) -> None:
+    line = torch.randn(batch, 1) @ torch.randn(1, dim)
+    assert dispersion_diagnostics(line)["effective_rank"] == pytest.approx(1, abs=1e-3)
+    full = dispersion_diagnostics(torch.randn(batch, dim))["effective_rank"]
+    assert 0.7 * min(batch - 1, dim) < full <= min(batch - 1, dim)
+
+
+def test_collapsed_features_have_no_distance_and_no_rank() -> None:
+    found = dispersion_diagnostics(torch.full((16, 8), 0.123))
+    assert found["mean_distance"] == 0
+    assert found["effective_rank"] == 0
+
+
+def test_a_saturated_term_shows_as_a_vanished_gradient_at_a_large_distance() -> None:
+    """What happened in public code: features so far apart that the term is at its minimum -log B and pushes nothing."""
+    h = (100 * torch.randn(16, 8)).requires_grad_()
+    loss = dispersion_loss(h, "infonce_l2")
+    loss.backward()
+    assert loss.item() == pytest.approx(-math.log(16))
+    assert h.grad.norm() < 1e-6
+    assert dispersion_diagnostics(h.detach())["mean_distance"] > 100
