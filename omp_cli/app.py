@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,8 +17,8 @@ from omp_cli.commands import common, evaluate, manifest, prepare, pretrain
 from omp_cli.core.errors import Interrupted, OmpError, RunFailed, Terminated, UsageError
 
 EPILOG = (
-    "Exit codes: 0 ok, 1 the run failed, 2 usage or configuration, 3 data missing or damaged, 4 a simulator, package or "
-    "device is missing, 5 diverged, 130 interrupted, 143 terminated."
+    "Exit codes: 0 ok, 1 the run failed, 2 usage or configuration, 3 data missing or damaged, 4 a simulator, package "
+    "or device is missing, 5 diverged, 130 interrupted, 143 terminated."
 )
 
 app = typer.Typer(

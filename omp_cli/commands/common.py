@@ -18,29 +18,20 @@ from omp_cli.console import Console, make_table
 
 GLOBAL = "Global options"
 
+
+def _option(kind: Any, help_: str, *names: str) -> Any:
+    return Annotated[kind, typer.Option(*names, help=help_, rich_help_panel=GLOBAL)]
+
+
 GLOBAL_OPTIONS: dict[str, tuple[Any, Any]] = {
-    "json_": (Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=GLOBAL)], False),
-    "quiet": (Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.", rich_help_panel=GLOBAL)], False),
-    "verbose": (Annotated[bool, typer.Option("--verbose", "-v", help="Tracebacks.", rich_help_panel=GLOBAL)], False),
-    "dry_run": (
-        Annotated[bool, typer.Option("--dry-run", help="Print the configuration; touch nothing.", rich_help_panel=GLOBAL)],
-        False,
-    ),
-    "seed": (Annotated[int | None, typer.Option("--seed", help="Seed. [default: 0]", rich_help_panel=GLOBAL)], None),
-    "device": (
-        Annotated[
-            str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.", rich_help_panel=GLOBAL)
-        ],
-        None,
-    ),
-    "out": (Annotated[Path | None, typer.Option("--out", help="Folder of this run.", rich_help_panel=GLOBAL)], None),
-    "plugin": (
-        Annotated[
-            list[Path] | None,
-            typer.Option("--plugin", help="Python file that registers own parts; repeatable.", rich_help_panel=GLOBAL),
-        ],
-        None,
-    ),
+    "json_": (_option(bool, "One JSON document on stdout.", "--json"), False),
+    "quiet": (_option(bool, "No progress, no notes.", "--quiet", "-q"), False),
+    "verbose": (_option(bool, "Tracebacks.", "--verbose", "-v"), False),
+    "dry_run": (_option(bool, "Print the configuration; touch nothing.", "--dry-run"), False),
+    "seed": (_option(int | None, "Seed. [default: 0]", "--seed"), None),
+    "device": (_option(str | None, "auto, cpu, cuda, cuda:N, mps. [default: auto]", "--device"), None),
+    "out": (_option(Path | None, "Folder of this run.", "--out"), None),
+    "plugin": (_option(list[Path] | None, "Python file that registers own parts; repeatable.", "--plugin"), None),
 }
 
 

@@ -34,7 +34,9 @@ def evaluate(
     ] = None,
     curve: Annotated[
         int | None,
-        typer.Option(min=0, help="Episodes for each earlier checkpoint, to plot. [default: 0]", rich_help_panel=EPISODES),
+        typer.Option(
+            min=0, help="Episodes for each earlier checkpoint, to plot. [default: 0]", rich_help_panel=EPISODES
+        ),
     ] = None,
     video: Annotated[
         int, typer.Option("--video-episodes", min=0, help="Episodes in the video.", rich_help_panel=EPISODES)
@@ -108,7 +110,17 @@ def _evaluate(globals_: Globals, settings: Any, sources: dict[str, Any], path: P
 
 
 def _report(globals_: Globals, run: Any, figures: dict[str, Any]) -> None:
-    columns = ("task", "step", "weights", "NFE", "success (any step)", "95 % Wilson", "held for a chunk", "return", "steps")
+    columns = (
+        "task",
+        "step",
+        "weights",
+        "NFE",
+        "success (any step)",
+        "95 % Wilson",
+        "held for a chunk",
+        "return",
+        "steps",
+    )
     rows = []
     for row in [*figures.get("curve", []), figures]:
         s, chunk = row["success_any"], row["success_chunk"]

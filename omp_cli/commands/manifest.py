@@ -45,5 +45,6 @@ def manifest(
         *([("error", found.error.message)] if found.error else []),
     ]
     globals_.console.result(
-        {"command": "manifest", "result": found.model_dump(mode="json")}, [make_table(str(run), ("what", "value"), rows)]
+        {"command": "manifest", "result": found.model_dump(mode="json")},
+        [make_table(str(run), ("what", "value"), rows)],
     )

@@ -22,7 +22,9 @@ def prepare(
     ] = None,
     suite: Annotated[
         list[str] | None,
-        typer.Option("--suite", help="Group of tasks: easy, medium, hard, very-hard, mw34, mw50.", rich_help_panel=TASK),
+        typer.Option(
+            "--suite", help="Group of tasks: easy, medium, hard, very-hard, mw34, mw50.", rich_help_panel=TASK
+        ),
     ] = None,
     demos: Annotated[
         int | None, typer.Option(min=1, help="Successful episodes. [default: 10]", rich_help_panel=RECORD)

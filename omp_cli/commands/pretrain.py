@@ -21,8 +21,12 @@ def pretrain(
         str | None, typer.Option(help="light, omp-paper, mp1-paper, ... [default: light]", rich_help_panel=METHOD)
     ] = None,
     method: Annotated[str | None, typer.Option(help="omp, mp1, meanflow.", rich_help_panel=METHOD)] = None,
-    derivative: Annotated[str | None, typer.Option(help="du/dt by jvp, forward or dde.", rich_help_panel=METHOD)] = None,
-    epsilon: Annotated[float | None, typer.Option(help="Half width of dde's difference.", rich_help_panel=METHOD)] = None,
+    derivative: Annotated[
+        str | None, typer.Option(help="du/dt by jvp, forward or dde.", rich_help_panel=METHOD)
+    ] = None,
+    epsilon: Annotated[
+        float | None, typer.Option(help="Half width of dde's difference.", rich_help_panel=METHOD)
+    ] = None,
     lambda_da: Annotated[
         float | None, typer.Option(help="Weight of directional alignment.", rich_help_panel=METHOD)
     ] = None,

@@ -172,4 +172,3 @@ def _file_kind(path: Path) -> str:
 
 def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-

@@ -59,7 +59,7 @@ class Family(Generic[T]):
         return self._members[name]
 
     def parse(self, value: Any) -> Settings:
-        """Validate a section such as ``{"name": "omp", "epsilon": 0.01}`` with the configuration class of its member."""
+        """Validate a section such as ``{"name": "omp", "epsilon": 0.01}`` with its member's configuration class."""
         if isinstance(value, Settings):
             return value
         if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):

@@ -32,6 +32,14 @@ def clouds(kind: str, points: int) -> Tensor:
     return x
 
 
+def test_relu_after_the_max_is_the_published_network() -> None:
+    encoder, x = net(False), clouds("random", 64)
+    with torch.no_grad():
+        encoder.layers[-1].bias[::2] -= 2  # so that the ReLU has something to cut
+    published = encoder.project[1:](encoder.layers(x).relu().max(1).values)
+    torch.testing.assert_close(encoder(x), published)
+
+
 @pytest.mark.parametrize("kind", ["random", "repeated", "one point", "padded"])
 @pytest.mark.parametrize("points", [64, 37, 3000])
 def test_two_passes_have_the_value_and_the_gradient_of_one(kind: str, points: int) -> None:

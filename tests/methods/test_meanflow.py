@@ -101,14 +101,17 @@ def test_jvp_and_forward_have_the_same_loss_and_the_same_gradient() -> None:
 
 
 def test_adaptive_weight_is_a_power_of_the_sample_error() -> None:
-    x = torch.zeros(4, 3, dtype=torch.float64)
-    wrong, h = Recorded(ToPoint(x), torch.tensor(0.5, dtype=torch.float64)), torch.randn(32, 5, dtype=torch.float64)
+    x, theta = torch.zeros(4, 3, dtype=torch.float64), torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    wrong, h = Recorded(ToPoint(x), theta), torch.randn(32, 5, dtype=torch.float64)
     method = built(times={"equal_share": 1.0}, adaptive={"p": 0.75, "c": 0.1})
     draws = drawn(method)
     report = method.loss(wrong, x.expand(SHAPE), h, draws)
     squares = (0.5 * draws.noise).square().mean((1, 2))
     torch.testing.assert_close(report.parts["meanflow"], squares.mean())
-    torch.testing.assert_close(report.total, (squares / (squares + 0.1) ** 0.75).mean())
+    weights = 1 / (squares + 0.1) ** 0.75
+    torch.testing.assert_close(report.total.detach(), (weights * squares).mean())
+    (gradient,) = torch.autograd.grad(report.total, theta)  # of (theta - 1)^2 v^2, with the weights constant
+    torch.testing.assert_close(gradient, (weights * -4 * squares).mean())
 
 
 def test_terms_are_the_weighted_parts_and_add_up() -> None:

@@ -64,17 +64,18 @@ def test_forward_mode_agrees_with_reverse_mode(name: str) -> None:
     torch.testing.assert_close((tangent * w).sum(), (dz * v).sum() + dt.sum())
 
 
-def test_smooth_and_finite_a_little_outside_the_unit_interval(name: str) -> None:
+def test_smooth_and_finite_a_little_outside_the_unit_interval_and_across_r(name: str) -> None:
+    """The central difference goes to t ± eps, which may lie above 1, below 0 or below r."""
     net, (z, _, _, c) = built(name, torch.float64), inputs(dtype=torch.float64)
 
-    def at(t: float) -> Tensor:
-        return net(z, torch.full((5,), t - 0.01), torch.full((5,), t), c)
+    def at(r: float, t: float) -> Tensor:
+        return net(z, torch.full((5,), r, dtype=z.dtype), torch.full((5,), t, dtype=z.dtype), c)
 
-    for edge in (0.0, 1.0):
-        inside, outside = at(edge + 1e-4) - at(edge), at(edge) - at(edge - 1e-4)
-        assert torch.isfinite(inside).all()
-        assert inside.any()
-        assert (inside - outside).norm() < 0.05 * inside.norm()  # no clamp: the slopes of both sides agree
+    for r, edge in ((0.0, 1.0), (0.4, 0.4), (-0.01, 0.0)):
+        after, before = at(r, edge + 1e-4) - at(r, edge), at(r, edge) - at(r, edge - 1e-4)
+        assert torch.isfinite(after).all()
+        assert after.any()
+        assert (after - before).norm() < 0.05 * after.norm()  # no clamp: the slopes on both sides agree
 
 
 def test_output_is_no_constant_zero_at_the_start(name: str) -> None:

@@ -7,6 +7,7 @@ import importlib
 import os
 import subprocess
 import sys
+import weakref
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,8 @@ class Renderer:
         model.vis.quality.shadowsize = 0
         self._camera = camera
         self._renderer = mujoco.Renderer(model, size, size)
+        # also at exit: a context that is freed during the interpreter's shutdown prints a traceback
+        self._free = weakref.finalize(self, self._renderer.close)
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             self._renderer.scene.flags[flag] = False
 
@@ -57,7 +60,7 @@ class Renderer:
 
     def close(self) -> None:
         """Free the OpenGL context."""
-        self._renderer.close()
+        self._free()
 
 
 @functools.cache

@@ -41,7 +41,10 @@ class CloudConfig(Settings):
         """The camera size in use: 84 up to 512 points, 128 up to 1024, then growing with the square root."""
         if self.camera_size is not None:
             return self.camera_size
-        return 84 if self.points <= 512 else 128 * ceil(sqrt(self.points / 1024))
+        if self.points <= 512 and self.frame == "world":
+            return 84
+        # the public pipelines always take 128; with it changes how much of the table their half-pixel shift leaves
+        return 128 * ceil(sqrt(self.points / 1024))
 
 
 class CloudSensor:

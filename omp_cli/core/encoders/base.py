@@ -1,4 +1,7 @@
-"""The contract of an observation encoder. Legend: B batch, T observation steps, N points, S state dimension, D embedding."""
+"""The contract of an observation encoder.
+
+Legend: B batch, T observation steps, N points, S state dimension, D embedding.
+"""
 
 from __future__ import annotations
 

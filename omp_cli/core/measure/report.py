@@ -13,7 +13,7 @@ from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.files import write_text
 from omp_cli.core.measure.film import write_video
 from omp_cli.core.measure.plots import plot_success
-from omp_cli.core.measure.success import EvalConfig, Episode, evaluate, summarise
+from omp_cli.core.measure.success import Episode, EvalConfig, evaluate, summarise
 from omp_cli.core.progress import Progress
 from omp_cli.core.run import Run
 

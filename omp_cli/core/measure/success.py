@@ -20,8 +20,6 @@ from omp_cli.core.progress import Progress
 from omp_cli.core.seeds import eval_seed
 from omp_cli.core.suites.chunking import chunk_env_factory
 
-PICTURE_SIZE = 256
-
 
 class EvalConfig(Settings):
     """How a policy is evaluated.
@@ -150,7 +148,7 @@ def evaluate(
         n_obs=chunk.n_obs,
         execute=chunk.execute,
         max_steps=config.max_steps,
-        picture_size=PICTURE_SIZE if picture_episodes else None,
+        film=frozenset(eval_seed(config.seed, spec.task, index) for index in range(picture_episodes)),
     )
     envs = _vector(make, workers)
     progress.start(f"{spec.task}: step {checkpoint.meta.step}, nfe {config.nfe}", episodes)
@@ -180,7 +178,7 @@ def evaluate(
     finally:
         envs.close()
     done.sort(key=lambda e: e.index)
-    return done, [np.concatenate(films[index]) for index in sorted(films)]
+    return done, [np.stack(films[index]) for index in sorted(films)]
 
 
 def _vector(make: Any, workers: int) -> Any:
@@ -221,10 +219,12 @@ def _start_waiting(
         start, seed = str(info["start_state"][worker]), seeds[worker]
         assert seed is not None
         if start in known:
-            raise DataError(f"{task}: evaluation seed {seed} starts where a demonstration started", "use another --seed")
+            raise DataError(
+                f"{task}: evaluation seed {seed} starts where a demonstration started", "use another --seed"
+            )
         running[worker] = _Running(index, seed, start, torch.Generator().manual_seed(seed))
         if index < picture_episodes:
-            films[index] = [info["pictures"][worker]]
+            films[index] = list(info["pictures"][worker])
     return obs
 
 
@@ -238,7 +238,9 @@ def _decide(
     """Action chunks (workers, E, A); idle workers get zeros."""
     chunk, action_dim = policy.chunk, policy.spec.action_dim
     shape = (chunk.horizon, action_dim)
-    noise = torch.stack([torch.zeros(shape) if r is None else torch.randn(shape, generator=r.generator) for r in running])
+    noise = torch.stack(
+        [torch.zeros(shape) if r is None else torch.randn(shape, generator=r.generator) for r in running]
+    )
     batch = {key: torch.from_numpy(obs[key]).to(device) for key in policy.keys}
     actions = policy.act(batch, noise.to(device), nfe).cpu().numpy()
     actions[[r is None for r in running]] = 0
@@ -255,7 +257,7 @@ def _account(
     if episode.success_any and episode.first_success is None:
         episode.first_success = episode.steps
     if episode.index in films:
-        films[episode.index].append(info["pictures"][worker])
+        films[episode.index].extend(info["pictures"][worker])
 
 
 def _record(episode: _Running, checkpoint: Checkpoint, config: EvalConfig, task: str) -> Episode:

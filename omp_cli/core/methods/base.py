@@ -22,7 +22,7 @@ class VelocityField(Protocol):
     """A conditioned mean-velocity field; a network with the observation bound in, or a closed form in a test."""
 
     def __call__(self, z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
-        """u(z, r, t): z (B, H, A), r (B,), t (B,) -> (B, H, A). A list passed as ``features`` receives hidden layers."""
+        """u(z, r, t): z (B, H, A), r (B,), t (B,) -> (B, H, A); a list given as ``features`` receives hidden layers."""
         ...
 
 

@@ -11,7 +11,7 @@ from omp_cli.core.registry import Family
 
 
 class Net(nn.Module):
-    """u(z, r, t | c). Smooth in z, r and t (forward-mode AD runs through it) and defined slightly outside 0 <= r <= t <= 1.
+    """u(z, r, t | c). Smooth in z, r and t (forward-mode AD runs through it) and a little outside 0 <= r <= t <= 1.
 
     Args:
         config: settings of the member.
@@ -28,7 +28,7 @@ class Net(nn.Module):
         self.horizon, self.action_dim, self.cond_dim = horizon, action_dim, cond_dim
 
     def forward(self, z: Tensor, r: Tensor, t: Tensor, c: Tensor, features: list[Tensor] | None = None) -> Tensor:
-        """z (B, H, A), r (B,), t (B,), c (B, D) -> (B, H, A); appends hidden features (B, ...) to ``features`` if given."""
+        """z (B, H, A), r (B,), t (B,), c (B, D) -> (B, H, A); appends hidden features (B, ...) to ``features``."""
         raise NotImplementedError
 
 

@@ -218,5 +218,3 @@ def default_workers() -> int:
     """Worker processes by default: one per core that this process may use, at most eight."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, 8)
-
-

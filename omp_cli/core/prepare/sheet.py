@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.files import atomic
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 SHOWN = 4
+VIEW = np.array([[0.5, 0.87, 0.0], [-0.43, 0.25, 0.87]])
+"""World to picture, (2, 3): seen from the front right, 30 degrees above the table."""
 
 
 def contact_sheet(path: Path, title: str, episodes: Sequence[Arrays]) -> None:
-    """Draw up to four episodes, a row each: first picture, first cloud, middle cloud, last cloud, last picture, actions.
+    """Draw up to four episodes, a row each: first and last picture, first, middle and last cloud, actions.
 
     Args:
         path: PNG to write.
@@ -25,18 +32,17 @@ def contact_sheet(path: Path, title: str, episodes: Sequence[Arrays]) -> None:
 
     rows = episodes[:SHOWN]
     columns = 6 if "point_cloud" in rows[0] else 3
-    figure = Figure(figsize=(2.4 * columns, 2.4 * len(rows) + 0.5), layout="constrained")
+    figure = Figure(figsize=(2.4 * columns, 2.4 * len(rows) + 0.5))
+    figure.subplots_adjust(0.02, 0.03, 0.98, 0.92, wspace=0.12, hspace=0.15)
     figure.suptitle(f"{title}: {len(episodes)} demonstrations, {sum(len(e['action']) for e in episodes)} frames")
     for r, episode in enumerate(rows):
         frames = [0, len(episode["action"]) // 2, len(episode["action"]) - 1]
         panels = ["first_picture", *(frames if columns == 6 else []), "last_picture", "action"]
         for c, panel in enumerate(panels):
-            place = (len(rows), columns, r * columns + c + 1)
+            axes = figure.add_subplot(len(rows), columns, r * columns + c + 1)
             if isinstance(panel, int):
-                _draw_cloud(figure, place, episode["point_cloud"], panel)
-                continue
-            axes = figure.add_subplot(*place)
-            if panel == "action":
+                _draw_cloud(axes, episode["point_cloud"], panel)
+            elif panel == "action":
                 axes.plot(episode["action"], linewidth=0.8)
                 axes.set_title("actions", fontsize=8)
                 axes.tick_params(labelsize=6)
@@ -48,14 +54,12 @@ def contact_sheet(path: Path, title: str, episodes: Sequence[Arrays]) -> None:
         figure.savefig(temporary, dpi=110)
 
 
-def _draw_cloud(figure, place: tuple[int, int, int], clouds: np.ndarray, frame: int) -> None:  # type: ignore[no-untyped-def]
-    """One cloud of an episode, (T, N, 3), coloured by height, in limits that hold for the whole episode."""
-    axes = figure.add_subplot(*place, projection="3d")
-    cloud = clouds[frame]
-    axes.scatter(*cloud.T, c=cloud[:, 2], s=1.5, cmap="viridis")
-    low, high = clouds.min((0, 1)), clouds.max((0, 1))
-    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], max(high[2], low[2] + 0.1)))
-    axes.set_box_aspect(np.maximum(high - low, 0.1))
+def _draw_cloud(axes: Axes, clouds: NDArray[Any], frame: int) -> None:
+    """One cloud of an episode, (T, N, 3), from obliquely above; colour is height, limits hold for the episode."""
+    flat = clouds @ VIEW.T
+    axes.scatter(*flat[frame].T, c=clouds[frame, :, 2], s=2, cmap="viridis")
+    low, high = flat.min((0, 1)), flat.max((0, 1))
+    axes.set(xlim=(low[0] - 0.02, high[0] + 0.02), ylim=(low[1] - 0.02, high[1] + 0.02), aspect="equal")
     axes.set_title(f"cloud, step {frame}", fontsize=8)
-    axes.tick_params(labelsize=5, pad=-3)
-    axes.view_init(elev=25, azim=30)
+    axes.set_xticks([])
+    axes.set_yticks([])

@@ -39,7 +39,10 @@ class TaskEnv(ABC):
 
     @abstractmethod
     def observe(self, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
-        """The present frame's arrays among "state" (S,) float32, "point_cloud" (N, 3) float32, "full_state", "img" (84, 84, 3) uint8."""
+        """The present frame's arrays of these names.
+
+        "state" (S,) float32, "point_cloud" (N, 3) float32, "full_state" float32, "img" (84, 84, 3) uint8.
+        """
 
     @abstractmethod
     def expert(self) -> NDArray[np.float32]:
@@ -60,14 +63,14 @@ class TaskEnv(ABC):
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Wall time that observations have taken since the environment was made, by part ("rays", "crop", "fps" ...)."""
+        """Wall time of observations since the environment was made, by part ("rays", "crop", "fps" ...)."""
         return {}
 
     def provenance(self) -> dict[str, Any]:
         """What a reader of the data must know: camera, crop, versions; JSON types only."""
         return {}
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most tasks hold nothing
         """Free what the simulator holds."""
 
 

@@ -23,8 +23,8 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
     """Executes chunks; ends by truncation at the task's step limit, never early: stopping on success is the caller's.
 
     ``step`` takes (E, A) and returns the observation history {key: (T, ...)}, the chunk's summed reward, and an info
-    with ``steps`` (executed), ``success_any``, ``success_all`` (at every step of the chunk) and, when ``picture_size``
-    is set, ``pictures`` (steps, P, P, 3).
+    with ``steps`` (executed), ``success_any``, ``success_all`` (at every step of the chunk) and, in filmed episodes,
+    ``pictures``, a list of (P, P, 3), one per step.
 
     Args:
         env: the task.
@@ -32,7 +32,8 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         n_obs: T.
         execute: E.
         max_steps: environment steps per episode; None takes the task's own limit.
-        picture_size: P, to record pictures of every step; None for none.
+        film: seeds of the episodes to record pictures of.
+        picture_size: P.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         n_obs: int,
         execute: int,
         max_steps: int | None = None,
-        picture_size: int | None = None,
+        film: frozenset[int] = frozenset(),
+        picture_size: int = 256,
     ) -> None:
         self._env, self._keys, self._n_obs, self._execute = env, keys, n_obs, execute
         self._limit = max_steps or env.spec.max_steps
-        self._picture_size = picture_size
+        self._film, self._picture_size = film, picture_size
+        self._filming = False
         self._history: deque[Obs] = deque(maxlen=n_obs)
         self._steps = 0
         env.reset(0)
@@ -63,11 +66,12 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         super().reset(seed=seed)
         self._env.reset(int(seed or 0))
         self._steps = 0
+        self._filming = seed in self._film
         self._history.extend([self._env.observe(self._keys)] * self._n_obs)
         start = hashlib.sha256(np.ascontiguousarray(self._env.start_state()).tobytes()).hexdigest()
         info: dict[str, Any] = {"start_state": start}
-        if self._picture_size:
-            info["pictures"] = self._env.picture(self._picture_size)[None]
+        if self._filming:
+            info["pictures"] = [self._env.picture(self._picture_size)]
         return self._stacked(), info
 
     def step(self, action: NDArray[np.float32]) -> tuple[Obs, float, bool, bool, dict[str, Any]]:
@@ -82,7 +86,7 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
             successes.append(outcome.success)
             if index >= count - self._n_obs:
                 self._history.append(self._env.observe(self._keys))
-            if self._picture_size:
+            if self._filming:
                 pictures.append(self._env.picture(self._picture_size))
         self._steps += count
         info: dict[str, Any] = {
@@ -91,7 +95,8 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
             "success_all": bool(successes) and all(successes),
         }
         if pictures:
-            info["pictures"] = np.stack(pictures)
+            # a list: Gymnasium stacks arrays of all workers, and the last chunk may be shorter
+            info["pictures"] = pictures
         return self._stacked(), reward, False, self._steps >= self._limit, info
 
     def close(self) -> None:

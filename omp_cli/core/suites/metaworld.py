@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterable, Mapping
 from importlib import metadata
@@ -89,12 +88,8 @@ class MetaWorldEnv(TaskEnv):
         environments, policies = _import_metaworld()
         self.spec = spec
         self.config = config
-        self._sim = environments[f"{spec.task}-v3"]()
-        # what Meta-World's goal-observable classes set, without the reset they do: the snapshot must precede any reset
-        self._sim._partially_observable = False
-        self._sim.__dict__.pop("sawyer_observation_space", None)
-        self._sim._set_task_called = True
-        self._sim._freeze_rand_vec = False
+        self._sim = environments[f"{spec.task}-v3-goal-observable"](seed=0)
+        self._sim._freeze_rand_vec = False  # with these two, sim.seed() decides what reset() draws
         self._sim.seeded_rand_vec = True
         self._sim.max_path_length = np.iinfo(np.int64).max  # the length of an episode is the caller's affair
         self._expert = policies[f"{spec.task}-v3"]()
@@ -102,7 +97,7 @@ class MetaWorldEnv(TaskEnv):
         self._data = self._sim.data
         model.camera(tables.CAMERA_NAME).pos[:] = tables.CAMERA_POSITION
         self._sites = [model.site(name).id for name in ("rightEndEffector", "leftEndEffector")]
-        self._pristine = _Snapshot(self._sim)
+        self._home = {name: getattr(model, name).copy() for name in ("body_pos", "site_pos")}
         self._sensor: CloudSensor | None = None
         self._renderer: Any = None
         self._painter: Any = None
@@ -112,13 +107,19 @@ class MetaWorldEnv(TaskEnv):
 
     def reset(self, seed: int) -> None:
         """Start state of ``seed``; the same after any history of this object, and in any process."""
+        import mujoco
+
         sim = self._sim
-        self._pristine.restore(sim)
+        for name, home in self._home.items():  # resets write object and goal positions into the model
+            getattr(self._model, name)[:] = home
+        mujoco.mj_resetData(self._model, self._data)
         sim.seed(seed)
         sim.reset()
-        _forward(self._model, self._data)  # reset leaves bodies and the goal marker where its first draw put them
+        # reset leaves bodies and the goal marker where the first of its two draws put them
+        mujoco.mj_forward(self._model, self._data)
         sim._prev_obs = sim._get_curr_obs_combined_no_goal()
-        self._full_state = self._clipped(sim._get_obs())
+        space = sim.sawyer_observation_space
+        self._full_state = np.clip(sim._get_obs(), space.low, space.high)
         self._start = np.concatenate([sim._last_rand_vec, sim._target_pos, self._data.qpos])
 
     def step(self, action: NDArray[np.floating[Any]]) -> Outcome:
@@ -193,7 +194,7 @@ class MetaWorldEnv(TaskEnv):
         from omp_cli.core.clouds.picture import Painter
 
         if self._painter is None or self._painter.size != size:
-            view = look_at((1.0, 0.0, 0.85), (0.0, 0.62, 0.12), 45.0, size)
+            view = look_at((0.95, -0.12, 0.88), (-0.01, 0.65, 0.16), 43.0, size)
             self._painter = Painter(self._model, view, tables.HIDDEN_BODIES)
         return self._painter.paint(self._data, self.markers)
 
@@ -230,61 +231,12 @@ class MetaWorldEnv(TaskEnv):
         picture = self._renderer.render(self._data)
         return picture[::-1, ::-1].copy() if self.camera(IMAGE_SIZE).upside_down() else picture
 
-    def _clipped(self, observation: NDArray[np.float64]) -> NDArray[np.float64]:
-        space = self._sim.sawyer_observation_space
-        return np.clip(observation, space.low, space.high)
-
-
-class _Snapshot:
-    """Everything about a simulator that an episode can change, so that the next one starts from the same ground.
-
-    Meta-World's resets write into the model (body and site positions) and into attributes, and read both again.
-    """
-
-    _CONSTANT = ("mesh_", "tex_", "hfield_", "skin_", "bvh_", "oct_", "name")
-
-    def __init__(self, sim: Any) -> None:
-        self._arrays: dict[str, NDArray[Any]] = {}
-        for name in dir(sim.model):
-            value = None if name.startswith(("_", *self._CONSTANT)) else getattr(sim.model, name)
-            if isinstance(value, np.ndarray) and value.size:
-                self._arrays[name] = value.copy()
-        self._attributes = _copied(sim.__dict__)
-
-    def restore(self, sim: Any) -> None:
-        """Bring the model, the data and the attributes back."""
-        import mujoco
-
-        for name, value in self._arrays.items():
-            getattr(sim.model, name)[...] = value
-        mujoco.mj_resetData(sim.model, sim.data)
-        mujoco.mj_forward(sim.model, sim.data)
-        sim.__dict__.clear()
-        sim.__dict__.update(_copied(self._attributes))
-
-
-def _copied(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of plain values and own arrays; views into the simulator's memory and its objects stay themselves."""
-    plain = (int, float, str, bool, bytes, type(None), dict, list, tuple)
-    return {
-        name: copy.deepcopy(value)
-        if isinstance(value, plain) or (isinstance(value, np.ndarray) and value.base is None)
-        else value
-        for name, value in attributes.items()
-    }
-
-
-def _forward(model: Any, data: Any) -> None:
-    import mujoco
-
-    mujoco.mj_forward(model, data)
-
 
 def _import_metaworld() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Environment classes and expert classes by name ("reach-v3")."""
+    """Environment classes ("reach-v3-goal-observable") and expert classes ("reach-v3") by name."""
     try:
-        from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+        from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
         from metaworld.policies import ENV_POLICY_MAP
     except ImportError as error:
         raise MissingDependency(f"Meta-World does not load: {error}", "pip install metaworld") from None
-    return ALL_V3_ENVIRONMENTS, ENV_POLICY_MAP
+    return ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE, ENV_POLICY_MAP

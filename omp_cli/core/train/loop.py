@@ -197,7 +197,7 @@ class Trainer:
         if not log:
             return {}, 0.0
         parts = {name: float(value) for name, value in report.parts.items()}
-        return {"loss": float(report.total), **parts, **shares}, float(norm)
+        return {"loss": float(report.total.detach()), **parts, **shares}, float(norm)
 
     def _batch(self) -> tuple[dict[str, Tensor], Tensor, Any]:
         """This process's observations, raw action chunks and draws of the present step."""

@@ -18,9 +18,7 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 def make_optimizer(policy: Policy, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW over all parameters, as one fused kernel where the device has it."""
     fused = next(policy.parameters()).device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(
-        policy.parameters(), config.lr, config.betas, config.eps, config.weight_decay, fused=fused
-    )
+    return torch.optim.AdamW(policy.parameters(), config.lr, config.betas, config.eps, config.weight_decay, fused=fused)
 
 
 def make_ema(policy: Policy, config: TrainConfig) -> AveragedModel:

@@ -1,0 +1,102 @@
+"""Fixtures: a toy data set and a trained toy run, made once; the command line in this process and in its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from omp_cli import app
+
+torch.set_num_threads(1)
+
+TINY = ["--set", "encoder.channels=[8, 16]", "--set", "encoder.points=32", "--set", "net.hidden=32"]
+TINY += ["--set", "train.log_every=5", "--set", "train.checkpoint_every=10"]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The document on stdout."""
+        return json.loads(self.out)
+
+
+Omp = Callable[..., Ran]
+
+
+@pytest.fixture
+def omp(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Omp:
+    """Run the entry point in this process: ``omp("eval", "--json")``."""
+
+    def run(*arguments: object) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["omp", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            app.main()
+        captured = capsys.readouterr()
+        return Ran(int(stop.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+def omp_process(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
+    """Start ``python -m omp_cli`` as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "omp_cli", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def in_process(folder: Path, *arguments: object) -> None:
+    """Run a command for a session fixture, which may not use the function-scoped ones."""
+    old_argv, old_cwd = sys.argv, Path.cwd()
+    sys.argv = ["omp", "--quiet", "--json", *map(str, arguments)]
+    os.chdir(folder)
+    try:
+        app.main()
+    except SystemExit as stop:
+        assert not stop.code, f"omp {arguments} ended with {stop.code}"
+    finally:
+        sys.argv = old_argv
+        os.chdir(old_cwd)
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a toy data set of eight demonstrations (``toy``) and a run of 30 steps on it (``run``)."""
+    folder = tmp_path_factory.mktemp("workshop")
+    in_process(folder, "prepare", "toy", "--demos", 8, "--points", 48, "--workers", 1, "--out", "toy")
+    in_process(folder, "pretrain", "toy", "--steps", 30, *TINY, "--out", "run")
+    return folder
+
+
+@pytest.fixture
+def toy(workshop: Path, tmp_path: Path) -> Path:
+    """A private copy of the toy data set's folder."""
+    return Path(shutil.copytree(workshop / "toy", tmp_path / "toy"))
+
+
+@pytest.fixture
+def run(workshop: Path, tmp_path: Path) -> Path:
+    """A private copy of the trained run's folder."""
+    return Path(shutil.copytree(workshop / "run", tmp_path / "run"))

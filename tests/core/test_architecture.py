@@ -1,0 +1,89 @@
+"""The rooms and the direction of their dependencies, read from the imports."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import omp_cli
+
+ROOT = Path(omp_cli.__file__).parent
+BASE = {"config", "errors", "registry", "spec", "files", "manifest", "progress", "seeds", "signals", "run"}
+MATH = {"config", "errors", "registry", "spec"}
+ALLOWED = {
+    "methods": MATH | {"methods"},
+    "nets": MATH | {"nets"},
+    "encoders": MATH | {"encoders"},
+    "clouds": MATH | {"clouds"},
+    "data": BASE | {"data"},
+    "suites": BASE | {"suites", "clouds", "data"},
+    "prepare": BASE | {"prepare", "suites", "data"},
+    "train": BASE | {"train", "policy", "checkpoint", "device", "data", "methods"},
+    "measure": BASE | {"measure", "policy", "checkpoint", "device", "suites", "data"},
+    "policy": MATH | {"methods", "nets", "encoders", "data"},
+    "checkpoint": BASE | {"policy"},
+    "device": {"errors"},
+    "run": {"errors", "files", "manifest"},
+    "registry": {"config", "errors"},
+    "config": {"errors"},
+    "manifest": {"errors", "files"},
+    "files": {"errors"},
+    "spec": {"config"},
+    "signals": {"errors"},
+    "errors": set(),
+    "progress": set(),
+    "seeds": set(),
+}
+MODULES = sorted(ROOT.rglob("*.py"))
+CORE = [m for m in MODULES if m.relative_to(ROOT).parts[0] == "core" and m.parent.name != "core"] + [
+    m for m in (ROOT / "core").glob("*.py") if m.stem != "__init__"
+]
+
+
+def imports(path: Path) -> list[tuple[str, int]]:
+    """Imported dotted names and their column (0: at module level)."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node.col_offset) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "omp_cli.core" else [node.module]
+            found += [(name, node.col_offset) for name in names]
+    return found
+
+
+def room(path: Path) -> str:
+    parts = path.relative_to(ROOT / "core").parts
+    return parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(ROOT)))
+def test_core_imports_point_one_way(path: Path) -> None:
+    here = room(path)
+    for name, _ in imports(path):
+        if name.startswith("omp_cli.core."):
+            assert name.split(".")[2] in ALLOWED[here], f"{here} imports {name}"
+        else:
+            assert not name.startswith(("omp_cli.commands", "omp_cli.console", "typer", "rich")), name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_heavy_packages_are_imported_where_they_are_needed(path: Path) -> None:
+    heavy = ("mujoco", "metaworld", "open3d", "matplotlib", "zarr", "scipy", "imageio")
+    torch_rooms = {"methods", "nets", "encoders", "train", "measure", "policy", "checkpoint", "device"}
+    inside_core = "core" in path.relative_to(ROOT).parts and path.parent != ROOT
+    light = not inside_core or (path.stem != "__init__" or path.parent != ROOT / "core") and room(path) not in torch_rooms
+    for name, column in imports(path):
+        if column == 0:
+            assert not name.startswith(heavy), f"{path} imports {name} at its top"
+            assert not (light and name.split(".")[0] == "torch"), f"{path} imports torch at its top"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_fit_one_sitting_and_the_core_never_prints(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    calls = [n.func.id for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+    assert "print" not in calls
+    assert "pickle" not in [name for name, _ in imports(path)]
+    assert ast.get_docstring(ast.parse(text)) or not text.strip()

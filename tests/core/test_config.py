@@ -1,0 +1,93 @@
+"""One merge order, strict sections, and the source of every value."""
+
+from pathlib import Path
+
+import pytest
+
+from omp_cli.core import config as c
+from omp_cli.core.errors import DataError, UsageError
+
+
+class Inner(c.Settings):
+    width: int = 8
+    name: str = "a"
+
+
+class Outer(c.Settings):
+    inner: Inner = Inner()
+    steps: int = 5
+
+
+def test_later_layers_win_and_sources_are_kept() -> None:
+    layers = [
+        c.Layer("preset x", {"steps": 1, "inner.width": 1}),
+        c.Layer("file f", {"steps": 2}),
+        c.env_layer({"OMP_CLI_STEPS": "3", "OMP_CLI_INNER__WIDTH": "30", "OMP_NUM_THREADS": "7"}),
+        c.set_layer(["steps=4"]),
+        c.flag_layer(steps=6, inner__width=None),
+    ]
+    values, sources = c.merge(layers)
+    resolved = c.validated(Outer, values)
+    assert (resolved.steps, resolved.inner.width) == (6, 30)
+    table = c.sources_of(resolved, sources)
+    assert table["steps"] == {"value": 6, "source": "flag"}
+    assert table["inner.width"] == {"value": 30, "source": "environment"}
+    assert table["inner.name"] == {"value": "a", "source": "default"}
+
+
+def test_choosing_another_member_drops_the_old_members_settings() -> None:
+    values, _ = c.merge([c.Layer("preset", {"net.name": "a", "net.hidden": 3}), c.Layer("flag", {"net.name": "b"})])
+    assert values == {"net": {"name": "b"}}
+
+
+def test_naming_the_same_member_again_keeps_its_settings() -> None:
+    values, _ = c.merge([c.Layer("preset", {"net.name": "a", "net.hidden": 3}), c.Layer("flag", {"net.name": "a"})])
+    assert values == {"net": {"name": "a", "hidden": 3}}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("3", 3), ("1e-3", 1e-3), ("true", True), ("[1, 2]", [1, 2]), ("none", None), ("cosine", "cosine"), ("'7'", "7")],
+)
+def test_values_of_set_are_toml_or_text(text: str, value: object) -> None:
+    assert c.set_layer([f"a.b={text}"]).values == {"a.b": value}
+
+
+def test_unknown_setting_names_the_nearest() -> None:
+    with pytest.raises(UsageError) as error:
+        c.validated(Outer, {"stepz": 3})
+    assert "stepz" in error.value.message
+    assert "steps" in error.value.hint
+
+
+def test_wrong_value_is_one_line_with_its_place() -> None:
+    with pytest.raises(UsageError) as error:
+        c.validated(Outer, {"inner": {"width": "wide"}})
+    assert error.value.message.startswith("inner.width: ")
+    assert "\n" not in error.value.message
+
+
+def test_malformed_set_and_files(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected section.key=value"):
+        c.set_layer(["steps"])
+    with pytest.raises(DataError):
+        c.file_layer(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("a = = 1")
+    with pytest.raises(UsageError):
+        c.file_layer(tmp_path / "bad.toml")
+    with pytest.raises(UsageError):
+        c.unflatten({"a": 1, "a.b": 2})
+
+
+def test_flatten_and_unflatten_are_inverse() -> None:
+    tree = {"a": {"b": {"c": 1}, "d": [1, 2]}, "e": None}
+    assert c.unflatten(c.flatten(tree)) == tree
+
+
+def test_every_preset_validates_and_unknown_ones_are_refused() -> None:
+    from omp_cli.core.train.config import PretrainConfig
+
+    for name in c.preset_names("pretrain"):
+        c.validated(PretrainConfig, c.merge([c.preset_layer("pretrain", name)])[0])
+    with pytest.raises(UsageError, match="unknown preset"):
+        c.preset_layer("pretrain", "lihgt")

@@ -1,0 +1,82 @@
+"""Manifests: valid against the exported schema, sealed, and truthful about how a run ended."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from omp_cli.core import manifest as m
+from omp_cli.core.errors import DataError, Interrupted
+from omp_cli.core.run import Run
+
+SCHEMA = Path(m.__file__).with_name("manifest.schema.json")
+
+
+def test_the_schema_that_ships_is_the_models() -> None:
+    assert json.loads(SCHEMA.read_text()) == m.json_schema(), "run: omp manifest --schema > " + SCHEMA.name
+
+
+def test_real_manifests_validate(workshop: Path) -> None:
+    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
+    for folder in ("toy", "run"):
+        document = json.loads((workshop / folder / "manifest.json").read_text())
+        validator.validate(document)
+        assert document["status"] == "succeeded"
+        assert document["wall_seconds"] > 0
+        m.check_artifacts(workshop / folder, m.read_manifest(workshop / folder))
+
+
+def test_a_field_of_another_type_does_not_validate(workshop: Path) -> None:
+    document = json.loads((workshop / "run" / "manifest.json").read_text())
+    document["status"] = "great"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, m.json_schema())
+
+
+def test_status_follows_how_the_run_ended(tmp_path: Path) -> None:
+    with Run(tmp_path / "ok", "pretrain", {}, {}) as run:
+        assert m.read_manifest(tmp_path / "ok").status == "running"
+        run.metrics(loss=1.0)
+    assert m.read_manifest(tmp_path / "ok").status == "succeeded"
+
+    with pytest.raises(ValueError, match="boom"), Run(tmp_path / "bad", "pretrain", {}, {}):
+        raise ValueError("boom")
+    failed = m.read_manifest(tmp_path / "bad")
+    assert failed.status == "failed"
+    assert failed.error is not None
+    assert failed.error.message == "boom"
+    assert "ValueError: boom" in (tmp_path / "bad" / "traceback.txt").read_text()
+
+    with pytest.raises(Interrupted), Run(tmp_path / "stop", "pretrain", {}, {}):
+        raise Interrupted("stopped")
+    assert m.read_manifest(tmp_path / "stop").status == "interrupted"
+
+
+def test_an_edit_breaks_the_seal(workshop: Path, tmp_path: Path) -> None:
+    document = json.loads((workshop / "run" / "manifest.json").read_text())
+    document["metrics"]["loss"] = 0.0
+    (tmp_path / "manifest.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match="edited or damaged"):
+        m.read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{", "not a JSON file"), ("[]", "schema version"), ('{"schema_version": 99}', "schema version 99")],
+)
+def test_damaged_manifests_are_one_line(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(DataError, match=words) as error:
+        m.read_manifest(tmp_path)
+    assert "\n" not in error.value.message
+
+
+def test_latest_run_is_the_newest_success_of_the_command(tmp_path: Path) -> None:
+    for name, command in (("a", "prepare"), ("b", "prepare"), ("c", "pretrain")):
+        with Run(tmp_path / name, command, {}, {}):
+            pass
+    with pytest.raises(RuntimeError), Run(tmp_path / "d", "prepare", {}, {}):
+        raise RuntimeError
+    assert m.latest_run(tmp_path, "prepare") == tmp_path / "b"
+    assert m.latest_run(tmp_path / "nowhere", "prepare") is None

@@ -1,0 +1,137 @@
+"""The store: diffusion-policy layout that zarr 2 reads, content hash, and every kind of damage as one line."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numcodecs
+import numpy as np
+import pytest
+
+from omp_cli.core.data.store import STORE, content_hash, read_store, write_store
+from omp_cli.core.errors import DataError
+
+SPEC = {
+    "suite": "toy",
+    "task": "reach",
+    "action_dim": 2,
+    "state_dim": 3,
+    "points": 4,
+    "end_effector": [0, 1, 2],
+    "max_steps": 10,
+    "control_hz": 20.0,
+}
+
+
+def episode(frames: int, seed: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    return {
+        "state": random.normal(size=(frames, 3)).astype(np.float32),
+        "action": random.normal(size=(frames, 2)).astype(np.float32),
+        "point_cloud": random.normal(size=(frames, 4, 3)).astype(np.float32),
+    }
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    write_store(tmp_path / "d" / STORE, [episode(120, 0), episode(7, 1)], {"spec": SPEC, "recipe": {}})
+    return tmp_path / "d" / STORE
+
+
+def test_round_trip(store: Path) -> None:
+    for path in (store, store.parent):
+        data = read_store(path)
+        assert data.episode_ends.tolist() == [120, 127]
+        np.testing.assert_array_equal(data.arrays["state"][120:], episode(7, 1)["state"])
+        assert data.spec.points == 4
+
+
+def test_a_reader_that_knows_only_zarr_2_gets_the_same_numbers(store: Path) -> None:
+    """Ten lines against the format's specification, so no zarr library has a say in it."""
+    for name, expected in episode(120, 0).items():
+        meta = json.loads((store / "data" / name / ".zarray").read_text())
+        assert meta["zarr_format"] == 2
+        assert meta["order"] == "C"
+        assert meta["filters"] in (None, [])
+        assert meta["chunks"] == [100, *expected.shape[1:]]
+        assert meta["compressor"]["id"] == "blosc"
+        assert meta["compressor"]["cname"] == "zstd"
+        first = ".".join(["0"] * expected.ndim)
+        raw = numcodecs.get_codec(meta["compressor"]).decode((store / "data" / name / first).read_bytes())
+        np.testing.assert_array_equal(
+            np.frombuffer(raw, meta["dtype"]).reshape(meta["chunks"]), expected[:100], err_msg=name
+        )
+    assert json.loads((store / ".zgroup").read_text()) == {"zarr_format": 2}
+    assert json.loads((store / "meta" / "episode_ends" / ".zarray").read_text())["dtype"] == "<i8"
+
+
+def test_the_hash_depends_on_names_types_shapes_and_values() -> None:
+    a = np.arange(6, dtype=np.float32)
+    variants: list[dict[str, Any]] = [
+        {"a": a},
+        {"b": a},
+        {"a": a.reshape(2, 3)},
+        {"a": a.astype(np.float64)},
+        {"a": a + 1},
+    ]
+    assert len({content_hash(v) for v in variants}) == len(variants)
+    assert content_hash({"a": a, "b": a}) == content_hash({"b": a, "a": a})
+
+
+def damage(store: Path, how: str) -> Path:
+    """Break a store in one of the ways that happen."""
+    attributes = json.loads((store / ".zattrs").read_text())
+    if how == "chunk changed":
+        chunk = store / "data" / "action" / "0.0"
+        chunk.write_bytes(chunk.read_bytes()[:-7] + b"\0" * 7)
+    elif how == "value changed":
+        import zarr
+
+        zarr.open_group(str(store), mode="r+")["data/state"][3] = 0.5
+    elif how == "chunk lost":
+        (store / "data" / "state" / "0.0").unlink()
+    elif how == "array lost":
+        shutil.rmtree(store / "data" / "point_cloud")
+    elif how == "metadata cut":
+        (store / "data" / "action" / ".zarray").write_text('{"zarr_fo')
+    elif how == "attributes lost":
+        (store / ".zattrs").unlink()
+    elif how == "other schema":
+        (store / ".zattrs").write_text(json.dumps({**attributes, "schema_version": 9}))
+    elif how == "wrong dimensions":
+        (store / ".zattrs").write_text(json.dumps({**attributes, "spec": {**SPEC, "action_dim": 5}}))
+    elif how == "spec malformed":
+        (store / ".zattrs").write_text(json.dumps({**attributes, "spec": {"suite": 3}}))
+    elif how == "not a group":
+        shutil.rmtree(store)
+        store.parent.joinpath("notes.txt").write_text("hello")
+        return store.parent
+    elif how == "half-written":
+        shutil.rmtree(store)
+        (store.parent / ".episodes").mkdir()
+        return store.parent
+    elif how == "missing":
+        return store.parent / "nowhere"
+    return store
+
+
+DAMAGES = ["chunk changed", "value changed", "chunk lost", "array lost", "metadata cut", "attributes lost"]
+DAMAGES += ["other schema", "wrong dimensions", "spec malformed", "not a group", "half-written", "missing"]
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_damage_is_one_line_about_the_data_set(store: Path, how: str) -> None:
+    with pytest.raises(DataError) as error:
+        read_store(damage(store, how))
+    assert error.value.message.startswith("data set ")
+    assert "\n" not in error.value.message
+    assert error.value.exit_code == 3
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    bad = episode(5, 0)
+    bad["action"][2, 1] = np.nan
+    write_store(tmp_path / STORE, [bad], {"spec": SPEC, "recipe": {}})
+    with pytest.raises(DataError, match="not finite"):
+        read_store(tmp_path)

@@ -1,0 +1,126 @@
+"""Making data sets: deterministic content, resume by episode, failures counted, recipes never mixed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from omp_cli.core.data.store import read_store
+from omp_cli.core.errors import RunFailed, UsageError
+from omp_cli.core.prepare import collect as collecting
+from omp_cli.core.prepare.collect import CollectConfig, collect
+from omp_cli.core.prepare.make import PrepareConfig, folder_name, prepare_task
+from omp_cli.core.progress import Silent
+from omp_cli.core.run import Run
+from omp_cli.core.seeds import HELD_OUT
+from omp_cli.core.suites.toy import ToyEnv
+
+SUITE = {"name": "toy", "cloud": {"points": 32}}
+
+
+def config(**collecting_: object) -> PrepareConfig:
+    return PrepareConfig.model_validate({"suite": SUITE, "collect": {"demos": 4, **collecting_}})
+
+
+def make(folder: Path, settings: PrepareConfig | None = None, task: str = "reach", workers: int = 1) -> dict[str, object]:
+    with Run(folder, "prepare", {}, {"seed": 0}) as run:
+        return prepare_task(run, settings or config(), task, workers, Silent())
+
+
+def test_same_seed_same_bytes_whatever_the_number_of_workers(tmp_path: Path) -> None:
+    one, two = make(tmp_path / "a"), make(tmp_path / "b", workers=2)
+    assert one["content_sha256"] == two["content_sha256"]
+    other = make(tmp_path / "c", PrepareConfig.model_validate({**config().model_dump(), "seed": 1}))
+    assert other["content_sha256"] != one["content_sha256"]
+
+
+def test_content_of_a_data_set(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    data = read_store(tmp_path / "a")
+    assert len(data.episode_ends) == 4
+    assert np.abs(data.arrays["action"]).max() <= 1
+    ends = data.episode_ends
+    for start, end in zip([0, *ends[:-1]], ends, strict=True):
+        success = data.arrays["success"][start:end]
+        assert success.any()
+        assert end - start - 1 - np.argmax(success) == 10, "ten steps are kept after the first success"
+    seeds = data.provenance["episode_seeds"]
+    assert len(set(seeds)) == 4
+    assert max(seeds) < HELD_OUT
+    assert len(set(data.provenance["start_states"])) == 4
+    assert data.provenance["recipe"]["suite"]["cloud"]["points"] == 32
+    assert not (tmp_path / "a" / ".episodes").exists()
+    assert (tmp_path / "a" / "contact_sheet.png").stat().st_size > 10_000
+
+
+def test_raw_actions_keep_what_the_expert_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = ToyEnv.expert
+    monkeypatch.setattr(ToyEnv, "expert", lambda self: 3 * honest(self))
+    monkeypatch.setattr(collecting, "_KEPT_ENV", None)
+    make(tmp_path / "raw", config(raw_actions=True))
+    make(tmp_path / "clipped", config())
+    raw, clipped = read_store(tmp_path / "raw").arrays, read_store(tmp_path / "clipped").arrays
+    assert np.abs(raw["action"]).max() > 1.5
+    np.testing.assert_array_equal(np.clip(raw["action"], -1, 1), clipped["action"])
+    np.testing.assert_array_equal(raw["state"], clipped["state"], err_msg="the environment executes the same")
+
+
+def test_an_interrupted_run_continues_with_the_episodes_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = []
+    honest = ToyEnv.reset
+
+    def counting(self: ToyEnv, seed: int) -> None:
+        recorded.append(seed)
+        honest(self, seed)
+
+    monkeypatch.setattr(ToyEnv, "reset", counting)
+    full = make(tmp_path / "full")
+    whole = len(recorded)
+    recorded.clear()
+
+    def stop_at_third(self: object, units: int = 1, **_: object) -> None:
+        self.count = getattr(self, "count", 0) + 1  # type: ignore[attr-defined]
+        if self.count == 3:  # type: ignore[attr-defined]
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Silent, "advance", stop_at_third)
+        make(tmp_path / "cut")
+    assert not (tmp_path / "cut" / "demos.zarr").exists()
+    assert json.loads((tmp_path / "cut" / "manifest.json").read_text())["status"] == "interrupted"
+    first = len(recorded)
+    assert make(tmp_path / "cut")["content_sha256"] == full["content_sha256"]
+    assert len(recorded) - first < whole, "finished episodes are not recorded again"
+
+
+def test_a_finished_data_set_is_kept_and_another_recipe_refused(tmp_path: Path) -> None:
+    first = make(tmp_path / "a")
+    again = make(tmp_path / "a")
+    assert again["reused"] is True
+    assert again["content_sha256"] == first["content_sha256"]
+    with pytest.raises(UsageError, match=r"collect.demos = 4, asked for 5"):
+        make(tmp_path / "a", config(demos=5))
+    assert read_store(tmp_path / "a").sha256 == first["content_sha256"]
+
+
+def test_failed_experts_are_counted_and_too_many_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collecting, "_KEPT_ENV", None)
+    honest = ToyEnv.expert
+    monkeypatch.setattr(ToyEnv, "expert", lambda self: honest(self) * (self.start_state()[-1] > 0))
+    kept, failed = collect(SUITE, "reach", CollectConfig(demos=3), 0, tmp_path / "e", 1, Silent())
+    assert len(kept) == 3
+    assert failed > 0
+    monkeypatch.setattr(ToyEnv, "expert", lambda self: 0 * honest(self))
+    shutil.rmtree(tmp_path / "e")
+    with pytest.raises(RunFailed, match="only 0 of 2 demonstrations after 6 attempts"):
+        collect(SUITE, "reach", CollectConfig(demos=2, max_attempts=3), 0, tmp_path / "e", 1, Silent())
+
+
+def test_folder_names_tell_usual_from_unusual() -> None:
+    usual = folder_name(config(), "reach")
+    assert usual == "reach-p32-d4-s0"
+    unusual = folder_name(config(after_success=3), "reach")
+    assert unusual.startswith("reach-p32-d4-s0-")
+    assert folder_name(config(after_success=4), "reach") not in (usual, unusual)
