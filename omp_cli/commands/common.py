@@ -109,15 +109,15 @@ def load_plugins(paths: Sequence[Path]) -> None:
         load_plugin(path)
 
 
-def base_layers(preset: Any, config: Path | None, sets: Sequence[str], flags: Any, defaults: Any = None) -> list[Any]:
-    """Layers in their one order: default < preset < file < environment < --set < flag; absent ones left out."""
+def base_layers(model: Any, preset: Any, config: Path | None, sets: Sequence[str], flags: Any) -> list[Any]:
+    """Layers in their one order, preset < file < environment < --set < flag; absent ones left out.
+
+    ``model`` is the command's configuration class; its own defaults lie below all layers.
+    """
     from omp_cli.core import config as c
 
-    layers = [defaults, preset]
-    layers.append(c.file_layer(config) if config else None)
-    layers.append(c.env_layer(os.environ, reserved=("OMP_CLI_PLUGIN", "OMP_CLI_DEVICE")))
-    layers.append(c.set_layer(sets))
-    layers.append(flags)
+    file = c.file_layer(config) if config else None
+    layers = [preset, file, c.env_layer(os.environ, model), c.set_layer(sets), flags]
     return [layer for layer in layers if layer is not None]
 
 

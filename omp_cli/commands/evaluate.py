@@ -62,7 +62,7 @@ def evaluate(
     flags = c.flag_layer(
         seed=globals_.seed, episodes=episodes, nfe=nfe, weights=weights, max_steps=max_steps, curve=curve
     )
-    values, layer_of = c.merge(base_layers(None, config, set_ or [], flags))
+    values, layer_of = c.merge(base_layers(EvalConfig, None, config, set_ or [], flags))
     settings = c.validated(EvalConfig, values)
     sources = c.sources_of(settings, layer_of)
     given = checkpoint or _latest(globals_)

@@ -83,7 +83,7 @@ def prepare(
         collect__images=images,
     )
     named = c.Layer("argument", {"suite.name": benchmark})
-    values, sources = c.merge(base_layers(None, config, set_ or [], flags, named))
+    values, sources = c.merge(base_layers(PrepareConfig, named, config, set_ or [], flags))
     settings = c.validated(PrepareConfig, values)
     chosen = SUITES.build(settings.suite).select(task or [], suite or [])
     workers = workers or default_workers()

@@ -71,17 +71,19 @@ def pretrain(
         train__compile=compile_,
     )
     if resume is not None:
-        settings, sources, dataset, folder = _resumed(resume, bool(flags.values or config or set_ or preset or dataset))
+        settings, sources, dataset, content = _resumed(
+            resume, bool(flags.values or config or set_ or preset or dataset)
+        )
     else:
-        layers = base_layers(c.preset_layer("pretrain", preset or "light"), config, set_ or [], flags)
+        layers = base_layers(PretrainConfig, c.preset_layer("pretrain", preset or "light"), config, set_ or [], flags)
         values, layer_of = c.merge(layers)
         settings = c.validated(PretrainConfig, values)
         sources = c.sources_of(settings, layer_of)
         dataset = _dataset(globals_, dataset)
         sources["dataset"] = {"value": str(dataset), "source": "argument"}
         name = f"{settings.method.name}-{dataset.resolve().name.removesuffix('.zarr')}"
-        folder = globals_.out or run_folder(RUNS / "pretrain", name)
-    _train(globals_, settings, sources, dataset, folder, resume is not None)
+        folder, content = globals_.out or run_folder(RUNS / "pretrain", name), None
+    _train(globals_, settings, sources, dataset, resume or folder, content)
 
 
 def _dataset(globals_: Globals, given: Path | None) -> Path:
@@ -99,8 +101,8 @@ def _dataset(globals_: Globals, given: Path | None) -> Path:
     return found
 
 
-def _resumed(run: Path, other_settings: bool) -> tuple[Any, dict[str, Any], Path, Path]:
-    """Settings, their sources, data set and folder of a run that is to continue exactly as it was."""
+def _resumed(run: Path, other_settings: bool) -> tuple[Any, dict[str, Any], Path, str]:
+    """Settings, their sources, data set and its content hash, of a run that is to continue exactly as it was."""
     from omp_cli.core import config as c
     from omp_cli.core.errors import UsageError
     from omp_cli.core.manifest import read_manifest
@@ -114,14 +116,19 @@ def _resumed(run: Path, other_settings: bool) -> tuple[Any, dict[str, Any], Path
     sources = {key: value.model_dump() for key, value in manifest.config.items()}
     flat = {key: value.value for key, value in manifest.config.items() if key != "dataset"}
     settings = c.validated(PretrainConfig, c.unflatten(flat))
-    return settings, sources, Path(manifest.config["dataset"].value), run
+    dataset = next((i for i in manifest.inputs if i.kind == "dataset"), None)
+    if dataset is None:
+        raise UsageError(f"{run}: ended before it had read its data set", "start it again without --resume")
+    return settings, sources, Path(dataset.path), dataset.sha256
 
 
 def _train(
-    globals_: Globals, settings: Any, sources: dict[str, Any], dataset: Path, folder: Path, resumed: bool
+    globals_: Globals, settings: Any, sources: dict[str, Any], dataset: Path, folder: Path, content: str | None
 ) -> None:
+    """Train into ``folder``; ``content`` is the hash of the data set that a resumed run began with."""
     from omp_cli.core.data.store import read_store
     from omp_cli.core.device import device_name, pick_device, use_threads
+    from omp_cli.core.errors import DataError
     from omp_cli.core.progress import Silent
     from omp_cli.core.run import Run
     from omp_cli.core.train.distributed import local_device, world
@@ -132,6 +139,8 @@ def _train(
     device = pick_device(local_device(globals_.device_name))
     check_compile(settings)
     data = read_store(dataset)
+    if content not in (None, data.sha256):
+        raise DataError(f"data set {dataset}: has another content than the one the run began with")
     if globals_.dry_run:
         policy = build_policy(settings, data)
         size = sum(p.numel() for p in policy.parameters())
@@ -141,12 +150,12 @@ def _train(
         return
     with world(device) as peers, globals_.console.progress() as progress:
         if not peers.is_main:  # the first process alone prints and writes
-            _run(Trainer(settings, data, folder, device, peers, Silent()), resumed)
+            _run(Trainer(settings, data, folder, device, peers, Silent()), content is not None)
             return
         seeds = {"seed": settings.seed}
         with Run(folder, "pretrain", sources, seeds, device_name(device), settings.threads) as run:
             run.input("dataset", dataset, data.sha256)
-            result = _run(Trainer(settings, data, run.folder, device, peers, progress), resumed)
+            result = _run(Trainer(settings, data, run.folder, device, peers, progress), content is not None)
             run.metrics(**result.figures)
             run.artifact(result.checkpoint)
             run.artifact(run.folder / METRICS)

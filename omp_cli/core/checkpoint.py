@@ -162,11 +162,11 @@ def load_tensors(file: Path) -> dict[str, Tensor]:
 def _file_kind(path: Path) -> str:
     """What a file that is not a checkpoint looks like, by its first bytes."""
     with path.open("rb") as stream:
-        start = stream.read(8)
+        start = stream.read(9)
+    if start[8:] == b"{":  # the header of safetensors: its length, then JSON
+        return "damaged"
     if start[:2] == b"PK" or start[:1] == b"\x80":
         return "a pickle, which can run code when loaded; omp never loads one"
-    if path.suffix == ".safetensors":
-        return "damaged"
     return "a file, not a checkpoint"
 
 

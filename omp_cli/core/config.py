@@ -50,10 +50,21 @@ def validated(model: type[S], data: Any, where: str = "") -> S:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in ([where] if where else []) + list(first["loc"]))
         if first["type"] == "extra_forbidden":
-            hint = did_you_mean(str(first["loc"][-1]), model.model_fields)
+            hint = did_you_mean(str(first["loc"][-1]), _fields_at(model, first["loc"][:-1]))
             raise UsageError(f"unknown setting {place}", hint) from None
-        got = "" if first["type"] == "missing" else f" (got {first['input']!r})"
-        raise UsageError(f"{place}: {first['msg'].lower()}{got}") from None
+        reason = first["msg"].removeprefix("Value error, ")
+        got = "" if first["type"] in ("missing", "value_error") else f" (got {first['input']!r})"
+        raise UsageError(f"{place}: {reason[0].lower()}{reason[1:]}{got}") from None
+
+
+def _fields_at(model: type[BaseModel], place: tuple[int | str, ...]) -> Iterable[str]:
+    """Names of the settings in the section at ``place``."""
+    for part in place:
+        field = model.model_fields.get(str(part))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return ()
+        model = field.annotation
+    return model.model_fields
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -130,15 +141,17 @@ def file_layer(path: Path) -> Layer:
         raise UsageError(f"configuration {path}: {error}") from None
 
 
-def env_layer(environ: Mapping[str, str], reserved: Iterable[str] = ()) -> Layer:
-    """``OMP_CLI_TRAIN__STEPS=100`` sets ``train.steps``; a double underscore separates sections."""
-    skip = set(reserved)
+def env_layer(environ: Mapping[str, str], model: type[BaseModel]) -> Layer:
+    """``OMP_CLI_TRAIN__STEPS=100`` sets ``train.steps``; a double underscore separates sections.
+
+    A variable may be meant for another command, so one whose first section ``model`` does not have is left alone.
+    """
     values = {
         name.removeprefix(ENV_PREFIX).lower().replace("__", "."): parse_value(text)
         for name, text in sorted(environ.items())
-        if name.startswith(ENV_PREFIX) and name not in skip
+        if name.startswith(ENV_PREFIX)
     }
-    return Layer("environment", values)
+    return Layer("environment", {key: v for key, v in values.items() if key.split(".")[0] in model.model_fields})
 
 
 def set_layer(pairs: Iterable[str]) -> Layer:

@@ -57,8 +57,9 @@ class Run:
         return self.folder / m.FILE_NAME
 
     def input(self, kind: str, path: Path, sha256: str) -> None:
-        """Record something that is read."""
+        """Record something that is read, at once: a run that is killed and resumed must find the same input."""
         self.manifest.inputs.append(m.Input(kind=kind, path=str(path), sha256=sha256))
+        m.write_manifest(self.folder, self.manifest)
 
     def artifact(self, path: Path) -> Path:
         """Record a finished file or folder inside the run's folder, with its hash; returns ``path``."""

@@ -25,6 +25,21 @@ def test_depth_is_that_of_floor_ball_and_cube() -> None:
     assert named == {"", "ball", "cube"}  # never the ghost: its group is not drawn
 
 
+def test_no_hit_is_lost_against_casting_one_by_one() -> None:
+    import mujoco
+
+    model, data = scene()
+    camera = front(96)
+    rays = camera.directions()
+    trees = model.body_bvhadr.copy()
+    hits = RayCaster(model, camera.position, rays).cast(data)
+    groups, geom = np.array([1, 1, 1, 0, 0, 0], np.uint8), np.zeros(1, np.int32)
+    for ray, distance in zip(rays, hits.distance, strict=True):
+        alone = mujoco.mj_ray(model, data, camera.position, ray, groups, 1, -1, geom)
+        assert (np.isinf(distance) and alone < 0) or distance == pytest.approx(alone, abs=1e-12)
+    assert np.array_equal(model.body_bvhadr, trees)
+
+
 def test_points_lie_where_the_rays_end() -> None:
     model, data = scene()
     camera = front()

@@ -47,7 +47,11 @@ def imports(path: Path) -> list[tuple[str, int]]:
         if isinstance(node, ast.Import):
             found += [(alias.name, node.col_offset) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "omp_cli.core" else [node.module]
+            names = (
+                [f"{node.module}.{alias.name}" for alias in node.names]
+                if node.module == "omp_cli.core"
+                else [node.module]
+            )
             found += [(name, node.col_offset) for name in names]
     return found
 
@@ -72,7 +76,9 @@ def test_heavy_packages_are_imported_where_they_are_needed(path: Path) -> None:
     heavy = ("mujoco", "metaworld", "open3d", "matplotlib", "zarr", "scipy", "imageio")
     torch_rooms = {"methods", "nets", "encoders", "train", "measure", "policy", "checkpoint", "device"}
     inside_core = "core" in path.relative_to(ROOT).parts and path.parent != ROOT
-    light = not inside_core or (path.stem != "__init__" or path.parent != ROOT / "core") and room(path) not in torch_rooms
+    light = not inside_core or (
+        (path.stem != "__init__" or path.parent != ROOT / "core") and room(path) not in torch_rooms
+    )
     for name, column in imports(path):
         if column == 0:
             assert not name.startswith(heavy), f"{path} imports {name} at its top"

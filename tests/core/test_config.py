@@ -22,7 +22,9 @@ def test_later_layers_win_and_sources_are_kept() -> None:
     layers = [
         c.Layer("preset x", {"steps": 1, "inner.width": 1}),
         c.Layer("file f", {"steps": 2}),
-        c.env_layer({"OMP_CLI_STEPS": "3", "OMP_CLI_INNER__WIDTH": "30", "OMP_NUM_THREADS": "7"}),
+        c.env_layer(
+            {"OMP_CLI_STEPS": "3", "OMP_CLI_INNER__WIDTH": "30", "OMP_CLI_DEVICE": "cpu", "OMP_NUM_THREADS": "7"}, Outer
+        ),
         c.set_layer(["steps=4"]),
         c.flag_layer(steps=6, inner__width=None),
     ]
@@ -68,7 +70,7 @@ def test_wrong_value_is_one_line_with_its_place() -> None:
 
 
 def test_malformed_set_and_files(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="expected section.key=value"):
+    with pytest.raises(UsageError, match=r"expected section\.key=value"):
         c.set_layer(["steps"])
     with pytest.raises(DataError):
         c.file_layer(tmp_path / "none.toml")

@@ -24,7 +24,9 @@ def config(**collecting_: object) -> PrepareConfig:
     return PrepareConfig.model_validate({"suite": SUITE, "collect": {"demos": 4, **collecting_}})
 
 
-def make(folder: Path, settings: PrepareConfig | None = None, task: str = "reach", workers: int = 1) -> dict[str, object]:
+def make(
+    folder: Path, settings: PrepareConfig | None = None, task: str = "reach", workers: int = 1
+) -> dict[str, object]:
     with Run(folder, "prepare", {}, {"seed": 0}) as run:
         return prepare_task(run, settings or config(), task, workers, Silent())
 

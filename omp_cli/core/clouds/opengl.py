@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import os
@@ -74,8 +75,9 @@ def working_backend() -> str:
     for backend in order:
         environment = {**os.environ, "MUJOCO_GL": backend}
         environment.pop("PYOPENGL_PLATFORM", None)
-        probe = subprocess.run([sys.executable, "-c", _PROBE], env=environment, capture_output=True, timeout=60)
-        if probe.returncode == 0:
+        command = [sys.executable, "-c", _PROBE]
+        with contextlib.suppress(subprocess.SubprocessError):
+            subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True)
             return backend
     raise MissingDependency(
         f"images need OpenGL, and none of {', '.join(order)} works here",

@@ -26,7 +26,7 @@ class PointCloudConfig(Settings):
         channels: widths of the per-point layers.
         out: width of the cloud's embedding of one frame.
         state: width of the state's embedding of one frame, and of its hidden layer.
-        points: P, the first so many of the cloud; None uses all. Clouds are stored in farthest-point order, so the
+        points: P, at most so many, the first of the cloud; None uses all. Clouds are stored in farthest-point order, so the
             first P are a farthest-point sample too.
         origin: "gripper" subtracts the frame's end-effector position and divides by ``scale``; "world" maps the
             limits of the data to [-1, 1].
@@ -56,8 +56,6 @@ class PointCloudEncoder(Encoder):
         super().__init__(config, spec, n_obs)
         if spec.points is None:
             raise UsageError(f"encoder pointcloud: {spec.suite} {spec.task} has no point cloud", "use encoder state")
-        if config.points is not None and config.points > spec.points:
-            raise UsageError(f"encoder.points: {config.points} asked for, the clouds have {spec.points}")
         self.out_dim = n_obs * (config.out + config.state)
         self.state_limits, self.cloud_limits = Limits(spec.state_dim), Limits(3)
         self.cloud = PointNet(config.channels, config.out, config.two_pass)

@@ -219,9 +219,7 @@ def _start_waiting(
         start, seed = str(info["start_state"][worker]), seeds[worker]
         assert seed is not None
         if start in known:
-            raise DataError(
-                f"{task}: evaluation seed {seed} starts where a demonstration started", "use another --seed"
-            )
+            raise DataError(f"{task}: evaluation seed {seed} starts where a demonstration did", "use another --seed")
         running[worker] = _Running(index, seed, start, torch.Generator().manual_seed(seed))
         if index < picture_episodes:
             films[index] = list(info["pictures"][worker])

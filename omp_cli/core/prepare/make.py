@@ -7,12 +7,11 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 from pydantic import BeforeValidator, SerializeAsAny
 
 from omp_cli.core import manifest
 from omp_cli.core.config import Settings, flatten
-from omp_cli.core.data.store import STORE, content_hash, read_attributes, read_store, write_store
+from omp_cli.core.data.store import STORE, read_attributes, read_store, write_store
 from omp_cli.core.errors import UsageError
 from omp_cli.core.files import read_json, remove, write_json
 from omp_cli.core.prepare.collect import EXTRAS, Candidate, CollectConfig, collect, load_episode
@@ -20,6 +19,7 @@ from omp_cli.core.prepare.sheet import contact_sheet
 from omp_cli.core.progress import Progress
 from omp_cli.core.run import Run
 from omp_cli.core.suites import SUITES
+from omp_cli.core.suites.base import start_hash
 
 SHEET = "contact_sheet.png"
 EPISODES = ".episodes"
@@ -105,7 +105,7 @@ def _provenance(
         "environment": environment,
         "versions": manifest.versions(),
         "episode_seeds": [c.seed for c in kept],
-        "start_states": [content_hash({"start": np.asarray(s)}) for s in starts],
+        "start_states": [start_hash(state) for state in starts],
         "episode_steps": [c.steps for c in kept],
         "expert_failures": failed,
         "frames_filled": sum(c.frames_filled for c in kept),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,11 @@ class Outcome:
 
     reward: float
     success: bool
+
+
+def start_hash(start_state: NDArray[np.float64]) -> str:
+    """Identity of a start state: demonstrations and evaluation episodes are told apart by it."""
+    return hashlib.sha256(np.ascontiguousarray(start_state, np.float64).tobytes()).hexdigest()
 
 
 class TaskEnv(ABC):

@@ -5,7 +5,6 @@ Only the frames that the policy reads are observed: of a chunk of E steps the la
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +13,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.suites.base import SUITES, TaskEnv
+from omp_cli.core.suites.base import SUITES, TaskEnv, start_hash
 
 Obs = dict[str, NDArray[Any]]
 
@@ -68,8 +67,7 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         self._steps = 0
         self._filming = seed in self._film
         self._history.extend([self._env.observe(self._keys)] * self._n_obs)
-        start = hashlib.sha256(np.ascontiguousarray(self._env.start_state()).tobytes()).hexdigest()
-        info: dict[str, Any] = {"start_state": start}
+        info: dict[str, Any] = {"start_state": start_hash(self._env.start_state())}
         if self._filming:
             info["pictures"] = [self._env.picture(self._picture_size)]
         return self._stacked(), info

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Mapping
 from importlib import metadata
@@ -237,6 +238,11 @@ def _import_metaworld() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     try:
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
         from metaworld.policies import ENV_POLICY_MAP
-    except ImportError as error:
-        raise MissingDependency(f"Meta-World does not load: {error}", "pip install metaworld") from None
+    except (
+        ImportError,
+        AttributeError,
+        OSError,
+    ) as error:  # AttributeError: MUJOCO_GL names a library that is not here
+        hint = "unset MUJOCO_GL" if "MUJOCO_GL" in os.environ else "pip install metaworld"
+        raise MissingDependency(f"Meta-World does not load: {error}", hint) from None
     return ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE, ENV_POLICY_MAP

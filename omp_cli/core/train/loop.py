@@ -227,7 +227,7 @@ class Trainer:
         if not (torch.isfinite(total) and torch.isfinite(norm)):
             kept = f"the last good checkpoint is {self._good}" if self._good else "no checkpoint had been written yet"
             raise Diverged(
-                f"diverged at step {self.step + 1}: loss {float(total)}, gradient norm {float(norm)}; {kept}",
+                f"diverged at step {self.step + 1}: loss {total.item()}, gradient norm {norm.item()}; {kept}",
                 "lower --lr, or set train.grad_clip=1.0",
             )
 

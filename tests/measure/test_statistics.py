@@ -1,0 +1,27 @@
+"""Wilson's interval against published values, and success bookkeeping against an environment with a known outcome."""
+
+import pytest
+
+from omp_cli.core.measure.statistics import wilson
+
+
+@pytest.mark.parametrize(
+    ("n", "total", "low", "high"),
+    [  # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_against_newcombes_table(n: int, total: int, low: float, high: float) -> None:
+    rate = wilson(n, total)
+    assert (rate.low, rate.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+    assert rate.rate == n / total
+    assert str(rate).startswith(f"{n}/{total} = ")
+
+
+def test_complement_mirrors_the_interval() -> None:
+    a, b = wilson(7, 30), wilson(23, 30)
+    assert a.low == pytest.approx(1 - b.high)
+    assert a.high == pytest.approx(1 - b.low)

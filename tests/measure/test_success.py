@@ -1,0 +1,136 @@
+"""Evaluation: held-out starts, both success rules, independence of the number of workers."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from omp_cli.core.checkpoint import Checkpoint, find_checkpoints, open_checkpoint
+from omp_cli.core.data.store import read_store
+from omp_cli.core.errors import DataError
+from omp_cli.core.measure import success as measuring
+from omp_cli.core.measure.success import EvalConfig, evaluate, summarise
+from omp_cli.core.progress import Silent
+from omp_cli.core.spec import Spec
+from omp_cli.core.suites.base import Outcome, TaskEnv
+from omp_cli.core.suites.chunking import ChunkEnv
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def checkpoint(workshop: Path) -> Checkpoint:
+    return open_checkpoint(find_checkpoints(workshop / "run")[-1])
+
+
+def test_the_result_does_not_depend_on_the_number_of_workers(checkpoint: Checkpoint) -> None:
+    config = EvalConfig(episodes=5)
+    one, _ = evaluate(checkpoint, config, 5, 1, CPU, Silent())
+    three, _ = evaluate(checkpoint, config, 5, 3, CPU, Silent())
+    assert one == three
+    assert [e.index for e in one] == list(range(5))
+
+
+def test_start_states_are_held_out_and_follow_the_seed(checkpoint: Checkpoint, workshop: Path) -> None:
+    episodes, _ = evaluate(checkpoint, EvalConfig(episodes=4), 4, 1, CPU, Silent())
+    demos = set(read_store(workshop / "toy").provenance["start_states"])
+    assert demos == set(checkpoint.meta.start_states)
+    assert not demos & {e.start_state for e in episodes}
+    other, _ = evaluate(checkpoint, EvalConfig(episodes=4, seed=1), 4, 1, CPU, Silent())
+    assert len({e.start_state for e in [*episodes, *other]}) == 8
+
+
+def test_a_start_that_a_demonstration_used_is_refused(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    from omp_cli.core.seeds import demo_seed
+
+    monkeypatch.setattr(measuring, "eval_seed", demo_seed)
+    with pytest.raises(DataError, match="starts where a demonstration did"):
+        evaluate(checkpoint, EvalConfig(episodes=2), 2, 1, CPU, Silent())
+
+
+def test_films_have_a_picture_of_every_step(checkpoint: Checkpoint) -> None:
+    episodes, films = evaluate(checkpoint, EvalConfig(episodes=3, max_steps=7), 3, 2, CPU, Silent(), picture_episodes=2)
+    assert [len(film) for film in films] == [e.steps + 1 for e in episodes[:2]]
+    assert films[0].dtype == np.uint8
+    assert films[0].std() > 1
+
+
+class Scripted(TaskEnv):
+    """Succeeds at given steps, counts what is observed."""
+
+    def __init__(self, successes: set[int]) -> None:
+        self.spec = Spec(
+            suite="s",
+            task="t",
+            action_dim=1,
+            state_dim=3,
+            points=None,
+            end_effector=(0, 1, 2),
+            max_steps=8,
+            control_hz=1,
+        )
+        self.successes, self.count, self.observed = successes, 0, []  # type: ignore[var-annotated]
+
+    def reset(self, seed: int) -> None:
+        self.count, self.observed = 0, []
+
+    def step(self, action: Any) -> Outcome:
+        self.count += 1
+        return Outcome(1.0, self.count in self.successes)
+
+    def observe(self, keys: Iterable[str]) -> dict[str, Any]:
+        self.observed.append(self.count)
+        return {"state": np.full(3, self.count, np.float32)}
+
+    def expert(self) -> Any:
+        return np.zeros(1, np.float32)
+
+    def start_state(self) -> Any:
+        return np.zeros(1)
+
+    def picture(self, size: int) -> Any:
+        return np.zeros((size, size, 3), np.uint8)
+
+
+def roll(env: Scripted, n_obs: int = 2, execute: int = 3) -> list[tuple[Any, ...]]:
+    chunked = ChunkEnv(env, ("state",), n_obs, execute)
+    obs, _ = chunked.reset(seed=1)
+    rows = [(obs["state"][:, 0].tolist(), None, None, None)]
+    truncated = False
+    while not truncated:
+        obs, reward, terminated, truncated, info = chunked.step(np.zeros((execute, 1), np.float32))
+        assert not terminated
+        rows.append((obs["state"][:, 0].tolist(), reward, info["success_any"], info["success_all"]))
+    return rows
+
+
+def test_chunks_by_hand() -> None:
+    env = Scripted({2, 4, 5, 6})
+    assert roll(env) == [
+        ([0, 0], None, None, None),
+        ([2, 3], 3.0, True, False),
+        ([5, 6], 3.0, True, True),
+        ([7, 8], 2.0, False, False),
+    ]
+    assert env.observed == [0, 2, 3, 5, 6, 7, 8], "frames that nobody reads are not observed"
+
+
+def test_longer_histories_reach_into_earlier_chunks() -> None:
+    assert [row[0] for row in roll(Scripted(set()), n_obs=3, execute=2)] == [
+        [0, 0, 0],
+        [0, 1, 2],
+        [2, 3, 4],
+        [4, 5, 6],
+        [6, 7, 8],
+    ]
+
+
+def test_summary_counts_both_rules(checkpoint: Checkpoint) -> None:
+    episodes, _ = evaluate(checkpoint, EvalConfig(episodes=3, max_steps=6), 3, 1, CPU, Silent())
+    summary = summarise(episodes)
+    assert summary["success_any"]["episodes"] == 3
+    assert summary["success_chunk"]["successes"] <= summary["success_any"]["successes"]
+    assert summary["mean_steps"] <= 6

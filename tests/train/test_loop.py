@@ -1,0 +1,196 @@
+"""The loop: deterministic, resumable to the bit, honest about terms that do nothing, and it stops on NaN."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from omp_cli.core import config as c
+from omp_cli.core.checkpoint import EMA, FOLDER, MODEL, TRAINING, checkpoints_in, load_tensors, thin
+from omp_cli.core.data.store import read_store
+from omp_cli.core.errors import Diverged, UsageError
+from omp_cli.core.policy import LossModule
+from omp_cli.core.progress import Silent
+from omp_cli.core.train.batches import batch_indices
+from omp_cli.core.train.config import PretrainConfig, TrainConfig
+from omp_cli.core.train.distributed import World
+from omp_cli.core.train.loop import Trainer, build_policy
+from omp_cli.core.train.optim import make_ema
+
+SMALL = {"encoder.channels": [8, 16], "encoder.points": 32, "net.hidden": 32}
+SMALL |= {"train.steps": 12, "train.log_every": 4, "train.checkpoint_every": 4, "train.batch_size": 16}
+
+
+def settings(**changed: Any) -> PretrainConfig:
+    values = SMALL | {key.replace("__", "."): value for key, value in changed.items()}
+    merged, _ = c.merge([c.preset_layer("pretrain", "light"), c.Layer("test", values)])
+    return c.validated(PretrainConfig, merged)
+
+
+def trainer(toy: Path, folder: Path, **changed: Any) -> Trainer:
+    return Trainer(settings(**changed), read_store(toy), folder, torch.device("cpu"), World(), Silent())
+
+
+def weights(folder: Path, name: str = MODEL) -> dict[str, torch.Tensor]:
+    return load_tensors(checkpoints_in(folder / FOLDER)[-1] / name)
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_train_twice_is_the_same_and_another_seed_is_not(toy: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        trainer(toy, tmp_path / name, seed=seed).run()
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+@pytest.mark.parametrize("stop", [4, 8])
+def test_resume_continues_to_the_same_bits(toy: Path, tmp_path: Path, stop: int) -> None:
+    trainer(toy, tmp_path / "whole").run()
+
+    class Killed(BaseException):
+        """Stands for SIGKILL: nothing may handle it."""
+
+    class Bomb(Silent):
+        count = 0
+
+        def advance(self, units: int = 1, **figures: float | str) -> None:
+            Bomb.count += 1
+            if Bomb.count == stop + 2:  # two steps after a checkpoint: their work is lost and repeated
+                raise Killed
+
+    cut = trainer(toy, tmp_path / "cut")
+    cut.progress = Bomb()
+    with pytest.raises(Killed):
+        cut.run()
+    again = trainer(toy, tmp_path / "cut")
+    assert again.resume() == stop
+    again.run()
+    for name in (MODEL, EMA, TRAINING):
+        assert same(weights(tmp_path / "whole", name), weights(tmp_path / "cut", name)), name
+    rows = [
+        [
+            {k: v for k, v in json.loads(line).items() if k != "samples_per_second"}
+            for line in f.read_text().splitlines()
+        ]
+        for f in (tmp_path / "whole" / "metrics.jsonl", tmp_path / "cut" / "metrics.jsonl")
+    ]
+    assert rows[0] == rows[1]
+
+
+def test_ema_and_raw_weights_differ_and_only_the_newest_keeps_the_optimiser(toy: Path, tmp_path: Path) -> None:
+    trainer(toy, tmp_path / "a").run()
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "a", EMA))
+    found = checkpoints_in(tmp_path / "a" / FOLDER)
+    assert [p.name for p in found] == ["step-00000004", "step-00000008", "step-00000012"]
+    assert [(p / TRAINING).exists() for p in found] == [False, False, True]
+
+
+def test_ema_follows_its_formula(toy: Path) -> None:
+    policy = build_policy(settings(), read_store(toy))
+    ema = make_ema(policy, TrainConfig(ema_power=0.75, ema_max=0.5))
+    parameter, average = next(policy.parameters()), next(ema.module.parameters())
+    expected = 0.0
+    for n, value in enumerate([1.0, 2.0, 4.0, 8.0]):
+        with torch.no_grad():
+            parameter.fill_(value)
+        ema.update_parameters(policy)
+        decay = min(0.5, 1 - (1 + n) ** -0.75)
+        expected = value if n == 0 else decay * expected + (1 - decay) * value
+        assert average.flatten()[0].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_term_that_does_nothing_shows_as_zero_gradient(toy: Path, tmp_path: Path) -> None:
+    """A hinge whose margin no pair falls below is dead; the log must say so. A living term must not read zero."""
+    for name, form, margin in (("dead", "hinge", 1e-9), ("alive", "infonce_l2", 1.0)):
+        changes = {"method__dispersion__form": form, "method__dispersion__margin": margin}
+        trainer(toy, tmp_path / name, **changes, method__alignment__weight=0.1).run()
+    last = {
+        name: json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1]) for name in ("dead", "alive")
+    }
+    assert last["dead"]["grad_dispersion"] == 0
+    assert last["alive"]["grad_dispersion"] > 0
+    for row in last.values():
+        assert row["grad_alignment"] > 0
+        assert row["grad_meanflow"] > 0
+        assert {"loss", "effective_rank", "cosine", "grad_norm", "lr"} <= row.keys()
+
+
+def test_not_a_number_stops_with_the_last_good_checkpoint(toy: Path, tmp_path: Path) -> None:
+    broken = trainer(toy, tmp_path / "a", train__log_every=1)
+    honest = broken._batch
+
+    def poisoned() -> Any:
+        obs, actions, draws = honest()
+        return obs, actions * (float("nan") if broken.step == 9 else 1.0), draws
+
+    broken._batch = poisoned  # type: ignore[method-assign]
+    with pytest.raises(Diverged, match="diverged at step 10") as error:
+        broken.run()
+    assert error.value.exit_code == 5
+    assert "step-00000008" in error.value.message
+    assert all(torch.isfinite(t).all() for t in weights(tmp_path / "a").values())
+
+
+def test_learning_rate_warms_up_and_falls_to_zero() -> None:
+    train = TrainConfig(lr=1.0, warmup_steps=4)
+    rates = [train.learning_rate(step, 104) for step in range(104)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[54] == pytest.approx(0.5)
+    assert rates[-1] < 1e-3
+    assert TrainConfig(epochs=3, batch_size=10).total_steps(25) == 8
+
+
+def test_every_window_is_seen_once_per_epoch() -> None:
+    seen = torch.cat([batch_indices(10, 4, seed=3, step=s) for s in range(5)])
+    assert sorted(seen[:10].tolist()) == list(range(10))
+    assert sorted(seen[10:].tolist()) == list(range(10))
+    assert len(batch_indices(3, 8, 0, 0)) == 8
+
+
+def test_checkpoints_are_thinned_evenly(tmp_path: Path) -> None:
+    for step in range(10, 110, 10):
+        (tmp_path / f"step-{step:08d}").mkdir()
+        (tmp_path / f"step-{step:08d}" / "policy.json").write_text("{}")
+        thin(tmp_path, 4)
+    steps = [int(p.name[5:]) for p in checkpoints_in(tmp_path)]
+    assert len(steps) == 4
+    assert steps[-1] == 100
+    assert max(np.diff([0, *steps])) <= 50
+
+
+def test_draws_share_one_encoding(toy: Path, tmp_path: Path) -> None:
+    """m draws per window equal m times the batch with one draw each: same numbers, one encoding."""
+    one = trainer(toy, tmp_path / "a", train__draws=3, method__dispersion__weight=0.0)
+    obs, actions, draws = one._batch()
+    shared = LossModule(one.policy)(obs, actions, draws).total
+    repeated = LossModule(one.policy)(
+        {k: v.repeat_interleave(3, 0) for k, v in obs.items()}, actions.repeat_interleave(3, 0), draws
+    ).total
+    torch.testing.assert_close(shared, repeated)
+
+
+def test_bf16_trains_and_compile_is_refused_with_the_reason(toy: Path, tmp_path: Path) -> None:
+    result = trainer(toy, tmp_path / "a", train__precision="bf16").run()
+    assert np.isfinite(result.figures["loss"])
+    for derivative in ("jvp", "forward"):
+        with pytest.raises(UsageError, match="forward-mode AD"):
+            trainer(toy, tmp_path / "b", train__compile=True, method__derivative=derivative)
+
+
+@pytest.mark.parametrize("method", ["omp", "mp1", "meanflow"])
+@pytest.mark.parametrize("derivative", ["jvp", "forward", "dde"])
+def test_every_method_and_derivative_lowers_the_loss(toy: Path, tmp_path: Path, method: str, derivative: str) -> None:
+    changes = {"method__name": method, "method__derivative": derivative, "train__steps": 40, "train__warmup_steps": 5}
+    merged, _ = c.merge([c.preset_layer("pretrain", "light"), c.Layer("t", SMALL), c.flag_layer(**changes)])
+    run = Trainer(
+        c.validated(PretrainConfig, merged), read_store(toy), tmp_path, torch.device("cpu"), World(), Silent()
+    )
+    run.run()
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["cosine"] > rows[0]["cosine"] + 0.1
