@@ -16,6 +16,7 @@ class Spec(Settings):
         points: N, points per cloud; None when the task has no cloud.
         end_effector: indices of the end-effector's x, y, z (metres, world frame) in the state.
         max_steps: environment steps after which an evaluation episode ends.
+        cloud_in_world: whether the cloud is in the frame of the end-effector, the world's.
         control_hz: environment steps per second of simulated time.
     """
 
@@ -27,3 +28,4 @@ class Spec(Settings):
     end_effector: tuple[int, int, int]
     max_steps: int
     control_hz: float
+    cloud_in_world: bool = True

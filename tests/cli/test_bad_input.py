@@ -69,7 +69,6 @@ def test_usage(omp: Omp, line: tuple[str, ...], words: tuple[str, ...], tmp_path
         (("--set", "train.steps"), ("section.key=value",)),
         (("--method", "mp1", "--lambda-da", "0.5"), ("mp1 has no directional alignment",)),
         (("--device", "tpu"), ("unknown device",)),
-        (("--set", "encoder.points=9999"), ("encoder.points", "9999")),
         (("--set", "chunk.horizon=2"), ("horizon",)),
         (("--net", "unet1d", "--set", "chunk.horizon=6"), ("horizon",)),
         (("--compile", "--derivative", "jvp"), ("forward-mode",)),

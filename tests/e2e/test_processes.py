@@ -15,7 +15,7 @@ from omp_cli.core.checkpoint import EMA, FOLDER, MODEL, TRAINING, checkpoints_in
 from omp_cli.core.manifest import read_manifest
 from tests.conftest import TINY, omp_process
 
-LONG = ["--steps", "400", *TINY, "--set", "train.checkpoint_every=20", "--set", "train.keep=2"]
+LONG = ["--steps", "200", *TINY, "--set", "train.checkpoint_every=20", "--set", "train.keep=2"]
 
 
 def wait_for(path: Path, process: subprocess.Popen[str], count: int = 1) -> None:
@@ -50,7 +50,7 @@ def test_killed_terminated_and_interrupted_runs_continue_to_the_same_bits(worksh
     process.send_signal(signal.SIGKILL)
     assert finish(process)[0] == -signal.SIGKILL
     assert read_manifest(cut).status == "running"
-    (cut / FOLDER / ".step-00000400.99.tmp").mkdir()  # what a kill in the middle of a write leaves
+    (cut / FOLDER / ".step-00000200.99.tmp").mkdir()  # what a kill in the middle of a write leaves
 
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         newest = checkpoints_in(cut / FOLDER)[-1]

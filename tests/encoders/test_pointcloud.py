@@ -165,9 +165,14 @@ def test_only_the_first_points_are_used() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "points", "message"),
-    [(SPEC.model_copy(update={"points": None}), None, "no point cloud"), (SPEC, 41, "41 asked for")],
+    ("change", "message"), [({"points": None}, "no point cloud"), ({"cloud_in_world": False}, "world frame")]
 )
-def test_what_the_task_does_not_have_is_a_usage_error(spec: Any, points: int | None, message: str) -> None:
+def test_what_the_task_does_not_have_is_a_usage_error(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        ENCODERS.build(ENCODERS.parse({"name": "pointcloud", "points": points}), spec, 2)
+        ENCODERS.build(ENCODERS.parse({"name": "pointcloud"}), SPEC.model_copy(update=change), 2)
+
+
+def test_a_smaller_cloud_is_used_whole() -> None:
+    torch.manual_seed(0)
+    obs = observation()
+    torch.testing.assert_close(encoder_of(points=999)(obs), encoder_of()(obs))

@@ -56,6 +56,10 @@ class PointCloudEncoder(Encoder):
         super().__init__(config, spec, n_obs)
         if spec.points is None:
             raise UsageError(f"encoder pointcloud: {spec.suite} {spec.task} has no point cloud", "use encoder state")
+        if config.origin == "gripper" and not spec.cloud_in_world:
+            raise UsageError(
+                "encoder.origin: gripper needs clouds in the world frame", "use --set encoder.origin=world for frame dp3"
+            )
         self.out_dim = n_obs * (config.out + config.state)
         self.state_limits, self.cloud_limits = Limits(spec.state_dim), Limits(3)
         self.cloud = PointNet(config.channels, config.out, config.two_pass)

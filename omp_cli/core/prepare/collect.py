@@ -6,6 +6,8 @@ import concurrent.futures
 import json
 import multiprocessing
 import os
+import signal
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -145,7 +147,7 @@ def _in_order(jobs: Iterator[Job], workers: int) -> Iterator[Candidate]:
         yield from map(record, jobs)
         return
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(workers, context, _live_and_die_with_parent) as pool:
         pending: list[concurrent.futures.Future[Candidate]] = []
         try:
             for job in jobs:
@@ -159,6 +161,19 @@ def _in_order(jobs: Iterator[Job], workers: int) -> Iterator[Candidate]:
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _live_and_die_with_parent() -> None:
+    """In a worker: leave Ctrl-C to the parent, and do not outlive it (a killed parent closes no queue)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def record(job: Job) -> Candidate:

@@ -70,6 +70,7 @@ class MetaWorld(Suite):
             end_effector=(0, 1, 2),
             max_steps=200,
             control_hz=80.0,
+            cloud_in_world=self.config.cloud.frame == "world",
         )
 
     def make(self, task: str) -> MetaWorldEnv:
