@@ -26,8 +26,8 @@ class PointCloudConfig(Settings):
         channels: widths of the per-point layers.
         out: width of the cloud's embedding of one frame.
         state: width of the state's embedding of one frame, and of its hidden layer.
-        points: P, at most so many, the first of the cloud; None uses all. Clouds are stored in farthest-point order, so the
-            first P are a farthest-point sample too.
+        points: P, the first so many of the cloud at most; None uses all. Clouds are stored in farthest-point order,
+            so the first P are a farthest-point sample too.
         origin: "gripper" subtracts the frame's end-effector position and divides by ``scale``; "world" maps the
             limits of the data to [-1, 1].
         scale: metres that become 1 in the gripper frame.
@@ -58,7 +58,8 @@ class PointCloudEncoder(Encoder):
             raise UsageError(f"encoder pointcloud: {spec.suite} {spec.task} has no point cloud", "use encoder state")
         if config.origin == "gripper" and not spec.cloud_in_world:
             raise UsageError(
-                "encoder.origin: gripper needs clouds in the world frame", "use --set encoder.origin=world for frame dp3"
+                "encoder.origin: gripper needs clouds in the world frame",
+                "use --set encoder.origin=world for frame dp3",
             )
         self.out_dim = n_obs * (config.out + config.state)
         self.state_limits, self.cloud_limits = Limits(spec.state_dim), Limits(3)
