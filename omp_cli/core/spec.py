@@ -17,6 +17,8 @@ class Spec(Settings):
         end_effector: indices of the end-effector's x, y, z (metres, world frame) in the state.
         max_steps: environment steps after which an evaluation episode ends.
         cloud_in_world: whether the cloud is in the frame of the end-effector, the world's.
+        cloud_in_fps_order: whether the points come in the order of farthest point sampling, so that the first half is
+            a sample of its own.
         control_hz: environment steps per second of simulated time.
     """
 
@@ -29,3 +31,4 @@ class Spec(Settings):
     max_steps: int
     control_hz: float
     cloud_in_world: bool = True
+    cloud_in_fps_order: bool = True

@@ -165,11 +165,16 @@ def test_only_the_first_points_are_used() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [({"points": None}, "no point cloud"), ({"cloud_in_world": False}, "world frame")]
+    ("change", "message"),
+    [
+        ({"points": None}, "no point cloud"),
+        ({"cloud_in_world": False}, "world frame"),
+        ({"cloud_in_fps_order": False}, "no sample"),
+    ],
 )
 def test_what_the_task_does_not_have_is_a_usage_error(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        ENCODERS.build(ENCODERS.parse({"name": "pointcloud"}), SPEC.model_copy(update=change), 2)
+        ENCODERS.build(ENCODERS.parse({"name": "pointcloud", "points": 10}), SPEC.model_copy(update=change), 2)
 
 
 def test_a_smaller_cloud_is_used_whole() -> None:

@@ -78,7 +78,7 @@ class CloudSensor:
             self._to_cloud = None
         else:
             cast = np.arange(len(directions))
-            # depth times this is the public pipelines' point: they project through pixel corners (facts 1.2, 0.3)
+            # depth times this is the public pipelines' point: they project through pixel corners
             self._to_cloud = camera.slopes(offset=0.0) @ DP3_ROTATION.T
             self._per_distance = 1.0 / np.linalg.norm(camera.slopes(), axis=1)
         self._caster = RayCaster(model, camera.position, directions[cast], hidden)

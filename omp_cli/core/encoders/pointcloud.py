@@ -61,6 +61,11 @@ class PointCloudEncoder(Encoder):
                 "encoder.origin: gripper needs clouds in the world frame",
                 "use --set encoder.origin=world for frame dp3",
             )
+        if config.points is not None and config.points < spec.points and not spec.cloud_in_fps_order:
+            raise UsageError(
+                f"encoder.points: the first {config.points} points are no sample of clouds made with open3d",
+                "use --set encoder.points=none",
+            )
         self.out_dim = n_obs * (config.out + config.state)
         self.state_limits, self.cloud_limits = Limits(spec.state_dim), Limits(3)
         self.cloud = PointNet(config.channels, config.out, config.two_pass)

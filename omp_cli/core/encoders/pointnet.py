@@ -1,4 +1,4 @@
-"""PointNet with a max over points, and its exact two-pass form (facts: DP3's encoder; critical points, PointNet 2017).
+"""PointNet with a max over points, and its exact two-pass form (DP3's encoder; critical points: PointNet, 2017).
 
 Legend: M clouds, N points of a cloud, C channels of the last layer, U critical points of all clouds together.
 """

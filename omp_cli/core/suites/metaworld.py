@@ -71,6 +71,7 @@ class MetaWorld(Suite):
             max_steps=200,
             control_hz=80.0,
             cloud_in_world=self.config.cloud.frame == "world",
+            cloud_in_fps_order=self.config.cloud.fps_backend == "numpy",
         )
 
     def make(self, task: str) -> MetaWorldEnv:
