@@ -107,7 +107,7 @@ def test_eval_can_be_stopped(workshop: Path, tmp_path: Path, number: signal.Sign
 
 def test_two_processes_of_torchrun_train_what_one_does(workshop: Path, tmp_path: Path) -> None:
     """Same draws, and terms over the whole batch gathered: the weights agree to float32 rounding."""
-    line = [str(workshop / "toy"), "--steps", "4", *TINY, "--set", "method.alignment.weight=0.1"]
+    line = [str(workshop / "toy"), "--steps", "4", *TINY, "--lambda-da", "0.1", "--lambda-disp", "0.5"]
     code, _, err = finish(omp_process("pretrain", *line, "--out", tmp_path / "one"))
     assert code == 0, err
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517"]

@@ -24,9 +24,10 @@ from omp_cli.core.train.loop import Trainer
 
 FROZEN = Path(__file__).with_name("losses.json")
 STEPS = 6
+TERMS = {"method.alignment.weight": 0.1, "method.dispersion.weight": 0.5, "method.adaptive.p": 0.5}
 CASES = {
-    "omp dde": {"method.name": "omp", "method.derivative": "dde", "method.alignment.weight": 0.1},
-    "omp forward": {"method.name": "omp", "method.derivative": "forward", "method.alignment.weight": 0.1},
+    "omp dde": {"method.name": "omp", "method.derivative": "dde", **TERMS},
+    "omp forward": {"method.name": "omp", "method.derivative": "forward", **TERMS},
     "mp1 unet1d": {"method.name": "mp1", "net.name": "unet1d", "net.dims": [16, 32, 32], "net.groups": 8},
 }
 

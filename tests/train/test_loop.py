@@ -1,6 +1,7 @@
 """The loop: deterministic, resumable to the bit, honest about terms that do nothing, and it stops on NaN."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,7 @@ def test_a_term_that_does_nothing_shows_as_zero_gradient(toy: Path, tmp_path: Pa
     """A hinge whose margin no pair falls below is dead; the log must say so. A living term must not read zero."""
     for name, form, margin in (("dead", "hinge", 1e-9), ("alive", "infonce_l2", 1.0)):
         changes = {"method__dispersion__form": form, "method__dispersion__margin": margin}
+        changes["method__dispersion__weight"] = 0.5
         trainer(toy, tmp_path / name, **changes, method__alignment__weight=0.1).run()
     last = {
         name: json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1]) for name in ("dead", "alive")
@@ -194,3 +196,15 @@ def test_every_method_and_derivative_lowers_the_loss(toy: Path, tmp_path: Path, 
     run.run()
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["cosine"] > rows[0]["cosine"] + 0.1
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None and shutil.which("cc") is None, reason="torch.compile needs a compiler")
+def test_a_compiled_net_trains_to_the_same_losses(toy: Path, tmp_path: Path) -> None:
+    rows = {}
+    for name, compiled in (("eager", False), ("compiled", True)):
+        trainer(toy, tmp_path / name, train__compile=compiled, train__steps=4, train__log_every=2).run()
+        rows[name] = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+    torch.compiler.reset()
+    for eager, compiled_row in zip(rows["eager"], rows["compiled"], strict=True):
+        assert eager["loss"] == pytest.approx(compiled_row["loss"], rel=1e-3)
+        assert eager["grad_meanflow"] == pytest.approx(compiled_row["grad_meanflow"], rel=1e-2)

@@ -141,6 +141,8 @@ class Trainer:
         train = self.config.train
         module = self.world.wrap(LossModule(self.policy, self.world.gather), self.device)
         if train.compile:
+            # Logging each term's gradient goes through the same graph twice, which donated buffers do not survive.
+            torch._functorch.config.donated_buffer = False
             self.policy.net.compile()
         trackers = make_trackers(train.tracker, self.folder, self.step) if self.world.is_main else []
         self.progress.start("training", self.total, self.step)
