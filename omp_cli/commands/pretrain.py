@@ -70,6 +70,8 @@ def pretrain(
         train__precision=precision,
         train__compile=compile_,
     )
+    if steps is not None:  # said on the line, it beats a preset that counts in epochs
+        flags = c.Layer("flag", {**flags.values, "train.epochs": None})
     if resume is not None:
         settings, sources, dataset, content = _resumed(
             resume, bool(flags.values or config or set_ or preset or dataset)

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from omp_cli.core.config import validated
+from omp_cli.core.config import checked, validated
 from omp_cli.core.errors import DataError, OmpError
 from omp_cli.core.files import atomic, read_json, remove, sha256_of
 from omp_cli.core.policy import Policy, PolicyConfig
@@ -130,12 +130,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
             f"checkpoint {path}: schema version {version!r}, this omp reads {CHECKPOINT_SCHEMA}",
             "evaluate it with the omp that made it, or train again",
         )
-    try:
-        meta = CheckpointMeta.model_validate(document)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"checkpoint {path}: {META}: {place}: {first['msg'].lower()}") from None
+    meta = checked(CheckpointMeta, document, f"checkpoint {path}: {META}")
     return Checkpoint(path, meta)
 
 

@@ -57,6 +57,14 @@ def validated(model: type[S], data: Any, where: str = "") -> S:
         raise UsageError(f"{place}: {reason[0].lower()}{reason[1:]}{got}") from None
 
 
+def checked(model: type[S], data: Any, what: str) -> S:
+    """``validated`` for what was read from a file: DataError that begins with ``what``."""
+    try:
+        return validated(model, data)
+    except UsageError as error:
+        raise DataError(f"{what}: {error.message}") from None
+
+
 def _fields_at(model: type[BaseModel], place: tuple[int | str, ...]) -> Iterable[str]:
     """Names of the settings in the section at ``place``."""
     for part in place:

@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from omp_cli import __version__
+from omp_cli.core.config import checked
 from omp_cli.core.errors import DataError
 from omp_cli.core.files import newest, read_json, sha256_of, write_json
 
@@ -119,13 +120,8 @@ def read_manifest(path: Path) -> Manifest:
     if not isinstance(document, dict) or document.get("schema_version") != SCHEMA_VERSION:
         version = document.get("schema_version") if isinstance(document, dict) else None
         raise DataError(f"manifest {path}: schema version {version!r}, this omp reads {SCHEMA_VERSION}")
-    try:
-        manifest = Manifest.model_validate(document)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"manifest {path}: {place}: {first['msg'].lower()}") from None
-    if document["seal"] != _seal(document):
+    manifest = checked(Manifest, document, f"manifest {path}")
+    if manifest.seal != _seal(document):
         raise DataError(
             f"manifest {path}: content does not match its seal, so it was edited or damaged",
             "restore the original file, or repeat the run",

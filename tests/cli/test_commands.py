@@ -71,6 +71,22 @@ def test_dry_run_shows_sources_and_touches_nothing(
     assert [p.name for p in tmp_path.iterdir()] == ["c.toml"]
 
 
+def test_steps_on_the_line_beat_epochs_of_a_preset(omp: Omp, workshop: Path) -> None:
+    line = (
+        "pretrain",
+        workshop / "toy",
+        "--preset",
+        "omp-paper",
+        "--set",
+        "net.dims=[16, 16, 32]",
+        "--dry-run",
+        "--json",
+    )
+    frames = omp(*line).json["frames"]
+    assert omp(*line).json["steps"] == -(-1000 * frames // 128)
+    assert omp(*line, "--steps", 7).json["steps"] == 7
+
+
 def test_prepare_takes_several_tasks_and_groups(omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     options = ("--demos", 2, "--points", 32, "--workers", 1, "--json")

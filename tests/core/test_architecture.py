@@ -26,7 +26,7 @@ ALLOWED = {
     "run": {"errors", "files", "manifest"},
     "registry": {"config", "errors"},
     "config": {"errors"},
-    "manifest": {"errors", "files"},
+    "manifest": {"config", "errors", "files"},
     "files": {"errors"},
     "spec": {"config"},
     "signals": {"errors"},

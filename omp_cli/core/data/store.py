@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.config import validated
-from omp_cli.core.errors import DataError, UsageError
+from omp_cli.core.config import checked
+from omp_cli.core.errors import DataError
 from omp_cli.core.files import atomic
 from omp_cli.core.spec import Spec
 
@@ -136,10 +136,7 @@ def read_store(path: Path) -> Dataset:
     arrays = {name.removeprefix("data/"): a for name, a in everything.items() if name.startswith("data/")}
     if ends is None or not len(ends) or not arrays:
         raise DataError(f"data set {path}: no episodes in it", "make it again with omp prepare")
-    try:
-        spec = validated(Spec, provenance.get("spec"))
-    except UsageError as error:
-        raise DataError(f"data set {path}: spec: {error.message}") from None
+    spec = checked(Spec, provenance.get("spec"), f"data set {path}: spec")
     _check(path, arrays, ends, spec)
     sha256 = content_hash(everything)
     if sha256 != provenance["content_sha256"]:

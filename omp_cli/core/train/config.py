@@ -16,7 +16,7 @@ class TrainConfig(Settings):
 
     Attributes:
         steps: optimiser steps; with ``epochs`` given, computed from it.
-        epochs: passes over all windows (the papers count so).
+        epochs: passes over all windows (the papers count so); where given, ``steps`` does not count.
         batch_size: windows per step, over all processes.
         draws: noises and times per window and step; each observation is encoded once and shared by its draws.
         lr: peak learning rate of AdamW.
