@@ -113,14 +113,14 @@ def _prepare_one(
 
 
 def _report(globals_: Globals, results: list[dict[str, Any]]) -> None:
-    columns = ("task", "demos", "failed", "frames", "steps", "filled frames", "ms/frame", "content", "folder")
+    columns = ("task", "demos", "failed", "frames", "steps", "filled frames", "ms/frame", "content")
     rows = []
     for entry in results:
         r = entry["result"]
         parts = r.get("ms_per_frame", {})
         cost = f"{sum(parts.values()):.1f}" if parts else "kept"
         row = [r["task"], r["demos"], r["expert_failures"], r["frames"], r["mean_steps"], r["frames_filled"], cost]
-        rows.append([str(x) for x in [*row, r["content_sha256"][:12], entry["run_dir"]]])
+        rows.append([str(x) for x in [*row, r["content_sha256"][:12]]])
     document = {"command": "prepare", **results[0]} if len(results) == 1 else {"command": "prepare", "runs": results}
-    lines = [f"look at {entry['run_dir']}/contact_sheet.png" for entry in results]
+    lines = [f"data set: {entry['run_dir']}   look at its contact_sheet.png" for entry in results]
     globals_.console.result(document, [make_table("Data sets", columns, rows)], [*lines, "next: omp pretrain"])

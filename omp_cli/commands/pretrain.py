@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,6 +54,8 @@ def pretrain(
     Example: torchrun --nproc-per-node 2 -m omp_cli pretrain data/metaworld/assembly-p512-d10-s0 --preset omp-paper
     """
     from omp_cli.core import config as c
+    from omp_cli.core.errors import UsageError
+    from omp_cli.core.manifest import read_manifest
     from omp_cli.core.train.config import PretrainConfig
 
     flags = c.flag_layer(
@@ -72,20 +75,47 @@ def pretrain(
     )
     if steps is not None:  # said on the line, it beats a preset that counts in epochs
         flags = c.Layer("flag", {**flags.values, "train.epochs": None})
-    if resume is not None:
-        settings, sources, dataset, content = _resumed(
-            resume, bool(flags.values or config or set_ or preset or dataset)
-        )
+    if resume is None:
+        preset_layer = c.preset_layer("pretrain", preset or "light")
+        values, layer_of = c.merge(base_layers(PretrainConfig, preset_layer, config, set_ or [], flags))
+        _train(globals_, _new_plan(globals_, c.validated(PretrainConfig, values), layer_of, dataset))
+        return
+    if flags.values or config or set_ or preset or dataset:
+        raise UsageError("--resume continues a run as it was configured", "leave the other settings out")
+    manifest = read_manifest(resume)
+    if manifest.command != "pretrain":
+        raise UsageError(f"{resume}: a run of omp {manifest.command}, not of omp pretrain")
+    if manifest.status == "succeeded":
+        globals_.console.note(f"{resume} is finished; nothing to do")
+        _report(globals_, resume, manifest.metrics)
     else:
-        layers = base_layers(PretrainConfig, c.preset_layer("pretrain", preset or "light"), config, set_ or [], flags)
-        values, layer_of = c.merge(layers)
-        settings = c.validated(PretrainConfig, values)
-        sources = c.sources_of(settings, layer_of)
-        dataset = _dataset(globals_, dataset)
-        sources["dataset"] = {"value": str(dataset), "source": "argument"}
-        name = f"{settings.method.name}-{dataset.resolve().name.removesuffix('.zarr')}"
-        folder, content = globals_.out or run_folder(RUNS / "pretrain", name), None
-    _train(globals_, settings, sources, dataset, resume or folder, content)
+        _train(globals_, _old_plan(resume, manifest))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train and where; ``content`` is the hash of the data that a resumed run began with."""
+
+    settings: Any
+    sources: dict[str, Any]
+    dataset: Path
+    folder: Path
+    content: str | None = None
+
+
+def _new_plan(globals_: Globals, settings: Any, layer_of: dict[str, str], given: Path | None) -> Plan:
+    """A run in a folder of its own."""
+    from omp_cli.core import config as c
+    from omp_cli.core.checkpoint import FOLDER
+    from omp_cli.core.errors import UsageError
+
+    dataset = _dataset(globals_, given)
+    sources = c.sources_of(settings, layer_of) | {"dataset": {"value": str(dataset), "source": "argument"}}
+    name = f"{settings.method.name}-{dataset.resolve().name.removesuffix('.zarr')}"
+    folder = globals_.out or run_folder(RUNS / "pretrain", name)
+    if (folder / FOLDER).exists():
+        raise UsageError(f"output folder {folder}: holds checkpoints", f"use --resume {folder}, or another --out DIR")
+    return Plan(settings, sources, dataset, folder)
 
 
 def _dataset(globals_: Globals, given: Path | None) -> Path:
@@ -103,31 +133,22 @@ def _dataset(globals_: Globals, given: Path | None) -> Path:
     return found
 
 
-def _resumed(run: Path, other_settings: bool) -> tuple[Any, dict[str, Any], Path, str]:
-    """Settings, their sources, data set and its content hash, of a run that is to continue exactly as it was."""
+def _old_plan(run: Path, manifest: Any) -> Plan:
+    """A run that is to continue exactly as it was."""
     from omp_cli.core import config as c
     from omp_cli.core.errors import UsageError
-    from omp_cli.core.manifest import read_manifest
     from omp_cli.core.train.config import PretrainConfig
 
-    if other_settings:
-        raise UsageError("--resume continues a run as it was configured", "leave the other settings out")
-    manifest = read_manifest(run)
-    if manifest.command != "pretrain":
-        raise UsageError(f"{run}: a run of omp {manifest.command}, not of omp pretrain")
     sources = {key: value.model_dump() for key, value in manifest.config.items()}
     flat = {key: value.value for key, value in manifest.config.items() if key != "dataset"}
-    settings = c.validated(PretrainConfig, c.unflatten(flat))
     dataset = next((i for i in manifest.inputs if i.kind == "dataset"), None)
     if dataset is None:
         raise UsageError(f"{run}: ended before it had read its data set", "start it again without --resume")
-    return settings, sources, Path(dataset.path), dataset.sha256
+    settings = c.validated(PretrainConfig, c.unflatten(flat))
+    return Plan(settings, sources, Path(dataset.path), run, dataset.sha256)
 
 
-def _train(
-    globals_: Globals, settings: Any, sources: dict[str, Any], dataset: Path, folder: Path, content: str | None
-) -> None:
-    """Train into ``folder``; ``content`` is the hash of the data set that a resumed run began with."""
+def _train(globals_: Globals, plan: Plan) -> None:
     from omp_cli.core.data.store import read_store
     from omp_cli.core.device import device_name, pick_device, use_threads
     from omp_cli.core.errors import DataError
@@ -137,31 +158,34 @@ def _train(
     from omp_cli.core.train.loop import Trainer, build_policy, check_compile
     from omp_cli.core.train.trackers import METRICS
 
+    settings, folder, resumed = plan.settings, plan.folder, plan.content is not None
     use_threads(settings.threads)
     device = pick_device(local_device(globals_.device_name))
     check_compile(settings)
-    data = read_store(dataset)
-    if content not in (None, data.sha256):
-        raise DataError(f"data set {dataset}: has another content than the one the run began with")
+    data = read_store(plan.dataset)
+    if resumed and plan.content != data.sha256:
+        raise DataError(f"data set {plan.dataset}: has another content than the one the run began with")
     if globals_.dry_run:
         policy = build_policy(settings, data)
         size = sum(p.numel() for p in policy.parameters())
         frames = int(data.episode_ends[-1])
         total = settings.train.total_steps(frames)
-        show_dry_run(globals_, "pretrain", sources, parameters=size, frames=frames, steps=total, device=str(device))
+        show_dry_run(
+            globals_, "pretrain", plan.sources, parameters=size, frames=frames, steps=total, device=str(device)
+        )
         return
     with world(device) as peers, globals_.console.progress() as progress:
         if not peers.is_main:  # the first process alone prints and writes
-            _run(Trainer(settings, data, folder, device, peers, Silent()), content is not None)
+            _run(Trainer(settings, data, folder, device, peers, Silent()), resumed)
             return
         seeds = {"seed": settings.seed}
-        with Run(folder, "pretrain", sources, seeds, device_name(device), settings.threads) as run:
-            run.input("dataset", dataset, data.sha256)
-            result = _run(Trainer(settings, data, run.folder, device, peers, progress), content is not None)
+        with Run(folder, "pretrain", plan.sources, seeds, device_name(device), settings.threads) as run:
+            run.input("dataset", plan.dataset, data.sha256)
+            result = _run(Trainer(settings, data, run.folder, device, peers, progress), resumed)
             run.metrics(**result.figures)
             run.artifact(result.checkpoint)
             run.artifact(run.folder / METRICS)
-    _report(globals_, run, result)
+    _report(globals_, run.folder, result.figures)
 
 
 def _run(trainer: Any, resumed: bool) -> Any:
@@ -170,10 +194,10 @@ def _run(trainer: Any, resumed: bool) -> Any:
     return trainer.run()
 
 
-def _report(globals_: Globals, run: Any, result: Any) -> None:
+def _report(globals_: Globals, folder: Path, figures: dict[str, Any]) -> None:
     shown = ("loss", "meanflow", "dispersion", "alignment", "cosine", "effective_rank", "grad_norm")
     shown = (*shown, "steps", "parameters", "samples_per_second", "train_seconds", "ms_per_step")
-    rows = [(name, result.figures[name]) for name in shown if name in result.figures]
-    document = {"command": "pretrain", "run_dir": str(run.folder), "manifest": str(run.path), "result": result.figures}
-    lines = [f"checkpoint: {result.checkpoint}", "next: omp eval"]
-    globals_.console.result(document, [make_table(f"Trained: {run.folder}", ("figure", "value"), rows)], lines)
+    rows = [(name, figures[name]) for name in shown if name in figures]
+    document = {"command": "pretrain", "run_dir": str(folder), "manifest": str(folder / "manifest.json")}
+    lines = [f"run: {folder}", "next: omp eval"]
+    globals_.console.result({**document, "result": figures}, [make_table("Trained", ("figure", "value"), rows)], lines)

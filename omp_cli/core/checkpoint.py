@@ -54,9 +54,13 @@ class Checkpoint:
     path: Path
     meta: CheckpointMeta
 
+    def config(self) -> PolicyConfig:
+        """The policy's configuration; DataError when a part of it is not known here."""
+        return _policy_config(self.path, self.meta)
+
     def load(self, weights: Weights, device: torch.device | str = "cpu") -> Policy:
         """The policy in evaluation mode; DataError when the weights are damaged or do not fit."""
-        policy = Policy(_policy_config(self.path, self.meta), self.meta.spec)
+        policy = Policy(self.config(), self.meta.spec)
         load_weights(policy, self.path / (EMA if weights == "ema" else MODEL))
         return policy.eval().to(device)
 

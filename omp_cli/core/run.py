@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from omp_cli.core import manifest as m
-from omp_cli.core.errors import Interrupted, OmpError, Terminated
+from omp_cli.core.errors import Interrupted, OmpError, Terminated, UsageError
 from omp_cli.core.files import sha256_of, size_of, writable_folder, write_text
 
 
@@ -22,7 +22,7 @@ class Run:
     (failed, or interrupted for Ctrl-C and SIGTERM) and goes on to the caller.
 
     Args:
-        folder: the run's folder, made if needed; UsageError when it cannot be written.
+        folder: the run's folder, made if needed; UsageError when it cannot be written or belongs to another command.
         command: "prepare", "pretrain", ...
         config: ``{dotted key: {"value", "source"}}`` as made by ``config.sources_of``.
         seeds: every seed that the run depends on.
@@ -40,6 +40,8 @@ class Run:
         threads: int | None = None,
     ) -> None:
         self.folder = writable_folder(folder)
+        if self.path.exists() and (other := m.read_manifest(self.path).command) != command:
+            raise UsageError(f"output folder {folder}: holds a run of omp {other}", "choose another with --out DIR")
         self._clock = time.monotonic()
         self.manifest = m.Manifest(
             command=command,

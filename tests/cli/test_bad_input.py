@@ -15,6 +15,7 @@ import torch
 from omp_cli.core import files
 from omp_cli.core.checkpoint import FOLDER
 from omp_cli.core.files import sha256_of
+from omp_cli.core.manifest import read_manifest, write_manifest
 from tests.conftest import TINY, Omp, Ran
 from tests.data.test_store import DAMAGES, damage
 
@@ -150,12 +151,37 @@ def test_resume_of_what_cannot_be_resumed(omp: Omp, run: Path, workshop: Path) -
     refused(omp("pretrain", "--resume", workshop / "nowhere"), 3, "no such file")
 
 
+def unfinished(run: Path) -> Path:
+    """The run as a kill would have left it."""
+    write_manifest(run, read_manifest(run).model_copy(update={"status": "running", "metrics": {}}))
+    return run
+
+
 def test_other_data_than_the_run_began_with(omp: Omp, toy: Path, tmp_path: Path) -> None:
     line = ("pretrain", toy, "--steps", 10, *TINY, "--out", tmp_path / "r")
     assert omp(*line).code == 0
     shutil.rmtree(toy)
     assert omp("prepare", "toy", "--demos", 8, "--points", 48, "--seed", 5, "--workers", 1, "--out", toy).code == 0
-    refused(omp("pretrain", "--resume", tmp_path / "r"), 3, "another content")
+    refused(omp("pretrain", "--resume", unfinished(tmp_path / "r")), 3, "another content")
+
+
+def test_a_run_killed_after_its_last_step_still_reports(omp: Omp, toy: Path, tmp_path: Path) -> None:
+    line = ("pretrain", toy, "--steps", 10, *TINY, "--out", tmp_path / "r", "--json")
+    first = omp(*line).json["result"]
+    again = omp("pretrain", "--resume", unfinished(tmp_path / "r"), "--json").json["result"]
+    assert again["resumed_at_step"] == 10
+    assert (again["loss"], again["meanflow"]) == (first["loss"], first["meanflow"])
+
+
+def test_finished_work_is_never_overwritten(omp: Omp, run: Path, toy: Path) -> None:
+    before = sha256_of(run)
+    done = omp("pretrain", "--resume", run)
+    assert done.code == 0
+    assert "nothing to do" in done.err
+    refused(omp("pretrain", toy, *TINY, "--out", run), 2, "holds checkpoints", "--resume")
+    refused(omp("eval", run, "--episodes", 1, "--workers", 1, "--out", run), 2, "holds a run of omp pretrain")
+    refused(omp("prepare", "toy", "--out", run), 2, "holds a run of omp pretrain")
+    assert sha256_of(run) == before
 
 
 def test_places_that_cannot_be_written(omp: Omp, workshop: Path, tmp_path: Path) -> None:

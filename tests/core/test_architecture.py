@@ -19,7 +19,7 @@ ALLOWED = {
     "suites": BASE | {"suites", "clouds", "data"},
     "prepare": BASE | {"prepare", "suites", "data"},
     "train": BASE | {"train", "policy", "checkpoint", "device", "data", "methods"},
-    "measure": BASE | {"measure", "policy", "checkpoint", "device", "suites", "data"},
+    "measure": BASE | {"measure", "policy", "checkpoint", "device", "suites", "data", "encoders"},
     "policy": MATH | {"methods", "nets", "encoders", "data"},
     "checkpoint": BASE | {"policy"},
     "device": {"errors"},

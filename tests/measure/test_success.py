@@ -12,13 +12,20 @@ from omp_cli.core.checkpoint import Checkpoint, find_checkpoints, open_checkpoin
 from omp_cli.core.data.store import read_store
 from omp_cli.core.errors import DataError
 from omp_cli.core.measure import success as measuring
-from omp_cli.core.measure.success import EvalConfig, evaluate, summarise
+from omp_cli.core.measure.success import Episode, EvalConfig, environments, evaluate, summarise
 from omp_cli.core.progress import Silent
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import Outcome, TaskEnv
 from omp_cli.core.suites.chunking import ChunkEnv
 
 CPU = torch.device("cpu")
+
+
+def roll_out(
+    checkpoint: Checkpoint, config: EvalConfig, workers: int = 1, filmed: int = 0
+) -> tuple[list[Episode], Any]:
+    with environments(checkpoint, config, workers, filmed) as envs:
+        return evaluate(checkpoint, config, config.episodes, envs, CPU, Silent(), filmed)
 
 
 @pytest.fixture
@@ -28,18 +35,18 @@ def checkpoint(workshop: Path) -> Checkpoint:
 
 def test_the_result_does_not_depend_on_the_number_of_workers(checkpoint: Checkpoint) -> None:
     config = EvalConfig(episodes=5)
-    one, _ = evaluate(checkpoint, config, 5, 1, CPU, Silent())
-    three, _ = evaluate(checkpoint, config, 5, 3, CPU, Silent())
+    one, _ = roll_out(checkpoint, config)
+    three, _ = roll_out(checkpoint, config, workers=3)
     assert one == three
     assert [e.index for e in one] == list(range(5))
 
 
 def test_start_states_are_held_out_and_follow_the_seed(checkpoint: Checkpoint, workshop: Path) -> None:
-    episodes, _ = evaluate(checkpoint, EvalConfig(episodes=4), 4, 1, CPU, Silent())
+    episodes, _ = roll_out(checkpoint, EvalConfig(episodes=4))
     demos = set(read_store(workshop / "toy").provenance["start_states"])
     assert demos == set(checkpoint.meta.start_states)
     assert not demos & {e.start_state for e in episodes}
-    other, _ = evaluate(checkpoint, EvalConfig(episodes=4, seed=1), 4, 1, CPU, Silent())
+    other, _ = roll_out(checkpoint, EvalConfig(episodes=4, seed=1))
     assert len({e.start_state for e in [*episodes, *other]}) == 8
 
 
@@ -48,11 +55,11 @@ def test_a_start_that_a_demonstration_used_is_refused(checkpoint: Checkpoint, mo
 
     monkeypatch.setattr(measuring, "eval_seed", demo_seed)
     with pytest.raises(DataError, match="starts where a demonstration did"):
-        evaluate(checkpoint, EvalConfig(episodes=2), 2, 1, CPU, Silent())
+        roll_out(checkpoint, EvalConfig(episodes=2))
 
 
 def test_films_have_a_picture_of_every_step(checkpoint: Checkpoint) -> None:
-    episodes, films = evaluate(checkpoint, EvalConfig(episodes=3, max_steps=7), 3, 2, CPU, Silent(), picture_episodes=2)
+    episodes, films = roll_out(checkpoint, EvalConfig(episodes=3, max_steps=7), workers=2, filmed=2)
     assert [len(film) for film in films] == [e.steps + 1 for e in episodes[:2]]
     assert films[0].dtype == np.uint8
     assert films[0].std() > 1
@@ -129,7 +136,7 @@ def test_longer_histories_reach_into_earlier_chunks() -> None:
 
 
 def test_summary_counts_both_rules(checkpoint: Checkpoint) -> None:
-    episodes, _ = evaluate(checkpoint, EvalConfig(episodes=3, max_steps=6), 3, 1, CPU, Silent())
+    episodes, _ = roll_out(checkpoint, EvalConfig(episodes=3, max_steps=6))
     summary = summarise(episodes)
     assert summary["success_any"]["episodes"] == 3
     assert summary["success_chunk"]["successes"] <= summary["success_any"]["successes"]

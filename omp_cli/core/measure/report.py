@@ -13,7 +13,7 @@ from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.files import write_text
 from omp_cli.core.measure.film import write_video
 from omp_cli.core.measure.plots import plot_success
-from omp_cli.core.measure.success import Episode, EvalConfig, evaluate, summarise
+from omp_cli.core.measure.success import Episode, EvalConfig, environments, evaluate, summarise
 from omp_cli.core.progress import Progress
 from omp_cli.core.run import Run
 
@@ -41,11 +41,13 @@ def evaluate_run(
     earlier = checkpoints[:-1] if config.curve else []
     records: list[Episode] = []
     curve = []
-    for checkpoint in earlier:
-        episodes, _ = evaluate(checkpoint, config, config.curve, workers, device, progress)
-        records += episodes
-        curve.append(_row(checkpoint, config, episodes))
-    episodes, pictures = evaluate(last, config, config.episodes, workers, device, progress, min(films, config.episodes))
+    films = min(films, config.episodes)
+    with environments(last, config, min(workers, config.episodes), films) as envs:
+        for checkpoint in earlier:
+            episodes, _ = evaluate(checkpoint, config, config.curve, envs, device, progress)
+            records += episodes
+            curve.append(_row(checkpoint, config, episodes))
+        episodes, pictures = evaluate(last, config, config.episodes, envs, device, progress, films)
     records += episodes
     figures = _row(last, config, episodes)
     write_text(run.folder / EPISODES, "".join(json.dumps(asdict(record)) + "\n" for record in records))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from pydantic import Field
 
 from omp_cli.core.checkpoint import Checkpoint, Weights
 from omp_cli.core.config import Settings
+from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.errors import DataError, RunFailed
 from omp_cli.core.measure.statistics import Rate, wilson
 from omp_cli.core.policy import Policy
@@ -84,11 +87,25 @@ class _Running:
     seed: int
     start_state: str
     generator: torch.Generator
+    film: list[NDArray[np.uint8]] | None = None
     success_any: bool = False
     success_chunk: bool = False
     first_success: int | None = None
     steps: int = 0
     total: float = 0.0
+
+
+@dataclass
+class _State:
+    """One evaluation in progress."""
+
+    checkpoint: Checkpoint
+    config: EvalConfig
+    waiting: Iterator[int]
+    running: list[_Running | None]
+    filmed: int
+    obs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    films: dict[int, list[NDArray[np.uint8]]] = field(default_factory=dict)
 
 
 def summarise(episodes: Sequence[Episode]) -> dict[str, Any]:
@@ -107,14 +124,46 @@ def rate_of(episodes: Sequence[Episode]) -> Rate:
     return wilson(sum(e.success_any for e in episodes), len(episodes))
 
 
+@contextmanager
+def environments(checkpoint: Checkpoint, config: EvalConfig, workers: int, filmed: int = 0) -> Iterator[VectorEnv]:
+    """The checkpoint's task in worker processes (one: in this process); serves every checkpoint of the same run.
+
+    Args:
+        checkpoint: its suite, task and chunking are used.
+        config: seed and step limit.
+        workers: environment processes.
+        filmed: episodes of which ``evaluate`` may ask for pictures.
+    """
+    from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+
+    meta, policy = checkpoint.meta, checkpoint.config()
+    make = chunk_env_factory(
+        meta.suite,
+        meta.spec.task,
+        keys=ENCODERS.get(policy.encoder.name).keys,  # type: ignore[attr-defined]
+        n_obs=policy.chunk.n_obs,
+        execute=policy.chunk.execute,
+        max_steps=config.max_steps,
+        film=frozenset(eval_seed(config.seed, meta.spec.task, index) for index in range(filmed)),
+    )
+    if workers == 1:
+        envs: VectorEnv = SyncVectorEnv([make], autoreset_mode=AutoresetMode.DISABLED)
+    else:  # spawn: a forked copy of a process with torch's threads and a simulator in it is a lottery
+        envs = AsyncVectorEnv([make] * workers, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
+    try:
+        yield envs
+    finally:
+        envs.close()
+
+
 def evaluate(
     checkpoint: Checkpoint,
     config: EvalConfig,
     episodes: int,
-    workers: int,
+    envs: VectorEnv,
     device: torch.device,
     progress: Progress,
-    picture_episodes: int = 0,
+    filmed: int = 0,
 ) -> tuple[list[Episode], list[NDArray[np.uint8]]]:
     """Roll a checkpoint out.
 
@@ -122,145 +171,94 @@ def evaluate(
     noise of an episode depends on its seed alone, so the result does not depend on the number of workers.
 
     Args:
-        checkpoint: the policy; its own suite and task are used.
-        config: nfe, weights, seed, step limit.
+        checkpoint: the policy.
+        config: nfe, weights, seed.
         episodes: N.
-        workers: environment processes; 1 runs in this process.
+        envs: from ``environments``.
         device: where the network runs.
         progress: told of every finished episode.
-        picture_episodes: record pictures of the first so many episodes.
+        filmed: take pictures of the first so many episodes.
 
     Returns:
-        One record per episode in order, and the pictures of each recorded episode, (frames, P, P, 3).
+        One record per episode in order, and the pictures of each filmed episode, (frames, P, P, 3).
 
     Raises:
         DataError: a start state equals a demonstration's.
         RunFailed: an environment process died.
     """
     policy = checkpoint.load(config.weights, device)
-    spec, known = checkpoint.meta.spec, set(checkpoint.meta.start_states)
-    workers = min(workers, episodes)
-    chunk = policy.chunk
-    make = chunk_env_factory(
-        checkpoint.meta.suite,
-        spec.task,
-        keys=policy.keys,
-        n_obs=chunk.n_obs,
-        execute=chunk.execute,
-        max_steps=config.max_steps,
-        film=frozenset(eval_seed(config.seed, spec.task, index) for index in range(picture_episodes)),
-    )
-    envs = _vector(make, workers)
-    progress.start(f"{spec.task}: step {checkpoint.meta.step}, nfe {config.nfe}", episodes)
+    progress.start(f"{checkpoint.meta.spec.task}: step {checkpoint.meta.step}, nfe {config.nfe}", episodes)
+    state = _State(checkpoint, config, iter(range(episodes)), [None] * envs.num_envs, filmed)
     done: list[Episode] = []
-    films: dict[int, list[NDArray[np.uint8]]] = {}
-    running: list[_Running | None] = [None] * workers
-    waiting = iter(range(episodes))
     try:
-        obs: dict[str, NDArray[np.float32]] = {}
-        while True:
-            obs = _start_waiting(envs, running, waiting, obs, config, spec.task, known, films, picture_episodes)
-            active = [w for w, r in enumerate(running) if r is not None]
-            if not active:
-                break
-            actions = _decide(policy, obs, running, config.nfe, device)
-            obs, rewards, _, truncated, info = envs.step(actions)
-            for worker in active:
-                episode = running[worker]
-                assert episode is not None
-                _account(episode, float(rewards[worker]), info, worker, films)
+        while _start_waiting(envs, state):
+            actions = _decide(policy, state, config.nfe, device)
+            state.obs, rewards, _, truncated, info = envs.step(actions)
+            for worker, episode in enumerate(state.running):
+                if episode is None:
+                    continue
+                _account(episode, float(rewards[worker]), info, worker)
                 if episode.success_chunk or truncated[worker]:
-                    done.append(_record(episode, checkpoint, config, spec.task))
-                    running[worker] = None
+                    done.append(_record(episode, checkpoint, config))
+                    state.running[worker] = None
                     progress.advance(1, success=str(rate_of(done)))
     except (BrokenPipeError, EOFError, ConnectionResetError) as error:
         raise RunFailed("an environment process died", "try again with --workers 1 to see its error") from error
-    finally:
-        envs.close()
     done.sort(key=lambda e: e.index)
-    return done, [np.stack(films[index]) for index in sorted(films)]
+    return done, [np.stack(state.films[index]) for index in sorted(state.films)]
 
 
-def _vector(make: Any, workers: int) -> Any:
-    from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
-
-    factories = [make] * workers
-    if workers == 1:
-        return SyncVectorEnv(factories, autoreset_mode=AutoresetMode.DISABLED)
-    # spawn: a forked copy of a process with torch's threads and a simulator in it is a lottery
-    return AsyncVectorEnv(factories, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
-
-
-def _start_waiting(
-    envs: Any,
-    running: list[_Running | None],
-    waiting: Any,
-    obs: dict[str, NDArray[np.float32]],
-    config: EvalConfig,
-    task: str,
-    known: set[str],
-    films: dict[int, list[NDArray[np.uint8]]],
-    picture_episodes: int,
-) -> dict[str, NDArray[np.float32]]:
-    """Reset every idle worker to the next waiting episode; returns the observations with those rows replaced."""
-    mask = np.zeros(len(running), bool)
-    seeds: list[int | None] = [None] * len(running)
-    fresh: dict[int, int] = {}
-    for worker, episode in enumerate(running):
-        if episode is None and (index := next(waiting, None)) is not None:
-            mask[worker], fresh[worker] = True, index
-            seeds[worker] = eval_seed(config.seed, task, index)
+def _start_waiting(envs: VectorEnv, state: _State) -> bool:
+    """Reset every idle worker to the next waiting episode; whether any episode is running."""
+    task, seed = state.checkpoint.meta.spec.task, state.config.seed
+    fresh = {
+        w: index for w, r in enumerate(state.running) if r is None and (index := next(state.waiting, None)) is not None
+    }
     if not fresh:
-        return obs
-    if not obs:
-        mask[:] = True  # the first reset has to reach every worker
-    obs, info = envs.reset(seed=seeds, options={"reset_mask": mask})
+        return any(state.running)
+    seeds: list[int | None] = [None] * envs.num_envs
     for worker, index in fresh.items():
-        start, seed = str(info["start_state"][worker]), seeds[worker]
-        assert seed is not None
+        seeds[worker] = eval_seed(seed, task, index)
+    # the first reset has to reach every worker
+    mask = np.array([w in fresh or not state.obs for w in range(envs.num_envs)])
+    state.obs, info = envs.reset(seed=seeds, options={"reset_mask": mask, "film": state.filmed > 0})
+    known = set(state.checkpoint.meta.start_states)
+    for worker, index in fresh.items():
+        start = str(info["start_state"][worker])
+        number = eval_seed(seed, task, index)
         if start in known:
-            raise DataError(f"{task}: evaluation seed {seed} starts where a demonstration did", "use another --seed")
-        running[worker] = _Running(index, seed, start, torch.Generator().manual_seed(seed))
-        if index < picture_episodes:
-            films[index] = list(info["pictures"][worker])
-    return obs
+            raise DataError(f"{task}: evaluation seed {number} starts where a demonstration did", "use another --seed")
+        film = None
+        if index < state.filmed:
+            film = state.films[index] = list(info["pictures"][worker])
+        state.running[worker] = _Running(index, number, start, torch.Generator().manual_seed(number), film)
+    return True
 
 
-def _decide(
-    policy: Policy,
-    obs: dict[str, NDArray[np.float32]],
-    running: list[_Running | None],
-    nfe: int,
-    device: torch.device,
-) -> NDArray[np.float32]:
+def _decide(policy: Policy, state: _State, nfe: int, device: torch.device) -> NDArray[np.float32]:
     """Action chunks (workers, E, A); idle workers get zeros."""
-    chunk, action_dim = policy.chunk, policy.spec.action_dim
-    shape = (chunk.horizon, action_dim)
-    noise = torch.stack(
-        [torch.zeros(shape) if r is None else torch.randn(shape, generator=r.generator) for r in running]
-    )
-    batch = {key: torch.from_numpy(obs[key]).to(device) for key in policy.keys}
-    actions = policy.act(batch, noise.to(device), nfe).cpu().numpy()
-    actions[[r is None for r in running]] = 0
+    shape = (policy.chunk.horizon, policy.spec.action_dim)
+    noise = [torch.zeros(shape) if r is None else torch.randn(shape, generator=r.generator) for r in state.running]
+    batch = {key: torch.from_numpy(state.obs[key]).to(device) for key in policy.keys}
+    actions = policy.act(batch, torch.stack(noise).to(device), nfe).cpu().numpy()
+    actions[[r is None for r in state.running]] = 0
     return actions
 
 
-def _account(
-    episode: _Running, reward: float, info: dict[str, Any], worker: int, films: dict[int, list[NDArray[np.uint8]]]
-) -> None:
+def _account(episode: _Running, reward: float, info: dict[str, Any], worker: int) -> None:
     episode.total += reward
     episode.steps = int(info["steps"][worker])
     episode.success_any |= bool(info["success_any"][worker])
     episode.success_chunk |= bool(info["success_all"][worker])
     if episode.success_any and episode.first_success is None:
         episode.first_success = episode.steps
-    if episode.index in films:
-        films[episode.index].extend(info["pictures"][worker])
+    if episode.film is not None:
+        episode.film.extend(info["pictures"][worker])
 
 
-def _record(episode: _Running, checkpoint: Checkpoint, config: EvalConfig, task: str) -> Episode:
+def _record(episode: _Running, checkpoint: Checkpoint, config: EvalConfig) -> Episode:
     return Episode(
-        task=task,
+        task=checkpoint.meta.spec.task,
         index=episode.index,
         seed=episode.seed,
         start_state=episode.start_state,

@@ -61,11 +61,14 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         self.action_space = gymnasium.spaces.Box(-np.inf, np.inf, (execute, env.spec.action_dim), np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Any]]:
-        """Start the episode that ``seed`` determines; the first frame fills the whole history."""
+        """Start the episode that ``seed`` determines; the first frame fills the whole history.
+
+        ``options["film"]`` asks for pictures, where the seed is one of ``film``.
+        """
         super().reset(seed=seed)
         self._env.reset(int(seed or 0))
         self._steps = 0
-        self._filming = seed in self._film
+        self._filming = seed in self._film and bool((options or {}).get("film"))
         self._history.extend([self._env.observe(self._keys)] * self._n_obs)
         info: dict[str, Any] = {"start_state": start_hash(self._env.start_state())}
         if self._filming:

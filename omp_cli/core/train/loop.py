@@ -27,7 +27,7 @@ from omp_cli.core.checkpoint import (
 from omp_cli.core.data.store import Dataset
 from omp_cli.core.data.windows import make_windows
 from omp_cli.core.errors import DataError, Diverged, UsageError
-from omp_cli.core.files import remove
+from omp_cli.core.files import read_jsonl, remove
 from omp_cli.core.methods import LossReport
 from omp_cli.core.policy import LossModule, Policy
 from omp_cli.core.progress import Progress
@@ -36,7 +36,7 @@ from omp_cli.core.train.batches import batch_indices, step_generator
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
 from omp_cli.core.train.optim import make_ema, make_optimizer, optimizer_tensors, restore_optimizer
-from omp_cli.core.train.trackers import make_trackers
+from omp_cli.core.train.trackers import METRICS, make_trackers
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,7 @@ class Trainer:
         self._action = torch.from_numpy(self.windows.action).to(device)
         self._data = {k: torch.from_numpy(dataset.arrays[k]).to(device) for k in (*self.policy.keys, "action")}
         self._good: Path | None = None
+        self._resumed_at: int | None = None
 
     def resume(self) -> int:
         """Continue from the newest checkpoint in the run's folder, if there is one; returns its step."""
@@ -129,6 +130,7 @@ class Trainer:
             self.step = newest.meta.step
             self.ema.n_averaged.fill_(self.step)
             self._good = newest.path
+        self._resumed_at = self.step
         return self.step
 
     def run(self) -> TrainResult:
@@ -146,7 +148,8 @@ class Trainer:
             self.policy.net.compile()
         trackers = make_trackers(train.tracker, self.folder, self.step) if self.world.is_main else []
         self.progress.start("training", self.total, self.step)
-        figures: dict[str, float] = {}
+        rows = read_jsonl(self.folder / METRICS)  # a run killed after its last step has nothing left to log
+        figures: dict[str, float] = rows[-1] if rows and self.step == self.total else {}
         started, first = time.perf_counter(), self.step
         try:
             # Peers would stop at different steps and wait for each other for ever, so torchrun's own way applies there.
@@ -251,8 +254,10 @@ class Trainer:
         self.world.barrier()
 
     def _figures(self, last: dict[str, float], seconds: float, steps: int) -> dict[str, Any]:
+        resumed = {} if self._resumed_at is None else {"resumed_at_step": self._resumed_at}
         return {
             **{name: round(value, 6) for name, value in last.items()},
+            **resumed,
             "steps": self.step,
             "parameters": sum(p.numel() for p in self.policy.parameters()),
             "windows": len(self.windows),
