@@ -28,8 +28,8 @@ GLOBAL_OPTIONS: dict[str, tuple[Any, Any]] = {
     "quiet": (_option(bool, "No progress, no notes.", "--quiet", "-q"), False),
     "verbose": (_option(bool, "Tracebacks.", "--verbose", "-v"), False),
     "dry_run": (_option(bool, "Print the configuration; touch nothing.", "--dry-run"), False),
-    "seed": (_option(int | None, "Seed. [default: 0]", "--seed"), None),
-    "device": (_option(str | None, "auto, cpu, cuda, cuda:N, mps. [default: auto]", "--device"), None),
+    "seed": (_option(int | None, "Seed. (default: 0)", "--seed"), None),
+    "device": (_option(str | None, "auto, cpu, cuda, cuda:N, mps. (default: auto)", "--device"), None),
     "out": (_option(Path | None, "Folder of this run.", "--out"), None),
     "plugin": (_option(list[Path] | None, "Python file that registers own parts; repeatable.", "--plugin"), None),
 }

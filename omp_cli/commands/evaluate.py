@@ -17,25 +17,25 @@ EPISODES, CONFIG = "Episodes", "Configuration"
 def evaluate(
     globals_: Globals,
     checkpoint: Annotated[
-        Path | None, typer.Argument(metavar="[RUN_OR_CHECKPOINT]", help="[default: the newest of omp pretrain]")
+        Path | None, typer.Argument(metavar="[RUN_OR_CHECKPOINT]", help="(default: the newest of omp pretrain)")
     ] = None,
     episodes: Annotated[
-        int | None, typer.Option(min=1, help="Held-out episodes. [default: 50]", rich_help_panel=EPISODES)
+        int | None, typer.Option(min=1, help="Held-out episodes. (default: 50)", rich_help_panel=EPISODES)
     ] = None,
     nfe: Annotated[
-        int | None, typer.Option(min=1, help="Network evaluations per decision. [default: 1]", rich_help_panel=EPISODES)
+        int | None, typer.Option(min=1, help="Network evaluations per decision. (default: 1)", rich_help_panel=EPISODES)
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="ema or raw. [default: ema]", rich_help_panel=EPISODES)] = None,
+    weights: Annotated[str | None, typer.Option(help="ema or raw. (default: ema)", rich_help_panel=EPISODES)] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. [default: one per core]", rich_help_panel=EPISODES)
+        int | None, typer.Option(min=1, help="Processes. (default: one per core)", rich_help_panel=EPISODES)
     ] = None,
     max_steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps per episode. [default: the task's]", rich_help_panel=EPISODES)
+        int | None, typer.Option(min=1, help="Steps per episode. (default: the task's)", rich_help_panel=EPISODES)
     ] = None,
     curve: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Episodes for each earlier checkpoint, to plot. [default: 0]", rich_help_panel=EPISODES
+            min=0, help="Episodes for each earlier checkpoint, to plot. (default: 0)", rich_help_panel=EPISODES
         ),
     ] = None,
     video: Annotated[

@@ -27,11 +27,11 @@ def prepare(
         ),
     ] = None,
     demos: Annotated[
-        int | None, typer.Option(min=1, help="Successful episodes. [default: 10]", rich_help_panel=RECORD)
+        int | None, typer.Option(min=1, help="Successful episodes. (default: 10)", rich_help_panel=RECORD)
     ] = None,
     after_success: Annotated[
         int | None,
-        typer.Option(min=0, help="Steps kept after the first success. [default: 10]", rich_help_panel=RECORD),
+        typer.Option(min=0, help="Steps kept after the first success. (default: 10)", rich_help_panel=RECORD),
     ] = None,
     raw_actions: Annotated[
         bool | None,
@@ -41,13 +41,13 @@ def prepare(
         bool | None, typer.Option("--images", help="Also store RGB 84x84 (needs OpenGL).", rich_help_panel=RECORD)
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. [default: one per core]", rich_help_panel=RECORD)
+        int | None, typer.Option(min=1, help="Processes. (default: one per core)", rich_help_panel=RECORD)
     ] = None,
     points: Annotated[
-        int | None, typer.Option(min=1, help="Points per cloud. [default: 512]", rich_help_panel=CLOUD)
+        int | None, typer.Option(min=1, help="Points per cloud. (default: 512)", rich_help_panel=CLOUD)
     ] = None,
     camera_size: Annotated[
-        int | None, typer.Option(min=8, help="Depth picture's width. [default: by points]", rich_help_panel=CLOUD)
+        int | None, typer.Option(min=8, help="Depth picture's width. (default: by points)", rich_help_panel=CLOUD)
     ] = None,
     frame: Annotated[
         str | None, typer.Option(help="world, or dp3: the public pipeline's frame and crop.", rich_help_panel=CLOUD)

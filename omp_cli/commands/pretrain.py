@@ -17,9 +17,9 @@ METHOD, OPTIM, CONFIG = "Method", "Optimisation", "Configuration"
 
 def pretrain(
     globals_: Globals,
-    dataset: Annotated[Path | None, typer.Argument(help="Data set. [default: the newest of omp prepare]")] = None,
+    dataset: Annotated[Path | None, typer.Argument(help="Data set. (default: the newest of omp prepare)")] = None,
     preset: Annotated[
-        str | None, typer.Option(help="light, omp-paper, mp1-paper, ... [default: light]", rich_help_panel=METHOD)
+        str | None, typer.Option(help="light, omp-paper, mp1-paper, ... (default: light)", rich_help_panel=METHOD)
     ] = None,
     method: Annotated[str | None, typer.Option(help="omp, mp1, meanflow.", rich_help_panel=METHOD)] = None,
     derivative: Annotated[
