@@ -56,7 +56,11 @@ class Checkpoint:
 
     def config(self) -> PolicyConfig:
         """The policy's configuration; DataError when a part of it is not known here."""
-        return _policy_config(self.path, self.meta)
+        try:
+            return validated(PolicyConfig, self.meta.policy, where="policy")
+        except OmpError as error:
+            hint = "the part may come from a plugin: give it with --plugin FILE" if "unknown" in error.message else ""
+            raise DataError(f"checkpoint {self.path}: {error.message}", hint) from None
 
     def load(self, weights: Weights, device: torch.device | str = "cpu") -> Policy:
         """The policy in evaluation mode; DataError when the weights are damaged or do not fit."""
@@ -67,14 +71,6 @@ class Checkpoint:
     def sha256(self) -> str:
         """Hash of what evaluation reads (the optimiser's state does not count)."""
         return "-".join(sha256_of(self.path / name)[:16] for name in (META, MODEL, EMA))
-
-
-def _policy_config(path: Path, meta: CheckpointMeta) -> PolicyConfig:
-    try:
-        return validated(PolicyConfig, meta.policy, where="policy")
-    except OmpError as error:
-        hint = "the part may come from a plugin: give it with --plugin FILE" if "unknown" in error.message else ""
-        raise DataError(f"checkpoint {path}: {error.message}", hint) from None
 
 
 def save_checkpoint(

@@ -20,11 +20,16 @@ def fsync_tree(path: Path) -> None:
     if path.is_dir():
         targets += sorted(path.rglob("*"))
     for target in targets:
-        descriptor = os.open(target, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _fsync(target)
+
+
+def _fsync(path: Path) -> None:
+    """Flush one file, or a folder's own list of names, so that a rename in it survives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -43,18 +48,9 @@ def atomic(path: Path) -> Iterator[Path]:
         if path.is_dir():
             remove(path)
         temporary.replace(path)
-        fsync_tree_entry(path.parent)
+        _fsync(path.parent)
     finally:
         remove(temporary)
-
-
-def fsync_tree_entry(folder: Path) -> None:
-    """Flush a folder's own list of names, so that a rename in it survives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def remove(path: Path) -> None:

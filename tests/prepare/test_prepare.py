@@ -10,6 +10,7 @@ import pytest
 from omp_cli.core.data.store import read_store
 from omp_cli.core.errors import RunFailed, UsageError
 from omp_cli.core.prepare import collect as collecting
+from omp_cli.core.prepare import make as making
 from omp_cli.core.prepare.collect import CollectConfig, collect
 from omp_cli.core.prepare.make import PrepareConfig, folder_name, prepare_task
 from omp_cli.core.progress import Silent
@@ -95,6 +96,22 @@ def test_an_interrupted_run_continues_with_the_episodes_it_has(tmp_path: Path, m
     first = len(recorded)
     assert make(tmp_path / "cut")["content_sha256"] == full["content_sha256"]
     assert len(recorded) - first < whole, "finished episodes are not recorded again"
+
+
+def test_a_run_that_dies_at_the_contact_sheet_is_not_taken_for_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("no space for the picture")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="picture"):
+        patch.setattr(making, "contact_sheet", broken)
+        make(tmp_path / "a")
+    assert make(tmp_path / "a")["reused"] is False
+    assert (tmp_path / "a" / "contact_sheet.png").exists()
+    (tmp_path / "a" / ".episodes").mkdir()
+    assert make(tmp_path / "a")["reused"] is True
+    assert not (tmp_path / "a" / ".episodes").exists()
 
 
 def test_a_finished_data_set_is_kept_and_another_recipe_refused(tmp_path: Path) -> None:

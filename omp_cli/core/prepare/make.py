@@ -79,8 +79,8 @@ def prepare_task(run: Run, config: PrepareConfig, task: str, workers: int, progr
     loaded = [load_episode(candidate.file) for candidate in kept]
     provenance = _provenance(config, task, wanted, kept, failed, [e["start_state"] for e in loaded])
     frames = [{name: array for name, array in episode.items() if name not in EXTRAS} for episode in loaded]
-    sha256 = write_store(store, frames, provenance)
     contact_sheet(run.folder / SHEET, f"{config.suite.name}/{task}", loaded)
+    sha256 = write_store(store, frames, provenance)  # last: a store that is there means that all is done
     figures = {**_figures(provenance), "content_sha256": sha256}
     figures |= _milliseconds(kept, figures["frames"])
     run.metrics(**figures)
@@ -141,6 +141,7 @@ def _keep(run: Run, store: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     for path in (store, run.folder / SHEET):
         if path.exists():
             run.artifact(path)
+    remove(run.folder / EPISODES)  # what a kill just after the store was written leaves
     return figures
 
 
