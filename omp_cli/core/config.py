@@ -131,12 +131,18 @@ def preset_names(command: str) -> tuple[str, ...]:
     return tuple(sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")))
 
 
-def preset_layer(command: str, name: str) -> Layer:
-    """The preset ``name`` of a command; UsageError with the nearest names when there is none."""
+def preset_document(command: str, name: str) -> dict[str, Any]:
+    """A preset as it stands in its file; UsageError with the nearest names when there is none."""
     if name not in (known := preset_names(command)):
         raise UsageError(f"unknown preset {name!r}", did_you_mean(name, known))
     text = (resources.files("omp_cli.presets") / command / f"{name}.toml").read_text()
-    return Layer(f"preset {name}", flatten(tomllib.loads(text)))
+    return tomllib.loads(text)
+
+
+def preset_layer(command: str, name: str) -> Layer:
+    """The settings of a preset; its ``[bench]`` table, what the latency table says of it, is no setting."""
+    document = {section: value for section, value in preset_document(command, name).items() if section != "bench"}
+    return Layer(f"preset {name}", flatten(document))
 
 
 def file_layer(path: Path) -> Layer:

@@ -77,7 +77,10 @@ class Policy(nn.Module):
         Returns:
             (B, E, A) actions in the environment's units.
         """
-        z_0 = self.method.sample(self.field(self.encoder(obs)), noise, nfe)
+        return self.executed(self.method.sample(self.field(self.encoder(obs)), noise, nfe))
+
+    def executed(self, z_0: Tensor) -> Tensor:
+        """The part of a normalised chunk (B, H, A) that is executed, in the environment's units: (B, E, A)."""
         first = self.chunk.n_obs - 1
         return self.action_limits.inverse(z_0)[:, first : first + self.chunk.execute]
 

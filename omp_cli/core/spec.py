@@ -14,6 +14,8 @@ class Spec(Settings):
         action_dim: A; actions are in [-1, 1] per dimension as the environment executes them.
         state_dim: S, the proprioceptive vector.
         points: N, points per cloud; None when the task has no cloud.
+        image: height, width and channels of the picture "img", uint8; several cameras lie one after the other in the
+            channels. None when the policy is shown no picture.
         end_effector: indices of the end-effector's x, y, z (metres, world frame) in the state.
         max_steps: environment steps after which an evaluation episode ends.
         cloud_in_world: whether the cloud is in the frame of the end-effector, the world's.
@@ -30,5 +32,6 @@ class Spec(Settings):
     end_effector: tuple[int, int, int]
     max_steps: int
     control_hz: float
+    image: tuple[int, int, int] | None = None
     cloud_in_world: bool = True
     cloud_in_fps_order: bool = True

@@ -19,7 +19,8 @@ ALLOWED = {
     "suites": BASE | {"suites", "clouds", "data"},
     "prepare": BASE | {"prepare", "suites", "data"},
     "train": BASE | {"train", "policy", "checkpoint", "device", "data", "methods"},
-    "measure": BASE | {"measure", "policy", "checkpoint", "device", "suites", "data", "encoders"},
+    "measure": BASE | {"measure", "policy", "checkpoint", "device", "suites", "data", "encoders", "deploy", "methods", "nets", "clouds", "train"},
+    "deploy": BASE | {"deploy", "policy", "checkpoint", "device", "methods", "spec"},
     "policy": MATH | {"methods", "nets", "encoders", "data"},
     "checkpoint": BASE | {"policy"},
     "device": {"errors"},
@@ -74,7 +75,7 @@ def test_core_imports_point_one_way(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_heavy_packages_are_imported_where_they_are_needed(path: Path) -> None:
     heavy = ("mujoco", "metaworld", "open3d", "matplotlib", "zarr", "scipy", "imageio")
-    torch_rooms = {"methods", "nets", "encoders", "train", "measure", "policy", "checkpoint", "device"}
+    torch_rooms = {"methods", "nets", "encoders", "train", "measure", "policy", "checkpoint", "device", "deploy"}
     inside_core = "core" in path.relative_to(ROOT).parts and path.parent != ROOT
     light = not inside_core or (
         (path.stem != "__init__" or path.parent != ROOT / "core") and room(path) not in torch_rooms
