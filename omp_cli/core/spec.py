@@ -28,7 +28,7 @@ class Spec(Settings):
     task: str
     action_dim: int
     state_dim: int
-    points: int | None
+    points: int | None = None
     end_effector: tuple[int, int, int]
     max_steps: int
     control_hz: float

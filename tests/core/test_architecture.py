@@ -19,7 +19,9 @@ ALLOWED = {
     "suites": BASE | {"suites", "clouds", "data"},
     "prepare": BASE | {"prepare", "suites", "data"},
     "train": BASE | {"train", "policy", "checkpoint", "device", "data", "methods"},
-    "measure": BASE | {"measure", "policy", "checkpoint", "device", "suites", "data", "encoders", "deploy", "methods", "nets", "clouds", "train"},
+    "measure": BASE
+    | {"measure", "policy", "checkpoint", "device", "suites", "data", "encoders"}
+    | {"deploy", "methods", "nets", "clouds", "train"},
     "deploy": BASE | {"deploy", "policy", "checkpoint", "device", "methods", "spec"},
     "policy": MATH | {"methods", "nets", "encoders", "data"},
     "checkpoint": BASE | {"policy"},

@@ -14,6 +14,7 @@ H, A, D = 8, 3, 10
 SMALL: dict[str, dict[str, Any]] = {
     "film-mlp": {"hidden": 32, "depth": 3},
     "unet1d": {"dims": [16, 32, 48], "groups": 8},
+    "residual-mlp": {"hidden": 32, "depth": 2},
 }
 
 pytestmark = pytest.mark.parametrize("name", NETS.names())

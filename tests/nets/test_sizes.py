@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from omp_cli.core.encoders import ENCODERS
+from omp_cli.core.encoders.resnet18 import resnet18
 from omp_cli.core.errors import UsageError
 from omp_cli.core.nets import NETS
 from omp_cli.core.nets.embedding import Sinusoidal
@@ -51,6 +52,50 @@ def test_simple_dp3_policy() -> None:
 
 def test_light_policy() -> None:
     assert policy_size(name="film-mlp") == 1_209_744
+
+
+def lift(cameras: int = 1, state_dim: int = 9, action_dim: int = 7) -> Spec:
+    """RoboMimic as DMPO sees it."""
+    picture = (96, 96, 3 * cameras)
+    return META_WORLD.model_copy(update={"image": picture, "state_dim": state_dim, "action_dim": action_dim})
+
+
+@pytest.mark.parametrize(
+    ("spec", "horizon", "hidden", "expected"),
+    [
+        (lift(), 4, 768, 1_776_636),
+        (lift(), 4, 512, 1_062_908),
+        (lift(cameras=2, state_dim=18, action_dim=14), 8, 768, 1_938_384),
+    ],
+    ids=["lift", "lift, narrow head", "transport"],
+)
+def test_dmpo_image_policy(spec: Spec, horizon: int, hidden: int, expected: int) -> None:
+    with torch.device("meta"):
+        encoder = ENCODERS.build(ENCODERS.parse({"name": "light-vit"}), spec, 1)
+        settings = NETS.parse({"name": "residual-mlp", "hidden": hidden})
+        net = NETS.build(settings, horizon, spec.action_dim, encoder.out_dim)
+    assert sum(p.numel() for part in (encoder, net) for p in part.parameters()) == expected
+
+
+@pytest.mark.parametrize(
+    ("action_dim", "state_mlp", "hidden", "expected"),
+    [(3, (11, 64, 16), 512, 566_652), (6, (17, 64, 16), 512, 579_336), (9, (60, 32, 16), 256, 167_220)],
+    ids=["hopper", "walker2d", "kitchen"],
+)
+def test_dmpo_state_policy(action_dim: int, state_mlp: tuple[int, int, int], hidden: int, expected: int) -> None:
+    state_dim, width, out = state_mlp
+    spec = META_WORLD.model_copy(update={"state_dim": state_dim})
+    with torch.device("meta"):
+        encoder = ENCODERS.build(ENCODERS.parse({"name": "state", "hidden": width, "out": out}), spec, 1)
+        net = NETS.build(NETS.parse({"name": "residual-mlp", "hidden": hidden}), 4, action_dim, encoder.out_dim)
+    assert sum(p.numel() for part in (encoder, net) for p in part.parameters()) == expected
+
+
+def test_resnet18_has_the_published_size() -> None:
+    with torch.device("meta"):
+        assert (
+            sum(p.numel() for p in resnet18().parameters()) == 11_689_512 - 513_000
+        )  # torchvision's, without its head
 
 
 def test_unet_taps_are_the_levels_before_downsampling() -> None:

@@ -151,6 +151,8 @@ def _check(path: Path, arrays: Arrays, ends: NDArray[np.int64], spec: Spec) -> N
     expected: dict[str, tuple[int, ...]] = {"action": (spec.action_dim,), "state": (spec.state_dim,)}
     if spec.points is not None:
         expected["point_cloud"] = (spec.points, 3)
+    if spec.image is not None:
+        expected["img"] = spec.image
     if np.any(np.diff(ends, prepend=0) <= 0):
         raise DataError(f"data set {path}: meta/episode_ends does not increase")
     for name, shape in expected.items():

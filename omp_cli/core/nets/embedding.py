@@ -32,3 +32,9 @@ class Sinusoidal(nn.Module):
         """t (B,), any real number -> (B, E)."""
         angles = t[:, None] * self.frequencies
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def time_mlp(dim: int, scale: float, widening: int) -> nn.Sequential:
+    """Sinusoids, then a two-layer MLP with ``widening`` * E hidden units: (B,) -> (B, E)."""
+    wide = widening * dim
+    return nn.Sequential(Sinusoidal(dim, scale), nn.Linear(dim, wide), nn.Mish(), nn.Linear(wide, dim))

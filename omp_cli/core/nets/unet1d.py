@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from omp_cli.core.config import Settings
 from omp_cli.core.errors import UsageError
 from omp_cli.core.nets.base import NETS, Net
-from omp_cli.core.nets.embedding import Sinusoidal
+from omp_cli.core.nets.embedding import time_mlp
 
 
 class Unet1dConfig(Settings):
@@ -46,11 +46,6 @@ class Unet1dConfig(Settings):
         if any(dim % self.groups for dim in self.dims):
             raise ValueError(f"groups = {self.groups} does not divide every one of dims = {list(self.dims)}")
         return self
-
-
-def time_mlp(dim: int, scale: float) -> nn.Sequential:
-    """Sinusoids, then a two-layer MLP: (B,) -> (B, E)."""
-    return nn.Sequential(Sinusoidal(dim, scale), nn.Linear(dim, 4 * dim), nn.Mish(), nn.Linear(4 * dim, dim))
 
 
 def conv_block(inputs: int, outputs: int, kernel: int, groups: int) -> nn.Sequential:
@@ -116,8 +111,8 @@ class Unet1d(Net):
                 "choose another horizon or fewer entries in net.dims",
             )
         cond = config.time_dim + cond_dim
-        self.embed_t = time_mlp(config.time_dim, config.time_scale)
-        self.embed_r = time_mlp(config.time_dim, config.time_scale)
+        self.embed_t = time_mlp(config.time_dim, config.time_scale, widening=4)
+        self.embed_r = time_mlp(config.time_dim, config.time_scale, widening=4)
         steps = list(zip((action_dim, *dims[:-1]), dims, strict=True))
         self.down = nn.ModuleList(Stage(a, b, cond, config) for a, b in steps)
         self.shrink = nn.ModuleList(nn.Conv1d(dim, dim, 3, stride=2, padding=1) for dim in dims[:-1])

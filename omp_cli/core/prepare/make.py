@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 
 from omp_cli.core import manifest
 from omp_cli.core.config import Settings, flatten
-from omp_cli.core.data.store import STORE, read_attributes, read_store, write_store
+from omp_cli.core.data.store import STORE, Arrays, read_attributes, read_store, write_store
 from omp_cli.core.errors import UsageError
 from omp_cli.core.files import read_json, remove, write_json
 from omp_cli.core.prepare.collect import EXTRAS, Candidate, CollectConfig, collect, load_episode
@@ -77,7 +77,7 @@ def prepare_task(run: Run, config: PrepareConfig, task: str, workers: int, progr
         write_json(episodes / "recipe.json", wanted)
     kept, failed = collect(wanted["suite"], task, config.collect, config.seed, episodes, workers, progress)
     loaded = [load_episode(candidate.file) for candidate in kept]
-    provenance = _provenance(config, task, wanted, kept, failed, [e["start_state"] for e in loaded])
+    provenance = _provenance(config, task, wanted, kept, failed, loaded)
     frames = [{name: array for name, array in episode.items() if name not in EXTRAS} for episode in loaded]
     contact_sheet(run.folder / SHEET, f"{config.suite.name}/{task}", loaded)
     sha256 = write_store(store, frames, provenance)  # last: a store that is there means that all is done
@@ -91,7 +91,7 @@ def prepare_task(run: Run, config: PrepareConfig, task: str, workers: int, progr
 
 
 def _provenance(
-    config: PrepareConfig, task: str, wanted: dict[str, Any], kept: list[Candidate], failed: int, starts: list[Any]
+    config: PrepareConfig, task: str, wanted: dict[str, Any], kept: list[Candidate], failed: int, loaded: list[Arrays]
 ) -> dict[str, Any]:
     suite = SUITES.build(config.suite)
     env = suite.make(task)
@@ -99,13 +99,14 @@ def _provenance(
         environment = env.provenance()
     finally:
         env.close()
+    picture = {"image": loaded[0]["img"].shape[1:]} if "img" in loaded[0] else {}
     return {
         "recipe": wanted,
-        "spec": suite.spec(task).model_dump(mode="json"),
+        "spec": suite.spec(task).model_copy(update=picture).model_dump(mode="json"),
         "environment": environment,
         "versions": manifest.versions(),
         "episode_seeds": [c.seed for c in kept],
-        "start_states": [start_hash(state) for state in starts],
+        "start_states": [start_hash(episode["start_state"]) for episode in loaded],
         "episode_steps": [c.steps for c in kept],
         "expert_failures": failed,
         "frames_filled": sum(c.frames_filled for c in kept),

@@ -1,0 +1,105 @@
+"""Denoising diffusion: DDPM training on a squared-cosine schedule, DDIM sampling (DP and DP3).
+
+Legend: z_0 data chunk, eps noise, alpha_bar(t) share of the signal's variance at time t, T training steps,
+K function evaluations; B batch, H horizon, A action dimension. Time as everywhere: the network sees t = k / T of step
+k = 0 .. T - 1, so that t = 0 is (nearly) data; z_t = sqrt(alpha_bar) z_0 + sqrt(1 - alpha_bar) eps.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from itertools import accumulate
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from omp_cli.core.config import Settings
+from omp_cli.core.errors import UsageError
+from omp_cli.core.methods.base import METHODS, Draws, Gather, LossReport, Method, VelocityField, same
+from omp_cli.core.methods.path import at_least_float32, rows
+
+
+class DiffusionConfig(Settings):
+    """Settings of the diffusion family.
+
+    Attributes:
+        name: registered name.
+        train_steps: T.
+        prediction: what the network regresses: the noise (DP), or the clean chunk (DP3).
+    """
+
+    name: str = "diffusion"
+    train_steps: int = Field(100, ge=1)
+    prediction: Literal["noise", "sample"] = "noise"
+
+
+@METHODS.register("diffusion")
+class Diffusion(Method):
+    """DDPM loss; deterministic DDIM with any number of steps that is at most T."""
+
+    Config = DiffusionConfig
+    config: DiffusionConfig
+
+    def __init__(self, config: DiffusionConfig) -> None:
+        super().__init__(config)
+        self.alpha_bar = squared_cosine(config.train_steps)
+
+    def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
+        """Noise (B, H, A) and times (B,), t = r uniform over the T training steps; float32."""
+        noise = torch.randn(shape, generator=generator, device=generator.device)
+        steps = self.config.train_steps
+        t = torch.randint(steps, shape[:1], generator=generator, device=generator.device) / steps
+        return Draws(noise, t, t)
+
+    def loss(self, u: VelocityField, z_0: Tensor, h: Tensor, draws: Draws, gather: Gather = same) -> LossReport:
+        """Mean square error of the noise or of the clean chunk; see ``Method.loss`` for the arguments."""
+        index = (draws.t * self.config.train_steps).round().long().to(z_0.device)
+        draws = draws.to(z_0)
+        alpha_bar = rows(z_0.new_tensor(self.alpha_bar)[index], z_0)
+        z_t = alpha_bar.sqrt() * z_0 + (1 - alpha_bar).sqrt() * draws.noise
+        target = draws.noise if self.config.prediction == "noise" else z_0
+        loss = (at_least_float32(u(z_t, draws.t, draws.t)) - target).square().mean()
+        return LossReport(total=loss, parts={"diffusion": loss.detach()}, terms={"diffusion": loss})
+
+    def sample(self, u: VelocityField, noise: Tensor, nfe: int) -> Tensor:
+        """K DDIM steps (eta = 0), K = ``nfe``: z_T (B, H, A) -> z_0 (B, H, A) in [-1, 1].
+
+        Raises:
+            UsageError: more steps than the T of training.
+        """
+        total = self.config.train_steps
+        steps = ddim_steps(total, nfe)
+        z = noise
+        for step, following in zip(steps, [*steps[1:], None], strict=True):
+            t = z.new_full(z.shape[:1], step / total)
+            here, there = self.alpha_bar[step], 1.0 if following is None else self.alpha_bar[following]
+            z_0, eps = self._split(u(z, t, t), z, here)
+            z = math.sqrt(there) * z_0.clamp(-1, 1) + math.sqrt(1 - there) * eps
+        return z
+
+    def _split(self, predicted: Tensor, z: Tensor, alpha_bar: float) -> tuple[Tensor, Tensor]:
+        """The clean chunk and the noise that a prediction at z implies."""
+        signal, spread = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
+        if self.config.prediction == "noise":
+            return (z - spread * predicted) / signal, predicted
+        return predicted, (z - signal * predicted) / spread
+
+
+def squared_cosine(steps: int) -> tuple[float, ...]:
+    """alpha_bar of steps 0 .. T - 1 (Nichol and Dhariwal 2021, equation 17; beta at most 0.999)."""
+
+    def f(k: int) -> float:
+        return math.cos((k / steps + 0.008) / 1.008 * math.pi / 2) ** 2
+
+    kept = (1 - min(1 - f(k + 1) / f(k), 0.999) for k in range(steps))
+    return tuple(accumulate(kept, operator.mul))
+
+
+def ddim_steps(total: int, nfe: int) -> list[int]:
+    """Training steps that K evaluations visit, from noise to data: multiples of T // K, as the published policies."""
+    if not 1 <= nfe <= total:
+        raise UsageError(f"nfe: a diffusion policy trained with {total} steps takes 1 to {total} (got {nfe})")
+    return [k * (total // nfe) for k in reversed(range(nfe))]

@@ -1,0 +1,31 @@
+"""DMPO, stage 1 (arXiv 2601.20701): MeanFlow with a dispersed condition embedding, for the light image policy."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from omp_cli.core.methods.base import METHODS
+from omp_cli.core.methods.meanflow import AdaptiveConfig, DispersionConfig, MeanFlow, MeanFlowConfig
+
+
+class DmpoDispersion(DispersionConfig):
+    """Dispersive regularisation of the condition embedding, on by default."""
+
+    weight: float = Field(0.5, ge=0)
+
+
+class DmpoConfig(MeanFlowConfig):
+    """Settings of DMPO; see ``MeanFlowConfig``. The plain mean square is its loss: no adaptive weight."""
+
+    name: Literal["dmpo"] = "dmpo"
+    adaptive: AdaptiveConfig = AdaptiveConfig(p=0)
+    dispersion: DmpoDispersion = DmpoDispersion()
+
+
+@METHODS.register("dmpo")
+class Dmpo(MeanFlow):
+    """One-step MeanFlow policy that PPO can fine-tune."""
+
+    Config = DmpoConfig

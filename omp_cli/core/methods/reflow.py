@@ -1,0 +1,57 @@
+"""Plain flow matching along straight lines (rectified flow): the floor of cost and the multi-step baseline.
+
+Legend: z_0 data chunk, z_1 noise, z_t point of the path, v velocity, u network; B batch, H horizon, A action dimension.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from omp_cli.core.config import Settings
+from omp_cli.core.methods.base import METHODS, Draws, Gather, LossReport, Method, VelocityField, same
+from omp_cli.core.methods.path import at_least_float32, integrate, point, velocity
+from omp_cli.core.methods.times import TimeConfig, draw_times
+
+
+class ReFlowConfig(Settings):
+    """Settings of flow matching: the distribution of t (r = t always)."""
+
+    name: Literal["reflow"] = "reflow"
+    times: TimeConfig = TimeConfig(distribution="uniform", equal_share=1.0)
+
+
+@METHODS.register("reflow")
+class ReFlow(Method):
+    """Regress u(z_t, t, t | c) onto v = z_1 - z_0; Euler steps on the step grid."""
+
+    Config = ReFlowConfig
+    config: ReFlowConfig
+
+    def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
+        """Noise (B, H, A) and times (B,) with r = t, float32 on the generator's device."""
+        noise = torch.randn(shape, generator=generator, device=generator.device)
+        _, t = draw_times(shape[0], self.config.times, generator)
+        return Draws(noise, t, t)
+
+    def loss(self, u: VelocityField, z_0: Tensor, h: Tensor, draws: Draws, gather: Gather = same) -> LossReport:
+        """Mean of |u - v|^2; see ``Method.loss`` for the arguments."""
+        draws = draws.to(z_0)
+        z_t, v = point(z_0, draws.noise, draws.t), velocity(z_0, draws.noise)
+        loss = (at_least_float32(instantaneous(u)(z_t, draws.t, draws.t)) - v).square().mean()
+        return LossReport(total=loss, parts={"reflow": loss.detach()}, terms={"reflow": loss})
+
+    def sample(self, u: VelocityField, noise: Tensor, nfe: int) -> Tensor:
+        """K Euler steps, K = ``nfe``: z_1 (B, H, A) -> z_0 (B, H, A) in [-1, 1]."""
+        return integrate(instantaneous(u), noise, nfe)
+
+
+def instantaneous(u: VelocityField) -> VelocityField:
+    """The velocity at the start of an interval, whatever its end: the only one that flow matching trains."""
+
+    def v(z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
+        return u(z, t, t, features)
+
+    return v

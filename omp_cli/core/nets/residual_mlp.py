@@ -1,0 +1,69 @@
+"""DMPO's head: a residual MLP over chunk, times and condition.
+
+Legend: B batch, H horizon, A action dimension, D condition dimension, W hidden width, E time embedding dimension.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from omp_cli.core.config import Settings
+from omp_cli.core.nets.base import NETS, Net
+from omp_cli.core.nets.embedding import time_mlp
+
+
+class ResidualMlpConfig(Settings):
+    """Settings of the residual MLP; the defaults are DMPO's for RoboMimic (Gym: 512, Kitchen: 256).
+
+    Attributes:
+        hidden: W.
+        depth: number of residual blocks.
+        time_dim: E, for t and for r each.
+        time_scale: highest angular frequency of the sinusoids; 1 feeds raw times, as DMPO does.
+    """
+
+    name: Literal["residual-mlp"] = "residual-mlp"
+    hidden: int = Field(768, ge=1)
+    depth: int = Field(1, ge=1)
+    time_dim: int = Field(16, ge=4, multiple_of=2)
+    time_scale: float = Field(1.0, gt=0)
+
+
+class ResidualBlock(nn.Module):
+    """x + W2 mish(W1 mish(x)): (B, W) -> (B, W)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Mish(), nn.Linear(width, width), nn.Mish(), nn.Linear(width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+@NETS.register("residual-mlp")
+class ResidualMlp(Net):
+    """1.36 M parameters at DMPO's sizes (lift). Taps the output of the middle block as hidden feature (B, W)."""
+
+    Config = ResidualMlpConfig
+
+    def __init__(self, config: ResidualMlpConfig, horizon: int, action_dim: int, cond_dim: int) -> None:
+        super().__init__(config, horizon, action_dim, cond_dim)
+        width, chunk = config.hidden, horizon * action_dim
+        self.embed_t = time_mlp(config.time_dim, config.time_scale, widening=2)
+        self.embed_r = time_mlp(config.time_dim, config.time_scale, widening=2)
+        self.inlet = nn.Linear(chunk + 2 * config.time_dim + cond_dim, width)
+        self.blocks = nn.ModuleList(ResidualBlock(width) for _ in range(config.depth))
+        self.outlet = nn.Linear(width, chunk)
+
+    def forward(self, z: Tensor, r: Tensor, t: Tensor, c: Tensor, features: list[Tensor] | None = None) -> Tensor:
+        """z (B, H, A), r (B,), t (B,), c (B, D) -> (B, H, A)."""
+        x = self.inlet(torch.cat([z.flatten(1), self.embed_t(t), self.embed_r(r), c], dim=-1))
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if features is not None and index == len(self.blocks) // 2:
+                features.append(x)
+        return self.outlet(x).view_as(z)

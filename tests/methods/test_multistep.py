@@ -1,0 +1,135 @@
+"""Flow matching and diffusion against closed forms: Gaussian data of known spread."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+
+from omp_cli.core.errors import UsageError
+from omp_cli.core.methods import METHODS, Draws, Method
+from omp_cli.core.methods.base import VelocityField
+from omp_cli.core.methods.diffusion import ddim_steps, squared_cosine
+
+SPREAD = 0.2
+N = 20_000
+
+
+def built(name: str, **settings: object) -> Method:
+    return METHODS.build(METHODS.parse({"name": name, **settings}))
+
+
+def noise() -> Tensor:
+    return torch.randn(N, 1, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def best_velocity(z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
+    """E[v | z_t] for z_0 ~ N(0, SPREAD^2): cov(v, z_t) / var(z_t) z_t, v = z_1 - z_0."""
+    t = t[:, None, None]
+    return z * (t - (1 - t) * SPREAD**2) / ((1 - t) ** 2 * SPREAD**2 + t**2)
+
+
+def best_prediction(method: Method, prediction: str) -> VelocityField:
+    """E[eps | z_t] or E[z_0 | z_t] under the method's schedule."""
+    alpha_bar = torch.tensor(method.alpha_bar, dtype=torch.float64)  # type: ignore[attr-defined]
+
+    def u(z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
+        share = alpha_bar[(t * len(alpha_bar)).round().long()][:, None, None]
+        variance = share * SPREAD**2 + 1 - share
+        return z * ((1 - share).sqrt() if prediction == "noise" else share.sqrt() * SPREAD**2) / variance
+
+    return u
+
+
+def test_reflow_loss_is_the_mean_square_against_the_velocity() -> None:
+    g = torch.Generator().manual_seed(0)
+    z_0, draws = torch.rand(6, 2, 3, generator=g), built("reflow").draw((6, 2, 3), g)
+    assert torch.equal(draws.r, draws.t)
+    report = built("reflow").loss(lambda z, r, t, f=None: z * 0 + t[:, None, None], z_0, z_0[:, 0], draws)
+    by_hand = (draws.t[:, None, None] - (draws.noise - z_0)).square().mean()
+    torch.testing.assert_close(report.total, by_hand)
+
+
+def test_reflow_asks_for_the_velocity_at_the_start_of_each_step() -> None:
+    asked: list[tuple[float, float]] = []
+
+    def u(z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
+        asked.append((float(r[0]), float(t[0])))
+        return torch.zeros_like(z)
+
+    built("reflow").sample(u, torch.zeros(1, 1, 1), 4)
+    assert asked == [(1.0, 1.0), (0.75, 0.75), (0.5, 0.5), (0.25, 0.25)]
+
+
+def test_reflow_reaches_the_data_with_many_steps_and_the_mean_with_one() -> None:
+    assert built("reflow").sample(best_velocity, noise(), 1).abs().max() < 1e-12
+    spread = built("reflow").sample(best_velocity, noise(), 200).std()
+    assert math.isclose(spread, SPREAD, rel_tol=0.03)
+
+
+def test_schedule() -> None:
+    alpha_bar = squared_cosine(100)
+
+    def f(t: float) -> float:
+        return math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
+
+    assert len(alpha_bar) == 100
+    assert alpha_bar[0] == pytest.approx(f(0.01) / f(0))
+    assert alpha_bar[49] == pytest.approx(f(0.5) / f(0))
+    assert alpha_bar[99] == pytest.approx(alpha_bar[98] * 0.001), "beta is capped at 0.999"
+    assert all(a > b for a, b in pairwise(alpha_bar))
+
+
+def test_ddim_visits_multiples_of_the_stride() -> None:
+    assert ddim_steps(100, 10) == [90, 80, 70, 60, 50, 40, 30, 20, 10, 0]
+    assert ddim_steps(100, 16)[:2] == [90, 84]
+    assert ddim_steps(100, 100) == list(range(99, -1, -1))
+    with pytest.raises(UsageError, match="takes 1 to 100"):
+        ddim_steps(100, 101)
+
+
+@pytest.mark.parametrize("prediction", ["noise", "sample"])
+def test_ddim_reaches_the_data(prediction: str) -> None:
+    method = built("diffusion", prediction=prediction)
+    samples = method.sample(best_prediction(method, prediction), noise(), 100)
+    assert math.isclose(samples.std(), SPREAD, rel_tol=0.05)
+    assert abs(float(samples.mean())) < 0.01
+
+
+def test_both_predictions_of_one_posterior_give_one_sample() -> None:
+    noise_, sample = (built("diffusion", prediction=p) for p in ("noise", "sample"))
+    z = noise() / 4  # nothing is clipped here
+    a = noise_.sample(best_prediction(noise_, "noise"), z, 10)
+    b = sample.sample(best_prediction(sample, "sample"), z, 10)
+    torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("prediction", ["noise", "sample"])
+def test_the_conditional_mean_minimises_the_diffusion_loss(prediction: str) -> None:
+    method, g = built("diffusion", prediction=prediction), torch.Generator().manual_seed(1)
+    z_0, draws = SPREAD * noise(), method.draw((N, 1, 1), g)
+    best = best_prediction(method, prediction)
+
+    def loss(scale: float) -> float:
+        def u(z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
+            return scale * best(z, r, t)
+
+        return float(method.loss(u, z_0, z_0[:, 0], draws).total)
+
+    assert loss(1.0) < min(loss(0.9), loss(1.1))
+
+
+def test_the_diffused_point_has_the_variance_of_the_schedule() -> None:
+    method, seen = built("diffusion"), []
+
+    def u(z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
+        seen.append(z)
+        return z
+
+    t = torch.full((N,), 0.5)
+    method.loss(u, SPREAD * noise(), noise()[:, 0], Draws(noise().flip(0), t, t))
+    share = squared_cosine(100)[50]
+    assert math.isclose(seen[0].var(), share * SPREAD**2 + 1 - share, rel_tol=0.03)
