@@ -56,13 +56,13 @@ def draw_times(batch: int, config: TimeConfig, generator: torch.Generator) -> tu
     t, r = torch.maximum(first, second), torch.minimum(first, second)
 
     order = torch.randperm(batch, generator=generator, device=generator.device)
-    n_equal, n_inference = _count(config.equal_share, batch), _count(config.inference_share, batch)
+    n_equal, n_inference = count_of(config.equal_share, batch), count_of(config.inference_share, batch)
     equal, inference = order[:n_equal], order[n_equal : n_equal + n_inference]
     r[equal] = t[equal]
     t[inference], r[inference] = 1.0, 0.0
     return r, t
 
 
-def _count(share: float, batch: int) -> int:
+def count_of(share: float, batch: int) -> int:
     """int(share * batch) as on paper: 0.29 * 100 is 29, not 28."""
     return int(round(share * batch, 6))

@@ -1,0 +1,86 @@
+"""ShortCut models (arXiv 2410.12557): flow matching that also learns to take two steps as one.
+
+Legend: z_0 data chunk, z_1 noise, z_t point of the path, v velocity, u mean velocity over [r, t], d = t - r step size;
+B batch, H horizon, A action dimension. The papers' u(z, t, d) is our u(z, t - d, t).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from omp_cli.core.config import Settings
+from omp_cli.core.methods.base import METHODS, Draws, Gather, LossReport, Method, VelocityField, same
+from omp_cli.core.methods.path import at_least_float32, integrate, point, rows, velocity
+from omp_cli.core.methods.times import count_of
+
+
+class ShortCutConfig(Settings):
+    """Settings of ShortCut.
+
+    Attributes:
+        levels: step sizes trained against their halves are 1, 1/2, ... 1/2^(levels - 1); below the last of them the
+            velocity itself (d = 0) stands in for the half step.
+        consistency_share: share of the rows that learn a long step; the others learn the velocity at r = t.
+    """
+
+    name: Literal["shortcut"] = "shortcut"
+    levels: int = Field(7, ge=1)
+    consistency_share: float = Field(0.25, ge=0, le=1)
+
+
+@METHODS.register("shortcut")
+class ShortCut(Method):
+    """Regress u(z_t, r, t) onto v where r = t, elsewhere onto the mean of two half steps of its own."""
+
+    Config = ShortCutConfig
+    config: ShortCutConfig
+
+    def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
+        """Noise (B, H, A) and times (B,), float32; long steps lie on the grid of their size, the rest is uniform."""
+        batch, device = shape[0], generator.device
+        noise = torch.randn(shape, generator=generator, device=device)
+        t = torch.rand(batch, generator=generator, device=device)
+        r = t.clone()
+        order = torch.randperm(batch, generator=generator, device=device)
+        long = order[: count_of(self.config.consistency_share, batch)]
+        count = 2.0 ** torch.randint(self.config.levels, long.shape, generator=generator, device=device)
+        start = (torch.rand(long.shape, generator=generator, device=device) * count).floor()
+        r[long], t[long] = start / count, (start + 1) / count
+        return Draws(noise, r, t)
+
+    def loss(self, u: VelocityField, z_0: Tensor, h: Tensor, draws: Draws, gather: Gather = same) -> LossReport:
+        """Mean square error against both kinds of targets; see ``Method.loss`` for the arguments."""
+        draws = draws.to(z_0)
+        r, t = draws.r, draws.t
+        z_t, v = point(z_0, draws.noise, t), velocity(z_0, draws.noise)
+        long = rows(t > r, v)
+        target = torch.where(long, self._two_halves(u, z_t, r, t), v)
+        squares = (at_least_float32(u(z_t, r, t)) - target).square()
+        loss = squares.mean()
+        parts = {"shortcut": loss.detach()}
+        if self.config.consistency_share > 0:
+            weight = long.expand_as(v).to(v)
+            parts["consistency"] = (squares.detach() * weight).sum() / weight.sum().clamp_min(1)
+        return LossReport(total=loss, parts=parts, terms={"shortcut": loss})
+
+    def sample(self, u: VelocityField, noise: Tensor, nfe: int) -> Tensor:
+        """K jumps on the step grid, K = ``nfe``: z_1 (B, H, A) -> z_0 (B, H, A) in [-1, 1]."""
+        return integrate(u, noise, nfe)
+
+    @torch.no_grad()
+    def _two_halves(self, u: VelocityField, z_t: Tensor, r: Tensor, t: Tensor) -> Tensor:
+        """Mean velocity of two steps of d / 2, without gradient: (B, H, A).
+
+        All rows go through it, for a field is bound to the observations of the whole batch; those with r = t are not
+        used.
+        """
+        middle = (r + t) / 2
+        finest = t - r < 1.5 * 2.0 ** (1 - self.config.levels)
+        first = u(z_t, torch.where(finest, t, middle), t)
+        z_middle = z_t - rows(t - middle, z_t) * first
+        second = u(z_middle, torch.where(finest, middle, r), middle)
+        return at_least_float32((first + second) / 2)
