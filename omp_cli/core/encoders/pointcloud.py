@@ -51,6 +51,7 @@ class PointCloudEncoder(Encoder):
     Config = PointCloudConfig
     config: PointCloudConfig
     keys = ("state", "point_cloud")
+    _end_effector: Tensor
 
     def __init__(self, config: PointCloudConfig, spec: Spec, n_obs: int) -> None:
         super().__init__(config, spec, n_obs)
@@ -67,6 +68,8 @@ class PointCloudEncoder(Encoder):
                 "use --set encoder.points=none",
             )
         self.out_dim = n_obs * (config.out + config.state)
+        # a buffer, for an index made from numbers is copied from the host at every call
+        self.register_buffer("_end_effector", torch.tensor(spec.end_effector), persistent=False)
         self.state_limits, self.cloud_limits = Limits(spec.state_dim), Limits(3)
         self.cloud = PointNet(config.channels, config.out, config.two_pass)
         self.state = nn.Sequential(
@@ -89,5 +92,5 @@ class PointCloudEncoder(Encoder):
         """The clouds in the frame and units that the network sees: (B, T, P, 3) -> (B, T, P, 3)."""
         if self.config.origin == "world":
             return self.cloud_limits(cloud)
-        end_effector = state[..., self.spec.end_effector]
+        end_effector = state.index_select(-1, self._end_effector)
         return (cloud - end_effector[:, :, None]) / self.config.scale

@@ -1,0 +1,217 @@
+"""From a checkpoint to files that a robot's computer runs without omp_cli, each compared with the policy.
+
+``policy.pt2``   torch.export: ``torch.export.load(file).module()(noise, *observations)``
+``policy.onnx``  the same graph for ONNX Runtime, weights inside
+``policy.json``  what goes in and what comes out, and the hash of the checkpoint
+
+The graph goes from noise and the arrays that the policy reads, as the environment gives them (normalisation inside), to
+the actions to execute. Ray casting and farthest point sampling come before it and are not part of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from omp_cli.core.checkpoint import Checkpoint, Weights
+from omp_cli.core.config import Settings
+from omp_cli.core.deploy.base import Inputs
+from omp_cli.core.deploy.graph import Decision, example_inputs
+from omp_cli.core.deploy.onnx_runtime import OnnxPrepared
+from omp_cli.core.deploy.parity import Difference, difference
+from omp_cli.core.deploy.program import (
+    ONNX_INSTALL,
+    ONNX_PACKAGES,
+    OUTPUT,
+    exported,
+    missing_packages,
+    write_onnx,
+    write_pt2,
+)
+from omp_cli.core.errors import MissingDependency, RunFailed
+from omp_cli.core.files import atomic, remove, sha256_of, write_json
+from omp_cli.core.progress import Progress
+from omp_cli.core.run import Run
+from omp_cli.core.spec import Spec
+
+SIGNATURE = "policy.json"
+SIGNATURE_SCHEMA = 1
+SAMPLES = 5
+Format = Literal["pt2", "onnx"]
+Check = Callable[[Path, Sequence[Inputs]], list[Tensor]]
+
+
+class ExportConfig(Settings):
+    """What is exported.
+
+    Attributes:
+        format: the files to write.
+        nfe: evaluations of the network per decision, unrolled in the graph.
+        weights: moving average, or as trained.
+        batch: B, decisions per call.
+        dynamic_batch: any B instead.
+        seed: of the observations and the noise on which the files are compared with the policy.
+        threads: torch's and ONNX Runtime's while comparing.
+    """
+
+    format: Literal["both", "pt2", "onnx"] = "both"
+    nfe: int = Field(default=1, ge=1)
+    weights: Weights = "ema"
+    batch: int = Field(default=1, ge=1)
+    dynamic_batch: bool = False
+    seed: int = 0
+    threads: int = Field(default=1, ge=1)
+
+
+def formats(wanted: Literal["both", "pt2", "onnx"]) -> tuple[list[Format], dict[str, str]]:
+    """Formats that can be written here, and for those of "both" that cannot, why and what to do.
+
+    Raises:
+        MissingDependency: ONNX alone was asked for and its packages are not installed.
+    """
+    absent = missing_packages(ONNX_PACKAGES)
+    if wanted == "pt2":
+        return ["pt2"], {}
+    if not absent:
+        return (["onnx"] if wanted == "onnx" else ["pt2", "onnx"]), {}
+    if wanted == "onnx":
+        raise MissingDependency(f"--format onnx needs {', '.join(absent)}", f"install: {ONNX_INSTALL}")
+    return ["pt2"], {"onnx": f"not written, {', '.join(absent)} not installed: {ONNX_INSTALL}"}
+
+
+def export_run(run: Run, checkpoint: Checkpoint, config: ExportConfig, progress: Progress) -> dict[str, Any]:
+    """Write the files of ``config.format`` and the signature into the run's folder.
+
+    Returns:
+        The figures that go into the manifest: parity, size and seconds of each file.
+
+    Raises:
+        MissingDependency: see ``formats``.
+        RunFailed: a file answers something else than the policy; it is removed.
+    """
+    chosen, left_out = formats(config.format)
+    policy = checkpoint.load(config.weights)
+    decision = Decision(policy, config.nfe)
+    batches = (2, 1, 5, 2, 3) if config.dynamic_batch else (config.batch,) * SAMPLES
+    samples = [example_inputs(policy, batch, config.seed + i) for i, batch in enumerate(batches)]
+    references = [decision(*sample) for sample in samples]
+    for stale in (*(f"policy.{kind}" for kind in _LOADERS), SIGNATURE):
+        remove(run.folder / stale)  # of an earlier export into this folder
+    progress.start("export", len(chosen) + 1)
+    program = exported(decision, samples[0], config.dynamic_batch)
+    progress.advance()
+    figures: dict[str, Any] = {
+        "suite": checkpoint.meta.spec.suite,
+        "task": checkpoint.meta.spec.task,
+        "checkpoint_step": checkpoint.meta.step,
+        "weights": config.weights,
+        "nfe": config.nfe,
+        "batch": "any" if config.dynamic_batch else config.batch,
+        "unclipped": _unclipped(references, policy.action_limits.inverse),
+        "files": {},
+        "left_out": left_out,
+    }
+    for kind in chosen:
+        start = time.perf_counter()
+        file = run.folder / f"policy.{kind}"
+        with atomic(file) as temporary:
+            if kind == "pt2":
+                write_pt2(program, temporary)
+            else:
+                write_onnx(program, temporary, decision.inputs)
+            found = compared(kind, temporary, samples, references)
+        run.artifact(file)
+        seconds = round(time.perf_counter() - start, 2)
+        figures["files"][kind] = {"bytes": file.stat().st_size, "seconds": seconds, **found.as_json()}
+        progress.advance(1, file=file.name, max_rel=found.max_rel)
+    write_json(run.folder / SIGNATURE, signature(checkpoint, config, decision, samples[0], references[0], run.folder))
+    run.artifact(run.folder / SIGNATURE)
+    run.metrics(**figures)
+    return figures
+
+
+def compared(kind: Format, file: Path, samples: Sequence[Inputs], references: Sequence[Tensor]) -> Difference:
+    """Read a file back and compare its answers with the policy's.
+
+    Raises:
+        RunFailed: they differ.
+    """
+    found = difference(references, _LOADERS[kind](file, samples), torch.float32)
+    if not found.accepted:
+        raise RunFailed(
+            f"policy.{kind} answers something else than the policy: {found}",
+            "it was removed; another --format may do, and this torch or ONNX version is suspect",
+        )
+    return found
+
+
+def _run_pt2(file: Path, samples: Sequence[Inputs]) -> list[Tensor]:
+    """Reads a file written a moment ago by this process: ``torch.export.load`` is for nobody else's."""
+    module = torch.export.load(str(file)).module()
+    with torch.no_grad():
+        return [module(*sample) for sample in samples]
+
+
+def _run_onnx(file: Path, samples: Sequence[Inputs]) -> list[Tensor]:
+    prepared = OnnxPrepared(file, samples[0])
+    return [prepared.run(*sample) for sample in samples]
+
+
+_LOADERS: dict[Format, Check] = {"pt2": _run_pt2, "onnx": _run_onnx}
+
+
+def signature(
+    checkpoint: Checkpoint, config: ExportConfig, decision: Decision, inputs: Inputs, output: Tensor, folder: Path
+) -> dict[str, Any]:
+    """``policy.json``: all that a control loop must know about the files in ``folder``."""
+    spec, chunk = checkpoint.meta.spec, decision.policy.chunk
+    files = [folder / f"policy.{kind}" for kind in ("onnx", "pt2")]
+
+    def array(name: str, x: Tensor) -> dict[str, Any]:
+        shape = ["batch", *x.shape[1:]] if config.dynamic_batch else list(x.shape)
+        return {"name": name, "shape": shape, "dtype": str(x.dtype).removeprefix("torch."), "unit": _unit(name, spec)}
+
+    return {
+        "schema_version": SIGNATURE_SCHEMA,
+        "suite": spec.suite,
+        "task": spec.task,
+        "inputs": [array(name, x) for name, x in zip(decision.inputs, inputs, strict=True)],
+        "output": array(OUTPUT, output),
+        "n_obs": chunk.n_obs,
+        "horizon": chunk.horizon,
+        "execute": chunk.execute,
+        "control_hz": spec.control_hz,
+        "nfe": config.nfe,
+        "weights": config.weights,
+        "checkpoint_step": checkpoint.meta.step,
+        "checkpoint_sha256": checkpoint.sha256(),
+        "files": {file.name: sha256_of(file) for file in files if file.is_file()},
+    }
+
+
+def _unit(name: str, spec: Spec) -> str:
+    frame = "world frame" if spec.cloud_in_world else "the data set's own frame"
+    order = "farthest-point order" if spec.cloud_in_fps_order else "any order"
+    units = {
+        "noise": "standard normal, drawn anew for every decision",
+        "state": f"as {spec.suite} gives it; positions in metres, newest step last",
+        "point_cloud": f"metres, {frame}, points in {order}, newest step last",
+        "img": "0 to 255, RGB, rows from the top, newest step last",
+        OUTPUT: f"as {spec.suite} takes it, -1 to 1; one row per control step",
+    }
+    return units.get(name, "as the data set has it, newest step last")
+
+
+def _unclipped(references: Sequence[Tensor], inverse: Callable[[Tensor], Tensor]) -> float:
+    """Share of the compared numbers that sampling did not clip to [-1, 1]: a clipped number proves little."""
+    actions = torch.cat([x.flatten(0, 1) for x in references])
+    ends = torch.stack([inverse(torch.full_like(actions[0], end)) for end in (-1.0, 1.0)])
+    low, high = ends.amin(0), ends.amax(0)
+    slack = 1e-6 * (high - low)
+    return round(float(((actions > low + slack) & (actions < high - slack)).float().mean()), 3)

@@ -1,0 +1,153 @@
+"""``omp export`` and the loop that runs what it writes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from omp_cli.core.deploy import export, program
+from omp_cli.core.deploy.program import ONNX_PACKAGES, missing_packages
+from omp_cli.core.files import sha256_of
+from omp_cli.core.manifest import check_artifacts, read_manifest
+from tests.cli.test_bad_input import refused
+from tests.conftest import Omp, in_process
+
+LOOP = Path(__file__).parents[2] / "examples" / "deploy_loop.py"
+HAS_ONNX = not missing_packages(ONNX_PACKAGES)
+FORMATS = ["pt2", "onnx"] if HAS_ONNX else ["pt2"]
+
+
+@pytest.fixture(scope="module")
+def policy(workshop: Path) -> Path:
+    """The workshop's run, exported with defaults."""
+    in_process(workshop, "export", "run", "--out", "policy")
+    return workshop / "policy"
+
+
+def test_files_signature_and_parity(policy: Path) -> None:
+    manifest = read_manifest(policy)
+    check_artifacts(policy, manifest)
+    assert {a.path for a in manifest.artifacts} == {*(f"policy.{kind}" for kind in FORMATS), "policy.json"}
+    assert set(manifest.metrics["files"]) == set(FORMATS)
+    for row in manifest.metrics["files"].values():
+        assert row["max_rel"] <= row["tolerance"] == 1e-4
+        assert row["inputs"] == export.SAMPLES
+    assert manifest.metrics["unclipped"] > 0.2, "clipped actions would agree whatever the graph"
+    document = json.loads((policy / "policy.json").read_text())
+    shapes = {x["name"]: (x["shape"], x["dtype"]) for x in document["inputs"]}
+    assert shapes == {
+        "noise": ([1, 4, 2], "float32"),
+        "state": ([1, 2, 5], "float32"),
+        "point_cloud": ([1, 2, 48, 3], "float32"),
+    }
+    assert document["output"]["shape"] == [1, 3, 2]
+    assert (document["control_hz"], document["execute"], document["nfe"]) == (20.0, 3, 1)
+    assert document["checkpoint_sha256"] == manifest.inputs[0].sha256
+    assert document["files"] == {f"policy.{kind}": sha256_of(policy / f"policy.{kind}") for kind in FORMATS}
+    module = torch.export.load(policy / "policy.pt2").module()
+    assert module(torch.zeros(1, 4, 2), torch.zeros(1, 2, 5), torch.zeros(1, 2, 48, 3)).shape == (1, 3, 2)
+
+
+def loop(*arguments: object, blocked: str = "omp_cli") -> subprocess.CompletedProcess[str]:
+    """The example in a process that cannot import ``blocked``."""
+    code = f"import sys, runpy; sys.modules[{blocked!r}] = None; sys.argv = sys.argv[1:]; "
+    code += "runpy.run_path(sys.argv[0], run_name='__main__'); assert 'omp_cli.core' not in sys.modules"
+    line = [sys.executable, "-c", code, str(LOOP), *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
+def the_loop_runs(file: Path, blocked: str) -> None:
+    done = loop(file, "--hz", 50, "--seconds", 0.5, "--json", blocked=blocked)
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    assert result["hz"] == 50
+    assert result["period_ms"] == 20
+    assert result["decisions"] + result["dropped_ticks"] == 25
+    assert 0 < result["decision_p50_ms"] <= result["decision_p99_ms"] <= result["decision_max_ms"]
+    assert result["missed_deadlines"] <= result["decisions"]
+
+
+def test_the_loop_runs_pt2_without_omp(policy: Path) -> None:
+    the_loop_runs(policy / "policy.pt2", blocked="omp_cli")
+
+
+@pytest.mark.skipif(not HAS_ONNX, reason="needs the extra export")
+def test_the_loop_runs_onnx_without_omp_and_torch(policy: Path) -> None:
+    assert "omp_cli" not in "".join(line for line in LOOP.read_text().splitlines() if "import" in line)
+    the_loop_runs(policy, blocked="torch")
+    done = loop(policy, "--hz", 1e5, "--seconds", 0.02)
+    assert "policy.onnx of reach, NFE 1" in done.stdout
+    assert " 0 missed" not in done.stdout, "no computer decides in 10 microseconds"
+
+
+def test_the_loop_wants_a_pickle_to_be_named(policy: Path, tmp_path: Path) -> None:
+    shutil.copy(policy / "policy.pt2", tmp_path)
+    done = loop(tmp_path)
+    assert done.returncode == 1
+    assert "policy.onnx: no such file; name" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_any_batch_and_more_steps(omp: Omp, run: Path, tmp_path: Path) -> None:
+    line = ("export", run, "--format", "pt2", "--nfe", 3, "--weights", "raw", "--dynamic-batch", "--json")
+    done = omp(*line, "--out", tmp_path / "e")
+    assert done.code == 0, done.err
+    assert (done.json["result"]["batch"], done.json["result"]["nfe"]) == ("any", 3)
+    assert list(done.json["result"]["files"]) == ["pt2"]
+    assert not (tmp_path / "e" / "policy.onnx").exists()
+    document = json.loads((tmp_path / "e" / "policy.json").read_text())
+    assert document["inputs"][0]["shape"] == ["batch", 4, 2]
+
+
+def test_a_file_that_answers_something_else_is_not_left_behind(
+    omp: Omp, run: Path, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shifted(file: Path, samples: Any) -> list[Tensor]:
+        return [x + 0.01 for x in read(file, samples)]
+
+    read = export._LOADERS["pt2"]
+    folder = shutil.copytree(policy, tmp_path / "e")
+    monkeypatch.setitem(export._LOADERS, "pt2", shifted)
+    refused(omp("export", run, "--format", "pt2", "--out", folder), 1, "policy.pt2", "max abs 0.01")
+    assert [p.name for p in folder.iterdir()] == ["manifest.json"], "nor one of an earlier export"
+    assert read_manifest(folder).status == "failed"
+
+
+def test_without_the_onnx_packages(omp: Omp, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "missing_packages", lambda names: [n for n in names if n == "onnxscript"])
+    done = omp("export", run, "--json", "--out", tmp_path / "e")
+    assert done.code == 0, done.err
+    assert list(done.json["result"]["files"]) == ["pt2"]
+    assert "onnxscript" in done.json["result"]["left_out"]["onnx"]
+    assert sum(program.ONNX_INSTALL in line for line in done.err.splitlines()) == 1
+    refused(omp("export", run, "--format", "onnx", "--out", tmp_path / "f"), 4, "onnxscript", program.ONNX_INSTALL)
+    assert not (tmp_path / "f").exists()
+
+
+def test_bad_input(omp: Omp, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(omp("export", "nowhere"), 3, "nowhere")
+    refused(omp("export"), 3, "no trained run")
+    refused(omp("export", run, "--format", "tflite"), 2, "tflite")
+    refused(omp("export", run, "--weights", "best"), 2, "weights")
+    refused(omp("export", run, "--nfe", 0), 2, "--nfe")
+    refused(omp("export", run, "--device", "cuda"), 2, "CPU")
+    refused(omp("export", run, "--set", "formt=pt2"), 2, "formt", "format")
+
+
+def test_dry_run_touches_nothing(omp: Omp, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    shown = omp("export", run, "--nfe", 5, "--format", "pt2", "--dry-run", "--json").json
+    assert shown["config"]["nfe"] == {"value": 5, "source": "flag"}
+    assert shown["config"]["weights"] == {"value": "ema", "source": "default"}
+    assert shown["task"] == "reach"
+    assert sorted(tmp_path.rglob("*")) == before
