@@ -1,0 +1,241 @@
+"""Measuring the rows of one policy: every number of steps, backend and batch size, encoder cached and not."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from omp_cli.core.deploy import backends
+from omp_cli.core.deploy.backends import Outcome
+from omp_cli.core.deploy.base import Inputs, Prepared
+from omp_cli.core.deploy.graph import Decision, example_inputs
+from omp_cli.core.deploy.parity import difference
+from omp_cli.core.measure.latency.config import DTYPES, LatencyConfig
+from omp_cli.core.measure.latency.machine import Watch
+from omp_cli.core.measure.latency.rows import EAGER, Encoder, Row
+from omp_cli.core.measure.latency.samples import Statistics, composed
+from omp_cli.core.measure.latency.subjects import Subject
+from omp_cli.core.measure.latency.timer import Call, Clock, Samples, seconds_of, time_together
+from omp_cli.core.policy import Policy
+from omp_cli.core.progress import Progress
+from omp_cli.core.timing import Stopwatch
+
+SAMPLES = 3
+"""Different observations, taken in turn; a backend must answer each as eager does."""
+
+Cell = tuple[int, int]
+"""Batch size and NFE."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all rows are measured with."""
+
+    config: LatencyConfig
+    backends: tuple[str, ...]
+    clock: Clock
+    watch: Watch
+    progress: Progress
+    folder: Path
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+
+    @property
+    def device(self) -> torch.device:
+        """Where policies run."""
+        return self.clock.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which policies compute."""
+        return DTYPES[self.config.dtype]
+
+    def time(self, calls: Sequence[Call], title: str) -> list[Samples]:
+        """Time calls in turn while the machine is watched."""
+        self.stopwatch.lap("building and checking")
+        with self.watch:
+            taken = time_together(calls, self.clock, self.config.effort(), self.progress, title)
+        self.stopwatch.lap("warming up and timing")
+        return taken
+
+    def inputs(self, policy: Policy, batch: int) -> list[Inputs]:
+        """Random observations and noise on the device, in float32."""
+        made = [example_inputs(policy, batch, self.config.seed + k) for k in range(SAMPLES)]
+        return [tuple(x.to(self.device) for x in sample) for sample in made]
+
+    def cast(self, samples: Sequence[Inputs]) -> list[Inputs]:
+        """The same in the dtype of this measurement."""
+        return [tuple(x.to(self.dtype) if x.is_floating_point() else x for x in sample) for sample in samples]
+
+
+def subject_rows(subject: Subject, policy: Policy, nfe: Sequence[int], bench: Bench) -> Iterable[Row]:
+    """All rows of one policy, which is moved to the device and cast to the dtype in place.
+
+    Args:
+        subject: what it is.
+        policy: made by it, in float32 on the CPU.
+        nfe: evaluations of the network per decision.
+        bench: how.
+    """
+    policy.to(bench.device)
+    exact: dict[Cell, Tensor] = {}
+    if bench.dtype != torch.float32:
+        exact = dict(_exact(policy, list(itertools.product(bench.config.batch, nfe)), bench))
+        policy.to(bench.dtype)
+    tensors = list(policy.state_dict().values())
+    head = Row(
+        subject.name,
+        subject.label,
+        nfe=1,
+        batch=1,
+        parameters=sum(p.numel() for p in policy.parameters()),
+        megabytes=round(sum(x.numel() * x.element_size() for x in tensors) / 1e6, 3),
+    )
+    for batch in bench.config.batch:
+        here = replace(head, batch=batch)
+        try:
+            yield from _rows(here, nfe, policy, bench, exact)
+        except RuntimeError as error:  # torch has no kernel for this dtype, or too little memory: the rows say so
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            yield from (replace(here, nfe=k, status="failed", reason=reason) for k in nfe)
+        if "torch._dynamo" in sys.modules:
+            torch.compiler.reset()  # it compiles one function no more than eight times
+
+
+def _exact(policy: Policy, cells: Sequence[Cell], bench: Bench) -> Iterable[tuple[Cell, Tensor]]:
+    """What the policy answers in float32 to the first sample, where that does not take too long."""
+    for batch, nfe in cells:
+        sample = bench.inputs(policy, batch)[0]
+        if _Parts(policy, sample, bench.clock).seconds(nfe, False) <= bench.config.budget:
+            yield (batch, nfe), Decision(policy, nfe)(*sample)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A row before it is timed; without an outcome it is composed of parts, or says why it is not there."""
+
+    row: Row
+    outcome: Outcome | None = None
+
+    @property
+    def prepared(self) -> Prepared | None:
+        """What is to be timed."""
+        return self.outcome and self.outcome.prepared
+
+
+def _rows(head: Row, nfe: Sequence[int], policy: Policy, bench: Bench, exact: dict[Cell, Tensor]) -> Iterable[Row]:
+    """Rows of one batch size. All their blocks are taken in turn, so that their ratios survive a busy machine."""
+    samples = bench.cast(bench.inputs(policy, head.batch))
+    parts = _Parts(policy, samples[0], bench.clock)
+    jobs = [job for k in nfe for job in _jobs(replace(head, nfe=k), policy, samples, parts, bench)]
+    calls = [decide(job.prepared, samples, bench.config.place) for job in jobs if job.prepared]
+    by_parts: list[Call] = [parts.encode, parts.step] if any(job.row.status == "composed" for job in jobs) else []
+    title = f"{head.label}, batch {head.batch}" if head.batch > 1 else head.label
+    times = iter(bench.time([*by_parts, *calls], title))
+    encode, step = [next(times).quoted() for _ in by_parts] or (None, None)
+    for job in jobs:
+        if job.prepared:
+            row = _timed(job.row, job.prepared, next(times))
+            if row.backend == EAGER and (row.batch, row.nfe) in exact:
+                answer = Decision(policy, row.nfe)(*samples[0])
+                row = replace(row, against_float32=difference([exact[row.batch, row.nfe]], [answer], bench.dtype))
+            yield row
+        elif job.row.status == "composed" and encode and step:
+            yield _composed(job.row, encode, step)
+        else:
+            yield job.row
+
+
+def _timed(row: Row, prepared: Prepared, samples: Samples) -> Row:
+    build = None if row.backend == EAGER else round(prepared.seconds, 2)
+    return replace(row, build_seconds=build, statistics=samples.quoted(), samples=samples)
+
+
+def _composed(row: Row, encode: Statistics, step: Statistics) -> Row:
+    reencode = row.encoder == "each step"
+    total = composed(encode, step, row.nfe, reencode)
+    reason = f"{row.nfe if reencode else 1} x encode + {row.nfe} x step, from {total.n} calls of each"
+    return replace(row, statistics=total, reason=reason)
+
+
+def _jobs(head: Row, policy: Policy, samples: Sequence[Inputs], parts: _Parts, bench: Bench) -> Iterable[_Job]:
+    """Rows of one number of steps: eager as published and with the encoder cached, then the other backends."""
+    encoders: tuple[Encoder, ...] = ("each step", "once") if head.nfe > 1 else ("once",)
+    budget, eager = bench.config.budget, backends.find(EAGER)
+    slow = {name: head.nfe > 1 and parts.seconds(head.nfe, name == "each step") > budget for name in encoders}
+    for name in encoders:
+        row = replace(head, encoder=name)
+        if slow[name]:
+            yield _Job(replace(row, status="composed"))
+            continue
+        prepared = eager.prepare(Decision(policy, head.nfe, name == "each step"), samples[0], bench.folder)
+        prepared.call()
+        yield _Job(row, Outcome(EAGER, "ready", prepared=prepared))
+    for name in bench.backends[1:]:
+        row = replace(head, backend=name)
+        if slow["once"]:
+            reason = f"one eager decision takes longer than the budget of {budget:g} s"
+            yield _Job(replace(row, status="skipped", reason=reason))
+            continue
+        folder = Path(tempfile.mkdtemp(dir=bench.folder))
+        outcome = backends.checked(name, Decision(policy, head.nfe), samples, folder)
+        row = replace(row, difference=outcome.difference)
+        if outcome.status != "ready":
+            row = replace(row, status=outcome.status, reason=outcome.reason)
+        yield _Job(row, outcome)
+
+
+def decide(prepared: Prepared, samples: Sequence[Inputs], place: bool) -> Callable[[], Tensor]:
+    """One decision: take in an observation that is already on the device, and act.
+
+    Args:
+        prepared: by a backend.
+        samples: observations, used in turn.
+        place: False uses the one that was placed before.
+    """
+    if not place:
+        return prepared.call
+    turn = itertools.cycle(samples)
+
+    def call() -> Tensor:
+        prepared.place(*next(turn))
+        return prepared.call()
+
+    return call
+
+
+class _Parts:
+    """Encoding and one step of the sampler, eager: to guess what a decision costs, or to compose it.
+
+    Args:
+        policy: on its device, in its dtype.
+        sample: noise and observation.
+        clock: of the device.
+    """
+
+    def __init__(self, policy: Policy, sample: Inputs, clock: Clock) -> None:
+        noise, *arrays = sample
+        obs = dict(zip(policy.keys, arrays, strict=True))
+        with torch.inference_mode():
+            h = policy.encoder(obs)
+
+        @torch.inference_mode()
+        def encode() -> Tensor:
+            return policy.encoder(obs)
+
+        @torch.inference_mode()
+        def step() -> Tensor:
+            return policy.method.sample(policy.field(h), noise, 1)
+
+        self.encode, self.step = encode, step
+        self._encode_seconds, self._step_seconds = seconds_of(encode, clock), seconds_of(step, clock)
+
+    def seconds(self, nfe: int, reencode: bool) -> float:
+        """A guess at one decision's time."""
+        return (nfe if reencode else 1) * self._encode_seconds + nfe * self._step_seconds

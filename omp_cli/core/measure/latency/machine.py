@@ -1,0 +1,166 @@
+"""The state of the machine that figures were measured on: clocks, power, load. What is not there is None."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any
+
+import torch
+
+CPUS = Path("/sys/devices/system/cpu")
+GPU_FIELDS = (
+    "name",
+    "driver_version",
+    "pstate",
+    "clocks.sm",
+    "clocks.mem",
+    "clocks.max.sm",
+    "power.draw",
+    "power.limit",
+    "temperature.gpu",
+    "persistence_mode",
+    "utilization.gpu",
+)
+BUSY_CORES, STEAL_PERCENT = 0.25, 2.0
+"""Above these the figures are called into question."""
+
+
+def state(device: torch.device) -> dict[str, Any]:
+    """Clocks and power state at this moment; JSON types, None where the system does not tell."""
+    return {
+        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "cpu_mhz": _span([float(line.partition(":")[2]) for line in _lines("/proc/cpuinfo") if "MHz" in line]),
+        "scaling_mhz": _span([float(x) / 1000 for x in _cpufreq("scaling_cur_freq")]),
+        "governor": sorted(set(_cpufreq("scaling_governor"))) or None,
+        "cgroup_cpus": _cgroup_cpus(),
+        "gpu": _gpu(device),
+        "float32_matmul": torch.get_float32_matmul_precision(),
+    }
+
+
+def _lines(path: str | Path) -> list[str]:
+    """Lines of a file that may not be there."""
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _cpufreq(name: str) -> list[str]:
+    return [line for path in sorted(CPUS.glob(f"cpu[0-9]*/cpufreq/{name}")) for line in _lines(path)]
+
+
+def _span(values: list[float]) -> dict[str, float] | None:
+    return {"min": min(values), "max": max(values)} if values else None
+
+
+def _cgroup_cpus() -> float | None:
+    """Cores that the container may use (cgroup v2, then v1); None without a limit."""
+    quota = "".join(_lines("/sys/fs/cgroup/cpu.max")).split()
+    if not quota:
+        folder = Path("/sys/fs/cgroup/cpu")
+        quota = [*_lines(folder / "cpu.cfs_quota_us"), *_lines(folder / "cpu.cfs_period_us")]
+    if len(quota) != 2 or not all(x.isdigit() for x in quota):
+        return None
+    return int(quota[0]) / int(quota[1])
+
+
+def _gpu(device: torch.device) -> dict[str, str] | None:
+    """What nvidia-smi says of the device, units included."""
+    if device.type != "cuda" or shutil.which("nvidia-smi") is None:
+        return None
+    query = ["nvidia-smi", f"--query-gpu={','.join(GPU_FIELDS)}", "--format=csv,noheader", f"--id={_gpu_id(device)}"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    values = [value.strip() for value in answer.strip().split(",")]
+    return dict(zip(GPU_FIELDS, values, strict=False))
+
+
+def _gpu_id(device: torch.device) -> str:
+    """The device's number or UUID for nvidia-smi, which does not know CUDA_VISIBLE_DEVICES."""
+    index = device.index if device.index is not None else torch.cuda.current_device()
+    visible = [x for x in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if x.strip()]
+    return visible[index].strip() if index < len(visible) else str(index)
+
+
+@dataclass(frozen=True)
+class _Ticks:
+    """Processor time of the whole machine so far, seconds over all cores."""
+
+    busy: float
+    steal: float
+    total: float
+
+
+def _cpu_ticks() -> _Ticks | None:
+    """None where the system does not tell."""
+    fields = next((line.split()[1:] for line in _lines("/proc/stat") if line.startswith("cpu ")), [])
+    if len(fields) < 8:
+        return None
+    hz = os.sysconf("SC_CLK_TCK")
+    user, nice, system, idle, wait, irq, soft, steal = (int(x) / hz for x in fields[:8])
+    busy = user + nice + system + irq + soft
+    return _Ticks(busy, steal, busy + idle + wait + steal)
+
+
+def _own_cpu_seconds() -> float:
+    """CPU time of this process and of its finished children (compilers)."""
+    times = os.times()
+    return process_time() + times.children_user + times.children_system
+
+
+class Watch:
+    """What else the machine did while calls were timed; ``with watch:`` around each stretch of timing.
+
+    Args:
+        device: whose state is read at the start, and after each stretch, while its clocks are still up.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._before = self._after = state(device)
+        self._seconds = self._others = self._steal = self._total = 0.0
+        self._known = False
+
+    def __enter__(self) -> Watch:
+        self._start = _cpu_ticks(), _own_cpu_seconds(), perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        ticks, own, clock = self._start
+        self._seconds += perf_counter() - clock
+        if (now := _cpu_ticks()) is not None and ticks is not None:
+            self._known = True
+            self._others += now.busy - ticks.busy - (_own_cpu_seconds() - own)
+            self._steal += now.steal - ticks.steal
+            self._total += now.total - ticks.total
+        self._after = state(self._device)
+
+    def report(self) -> dict[str, Any]:
+        """State before and after; cores that other processes kept busy; share of time the hypervisor took."""
+        known = self._known and self._seconds > 0 and self._total > 0
+        return {
+            "seconds": round(self._seconds, 1),
+            "others_cores": round(max(self._others, 0.0) / self._seconds, 2) if known else None,
+            "steal_percent": round(100 * self._steal / self._total, 2) if known else None,
+            "before": self._before,
+            "after": self._after,
+        }
+
+
+def complaints(report: dict[str, Any]) -> list[str]:
+    """Why figures from this machine in this state should not be quoted; one line each."""
+    found = []
+    if (report["others_cores"] or 0) > BUSY_CORES:
+        others = f"other processes used {report['others_cores']} cores meanwhile"
+        found.append(f"the machine was busy: {others}; the minima suffer least")
+    if (report["steal_percent"] or 0) > STEAL_PERCENT:
+        found.append(f"the hypervisor gave {report['steal_percent']} % of this machine's time to others")
+    return found

@@ -1,0 +1,95 @@
+"""One line of the table: a decision at one number of steps and one batch size, by one backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from omp_cli.core.deploy.parity import Difference
+from omp_cli.core.measure.latency.samples import Statistics
+from omp_cli.core.measure.latency.timer import Samples
+
+EAGER = "eager"
+
+Encoder = Literal["once", "each step"]
+Status = Literal["measured", "composed", "missing", "failed", "refused", "skipped"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        policy: the subject's name.
+        label: the subject's label.
+        nfe: evaluations of the network per decision.
+        batch: observations per decision.
+        backend: the runtime.
+        encoder: "once" per decision, or at "each step", as published.
+        status: "measured"; "composed" of measured parts; or why there is no figure.
+        reason: one line where there is no figure.
+        parameters: of the policy; None when it could not be made.
+        megabytes: of weights and normalisation in this dtype, 1e6 bytes.
+        build_seconds: to compile or export.
+        difference: from eager in the same dtype.
+        against_float32: of eager in another dtype from eager in float32; none is too large: it was asked for.
+        statistics: by the clock that is quoted, ms.
+        speed_up: over the reference row of the table.
+        over_eager: eager's p50 over this one's, measured in turn with it.
+        samples: all times; not part of the JSON form.
+    """
+
+    policy: str
+    label: str
+    nfe: int
+    batch: int
+    backend: str = EAGER
+    encoder: Encoder = "once"
+    status: Status = "measured"
+    reason: str = ""
+    parameters: int | None = None
+    megabytes: float | None = None
+    build_seconds: float | None = None
+    difference: Difference | None = None
+    against_float32: Difference | None = None
+    statistics: Statistics | None = None
+    speed_up: float | None = None
+    over_eager: float | None = None
+    samples: Samples | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """For the manifest and ``--json``."""
+        parts = ("statistics", "samples", "difference", "against_float32")
+        row = {key: value for key, value in asdict(replace(self, **dict.fromkeys(parts))).items() if key not in parts}
+        other = self.samples.cross_check() if self.samples else None
+        return {
+            **row,
+            "difference": self.difference and self.difference.as_json(),
+            "against_float32": self.against_float32 and self.against_float32.as_json(),
+            "clock": self.samples.clock if self.samples else None,
+            "ms": self.statistics and self.statistics.as_json(),
+            "cross_check": other and {"clock": other[0], "ms": other[1].as_json()},
+        }
+
+
+def compared(rows: Sequence[Row], reference: tuple[str, int] | None) -> list[Row]:
+    """Rows with their ratios.
+
+    Args:
+        rows: all of a table.
+        reference: policy and NFE of the row that speed-ups refer to: eager, encoder once, the same batch size.
+    """
+    eager = {(r.policy, r.nfe, r.batch): r.statistics for r in rows if r.backend == EAGER and r.encoder == "once"}
+
+    def ratio(base: Statistics | None, row: Row) -> float | None:
+        return round(base.p50 / row.statistics.p50, 3) if base and row.statistics else None
+
+    return [
+        replace(
+            row,
+            over_eager=ratio(eager.get((row.policy, row.nfe, row.batch)), row),
+            speed_up=ratio(eager.get((*reference, row.batch)), row) if reference else None,
+        )
+        for row in rows
+    ]

@@ -1,0 +1,139 @@
+"""What is timed: a preset with random weights, or a checkpoint; and what a preset's ``[bench]`` table says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, PositiveInt
+
+from omp_cli.core import config as c
+from omp_cli.core.checkpoint import Checkpoint, Weights, find_checkpoints, open_checkpoint
+from omp_cli.core.config import Settings
+from omp_cli.core.deploy.graph import fresh_policy
+from omp_cli.core.manifest import FILE_NAME, read_manifest
+from omp_cli.core.policy import Policy
+from omp_cli.core.spec import Spec
+from omp_cli.core.suites.base import SUITES
+from omp_cli.core.train.config import PretrainConfig
+
+COMMAND = "pretrain"
+DEFAULT_SUITE = {"name": "metaworld"}
+
+
+class Published(Settings):
+    """A figure from a paper: printed beside ours, never mixed with them.
+
+    Attributes:
+        source: paper and table.
+        device: on which they measured.
+        nfe: evaluations of the network per decision.
+        ms: per decision.
+        reference: the row that the paper's own speed-ups refer to.
+    """
+
+    source: str
+    device: str
+    nfe: PositiveInt
+    ms: float = Field(gt=0)
+    reference: bool = False
+
+
+class BenchTable(Settings):
+    """The ``[bench]`` table of a preset.
+
+    Attributes:
+        label: what the row is called; None: the preset's name.
+        nfe: rows.
+        spec: observation and action; None: the default task of Meta-World.
+        published: the papers' own figures.
+        reference_nfe: the row with so many evaluations is the one that our speed-ups refer to.
+    """
+
+    label: str | None = None
+    nfe: tuple[PositiveInt, ...] = Field((1,), min_length=1)
+    spec: Spec | None = None
+    published: tuple[Published, ...] = ()
+    reference_nfe: PositiveInt | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One policy to time.
+
+    Attributes:
+        name: of the preset, or path of the checkpoint.
+        label: for people.
+        suite: configuration of the suite that shows the observations.
+        spec: observation and action.
+        bench: what the preset says of its rows.
+        load: makes the policy, on the CPU, in evaluation mode; raises what is wrong with it.
+        checkpoint: where the weights come from; None for random ones.
+    """
+
+    name: str
+    label: str
+    suite: Mapping[str, Any]
+    spec: Spec
+    bench: BenchTable
+    load: Callable[[], Policy]
+    checkpoint: Checkpoint | None = None
+
+
+def from_document(name: str, document: Mapping[str, Any], seed: int = 0) -> Subject:
+    """A preset as it stands in its file, with random weights.
+
+    Raises:
+        UsageError: the ``[bench]`` table is wrong; what is wrong with the settings themselves comes with ``load``.
+    """
+    bench = c.validated(BenchTable, document.get("bench", {}), where=f"preset {name}: bench")
+    settings = {section: value for section, value in document.items() if section != "bench"}
+    spec = bench.spec or _default_spec()
+    suite = _suite_of(spec) if bench.spec else DEFAULT_SUITE
+
+    def load() -> Policy:
+        return fresh_policy(c.validated(PretrainConfig, settings).policy(), spec, seed)
+
+    return Subject(name, bench.label or name, suite, spec, bench, load)
+
+
+def from_preset(name: str, seed: int = 0) -> Subject:
+    """A preset that ships; UsageError with the nearest names when there is none."""
+    return from_document(name, c.preset_document(COMMAND, name), seed)
+
+
+def from_presets(names: Sequence[str], seed: int = 0) -> list[Subject]:
+    """Presets of these names, all that ship when none is named; the one that speed-ups refer to comes first."""
+    subjects = [from_preset(name, seed) for name in names or c.preset_names(COMMAND)]
+    return sorted(subjects, key=lambda subject: subject.bench.reference_nfe is None)
+
+
+def from_checkpoint(path: Path, weights: Weights = "ema") -> Subject:
+    """The newest checkpoint of a run, or one checkpoint; DataError when there is none or it is damaged."""
+    if (path / FILE_NAME).is_file():
+        read_manifest(path)  # a run whose manifest was tampered with is not measured
+    checkpoint = open_checkpoint(find_checkpoints(path)[-1])
+    spec = checkpoint.meta.spec
+    label = f"{checkpoint.config().method.name} {spec.task}"  # type: ignore[attr-defined]
+    return Subject(
+        str(checkpoint.path),
+        label,
+        checkpoint.meta.suite,
+        spec,
+        BenchTable(),
+        lambda: checkpoint.load(weights),
+        checkpoint,
+    )
+
+
+def _suite_of(spec: Spec) -> dict[str, Any]:
+    """The suite that should show this, as configuration; it need not exist here."""
+    cloud = {} if spec.points is None else {"cloud": {"points": spec.points}}
+    return {"name": spec.suite, **cloud}
+
+
+def _default_spec() -> Spec:
+    suite = SUITES.build(SUITES.parse(DEFAULT_SUITE))
+    return suite.spec(suite.default_task)

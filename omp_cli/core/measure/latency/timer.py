@@ -1,0 +1,185 @@
+"""Timing calls: warm-up, blocks taken in turn, device events with synchronisation, other clocks as a cross-check."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter, process_time
+
+import torch
+
+from omp_cli.core.measure.latency.samples import Statistics, statistics
+from omp_cli.core.progress import Progress
+
+MIN_CALLS = 3
+WARM_UP_SHARE = 0.2
+"""Of a row's budget, at most so much is spent on warming up."""
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured.
+
+    Attributes:
+        calls: per block, at most.
+        blocks: repeated blocks.
+        warmup: calls before the first block, at most.
+        warmup_seconds: and for at least so long, so that clocks have risen.
+        budget: seconds for all blocks of one row; a slow row gets fewer calls, never fewer than ``MIN_CALLS``.
+    """
+
+    calls: int
+    blocks: int
+    warmup: int
+    warmup_seconds: float
+    budget: float
+
+    def plan(self, seconds: float) -> tuple[int, int]:
+        """Blocks, and calls in each, for a call that takes so long."""
+        total = min(self.calls * self.blocks, max(MIN_CALLS, int(self.budget / max(seconds, 1e-9))))
+        blocks = min(self.blocks, total)
+        return blocks, max(total // blocks, -(-min(MIN_CALLS, total) // blocks))
+
+
+@dataclass
+class Samples:
+    """Times of one row's calls in ms, by block.
+
+    Attributes:
+        host: the host's clock, from the call to the end of the device's work.
+        device: device events around the call; None where the device has none.
+        cpu: processor time of this process; less than ``host`` when another process had the core meanwhile. None where
+            the host only waits for a device.
+    """
+
+    host: list[list[float]] = field(default_factory=list)
+    device: list[list[float]] | None = None
+    cpu: list[list[float]] | None = None
+
+    @property
+    def clock(self) -> str:
+        """The clock that is quoted."""
+        return "host" if self.device is None else "device events"
+
+    def quoted(self) -> Statistics:
+        """Figures by the device's clock where it has one."""
+        return statistics(self.host if self.device is None else self.device)
+
+    def cross_check(self) -> tuple[str, Statistics] | None:
+        """The other clock and its figures: "host" beside device events, "cpu" (processor time) beside the host's."""
+        if self.device is not None:
+            return "host", statistics(self.host)
+        return None if self.cpu is None else ("cpu", statistics(self.cpu))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One call in ms, by every clock there is; see ``Samples``."""
+
+    host: float
+    device: float | None = None
+    cpu: float | None = None
+
+
+class Clock:
+    """Times single calls to the end of the device's work.
+
+    Args:
+        device: where the calls compute.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.events = device.type == "cuda"
+        if self.events:
+            self._start = torch.cuda.Event(enable_timing=True)
+            self._end = torch.cuda.Event(enable_timing=True)
+
+    def synchronise(self) -> None:
+        """Wait until the device has nothing left to do."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+    def samples(self) -> Samples:
+        """An empty record for these clocks."""
+        return Samples([], [] if self.events else None, [] if self.device.type == "cpu" else None)
+
+    def time(self, call: Call) -> Reading:
+        """One call; the device is idle before and after."""
+        self.synchronise()
+        if not self.events:
+            cpu, start = process_time(), perf_counter()
+            call()
+            self.synchronise()
+            host, cpu = perf_counter() - start, process_time() - cpu
+            return Reading(1000 * host, cpu=1000 * cpu if self.device.type == "cpu" else None)
+        with torch.cuda.device(self.device):
+            start = perf_counter()
+            self._start.record()
+            call()
+            self._end.record()
+            self.synchronise()
+            host = 1000 * (perf_counter() - start)
+        return Reading(host, self._start.elapsed_time(self._end))
+
+    def overhead(self, calls: int = 200) -> float:
+        """Median time of an empty call by the host's clock, ms: what the clock itself adds."""
+        return statistics([[self.time(lambda: None).host for _ in range(calls)]]).p50
+
+
+def time_together(calls: Sequence[Call], clock: Clock, effort: Effort, progress: Progress, title: str) -> list[Samples]:
+    """Time several calls whose ratios matter: a block of the first, of the second ..., then the next block of each.
+
+    A drift of the machine then meets all of them alike. Garbage is collected before each round, and as ever within.
+
+    Args:
+        calls: each without arguments.
+        clock: of the device they compute on.
+        effort: how much.
+        progress: advanced once per block.
+        title: shown there.
+
+    Returns:
+        One ``Samples`` per call, in order.
+    """
+    plans = [effort.plan(_warm_up(call, clock, effort)) for call in calls]
+    results = [clock.samples() for _ in calls]
+    progress.start(title, sum(blocks for blocks, _ in plans))
+    for block in range(effort.blocks):
+        gc.collect()
+        for call, (blocks, count), result in zip(calls, plans, results, strict=True):
+            if block < blocks:
+                _time_block(call, clock, count, result)
+                progress.advance(1, p50_ms=statistics(result.host).p50)
+    return results
+
+
+def seconds_of(call: Call, clock: Clock) -> float:
+    """A first guess at the time of a call: the second of two."""
+    return [clock.time(call).host for _ in range(2)][-1] / 1000
+
+
+def _warm_up(call: Call, clock: Clock, effort: Effort) -> float:
+    """Call until it is warm; seconds of the quickest call."""
+    times = [clock.time(call).host / 1000]
+    while sum(times) < WARM_UP_SHARE * effort.budget and (
+        len(times) < effort.warmup or sum(times) < effort.warmup_seconds
+    ):
+        times.append(clock.time(call).host / 1000)
+    return min(times)
+
+
+def _time_block(call: Call, clock: Clock, count: int, result: Samples) -> None:
+    if count > 1:
+        call()  # the other rows' blocks have emptied the caches of this one's weights
+    readings = [clock.time(call) for _ in range(count)]
+    result.host.append([reading.host for reading in readings])
+    if result.device is not None:
+        result.device.append([reading.device for reading in readings if reading.device is not None])
+    if result.cpu is not None:
+        result.cpu.append([reading.cpu for reading in readings if reading.cpu is not None])
