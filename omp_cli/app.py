@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from omp_cli import __version__
-from omp_cli.commands import common, evaluate, manifest, prepare, pretrain
+from omp_cli.commands import bench_latency, common, evaluate, export, manifest, memprofile, prepare, pretrain
 from omp_cli.core.errors import Interrupted, OmpError, RunFailed, Terminated, UsageError
 
 EPILOG = (
@@ -54,6 +54,9 @@ def _callback(
 app.command("prepare", rich_help_panel="Data")(common.with_global_options(prepare.prepare))
 app.command("pretrain", rich_help_panel="Train")(common.with_global_options(pretrain.pretrain))
 app.command("eval", rich_help_panel="Measure")(common.with_global_options(evaluate.evaluate))
+app.command("bench-latency", rich_help_panel="Measure")(common.with_global_options(bench_latency.bench_latency))
+app.command("export", rich_help_panel="Deploy")(common.with_global_options(export.export))
+app.command("memprofile", rich_help_panel="Measure")(common.with_global_options(memprofile.memprofile))
 app.command("manifest", rich_help_panel="Measure")(common.with_global_options(manifest.manifest))
 
 

@@ -62,6 +62,17 @@ class Console:
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         sys.stdout.flush()
 
+    def times(self, title: str, seconds: Mapping[str, float], unit: str, count: int) -> None:
+        """With --verbose: where time went, on stderr. ``count`` units of work were done in all."""
+        total = sum(seconds.values())
+        if self.verbose and total > 0:
+            rows = [
+                (part, f"{value:.2f}", f"{100 * value / total:.1f}", f"{1e3 * value / max(count, 1):.3g}")
+                for part, value in seconds.items()
+            ]
+            rows.append(("together", f"{total:.2f}", "100.0", f"{1e3 * total / max(count, 1):.3g}"))
+            self._err.print(make_table(f"Where time went: {title}", ("part", "seconds", "%", f"ms per {unit}"), rows))
+
     def progress(self) -> RichProgress:
         """A progress display; a few plain lines instead of a bar where stderr is not a terminal."""
         return RichProgress(self._err, self.quiet)

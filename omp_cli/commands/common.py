@@ -26,7 +26,7 @@ def _option(kind: Any, help_: str, *names: str) -> Any:
 GLOBAL_OPTIONS: dict[str, tuple[Any, Any]] = {
     "json_": (_option(bool, "One JSON document on stdout.", "--json"), False),
     "quiet": (_option(bool, "No progress, no notes.", "--quiet", "-q"), False),
-    "verbose": (_option(bool, "Tracebacks.", "--verbose", "-v"), False),
+    "verbose": (_option(bool, "Where time went; tracebacks.", "--verbose", "-v"), False),
     "dry_run": (_option(bool, "Print the configuration; touch nothing.", "--dry-run"), False),
     "seed": (_option(int | None, "Seed. (default: 0)", "--seed"), None),
     "device": (_option(str | None, "auto, cpu, cuda, cuda:N, mps. (default: auto)", "--device"), None),

@@ -107,6 +107,11 @@ def _evaluate(globals_: Globals, settings: Any, sources: dict[str, Any], path: P
         run.input("checkpoint", last.path, last.sha256())
         figures = evaluate_run(run, found, settings, workers, device, progress, films)
     _report(globals_, run, figures)
+    console, metrics = globals_.console, run.manifest.metrics
+    episodes = settings.episodes + settings.curve * (len(found) - 1)
+    console.times("omp eval", metrics["seconds_by_part"], "episode", episodes)
+    title = f"{min(workers, settings.episodes)} environments together"
+    console.times(title, metrics["worker_seconds_by_part"], "episode", episodes)
 
 
 def _report(globals_: Globals, run: Any, figures: dict[str, Any]) -> None:

@@ -109,6 +109,10 @@ def _prepare_one(
     sources = {**sources, "task": {"value": task, "source": "argument"}}
     with globals_.console.progress() as progress, Run(folder, "prepare", sources, {"seed": settings.seed}) as run:
         figures = prepare_task(run, settings, task, workers, progress)
+    if "seconds_by_part" in figures:  # a data set that was kept took none
+        console, frames = globals_.console, figures["frames"]
+        console.times(f"omp prepare, {task}", figures["seconds_by_part"], "frame", frames)
+        console.times(f"recording, {workers} processes together", figures["worker_seconds_by_part"], "frame", frames)
     return {"run_dir": str(folder), "manifest": str(run.path), "result": figures}
 
 

@@ -19,21 +19,25 @@ def pretrain(
     globals_: Globals,
     dataset: Annotated[Path | None, typer.Argument(help="Data set. (default: the newest of omp prepare)")] = None,
     preset: Annotated[
-        str | None, typer.Option(help="light, omp-paper, mp1-paper, ... (default: light)", rich_help_panel=METHOD)
+        str | None, typer.Option(help="light, dmpo, omp-paper, ... (default: light)", rich_help_panel=METHOD)
     ] = None,
-    method: Annotated[str | None, typer.Option(help="omp, mp1, meanflow.", rich_help_panel=METHOD)] = None,
+    method: Annotated[
+        str | None, typer.Option(help="omp, mp1, dmpo, meanflow, reflow, shortcut, dp, dp3.", rich_help_panel=METHOD)
+    ] = None,
     derivative: Annotated[
         str | None, typer.Option(help="du/dt by jvp, forward or dde.", rich_help_panel=METHOD)
     ] = None,
     epsilon: Annotated[
-        float | None, typer.Option(help="Half width of dde's difference.", rich_help_panel=METHOD)
+        str | None, typer.Option(help="Half width of dde's difference; auto measures it.", rich_help_panel=METHOD)
     ] = None,
     lambda_da: Annotated[
         float | None, typer.Option(help="Weight of directional alignment.", rich_help_panel=METHOD)
     ] = None,
     lambda_disp: Annotated[float | None, typer.Option(help="Weight of dispersion.", rich_help_panel=METHOD)] = None,
-    net: Annotated[str | None, typer.Option(help="film-mlp, unet1d.", rich_help_panel=METHOD)] = None,
-    encoder: Annotated[str | None, typer.Option(help="pointcloud, state.", rich_help_panel=METHOD)] = None,
+    net: Annotated[str | None, typer.Option(help="film-mlp, unet1d, residual-mlp.", rich_help_panel=METHOD)] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="pointcloud, light-vit, resnet18, state.", rich_help_panel=METHOD)
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.", rich_help_panel=OPTIM)] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Windows per step.", rich_help_panel=OPTIM)] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.", rich_help_panel=OPTIM)] = None,
@@ -62,7 +66,7 @@ def pretrain(
         seed=globals_.seed,
         method__name=method,
         method__derivative=derivative,
-        method__epsilon=epsilon,
+        method__epsilon=None if epsilon is None else c.parse_value(epsilon),
         method__alignment__weight=lambda_da,
         method__dispersion__weight=lambda_disp,
         net__name=net,
@@ -181,11 +185,14 @@ def _train(globals_: Globals, plan: Plan) -> None:
         seeds = {"seed": settings.seed}
         with Run(folder, "pretrain", plan.sources, seeds, device_name(device), settings.threads) as run:
             run.input("dataset", plan.dataset, data.sha256)
-            result = _run(Trainer(settings, data, run.folder, device, peers, progress), resumed)
+            trainer = Trainer(settings, data, run.folder, device, peers, progress, synchronise=globals_.verbose)
+            result = _run(trainer, resumed)
             run.metrics(**result.figures)
             run.artifact(result.checkpoint)
             run.artifact(run.folder / METRICS)
     _report(globals_, run.folder, result.figures)
+    steps = result.figures["steps"] - result.figures.get("resumed_at_step", 0)
+    globals_.console.times("omp pretrain", result.figures["seconds_by_part"], "step", steps)
 
 
 def _run(trainer: Any, resumed: bool) -> Any:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -69,8 +70,12 @@ class Checkpoint:
         return policy.eval().to(device)
 
     def sha256(self) -> str:
-        """Hash of what evaluation reads (the optimiser's state does not count)."""
-        return "-".join(sha256_of(self.path / name)[:16] for name in (META, MODEL, EMA))
+        """SHA-256 over the SHA-256 digests (hex, one after the other) of policy.json, model and ema.safetensors.
+
+        That is all that evaluation reads; the optimiser's state does not count.
+        """
+        digests = "".join(sha256_of(self.path / name) for name in (META, MODEL, EMA))
+        return hashlib.sha256(digests.encode()).hexdigest()
 
 
 def save_checkpoint(

@@ -46,6 +46,28 @@ def test_global_options_stand_before_or_after_the_command(omp: Omp, workshop: Pa
     assert before.err == after.err == ""
 
 
+def test_verbose_says_where_time_went_and_the_manifest_always_does(omp: Omp, workshop: Path, tmp_path: Path) -> None:
+    lines = {
+        "prepare": ("toy", "--points", 48, "--demos", 2, "--workers", 1),
+        "pretrain": (workshop / "toy", "--steps", 5, *TINY),
+        "eval": (workshop / "run", "--episodes", 2, "--workers", 1),
+    }
+    parts = {"prepare": "contact sheet", "pretrain": "backward", "eval": "policy"}
+    for command, line in lines.items():
+        folder = tmp_path / command
+        shown = omp("--verbose", "--quiet", command, *line, "--out", folder)
+        assert "Where time went" in shown.err
+        assert parts[command] in shown.err
+        assert "Where time went" not in shown.out
+        metrics = json.loads((folder / "manifest.json").read_text())["metrics"]
+        assert metrics["seconds_by_part"][parts[command]] >= 0
+        assert ("worker_seconds_by_part" in metrics) == (command != "pretrain")
+        if command != "pretrain":
+            assert metrics["worker_seconds_by_part"]["physics"] > 0
+    silent = omp("--quiet", "eval", *lines["eval"], "--out", tmp_path / "silent")
+    assert silent.err == ""
+
+
 def test_dry_run_shows_sources_and_touches_nothing(
     omp: Omp, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

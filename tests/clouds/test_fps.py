@@ -81,6 +81,16 @@ def test_missing_points_are_repeated_and_counted(have: int) -> None:
     assert np.array_equal(cloud[have:], cloud[: 64 - have])
 
 
+@pytest.mark.parametrize("have", [40, 60, 300])
+@pytest.mark.parametrize("first", [1, 30, 50, 64, 99])
+def test_the_first_points_of_a_sample_are_those_of_the_whole_one(have: int, first: int) -> None:
+    points = np.random.default_rng(6).normal(size=(have, 3))
+    whole, filled = fps.sample(points, 64)
+    part, also = fps.sample(points, 64, first=first)
+    assert np.array_equal(part, whole[:first])
+    assert also == filled
+
+
 @pytest.mark.parametrize("have", [0, 31])
 def test_more_than_half_missing_is_an_error(have: int) -> None:
     with pytest.raises(DataError, match=f"{have} points where 64 are wanted"):

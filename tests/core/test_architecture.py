@@ -8,7 +8,7 @@ import pytest
 import omp_cli
 
 ROOT = Path(omp_cli.__file__).parent
-BASE = {"config", "errors", "registry", "spec", "files", "manifest", "progress", "seeds", "signals", "run"}
+BASE = {"config", "errors", "registry", "spec", "files", "manifest", "progress", "seeds", "signals", "run", "timing"}
 MATH = {"config", "errors", "registry", "spec"}
 ALLOWED = {
     "methods": MATH | {"methods"},
@@ -36,6 +36,7 @@ ALLOWED = {
     "errors": set(),
     "progress": set(),
     "seeds": set(),
+    "timing": set(),
 }
 MODULES = sorted(ROOT.rglob("*.py"))
 CORE = [m for m in MODULES if m.relative_to(ROOT).parts[0] == "core" and m.parent.name != "core"] + [

@@ -16,6 +16,7 @@ from omp_cli.core.manifest import read_manifest
 from tests.conftest import TINY, omp_process
 
 LONG = ["--steps", "200", *TINY, "--set", "train.checkpoint_every=20", "--set", "train.keep=2"]
+LONG += ["--derivative", "dde", "--epsilon", "auto"]  # measured once; a resumed run has to take the same number
 
 
 def wait_for(path: Path, process: subprocess.Popen[str], count: int = 1) -> None:
@@ -108,6 +109,7 @@ def test_eval_can_be_stopped(workshop: Path, tmp_path: Path, number: signal.Sign
 def test_two_processes_of_torchrun_train_what_one_does(workshop: Path, tmp_path: Path) -> None:
     """Same draws, and terms over the whole batch gathered: the weights agree to float32 rounding."""
     line = [str(workshop / "toy"), "--steps", "4", *TINY, "--lambda-da", "0.1", "--lambda-disp", "0.5"]
+    line += ["--derivative", "dde", "--epsilon", "auto"]
     code, _, err = finish(omp_process("pretrain", *line, "--out", tmp_path / "one"))
     assert code == 0, err
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517"]
@@ -120,7 +122,9 @@ def test_two_processes_of_torchrun_train_what_one_does(workshop: Path, tmp_path:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["result"]["processes"] == 2
+    result = json.loads(done.stdout)["result"]
+    assert result["processes"] == 2
+    assert result["epsilon"] == read_manifest(tmp_path / "one").metrics["epsilon"]
     for name in (MODEL, EMA):
         one, two = (load_tensors(checkpoints_in(tmp_path / n / FOLDER)[-1] / name) for n in ("one", "two"))
         for key in one:

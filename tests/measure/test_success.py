@@ -16,7 +16,7 @@ from omp_cli.core.measure.success import Episode, EvalConfig, environments, eval
 from omp_cli.core.progress import Silent
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import Outcome, TaskEnv
-from omp_cli.core.suites.chunking import ChunkEnv
+from omp_cli.core.suites.chunking import ChunkEnv, chunk_env_factory
 
 CPU = torch.device("cpu")
 
@@ -133,6 +133,36 @@ def test_longer_histories_reach_into_earlier_chunks() -> None:
         [4, 5, 6],
         [6, 7, 8],
     ]
+
+
+def test_the_simulator_is_built_at_the_first_reset_and_clouds_are_cut() -> None:
+    suite = {"name": "toy", "cloud": {"points": 32}}
+    make = chunk_env_factory(suite, "reach", keys=("state", "point_cloud"), n_obs=2, execute=3, points=20)
+    whole = chunk_env_factory(suite, "reach", keys=("state", "point_cloud"), n_obs=2, execute=3)()
+    env = make()
+    assert env._env._built is None
+    assert env.observation_space["point_cloud"].shape == (2, 20, 3)
+    assert env.observation_space["state"].shape == whole.observation_space["state"].shape
+    (cut, info), (full, same) = env.reset(seed=5), whole.reset(seed=5)
+    assert info["start_state"] == same["start_state"]
+    assert np.array_equal(cut["point_cloud"], full["point_cloud"][:, :20])
+    env.step(np.zeros((3, env.action_space.shape[1]), np.float32))
+    assert {"physics", "reset", "start of the simulator"} <= env.seconds_by_part().keys()
+    env.close()
+
+
+def test_an_error_in_a_worker_keeps_its_kind_and_hint(checkpoint: Checkpoint) -> None:
+    """Gymnasium raises a worker's error anew, as one of the same kind around the first."""
+
+    class Broken:
+        num_envs = 1
+
+        def reset(self, **_: object) -> None:
+            raise DataError(DataError("too few points", "use a larger camera size"))  # type: ignore[arg-type]
+
+    with pytest.raises(DataError) as caught:
+        evaluate(checkpoint, EvalConfig(), 1, Broken(), CPU, Silent())  # type: ignore[arg-type]
+    assert (caught.value.message, caught.value.hint) == ("too few points", "use a larger camera size")
 
 
 def test_summary_counts_both_rules(checkpoint: Checkpoint) -> None:

@@ -237,3 +237,22 @@ def test_no_opengl_backend_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPat
     opengl.working_backend.cache_clear()
     assert caught.value.exit_code == 4
     assert "libegl1" in caught.value.hint
+
+
+def test_unread_points_are_left_out_of_the_sample() -> None:
+    whole, part = suite(points=64).make("push"), suite(points=64).make("push")
+    part.read_points(20)
+    for env in (whole, part):
+        env.reset(3)
+    frames = [env.observe(["point_cloud"])["point_cloud"] for env in (whole, part)]
+    assert frames[1].shape == (20, 3)
+    assert np.array_equal(frames[0][:20], frames[1])
+    part.read_points(None)
+    assert np.array_equal(part.observe(["point_cloud"])["point_cloud"], frames[0])
+
+
+def test_a_missing_meta_world_is_known_without_loading_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    suite().require()
+    monkeypatch.setitem(sys.modules, "metaworld", None)
+    with pytest.raises(MissingDependency, match="not installed"):
+        suite().require()

@@ -139,6 +139,27 @@ def test_not_a_number_stops_with_the_last_good_checkpoint(toy: Path, tmp_path: P
     assert all(torch.isfinite(t).all() for t in weights(tmp_path / "a").values())
 
 
+def test_a_gradient_that_is_not_a_number_never_reaches_a_checkpoint(toy: Path, tmp_path: Path) -> None:
+    """The loss of step 4 is finite, its gradient is not; nothing is logged there, but a checkpoint is due."""
+    broken = trainer(toy, tmp_path / "a", train__log_every=12)
+
+    def poison(gradient: torch.Tensor) -> torch.Tensor:
+        return gradient * (float("nan") if broken.step == 3 else 1.0)
+
+    next(broken.policy.net.parameters()).register_hook(poison)
+    with pytest.raises(Diverged, match="diverged at step 4: gradient norm nan; no checkpoint"):
+        broken.run()
+    assert not checkpoints_in(tmp_path / "a" / FOLDER)
+
+
+def test_the_parts_of_training_add_up(toy: Path, tmp_path: Path) -> None:
+    figures = trainer(toy, tmp_path / "a").run().figures
+    parts = figures["seconds_by_part"]
+    assert {"data", "encoder", "net", "backward", "optimiser", "moving average", "checkpoints"} <= parts.keys()
+    assert parts["du/dt (net, unrecorded)"] > 0
+    assert sum(parts.values()) == pytest.approx(figures["train_seconds"], rel=0.2, abs=0.05)
+
+
 def test_learning_rate_warms_up_and_falls_to_zero() -> None:
     train = TrainConfig(lr=1.0, warmup_steps=4)
     rates = [train.learning_rate(step, 104) for step in range(104)]

@@ -21,31 +21,35 @@ def farthest_points(points: NDArray[np.floating[Any]], k: int) -> NDArray[np.int
 
     Distances are float64: no tie is made or broken by rounding, and other exact implementations agree.
     """
-    # one contiguous array per coordinate, in-place arithmetic and plain floats: several times faster than a loop over
-    # an (M, 3) array
-    x, y, z = np.ascontiguousarray(points.T, np.float64)
-    xs, ys, zs = x.tolist(), y.tolist(), z.tolist()
-    nearest = np.full(len(x), np.inf)
-    squared = np.empty_like(x)
-    other = np.empty_like(x)
+    # The arrays are small, so a call costs more than its arithmetic. In-place ufuncs and few of them: x and y travel as
+    # one complex array (one subtraction and one squaring for both), and the additions keep their order.
+    cloud = np.asarray(points, np.float64)
+    xy = np.ascontiguousarray(cloud[:, :2]).view(np.complex128)[:, 0]
+    z = np.ascontiguousarray(cloud[:, 2])
+    xys, zs = list(xy), list(z)
+    nearest = np.full(len(z), np.inf)
+    offset, squared, other = np.empty_like(xy), np.empty_like(z), np.empty_like(z)
+    parts = offset.view(np.float64)  # x, y, x, y, ...
+    of_x, of_y = parts[0::2], parts[1::2]
+    subtract, multiply, add, minimum = np.subtract, np.multiply, np.add, np.minimum
     chosen = [0]
     last = 0
     for _ in range(k - 1):
-        np.subtract(x, xs[last], out=squared)
-        np.multiply(squared, squared, out=squared)
-        np.subtract(y, ys[last], out=other)
-        np.multiply(other, other, out=other)
-        np.add(squared, other, out=squared)
-        np.subtract(z, zs[last], out=other)
-        np.multiply(other, other, out=other)
-        np.add(squared, other, out=squared)
-        np.minimum(nearest, squared, out=nearest)
+        subtract(xy, xys[last], out=offset)
+        multiply(parts, parts, out=parts)
+        add(of_x, of_y, out=squared)
+        subtract(z, zs[last], out=other)
+        multiply(other, other, out=other)
+        add(squared, other, out=squared)
+        minimum(nearest, squared, out=nearest)
         last = int(nearest.argmax())
         chosen.append(last)
     return np.array(chosen, np.intp)
 
 
-def sample(points: NDArray[np.floating[Any]], k: int, backend: FpsBackend = "numpy") -> tuple[NDArray[np.float32], int]:
+def sample(
+    points: NDArray[np.floating[Any]], k: int, backend: FpsBackend = "numpy", first: int | None = None
+) -> tuple[NDArray[np.float32], int]:
     """Cloud of exactly ``k`` points: (k, 3) float32, and how many of them are repetitions.
 
     A cloud with fewer than ``k`` points is kept whole and repeated in sampling order, so the result depends on
@@ -55,6 +59,7 @@ def sample(points: NDArray[np.floating[Any]], k: int, backend: FpsBackend = "num
         points: (M, 3), metres.
         k: points wanted.
         backend: "numpy" gives the points in sampling order; "open3d" the same set in the order of the cloud.
+        first: return only the first so many of the k; in sampling order they cost only their share.
 
     Raises:
         DataError: more than half of the points are missing.
@@ -66,10 +71,10 @@ def sample(points: NDArray[np.floating[Any]], k: int, backend: FpsBackend = "num
             "use a larger camera size or fewer points",
         )
     wanted = k - missing
-    cloud = _open3d(points, wanted) if backend == "open3d" else points[farthest_points(points, wanted)]
-    if missing:
+    cloud = _open3d(points, wanted) if backend == "open3d" else points[farthest_points(points, min(wanted, first or k))]
+    if missing and len(cloud) == wanted:
         cloud = np.concatenate([cloud, cloud[:missing]])
-    return np.ascontiguousarray(cloud, np.float32), missing
+    return np.ascontiguousarray(cloud[:first], np.float32), missing
 
 
 def require(backend: FpsBackend) -> None:

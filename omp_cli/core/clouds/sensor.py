@@ -83,6 +83,7 @@ class CloudSensor:
             self._per_distance = 1.0 / np.linalg.norm(camera.slopes(), axis=1)
         self._caster = RayCaster(model, camera.position, directions[cast], hidden)
         self._dropped = geoms_made_of(model, dropped)
+        self.first: int | None = None
         self.filled = 0
         self.frames = 0
         self.seconds = {"rays": 0.0, "crop": 0.0, "fps": 0.0}
@@ -90,7 +91,8 @@ class CloudSensor:
     def capture(self, data: Any, markers: Sequence[Marker] = ()) -> NDArray[np.float32]:
         """Cloud (N, 3) float32 of the present state of ``data``, in the configured frame; updates ``filled``.
 
-        Also adds to ``frames`` and ``seconds`` (wall time of rays, crop and fps).
+        With ``first`` set, only the first so many points of it. Also adds to ``frames`` and ``seconds`` (wall time of
+        rays, crop and fps).
         """
         start = perf_counter()
         hits = self._caster.cast(data, markers)
@@ -98,7 +100,7 @@ class CloudSensor:
         points, _ = self._cropped(hits)
         after_crop = perf_counter()
         try:
-            cloud, self.filled = fps.sample(points, self._config.points, self._config.fps_backend)
+            cloud, self.filled = fps.sample(points, self._config.points, self._config.fps_backend, self.first)
         except DataError as error:
             raise DataError(error.message, f"use a camera size above {self._camera.size} or fewer points") from None
         done = perf_counter()

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-# Points per piece of the unrecorded pass. On a CPU a piece's activations should stay in the cache; a GPU wants work.
-_PIECE_CPU, _PIECE_GPU = 2048, 2**18
+# Points per piece of the unrecorded pass. On a CPU its activations should stay in the cache. A GPU wants work, but
+# 2**18 points at once would take more memory than the second pass saves (omp memprofile).
+_PIECE_CPU, _PIECE_GPU = 2048, 2**16
 
 
 class PointNet(nn.Module):
@@ -49,14 +50,16 @@ class PointNet(nn.Module):
     def _max_of_critical(self, cloud: Tensor) -> Tensor:
         """Maximum over points, recorded for the critical points only: (M, N, 3) -> (M, C)."""
         with torch.no_grad():
-            piece = max(1, (_PIECE_GPU if cloud.is_cuda else _PIECE_CPU) // cloud.shape[1])
+            piece = max(1, (_PIECE_CPU if cloud.device.type == "cpu" else _PIECE_GPU) // cloud.shape[1])
             winner = torch.cat([argmax_over_points(self.layers(part)) for part in cloud.split(piece)])  # (M, C)
             winner += cloud.shape[1] * torch.arange(cloud.shape[0], device=cloud.device)[:, None]
             critical = torch.zeros(cloud.shape[:2].numel(), dtype=torch.bool, device=cloud.device)
             critical[winner] = True
             row = critical.cumsum(0)[winner] - 1  # where a winner stands among the critical points
+            entry = row * winner.shape[1] + torch.arange(winner.shape[1], device=cloud.device)
         values = self.layers(cloud.flatten(0, 1)[critical])  # (U, C)
-        return values.gather(0, row)
+        # Not gather: that would keep the values for the backward pass, which needs their number alone.
+        return values.flatten().index_select(0, entry.flatten()).view_as(entry)
 
 
 def argmax_over_points(x: Tensor) -> Tensor:

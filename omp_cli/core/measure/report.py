@@ -13,9 +13,10 @@ from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.files import write_text
 from omp_cli.core.measure.film import write_video
 from omp_cli.core.measure.plots import plot_success
-from omp_cli.core.measure.success import Episode, EvalConfig, environments, evaluate, summarise
+from omp_cli.core.measure.success import Episode, EvalConfig, environments, evaluate, summarise, worker_seconds
 from omp_cli.core.progress import Progress
 from omp_cli.core.run import Run
+from omp_cli.core.timing import Stopwatch, rounded
 
 EPISODES, PLOT, VIDEO = "episodes.jsonl", "success.png", "video.mp4"
 
@@ -35,19 +36,29 @@ def evaluate_run(
     success to show, and ``video.mp4`` of the first ``films`` episodes.
 
     Returns:
-        The figures that go into the manifest.
+        The figures that go into the manifest, which gets the time of the parts besides.
     """
     last = checkpoints[-1]
     earlier = checkpoints[:-1] if config.curve else []
     records: list[Episode] = []
     curve = []
     films = min(films, config.episodes)
-    with environments(last, config, min(workers, config.episodes), films) as envs:
+    workers = min(workers, config.episodes)
+    watch = Stopwatch()
+    with environments(last, config, workers, films) as envs:
+        watch.lap("start of the environments")
         for checkpoint in earlier:
-            episodes, _ = evaluate(checkpoint, config, config.curve, envs, device, progress)
+            episodes, _ = evaluate(checkpoint, config, config.curve, envs, device, progress, watch=watch)
             records += episodes
             curve.append(_row(checkpoint, config, episodes))
-        episodes, pictures = evaluate(last, config, config.episodes, envs, device, progress, films)
+        episodes, pictures = evaluate(last, config, config.episodes, envs, device, progress, films, watch)
+        busy = worker_seconds(envs)
+        watch.start()
+    watch.lap("end of the environments")
+    # Workers advance together, chunk by chunk: who is ready early waits for the slowest, and all wait for the policy.
+    parts = watch.seconds
+    theirs = workers * (parts["environments: step"] + parts["environments: reset"]) - sum(busy.values())
+    busy["waiting for the slowest"] = max(theirs, 0.0)
     records += episodes
     figures = _row(last, config, episodes)
     write_text(run.folder / EPISODES, "".join(json.dumps(asdict(record)) + "\n" for record in records))
@@ -59,7 +70,8 @@ def evaluate_run(
     if pictures:
         write_video(run.folder / VIDEO, pictures, [e.success_any for e in episodes], last.meta.spec.control_hz)
         run.artifact(run.folder / VIDEO)
-    run.metrics(**figures)
+    watch.lap("plot and video")
+    run.metrics(**figures, seconds_by_part=watch.rounded(), worker_seconds_by_part=rounded(busy))
     return figures
 
 

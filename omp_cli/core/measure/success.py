@@ -16,12 +16,13 @@ from pydantic import Field
 from omp_cli.core.checkpoint import Checkpoint, Weights
 from omp_cli.core.config import Settings
 from omp_cli.core.encoders import ENCODERS
-from omp_cli.core.errors import DataError, RunFailed
+from omp_cli.core.errors import DataError, OmpError, RunFailed
 from omp_cli.core.measure.statistics import Rate, wilson
 from omp_cli.core.policy import Policy
 from omp_cli.core.progress import Progress
 from omp_cli.core.seeds import eval_seed
 from omp_cli.core.suites.chunking import chunk_env_factory
+from omp_cli.core.timing import Stopwatch
 
 
 class EvalConfig(Settings):
@@ -144,6 +145,7 @@ def environments(checkpoint: Checkpoint, config: EvalConfig, workers: int, filme
         n_obs=policy.chunk.n_obs,
         execute=policy.chunk.execute,
         max_steps=config.max_steps,
+        points=getattr(policy.encoder, "points", None),
         film=frozenset(eval_seed(config.seed, meta.spec.task, index) for index in range(filmed)),
     )
     if workers == 1:
@@ -156,6 +158,15 @@ def environments(checkpoint: Checkpoint, config: EvalConfig, workers: int, filme
         envs.close()
 
 
+def worker_seconds(envs: VectorEnv) -> dict[str, float]:
+    """Seconds by part that all environments together spent."""
+    watch = Stopwatch()
+    for seconds in envs.call("seconds_by_part"):
+        for part, value in seconds.items():
+            watch.add(part, value)
+    return watch.seconds
+
+
 def evaluate(
     checkpoint: Checkpoint,
     config: EvalConfig,
@@ -164,6 +175,7 @@ def evaluate(
     device: torch.device,
     progress: Progress,
     filmed: int = 0,
+    watch: Stopwatch | None = None,
 ) -> tuple[list[Episode], list[NDArray[np.uint8]]]:
     """Roll a checkpoint out.
 
@@ -178,6 +190,7 @@ def evaluate(
         device: where the network runs.
         progress: told of every finished episode.
         filmed: take pictures of the first so many episodes.
+        watch: receives the time of the parts.
 
     Returns:
         One record per episode in order, and the pictures of each filmed episode, (frames, P, P, 3).
@@ -185,15 +198,21 @@ def evaluate(
     Raises:
         DataError: a start state equals a demonstration's.
         RunFailed: an environment process died.
+        OmpError: an environment raised it, in whatever process.
     """
+    watch = watch or Stopwatch()
     policy = checkpoint.load(config.weights, device)
+    watch.lap("loading the policy")
     progress.start(f"{checkpoint.meta.spec.task}: step {checkpoint.meta.step}, nfe {config.nfe}", episodes)
     state = _State(checkpoint, config, iter(range(episodes)), [None] * envs.num_envs, filmed)
     done: list[Episode] = []
     try:
         while _start_waiting(envs, state):
+            watch.lap("environments: reset")
             actions = _decide(policy, state, config.nfe, device)
+            watch.lap("policy")
             state.obs, rewards, _, truncated, info = envs.step(actions)
+            watch.lap("environments: step")
             for worker, episode in enumerate(state.running):
                 if episode is None:
                     continue
@@ -202,8 +221,13 @@ def evaluate(
                     done.append(_record(episode, checkpoint, config))
                     state.running[worker] = None
                     progress.advance(1, success=str(rate_of(done)))
+            watch.lap("records")
     except (BrokenPipeError, EOFError, ConnectionResetError) as error:
         raise RunFailed("an environment process died", "try again with --workers 1 to see its error") from error
+    except OmpError as error:
+        if isinstance(cause := error.args[0], OmpError):  # Gymnasium wraps a worker's error in one of the same kind
+            raise cause from error
+        raise
     done.sort(key=lambda e: e.index)
     return done, [np.stack(state.films[index]) for index in sorted(state.films)]
 

@@ -57,11 +57,13 @@ class LossReport:
         total: scalar to differentiate.
         parts: detached scalars for the log, unweighted terms and diagnostics.
         terms: weighted, differentiable terms whose gradient share a run logs (a dead term must be visible).
+        diagnostics: computes further detached scalars; called only for steps that are logged.
     """
 
     total: Tensor
     parts: dict[str, Tensor]
     terms: dict[str, Tensor]
+    diagnostics: Callable[[], dict[str, Tensor]] = dict
 
 
 Gather = Callable[[Tensor], Tensor]

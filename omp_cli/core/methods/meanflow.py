@@ -7,10 +7,11 @@ Total: L = L_MF + lambda_Disp L_Disp + lambda_DA L_DA (OMP; math.md sections 2 a
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from omp_cli.core.config import Settings
@@ -19,8 +20,18 @@ from omp_cli.core.methods.alignment import Scope, alignment_loss, cosine
 from omp_cli.core.methods.base import METHODS, Draws, Gather, LossReport, Method, VelocityField, same
 from omp_cli.core.methods.derivative import Derivative, value_and_derivative
 from omp_cli.core.methods.dispersion import Form, dispersion_diagnostics, dispersion_loss
+from omp_cli.core.methods.epsilon import EpsilonChoice, pick_epsilon
 from omp_cli.core.methods.path import at_least_float32, integrate, point, rows, velocity
 from omp_cli.core.methods.times import TimeConfig, draw_times
+
+AUTO: Literal["auto"] = "auto"
+
+
+def _half_width(value: Any) -> Any:
+    """A positive number or "auto"; one message for both."""
+    if value == AUTO or (isinstance(value, float | int) and not isinstance(value, bool) and 0 < value < math.inf):
+        return value
+    raise ValueError(f"must be a number above 0, or auto (got {value!r})")
 
 
 class AdaptiveConfig(Settings):
@@ -61,7 +72,8 @@ class MeanFlowConfig(Settings):
     Attributes:
         name: registered name.
         derivative: how du/dt is computed: "jvp", "forward" or "dde".
-        epsilon: half width of the central difference; 5e-3 is where float32 truncation and rounding balance.
+        epsilon: half width of the central difference; 5e-3 is about where float32 truncation and rounding balance.
+            "auto" lets a training run measure it on its first batch and keep the number.
         gain: omega of MP1, v_tilde = omega v + (1 - omega) u(z_t, t, t); 1 means v itself.
         adaptive: adaptive weight of a sample.
         times: distribution of (r, t).
@@ -71,7 +83,7 @@ class MeanFlowConfig(Settings):
 
     name: str = "meanflow"
     derivative: Derivative = "forward"
-    epsilon: float = Field(5e-3, gt=0)
+    epsilon: Annotated[float | Literal["auto"], BeforeValidator(_half_width)] = 5e-3
     gain: float = 1.0
     adaptive: AdaptiveConfig = AdaptiveConfig()
     times: TimeConfig = TimeConfig()
@@ -95,16 +107,14 @@ class MeanFlow(Method):
         """L_MF + lambda_Disp L_Disp + lambda_DA L_DA; see ``Method.loss`` for the arguments.
 
         ``parts`` holds the unweighted terms (``meanflow`` as plain mean square, without the adaptive weight), the
-        mean ``cosine`` of u and v, and the dispersion diagnostics.
+        mean ``cosine`` of u and v; ``diagnostics`` those of the features' dispersion.
         """
         draws = draws.to(z_0)
         z_1, r, t = draws.noise, draws.r, draws.t
         z_t, v = point(z_0, z_1, t), velocity(z_0, z_1)
         v_tilde = self._guided(u, z_t, t, v)
         hidden: list[Tensor] | None = [] if self._disperses_net else None
-        u_t, dudt = value_and_derivative(
-            u, z_t, r, t, v_tilde, self.config.derivative, self.config.epsilon, features=hidden
-        )
+        u_t, dudt = value_and_derivative(u, z_t, r, t, v_tilde, self.config.derivative, self._epsilon, features=hidden)
         u_t = at_least_float32(u_t)
 
         target = v_tilde - rows(t - r, v) * dudt
@@ -113,12 +123,31 @@ class MeanFlow(Method):
         terms = {"meanflow": (weights * squares).mean()}
         parts = {"meanflow": squares.detach().mean()}
         self._align(u_t, v, terms, parts)
-        self._disperse(h if hidden is None else hidden, gather, terms, parts)
-        return LossReport(total=torch.stack(list(terms.values())).sum(), parts=parts, terms=terms)
+        features = self._disperse(h if hidden is None else hidden, gather, terms, parts)
+        total = torch.stack(list(terms.values())).sum()
+        return LossReport(total, parts, terms, diagnostics=lambda: dispersion_diagnostics(features))
 
     def sample(self, u: VelocityField, noise: Tensor, nfe: int) -> Tensor:
         """K jumps on the step grid, K = ``nfe``: z_1 (B, H, A) -> z_0 (B, H, A) in [-1, 1]."""
         return integrate(u, noise, nfe)
+
+    def measure_epsilon(self, u: VelocityField, z_0: Tensor, draws: Draws) -> EpsilonChoice:
+        """The best half width for the central difference at these points; see ``loss`` for the arguments."""
+        draws = draws.to(z_0)
+        z_t, v = point(z_0, draws.noise, draws.t), velocity(z_0, draws.noise)
+        return pick_epsilon(u, z_t, draws.r, draws.t, self._guided(u, z_t, draws.t, v))
+
+    @property
+    def _epsilon(self) -> float:
+        """The half width, a number wherever it is used."""
+        if self.config.epsilon != AUTO:
+            return self.config.epsilon
+        if self.config.derivative == "dde":
+            raise UsageError(
+                "method.epsilon: auto is measured when omp pretrain starts; this loss needs a number",
+                "give a number: --epsilon 0.005",
+            )
+        return math.nan  # the exact derivatives have none
 
     @property
     def _disperses_net(self) -> bool:
@@ -142,14 +171,14 @@ class MeanFlow(Method):
 
     def _disperse(
         self, over: Tensor | list[Tensor], gather: Gather, terms: dict[str, Tensor], parts: dict[str, Tensor]
-    ) -> None:
-        """Add the dispersive term and the diagnostics of the (last) features to the report.
+    ) -> Tensor:
+        """Add the dispersive term to the report; returns the (last) features (B'', D), detached, for its diagnostics.
 
         Args:
             over: condition embeddings (B', D), or hidden features of the network, each (B, ...).
             gather: brings the rows of all processes together.
             terms: receives the weighted term.
-            parts: receives the unweighted term and the diagnostics.
+            parts: receives the unweighted term.
         """
         config = self.config.dispersion
         layers = [over] if isinstance(over, Tensor) else over
@@ -161,4 +190,4 @@ class MeanFlow(Method):
             loss = torch.stack(losses).sum()
             parts["dispersion"] = loss.detach()
             terms["dispersion"] = config.weight * loss
-        parts.update(dispersion_diagnostics(layers[-1].detach()))
+        return layers[-1].detach().flatten(1)

@@ -6,7 +6,7 @@ A action dimension, K function evaluations (NFE). Time: t = 0 is data, t = 1 is 
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 
 import torch
@@ -63,5 +63,7 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Turns autocast off on the device of x: for differences of nearly equal numbers."""
+    """Turns autocast off on the device of x, where it has one: for differences of nearly equal numbers."""
+    if not torch.amp.is_autocast_available(x.device.type):  # meta tensors
+        return nullcontext()
     return torch.autocast(x.device.type, enabled=False)

@@ -8,10 +8,9 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from omp_cli.core.files import atomic
 from omp_cli.core.progress import Progress
 from omp_cli.core.seeds import demo_seed
 from omp_cli.core.suites import SUITES, TaskEnv
+from omp_cli.core.timing import Stopwatch
 
 PICTURE_SIZE = 192
 EXTRAS = ("result", "start_state", "first_picture", "last_picture")
@@ -74,8 +74,9 @@ class Candidate:
         steps: environment steps recorded.
         filled: points that clouds lacked and that were filled by repetition, over all frames.
         frames_filled: frames in which that happened.
-        seconds: wall time by part ("physics", and what the environment's sensor reports).
+        seconds: wall time by part of a frame ("physics", and what the environment's sensor reports).
         file: the recorded episode.
+        overhead: wall time of the episode's other parts.
     """
 
     seed: int
@@ -85,6 +86,7 @@ class Candidate:
     frames_filled: int
     seconds: dict[str, float]
     file: Path
+    overhead: dict[str, float] = field(default_factory=dict)
 
 
 def collect(
@@ -180,7 +182,9 @@ def record(job: Job) -> Candidate:
     """Roll the expert out once and keep the episode as a file; returns at once when the file is there."""
     if job.file.exists():
         return Candidate(**json.loads(str(load_episode(job.file)["result"])), file=job.file)
+    watch = Stopwatch()
     env = _environment(job)
+    watch.lap("start of the simulator")
     env.reset(job.seed)
     before = env.seconds
     extras = {"start_state": env.start_state(), "first_picture": env.picture(PICTURE_SIZE)}
@@ -190,15 +194,15 @@ def record(job: Job) -> Candidate:
     rows: dict[str, list[NDArray[Any]]] = {}
     filled = frames_filled = 0
     first_success: int | None = None
-    physics = 0.0
+    watch.lap("reset and pictures")
     for step in range(job.collect.max_steps or env.spec.max_steps):
         for name, value in env.observe(keys).items():
             rows.setdefault(name, []).append(value)
         filled, frames_filled = filled + env.filled, frames_filled + (env.filled > 0)
-        clock = time.perf_counter()
+        watch.lap("observation")
         action = env.expert().astype(np.float32)
         outcome = env.step(action)
-        physics += time.perf_counter() - clock
+        watch.lap("physics")
         rows.setdefault("action", []).append(action if job.collect.raw_actions else np.clip(action, -1, 1))
         rows.setdefault("reward", []).append(np.float32(outcome.reward))
         rows.setdefault("success", []).append(np.bool_(outcome.success))
@@ -207,13 +211,17 @@ def record(job: Job) -> Candidate:
         if first_success is not None and step - first_success >= job.collect.after_success:
             break
     steps = len(rows["action"])
-    seconds = {part: value - before.get(part, 0) for part, value in env.seconds.items()} | {"physics": physics}
-    result = {"seed": job.seed, "success": first_success is not None, "steps": steps}
-    result |= {"filled": filled, "frames_filled": frames_filled, "seconds": seconds}
+    seconds = {part: value - before.get(part, 0) for part, value in env.seconds.items()}
+    watch.add("other observation", watch.seconds.pop("observation") - sum(seconds.values()))
+    seconds["physics"] = watch.seconds.pop("physics")
+    watch.start()
     arrays: Arrays = {}
-    if result["success"]:
+    if first_success is not None:
         extras["last_picture"] = env.picture(PICTURE_SIZE)
         arrays = {name: np.stack(values) for name, values in rows.items()}
+    watch.lap("reset and pictures")
+    result = {"seed": job.seed, "success": first_success is not None, "steps": steps, "filled": filled}
+    result |= {"frames_filled": frames_filled, "seconds": seconds, "overhead": watch.seconds}
     with atomic(job.file) as temporary:
         np.savez(temporary, result=json.dumps(result), **extras, **arrays)
     return Candidate(**result, file=job.file)

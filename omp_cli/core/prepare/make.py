@@ -20,6 +20,7 @@ from omp_cli.core.progress import Progress
 from omp_cli.core.run import Run
 from omp_cli.core.suites import SUITES
 from omp_cli.core.suites.base import start_hash
+from omp_cli.core.timing import Stopwatch
 
 SHEET = "contact_sheet.png"
 EPISODES = ".episodes"
@@ -75,14 +76,20 @@ def prepare_task(run: Run, config: PrepareConfig, task: str, workers: int, progr
         _same(run.folder, read_json(episodes / "recipe.json", "recipe"), wanted)
     else:
         write_json(episodes / "recipe.json", wanted)
+    watch = Stopwatch()
     kept, failed = collect(wanted["suite"], task, config.collect, config.seed, episodes, workers, progress)
+    watch.lap("recording")
     loaded = [load_episode(candidate.file) for candidate in kept]
     provenance = _provenance(config, task, wanted, kept, failed, loaded)
     frames = [{name: array for name, array in episode.items() if name not in EXTRAS} for episode in loaded]
+    watch.lap("reading and provenance")
     contact_sheet(run.folder / SHEET, f"{config.suite.name}/{task}", loaded)
+    watch.lap("contact sheet")
     sha256 = write_store(store, frames, provenance)  # last: a store that is there means that all is done
     figures = {**_figures(provenance), "content_sha256": sha256}
+    watch.lap("store")
     figures |= _milliseconds(kept, figures["frames"])
+    figures |= {"seconds_by_part": watch.rounded(), "worker_seconds_by_part": _worker_seconds(kept)}
     run.metrics(**figures)
     run.artifact(store)
     run.artifact(run.folder / SHEET)
@@ -131,6 +138,15 @@ def _figures(provenance: dict[str, Any]) -> dict[str, Any]:
 def _milliseconds(kept: list[Candidate], frames: int) -> dict[str, Any]:
     parts = sorted({part for c in kept for part in c.seconds})
     return {"ms_per_frame": {p: round(1e3 * sum(c.seconds.get(p, 0) for c in kept) / frames, 3) for p in parts}}
+
+
+def _worker_seconds(kept: list[Candidate]) -> dict[str, float]:
+    """Seconds by part of the recording, over all processes and all kept episodes."""
+    watch = Stopwatch()
+    for candidate in kept:
+        for part, value in (candidate.seconds | candidate.overhead).items():
+            watch.add(part, value)
+    return watch.rounded()
 
 
 def _keep(run: Run, store: Path, wanted: dict[str, Any]) -> dict[str, Any]:

@@ -62,6 +62,9 @@ class TaskEnv(ABC):
     def picture(self, size: int) -> NDArray[np.uint8]:
         """RGB picture (size, size, 3) of the scene for people, upright; needs no OpenGL."""
 
+    def read_points(self, count: int | None) -> None:  # noqa: B027 - most tasks make all points at once
+        """Only the first ``count`` points of a cloud will be read: an environment may leave the others out."""
+
     @property
     def filled(self) -> int:
         """Points that the last cloud lacked and that were filled by repetition."""
@@ -104,6 +107,9 @@ class Suite(ABC):
     @abstractmethod
     def make(self, task: str) -> TaskEnv:
         """A fresh environment; MissingDependency when the simulator is not installed."""
+
+    def require(self) -> None:  # noqa: B027 - most suites need nothing more
+        """MissingDependency when the simulator is plainly not installed; does not load it."""
 
     def select(self, tasks: Iterable[str], groups: Iterable[str]) -> tuple[str, ...]:
         """Tasks named one by one and by group, each once, in order; the default task when nothing is named."""

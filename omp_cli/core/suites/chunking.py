@@ -6,14 +6,15 @@ Only the frames that the policy reads are observed: of a chunk of E steps the la
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.suites.base import SUITES, TaskEnv, start_hash
+from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv, start_hash
+from omp_cli.core.timing import Stopwatch
 
 Obs = dict[str, NDArray[Any]]
 
@@ -28,6 +29,7 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
     Args:
         env: the task.
         keys: observation arrays the policy reads.
+        points: points of a cloud the policy reads, the first so many; None for all.
         n_obs: T.
         execute: E.
         max_steps: environment steps per episode; None takes the task's own limit.
@@ -44,6 +46,7 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         max_steps: int | None = None,
         film: frozenset[int] = frozenset(),
         picture_size: int = 256,
+        points: int | None = None,
     ) -> None:
         self._env, self._keys, self._n_obs, self._execute = env, keys, n_obs, execute
         self._limit = max_steps or env.spec.max_steps
@@ -51,13 +54,14 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         self._filming = False
         self._history: deque[Obs] = deque(maxlen=n_obs)
         self._steps = 0
-        env.reset(0)
+        self._points = points
+        self._made = False
+        env.read_points(points)
         self.observation_space = gymnasium.spaces.Dict(
-            {
-                key: gymnasium.spaces.Box(-np.inf, np.inf, (n_obs, *value.shape), np.float32)
-                for key, value in env.observe(keys).items()
-            }
+            {key: gymnasium.spaces.Box(-np.inf, np.inf, (n_obs, *self._shape(key)), np.float32) for key in keys}
         )
+        self._watch = Stopwatch()
+        self._before = env.seconds  # spent on the observation above
         self.action_space = gymnasium.spaces.Box(-np.inf, np.inf, (execute, env.spec.action_dim), np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Any]]:
@@ -66,13 +70,21 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         ``options["film"]`` asks for pictures, where the seed is one of ``film``.
         """
         super().reset(seed=seed)
+        self._watch.start()
+        if not self._made:
+            self._env.reset(0)
+            self._made = True
+            self._watch.lap("start of the simulator")
         self._env.reset(int(seed or 0))
         self._steps = 0
         self._filming = seed in self._film and bool((options or {}).get("film"))
-        self._history.extend([self._env.observe(self._keys)] * self._n_obs)
+        self._watch.lap("reset")
+        self._history.extend([self._observed()] * self._n_obs)
+        self._watch.lap("observation")
         info: dict[str, Any] = {"start_state": start_hash(self._env.start_state())}
         if self._filming:
             info["pictures"] = [self._env.picture(self._picture_size)]
+            self._watch.lap("pictures")
         return self._stacked(), info
 
     def step(self, action: NDArray[np.float32]) -> tuple[Obs, float, bool, bool, dict[str, Any]]:
@@ -81,14 +93,18 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         successes: list[bool] = []
         pictures: list[NDArray[np.uint8]] = []
         count = min(self._execute, self._limit - self._steps)
+        self._watch.start()
         for index in range(count):
             outcome = self._env.step(action[index])
+            self._watch.lap("physics")
             reward += outcome.reward
             successes.append(outcome.success)
             if index >= count - self._n_obs:
-                self._history.append(self._env.observe(self._keys))
+                self._history.append(self._observed())
+                self._watch.lap("observation")
             if self._filming:
                 pictures.append(self._env.picture(self._picture_size))
+                self._watch.lap("pictures")
         self._steps += count
         info: dict[str, Any] = {
             "steps": self._steps,
@@ -100,16 +116,40 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
             info["pictures"] = pictures
         return self._stacked(), reward, False, self._steps >= self._limit, info
 
+    def seconds_by_part(self) -> dict[str, float]:
+        """Wall time so far: physics, reset, pictures, and the parts of the observation."""
+        parts = dict(self._watch.seconds)
+        observing = {name: value - self._before.get(name, 0.0) for name, value in self._env.seconds.items()}
+        rest = parts.pop("observation", 0.0) - sum(observing.values())
+        return {**parts, **observing, "other observation": rest}
+
     def close(self) -> None:
         """Free the simulator."""
         self._env.close()
+
+    def _observed(self) -> Obs:
+        frame = self._env.observe(self._keys)
+        return {key: value[: self._points] if key == "point_cloud" else value for key, value in frame.items()}
+
+    def _shape(self, key: str) -> tuple[int, ...]:
+        """Shape of one frame's array: what the spec says, so that no simulator is needed, or else what is observed."""
+        spec = self._env.spec
+        if key == "state":
+            return (spec.state_dim,)
+        if key == "point_cloud" and spec.points is not None:
+            return (min(self._points or spec.points, spec.points), 3)
+        self._env.reset(0)
+        return self._env.observe((key,))[key].shape
 
     def _stacked(self) -> Obs:
         return {key: np.stack([frame[key] for frame in self._history]).astype(np.float32) for key in self._keys}
 
 
 def chunk_env_factory(suite: dict[str, Any], task: str, **arguments: Any) -> Callable[[], ChunkEnv]:
-    """A function that builds the environment where it is called; small enough to send to a worker process.
+    """A function that makes the environment where it is called; small enough to send to a worker process.
+
+    The simulator itself is built at the first reset: Gymnasium makes one environment in the parent process for its
+    spaces alone, which would cost the start of a simulator before the workers begin with theirs.
 
     Args:
         suite: the suite's configuration as plain data.
@@ -118,6 +158,69 @@ def chunk_env_factory(suite: dict[str, Any], task: str, **arguments: Any) -> Cal
     """
 
     def make() -> ChunkEnv:
-        return ChunkEnv(SUITES.build(SUITES.parse(suite)).make(task), **arguments)
+        return ChunkEnv(LateEnv(SUITES.build(SUITES.parse(suite)), task), **arguments)
 
     return make
+
+
+class LateEnv(TaskEnv):
+    """A task whose simulator is built when it is first needed."""
+
+    def __init__(self, suite: Suite, task: str) -> None:
+        suite.require()
+        self.spec = suite.spec(task)
+        self._make: Callable[[], TaskEnv] = lambda: suite.make(task)
+        self._built: TaskEnv | None = None
+        self._points: int | None = None
+
+    @property
+    def _env(self) -> TaskEnv:
+        if self._built is None:
+            self._built = self._make()
+            self._built.read_points(self._points)
+        return self._built
+
+    def reset(self, seed: int) -> None:
+        """See the base class."""
+        self._env.reset(seed)
+
+    def step(self, action: NDArray[np.floating[Any]]) -> Outcome:
+        """See the base class."""
+        return self._env.step(action)
+
+    def observe(self, keys: Iterable[str]) -> Obs:
+        """See the base class."""
+        return self._env.observe(keys)
+
+    def expert(self) -> NDArray[np.float32]:
+        """See the base class."""
+        return self._env.expert()
+
+    def start_state(self) -> NDArray[np.float64]:
+        """See the base class."""
+        return self._env.start_state()
+
+    def picture(self, size: int) -> NDArray[np.uint8]:
+        """See the base class."""
+        return self._env.picture(size)
+
+    def read_points(self, count: int | None) -> None:
+        """See the base class."""
+        self._points = count
+        if self._built is not None:
+            self._built.read_points(count)
+
+    @property
+    def filled(self) -> int:
+        """See the base class."""
+        return self._env.filled
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """See the base class."""
+        return self._built.seconds if self._built is not None else {}
+
+    def close(self) -> None:
+        """Free the simulator, if there is one."""
+        if self._built is not None:
+            self._built.close()

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -74,6 +75,11 @@ class MetaWorld(Suite):
             cloud_in_fps_order=self.config.cloud.fps_backend == "numpy",
         )
 
+    def require(self) -> None:
+        """MissingDependency where there is no Meta-World."""
+        if find_spec("metaworld") is None:
+            raise MissingDependency("Meta-World is not installed", "pip install metaworld")
+
     def make(self, task: str) -> MetaWorldEnv:
         """A fresh simulator (0.2 s)."""
         return MetaWorldEnv(self.spec(task), self.config)
@@ -102,6 +108,7 @@ class MetaWorldEnv(TaskEnv):
         self._sites = [model.site(name).id for name in ("rightEndEffector", "leftEndEffector")]
         self._home = {name: getattr(model, name).copy() for name in ("body_pos", "site_pos")}
         self._sensor: CloudSensor | None = None
+        self._read_points: int | None = None
         self._renderer: Any = None
         self._painter: Any = None
         self._full_state = np.zeros(FULL_STATE_DIM)
@@ -174,6 +181,7 @@ class MetaWorldEnv(TaskEnv):
                 self.config.hidden_bodies,
                 tables.DROPPED_MATERIALS if world else (),
             )
+            self._sensor.first = self._read_points
         return self._sensor
 
     def camera(self, size: int) -> Camera:
@@ -181,6 +189,12 @@ class MetaWorldEnv(TaskEnv):
         camera = self._data.camera(tables.CAMERA_NAME)
         fovy = float(self._model.camera(tables.CAMERA_NAME).fovy[0])
         return Camera(camera.xpos.copy(), camera.xmat.reshape(3, 3).copy(), fovy, size)
+
+    def read_points(self, count: int | None) -> None:
+        """Sample only the first ``count`` points of each cloud from now on."""
+        self._read_points = count
+        if self._sensor is not None:
+            self._sensor.first = count
 
     @property
     def filled(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -19,8 +21,13 @@ def batch_indices(windows: int, batch_size: int, seed: int, step: int) -> Tensor
     parts: list[Tensor] = []
     while batch_size > 0:
         epoch, offset = divmod(start, windows)
-        order = torch.randperm(windows, generator=torch.Generator().manual_seed(derived_seed("epoch", seed, epoch)))
-        part = order[offset : offset + batch_size]
+        part = _epoch_order(windows, seed, epoch)[offset : offset + batch_size]
         parts.append(part)
         start, batch_size = start + len(part), batch_size - len(part)
     return torch.cat(parts)
+
+
+@functools.lru_cache(maxsize=2)  # a step needs one epoch's order, or two where it crosses from one to the next
+def _epoch_order(windows: int, seed: int, epoch: int) -> Tensor:
+    """The permutation (windows,) of an epoch; shared between callers, so not to be written to."""
+    return torch.randperm(windows, generator=torch.Generator().manual_seed(derived_seed("epoch", seed, epoch)))

@@ -32,7 +32,9 @@ from omp_cli.core.methods import LossReport
 from omp_cli.core.policy import LossModule, Policy
 from omp_cli.core.progress import Progress
 from omp_cli.core.signals import stop_requests
+from omp_cli.core.timing import Stopwatch
 from omp_cli.core.train.batches import batch_indices, step_generator
+from omp_cli.core.train.calibrate import measure_epsilon, to_be_measured, with_epsilon
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
 from omp_cli.core.train.optim import make_ema, make_optimizer, optimizer_tensors, restore_optimizer
@@ -86,6 +88,7 @@ class Trainer:
         device: where to train.
         world: this process among its peers.
         progress: told of every step.
+        synchronise: on a GPU, wait for it at every part of a step, so that ``seconds_by_part`` is right; slower.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class Trainer:
         device: torch.device,
         world: World,
         progress: Progress,
+        synchronise: bool = False,
     ) -> None:
         check_compile(config)
         train = config.train
@@ -109,12 +113,15 @@ class Trainer:
         self.every = train.checkpoint_every or max(self.total // 10, 1)
         self.optimizer = make_optimizer(self.policy, train)
         self.ema = make_ema(self.policy, train)
+        self.watch = Stopwatch(torch.cuda.synchronize if synchronise and device.type == "cuda" else None)
+        self._time_parts_of_the_loss()
         self.step = 0
         self._obs = torch.from_numpy(self.windows.obs).to(device)
         self._action = torch.from_numpy(self.windows.action).to(device)
         self._data = {k: torch.from_numpy(dataset.arrays[k]).to(device) for k in (*self.policy.keys, "action")}
         self._good: Path | None = None
         self._resumed_at: int | None = None
+        self._measured: dict[str, float] = {}
 
     def resume(self) -> int:
         """Continue from the newest checkpoint in the run's folder, if there is one; returns its step."""
@@ -128,10 +135,16 @@ class Trainer:
             load_weights(self.ema.module, newest.path / EMA)
             restore_optimizer(self.policy, self.optimizer, load_tensors(newest.path / TRAINING))
             self.step = newest.meta.step
-            self.ema.n_averaged.fill_(self.step)
+            self.ema.n_averaged = self.step
             self._good = newest.path
+            if to_be_measured(self.config):
+                self._use_epsilon(newest.meta.policy["method"]["epsilon"])
         self._resumed_at = self.step
         return self.step
+
+    def _use_epsilon(self, epsilon: float) -> None:
+        self.config = with_epsilon(self.config, self.policy, epsilon)
+        self._measured = {"epsilon": epsilon}
 
     def run(self) -> TrainResult:
         """Train to the last step.
@@ -141,6 +154,10 @@ class Trainer:
             Interrupted, Terminated: somebody asked to stop; a checkpoint was written first.
         """
         train = self.config.train
+        if to_be_measured(self.config):  # a resumed run has it from its checkpoint
+            choice = measure_epsilon(self.policy, *self._batch(World()), train.precision, self.world)
+            self._use_epsilon(choice.epsilon)
+            self.progress.note(f"epsilon {choice.epsilon:g}: du/dt is off by {choice.error:.1e} on the first batch")
         module = self.world.wrap(LossModule(self.policy, self.world.gather), self.device)
         if train.compile:
             # Logging each term's gradient goes through the same graph twice, which donated buffers do not survive.
@@ -151,6 +168,7 @@ class Trainer:
         rows = read_jsonl(self.folder / METRICS)  # a run killed after its last step has nothing left to log
         figures: dict[str, float] = rows[-1] if rows and self.step == self.total else {}
         started, first = time.perf_counter(), self.step
+        self.watch.start()
         try:
             # Peers would stop at different steps and wait for each other for ever, so torchrun's own way applies there.
             with stop_requests(enabled=self.world.size == 1) as stop:
@@ -161,11 +179,14 @@ class Trainer:
                     if log:
                         rate = (self.step - first) * train.batch_size / (time.perf_counter() - started)
                         figures = {**report, "grad_norm": norm, "lr": self._lr(), "samples_per_second": rate}
+                        figures |= self._measured
                         for tracker in trackers:
                             tracker.log(self.step, figures)
                     self.progress.advance(1, **{k: figures[k] for k in ("loss", "samples_per_second") if k in figures})
+                    self.watch.lap("logging and progress")
                     if self.step % self.every == 0 or self.step == self.total or stop.error:
                         self._save()
+                        self.watch.lap("checkpoints")
                     if stop.error and self.step < self.total:
                         raise stop.error(f"stopped at step {self.step} of {self.total}", "continue with --resume")
         finally:
@@ -184,33 +205,55 @@ class Trainer:
         train = self.config.train
         for group in self.optimizer.param_groups:
             group["lr"] = train.learning_rate(self.step, self.total)
+        watch = self.watch
         obs, actions, draws = self._batch()
+        watch.lap("data")
         autocast = torch.autocast(self.device.type, torch.bfloat16) if train.precision == "bf16" else nullcontext()
         with autocast:
             report: LossReport = module(obs, actions, draws)
+        watch.lap("loss")
         shares = self._term_norms(report) if log else {}
+        if log:
+            watch.lap("logging and progress")
         self.optimizer.zero_grad(set_to_none=True)
         report.total.backward()
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.policy.parameters() if p.grad is not None])
+        watch.lap("backward")
+        norm = self._gradient_norm() if log or train.grad_clip is not None else None
         if train.grad_clip is not None:
             torch.nn.utils.clip_grads_with_norm_(self.policy.parameters(), train.grad_clip, norm)
-        # On an accelerator looking at a number waits for the device, so only logged and saved steps are checked there.
-        if self.device.type == "cpu" or log or (self.step + 1) % self.every == 0:
-            self._check_finite(report.total, norm)
+        # Looking at a number makes the host wait for an accelerator: there only logged and saved steps are checked. On
+        # a CPU a gradient that is not finite shows in the next loss, and never in a checkpoint (``_save``).
+        if self.device.type == "cpu" or log:
+            known = {} if norm is None else {"gradient norm": norm}
+            self._check_finite(self.step + 1, {"loss": report.total, **known})
+        watch.lap("gradient norm")
         self.optimizer.step()
+        watch.lap("optimiser")
         self.ema.update_parameters(self.policy)
+        watch.lap("moving average")
         if not log:
             return {}, 0.0
-        parts = {name: float(value) for name, value in report.parts.items()}
-        return {"loss": float(report.total.detach()), **parts, **shares}, float(norm)
+        figures = {**report.parts, **report.diagnostics()}
+        parts = {name: float(value) for name, value in figures.items()}
+        return {"loss": float(report.total.detach()), **parts, **shares}, 0.0 if norm is None else float(norm)
 
-    def _batch(self) -> tuple[dict[str, Tensor], Tensor, Any]:
-        """This process's observations, raw action chunks and draws of the present step."""
+    def _time_parts_of_the_loss(self) -> None:
+        """Charge the encoder and the network's recorded and unrecorded passes to parts of their own."""
+        watch = self.watch
+        modules = [(self.policy.encoder, lambda: "encoder")]
+        if not self.config.train.compile:  # a compiled network would compile the clock with it
+            modules.append((self.policy.net, lambda: "net" if torch.is_grad_enabled() else "du/dt (net, unrecorded)"))
+        for part, name in modules:
+            part.register_forward_pre_hook(lambda *_: watch.lap("loss"))
+            part.register_forward_hook(lambda *_, name=name: watch.lap(name()))
+
+    def _batch(self, world: World | None = None) -> tuple[dict[str, Tensor], Tensor, Any]:
+        """Observations, raw action chunks and draws of the present step, the share of this process (of ``world``)."""
         train, chunk = self.config.train, self.config.chunk
         index = batch_indices(len(self.windows), train.batch_size, self.config.seed, self.step)
         shape = (train.batch_size * train.draws, chunk.horizon, self.dataset.spec.action_dim)
         draws = self.policy.method.draw(shape, step_generator(self.config.seed, self.step))
-        start, stop = self.world.part(train.batch_size)
+        start, stop = (world or self.world).part(train.batch_size)
         mine = index[start:stop].to(self.device)
         obs = {key: self._data[key][self._obs[mine]] for key in self.policy.keys}
         actions = self._data["action"][self._action[mine]]
@@ -228,15 +271,17 @@ class Trainer:
                 norms[f"grad_{name}"] = 0.0
         return norms
 
-    def _check_finite(self, total: Tensor, norm: Tensor) -> None:
-        if not (torch.isfinite(total) and torch.isfinite(norm)):
+    def _gradient_norm(self) -> Tensor:
+        return torch.nn.utils.get_total_norm([p.grad for p in self.policy.parameters() if p.grad is not None])
+
+    def _check_finite(self, step: int, figures: dict[str, Tensor]) -> None:
+        if not all(torch.isfinite(value) for value in figures.values()):
             kept = f"the last good checkpoint is {self._good}" if self._good else "no checkpoint had been written yet"
-            raise Diverged(
-                f"diverged at step {self.step + 1}: loss {total.item()}, gradient norm {norm.item()}; {kept}",
-                "lower --lr, or set train.grad_clip=1.0",
-            )
+            found = ", ".join(f"{name} {value.item()}" for name, value in figures.items())
+            raise Diverged(f"diverged at step {step}: {found}; {kept}", "lower --lr, or set train.grad_clip=1.0")
 
     def _save(self) -> None:
+        self._check_finite(self.step, {"gradient norm": self._gradient_norm()})
         if self.world.is_main:
             meta = CheckpointMeta(
                 step=self.step,
@@ -265,4 +310,5 @@ class Trainer:
             "train_seconds": round(seconds, 2),
             "ms_per_step": round(1e3 * seconds / max(steps, 1), 2),
             "processes": self.world.size,
+            "seconds_by_part": self.watch.rounded(),
         }

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
 
 import torch
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
+from torch import Tensor, nn
 
 from omp_cli.core.errors import DataError
 from omp_cli.core.policy import Policy
@@ -21,15 +20,38 @@ def make_optimizer(policy: Policy, config: TrainConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(policy.parameters(), config.lr, config.betas, config.eps, config.weight_decay, fused=fused)
 
 
-def make_ema(policy: Policy, config: TrainConfig) -> AveragedModel:
-    """Moving average of the parameters with decay ``min(ema_max, 1 - (1 + n)^-ema_power)`` at update n."""
+class MovingAverage(nn.Module):
+    """Moving average of a policy's parameters with decay ``min(ema_max, 1 - (1 + n)^-ema_power)`` at update n.
+
+    The count is a plain number: torch's ``AveragedModel`` reads it back from the device at every update.
+
+    Args:
+        policy: what is averaged; copied.
+        config: ``ema_power`` and ``ema_max``.
+    """
+
+    def __init__(self, policy: Policy, config: TrainConfig) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(policy)
+        self.n_averaged = 0
+        self._power, self._max = config.ema_power, config.ema_max
 
     @torch.no_grad()
-    def update(averages: Sequence[Tensor], values: Sequence[Tensor], count: Tensor | int) -> None:
-        decay = min(config.ema_max, 1 - (1 + float(count)) ** -config.ema_power)
-        torch._foreach_lerp_(averages, values, 1 - decay)
+    def update_parameters(self, policy: Policy) -> None:
+        """Take the policy's present parameters into the average; buffers are copied."""
+        averages, values = list(self.module.parameters()), list(policy.parameters())
+        if self.n_averaged == 0:
+            torch._foreach_copy_(averages, values)
+        else:
+            decay = min(self._max, 1 - (1 + self.n_averaged) ** -self._power)
+            torch._foreach_lerp_(averages, values, 1 - decay)
+        torch._foreach_copy_(list(self.module.buffers()), list(policy.buffers()))  # limits of the data at least
+        self.n_averaged += 1
 
-    return AveragedModel(policy, multi_avg_fn=update)
+
+def make_ema(policy: Policy, config: TrainConfig) -> MovingAverage:
+    """The moving average of a policy, before its first update."""
+    return MovingAverage(policy, config)
 
 
 def optimizer_tensors(policy: Policy, optimizer: torch.optim.AdamW) -> dict[str, Tensor]:

@@ -50,13 +50,15 @@ class Simulator:
     Args:
         env: the task.
         keys: arrays of a frame.
+        points: points of a cloud that the policy reads; None for all.
         seed: of the actions.
     """
 
     note = "simulated camera"
 
-    def __init__(self, env: TaskEnv, keys: Sequence[str], seed: int) -> None:
-        self._env, self._keys, self._steps = env, keys, 0
+    def __init__(self, env: TaskEnv, keys: Sequence[str], points: int | None, seed: int) -> None:
+        env.read_points(points)
+        self._env, self._keys, self._points, self._steps = env, keys, points, 0
         self._random = np.random.default_rng(seed)
         env.reset(0)
 
@@ -70,7 +72,8 @@ class Simulator:
 
     def frame(self) -> Frame:
         """As in an evaluation."""
-        return self._env.observe(self._keys)
+        frame = self._env.observe(self._keys)
+        return {key: value[: self._points] if key == "point_cloud" else value for key, value in frame.items()}
 
     @property
     def seconds(self) -> Mapping[str, float]:
@@ -133,7 +136,7 @@ def sensors(subject: Subject, policy: Policy, seed: int) -> Sensors:
     except OmpError:
         env.close()
         raise
-    return Simulator(env, policy.keys, seed)
+    return Simulator(env, policy.keys, getattr(policy.config.encoder, "points", None), seed)
 
 
 def _check_shapes(shown: Mapping[str, tuple[int, ...]], spec: Spec) -> None:

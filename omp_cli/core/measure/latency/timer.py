@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter, process_time
@@ -166,12 +167,14 @@ def seconds_of(call: Call, clock: Clock) -> float:
 
 def _warm_up(call: Call, clock: Clock, effort: Effort) -> float:
     """Call until it is warm; seconds of the quickest call."""
-    times = [clock.time(call).host / 1000]
-    while sum(times) < WARM_UP_SHARE * effort.budget and (
-        len(times) < effort.warmup or sum(times) < effort.warmup_seconds
+    start = perf_counter()
+    quickest, calls, spent = math.inf, 0, 0.0
+    while not calls or (
+        spent < WARM_UP_SHARE * effort.budget and (calls < effort.warmup or spent < effort.warmup_seconds)
     ):
-        times.append(clock.time(call).host / 1000)
-    return min(times)
+        quickest = min(quickest, clock.time(call).host / 1000)
+        calls, spent = calls + 1, perf_counter() - start
+    return quickest
 
 
 def _time_block(call: Call, clock: Clock, count: int, result: Samples) -> None:
