@@ -90,6 +90,14 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy data set of two demonstrations with clouds and pictures; not to be written to."""
+    folder = tmp_path_factory.mktemp("pictures")
+    in_process(folder, "prepare", "toy", "--images", "--demos", 2, "--points", 48, "--workers", 1, "--out", "toy")
+    return folder / "toy"
+
+
 @pytest.fixture
 def toy(workshop: Path, tmp_path: Path) -> Path:
     """A private copy of the toy data set's folder."""

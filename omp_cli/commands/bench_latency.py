@@ -8,8 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from omp_cli.commands.bench_latency_tables import remarks, tables
-from omp_cli.commands.common import Globals, base_layers, run_folder, show_dry_run
-from omp_cli.commands.pretrain import RUNS
+from omp_cli.commands.common import RUNS, Globals, base_layers, run_folder, show_dry_run
 
 POLICY, EFFORT, CONFIG = "Policy", "Measuring", "Configuration"
 DEFAULT_PRESET = "light"

@@ -16,6 +16,7 @@ import typer
 
 from omp_cli.console import Console, make_table
 
+DATA, RUNS = Path("data"), Path("runs")
 GLOBAL = "Global options"
 
 
@@ -129,6 +130,23 @@ def run_folder(root: Path, name: str) -> Path:
         n += 1
         folder = root / f"{stamp}-{name}-{n}"
     return folder
+
+
+def newest(globals_: Globals, root: Path, command: str, what: str, hint: str) -> Path:
+    """The newest finished run of a command below ``root``, named to the user; DataError with ``hint`` if none."""
+    from omp_cli.core.errors import DataError
+    from omp_cli.core.manifest import latest_run
+
+    found = latest_run(root, command)
+    if found is None:
+        raise DataError(f"no {what} below {root}/", hint)
+    globals_.console.note(f"{what}: {found} (the newest below {root}/)")
+    return found
+
+
+def newest_trained(globals_: Globals) -> Path:
+    """The newest run that ``omp pretrain`` finished below runs/."""
+    return newest(globals_, RUNS, "pretrain", "trained run", "train one with: omp pretrain")
 
 
 def show_dry_run(globals_: Globals, command: str, sources: Mapping[str, Mapping[str, Any]], **more: Any) -> None:

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from omp_cli.commands.common import Globals, base_layers, run_folder, show_dry_run
-from omp_cli.commands.pretrain import RUNS
+from omp_cli.commands.common import RUNS, Globals, base_layers, newest_trained, run_folder, show_dry_run
 from omp_cli.console import make_table
 
 EPISODES, CONFIG = "Episodes", "Configuration"
@@ -65,32 +64,17 @@ def evaluate(
     values, layer_of = c.merge(base_layers(EvalConfig, None, config, set_ or [], flags))
     settings = c.validated(EvalConfig, values)
     sources = c.sources_of(settings, layer_of)
-    given = checkpoint or _latest(globals_)
+    given = checkpoint or newest_trained(globals_)
     _evaluate(globals_, settings, sources, given, workers or default_workers(), video if with_video else 0)
 
 
-def _latest(globals_: Globals) -> Path:
-    """The newest run that ``omp pretrain`` finished below runs/."""
-    from omp_cli.core.errors import DataError
-    from omp_cli.core.manifest import latest_run
-
-    found = latest_run(RUNS, "pretrain")
-    if found is None:
-        raise DataError(f"no trained run below {RUNS}/", "train one with: omp pretrain")
-    globals_.console.note(f"run: {found} (the newest below {RUNS}/)")
-    return found
-
-
 def _evaluate(globals_: Globals, settings: Any, sources: dict[str, Any], path: Path, workers: int, films: int) -> None:
-    from omp_cli.core.checkpoint import find_checkpoints, open_checkpoint
+    from omp_cli.core.checkpoint import open_run
     from omp_cli.core.device import device_name, pick_device, use_threads
-    from omp_cli.core.manifest import FILE_NAME, read_manifest
     from omp_cli.core.measure.report import evaluate_run
     from omp_cli.core.run import Run
 
-    if (path / FILE_NAME).is_file():
-        read_manifest(path)  # a run whose manifest was tampered with is not evaluated
-    found = [open_checkpoint(p) for p in find_checkpoints(path)]
+    found = open_run(path)
     last = found[-1]
     use_threads(settings.threads)
     device = pick_device(globals_.device_name)

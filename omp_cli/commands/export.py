@@ -7,9 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from omp_cli.commands.common import Globals, base_layers, run_folder, show_dry_run
-from omp_cli.commands.evaluate import _latest
-from omp_cli.commands.pretrain import RUNS
+from omp_cli.commands.common import RUNS, Globals, base_layers, newest_trained, run_folder, show_dry_run
 from omp_cli.console import make_table
 
 GRAPH, CONFIG = "Graph", "Configuration"
@@ -66,19 +64,16 @@ def export(
     _, left_out = formats(settings.format)
     for kind, reason in left_out.items():
         globals_.console.note(f"{kind}: {reason}")
-    _export(globals_, settings, sources, checkpoint or _latest(globals_))
+    _export(globals_, settings, sources, checkpoint or newest_trained(globals_))
 
 
 def _export(globals_: Globals, settings: Any, sources: dict[str, Any], path: Path) -> None:
-    from omp_cli.core.checkpoint import find_checkpoints, open_checkpoint
+    from omp_cli.core.checkpoint import open_run
     from omp_cli.core.deploy.export import export_run
     from omp_cli.core.device import use_threads
-    from omp_cli.core.manifest import FILE_NAME, read_manifest
     from omp_cli.core.run import Run
 
-    if (path / FILE_NAME).is_file():
-        read_manifest(path)  # a run whose manifest was tampered with is not exported
-    last = open_checkpoint(find_checkpoints(path)[-1])
+    last = open_run(path)[-1]
     use_threads(settings.threads)
     sources["checkpoint"] = {"value": str(last.path), "source": "argument"}
     if globals_.dry_run:

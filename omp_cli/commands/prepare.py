@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from omp_cli.commands.common import Globals, base_layers, show_dry_run
+from omp_cli.commands.common import DATA, Globals, base_layers, show_dry_run
 from omp_cli.console import make_table
 
-DATA = "data"
 TASK, RECORD, CLOUD, CONFIG = "Task", "Recording", "Observation", "Configuration"
 
 
@@ -87,7 +86,7 @@ def prepare(
     settings = c.validated(PrepareConfig, values)
     chosen = SUITES.build(settings.suite).select(task or [], suite or [])
     workers = workers or default_workers()
-    root = globals_.out or Path(DATA) / settings.suite.name
+    root = globals_.out or DATA / settings.suite.name
     folders = {name: root / folder_name(settings, name) for name in chosen}
     if globals_.out and len(chosen) == 1:
         folders = {chosen[0]: globals_.out}

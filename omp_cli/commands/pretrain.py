@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from omp_cli.commands.common import Globals, base_layers, run_folder, show_dry_run
+from omp_cli.commands.common import DATA, RUNS, Globals, base_layers, newest, run_folder, show_dry_run
 from omp_cli.console import make_table
 
-RUNS = Path("runs")
 METHOD, OPTIM, CONFIG = "Method", "Optimisation", "Configuration"
 
 
@@ -124,17 +123,7 @@ def _new_plan(globals_: Globals, settings: Any, layer_of: dict[str, str], given:
 
 def _dataset(globals_: Globals, given: Path | None) -> Path:
     """The data set asked for, or the newest that ``omp prepare`` finished below data/."""
-    from omp_cli.commands.prepare import DATA
-    from omp_cli.core.errors import DataError
-    from omp_cli.core.manifest import latest_run
-
-    if given is not None:
-        return given
-    found = latest_run(Path(DATA), "prepare")
-    if found is None:
-        raise DataError(f"no data set below {DATA}/", "make one with: omp prepare metaworld")
-    globals_.console.note(f"data set: {found} (the newest below {DATA}/)")
-    return found
+    return given or newest(globals_, DATA, "prepare", "data set", "make one with: omp prepare metaworld")
 
 
 def _old_plan(run: Path, manifest: Any) -> Plan:

@@ -25,6 +25,7 @@ from torch import Tensor
 from omp_cli.core.config import checked, validated
 from omp_cli.core.errors import DataError, OmpError
 from omp_cli.core.files import atomic, read_json, remove, sha256_of
+from omp_cli.core.manifest import FILE_NAME, read_manifest
 from omp_cli.core.policy import Policy, PolicyConfig
 from omp_cli.core.spec import Spec
 
@@ -124,6 +125,13 @@ def find_checkpoints(path: Path) -> list[Path]:
         state = "no checkpoint in it" if path.is_dir() else "no such file or folder"
         raise DataError(f"checkpoint {path}: {state}", "train one with: omp pretrain")
     return found
+
+
+def open_run(path: Path) -> list[Checkpoint]:
+    """The checkpoints that ``find_checkpoints`` finds, opened; DataError also for a run whose manifest was altered."""
+    if (path / FILE_NAME).is_file():
+        read_manifest(path)
+    return [open_checkpoint(p) for p in find_checkpoints(path)]
 
 
 def open_checkpoint(path: Path) -> Checkpoint:

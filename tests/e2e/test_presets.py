@@ -7,17 +7,9 @@ from pathlib import Path
 import pytest
 
 from omp_cli.core.config import preset_document, preset_names
-from tests.conftest import Omp, in_process
+from tests.conftest import Omp
 
 SMALL = {"unet1d": "net.dims=[16, 16, 32]", "film-mlp": "net.hidden=32", "residual-mlp": "net.hidden=32"}
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A toy data set with clouds and pictures."""
-    folder = tmp_path_factory.mktemp("pictures")
-    in_process(folder, "prepare", "toy", "--images", "--demos", 2, "--points", 48, "--workers", 1, "--out", "toy")
-    return folder / "toy"
 
 
 @pytest.mark.parametrize("preset", preset_names("pretrain"))

@@ -43,6 +43,25 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
+def cut_short(trainer: Trainer, steps: int) -> None:
+    """Run so many steps and end as SIGKILL would: nothing is saved."""
+
+    class Killed(BaseException):
+        """Nothing may handle it."""
+
+    class Bomb(Silent):
+        count = 0
+
+        def advance(self, units: int = 1, **figures: float | str) -> None:
+            Bomb.count += 1
+            if Bomb.count == steps:
+                raise Killed
+
+    trainer.progress = Bomb()
+    with pytest.raises(Killed):
+        trainer.run()
+
+
 def test_train_twice_is_the_same_and_another_seed_is_not(toy: Path, tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         trainer(toy, tmp_path / name, seed=seed).run()
@@ -54,21 +73,7 @@ def test_train_twice_is_the_same_and_another_seed_is_not(toy: Path, tmp_path: Pa
 def test_resume_continues_to_the_same_bits(toy: Path, tmp_path: Path, stop: int) -> None:
     trainer(toy, tmp_path / "whole").run()
 
-    class Killed(BaseException):
-        """Stands for SIGKILL: nothing may handle it."""
-
-    class Bomb(Silent):
-        count = 0
-
-        def advance(self, units: int = 1, **figures: float | str) -> None:
-            Bomb.count += 1
-            if Bomb.count == stop + 2:  # two steps after a checkpoint: their work is lost and repeated
-                raise Killed
-
-    cut = trainer(toy, tmp_path / "cut")
-    cut.progress = Bomb()
-    with pytest.raises(Killed):
-        cut.run()
+    cut_short(trainer(toy, tmp_path / "cut"), stop + 2)  # two steps after a checkpoint: their work is repeated
     again = trainer(toy, tmp_path / "cut")
     assert again.resume() == stop
     again.run()
@@ -82,6 +87,26 @@ def test_resume_continues_to_the_same_bits(toy: Path, tmp_path: Path, stop: int)
         for f in (tmp_path / "whole" / "metrics.jsonl", tmp_path / "cut" / "metrics.jsonl")
     ]
     assert rows[0] == rows[1]
+
+
+def test_augmentation_is_resumed_to_the_same_bits(pictures: Path, tmp_path: Path) -> None:
+    """Random shifts and dropout draw from torch's own generator, which no checkpoint holds."""
+
+    def image_trainer(folder: str, shift: int = 4) -> Trainer:
+        values = {"encoder.shift": shift, "encoder.dropout": 0.1, "net.hidden": 16, "train.epochs": None}
+        values |= {"train.steps": 4, "train.checkpoint_every": 2, "train.batch_size": 4, "train.lr": 1e-3}
+        merged, _ = c.merge([c.preset_layer("pretrain", "dmpo"), c.Layer("test", values)])
+        config = c.validated(PretrainConfig, merged)
+        return Trainer(config, read_store(pictures), tmp_path / folder, torch.device("cpu"), World(), Silent())
+
+    image_trainer("whole").run()
+    image_trainer("still", shift=0).run()
+    cut_short(image_trainer("cut"), 3)
+    again = image_trainer("cut")
+    assert again.resume() == 2
+    again.run()
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert not same(weights(tmp_path / "whole"), weights(tmp_path / "still"))
 
 
 def test_ema_and_raw_weights_differ_and_only_the_newest_keeps_the_optimiser(toy: Path, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from omp_cli.core.files import read_jsonl, remove
 from omp_cli.core.methods import LossReport
 from omp_cli.core.policy import LossModule, Policy
 from omp_cli.core.progress import Progress
+from omp_cli.core.seeds import derived_seed
 from omp_cli.core.signals import stop_requests
 from omp_cli.core.timing import Stopwatch
 from omp_cli.core.train.batches import batch_indices, step_generator
@@ -208,6 +209,8 @@ class Trainer:
         watch = self.watch
         obs, actions, draws = self._batch()
         watch.lap("data")
+        # Augmentation and dropout draw from torch's own generator: this makes them a function of (seed, step) as well.
+        torch.manual_seed(derived_seed("modules", self.config.seed, self.step, self.world.rank))
         autocast = torch.autocast(self.device.type, torch.bfloat16) if train.precision == "bf16" else nullcontext()
         with autocast:
             report: LossReport = module(obs, actions, draws)

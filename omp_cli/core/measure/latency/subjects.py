@@ -10,10 +10,9 @@ from typing import Any
 from pydantic import Field, PositiveInt
 
 from omp_cli.core import config as c
-from omp_cli.core.checkpoint import Checkpoint, Weights, find_checkpoints, open_checkpoint
+from omp_cli.core.checkpoint import Checkpoint, Weights, open_run
 from omp_cli.core.config import Settings
 from omp_cli.core.deploy.graph import fresh_policy
-from omp_cli.core.manifest import FILE_NAME, read_manifest
 from omp_cli.core.policy import Policy
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES
@@ -112,9 +111,7 @@ def from_presets(names: Sequence[str], seed: int = 0) -> list[Subject]:
 
 def from_checkpoint(path: Path, weights: Weights = "ema") -> Subject:
     """The newest checkpoint of a run, or one checkpoint; DataError when there is none or it is damaged."""
-    if (path / FILE_NAME).is_file():
-        read_manifest(path)  # a run whose manifest was tampered with is not measured
-    checkpoint = open_checkpoint(find_checkpoints(path)[-1])
+    checkpoint = open_run(path)[-1]
     spec = checkpoint.meta.spec
     label = f"{checkpoint.config().method.name} {spec.task}"  # type: ignore[attr-defined]
     return Subject(
