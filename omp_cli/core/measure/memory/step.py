@@ -1,0 +1,122 @@
+"""One training step on made-up data, in phases, with what stays and what comes and goes kept apart.
+
+The step is the one of ``core.train.loop``: loss module, backward, AdamW, moving average, in the same order.
+
+Legend: B windows per step, m draws per window, T observation steps, H horizon, A action dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from omp_cli.core.deploy.graph import example_inputs, fresh_policy
+from omp_cli.core.methods import Draws, LossReport
+from omp_cli.core.policy import LossModule, Policy
+from omp_cli.core.spec import Spec
+from omp_cli.core.train.config import PretrainConfig
+from omp_cli.core.train.optim import make_ema, make_optimizer
+
+META = torch.device("meta")
+STATIC = ("weights", "gradients", "optimiser", "ema")
+
+
+class TrainingStep:
+    """A policy, its optimiser and moving average, and a batch.
+
+    Args:
+        config: as for a training run; batch size, draws and precision are taken from it.
+        spec: what the task lets the policy see and do.
+        device: where; on ``meta`` nothing is computed and nothing allocated, tensors have shapes alone.
+        seed: of weights and data.
+    """
+
+    def __init__(self, config: PretrainConfig, spec: Spec, device: torch.device, seed: int = 0) -> None:
+        self.config, self.device = config, device
+        if device == META:
+            with META:
+                self.policy = Policy(config.policy(), spec)
+        else:
+            self.policy = fresh_policy(config.policy(), spec, seed).to(device)
+        self.policy.train()
+        self.module = LossModule(self.policy)
+        self.optimizer = make_optimizer(self.policy, config.train)
+        self.ema = make_ema(self.policy, config.train)
+        self._moments: list[Tensor] = []
+        self._data = self._made_up(seed)
+
+    def _made_up(self, seed: int) -> tuple[dict[str, Tensor], Tensor, tuple[Tensor, ...]]:
+        train, chunk, spec = self.config.train, self.config.chunk, self.policy.spec
+        g = torch.Generator().manual_seed(seed)
+        _, *arrays = example_inputs(self.policy, train.batch_size, seed)
+        obs = {key: x.to(self.device) for key, x in zip(self.policy.keys, arrays, strict=True)}
+        actions = 2 * torch.rand(train.batch_size, chunk.horizon, spec.action_dim, generator=g) - 1
+        draws = self.policy.method.draw((train.batch_size * train.draws, chunk.horizon, spec.action_dim), g)
+        return obs, actions.to(self.device), tuple(x.to(self.device) for x in (draws.noise, draws.r, draws.t))
+
+    def batch(self) -> tuple[dict[str, Tensor], Tensor, tuple[Tensor, ...]]:
+        """Observations (B, T, ...), actions (B, H, A) and draws (noise (m B, H, A), r, t (m B,)) as new tensors."""
+        obs, actions, draws = self._data
+        return {key: x.clone() for key, x in obs.items()}, actions.clone(), tuple(x.clone() for x in draws)
+
+    def forward(self) -> LossReport:
+        """A batch and its loss."""
+        obs, actions, draws = self.batch()
+        bf16 = self.config.train.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
+            return self.module(obs, actions, Draws(*draws))
+
+    def backward(self, report: LossReport) -> None:
+        """Gradients of a loss; the old ones are dropped only now, as in the training loop."""
+        self.optimizer.zero_grad(set_to_none=True)
+        report.total.backward()
+
+    def update(self) -> None:
+        """AdamW and the moving average; on ``meta`` nothing, as the fused kernel and the in-place average need none."""
+        if self.device != META:
+            self.optimizer.step()
+            self.ema.update_parameters(self.policy)
+
+    def prepare(self) -> None:
+        """On ``meta``, in place of a first step: what it leaves behind, gradients and optimiser state."""
+        for p in self.policy.parameters():
+            if p.requires_grad:
+                p.grad = torch.empty_like(p)
+                self._moments += [torch.empty((), device=META), torch.empty_like(p), torch.empty_like(p)]
+
+    def run(self) -> None:
+        """A whole step."""
+        self.backward(self.forward())
+        self.update()
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained numbers."""
+        return sum(p.numel() for p in self.policy.parameters() if p.requires_grad)
+
+    def static_tensors(self) -> dict[str, list[Tensor]]:
+        """Everything that outlives a step, by kind; gradients and optimiser state exist after the first step."""
+        moments = [x for state in self.optimizer.state.values() for x in state.values() if isinstance(x, Tensor)]
+        return {
+            "weights": [*self.policy.parameters(), *self.policy.buffers()],
+            "gradients": [p.grad for p in self.policy.parameters() if p.grad is not None],
+            "optimiser": moments or self._moments,
+            "ema": [*self.ema.parameters(), *self.ema.buffers()],
+        }
+
+    def static_bytes(self) -> dict[str, int]:
+        """Bytes of ``static_tensors`` by kind."""
+        return {kind: nbytes(tensors) for kind, tensors in self.static_tensors().items()}
+
+    def data_tensors(self) -> list[Tensor]:
+        """The data set's stand-in."""
+        obs, actions, draws = self._data
+        return [*obs.values(), actions, *draws]
+
+
+def nbytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes of the tensors' distinct storages."""
+    return sum({id(s): s.nbytes() for s in (x.untyped_storage() for x in tensors)}.values())
