@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from omp_cli.commands.common import Globals, base_layers, run_folder, show_dry_run
-from omp_cli.commands.pretrain import RUNS
+from omp_cli.commands.common import RUNS, Globals, base_layers, run_folder, show_dry_run
 from omp_cli.console import make_table
 
 GRID, COUNTING, CONFIG = "What is profiled", "How", "Configuration"
@@ -148,11 +147,11 @@ def _profile(
 
 def _trained(globals_: Globals, path: Path) -> tuple[Any, Any]:
     """The last checkpoint of a run and, where it is still there, the data set that it was trained on."""
-    from omp_cli.core.checkpoint import find_checkpoints, open_checkpoint
+    from omp_cli.core.checkpoint import open_run
     from omp_cli.core.data.store import read_store
     from omp_cli.core.measure.memory.report import dataset_of
 
-    checkpoint = open_checkpoint(find_checkpoints(path)[-1])
+    checkpoint = open_run(path)[-1]
     dataset = dataset_of(checkpoint.path.parent.parent)
     found = "made-up observations" if dataset is None else f"observations from {dataset}"
     globals_.console.note(f"checkpoint: {checkpoint.path}; {found}")
