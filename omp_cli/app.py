@@ -24,7 +24,7 @@ EPILOG = (
 
 app = typer.Typer(
     name="omp",
-    help="One-step generative robot policies: prepare demonstrations, pretrain, evaluate.\n\n"
+    help="One-step generative robot policies: prepare demonstrations, pretrain, evaluate, measure, export.\n\n"
     "Example: omp prepare metaworld --points 512, then omp pretrain --derivative dde, then omp eval",
     epilog=EPILOG,
     no_args_is_help=True,

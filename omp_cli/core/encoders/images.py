@@ -1,12 +1,65 @@
-"""What image encoders share: pixels as floats, and random-shift augmentation.
+"""What picture encoders share: pixels as floats, random-shift augmentation, the state beside the picture.
 
-Legend: M pictures (batch times frames), H height, W width, C channels of all cameras together.
+Legend: B batch, T observation steps, M = B T pictures, H height, W width, C channels of all cameras together, S state
+dimension, F features of a frame's picture, D = T (F + S) embedding dimension.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Mapping
+
 import torch
+from pydantic import Field
 from torch import Tensor
+
+from omp_cli.core.config import Settings
+from omp_cli.core.encoders.base import Encoder, Limits
+from omp_cli.core.errors import UsageError
+from omp_cli.core.spec import Spec
+
+
+class ImageConfig(Settings):
+    """Settings of a picture encoder: training pictures are shifted by up to ``shift`` pixels; 0 turns it off."""
+
+    name: str
+    shift: int = Field(4, ge=0)
+
+
+class ImageEncoder(Encoder):
+    """Features of each frame's picture, with the normalised state appended.
+
+    Args:
+        config: settings of the member.
+        spec: UsageError when it has no picture.
+        n_obs: T.
+    """
+
+    config: ImageConfig
+    keys = ("state", "img")
+
+    def __init__(self, config: ImageConfig, spec: Spec, n_obs: int) -> None:
+        super().__init__(config, spec, n_obs)
+        if spec.image is None:
+            raise UsageError(f"encoder {config.name}: {spec.suite} {spec.task} has no picture", "use another encoder")
+        self.state_limits = Limits(spec.state_dim)
+
+    def fit(self, arrays: Mapping[str, Tensor]) -> None:
+        """Take the limits from state (frames, S)."""
+        self.state_limits.fit(arrays["state"])
+
+    def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """state (B, T, S), img (B, T, H, W, C) uint8 -> (B, D)."""
+        state = self.state_limits(obs["state"]).flatten(0, 1)
+        pictures = to_floats(obs["img"].flatten(0, 1), state)
+        if self.training and self.config.shift:
+            pictures = random_shift(pictures, self.config.shift)
+        embedded = torch.cat([self.features(pictures, state), state], dim=-1)
+        return embedded.unflatten(0, obs["state"].shape[:2]).flatten(1)
+
+    @abstractmethod
+    def features(self, pictures: Tensor, state: Tensor) -> Tensor:
+        """pictures (M, C, H, W) in [-0.5, 0.5], normalised state (M, S) -> (M, F)."""
 
 
 def to_floats(img: Tensor, like: Tensor) -> Tensor:

@@ -6,21 +6,19 @@ embedding dimension. 96x96 pictures give L = 121 tokens of E = 128; with 9 numbe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from omp_cli.core.config import Settings
-from omp_cli.core.encoders.base import ENCODERS, Encoder, Limits
-from omp_cli.core.encoders.images import random_shift, to_floats
+from omp_cli.core.encoders.base import ENCODERS
+from omp_cli.core.encoders.images import ImageConfig, ImageEncoder
 from omp_cli.core.errors import UsageError
 from omp_cli.core.spec import Spec
 
 
-class LightVitConfig(Settings):
+class LightVitConfig(ImageConfig):
     """Settings of the light ViT; the defaults are DMPO's.
 
     Attributes:
@@ -28,7 +26,6 @@ class LightVitConfig(Settings):
         heads: attention heads; divides ``width``.
         depth: transformer blocks.
         dropout: on the picture's embedding while training (0 in DPPO and ReinFlow, 0.1 in DMPO's code).
-        shift: random shift of training pictures, up to so many pixels; 0 turns it off.
     """
 
     name: Literal["light-vit"] = "light-vit"
@@ -36,7 +33,6 @@ class LightVitConfig(Settings):
     heads: int = Field(4, ge=1)
     depth: int = Field(1, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
-    shift: int = Field(4, ge=0)
 
     @model_validator(mode="after")
     def _heads_fit(self) -> LightVitConfig:
@@ -46,19 +42,16 @@ class LightVitConfig(Settings):
 
 
 @ENCODERS.register("light-vit")
-class LightVitEncoder(Encoder):
+class LightVitEncoder(ImageEncoder):
     """Picture and state of each frame; D = T (E + S). 419,712 parameters at DMPO's sizes (lift)."""
 
     Config = LightVitConfig
     config: LightVitConfig
-    keys = ("state", "img")
 
     def __init__(self, config: LightVitConfig, spec: Spec, n_obs: int) -> None:
         super().__init__(config, spec, n_obs)
-        if spec.image is None:
-            raise UsageError(f"encoder light-vit: {spec.suite} {spec.task} has no picture", "use another encoder")
+        assert spec.image is not None
         height, width, channels = spec.image
-        self.state_limits = Limits(spec.state_dim)
         self.patches = PatchEmbedding(channels, config.width)
         tokens = self.patches.tokens(height) * self.patches.tokens(width)
         self.position = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, tokens, config.width), std=0.02))
@@ -67,19 +60,10 @@ class LightVitEncoder(Encoder):
         self.pool = SpatialEmbedding(tokens, spec.state_dim, config.width, config.dropout)
         self.out_dim = n_obs * (config.width + spec.state_dim)
 
-    def fit(self, arrays: Mapping[str, Tensor]) -> None:
-        """Take the limits from state (frames, S)."""
-        self.state_limits.fit(arrays["state"])
-
-    def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
-        """state (B, T, S), img (B, T, H, W, C) uint8 -> (B, D)."""
-        state = self.state_limits(obs["state"]).flatten(0, 1)
-        pictures = to_floats(obs["img"].flatten(0, 1), state)
-        if self.training and self.config.shift:
-            pictures = random_shift(pictures, self.config.shift)
+    def features(self, pictures: Tensor, state: Tensor) -> Tensor:
+        """pictures (M, C, H, W), state (M, S) -> (M, E)."""
         tokens = self.norm(self.blocks(self.patches(pictures) + self.position))
-        embedded = torch.cat([self.pool(tokens, state), state], dim=-1)
-        return embedded.unflatten(0, obs["state"].shape[:2]).flatten(1)
+        return self.pool(tokens, state)
 
 
 class PatchEmbedding(nn.Module):

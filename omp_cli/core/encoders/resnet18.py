@@ -8,16 +8,13 @@ Legend: B batch, T observation steps, M = B T pictures, C channels, H height, W 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from omp_cli.core.config import Settings
-from omp_cli.core.encoders.base import ENCODERS, Encoder, Limits
-from omp_cli.core.encoders.images import random_shift, to_floats
+from omp_cli.core.encoders.base import ENCODERS
+from omp_cli.core.encoders.images import ImageConfig, ImageEncoder
 from omp_cli.core.errors import UsageError
 from omp_cli.core.spec import Spec
 
@@ -25,42 +22,32 @@ STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
 """Channels and stride of the four stages of two residual blocks each (He et al. 2016)."""
 
 
-class ResNet18Config(Settings):
-    """Settings of the ResNet encoder: ``shift`` moves training pictures by up to so many pixels."""
+class ResNet18Config(ImageConfig):
+    """Settings of the ResNet encoder; see ``ImageConfig``."""
 
     name: Literal["resnet18"] = "resnet18"
-    shift: int = Field(4, ge=0)
 
 
 @ENCODERS.register("resnet18")
-class ResNet18Encoder(Encoder):
+class ResNet18Encoder(ImageEncoder):
     """One network per camera (three channels each), mean over the picture; D = T (512 cameras + S)."""
 
     Config = ResNet18Config
-    config: ResNet18Config
-    keys = ("state", "img")
 
     def __init__(self, config: ResNet18Config, spec: Spec, n_obs: int) -> None:
         super().__init__(config, spec, n_obs)
-        if spec.image is None or spec.image[2] % 3:
-            raise UsageError(f"encoder resnet18: {spec.suite} {spec.task} has no RGB picture", "use another encoder")
-        self.state_limits = Limits(spec.state_dim)
+        assert spec.image is not None
+        if spec.image[2] % 3:
+            raise UsageError(
+                f"encoder resnet18: pictures of {spec.image[2]} channels are not RGB", "use another encoder"
+            )
         self.cameras = nn.ModuleList(resnet18() for _ in range(spec.image[2] // 3))
         self.out_dim = n_obs * (STAGES[-1][0] * len(self.cameras) + spec.state_dim)
 
-    def fit(self, arrays: Mapping[str, Tensor]) -> None:
-        """Take the limits from state (frames, S)."""
-        self.state_limits.fit(arrays["state"])
-
-    def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
-        """state (B, T, S), img (B, T, H, W, C) uint8 -> (B, D)."""
-        state = self.state_limits(obs["state"]).flatten(0, 1)
-        pictures = to_floats(obs["img"].flatten(0, 1), state)
-        if self.training and self.config.shift:
-            pictures = random_shift(pictures, self.config.shift)
+    def features(self, pictures: Tensor, state: Tensor) -> Tensor:
+        """pictures (M, C, H, W) -> (M, 512 cameras); the state joins behind it."""
         views = pictures.chunk(len(self.cameras), dim=1)
-        features = [camera(view) for camera, view in zip(self.cameras, views, strict=True)]
-        return torch.cat([*features, state], dim=-1).unflatten(0, obs["state"].shape[:2]).flatten(1)
+        return torch.cat([camera(view) for camera, view in zip(self.cameras, views, strict=True)], dim=-1)
 
 
 def resnet18() -> nn.Sequential:
