@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -56,7 +57,7 @@ def omp(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def omp_process(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
-    """Start ``python -m omp_cli`` as a process of its own."""
+    """Start ``python -m omp_cli`` as a process of its own, which Ctrl-C reaches even if this one runs in background."""
     return subprocess.Popen(
         [sys.executable, "-m", "omp_cli", *map(str, arguments)],
         cwd=cwd,
@@ -64,6 +65,7 @@ def omp_process(*arguments: object, cwd: Path | None = None, **environment: str)
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
