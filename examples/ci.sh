@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The three lines of the card, as a CI job would call them, and how a script reads their results.
+# omp in a CI job: demonstrations, a policy, its success and its latency, and how a script reads the results.
 #   bash examples/ci.sh FOLDER      (omp must be installed; works in FOLDER)
 set -euo pipefail
 mkdir -p "${1:?usage: bash examples/ci.sh FOLDER}"
@@ -7,12 +7,16 @@ cd "$1"
 
 omp prepare metaworld --points 512
 omp pretrain --derivative dde
+omp bench-latency --nfe 1 --json > latency.json
 omp eval --json > eval.json
 
 python - <<'PYTHON'
 import json
 import sys
 
+for row in json.load(open("latency.json"))["result"]["rows"]:
+    if row["ms"]:
+        print(f"{row['backend']}: {row['ms']['p50']:.2f} ms median, {row['ms']['hz']:.0f} Hz")
 result = json.load(open("eval.json"))["result"]
 rate = result["success_any"]
 print(f"{result['task']}: {rate['successes']}/{rate['episodes']}, 95 % interval {rate['low']} .. {rate['high']}")

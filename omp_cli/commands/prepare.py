@@ -1,4 +1,4 @@
-"""``omp prepare``: make data sets of scripted demonstrations."""
+"""``omp prepare``: make data sets of scripted demonstrations, or of files."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import typer
 from omp_cli.commands.common import DATA, Globals, base_layers, show_dry_run
 from omp_cli.console import make_table
 
-TASK, RECORD, CLOUD, CONFIG = "Task", "Recording", "Observation", "Configuration"
+TASK, RECORD, CLOUD, FILES, CONFIG = "Task", "Recording", "Observation", "Public data and files", "Configuration"
 
 
 def prepare(
     globals_: Globals,
-    benchmark: Annotated[str, typer.Argument(help="Suite to record: metaworld, toy.")],
+    benchmark: Annotated[
+        str | None, typer.Argument(help="To record: metaworld, toy. From files: robomimic, gym, kitchen, adroit.")
+    ] = None,
     task: Annotated[
         list[str] | None, typer.Option("--task", "-t", help="Task; repeatable.", rich_help_panel=TASK)
     ] = None,
@@ -26,7 +28,10 @@ def prepare(
         ),
     ] = None,
     demos: Annotated[
-        int | None, typer.Option(min=1, help="Successful episodes. (default: 10)", rich_help_panel=RECORD)
+        int | None,
+        typer.Option(
+            min=1, help="Successful episodes; of files the first N. (default: 10, all)", rich_help_panel=RECORD
+        ),
     ] = None,
     after_success: Annotated[
         int | None,
@@ -54,22 +59,50 @@ def prepare(
     fps_backend: Annotated[
         str | None, typer.Option(help="Farthest point sampling: numpy or open3d.", rich_help_panel=CLOUD)
     ] = None,
+    list_: Annotated[
+        bool, typer.Option("--list", help="Show the catalogue of public data sets.", rich_help_panel=FILES)
+    ] = False,
+    source: Annotated[
+        str | None, typer.Option(help="Which of a task's data sets: ph, mh, d4rl, ...", rich_help_panel=FILES)
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Read this file instead of downloading.", rich_help_panel=FILES)
+    ] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="Its format. (default: by its content)", rich_help_panel=FILES)
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.", rich_help_panel=FILES)] = False,
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.", rich_help_panel=CONFIG)] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="section.key=value; repeatable.", rich_help_panel=CONFIG)
     ] = None,
 ) -> None:
-    """Record scripted experts: successful episodes only, one data set per task.
-
-    Example: omp prepare metaworld --points 512
+    """Record scripted experts (successful episodes only), or convert public data; one data set per task.
 
     Example: omp prepare metaworld --suite hard --demos 20 --workers 8
+
+    Example: omp prepare robomimic --task can --source ph, or --file low_dim.hdf5
+
+    Example: omp prepare --list
     """
+    from omp_cli.commands.prepare_files import Asked, list_catalogue, prepare_files
     from omp_cli.core import config as c
+    from omp_cli.core.errors import UsageError
     from omp_cli.core.prepare.collect import default_workers
     from omp_cli.core.prepare.make import PrepareConfig, folder_name
     from omp_cli.core.suites import SUITES
 
+    if list_:
+        list_catalogue(globals_, benchmark, task or [], source)
+        return
+    if benchmark is None:
+        raise UsageError("name a benchmark: omp prepare metaworld, for one", "omp prepare --list shows public data")
+    if source or file or format_ or offline or _only_files(benchmark):
+        asked = Asked(benchmark, task or [], source, file, format_, offline, demos, config, set_ or [])
+        recording = {"--suite": suite, "--after-success": after_success, "--raw-actions": raw_actions}
+        recording |= {"--images": images, "--workers": workers, "--points": points, "--camera-size": camera_size}
+        prepare_files(globals_, asked, recording | {"--frame": frame, "--fps-backend": fps_backend})
+        return
     flags = c.flag_layer(
         seed=globals_.seed,
         suite__cloud__points=points,
@@ -97,6 +130,14 @@ def prepare(
         return
     results = [_prepare_one(globals_, settings, with_sources, name, f, workers) for name, f in folders.items()]
     _report(globals_, results)
+
+
+def _only_files(benchmark: str) -> bool:
+    """Whether a benchmark is known by its public data alone: there is no expert to record."""
+    from omp_cli.core.data.catalogue import read_catalogue
+    from omp_cli.core.suites import SUITES
+
+    return benchmark not in SUITES.names() and benchmark in read_catalogue().suites
 
 
 def _prepare_one(

@@ -16,7 +16,7 @@ class Spec(Settings):
         points: N, points per cloud; None when the task has no cloud.
         image: height, width and channels of the picture "img", uint8; several cameras lie one after the other in the
             channels. None when the policy is shown no picture.
-        end_effector: indices of the end-effector's x, y, z (metres, world frame) in the state.
+        end_effector: indices of the end-effector's x, y, z (metres, world frame) in the state, if there is one.
         max_steps: environment steps after which an evaluation episode ends.
         cloud_in_world: whether the cloud is in the frame of the end-effector, the world's.
         cloud_in_fps_order: whether the points come in the order of farthest point sampling, so that the first half is
@@ -29,7 +29,7 @@ class Spec(Settings):
     action_dim: int
     state_dim: int
     points: int | None = None
-    end_effector: tuple[int, int, int]
+    end_effector: tuple[int, int, int] | None = None
     max_steps: int
     control_hz: float
     image: tuple[int, int, int] | None = None

@@ -77,7 +77,7 @@ def test_core_imports_point_one_way(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_heavy_packages_are_imported_where_they_are_needed(path: Path) -> None:
-    heavy = ("mujoco", "metaworld", "open3d", "matplotlib", "zarr", "scipy", "imageio")
+    heavy = ("mujoco", "metaworld", "open3d", "matplotlib", "zarr", "h5py", "scipy", "imageio")
     torch_rooms = {"methods", "nets", "encoders", "train", "measure", "policy", "checkpoint", "device", "deploy"}
     inside_core = "core" in path.relative_to(ROOT).parts and path.parent != ROOT
     light = not inside_core or (

@@ -169,12 +169,20 @@ def test_only_the_first_points_are_used() -> None:
     [
         ({"points": None}, "no point cloud"),
         ({"cloud_in_world": False}, "world frame"),
+        ({"end_effector": None}, "no end-effector"),
         ({"cloud_in_fps_order": False}, "no sample"),
     ],
 )
 def test_what_the_task_does_not_have_is_a_usage_error(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         ENCODERS.build(ENCODERS.parse({"name": "pointcloud", "points": 10}), SPEC.model_copy(update=change), 2)
+
+
+def test_the_world_frame_needs_no_end_effector() -> None:
+    config = ENCODERS.parse({"name": "pointcloud", "origin": "world"})
+    encoder = ENCODERS.build(config, SPEC.model_copy(update={"end_effector": None}), 2)
+    obs = {name: values.float() for name, values in observation().items()}
+    assert encoder(obs).isfinite().all()
 
 
 def test_a_smaller_cloud_is_used_whole() -> None:

@@ -23,6 +23,7 @@ from omp_cli.core.spec import Spec
 STORE = "demos.zarr"
 STORE_SCHEMA = 1
 FRAMES_PER_CHUNK = 100  # as the public stores have it
+PICTURES_PER_CHUNK = 8  # a window needs one or two of them, and must not unpack a hundred
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -54,7 +55,7 @@ def content_hash(arrays: Mapping[str, NDArray[Any]]) -> str:
     for key in sorted(arrays):
         array = np.ascontiguousarray(arrays[key])
         digest.update(f"{key}|{array.dtype.str}|{array.shape}|".encode())
-        digest.update(array.tobytes())
+        digest.update(array.data)
     return digest.hexdigest()
 
 
@@ -75,7 +76,10 @@ def write_store(path: Path, episodes: Sequence[Arrays], provenance: Mapping[str,
             root.create_array(
                 name,
                 data=array,
-                chunks=(min(FRAMES_PER_CHUNK, len(array)), *array.shape[1:]),
+                chunks=(
+                    min(PICTURES_PER_CHUNK if name == "data/img" else FRAMES_PER_CHUNK, len(array)),
+                    *array.shape[1:],
+                ),
                 compressors=Blosc(cname="zstd", clevel=3, shuffle=Blosc.SHUFFLE),
             )
         root.attrs.update({**provenance, "schema_version": STORE_SCHEMA, "content_sha256": sha256})

@@ -58,7 +58,8 @@ def example_inputs(policy: Policy, batch: int, seed: int = 0) -> tuple[Tensor, .
     arrays = {"state": state}
     if spec.points is not None:
         offsets = 0.6 * torch.rand(*lead, spec.points, 3, generator=g) - 0.3
-        arrays["point_cloud"] = state[..., spec.end_effector][:, :, None] + offsets
+        centre = 0 if spec.end_effector is None else state[..., spec.end_effector][:, :, None]
+        arrays["point_cloud"] = centre + offsets
     if spec.image is not None:
         arrays["img"] = torch.randint(0, 256, (*lead, *spec.image), generator=g, dtype=torch.uint8)
     noise = torch.randn(batch, chunk.horizon, spec.action_dim, generator=g)

@@ -57,6 +57,11 @@ class PointCloudEncoder(Encoder):
         super().__init__(config, spec, n_obs)
         if spec.points is None:
             raise UsageError(f"encoder pointcloud: {spec.suite} {spec.task} has no point cloud", "use encoder state")
+        if config.origin == "gripper" and spec.end_effector is None:
+            raise UsageError(
+                f"encoder.origin: gripper, but {spec.suite} {spec.task} has no end-effector",
+                "use --set encoder.origin=world",
+            )
         if config.origin == "gripper" and not spec.cloud_in_world:
             raise UsageError(
                 "encoder.origin: gripper needs clouds in the world frame",
@@ -69,7 +74,7 @@ class PointCloudEncoder(Encoder):
             )
         self.out_dim = n_obs * (config.out + config.state)
         # a buffer, for an index made from numbers is copied from the host at every call
-        self.register_buffer("_end_effector", torch.tensor(spec.end_effector), persistent=False)
+        self.register_buffer("_end_effector", torch.tensor(spec.end_effector or ()), persistent=False)
         self.state_limits, self.cloud_limits = Limits(spec.state_dim), Limits(3)
         self.cloud = PointNet(config.channels, config.out, config.two_pass)
         self.state = nn.Sequential(

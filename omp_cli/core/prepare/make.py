@@ -73,7 +73,7 @@ def prepare_task(run: Run, config: PrepareConfig, task: str, workers: int, progr
     if store.exists():
         return _keep(run, store, wanted)
     if (episodes / "recipe.json").exists():
-        _same(run.folder, read_json(episodes / "recipe.json", "recipe"), wanted)
+        same_recipe(run.folder, read_json(episodes / "recipe.json", "recipe"), wanted)
     else:
         write_json(episodes / "recipe.json", wanted)
     watch = Stopwatch()
@@ -151,7 +151,7 @@ def _worker_seconds(kept: list[Candidate]) -> dict[str, float]:
 
 def _keep(run: Run, store: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     """A complete data set of the same recipe is verified and kept."""
-    _same(run.folder, read_attributes(store).get("recipe"), wanted)
+    same_recipe(run.folder, read_attributes(store).get("recipe"), wanted)
     dataset = read_store(store)
     figures = {**_figures(dataset.provenance), "content_sha256": dataset.sha256, "reused": True}
     run.metrics(**figures)
@@ -162,7 +162,8 @@ def _keep(run: Run, store: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     return figures
 
 
-def _same(folder: Path, found: Any, wanted: dict[str, Any]) -> None:
+def same_recipe(folder: Path, found: Any, wanted: dict[str, Any]) -> None:
+    """UsageError that names the first difference between how a folder's data set was made and what is asked for."""
     old, new = flatten(found or {}), flatten(wanted)
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) != new.get(key):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.config import Settings
-from omp_cli.core.errors import UsageError, did_you_mean
+from omp_cli.core.errors import MissingDependency, UsageError, did_you_mean
 from omp_cli.core.registry import Family
 from omp_cli.core.spec import Spec
 
@@ -126,3 +126,13 @@ class Suite(ABC):
 
 
 SUITES: Family[Suite] = Family("suite", "omp_cli.core.suites")
+
+
+def recorded_suite(config: Mapping[str, Any]) -> Suite:
+    """The suite that a data set or checkpoint names; MissingDependency when only its data can be had here."""
+    if config.get("name") not in SUITES.names():
+        raise MissingDependency(
+            f"suite {config.get('name')}: there is data but no environment in this omp, so nothing to roll out in",
+            f"with an environment: {', '.join(SUITES.names())}; one of your own: --plugin FILE",
+        )
+    return SUITES.build(SUITES.parse(config))

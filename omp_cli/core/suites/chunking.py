@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv, start_hash
+from omp_cli.core.suites.base import Outcome, Suite, TaskEnv, recorded_suite, start_hash
 from omp_cli.core.timing import Stopwatch
 
 Obs = dict[str, NDArray[Any]]
@@ -155,10 +155,14 @@ def chunk_env_factory(suite: dict[str, Any], task: str, **arguments: Any) -> Cal
         suite: the suite's configuration as plain data.
         task: task name.
         arguments: of ``ChunkEnv``.
+
+    Raises:
+        MissingDependency: there is data of the suite, but no environment.
     """
+    recorded_suite(suite)
 
     def make() -> ChunkEnv:
-        return ChunkEnv(LateEnv(SUITES.build(SUITES.parse(suite)), task), **arguments)
+        return ChunkEnv(LateEnv(recorded_suite(suite), task), **arguments)
 
     return make
 

@@ -13,7 +13,7 @@ from omp_cli.core.errors import OmpError, UsageError
 from omp_cli.core.measure.latency.subjects import Subject
 from omp_cli.core.policy import Policy
 from omp_cli.core.spec import Spec
-from omp_cli.core.suites.base import SUITES, TaskEnv
+from omp_cli.core.suites.base import TaskEnv, recorded_suite
 
 CAMERA = (480, 640, 3)
 """A camera's own frame, as on the papers' robots."""
@@ -129,7 +129,7 @@ def sensors(subject: Subject, policy: Policy, seed: int) -> Sensors:
     """
     if "img" in policy.keys and "point_cloud" not in policy.keys:
         return Cameras(policy.spec, policy.keys, seed)
-    env = SUITES.build(SUITES.parse(dict(subject.suite))).make(policy.spec.task)
+    env = recorded_suite(subject.suite).make(policy.spec.task)
     try:
         shapes = {key: env.observe([key])[key].shape for key in policy.keys}
         _check_shapes(shapes, policy.spec)

@@ -1,0 +1,139 @@
+"""The contract of a reader: from a file of a public format to episodes of plain arrays.
+
+Legend: T frames of an episode, S state dimension, A action dimension, H, W, C height, width and channels.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.config import Settings
+from omp_cli.core.data.catalogue import TaskFacts
+from omp_cli.core.data.store import Arrays
+from omp_cli.core.errors import DataError
+from omp_cli.core.progress import Progress
+from omp_cli.core.registry import Family
+from omp_cli.core.spec import Spec
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Which task a file is about, and what the file itself does not say.
+
+    Attributes:
+        suite: benchmark.
+        task: task within it.
+        facts: step limit and rate of evaluation.
+        end_effector: where its position is in the benchmark's usual state; None when there is none.
+    """
+
+    suite: str
+    task: str
+    facts: TaskFacts
+    end_effector: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a reader found.
+
+    Attributes:
+        episodes: each with "state" (T, S) float32 and "action" (T, A) float32 in physical units; where the file has
+            them "img" (T, H, W, C) uint8, "reward" (T,) float32, "success", "terminal", "timeout" (T,) bool.
+        spec: what the task lets a policy see and do.
+        notes: what the file says about itself; JSON types only.
+        starts: a vector per episode that identifies its start state.
+    """
+
+    episodes: list[Arrays]
+    spec: Spec
+    notes: dict[str, Any]
+    starts: list[NDArray[Any]]
+
+
+class Reader(ABC):
+    """A format. Its ``Config`` holds what is taken from a file, with the format's ``name``."""
+
+    Config: ClassVar[type[Settings]]
+    expected: ClassVar[str]
+    """What such a file holds, in a line, for messages."""
+
+    def __init__(self, config: Settings) -> None:
+        self.config = config
+
+    @classmethod
+    @abstractmethod
+    def accepts(cls, path: Path) -> bool:
+        """Whether the file looks like this format; DataError when it is damaged."""
+
+    @classmethod
+    def env_name(cls, path: Path) -> str | None:
+        """The simulator's name of the task as the file gives it, if it does."""
+        return None
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """The file and those that belong to it."""
+        return (path,)
+
+    @abstractmethod
+    def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
+        """Read the first ``limit`` episodes (None: all).
+
+        Raises:
+            DataError: damaged, or not of this format.
+            UsageError: the settings ask for what the file does not have.
+        """
+
+
+FORMATS: Family[Reader] = Family("format", "omp_cli.core.data.readers")
+
+
+def sniff(path: Path) -> str:
+    """Name of the format of a file; DataError when none accepts it."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    with path.open("rb") as file:
+        head = file.read(512)
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        raise DataError(f"{path}: a web page, not a data set", "the download went wrong; fetch the file itself")
+    for name in FORMATS.names():
+        if FORMATS.get(name).accepts(path):
+            return name
+    raise DataError(
+        f"{path}: of no known format ({', '.join(FORMATS.names())})", "force one with --format to see what it lacks"
+    )
+
+
+def spec_of(subject: Subject, episodes: Sequence[Arrays], **more: Any) -> Spec:
+    """The spec of a task as its first episode shows it."""
+    first = episodes[0]
+    values = {
+        "suite": subject.suite,
+        "task": subject.task,
+        "action_dim": first["action"].shape[1],
+        "state_dim": first["state"].shape[1],
+        "end_effector": subject.end_effector,
+        "max_steps": subject.facts.max_steps,
+        "control_hz": subject.facts.control_hz,
+        "image": first["img"].shape[1:] if "img" in first else None,
+    }
+    return Spec(**{**values, **more})
+
+
+def split(arrays: Arrays, ends: NDArray[np.int64], limit: int | None) -> list[Arrays]:
+    """Frame-major arrays cut into episodes at the cumulative ``ends``."""
+    ends = ends[:limit]
+    starts = np.concatenate([[0], ends[:-1]])
+    return [{k: a[s:e] for k, a in arrays.items()} for s, e in zip(starts, ends, strict=True)]
+
+
+def first_states(episodes: Sequence[Arrays]) -> list[NDArray[Any]]:
+    """The first observed state of each episode."""
+    return [episode["state"][0] for episode in episodes]

@@ -1,0 +1,76 @@
+"""D4RL HDF5: flat arrays, cut into episodes where D4RL's ``sequence_dataset`` cuts them.
+
+``observations`` (N, S), ``actions`` (N, A), ``rewards``, ``terminals`` and, in newer files, ``timeouts`` (N,). An
+episode ends with a frame that is terminal or timed out; where a file has no timeouts, also after the task's number of
+steps. What follows the last end is dropped, as there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.config import Settings
+from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, first_states, spec_of, split
+from omp_cli.core.data.readers.hdf5 import array, is_hdf5, opened
+from omp_cli.core.data.store import Arrays
+from omp_cli.core.errors import DataError
+from omp_cli.core.progress import Progress
+
+
+class D4rlConfig(Settings):
+    """Nothing to choose."""
+
+    name: Literal["d4rl"] = "d4rl"
+
+
+@FORMATS.register("d4rl")
+class D4rlReader(Reader):
+    """Observations as the state."""
+
+    Config = D4rlConfig
+    expected = "observations, actions, rewards and terminals at the top, as D4RL's files have it"
+
+    @classmethod
+    def accepts(cls, path: Path) -> bool:
+        if not is_hdf5(path):
+            return False
+        with opened(path) as file:
+            return {"observations", "actions", "terminals"} <= set(file)
+
+    def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
+        progress.start(f"{subject.task}: reading trajectories", 1)
+        with opened(path) as file:
+            observations = array(file, "observations", self.expected, 2)
+            frames = len(observations)
+            rows = {"rewards": np.float32, "terminals": np.bool_}
+            rows |= {"timeouts": np.bool_} if "timeouts" in file else {}
+            arrays: Arrays = {
+                "state": observations.astype(np.float32),
+                "action": array(file, "actions", self.expected, 2, frames).astype(np.float32),
+            }
+            for name, kind in rows.items():
+                arrays[name.removesuffix("s")] = array(file, name, self.expected, 1, frames).astype(kind)
+        ends = episode_ends(arrays["terminal"], arrays.get("timeout"), subject.facts.max_steps)
+        if not len(ends):
+            raise DataError(f"{path}: no episode ends in its {frames} frames")
+        episodes = split(arrays, ends, limit)
+        progress.advance()
+        notes = {"trajectories": len(ends), "frames_after_the_last_end": int(frames - ends[-1])}
+        notes["timeouts_in_file"] = "timeout" in arrays
+        return Recording(episodes, spec_of(subject, episodes), notes, first_states(episodes))
+
+
+def episode_ends(terminal: NDArray[np.bool_], timeout: NDArray[np.bool_] | None, max_steps: int) -> NDArray[np.int64]:
+    """Cumulative ends of the episodes that the flags (N,) tell of."""
+    if timeout is not None:
+        return (np.flatnonzero(terminal | timeout) + 1).astype(np.int64)
+    ends, start = [], 0
+    for i in range(len(terminal)):
+        if terminal[i] or i + 1 - start == max_steps:
+            ends.append(i + 1)
+            start = i + 1
+    return np.array(ends, np.int64)

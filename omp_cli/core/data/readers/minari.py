@@ -1,0 +1,116 @@
+"""Minari HDF5: ``episode_<i>/{observations, actions, rewards, terminations, truncations}``.
+
+Observations have one frame more than actions, the one after the last action, which no window needs. Where the
+observation is a dictionary, ``state`` names its parts. ``metadata.json`` beside the file says what it is.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.config import Settings
+from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, first_states, spec_of
+from omp_cli.core.data.readers.hdf5 import array, is_hdf5, numbered, opened
+from omp_cli.core.data.store import Arrays
+from omp_cli.core.errors import DataError, UsageError, did_you_mean
+from omp_cli.core.files import read_json
+from omp_cli.core.progress import Progress
+
+if TYPE_CHECKING:
+    import h5py
+
+METADATA = "metadata.json"
+
+
+class MinariConfig(Settings):
+    """What is taken from a Minari file.
+
+    Attributes:
+        state: parts of a dictionary observation that make the state, in order; a part inside another one is
+            "desired_goal/kettle". Unused when observations are plain vectors.
+    """
+
+    name: Literal["minari"] = "minari"
+    state: tuple[str, ...] = ("observation",)
+
+
+@FORMATS.register("minari")
+class MinariReader(Reader):
+    """One episode per group, in the order of their numbers."""
+
+    Config = MinariConfig
+    config: MinariConfig
+    expected = "episode_<i>/{observations, actions, rewards, terminations, truncations}, as Minari's main_data.hdf5"
+
+    @classmethod
+    def accepts(cls, path: Path) -> bool:
+        if not is_hdf5(path):
+            return False
+        with opened(path) as file:
+            return bool(numbered(file, "episode_"))
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        metadata = path.with_name(METADATA)
+        return (path, metadata) if metadata.is_file() else (path,)
+
+    def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
+        with opened(path) as file:
+            names = numbered(file, "episode_")
+            if not names:
+                raise DataError(f"{path}: no episodes in it", f"expected: {self.expected}")
+            progress.start(f"{subject.task}: reading episodes", len(names[:limit]))
+            episodes = []
+            for name in names[:limit]:
+                episodes.append(self._episode(file[name]))
+                progress.advance()
+        notes: dict[str, Any] = {"episodes_in_file": len(names), **_metadata(path)}
+        return Recording(episodes, spec_of(subject, episodes), notes, first_states(episodes))
+
+    def _episode(self, group: h5py.Group) -> Arrays:
+        action = array(group, "actions", self.expected, 2)
+        frames = len(action)
+        if not frames:
+            raise DataError(f"{group.file.filename}: {group.name} has no frames")
+        ended = {name: array(group, name, self.expected, 1, frames) for name in ("terminations", "truncations")}
+        return {
+            "state": self._state(group, frames).astype(np.float32),
+            "action": action.astype(np.float32),
+            "reward": array(group, "rewards", self.expected, 1, frames).astype(np.float32),
+            "terminal": ended["terminations"].astype(np.bool_),
+            "timeout": ended["truncations"].astype(np.bool_),
+        }
+
+    def _state(self, group: h5py.Group, frames: int) -> NDArray[Any]:
+        """The state before each action, (T, S)."""
+        import h5py
+
+        found = group.get("observations")
+        if not isinstance(found, h5py.Group):
+            return array(group, "observations", self.expected, 2, frames + 1)[:-1]
+        for part in self.config.state:
+            if part not in found:
+                raise UsageError(
+                    f"{group.file.filename}: no observation {part!r}",
+                    did_you_mean(part, found) or f"it has: {', '.join(found)}",
+                )
+        parts = [array(found, part, self.expected, 2, frames + 1) for part in self.config.state]
+        return np.concatenate(parts, axis=1)[:-1]
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    """Identity and environment from ``metadata.json``, if it is there."""
+    file = path.with_name(METADATA)
+    if not file.is_file():
+        return {}
+    document = read_json(file, "Minari metadata")
+    spec = document.get("env_spec")
+    try:
+        env = (json.loads(spec) if isinstance(spec, str) else spec or {}).get("id")
+    except ValueError:
+        raise DataError(f"Minari metadata {file}: env_spec is not JSON") from None
+    return {"dataset_id": document.get("dataset_id"), "env_id": env}

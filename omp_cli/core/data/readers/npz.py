@@ -1,0 +1,140 @@
+"""DPPO's and DMPO's npz: ``train.npz`` scaled to [-1, 1], with the limits in ``normalization.npz`` beside it.
+
+``states`` (N, S), ``actions`` (N, A), ``images`` (N, C, H, W) uint8, ``traj_lengths`` (E,), maybe ``rewards`` and
+``terminals`` (N,). They scale by 2 (x - min) / (max - min + 1e-6) - 1; undone here, since a policy carries its own
+normalisation and an environment speaks in physical units.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.config import Settings
+from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, first_states, spec_of, split
+from omp_cli.core.data.store import Arrays
+from omp_cli.core.errors import DataError
+from omp_cli.core.progress import Progress
+
+LIMITS = "normalization.npz"
+MARGIN = 1e-6
+NEEDED, OPTIONAL = ("states", "actions", "traj_lengths"), ("images", "rewards", "terminals")
+BOUNDS = ("obs_min", "obs_max", "action_min", "action_max")
+
+
+class NpzConfig(Settings):
+    """Nothing to choose."""
+
+    name: Literal["npz"] = "npz"
+
+
+@FORMATS.register("npz")
+class NpzReader(Reader):
+    """One episode per trajectory length."""
+
+    Config = NpzConfig
+    expected = "train.npz with states, actions and traj_lengths, and normalization.npz beside it"
+
+    @classmethod
+    def accepts(cls, path: Path) -> bool:
+        with path.open("rb") as file:
+            if file.read(2) != b"PK":
+                return False
+        with _opened(path) as file:
+            return set(NEEDED) <= set(file.files)
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        return (path, path.with_name(LIMITS))
+
+    def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
+        limits = path.with_name(LIMITS)
+        if not limits.is_file():
+            raise DataError(f"{limits}: missing, and without it {path.name} has no units", f"expected: {self.expected}")
+        progress.start(f"{subject.task}: reading trajectories", 1)
+        scaled, bounds = _load(path, (*NEEDED, *OPTIONAL)), _load(limits, BOUNDS)
+        ends = _ends(path, scaled)
+        arrays: Arrays = {}
+        for name, ours, key in (("states", "state", "obs"), ("actions", "action", "action")):
+            values = _frames(path, scaled, name, 2, int(ends[-1]))
+            low, high = (_limit(limits, bounds, f"{key}_{end}", values.shape[1]) for end in ("min", "max"))
+            arrays[ours] = _physical(path, name, values, low, high)
+        if "images" in scaled:
+            arrays["img"] = _pictures(path, _frames(path, scaled, "images", 4, int(ends[-1])))
+        for name, ours, kind in (("rewards", "reward", np.float32), ("terminals", "terminal", np.bool_)):
+            if name in scaled:
+                arrays[ours] = _frames(path, scaled, name, 1, int(ends[-1])).astype(kind)
+        episodes = split(arrays, ends, limit)
+        progress.advance()
+        notes = {"trajectories": len(ends), "mean_length": round(float(ends[-1] / len(ends)), 1)}
+        notes["limits"] = {name: [float(x) for x in values] for name, values in bounds.items()}
+        return Recording(episodes, spec_of(subject, episodes), notes, first_states(episodes))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The archive; nothing in it is unpickled, and whatever is wrong with it becomes a DataError."""
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        raise DataError(f"{path}: damaged, or not an npz file", f"expected: {NpzReader.expected}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            yield file
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        line = " ".join(str(error).split())[:120]
+        raise DataError(f"{path}: damaged, or not an npz file of plain arrays ({line})", "fetch it again") from None
+
+
+def _load(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Those of the arrays that are there."""
+    with _opened(path) as file:
+        return {name: file[name] for name in names if name in file.files}
+
+
+def _frames(path: Path, arrays: dict[str, NDArray[Any]], name: str, dims: int, frames: int) -> NDArray[Any]:
+    if name not in arrays:
+        raise DataError(f"{path}: no {name} in it", f"expected: {NpzReader.expected}")
+    found = arrays[name]
+    if dims == 1 and found.shape == (frames, 1):
+        found = found[:, 0]
+    if found.ndim != dims or len(found) != frames or found.dtype.kind not in "fiub":
+        raise DataError(
+            f"{path}: {name} is {found.shape} {found.dtype}, expected {dims} dimensions of numbers, {frames} frames"
+        )
+    return found
+
+
+def _ends(path: Path, arrays: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
+    lengths = arrays.get("traj_lengths")
+    if lengths is None or lengths.ndim != 1 or not len(lengths) or lengths.dtype.kind not in "iu" or lengths.min() < 1:
+        raise DataError(f"{path}: traj_lengths is missing or not a list of lengths", f"expected: {NpzReader.expected}")
+    return np.cumsum(lengths).astype(np.int64)
+
+
+def _limit(path: Path, arrays: dict[str, NDArray[Any]], name: str, dim: int) -> NDArray[np.float64]:
+    found = arrays.get(name)
+    if found is None or found.shape != (dim,):
+        shape = None if found is None else found.shape
+        raise DataError(f"{path}: {name} is {shape}, expected ({dim},)", "it belongs to another train.npz")
+    return found.astype(np.float64)
+
+
+def _physical(
+    path: Path, name: str, values: NDArray[Any], low: NDArray[np.float64], high: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Undo their scaling, exactly."""
+    if np.abs(values).max() > 1.01:
+        raise DataError(f"{path}: {name} reach {np.abs(values).max():.3g}, so they are not scaled to [-1, 1]")
+    return ((values.astype(np.float64) + 1) / 2 * (high - low + MARGIN) + low).astype(np.float32)
+
+
+def _pictures(path: Path, values: NDArray[Any]) -> NDArray[np.uint8]:
+    """(N, C, H, W) uint8 -> (N, H, W, C)."""
+    if values.dtype != np.uint8 or values.shape[1] % 3:
+        raise DataError(f"{path}: images are {values.shape} {values.dtype}, expected (frames, 3 cameras, H, W) uint8")
+    return np.ascontiguousarray(values.transpose(0, 2, 3, 1))

@@ -1,0 +1,213 @@
+"""From a public data set's files to a finished data set folder: fetched if need be, read, checked, stored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BeforeValidator, Field, SerializeAsAny
+
+from omp_cli.core import manifest
+from omp_cli.core.config import Settings
+from omp_cli.core.data.catalogue import Entry, cache_folder
+from omp_cli.core.data.download import DownloadConfig, Fetched, Wanted, fetch
+from omp_cli.core.data.readers import FORMATS, Reader, Recording
+from omp_cli.core.data.store import STORE, Arrays, read_attributes, read_store, write_store
+from omp_cli.core.errors import DataError
+from omp_cli.core.files import remove, sha256_of
+from omp_cli.core.prepare.make import SHEET, same_recipe
+from omp_cli.core.prepare.origin import Origin
+from omp_cli.core.prepare.sheet import contact_sheet
+from omp_cli.core.progress import Progress
+from omp_cli.core.run import Run
+from omp_cli.core.suites.base import start_hash
+from omp_cli.core.timing import Stopwatch
+
+
+class ConvertConfig(Settings):
+    """All that decides the content of a data set but the files themselves.
+
+    Attributes:
+        suite: benchmark.
+        task: task within it.
+        source: the catalogue's name of the set, or the file's.
+        format: its name, and what is taken from its files.
+        demos: first so many episodes; None takes all.
+        download: how patient a download is; does not change the content.
+    """
+
+    suite: str
+    task: str
+    source: str
+    format: Annotated[SerializeAsAny[Settings], BeforeValidator(FORMATS.parse)]
+    demos: int | None = Field(None, ge=1)
+    download: DownloadConfig = DownloadConfig()
+
+
+def wanted_files(entry: Entry) -> list[Wanted]:
+    """Where the files of a set come from and go to, below the cache folder."""
+    folder = cache_folder() / entry.suite / entry.task / entry.source
+    return [Wanted(entry.urls(f), folder / f.name, f.size, f.sha256) for f in entry.files]
+
+
+def folder_name(config: ConvertConfig) -> str:
+    """``<task>-<source>``, the number of episodes if limited, and a short hash when other settings are not default."""
+    name = f"{config.task}-{config.source}" + ("" if config.demos is None else f"-d{config.demos}")
+    chosen = config.format.model_dump(mode="json")
+    if chosen == type(config.format).model_validate({"name": chosen["name"]}).model_dump(mode="json"):
+        return name
+    return f"{name}-{hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:6]}"
+
+
+def convert(run: Run, config: ConvertConfig, origin: Origin, progress: Progress) -> dict[str, Any]:
+    """Make a data set in the run's folder; keeps one that is complete, starts over where one was interrupted.
+
+    Returns:
+        The figures that go into the manifest.
+
+    Raises:
+        DataError: a file is missing, damaged, not of its format, or holds values that are not finite.
+        UsageError: the folder holds a data set made of other files or settings, or the file lacks what is asked for.
+        RunFailed: the network failed.
+    """
+    watch = Stopwatch()
+    for leftover in run.folder.glob(f".{Path(STORE).stem}.*.tmp{Path(STORE).suffix}"):
+        remove(leftover)
+    reader = FORMATS.build(config.format)
+    files = _files(config, origin, reader, progress)
+    watch.lap("download and hashes")
+    for file in files:
+        run.input("file", file.path, file.sha256)
+    wanted = _recipe(config, files)
+    store = run.folder / STORE
+    if store.exists():
+        return _keep(run, store, wanted)
+    recording = reader.read(files[0].path, origin.subject, config.demos, progress)
+    _check(files[0].path, recording)
+    watch.lap("reading")
+    provenance = _provenance(origin, wanted, files, recording)
+    if "img" in recording.episodes[0]:
+        contact_sheet(run.folder / SHEET, f"{config.suite}/{config.task}", _shown(recording.episodes))
+        watch.lap("contact sheet")
+    sha256 = write_store(store, recording.episodes, provenance)  # last: a store that is there means that all is done
+    watch.lap("store")
+    return _finish(run, store, {**_figures(provenance, sha256), "seconds_by_part": watch.rounded(), "reused": False})
+
+
+def _files(config: ConvertConfig, origin: Origin, reader: Reader, progress: Progress) -> list[Fetched]:
+    """The files to read, whole and hashed; the first is the one that the reader opens."""
+    if origin.file is None:
+        assert origin.entry is not None
+        return [fetch(w, config.download, progress) for w in wanted_files(origin.entry)]
+    missing = [p for p in reader.files(origin.file) if not p.is_file()]
+    if missing:
+        raise DataError(f"{missing[0]}: no such file", f"expected: {reader.expected}")
+    return [Fetched(p, sha256_of(p), None, from_cache=False) for p in reader.files(origin.file)]
+
+
+def _recipe(config: ConvertConfig, files: Sequence[Fetched]) -> dict[str, Any]:
+    """What determines the bytes of the data set, as plain data; where the files lie is not part of it."""
+    return {
+        "suite": {"name": config.suite},
+        **config.model_dump(mode="json", exclude={"suite", "download"}),
+        "files": {file.path.name: file.sha256 for file in files},
+    }
+
+
+def _check(path: Path, recording: Recording) -> None:
+    """Refuse what a store must not hold, naming the file rather than the store."""
+    names = recording.episodes[0].keys()
+    for number, episode in enumerate(recording.episodes):
+        if episode.keys() != names:
+            raise DataError(f"{path}: episode {number} has {', '.join(episode)}, the first one {', '.join(names)}")
+        for name, values in episode.items():
+            if values.shape[1:] != recording.episodes[0][name].shape[1:]:
+                raise DataError(f"{path}: episode {number} has {name} of another shape than the first one")
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise DataError(f"{path}: episode {number} has values of {name} that are not finite")
+
+
+def _provenance(
+    origin: Origin, wanted: dict[str, Any], files: Sequence[Fetched], recording: Recording
+) -> dict[str, Any]:
+    episodes, entry = recording.episodes, origin.entry
+    return {
+        "recipe": wanted,
+        "spec": recording.spec.model_dump(mode="json"),
+        "environment": recording.notes,
+        "catalogue": None if entry is None else {"name": entry.name, "licence": entry.licence, "note": entry.note},
+        "files": [
+            {"name": f.path.name, "path": str(f.path), "url": f.url, "bytes": f.path.stat().st_size, "sha256": f.sha256}
+            for f in files
+        ],
+        "versions": manifest.versions((*manifest.PACKAGES, "h5py")),
+        "task_by": origin.task_by,
+        "start_states": [start_hash(start) for start in recording.starts],
+        "episode_steps": [len(e["action"]) for e in episodes],
+        "returns": _returns(episodes),
+        "success_share": _success(episodes),
+        "action_range": [
+            float(min(e["action"].min() for e in episodes)),
+            float(max(e["action"].max() for e in episodes)),
+        ],
+    }
+
+
+def _returns(episodes: Sequence[Arrays]) -> dict[str, float] | None:
+    if "reward" not in episodes[0]:
+        return None
+    returns = [float(e["reward"].sum(dtype=np.float64)) for e in episodes]
+    return {"mean": round(float(np.mean(returns)), 3), "min": round(min(returns), 3), "max": round(max(returns), 3)}
+
+
+def _success(episodes: Sequence[Arrays]) -> float | None:
+    """Share of episodes in which the success flag was ever set; None where the data has no such flag."""
+    if "success" not in episodes[0]:
+        return None
+    return round(float(np.mean([e["success"].any() for e in episodes])), 4)
+
+
+def _figures(provenance: dict[str, Any], sha256: str) -> dict[str, Any]:
+    steps, recipe = provenance["episode_steps"], provenance["recipe"]
+    return {
+        "task": recipe["task"],
+        "source": recipe["source"],
+        "format": recipe["format"]["name"],
+        "demos": len(steps),
+        "frames": sum(steps),
+        "mean_steps": round(sum(steps) / len(steps), 1),
+        "returns": provenance["returns"],
+        "success_share": provenance["success_share"],
+        "action_range": provenance["action_range"],
+        "state_dim": provenance["spec"]["state_dim"],
+        "action_dim": provenance["spec"]["action_dim"],
+        "image": provenance["spec"]["image"],
+        "content_sha256": sha256,
+    }
+
+
+def _shown(episodes: Sequence[Arrays]) -> list[Arrays]:
+    """What a contact sheet shows of an episode: the first camera's first and last picture, and the actions."""
+    return [
+        {"first_picture": e["img"][0, ..., :3], "last_picture": e["img"][-1, ..., :3], "action": e["action"]}
+        for e in episodes
+    ]
+
+
+def _keep(run: Run, store: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    """A complete data set of the same recipe is verified and kept."""
+    same_recipe(run.folder, read_attributes(store).get("recipe"), wanted)
+    dataset = read_store(store)
+    return _finish(run, store, {**_figures(dataset.provenance, dataset.sha256), "reused": True})
+
+
+def _finish(run: Run, store: Path, figures: dict[str, Any]) -> dict[str, Any]:
+    run.metrics(**figures)
+    for path in (store, run.folder / SHEET):
+        if path.exists():
+            run.artifact(path)
+    return figures

@@ -1,0 +1,115 @@
+"""Which data set is meant: one of the catalogue, to be downloaded, or a file of the user's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from omp_cli.core.data.catalogue import Catalogue, Entry
+from omp_cli.core.data.readers import FORMATS, Subject
+from omp_cli.core.data.readers.base import sniff
+from omp_cli.core.errors import DataError, UsageError, did_you_mean
+
+INSIDE = ("train.npz", "data/main_data.hdf5", "main_data.hdf5")
+"""What is read of a folder given by --file."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What is to be read: a set of the catalogue, or a file of the user's, which may stand in for one.
+
+    Attributes:
+        subject: the task, and what files do not say.
+        source: name for the data set folder.
+        format: of the files.
+        entry: of the catalogue; None for a file of one's own.
+        file: of the user's; None when the set is to be downloaded.
+        task_by: how the task was found out ("asked for", "file", "file name", "default").
+    """
+
+    subject: Subject
+    source: str
+    format: str
+    entry: Entry | None
+    file: Path | None
+    task_by: str
+
+
+def from_catalogue(catalogue: Catalogue, suite: str, task: str | None, source: str | None) -> Origin:
+    """The set of that name, to be downloaded.
+
+    Raises:
+        UsageError: there is none, or omp has no reader for it.
+        DataError: it can only be fetched by hand.
+    """
+    facts = catalogue.suite(suite)
+    entry = catalogue.find(suite, task or facts.task, source)
+    if entry.format not in FORMATS.names():
+        raise UsageError(
+            f"{entry.name}: {entry.note}; omp does not read that", "omp prepare --list shows other sources"
+        )
+    if entry.page is not None:
+        names = " and ".join(f.name for f in entry.files)
+        raise DataError(
+            f"{entry.name} is fetched by hand: {names} from {entry.page}",
+            f"then: omp prepare {suite} --task {entry.task} --source {entry.source} --file FOLDER",
+        )
+    by = "asked for" if task else "default"
+    return Origin(_subject(catalogue, suite, entry.task, entry), entry.source, entry.format, entry, None, by)
+
+
+def from_file(
+    catalogue: Catalogue, suite: str, task: str | None, source: str | None, path: Path, forced: str | None = None
+) -> Origin:
+    """A file of the user's, or a folder with one in it.
+
+    Without a task it is the one that the file names, else the one whose file in the catalogue has that name, else the
+    benchmark's usual one.
+
+    Raises:
+        DataError: no such file, damaged, or of no known format.
+        UsageError: the catalogue does not know such a task.
+    """
+    file = _located(path)
+    format_ = forced or sniff(file)
+    facts = catalogue.suite(suite)
+    reader = FORMATS.get(format_)
+    env = reader.env_name(file)
+    named = [e for e in catalogue.of(suite) if any(f.name == file.name for f in e.files)]
+    by_env = next((name for name, t in facts.tasks.items() if env is not None and t.env == env), None)
+    if task is not None:
+        by = "asked for"
+    elif by_env is not None:
+        task, by = by_env, "file"
+    elif len({e.task for e in named}) == 1:
+        task, by = named[0].task, "file name"
+    else:
+        task, by = facts.task, "default"
+    same = catalogue.of(suite, [task], source) if source is not None else []  # a name of one's own is fine too
+    entry = same[0] if same else None
+    subject = _subject(catalogue, suite, task, entry)
+    return Origin(subject, source or file.stem, format_, entry, file, by)
+
+
+def _subject(catalogue: Catalogue, suite: str, task: str, entry: Entry | None) -> Subject:
+    facts = catalogue.suite(suite)
+    found = facts.facts(task)
+    if found is None:
+        known = {*facts.tasks, *(e.task for e in catalogue.of(suite))}
+        raise UsageError(f"unknown task {task!r} of {suite}", did_you_mean(task, known))
+    if entry is not None and entry.max_steps is not None:
+        found = found.model_copy(update={"max_steps": entry.max_steps})
+    return Subject(suite, task, found, facts.end_effector)
+
+
+def _located(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    if (path / "meta" / "info.json").is_file():
+        raise DataError(
+            f"{path}: a LeRobot folder, which omp does not read yet", "formats: " + ", ".join(FORMATS.names())
+        )
+    for name in INSIDE:
+        if (path / name).is_file():
+            return path / name
+    raise DataError(f"{path}: none of {', '.join(INSIDE)} in that folder", "name the file itself")

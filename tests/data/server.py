@@ -1,0 +1,102 @@
+"""A file server on this machine that misbehaves on request."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+
+@dataclass
+class Behaviour:
+    """What the server does; tests change it between requests.
+
+    Attributes:
+        files: path to content.
+        cut: close the connection after so many body bytes, for the first ``cuts`` responses.
+        stated: the Content-Length it claims, if not the true one.
+        ranges: whether it honours Range.
+        statuses: error statuses to answer first, one per request, with their headers.
+        etag: whether it sends an ETag and heeds If-Range.
+        kind: Content-Type.
+        lengths: whether it says how long a body is.
+        heeds: whether If-Range makes a difference to it.
+    """
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    cut: int | None = None
+    cuts: int = 10**9
+    stated: int | None = None
+    ranges: bool = True
+    statuses: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    etag: bool = True
+    kind: str = "application/octet-stream"
+    lengths: bool = True
+    heeds: bool = True
+    asked: list[str | None] = field(default_factory=list)
+    """The Range header of every request."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves ``server.behaviour``."""
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+    def do_GET(self) -> None:
+        """One file, or a part of it."""
+        how: Behaviour = self.server.behaviour  # type: ignore[attr-defined]
+        how.asked.append(self.headers.get("Range"))
+        path = urlsplit(self.path).path
+        if how.statuses:
+            status, headers = how.statuses.pop(0)
+            return self._head(status, {**headers, "Content-Length": "0"})
+        if path.startswith("/moved/"):
+            return self._head(302, {"Location": path.removeprefix("/moved"), "Content-Length": "0"})
+        if path not in how.files:
+            return self._head(404, {"Content-Length": "0"})
+        content = how.files[path]
+        etag = f'"{hashlib.md5(content).hexdigest()}"'
+        headers = {"Content-Type": how.kind} | ({"ETag": etag} if how.etag else {})
+        wanted, start = self.headers.get("Range"), 0
+        same = self.headers.get("If-Range") in (None, etag) or not how.heeds
+        if wanted and how.ranges and same:
+            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            if start >= len(content):
+                return self._head(416, {"Content-Range": f"bytes */{len(content)}", "Content-Length": "0"})
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        body = content[start:]
+        if how.lengths:
+            headers["Content-Length"] = str(len(body) if how.stated is None else how.stated)
+        self._head(206 if "Content-Range" in headers else 200, headers)
+        if how.cut is not None and how.cuts > 0:
+            how.cuts -= 1
+            body = body[: how.cut]
+        self.wfile.write(body)
+        self.close_connection = True
+        return None
+
+    def _head(self, status: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+
+@contextmanager
+def serving(behaviour: Behaviour) -> Iterator[str]:
+    """The server's base address while it runs."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.behaviour = behaviour  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

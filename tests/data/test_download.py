@@ -1,0 +1,296 @@
+"""Downloads from a server that cuts, lies, forgets and refuses: resumed, verified, one line each, nothing lost."""
+
+import fcntl
+import hashlib
+import json
+import os
+import random
+import socket
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omp_cli.core.data.download import DownloadConfig, Fetched, Wanted, fetch
+from omp_cli.core.errors import DataError, RunFailed, UsageError
+from omp_cli.core.progress import Silent
+from tests.data.server import Behaviour, serving
+
+CONTENT = random.Random(0).randbytes(700_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+QUICK = DownloadConfig(tries=3, wait=0.0, timeout=2.0)
+
+
+class Notes(Silent):
+    """Remembers what the user is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Keep."""
+        self.lines.append(text)
+
+
+@pytest.fixture
+def how() -> Behaviour:
+    return Behaviour(files={"/f.bin": CONTENT})
+
+
+@pytest.fixture
+def base(how: Behaviour) -> Iterator[str]:
+    with serving(how) as address:
+        yield address
+
+
+def get(base: str, folder: Path, config: DownloadConfig = QUICK, notes: Notes | None = None, **more: Any) -> Fetched:
+    urls = more.pop("urls", (f"{base}/f.bin",))
+    return fetch(Wanted(urls, folder / "f.bin", **more), config, notes or Notes())
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_file_arrives_whole_and_is_not_fetched_twice(base: str, how: Behaviour, tmp_path: Path) -> None:
+    first = get(base, tmp_path, size=len(CONTENT), sha256=SHA256)
+    assert first == Fetched(tmp_path / "f.bin", SHA256, f"{base}/f.bin", from_cache=False)
+    assert (tmp_path / "f.bin").read_bytes() == CONTENT
+    assert names(tmp_path) == {"f.bin", "f.bin.json"}
+    again = get(base, tmp_path, DownloadConfig(offline=True))
+    assert again == Fetched(tmp_path / "f.bin", SHA256, f"{base}/f.bin", from_cache=True)
+    assert len(how.asked) == 1
+
+
+def test_a_cut_connection_is_continued_where_it_broke(base: str, how: Behaviour, tmp_path: Path) -> None:
+    how.cut = 300_000
+    notes = Notes()
+    assert get(base, tmp_path, notes=notes).sha256 == SHA256
+    assert how.asked == [None, "bytes=300000-", "bytes=600000-"]
+    assert notes.lines[0] == "f.bin: 0.7 of 0.7 MB to fetch"
+    assert "connection closed after 300000 of 700000 bytes" in notes.lines[1]
+    assert notes.lines[2] == "f.bin: 0.4 of 0.7 MB to fetch"
+
+
+def test_redirects_keep_the_range(base: str, how: Behaviour, tmp_path: Path) -> None:
+    how.cut, how.cuts = 100_000, 1
+    assert get(base, tmp_path, urls=(f"{base}/moved/f.bin",)).sha256 == SHA256
+    assert how.asked == [None, None, "bytes=100000-", "bytes=100000-"]
+
+
+def test_a_later_run_continues_what_an_earlier_one_left(base: str, how: Behaviour, tmp_path: Path) -> None:
+    how.cut, how.cuts = 250_000, 1
+    with pytest.raises(RunFailed, match=r"service unavailable \(503\) \(3 tries\)") as error:
+        how_then_broken(how, base, tmp_path)
+    assert "again to continue" in error.value.hint
+    assert (tmp_path / "f.bin.part").stat().st_size == 250_000
+    assert not (tmp_path / "f.bin").exists()
+    how.asked.clear()
+    how.statuses.clear()
+    assert get(base, tmp_path).sha256 == SHA256
+    assert how.asked == ["bytes=250000-"]
+
+
+def how_then_broken(how: Behaviour, base: str, folder: Path) -> None:
+    """The first response is cut, then the server is down."""
+
+    class Down(Notes):
+        def note(self, text: str) -> None:
+            how.statuses[:] = [(503, {})] * 9
+
+    get(base, folder, notes=Down())
+
+
+@pytest.mark.parametrize("heeds", [True, False])
+def test_a_file_that_changed_meanwhile_is_not_mixed_with_the_old_one(
+    base: str, how: Behaviour, tmp_path: Path, heeds: bool
+) -> None:
+    how.cut, how.heeds = 400_000, heeds
+    with pytest.raises(RunFailed):
+        how_then_broken(how, base, tmp_path)
+    how.cut, how.statuses = None, []
+    how.files["/f.bin"] = CONTENT[::-1]
+    notes = Notes()
+    get(base, tmp_path, notes=notes)
+    assert (tmp_path / "f.bin").read_bytes() == CONTENT[::-1]
+    assert any("starting over" in line for line in notes.lines)
+
+
+@pytest.mark.parametrize("etag", [True, False])
+def test_a_server_without_ranges_starts_over(base: str, how: Behaviour, tmp_path: Path, etag: bool) -> None:
+    how.ranges, how.etag, how.cut, how.cuts = False, etag, 300_000, 2
+    assert get(base, tmp_path).sha256 == SHA256
+    assert len(how.asked) == 3
+    assert (how.asked[1] is None) == (not etag), "without a validator nothing proves that the file is the same"
+
+
+def test_without_a_validator_a_known_hash_allows_to_continue(base: str, how: Behaviour, tmp_path: Path) -> None:
+    how.etag, how.cut, how.cuts = False, 300_000, 1
+    assert get(base, tmp_path, sha256=SHA256).sha256 == SHA256
+    assert how.asked == [None, "bytes=300000-"]
+
+
+def test_a_length_that_is_too_large_is_corrected_by_asking_for_the_rest(
+    base: str, how: Behaviour, tmp_path: Path
+) -> None:
+    how.stated = 700_001
+    assert get(base, tmp_path).sha256 == SHA256
+    assert how.asked == [None, "bytes=700000-"], "the second answer is 416 with the true length"
+
+
+def test_a_run_killed_before_the_last_step_needs_no_byte_more(base: str, how: Behaviour, tmp_path: Path) -> None:
+    (tmp_path / "f.bin.part").write_bytes(CONTENT)
+    record = {"url": f"{base}/f.bin", "validator": None, "total": len(CONTENT)}
+    (tmp_path / "f.bin.part.json").write_text(json.dumps(record))
+    assert get(base, tmp_path, sha256=SHA256).sha256 == SHA256
+    assert how.asked == ["bytes=700000-"]
+    assert names(tmp_path) == {"f.bin", "f.bin.json"}
+
+
+def test_a_server_that_never_sends_all_it_promises_is_a_network_failure(
+    base: str, how: Behaviour, tmp_path: Path
+) -> None:
+    how.cut, how.ranges = 5_000, False
+    with pytest.raises(RunFailed, match=r"closed after 5000 of 700000 bytes \(3 tries\)") as error:
+        get(base, tmp_path)
+    assert error.value.exit_code == 1
+    assert "\n" not in error.value.message
+    assert (tmp_path / "f.bin.part").stat().st_size == 5_000
+
+
+def test_a_content_length_that_is_too_small_is_found_out(base: str, how: Behaviour, tmp_path: Path) -> None:
+    how.stated = 600_000
+    with pytest.raises(DataError, match="600000 bytes, the catalogue says 700000"):
+        get(base, tmp_path, size=len(CONTENT))
+    with pytest.raises(DataError, match="SHA-256"):
+        get(base, tmp_path, sha256=SHA256)
+    assert not (tmp_path / "f.bin").exists()
+
+
+def test_a_wrong_checksum_is_set_aside_and_the_mirror_asked(base: str, how: Behaviour, tmp_path: Path) -> None:
+    how.files["/old.bin"] = b"x" + CONTENT[1:]
+    with pytest.raises(DataError, match=r"SHA-256 \w{12}..., the catalogue says") as error:
+        get(base, tmp_path, urls=(f"{base}/old.bin",), sha256=SHA256)
+    assert error.value.exit_code == 3
+    assert names(tmp_path) == {"f.bin.rejected", "f.bin.part.json"}
+    found = get(base, tmp_path, urls=(f"{base}/old.bin", f"{base}/f.bin"), sha256=SHA256)
+    assert found.url == f"{base}/f.bin"
+    assert (tmp_path / "f.bin").read_bytes() == CONTENT
+
+
+def test_a_part_of_one_address_is_not_continued_from_another(base: str, how: Behaviour, tmp_path: Path) -> None:
+    how.files["/other.bin"] = CONTENT
+    how.cut, how.cuts = 200_000, 1
+    with pytest.raises(RunFailed):
+        how_then_broken(how, base, tmp_path)
+    how.statuses, how.asked = [], []
+    get(base, tmp_path, urls=(f"{base}/other.bin",))
+    assert how.asked == [None]
+
+
+def test_missing_files_are_asked_for_once_then_the_mirror(base: str, how: Behaviour, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone.bin: not found \(404\)") as error:
+        get(base, tmp_path, urls=(f"{base}/gone.bin",))
+    assert "--file" in error.value.hint
+    assert len(how.asked) == 1
+    assert get(base, tmp_path, urls=(f"{base}/gone.bin", f"{base}/f.bin")).sha256 == SHA256
+
+
+def test_busy_servers_are_waited_for_as_they_ask(base: str, how: Behaviour, tmp_path: Path) -> None:
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
+    how.statuses = [(429, {"Retry-After": "0"}), (503, {"Retry-After": soon})]
+    notes, before = Notes(), time.monotonic()
+    assert get(base, tmp_path, notes=notes).sha256 == SHA256
+    assert time.monotonic() - before > 0.5
+    assert "too many requests (429)" in notes.lines[0]
+    (tmp_path / "f.bin").unlink()
+    how.statuses = [(429, {"Retry-After": "3600"})]
+    with pytest.raises(RunFailed, match="asks to wait 3600 s"):
+        get(base, tmp_path)
+
+
+def test_nobody_listening_is_a_network_failure(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(RunFailed, match=r"connection refused \(3 tries\)"):
+        get(address, tmp_path)
+
+
+def test_a_silent_server_is_a_network_failure(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        with pytest.raises(RunFailed, match="timed out"):
+            get(address, tmp_path, DownloadConfig(tries=1, timeout=0.2))
+
+
+def test_offline_asks_nobody(base: str, how: Behaviour, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not in the cache"):
+        get(base, tmp_path / "new", DownloadConfig(offline=True))
+    assert how.asked == []
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_cached_file_that_changed_is_fetched_again(base: str, how: Behaviour, tmp_path: Path) -> None:
+    get(base, tmp_path)
+    (tmp_path / "f.bin").write_bytes(CONTENT[:-1])
+    notes = Notes()
+    assert get(base, tmp_path, notes=notes).sha256 == SHA256
+    assert "changed since it was downloaded" in notes.lines[0]
+    assert (tmp_path / "f.bin.rejected").read_bytes() == CONTENT[:-1]
+
+
+def test_a_web_page_is_no_data_set(base: str, how: Behaviour, tmp_path: Path) -> None:
+    how.kind = "text/html; charset=utf-8"
+    with pytest.raises(DataError, match="web page"):
+        get(base, tmp_path)
+
+
+def test_a_torn_record_means_starting_over(base: str, how: Behaviour, tmp_path: Path) -> None:
+    (tmp_path / "f.bin.part").write_bytes(b"?" * 1000)
+    (tmp_path / "f.bin.part.json").write_text('{"url": ')
+    assert get(base, tmp_path).sha256 == SHA256
+    assert how.asked == [None]
+
+
+def test_two_omps_do_not_write_to_one_part(base: str, tmp_path: Path) -> None:
+    other = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    try:
+        with pytest.raises(RunFailed, match="another omp"):
+            get(base, tmp_path)
+    finally:
+        os.close(other)
+    assert get(base, tmp_path).sha256 == SHA256
+
+
+def test_other_schemes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="only http"):
+        get("file:///etc", tmp_path)
+
+
+def test_without_a_length_only_the_hash_can_tell(base: str, how: Behaviour, tmp_path: Path) -> None:
+    how.lengths = False
+    assert get(base, tmp_path).sha256 == SHA256
+    (tmp_path / "f.bin").unlink()
+    how.cut = 1000
+    with pytest.raises(DataError, match="SHA-256"):
+        get(base, tmp_path, sha256=SHA256)
+
+
+def test_ctrl_c_keeps_what_has_arrived(base: str, how: Behaviour, tmp_path: Path) -> None:
+    class Impatient(Notes):
+        def advance(self, units: int = 1, **_: float | str) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        get(base, tmp_path, notes=Impatient())
+    kept = (tmp_path / "f.bin.part").stat().st_size
+    assert 0 < kept < len(CONTENT)
+    assert json.loads((tmp_path / "f.bin.part.json").read_text())["total"] == len(CONTENT)
+    assert get(base, tmp_path).sha256 == SHA256
+    assert how.asked == [None, f"bytes={kept}-"]
