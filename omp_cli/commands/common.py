@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from omp_cli.console import Console, make_table
+from omp_cli.core.errors import Interrupted
 
 DATA, RUNS = Path("data"), Path("runs")
 GLOBAL = "Global options"
@@ -83,7 +84,10 @@ def with_global_options(function: Callable[..., None]) -> Callable[..., None]:
         given = {name: values.pop(name) for name in GLOBAL_OPTIONS}
         set_current(CURRENT.merged(given))
         load_plugins(CURRENT.plugin)
-        function(CURRENT, **values)
+        try:
+            function(CURRENT, **values)
+        except KeyboardInterrupt:  # Typer would end the process without a word
+            raise Interrupted("interrupted", "finished parts are kept; run the same line again") from None
 
     parameters = [p.replace(annotation=hints[p.name]) for p in own]
     parameters += [

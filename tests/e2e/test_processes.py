@@ -92,16 +92,14 @@ def test_prepare_killed_and_continued_gives_the_same_content(workshop: Path, tmp
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_eval_can_be_stopped(workshop: Path, tmp_path: Path, number: signal.Signals) -> None:
-    process = omp_process("eval", workshop / "run", "--episodes", 2000, "--workers", 1, "--out", tmp_path / "e")
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "e" / "manifest.json").exists():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    time.sleep(0.5)
+    line = ("eval", workshop / "run", "--episodes", 400, "--workers", 1, "--json", "--out", tmp_path / "e")
+    process = omp_process(*line)
+    assert process.stderr is not None
+    assert "40/400" in process.stderr.readline()  # it is rolling out, and has imported what it needs
     process.send_signal(number)
-    code, _, err = finish(process)
+    code, out, err = finish(process)
     assert code == {signal.SIGTERM: 143, signal.SIGINT: 130}[number], err
+    assert json.loads(out)["error"]["code"] == code
     assert "Traceback" not in err
     assert read_manifest(tmp_path / "e").status == "interrupted"
 
