@@ -103,6 +103,11 @@ def prepare(
         recording |= {"--images": images, "--workers": workers, "--points": points, "--camera-size": camera_size}
         prepare_files(globals_, asked, recording | {"--frame": frame, "--fps-backend": fps_backend})
         return
+    if benchmark in SUITES.names() and not SUITES.get(benchmark).scripted:
+        raise UsageError(
+            f"{benchmark} has no scripted expert to record; its data come from files",
+            f"name a --source, or a --file of yours: omp prepare {benchmark} --list",
+        )
     flags = c.flag_layer(
         seed=globals_.seed,
         suite__cloud__points=points,
