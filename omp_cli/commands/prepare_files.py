@@ -60,7 +60,7 @@ def prepare_files(globals_: Globals, asked: Asked, refused: Mapping[str, Any]) -
 
     for option, value in refused.items():
         if value is not None and value != []:
-            raise UsageError(f"{option} is for recording experts; {asked.suite} data comes from files")
+            raise UsageError(f"{option} is for recording; {asked.suite} data comes from files")
     if asked.file is not None and len(asked.tasks) > 1:
         raise UsageError("--file is one task's; several --task were given")
     if asked.file is None and asked.format is not None:
