@@ -167,12 +167,10 @@ def environments(checkpoint: Checkpoint, config: EvalConfig, workers: int, filme
 
     Raises:
         MissingDependency: the suite has no environment here.
-        UsageError: the environment's state or action is of another size than the policy's.
     """
     from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
     meta, policy = checkpoint.meta, checkpoint.config()
-    recorded_suite(meta.suite).spec(meta.spec.task).same_layout(meta.spec)
     make = chunk_env_factory(
         meta.suite,
         meta.spec.task,
@@ -232,13 +230,15 @@ def evaluate(
         One record per episode in order, and the pictures of each filmed episode, (frames, P, P, 3).
 
     Raises:
-        DataError: a start state equals a demonstration's.
+        DataError: a start state equals a demonstration's, or the weights do not fit.
+        UsageError: the environment's state or action is of another size than the policy's.
         RunFailed: an environment process died.
         OmpError: an environment raised it, in whatever process.
     """
     watch = watch or Stopwatch()
-    metric = metric_of(checkpoint)
+    suite = recorded_suite(checkpoint.meta.suite)
     policy = checkpoint.load(config.weights, device)
+    suite.spec(checkpoint.meta.spec.task).same_layout(checkpoint.meta.spec)
     watch.lap("loading the policy")
     progress.start(f"{checkpoint.meta.spec.task}: step {checkpoint.meta.step}, nfe {config.nfe}", episodes)
     state = _State(checkpoint, config, iter(range(episodes)), [None] * envs.num_envs, filmed)
@@ -258,7 +258,7 @@ def evaluate(
                 if episode.success_chunk or episode.terminated or truncated[worker]:
                     done.append(_record(episode, checkpoint, config))
                     state.running[worker] = None
-                    progress.advance(1, **_so_far(done, metric))
+                    progress.advance(1, **_so_far(done, suite.metric))
             watch.lap("records")
     except (BrokenPipeError, EOFError, ConnectionResetError) as error:
         raise RunFailed("an environment process died", "try again with --workers 1 to see its error") from error
