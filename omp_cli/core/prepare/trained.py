@@ -124,10 +124,12 @@ def _trained(config: TrainedConfig, name: str, progress: Progress) -> _Actor:
     import torch
     from safetensors.torch import load_file, save_file
     from stable_baselines3 import PPO
+    from stable_baselines3.common.monitor import Monitor
     from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
     def make() -> Any:
-        return gymnasium.wrappers.RescaleAction(gymnasium.make(name), np.float32(-1), np.float32(1))
+        # the monitor tells the raw returns, which the progress shows
+        return Monitor(gymnasium.wrappers.RescaleAction(gymnasium.make(name), np.float32(-1), np.float32(1)))
 
     envs = VecNormalize(DummyVecEnv([make] * ENVIRONMENTS), clip_obs=CLIP, clip_reward=CLIP)
     kept = config.file.parent / f"ppo-{config.robot}-n{config.budget}-s{config.seed}.safetensors"
