@@ -1,4 +1,4 @@
-"""``omp eval``: success of a policy on held-out episodes."""
+"""``omp eval``: success or return of a policy on held-out episodes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from omp_cli.commands.common import RUNS, Globals, base_layers, newest_trained, 
 from omp_cli.console import make_table
 
 EPISODES, CONFIG = "Episodes", "Configuration"
+HEAD = ("task", "step", "weights", "NFE")
 
 
 def evaluate(
@@ -99,26 +100,24 @@ def _evaluate(globals_: Globals, settings: Any, sources: dict[str, Any], path: P
 
 
 def _report(globals_: Globals, run: Any, figures: dict[str, Any]) -> None:
-    columns = (
-        "task",
-        "step",
-        "weights",
-        "NFE",
-        "success (any step)",
-        "95 % Wilson",
-        "held for a chunk",
-        "return",
-        "steps",
-    )
-    rows = []
-    for row in [*figures.get("curve", []), figures]:
+    rows = [*figures.get("curve", []), figures]
+    table = _table_of_returns(rows) if "return" in figures else _table_of_success(rows)
+    document = {"command": "eval", "run_dir": str(run.folder), "manifest": str(run.path), "result": figures}
+    lines = [f"{a.path.rpartition('.')[2]}: {run.folder / a.path}" for a in run.manifest.artifacts]
+    if "demonstrations" in figures:
+        shown = figures["demonstrations"]
+        lines.insert(0, f"return of the demonstrations: mean {shown['mean']}, {shown['min']} .. {shown['max']}")
+    globals_.console.result(document, [table], lines)
+
+
+def _table_of_success(rows: list[dict[str, Any]]) -> Any:
+    columns = ("success (any step)", "95 % Wilson", "held for a chunk", "return", "steps")
+    cells = []
+    for row in rows:
         s, chunk = row["success_any"], row["success_chunk"]
-        rows.append(
+        cells.append(
             [
-                row["task"],
-                str(row["checkpoint_step"]),
-                row["weights"],
-                str(row["nfe"]),
+                *_head(row),
                 f"{s['successes']}/{s['episodes']} = {s['rate']:.2f}",
                 f"{s['low']:.2f} .. {s['high']:.2f}",
                 f"{chunk['successes']}/{chunk['episodes']}",
@@ -126,7 +125,20 @@ def _report(globals_: Globals, run: Any, figures: dict[str, Any]) -> None:
                 str(row["mean_steps"]),
             ]
         )
-    table = make_table("Success on held-out start states, last checkpoint", columns, rows)
-    document = {"command": "eval", "run_dir": str(run.folder), "manifest": str(run.path), "result": figures}
-    lines = [f"{a.path.rpartition('.')[2]}: {run.folder / a.path}" for a in run.manifest.artifacts]
-    globals_.console.result(document, [table], lines)
+    return make_table("Success on held-out start states, last checkpoint", (*HEAD, *columns), cells)
+
+
+def _table_of_returns(rows: list[dict[str, Any]]) -> Any:
+    columns = ("mean", "std error", "std", "min .. max", "steps", "terminated")
+    cells = []
+    for row in rows:
+        r, steps = row["return"], row["steps"]
+        deviation, error = ("none" if r[key] is None else f"{r[key]:.1f}" for key in ("std", "sem"))
+        extremes = f"{r['min']:.1f} .. {r['max']:.1f}"
+        cells.append([*_head(row), f"{r['mean']:.1f}", error, deviation, extremes])
+        cells[-1] += [f"{steps['mean']:.1f}", f"{row['terminated']}/{r['episodes']}"]
+    return make_table("Return from held-out start states, last checkpoint", (*HEAD, *columns), cells)
+
+
+def _head(row: dict[str, Any]) -> list[str]:
+    return [row["task"], str(row["checkpoint_step"]), row["weights"], str(row["nfe"])]

@@ -71,6 +71,13 @@ def prepare(
     format_: Annotated[
         str | None, typer.Option("--format", help="Its format. (default: by its content)", rich_help_panel=FILES)
     ] = None,
+    quality: Annotated[
+        str | None, typer.Option(help="With --source sb3: medium or expert. (default: medium)", rich_help_panel=FILES)
+    ] = None,
+    train_steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --source sb3: of PPO. (default: 300000, 1000000)", rich_help_panel=FILES),
+    ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.", rich_help_panel=FILES)] = False,
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.", rich_help_panel=CONFIG)] = None,
     set_: Annotated[
@@ -86,6 +93,7 @@ def prepare(
     Example: omp prepare --list
     """
     from omp_cli.commands.prepare_files import Asked, list_catalogue, prepare_files
+    from omp_cli.commands.prepare_trained import SOURCE, prepare_trained
     from omp_cli.core import config as c
     from omp_cli.core.errors import UsageError
     from omp_cli.core.prepare.collect import default_workers
@@ -101,8 +109,18 @@ def prepare(
         asked = Asked(benchmark, task or [], source, file, format_, offline, demos, config, set_ or [])
         recording = {"--suite": suite, "--after-success": after_success, "--raw-actions": raw_actions}
         recording |= {"--images": images, "--workers": workers, "--points": points, "--camera-size": camera_size}
-        prepare_files(globals_, asked, recording | {"--frame": frame, "--fps-backend": fps_backend})
+        recording |= {"--frame": frame, "--fps-backend": fps_backend}
+        if benchmark == "gym" and source == SOURCE and file is None:
+            prepare_trained(globals_, asked, quality, train_steps, recording)
+        else:
+            training = {"--quality": quality, "--train-steps": train_steps}
+            prepare_files(globals_, asked, recording | training)
         return
+    if benchmark in SUITES.names() and not SUITES.get(benchmark).scripted:
+        raise UsageError(
+            f"{benchmark} has no scripted expert to record; its data come from files",
+            f"name a --source (sb3 trains a policy here), or a --file of yours: omp prepare {benchmark} --list",
+        )
     flags = c.flag_layer(
         seed=globals_.seed,
         suite__cloud__points=points,

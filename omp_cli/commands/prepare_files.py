@@ -60,7 +60,7 @@ def prepare_files(globals_: Globals, asked: Asked, refused: Mapping[str, Any]) -
 
     for option, value in refused.items():
         if value is not None and value != []:
-            raise UsageError(f"{option} is for recording experts; {asked.suite} data comes from files")
+            raise UsageError(f"{option} is for recording; {asked.suite} data comes from files")
     if asked.file is not None and len(asked.tasks) > 1:
         raise UsageError("--file is one task's; several --task were given")
     if asked.file is None and asked.format is not None:
@@ -141,6 +141,9 @@ def _report(globals_: Globals, results: list[dict[str, Any]]) -> None:
     lines = [f"data set: {e['run_dir']}{' (kept)' if e['result']['reused'] else ''}" for e in results]
     pictures = results[-1]["result"]["image"] is not None
     lines += ["look at its contact_sheet.png"] if pictures else []
+    lines += [
+        f"omp eval rolls {e['result']['task']} out in {name}" for e in results if (name := e["result"]["environment"])
+    ]
     state = "--method dmpo --net residual-mlp --encoder state"
     lines.append(f"next: omp pretrain {'--preset dmpo' if pictures else state}")
     globals_.console.result(document, [make_table("Data sets", columns, rows)], lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from omp_cli.core.config import Settings
+from omp_cli.core.errors import UsageError
 
 
 class Spec(Settings):
@@ -35,3 +36,13 @@ class Spec(Settings):
     image: tuple[int, int, int] | None = None
     cloud_in_world: bool = True
     cloud_in_fps_order: bool = True
+
+    def same_layout(self, other: Spec) -> None:
+        """UsageError when data or a policy (``other``) have a state or action of another size than this task."""
+        for name in ("state_dim", "action_dim"):
+            ours, theirs = getattr(self, name), getattr(other, name)
+            if ours != theirs:
+                raise UsageError(
+                    f"{self.suite} {self.task}: the environment's {name} is {ours}, that of data and policy {theirs}",
+                    "another version of the environment, or another task, has that layout",
+                )

@@ -237,6 +237,7 @@ def test_errors_as_json(omp: Omp, tmp_path: Path) -> None:
 
 def test_a_missing_simulator(omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "metaworld", None)
+    monkeypatch.setitem(sys.modules, "metaworld.env_dict", None)  # an earlier test may have loaded it
     ran = omp("prepare", "metaworld", "--demos", 1, "--workers", 1, "--out", tmp_path / "d")
     refused(ran, 4, "pip install")
 

@@ -24,6 +24,7 @@ def test_the_default_needs_no_checkpoint_and_no_simulator(
     omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "metaworld", None)
+    monkeypatch.setitem(sys.modules, "metaworld.env_dict", None)  # an earlier test may have loaded it
     ran = omp("bench-latency", "--nfe", 1, *QUICK, *EAGER, "--out", tmp_path / "b", "--json")
     assert ran.code == 0, ran.err
     result = ran.json["result"]

@@ -31,7 +31,7 @@ ALLOWED = {
     "config": {"errors"},
     "manifest": {"config", "errors", "files"},
     "files": {"errors"},
-    "spec": {"config"},
+    "spec": {"config", "errors"},
     "signals": {"errors"},
     "errors": set(),
     "progress": set(),

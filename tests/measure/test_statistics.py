@@ -2,7 +2,7 @@
 
 import pytest
 
-from omp_cli.core.measure.statistics import wilson
+from omp_cli.core.measure.statistics import spread, wilson
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,11 @@ def test_complement_mirrors_the_interval() -> None:
     a, b = wilson(7, 30), wilson(23, 30)
     assert a.low == pytest.approx(1 - b.high)
     assert a.high == pytest.approx(1 - b.low)
+
+
+def test_spread_by_hand() -> None:
+    found = spread([2.0, 4.0, 4.0, 10.0])
+    assert (found.episodes, found.mean, found.min, found.max) == (4, 5.0, 2.0, 10.0)
+    assert found.std == pytest.approx(12.0**0.5)
+    assert found.sem == pytest.approx(3.0**0.5)
+    assert spread([3.0]).as_dict() == {"episodes": 1, "mean": 3.0, "std": None, "sem": None, "min": 3.0, "max": 3.0}

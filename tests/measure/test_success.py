@@ -68,7 +68,8 @@ def test_films_have_a_picture_of_every_step(checkpoint: Checkpoint) -> None:
 class Scripted(TaskEnv):
     """Succeeds at given steps, counts what is observed."""
 
-    def __init__(self, successes: set[int]) -> None:
+    def __init__(self, successes: set[int], fall: int | None = None) -> None:
+        self.fall = fall
         self.spec = Spec(
             suite="s",
             task="t",
@@ -86,7 +87,7 @@ class Scripted(TaskEnv):
 
     def step(self, action: Any) -> Outcome:
         self.count += 1
-        return Outcome(1.0, self.count in self.successes)
+        return Outcome(1.0, self.count in self.successes, self.count == self.fall)
 
     def observe(self, keys: Iterable[str]) -> dict[str, Any]:
         self.observed.append(self.count)
@@ -123,6 +124,23 @@ def test_chunks_by_hand() -> None:
         ([7, 8], 2.0, False, False),
     ]
     assert env.observed == [0, 2, 3, 5, 6, 7, 8], "frames that nobody reads are not observed"
+
+
+def test_a_termination_ends_the_chunk_and_is_not_a_truncation() -> None:
+    env = Scripted({1, 2, 4}, fall=4)
+    chunked = ChunkEnv(env, ("state",), 2, 3)
+    chunked.reset(seed=1)
+    chunk = np.zeros((3, 1), np.float32)
+    assert chunked.step(chunk)[1:4] == (3.0, False, False)
+    obs, *rest, info = chunked.step(chunk)
+    assert rest == [1.0, True, False]
+    assert obs["state"][-1, 0] == 4
+    assert (info["steps"], info["success_any"], info["success_all"]) == (4, True, True)
+    *rest, info = chunked.step(chunk)[1:]
+    assert (rest, info["steps"], env.count) == ([0.0, True, False], 4, 4), "an episode that has ended stands still"
+    late = ChunkEnv(Scripted(set(), fall=8), ("state",), 1, 8)
+    late.reset(seed=1)
+    assert late.step(np.zeros((8, 1), np.float32))[2:4] == (True, False), "a fall at the step limit is a fall"
 
 
 def test_longer_histories_reach_into_earlier_chunks() -> None:

@@ -98,11 +98,15 @@ class Entry(Settings):
 
 
 class TaskFacts(Settings):
-    """What a reader cannot find in a file: length and rate of evaluation, and the simulator's name of the task."""
+    """What a reader cannot find in a file: length and rate of evaluation, and the simulator's name of the task.
+
+    ``action_limit`` is the size of the largest action as files hold it; stores hold actions in [-1, 1].
+    """
 
     max_steps: int = Field(ge=1)
     control_hz: float = Field(gt=0)
     env: str | None = None
+    action_limit: float = Field(1.0, gt=0)
 
 
 class SuiteFacts(Settings):

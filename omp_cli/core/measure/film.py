@@ -16,13 +16,13 @@ BORDER = 6
 GREEN, RED = (60, 180, 75), (220, 60, 50)
 
 
-def write_video(path: Path, films: Sequence[NDArray[np.uint8]], successes: Sequence[bool], hz: float) -> None:
-    """Episodes one after the other as H.264, at most 60 frames per second; the end is framed green or red.
+def write_video(path: Path, films: Sequence[NDArray[np.uint8]], good: Sequence[bool], hz: float) -> None:
+    """Episodes one after the other as H.264, at most 60 frames per second; the end is framed green (good) or red.
 
     Args:
         path: MP4 to write.
         films: pictures of each episode, (frames, P, P, 3).
-        successes: of those episodes.
+        good: whether those episodes succeeded or, where the return counts, did not terminate.
         hz: environment steps per second.
     """
     import imageio_ffmpeg
@@ -34,10 +34,10 @@ def write_video(path: Path, films: Sequence[NDArray[np.uint8]], successes: Seque
         )
         writer.send(None)
         try:
-            for film, success in zip(films, successes, strict=False):
+            for film, green in zip(films, good, strict=False):
                 for picture in film:
                     writer.send(np.ascontiguousarray(picture))
-                ending = _framed(film[-1], GREEN if success else RED)
+                ending = _framed(film[-1], GREEN if green else RED)
                 for _ in range(HELD_FRAMES):
                     writer.send(ending)
         finally:

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from omp_cli.core.checkpoint import Checkpoint
+from omp_cli.core.data.store import read_attributes
+from omp_cli.core.errors import DataError
 from omp_cli.core.files import write_text
+from omp_cli.core.manifest import FILE_NAME, read_manifest
 from omp_cli.core.measure.film import write_video
-from omp_cli.core.measure.plots import plot_success
-from omp_cli.core.measure.success import Episode, EvalConfig, environments, evaluate, summarise, worker_seconds
+from omp_cli.core.measure.plots import plot_return, plot_success
+from omp_cli.core.measure.success import (
+    Episode,
+    EvalConfig,
+    environments,
+    evaluate,
+    metric_of,
+    summarise,
+    worker_seconds,
+)
 from omp_cli.core.progress import Progress
 from omp_cli.core.run import Run
+from omp_cli.core.suites.base import Metric
 from omp_cli.core.timing import Stopwatch, rounded
 
-EPISODES, PLOT, VIDEO = "episodes.jsonl", "success.png", "video.mp4"
+EPISODES, VIDEO = "episodes.jsonl", "video.mp4"
+PLOT = {"success": "success.png", "return": "return.png"}
 
 
 def evaluate_run(
@@ -32,13 +45,14 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Evaluate the last of the checkpoints (and the earlier ones with ``config.curve`` episodes each).
 
-    Writes ``episodes.jsonl`` (one record per episode), ``success.png`` when there is more than one checkpoint's
-    success to show, and ``video.mp4`` of the first ``films`` episodes.
+    Writes ``episodes.jsonl`` (one record per episode), ``success.png`` or ``return.png`` (what the suite's metric is)
+    when there is more than one checkpoint's to show, and ``video.mp4`` of the first ``films`` episodes.
 
     Returns:
         The figures that go into the manifest, which gets the time of the parts besides.
     """
     last = checkpoints[-1]
+    metric = metric_of(last)
     earlier = checkpoints[:-1] if config.curve else []
     records: list[Episode] = []
     curve = []
@@ -50,7 +64,7 @@ def evaluate_run(
         for checkpoint in earlier:
             episodes, _ = evaluate(checkpoint, config, config.curve, envs, device, progress, watch=watch)
             records += episodes
-            curve.append(_row(checkpoint, config, episodes))
+            curve.append(_row(checkpoint, config, episodes, metric))
         episodes, pictures = evaluate(last, config, config.episodes, envs, device, progress, films, watch)
         busy = worker_seconds(envs)
         watch.start()
@@ -60,22 +74,43 @@ def evaluate_run(
     theirs = workers * (parts["environments: step"] + parts["environments: reset"]) - sum(busy.values())
     busy["waiting for the slowest"] = max(theirs, 0.0)
     records += episodes
-    figures = _row(last, config, episodes)
-    write_text(run.folder / EPISODES, "".join(json.dumps(asdict(record)) + "\n" for record in records))
+    figures = _row(last, config, episodes, metric)
+    if metric == "return" and (returns := demonstrated_returns(last)) is not None:
+        figures["demonstrations"] = returns
+    write_text(run.folder / EPISODES, "".join(json.dumps(record.as_dict(metric)) + "\n" for record in records))
     run.artifact(run.folder / EPISODES)
     if curve:
         figures["curve"] = curve
-        plot_success(run.folder / PLOT, f"{last.meta.spec.suite}/{last.meta.spec.task}", [*curve, figures])
-        run.artifact(run.folder / PLOT)
+        plot = {"success": plot_success, "return": plot_return}[metric]
+        plot(run.folder / PLOT[metric], f"{last.meta.spec.suite}/{last.meta.spec.task}", [*curve, figures])
+        run.artifact(run.folder / PLOT[metric])
     if pictures:
-        write_video(run.folder / VIDEO, pictures, [e.success_any for e in episodes], last.meta.spec.control_hz)
+        green = [e.success_any if metric == "success" else not e.terminated for e in episodes]
+        write_video(run.folder / VIDEO, pictures, green, last.meta.spec.control_hz)
         run.artifact(run.folder / VIDEO)
     watch.lap("plot and video")
     run.metrics(**figures, seconds_by_part=watch.rounded(), worker_seconds_by_part=rounded(busy))
     return figures
 
 
-def _row(checkpoint: Checkpoint, config: EvalConfig, episodes: Sequence[Episode]) -> dict[str, Any]:
+def demonstrated_returns(checkpoint: Checkpoint) -> dict[str, float] | None:
+    """Mean, least and largest return of the data that the checkpoint's run was trained on.
+
+    None when the run's manifest or the data set is gone or is another one by now, or when the data have no rewards.
+    """
+    run = checkpoint.path.parent.parent
+    if not (run / FILE_NAME).is_file():
+        return None
+    try:
+        paths = [Path(i.path) for i in read_manifest(run).inputs if i.kind == "dataset"]
+        found = [read_attributes(path) for path in paths]
+    except DataError:  # the figure is a courtesy; evaluation does not need the data
+        return None
+    same = [a for a in found if a.get("content_sha256") == checkpoint.meta.dataset_sha256]
+    return same[0].get("returns") if same else None
+
+
+def _row(checkpoint: Checkpoint, config: EvalConfig, episodes: Sequence[Episode], metric: Metric) -> dict[str, Any]:
     return {
         "suite": checkpoint.meta.spec.suite,
         "task": checkpoint.meta.spec.task,
@@ -83,5 +118,5 @@ def _row(checkpoint: Checkpoint, config: EvalConfig, episodes: Sequence[Episode]
         "weights": config.weights,
         "nfe": config.nfe,
         "selection": "last",
-        **summarise(episodes),
+        **summarise(episodes, metric),
     }

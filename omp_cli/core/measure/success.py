@@ -1,10 +1,10 @@
-"""Success of a policy over held-out episodes, rolled out in worker processes."""
+"""Success or return of a policy over held-out episodes, rolled out in worker processes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,11 @@ from omp_cli.core.checkpoint import Checkpoint, Weights
 from omp_cli.core.config import Settings
 from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.errors import DataError, OmpError, RunFailed
-from omp_cli.core.measure.statistics import Rate, wilson
+from omp_cli.core.measure.statistics import Rate, spread, wilson
 from omp_cli.core.policy import Policy
 from omp_cli.core.progress import Progress
 from omp_cli.core.seeds import eval_seed
+from omp_cli.core.suites.base import Metric, recorded_suite
 from omp_cli.core.suites.chunking import chunk_env_factory
 from omp_cli.core.timing import Stopwatch
 
@@ -34,7 +35,7 @@ class EvalConfig(Settings):
         weights: moving average, or as trained.
         seed: of the start states and of the policy's noise.
         max_steps: environment steps per episode; None takes the task's own limit.
-        curve: episodes for each earlier checkpoint of the run (success over training); 0 for none.
+        curve: episodes for each earlier checkpoint of the run (success or return over training); 0 for none.
         threads: torch threads.
     """
 
@@ -64,6 +65,7 @@ class Episode:
         checkpoint_step: training step of the evaluated weights.
         weights: "ema" or "raw".
         nfe: evaluations of the network per decision.
+        terminated: whether the task ended the episode (the robot fell), not success or the step limit.
     """
 
     task: str
@@ -78,6 +80,12 @@ class Episode:
     checkpoint_step: int
     weights: Weights
     nfe: int
+    terminated: bool = False
+
+    def as_dict(self, metric: Metric) -> dict[str, Any]:
+        """Plain data without what a suite of this metric does not have."""
+        left_out = {"terminated"} if metric == "success" else {"success_any", "success_chunk", "first_success"}
+        return {key: value for key, value in asdict(self).items() if key not in left_out}
 
 
 @dataclass
@@ -94,6 +102,7 @@ class _Running:
     first_success: int | None = None
     steps: int = 0
     total: float = 0.0
+    terminated: bool = False
 
 
 @dataclass
@@ -109,9 +118,23 @@ class _State:
     films: dict[int, list[NDArray[np.uint8]]] = field(default_factory=dict)
 
 
-def summarise(episodes: Sequence[Episode]) -> dict[str, Any]:
-    """Rates by both success rules, mean return and length."""
+def metric_of(checkpoint: Checkpoint) -> Metric:
+    """What counts in the checkpoint's suite."""
+    return recorded_suite(checkpoint.meta.suite).metric
+
+
+def summarise(episodes: Sequence[Episode], metric: Metric = "success") -> dict[str, Any]:
+    """Rates by both success rules, mean return and length; where the return counts its spread, and no rates."""
     count = len(episodes)
+    if metric == "return":
+        return {
+            "metric": metric,
+            "mean_return": round(float(np.mean([e.episode_return for e in episodes])), 3),
+            "mean_steps": round(float(np.mean([e.steps for e in episodes])), 1),
+            "return": spread([e.episode_return for e in episodes]).as_dict(),
+            "steps": spread([float(e.steps) for e in episodes]).as_dict(),
+            "terminated": sum(e.terminated for e in episodes),
+        }
     return {
         "success_any": wilson(sum(e.success_any for e in episodes), count).as_dict(),
         "success_chunk": wilson(sum(e.success_chunk for e in episodes), count).as_dict(),
@@ -125,6 +148,13 @@ def rate_of(episodes: Sequence[Episode]) -> Rate:
     return wilson(sum(e.success_any for e in episodes), len(episodes))
 
 
+def _so_far(episodes: Sequence[Episode], metric: Metric) -> dict[str, str]:
+    """The figure that a progress bar shows."""
+    if metric == "success":
+        return {"success": str(rate_of(episodes))}
+    return {"mean_return": f"{np.mean([e.episode_return for e in episodes]):.1f}"}
+
+
 @contextmanager
 def environments(checkpoint: Checkpoint, config: EvalConfig, workers: int, filmed: int = 0) -> Iterator[VectorEnv]:
     """The checkpoint's task in worker processes (one: in this process); serves every checkpoint of the same run.
@@ -134,6 +164,9 @@ def environments(checkpoint: Checkpoint, config: EvalConfig, workers: int, filme
         config: seed and step limit.
         workers: environment processes.
         filmed: episodes of which ``evaluate`` may ask for pictures.
+
+    Raises:
+        MissingDependency: the suite has no environment here.
     """
     from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
@@ -179,8 +212,9 @@ def evaluate(
 ) -> tuple[list[Episode], list[NDArray[np.uint8]]]:
     """Roll a checkpoint out.
 
-    An episode ends once success has held for a whole chunk (both rules are then decided) or at the step limit. The
-    noise of an episode depends on its seed alone, so the result does not depend on the number of workers.
+    An episode ends once success has held for a whole chunk (both rules are then decided), where the task terminates,
+    or at the step limit. The noise of an episode depends on its seed alone, so the result does not depend on the
+    number of workers.
 
     Args:
         checkpoint: the policy.
@@ -196,12 +230,15 @@ def evaluate(
         One record per episode in order, and the pictures of each filmed episode, (frames, P, P, 3).
 
     Raises:
-        DataError: a start state equals a demonstration's.
+        DataError: a start state equals a demonstration's, or the weights do not fit.
+        UsageError: the environment's state or action is of another size than the policy's.
         RunFailed: an environment process died.
         OmpError: an environment raised it, in whatever process.
     """
     watch = watch or Stopwatch()
+    suite = recorded_suite(checkpoint.meta.suite)
     policy = checkpoint.load(config.weights, device)
+    suite.spec(checkpoint.meta.spec.task).same_layout(checkpoint.meta.spec)
     watch.lap("loading the policy")
     progress.start(f"{checkpoint.meta.spec.task}: step {checkpoint.meta.step}, nfe {config.nfe}", episodes)
     state = _State(checkpoint, config, iter(range(episodes)), [None] * envs.num_envs, filmed)
@@ -211,16 +248,17 @@ def evaluate(
             watch.lap("environments: reset")
             actions = _decide(policy, state, config.nfe, device)
             watch.lap("policy")
-            state.obs, rewards, _, truncated, info = envs.step(actions)
+            state.obs, rewards, terminated, truncated, info = envs.step(actions)
             watch.lap("environments: step")
             for worker, episode in enumerate(state.running):
                 if episode is None:
                     continue
                 _account(episode, float(rewards[worker]), info, worker)
-                if episode.success_chunk or truncated[worker]:
+                episode.terminated = bool(terminated[worker])
+                if episode.success_chunk or episode.terminated or truncated[worker]:
                     done.append(_record(episode, checkpoint, config))
                     state.running[worker] = None
-                    progress.advance(1, success=str(rate_of(done)))
+                    progress.advance(1, **_so_far(done, suite.metric))
             watch.lap("records")
     except (BrokenPipeError, EOFError, ConnectionResetError) as error:
         raise RunFailed("an environment process died", "try again with --workers 1 to see its error") from error
@@ -294,4 +332,5 @@ def _record(episode: _Running, checkpoint: Checkpoint, config: EvalConfig) -> Ep
         checkpoint_step=checkpoint.meta.step,
         weights=config.weights,
         nfe=config.nfe,
+        terminated=episode.terminated,
     )

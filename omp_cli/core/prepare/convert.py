@@ -17,14 +17,14 @@ from omp_cli.core.data.catalogue import Entry, cache_folder
 from omp_cli.core.data.download import DownloadConfig, Fetched, Wanted, fetch
 from omp_cli.core.data.readers import FORMATS, Reader, Recording
 from omp_cli.core.data.store import STORE, Arrays, read_attributes, read_store, write_store
-from omp_cli.core.errors import DataError
+from omp_cli.core.errors import DataError, UsageError
 from omp_cli.core.files import remove, sha256_of
 from omp_cli.core.prepare.make import SHEET, same_recipe
 from omp_cli.core.prepare.origin import Origin
 from omp_cli.core.prepare.sheet import contact_sheet
 from omp_cli.core.progress import Progress
 from omp_cli.core.run import Run
-from omp_cli.core.suites.base import start_hash
+from omp_cli.core.suites.base import SUITES, start_hash
 from omp_cli.core.timing import Stopwatch
 
 
@@ -37,6 +37,7 @@ class ConvertConfig(Settings):
         source: the catalogue's name of the set, or the file's.
         format: its name, and what is taken from its files.
         demos: first so many episodes; None takes all.
+        environment: the suite's name of the environment in which to roll out; None finds the one that shows such data.
         download: how patient a download is; does not change the content.
     """
 
@@ -45,6 +46,7 @@ class ConvertConfig(Settings):
     source: str
     format: Annotated[SerializeAsAny[Settings], BeforeValidator(FORMATS.parse)]
     demos: int | None = Field(None, ge=1)
+    environment: str | None = None
     download: DownloadConfig = DownloadConfig()
 
 
@@ -55,8 +57,9 @@ def wanted_files(entry: Entry) -> list[Wanted]:
 
 
 def folder_name(config: ConvertConfig) -> str:
-    """``<task>-<source>``, the number of episodes if limited, and a short hash when other settings are not default."""
+    """``<task>-<source>``, number of episodes and environment if given, a short hash for other unusual settings."""
     name = f"{config.task}-{config.source}" + ("" if config.demos is None else f"-d{config.demos}")
+    name += "" if config.environment is None else f"-{config.environment}"
     chosen = config.format.model_dump(mode="json")
     if chosen == type(config.format).model_validate({"name": chosen["name"]}).model_dump(mode="json"):
         return name
@@ -71,7 +74,8 @@ def convert(run: Run, config: ConvertConfig, origin: Origin, progress: Progress)
 
     Raises:
         DataError: a file is missing, damaged, not of its format, or holds values that are not finite.
-        UsageError: the folder holds a data set made of other files or settings, or the file lacks what is asked for.
+        UsageError: the folder holds a data set made of other files or settings, the file lacks what is asked for, or
+            the environment asked for shows another state or takes another action.
         RunFailed: the network failed.
     """
     watch = Stopwatch()
@@ -82,14 +86,18 @@ def convert(run: Run, config: ConvertConfig, origin: Origin, progress: Progress)
     watch.lap("download and hashes")
     for file in files:
         run.input("file", file.path, file.sha256)
-    wanted = _recipe(config, files)
+    limit = origin.subject.facts.action_limit
+    wanted = _recipe(config, files, limit)
     store = run.folder / STORE
     if store.exists():
         return _keep(run, store, wanted)
     recording = reader.read(files[0].path, origin.subject, config.demos, progress)
     _check(files[0].path, recording)
+    if limit != 1.0:
+        for episode in recording.episodes:
+            episode["action"] = episode["action"] / np.float32(limit)
     watch.lap("reading")
-    provenance = _provenance(origin, wanted, files, recording)
+    provenance = _provenance(origin, wanted, files, recording, rollout_suite(config, recording))
     if "img" in recording.episodes[0]:
         contact_sheet(run.folder / SHEET, f"{config.suite}/{config.task}", _shown(recording.episodes))
         watch.lap("contact sheet")
@@ -109,9 +117,25 @@ def _files(config: ConvertConfig, origin: Origin, reader: Reader, progress: Prog
     return [Fetched(p, sha256_of(p), None, from_cache=False) for p in reader.files(origin.file)]
 
 
-def _recipe(config: ConvertConfig, files: Sequence[Fetched]) -> dict[str, Any]:
+def rollout_suite(config: ConvertConfig, recording: Recording) -> dict[str, Any] | None:
+    """The suite whose environment shows what was recorded, as plain data; None where there is none.
+
+    Raises:
+        UsageError: the environment asked for does not, or there is no such thing.
+    """
+    if config.suite not in SUITES.names():
+        if config.environment is not None:
+            raise UsageError(f"suite {config.suite} has no environments", "leave environment out")
+        return None
+    suite = SUITES.build(SUITES.parse({"name": config.suite}))
+    found = suite.for_data(recording.spec, recording.notes.get("env_id"), config.environment)
+    return None if found is None else found.model_dump(mode="json")
+
+
+def _recipe(config: ConvertConfig, files: Sequence[Fetched], action_limit: float) -> dict[str, Any]:
     """What determines the bytes of the data set, as plain data; where the files lie is not part of it."""
     return {
+        **({} if action_limit == 1.0 else {"action_limit": action_limit}),
         "suite": {"name": config.suite},
         **config.model_dump(mode="json", exclude={"suite", "download"}),
         "files": {file.path.name: file.sha256 for file in files},
@@ -132,11 +156,16 @@ def _check(path: Path, recording: Recording) -> None:
 
 
 def _provenance(
-    origin: Origin, wanted: dict[str, Any], files: Sequence[Fetched], recording: Recording
+    origin: Origin,
+    wanted: dict[str, Any],
+    files: Sequence[Fetched],
+    recording: Recording,
+    suite: dict[str, Any] | None,
 ) -> dict[str, Any]:
     episodes, entry = recording.episodes, origin.entry
     return {
         "recipe": wanted,
+        "rollout_suite": suite,
         "spec": recording.spec.model_dump(mode="json"),
         "environment": recording.notes,
         "catalogue": None if entry is None else {"name": entry.name, "licence": entry.licence, "note": entry.note},
@@ -183,6 +212,7 @@ def _figures(provenance: dict[str, Any], sha256: str) -> dict[str, Any]:
         "returns": provenance["returns"],
         "success_share": provenance["success_share"],
         "action_range": provenance["action_range"],
+        "environment": (provenance.get("rollout_suite") or {}).get("environment"),
         "state_dim": provenance["spec"]["state_dim"],
         "action_dim": provenance["spec"]["action_dim"],
         "image": provenance["spec"]["image"],

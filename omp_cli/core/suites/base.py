@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,19 @@ from omp_cli.core.errors import MissingDependency, UsageError, did_you_mean
 from omp_cli.core.registry import Family
 from omp_cli.core.spec import Spec
 
+Metric = Literal["success", "return"]
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one environment step returned: the suite's own reward and success flag."""
+    """What one environment step returned: the suite's own reward and success flag, and whether the task is over.
+
+    ``terminated`` is the task's own end (the robot has fallen), after which no reward can follow; never the step limit.
+    """
 
     reward: float
     success: bool
+    terminated: bool = False
 
 
 def start_hash(start_state: NDArray[np.float64]) -> str:
@@ -52,7 +58,10 @@ class TaskEnv(ABC):
 
     @abstractmethod
     def expert(self) -> NDArray[np.float32]:
-        """Action (A,) of the suite's scripted expert in the present state, as the expert wants it: not clipped."""
+        """Action (A,) of the suite's scripted expert in the present state, as the expert wants it: not clipped.
+
+        UsageError where the suite has none.
+        """
 
     @abstractmethod
     def start_state(self) -> NDArray[np.float64]:
@@ -84,10 +93,15 @@ class TaskEnv(ABC):
 
 
 class Suite(ABC):
-    """A benchmark. Its ``Config`` holds what changes the observations (camera, crop, points ...)."""
+    """A benchmark. Its ``Config`` holds what changes the observations (camera, crop, points ...).
+
+    ``metric`` is what counts in an evaluation; ``scripted`` says whether there is an expert to record.
+    """
 
     Config: ClassVar[type[Settings]]
     default_task: ClassVar[str]
+    metric: ClassVar[Metric] = "success"
+    scripted: ClassVar[bool] = True
 
     def __init__(self, config: Settings) -> None:
         self.config = config
@@ -107,6 +121,18 @@ class Suite(ABC):
     @abstractmethod
     def make(self, task: str) -> TaskEnv:
         """A fresh environment; MissingDependency when the simulator is not installed."""
+
+    def for_data(self, spec: Spec, simulator: str | None, environment: str | None) -> Settings | None:
+        """Configuration with which data from files are rolled out; None when no environment shows such data.
+
+        Args:
+            spec: what the files hold.
+            simulator: its name of the environment as the files give it, if they do.
+            environment: the suite's name of the one to take; UsageError when it does not fit.
+        """
+        if environment is not None:
+            raise UsageError(f"suite {spec.suite} has no environments to choose between")
+        return self.config
 
     def require(self) -> None:  # noqa: B027 - most suites need nothing more
         """MissingDependency when the simulator is plainly not installed; does not load it."""

@@ -20,7 +20,10 @@ Obs = dict[str, NDArray[Any]]
 
 
 class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
-    """Executes chunks; ends by truncation at the task's step limit, never early: stopping on success is the caller's.
+    """Executes chunks; ends where the task terminates, else by truncation at its step limit.
+
+    An episode ends by one or the other, never by both: reward could have followed a truncation, and none follows a
+    termination. Stopping on success is the caller's. A step of an episode that has ended does nothing.
 
     ``step`` takes (E, A) and returns the observation history {key: (T, ...)}, the chunk's summed reward, and an info
     with ``steps`` (executed), ``success_any``, ``success_all`` (at every step of the chunk) and, in filmed episodes,
@@ -54,6 +57,7 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         self._filming = False
         self._history: deque[Obs] = deque(maxlen=n_obs)
         self._steps = 0
+        self._terminated = False
         self._points = points
         self._made = False
         env.read_points(points)
@@ -77,6 +81,7 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
             self._watch.lap("start of the simulator")
         self._env.reset(int(seed or 0))
         self._steps = 0
+        self._terminated = False
         self._filming = seed in self._film and bool((options or {}).get("film"))
         self._watch.lap("reset")
         self._history.extend([self._observed()] * self._n_obs)
@@ -88,24 +93,30 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         return self._stacked(), info
 
     def step(self, action: NDArray[np.float32]) -> tuple[Obs, float, bool, bool, dict[str, Any]]:
-        """Execute the chunk, or as much of it as the step limit allows."""
+        """Execute the chunk, or as much of it as the step limit and the task allow.
+
+        The last frame of a terminated episode is observed; those before it may not have been.
+        """
         reward = 0.0
         successes: list[bool] = []
         pictures: list[NDArray[np.uint8]] = []
-        count = min(self._execute, self._limit - self._steps)
+        count = 0 if self._terminated else min(self._execute, self._limit - self._steps)
         self._watch.start()
         for index in range(count):
             outcome = self._env.step(action[index])
             self._watch.lap("physics")
             reward += outcome.reward
             successes.append(outcome.success)
-            if index >= count - self._n_obs:
+            self._terminated = outcome.terminated
+            if index >= count - self._n_obs or self._terminated:
                 self._history.append(self._observed())
                 self._watch.lap("observation")
             if self._filming:
                 pictures.append(self._env.picture(self._picture_size))
                 self._watch.lap("pictures")
-        self._steps += count
+            if self._terminated:
+                break
+        self._steps += len(successes)
         info: dict[str, Any] = {
             "steps": self._steps,
             "success_any": any(successes),
@@ -114,7 +125,8 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         if pictures:
             # a list: Gymnasium stacks arrays of all workers, and the last chunk may be shorter
             info["pictures"] = pictures
-        return self._stacked(), reward, False, self._steps >= self._limit, info
+        truncated = self._steps >= self._limit and not self._terminated
+        return self._stacked(), reward, self._terminated, truncated, info
 
     def seconds_by_part(self) -> dict[str, float]:
         """Wall time so far: physics, reset, pictures, and the parts of the observation."""

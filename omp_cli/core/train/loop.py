@@ -290,7 +290,7 @@ class Trainer:
                 step=self.step,
                 policy=self.config.policy().model_dump(mode="json"),
                 spec=self.dataset.spec,
-                suite=self.dataset.provenance["recipe"]["suite"],
+                suite=self.dataset.provenance.get("rollout_suite") or self.dataset.provenance["recipe"]["suite"],
                 dataset_sha256=self.dataset.sha256,
                 start_states=self.dataset.provenance["start_states"],
             )

@@ -7,8 +7,9 @@ steps. What follows the last end is dropped, as there.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from omp_cli.core.data.readers.hdf5 import array, is_hdf5, opened
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.errors import DataError
 from omp_cli.core.progress import Progress
+
+NOTES = "omp"
+"""Attribute of files that omp has recorded itself: JSON, which goes into the provenance."""
 
 
 class D4rlConfig(Settings):
@@ -44,6 +48,7 @@ class D4rlReader(Reader):
     def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
         progress.start(f"{subject.task}: reading trajectories", 1)
         with opened(path) as file:
+            own = _own_notes(path, file)
             observations = array(file, "observations", self.expected, 2)
             frames = len(observations)
             rows = {"rewards": np.float32, "terminals": np.bool_}
@@ -59,8 +64,9 @@ class D4rlReader(Reader):
             raise DataError(f"{path}: no episode ends in its {frames} frames")
         episodes = split(arrays, ends, limit)
         progress.advance()
-        notes = {"trajectories": len(ends), "frames_after_the_last_end": int(frames - ends[-1])}
+        notes: dict[str, Any] = {"trajectories": len(ends), "frames_after_the_last_end": int(frames - ends[-1])}
         notes["timeouts_in_file"] = "timeout" in arrays
+        notes |= own
         return Recording(episodes, spec_of(subject, episodes), notes, first_states(episodes))
 
 
@@ -74,3 +80,11 @@ def episode_ends(terminal: NDArray[np.bool_], timeout: NDArray[np.bool_] | None,
             ends.append(i + 1)
             start = i + 1
     return np.array(ends, np.int64)
+
+
+def _own_notes(path: Path, file: Any) -> dict[str, Any]:
+    """What omp has noted in a file that it recorded itself; nothing in any other."""
+    try:
+        return dict(json.loads(file.attrs.get(NOTES, "{}")))
+    except (ValueError, TypeError):
+        raise DataError(f"{path}: its attribute {NOTES!r} is not a JSON object") from None

@@ -54,21 +54,21 @@ class Simulator:
         seed: of the actions.
     """
 
-    note = "simulated camera"
-
     def __init__(self, env: TaskEnv, keys: Sequence[str], points: int | None, seed: int) -> None:
         env.read_points(points)
         self._env, self._keys, self._points, self._steps = env, keys, points, 0
-        self._random = np.random.default_rng(seed)
+        self._random, self._over = np.random.default_rng(seed), False
+        self.note = "simulated camera" if {"point_cloud", "img"} & set(keys) else "simulator"
         env.reset(0)
 
     def advance(self) -> None:
-        """One random action; from the start state again when the step limit is reached."""
-        if self._steps == self._env.spec.max_steps:
+        """One random action; from the start state again when the task has terminated or the step limit is reached."""
+        if self._over:
             self._steps = 0
             self._env.reset(0)
-        self._env.step(self._random.uniform(-1, 1, self._env.spec.action_dim))
+        outcome = self._env.step(self._random.uniform(-1, 1, self._env.spec.action_dim))
         self._steps += 1
+        self._over = outcome.terminated or self._steps == self._env.spec.max_steps
 
     def frame(self) -> Frame:
         """As in an evaluation."""

@@ -1,0 +1,225 @@
+"""Data without a download: PPO of stable-baselines3 learns a Gym task, and its episodes become a D4RL file.
+
+Policy and episodes are kept in the cache folder under names that hold all settings: the policy as safetensors with the
+statistics of its normalisation, so that nothing is unpickled, then the file. A run that is interrupted while it
+records starts from the policy; one that is interrupted while it learns starts over.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from omp_cli.core.config import Settings
+from omp_cli.core.data.catalogue import cache_folder, read_catalogue
+from omp_cli.core.data.readers.d4rl import NOTES
+from omp_cli.core.errors import DataError, MissingDependency, UsageError, did_you_mean
+from omp_cli.core.files import atomic
+from omp_cli.core.progress import Progress
+from omp_cli.core.seeds import demo_seed
+from omp_cli.core.suites.base import SUITES, TaskEnv
+
+STEPS = {"medium": 300_000, "expert": 1_000_000}
+ENVIRONMENTS = 8
+SETTINGS: dict[str, Any] = {"n_steps": 512, "batch_size": 256, "n_epochs": 10, "learning_rate": 3e-4, "ent_coef": 0.0}
+HIDDEN = (128, 128)
+"""Width of policy and value networks, tanh."""
+CLIP = 10.0
+"""Of normalised observations and rewards."""
+
+
+class TrainedConfig(Settings):
+    """What decides the content of a recorded file.
+
+    Attributes:
+        robot: "hopper", "walker2d" ...; learnt and recorded in its v5.
+        quality: medium takes a short training's stochastic policy, expert a long one's deterministic one.
+        steps: of the environment, in training; None takes the quality's usual number.
+        episodes: recorded.
+        seed: of training and of the start states.
+    """
+
+    robot: str
+    quality: Literal["medium", "expert"] = "medium"
+    steps: int | None = Field(None, ge=1)
+    episodes: int = Field(100, ge=1)
+    seed: int = 0
+
+    @property
+    def budget(self) -> int:
+        """Steps of training."""
+        return self.steps or STEPS[self.quality]
+
+    @property
+    def environment(self) -> str:
+        """Task name in the suite."""
+        return f"{self.robot}-v5"
+
+    @property
+    def task(self) -> str:
+        """Name of the data set."""
+        return f"{self.robot}-{self.quality}"
+
+    @property
+    def source(self) -> str:
+        """Name of the source: all that the task's name does not say."""
+        return f"sb3-n{self.budget}-e{self.episodes}-s{self.seed}"
+
+    @property
+    def file(self) -> Path:
+        """Where the recorded file is kept."""
+        return cache_folder() / "gym" / self.task / f"{self.source}.hdf5"
+
+
+def robot_of(task: str) -> str:
+    """The robot that a task means ("hopper", "hopper-v5"); UsageError when there is none or it is a data set."""
+    robot, _, rest = task.partition("-")
+    known = sorted({name.partition("-")[0] for name in SUITES.build(SUITES.parse({"name": "gym"})).tasks()})
+    if robot not in known or rest not in ("", "v5"):
+        raise UsageError(f"--source sb3 records a robot's v5, not {task!r}", did_you_mean(robot, known) or known[0])
+    return robot
+
+
+def record_trained(config: TrainedConfig, progress: Progress) -> Path:
+    """The recorded file; from the cache when it is there.
+
+    Raises:
+        MissingDependency: stable-baselines3 is not installed.
+    """
+    if config.file.is_file():
+        progress.note(f"recorded before: {config.file}")
+        return config.file
+    if find_spec("stable_baselines3") is None:
+        raise MissingDependency("stable-baselines3 is not installed", "pip install 'stable-baselines3>=2.4,<3'")
+    env = SUITES.build(SUITES.parse({"name": "gym"})).make(config.environment)
+    try:
+        act = _trained(config, env.provenance()["gymnasium_id"], progress)
+        rows, returns = _record(config, env, act, progress)
+        _write(config, env, rows, returns)
+    finally:
+        env.close()
+    return config.file
+
+
+class _Actor:
+    """The policy in an episode: actions in [-1, 1] from raw observations."""
+
+    def __init__(self, policy: Any, mean: NDArray[np.float64], variance: NDArray[np.float64], greedy: bool) -> None:
+        self._policy, self._mean, self._deviation, self._greedy = policy, mean, np.sqrt(variance + 1e-8), greedy
+
+    def __call__(self, state: NDArray[np.float32]) -> NDArray[np.float32]:
+        normalised = np.clip((state - self._mean) / self._deviation, -CLIP, CLIP).astype(np.float32)
+        return self._policy.predict(normalised, deterministic=self._greedy)[0]
+
+
+def _trained(config: TrainedConfig, name: str, progress: Progress) -> _Actor:
+    """Learn, or take the policy that an interrupted run has kept."""
+    import gymnasium
+    import torch
+    from safetensors.torch import load_file, save_file
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.monitor import Monitor
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+    def make() -> Any:
+        # the monitor tells the raw returns, which the progress shows
+        return Monitor(gymnasium.wrappers.RescaleAction(gymnasium.make(name), np.float32(-1), np.float32(1)))
+
+    envs = VecNormalize(DummyVecEnv([make] * ENVIRONMENTS), clip_obs=CLIP, clip_reward=CLIP)
+    kept = config.file.parent / f"ppo-{config.robot}-n{config.budget}-s{config.seed}.safetensors"
+    network = {"net_arch": list(HIDDEN), "activation_fn": torch.nn.Tanh}
+    try:
+        model = PPO("MlpPolicy", envs, seed=config.seed, device="cpu", policy_kwargs=network, **SETTINGS)
+        if not kept.is_file():
+            _learn(model, config, progress)
+            statistics = {"mean": envs.obs_rms.mean, "variance": envs.obs_rms.var}
+            tensors = {f"statistics.{k}": torch.from_numpy(np.asarray(v, np.float64)) for k, v in statistics.items()}
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            with atomic(kept) as temporary:
+                save_file({**model.policy.state_dict(), **tensors}, temporary)
+        tensors = load_file(kept)
+        mean, variance = (tensors.pop(f"statistics.{name}").numpy() for name in ("mean", "variance"))
+        model.policy.load_state_dict(tensors)
+        return _Actor(model.policy, mean, variance, greedy=config.quality == "expert")
+    finally:
+        envs.close()
+
+
+def _learn(model: Any, config: TrainedConfig, progress: Progress) -> None:
+    from stable_baselines3.common.callbacks import BaseCallback
+
+    class Told(BaseCallback):
+        """Tells of every rollout."""
+
+        def _on_step(self) -> bool:
+            return True
+
+        def _on_rollout_end(self) -> None:
+            found = [episode["r"] for episode in self.model.ep_info_buffer]
+            figures = {"mean_return": f"{np.mean(found):.0f}"} if found else {}
+            progress.advance(SETTINGS["n_steps"] * ENVIRONMENTS, **figures)
+
+    rollout = SETTINGS["n_steps"] * ENVIRONMENTS
+    progress.start(f"{config.environment}: PPO", -(-config.budget // rollout) * rollout)
+    model.learn(config.budget, callback=Told())
+
+
+def _record(
+    config: TrainedConfig, env: TaskEnv, act: _Actor, progress: Progress
+) -> tuple[dict[str, NDArray[Any]], list[float]]:
+    """Episodes from the start states of demonstrations, one after the other, as D4RL's arrays; and their returns."""
+    import torch
+
+    facts = read_catalogue().suite("gym").facts(config.environment)
+    assert facts is not None
+    rows: list[tuple[Any, ...]] = []
+    returns: list[float] = []
+    progress.start(f"{config.task}: episodes", config.episodes)
+    for index in range(config.episodes):
+        seed = demo_seed(config.seed, config.task, index)
+        env.reset(seed)
+        torch.manual_seed(seed)
+        returns.append(0.0)
+        for step in range(env.spec.max_steps):
+            state = env.observe(["state"])["state"]
+            action = act(state)
+            outcome = env.step(action)
+            returns[-1] += outcome.reward
+            timeout = step + 1 == env.spec.max_steps and not outcome.terminated
+            physical = action * np.float32(facts.action_limit)
+            rows.append((state, physical, np.float32(outcome.reward), outcome.terminated, timeout))
+            if outcome.terminated:
+                break
+        progress.advance(mean_return=f"{np.mean(returns):.0f}")
+    names = ("observations", "actions", "rewards", "terminals", "timeouts")
+    return {name: np.array([row[column] for row in rows]) for column, name in enumerate(names)}, returns
+
+
+def _write(config: TrainedConfig, env: TaskEnv, rows: dict[str, NDArray[Any]], returns: list[float]) -> None:
+    """The D4RL file, with what a reader must know as JSON in an attribute."""
+    import json
+
+    import h5py
+
+    if not all(np.isfinite(values).all() for values in rows.values()):
+        raise DataError(f"{config.task}: the recorded episodes hold values that are not finite")
+    packages = ("stable-baselines3", "gymnasium", "mujoco", "torch")
+    notes = {
+        "env_id": env.provenance()["gymnasium_id"],
+        "recorded_by": "PPO (stable-baselines3) with VecNormalize",
+        "policy": "stochastic" if config.quality == "medium" else "deterministic",
+        "training": {**config.model_dump(mode="json"), "steps": config.budget},
+        "hyperparameters": {**SETTINGS, "hidden": list(HIDDEN), "environments": ENVIRONMENTS, "clip": CLIP},
+        "mean_return": round(float(np.mean(returns)), 3),
+        "versions": {name: metadata.version(name) for name in packages},
+    }
+    with atomic(config.file) as temporary, h5py.File(temporary, "w") as file:
+        for name, values in rows.items():
+            file[name] = values
+        file.attrs[NOTES] = json.dumps(notes)
