@@ -15,7 +15,7 @@ import typer
 
 from omp_cli import __version__
 from omp_cli.commands import bench_latency, common, evaluate, export, manifest, memprofile, prepare, pretrain
-from omp_cli.core.errors import Interrupted, OmpError, RunFailed, Terminated, UsageError
+from omp_cli.core.errors import OmpError, RunFailed, Terminated, UsageError
 
 EPILOG = (
     "Exit codes: 0 ok, 1 the run failed, 2 usage or configuration, 3 data missing or damaged, 4 a simulator, package "
@@ -60,12 +60,10 @@ app.command("memprofile", rich_help_panel="Measure")(common.with_global_options(
 app.command("manifest", rich_help_panel="Measure")(common.with_global_options(manifest.manifest))
 
 
-def as_omp_error(error: BaseException) -> tuple[OmpError, int]:
+def as_omp_error(error: Exception) -> tuple[OmpError, int]:
     """What to report for an exception, and the exit code. Anything unforeseen is a failed run (1)."""
     if isinstance(error, OmpError):
         return error, error.exit_code
-    if isinstance(error, KeyboardInterrupt):
-        return Interrupted("interrupted", "finished parts are kept; run the same line again"), 130
     if hasattr(error, "format_message"):  # Typer's own usage errors; its vendored Click is not to be imported
         return UsageError(error.format_message(), "see --help"), getattr(error, "exit_code", 2)
     if isinstance(error, OSError):
@@ -109,7 +107,7 @@ def main() -> None:
         code = app(standalone_mode=False)
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
-    except (Exception, KeyboardInterrupt) as error:
+    except Exception as error:
         report, code = as_omp_error(error)
         if common.CURRENT.verbose:
             traceback.print_exc()

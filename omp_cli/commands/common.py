@@ -83,8 +83,8 @@ def with_global_options(function: Callable[..., None]) -> Callable[..., None]:
     def command(**values: Any) -> None:
         given = {name: values.pop(name) for name in GLOBAL_OPTIONS}
         set_current(CURRENT.merged(given))
-        load_plugins(CURRENT.plugin)
         try:
+            load_plugins(CURRENT.plugin)
             function(CURRENT, **values)
         except KeyboardInterrupt:  # Typer would end the process without a word
             raise Interrupted("interrupted", "finished parts are kept; run the same line again") from None
