@@ -83,7 +83,7 @@ def test_the_ant_of_d4rl_is_that_of_v4_and_zeros() -> None:
 def test_data_sets_find_the_environment_that_shows_such_data() -> None:
     def found(task: str, state: int, action: int, simulator: str | None = None, asked: str | None = None) -> str | None:
         data = Spec(suite="gym", task=task, action_dim=action, state_dim=state, max_steps=1000, control_hz=125.0)
-        config = suite().for_data(data, simulator, asked)
+        config = suite().for_data(data, {"env_id": simulator}, asked)
         return None if config is None else config.environment  # type: ignore[attr-defined]
 
     assert found("hopper-medium", 11, 3) == "hopper-v4"

@@ -128,7 +128,7 @@ def rollout_suite(config: ConvertConfig, recording: Recording) -> dict[str, Any]
             raise UsageError(f"suite {config.suite} has no environments", "leave environment out")
         return None
     suite = SUITES.build(SUITES.parse({"name": config.suite}))
-    found = suite.for_data(recording.spec, recording.notes.get("env_id"), config.environment)
+    found = suite.for_data(recording.spec, recording.notes, config.environment)
     return None if found is None else found.model_dump(mode="json")
 
 

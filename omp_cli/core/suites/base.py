@@ -122,12 +122,12 @@ class Suite(ABC):
     def make(self, task: str) -> TaskEnv:
         """A fresh environment; MissingDependency when the simulator is not installed."""
 
-    def for_data(self, spec: Spec, simulator: str | None, environment: str | None) -> Settings | None:
+    def for_data(self, spec: Spec, notes: Mapping[str, Any], environment: str | None) -> Settings | None:
         """Configuration with which data from files are rolled out; None when no environment shows such data.
 
         Args:
             spec: what the files hold.
-            simulator: its name of the environment as the files give it, if they do.
+            notes: what they say about themselves (``Recording.notes``): "env_id", cameras ...
             environment: the suite's name of the one to take; UsageError when it does not fit.
         """
         if environment is not None:

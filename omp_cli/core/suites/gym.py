@@ -122,7 +122,7 @@ class Gym(Suite):
             control_hz=environment.control_hz,
         )
 
-    def for_data(self, spec: Spec, simulator: str | None, environment: str | None) -> Settings | None:
+    def for_data(self, spec: Spec, notes: Mapping[str, Any], environment: str | None) -> Settings | None:
         """See the base class; without a name in the file, the robot's first environment of those dimensions."""
         named = environment or (spec.task if spec.task in ENVIRONMENTS else None)
         if named is not None:
@@ -134,7 +134,7 @@ class Gym(Suite):
             for task in self._of_robot(spec.task)
             if (ENVIRONMENTS[task].state_dim, ENVIRONMENTS[task].action_dim) == (spec.state_dim, spec.action_dim)
         ]
-        by_name = [task for task in fitting if ENVIRONMENTS[task].id == simulator]
+        by_name = [task for task in fitting if ENVIRONMENTS[task].id == notes.get("env_id")]
         return GymConfig(environment=(by_name or fitting)[0]) if fitting else None
 
     def require(self) -> None:
