@@ -63,7 +63,7 @@ def prepare(
         bool, typer.Option("--list", help="Show the catalogue of public data sets.", rich_help_panel=FILES)
     ] = False,
     source: Annotated[
-        str | None, typer.Option(help="Which of a task's data sets: ph, mh, d4rl, ...", rich_help_panel=FILES)
+        str | None, typer.Option(help="Which of a task's data sets: ph, mh, d4rl, sb3, scripted, ...", rich_help_panel=FILES)
     ] = None,
     file: Annotated[
         Path | None, typer.Option(help="Read this file instead of downloading.", rich_help_panel=FILES)
@@ -88,11 +88,12 @@ def prepare(
 
     Example: omp prepare metaworld --suite hard --demos 20 --workers 8
 
-    Example: omp prepare robomimic --task can --source ph, or --file low_dim.hdf5
+    Example: omp prepare robomimic --task can --source ph, or --source scripted, or --file low_dim.hdf5
 
     Example: omp prepare --list
     """
     from omp_cli.commands.prepare_files import Asked, list_catalogue, prepare_files
+    from omp_cli.commands.prepare_scripted import SOURCES, prepare_scripted
     from omp_cli.commands.prepare_trained import SOURCE, prepare_trained
     from omp_cli.core import config as c
     from omp_cli.core.errors import UsageError
@@ -106,20 +107,21 @@ def prepare(
     if benchmark is None:
         raise UsageError("name a benchmark: omp prepare metaworld, for one", "omp prepare --list shows public data")
     if source or file or format_ or offline or _only_files(benchmark):
-        asked = Asked(benchmark, task or [], source, file, format_, offline, demos, config, set_ or [])
-        recording = {"--suite": suite, "--after-success": after_success, "--raw-actions": raw_actions}
-        recording |= {"--images": images, "--workers": workers, "--points": points, "--camera-size": camera_size}
-        recording |= {"--frame": frame, "--fps-backend": fps_backend}
+        asked = Asked(benchmark, task or [], source, file, format_, offline, demos, config, set_ or [], workers)
+        refused = {"--suite": suite, "--raw-actions": raw_actions, "--images": images, "--points": points}
+        refused |= {"--camera-size": camera_size, "--frame": frame, "--fps-backend": fps_backend}
+        success, training = {"--after-success": after_success}, {"--quality": quality, "--train-steps": train_steps}
         if benchmark == "gym" and source == SOURCE and file is None:
-            prepare_trained(globals_, asked, quality, train_steps, recording)
+            prepare_trained(globals_, asked, quality, train_steps, refused | success)
+        elif benchmark == "robomimic" and source in SOURCES and file is None:
+            prepare_scripted(globals_, asked, after_success, refused | training)
         else:
-            training = {"--quality": quality, "--train-steps": train_steps}
-            prepare_files(globals_, asked, recording | training)
+            prepare_files(globals_, asked, refused | success | training)
         return
     if benchmark in SUITES.names() and not SUITES.get(benchmark).scripted:
         raise UsageError(
             f"{benchmark} has no scripted expert to record; its data come from files",
-            f"name a --source (sb3 trains a policy here), or a --file of yours: omp prepare {benchmark} --list",
+            f"name a --source, or a --file of yours: omp prepare {benchmark} --list; made here: {_made_here(benchmark)}",
         )
     flags = c.flag_layer(
         seed=globals_.seed,
@@ -148,6 +150,11 @@ def prepare(
         return
     results = [_prepare_one(globals_, settings, with_sources, name, f, workers) for name, f in folders.items()]
     _report(globals_, results)
+
+
+def _made_here(benchmark: str) -> str:
+    """Sources that need no download."""
+    return {"gym": "--source sb3", "robomimic": "--source scripted"}.get(benchmark, "none")
 
 
 def _only_files(benchmark: str) -> bool:

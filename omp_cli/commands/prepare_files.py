@@ -24,6 +24,7 @@ class Asked:
     demos: int | None = None
     config: Path | None = None
     sets: Sequence[str] = ()
+    workers: int | None = None
 
 
 def list_catalogue(globals_: Globals, suite: str | None, tasks: Sequence[str], source: str | None) -> None:
@@ -81,6 +82,7 @@ def prepare_files(globals_: Globals, asked: Asked, refused: Mapping[str, Any]) -
 
 def _prepare_one(globals_: Globals, asked: Asked, origin: Any) -> dict[str, Any]:
     from omp_cli.core import config as c
+    from omp_cli.core.prepare.collect import default_workers
     from omp_cli.core.prepare.convert import ConvertConfig, convert, folder_name, wanted_files
     from omp_cli.core.run import Run
 
@@ -102,7 +104,7 @@ def _prepare_one(globals_: Globals, asked: Asked, origin: Any) -> dict[str, Any]
     _say(globals_, origin)
     sources = {**sources, "files": {"value": where, "source": "argument" if origin.file else "catalogue"}}
     with globals_.console.progress() as progress, Run(folder, "prepare", sources, {}) as run:
-        figures = convert(run, settings, origin, progress)
+        figures = convert(run, settings, origin, asked.workers or default_workers(), progress)
     globals_.console.times(
         f"omp prepare, {subject.task}", figures.get("seconds_by_part", {}), "frame", figures["frames"]
     )

@@ -36,7 +36,10 @@ Weights = Literal["ema", "raw"]
 
 
 class CheckpointMeta(BaseModel):
-    """``policy.json``: all that is needed to rebuild the policy and its environment."""
+    """``policy.json``: all that is needed to rebuild the policy and its environment.
+
+    ``reference`` is a picture that the environment has to repeat (``data.reference.Reference`` as plain data).
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -47,6 +50,7 @@ class CheckpointMeta(BaseModel):
     suite: dict[str, Any]
     dataset_sha256: str
     start_states: list[str]
+    reference: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

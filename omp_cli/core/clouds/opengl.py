@@ -35,18 +35,21 @@ class Renderer:
         model: ``mujoco.MjModel``.
         camera: name of the camera.
         size: width = height, pixels.
+        multisampling: smooth edges, as the model asks for.
 
     Raises:
         MissingDependency: no OpenGL backend works here.
     """
 
-    def __init__(self, model: Any, camera: str, size: int) -> None:
+    def __init__(self, model: Any, camera: str, size: int, multisampling: bool = True) -> None:
         backend = working_backend()
         import mujoco
         from mujoco import gl_context
 
         gl_context.GLContext = importlib.import_module(f"mujoco.{backend}").GLContext
         model.vis.quality.shadowsize = 0
+        if not multisampling:
+            model.vis.quality.offsamples = 0
         self._camera = camera
         self._renderer = mujoco.Renderer(model, size, size)
         # also at exit: a context that is freed during the interpreter's shutdown prints a traceback

@@ -179,6 +179,7 @@ def environments(checkpoint: Checkpoint, config: EvalConfig, workers: int, filme
         execute=policy.chunk.execute,
         max_steps=config.max_steps,
         points=getattr(policy.encoder, "points", None),
+        reference=meta.reference,
         film=frozenset(eval_seed(config.seed, meta.spec.task, index) for index in range(filmed)),
     )
     if workers == 1:

@@ -9,10 +9,10 @@ import os
 import signal
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,23 @@ from omp_cli.core.suites import SUITES, TaskEnv
 from omp_cli.core.timing import Stopwatch
 
 PICTURE_SIZE = 192
+J, R = TypeVar("J"), TypeVar("R")
+
+
+class Tried(Protocol):
+    """A finished candidate."""
+
+    @property
+    def success(self) -> bool:
+        """Whether it is worth keeping."""
+
+    @property
+    def steps(self) -> int:
+        """Its length."""
+
+
+C = TypeVar("C", bound=Tried)
+
 EXTRAS = ("result", "start_state", "first_picture", "last_picture")
 
 _KEPT_ENV: tuple[str, TaskEnv] | None = None  # one environment per worker process, reused between episodes
@@ -113,23 +130,34 @@ def collect(
         RunFailed: too few candidates succeeded, or a worker died.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    limit = config.demos * config.max_attempts
     jobs = (
-        Job(suite, task, (s := demo_seed(seed, task, i)), config, folder / f"{i:06d}-{s}.npz") for i in range(limit)
+        Job(suite, task, (s := demo_seed(seed, task, i)), config, folder / f"{i:06d}-{s}.npz")
+        for i in range(config.demos * config.max_attempts)
     )
-    kept: list[Candidate] = []
+    return first_successes(record, jobs, config.demos, task, workers, progress)
+
+
+def first_successes(
+    function: Callable[[J], C], jobs: Iterator[J], wanted: int, task: str, workers: int, progress: Progress
+) -> tuple[list[C], int]:
+    """The first ``wanted`` successful candidates in the order of their jobs, and how many before the last one failed.
+
+    Raises:
+        RunFailed: too few candidates succeeded, or a worker died.
+    """
+    kept: list[C] = []
     failed = 0
-    progress.start(f"{task}: demonstrations", config.demos)
-    for candidate in _in_order(jobs, workers):
+    progress.start(f"{task}: demonstrations", wanted)
+    for candidate in in_order(function, jobs, workers):
         if candidate.success:
             kept.append(candidate)
             progress.advance(failed=failed, steps=candidate.steps)
         else:
             failed += 1
-        if len(kept) == config.demos:
+        if len(kept) == wanted:
             return kept, failed
     raise RunFailed(
-        f"{task}: only {len(kept)} of {config.demos} demonstrations after {limit} attempts",
+        f"{task}: only {len(kept)} of {wanted} demonstrations after {len(kept) + failed} attempts",
         "the expert is weak here: ask for fewer with --demos, or raise collect.max_steps",
     )
 
@@ -143,17 +171,17 @@ def load_episode(path: Path) -> Arrays:
         raise DataError(f"episode {path}: damaged ({error})", "delete that file and run the line again") from None
 
 
-def _in_order(jobs: Iterator[Job], workers: int) -> Iterator[Candidate]:
-    """Results in the order of the jobs, ``workers`` processes working ahead."""
+def in_order(function: Callable[[J], R], jobs: Iterable[J], workers: int) -> Iterator[R]:
+    """Results in the order of the jobs, ``workers`` processes working ahead; RunFailed when one died."""
     if workers <= 1:
-        yield from map(record, jobs)
+        yield from map(function, jobs)
         return
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(workers, context, _live_and_die_with_parent) as pool:
-        pending: list[concurrent.futures.Future[Candidate]] = []
+        pending: list[concurrent.futures.Future[R]] = []
         try:
             for job in jobs:
-                pending.append(pool.submit(record, job))
+                pending.append(pool.submit(function, job))
                 if len(pending) > workers + 1:
                     yield pending.pop(0).result()
             while pending:

@@ -16,11 +16,13 @@ from omp_cli.core.config import Settings
 from omp_cli.core.data.catalogue import Entry, cache_folder
 from omp_cli.core.data.download import DownloadConfig, Fetched, Wanted, fetch
 from omp_cli.core.data.readers import FORMATS, Reader, Recording
+from omp_cli.core.data.reference import Reference
 from omp_cli.core.data.store import STORE, Arrays, read_attributes, read_store, write_store
-from omp_cli.core.errors import DataError, UsageError
+from omp_cli.core.errors import DataError, MissingDependency, UsageError
 from omp_cli.core.files import remove, sha256_of
 from omp_cli.core.prepare.make import SHEET, same_recipe
 from omp_cli.core.prepare.origin import Origin
+from omp_cli.core.prepare.replay import replayed
 from omp_cli.core.prepare.sheet import contact_sheet
 from omp_cli.core.progress import Progress
 from omp_cli.core.run import Run
@@ -38,6 +40,8 @@ class ConvertConfig(Settings):
         format: its name, and what is taken from its files.
         demos: first so many episodes; None takes all.
         environment: the suite's name of the environment in which to roll out; None finds the one that shows such data.
+        check_pictures: compare a picture of the data with what the environment shows in the same state, here and before
+            every evaluation; matters where files hold the simulator's states.
         download: how patient a download is; does not change the content.
     """
 
@@ -47,6 +51,7 @@ class ConvertConfig(Settings):
     format: Annotated[SerializeAsAny[Settings], BeforeValidator(FORMATS.parse)]
     demos: int | None = Field(None, ge=1)
     environment: str | None = None
+    check_pictures: bool = True
     download: DownloadConfig = DownloadConfig()
 
 
@@ -66,8 +71,12 @@ def folder_name(config: ConvertConfig) -> str:
     return f"{name}-{hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:6]}"
 
 
-def convert(run: Run, config: ConvertConfig, origin: Origin, progress: Progress) -> dict[str, Any]:
+def convert(
+    run: Run, config: ConvertConfig, origin: Origin, workers: int, progress: Progress
+) -> dict[str, Any]:
     """Make a data set in the run's folder; keeps one that is complete, starts over where one was interrupted.
+
+    ``workers`` processes replay raw recordings.
 
     Returns:
         The figures that go into the manifest.
@@ -92,12 +101,19 @@ def convert(run: Run, config: ConvertConfig, origin: Origin, progress: Progress)
     if store.exists():
         return _keep(run, store, wanted)
     recording = reader.read(files[0].path, origin.subject, config.demos, progress)
+    watch.lap("reading")
+    if recording.scenes is not None:
+        recording = replayed(recording, config.format, origin.subject, workers, progress)
+        watch.lap("replaying")
     _check(files[0].path, recording)
     if limit != 1.0:
         for episode in recording.episodes:
             episode["action"] = episode["action"] / np.float32(limit)
-    watch.lap("reading")
-    provenance = _provenance(origin, wanted, files, recording, rollout_suite(config, recording))
+    suite = rollout_suite(config, recording)
+    provenance = _provenance(origin, wanted, files, recording, suite)
+    if config.check_pictures and recording.simulator and "img" in recording.episodes[0] and suite is not None:
+        provenance["reference"] = _reference(suite, recording, progress)
+    watch.lap("checks")
     if "img" in recording.episodes[0]:
         contact_sheet(run.folder / SHEET, f"{config.suite}/{config.task}", _shown(recording.episodes))
         watch.lap("contact sheet")
@@ -130,6 +146,24 @@ def rollout_suite(config: ConvertConfig, recording: Recording) -> dict[str, Any]
     suite = SUITES.build(SUITES.parse({"name": config.suite}))
     found = suite.for_data(recording.spec, recording.notes, config.environment)
     return None if found is None else found.model_dump(mode="json")
+
+
+def _reference(suite: dict[str, Any], recording: Recording, progress: Progress) -> dict[str, Any]:
+    """The picture that evaluations have to repeat; DataError when the environment, if it is here, does not."""
+    reference = Reference.of(recording.starts[0], recording.episodes[0]["img"][0])
+    built = SUITES.build(SUITES.parse(suite))
+    try:
+        built.require()
+    except MissingDependency as error:
+        progress.note(f"pictures are not compared with the environment's: {error.message}")
+    else:
+        env = built.make(recording.spec.task)
+        try:
+            difference = reference.check(env.img_in(recording.starts[0]), recording.spec.task)
+        finally:
+            env.close()
+        progress.note(f"the environment shows the data's picture in the same state (difference {difference:.2f} of 255)")
+    return reference.model_dump(mode="json")
 
 
 def _recipe(config: ConvertConfig, files: Sequence[Fetched], action_limit: float) -> dict[str, Any]:

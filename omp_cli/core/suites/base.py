@@ -53,7 +53,7 @@ class TaskEnv(ABC):
     def observe(self, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
         """The present frame's arrays of these names.
 
-        "state" (S,) float32, "point_cloud" (N, 3) float32, "full_state" float32, "img" (84, 84, 3) uint8.
+        "state" (S,) float32, "point_cloud" (N, 3) float32, "full_state" float32, "img" (H, W, C) uint8.
         """
 
     @abstractmethod
@@ -73,6 +73,10 @@ class TaskEnv(ABC):
 
     def read_points(self, count: int | None) -> None:  # noqa: B027 - most tasks make all points at once
         """Only the first ``count`` points of a cloud will be read: an environment may leave the others out."""
+
+    def img_in(self, state: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """The policy's picture in a state of the simulator; the episode in progress is lost."""
+        raise UsageError(f"suite {self.spec.suite} cannot be put into a state")
 
     @property
     def filled(self) -> int:

@@ -13,6 +13,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from omp_cli.core.data.reference import Reference
 from omp_cli.core.suites.base import Outcome, Suite, TaskEnv, recorded_suite, start_hash
 from omp_cli.core.timing import Stopwatch
 
@@ -33,6 +34,7 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         env: the task.
         keys: observation arrays the policy reads.
         points: points of a cloud the policy reads, the first so many; None for all.
+        reference: a picture of the data, as plain data, that the environment has to repeat before its first episode.
         n_obs: T.
         execute: E.
         max_steps: environment steps per episode; None takes the task's own limit.
@@ -50,6 +52,7 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         film: frozenset[int] = frozenset(),
         picture_size: int = 256,
         points: int | None = None,
+        reference: dict[str, Any] | None = None,
     ) -> None:
         self._env, self._keys, self._n_obs, self._execute = env, keys, n_obs, execute
         self._limit = max_steps or env.spec.max_steps
@@ -59,10 +62,11 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         self._steps = 0
         self._terminated = False
         self._points = points
+        self._reference = Reference.model_validate(reference) if reference and "img" in keys else None
         self._made = False
         env.read_points(points)
         self.observation_space = gymnasium.spaces.Dict(
-            {key: gymnasium.spaces.Box(-np.inf, np.inf, (n_obs, *self._shape(key)), np.float32) for key in keys}
+            {key: self._box(key) for key in keys}
         )
         self._watch = Stopwatch()
         self._before = env.seconds  # spent on the observation above
@@ -77,6 +81,8 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         self._watch.start()
         if not self._made:
             self._env.reset(0)
+            if self._reference is not None:
+                self._reference.check(self._env.img_in(np.array(self._reference.state)), self._env.spec.task)
             self._made = True
             self._watch.lap("start of the simulator")
         self._env.reset(int(seed or 0))
@@ -143,6 +149,12 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         frame = self._env.observe(self._keys)
         return {key: value[: self._points] if key == "point_cloud" else value for key, value in frame.items()}
 
+    def _box(self, key: str) -> gymnasium.spaces.Box:
+        shape = (self._n_obs, *self._shape(key))
+        if key == "img":
+            return gymnasium.spaces.Box(0, 255, shape, np.uint8)
+        return gymnasium.spaces.Box(-np.inf, np.inf, shape, np.float32)
+
     def _shape(self, key: str) -> tuple[int, ...]:
         """Shape of one frame's array: what the spec says, so that no simulator is needed, or else what is observed."""
         spec = self._env.spec
@@ -150,11 +162,16 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
             return (spec.state_dim,)
         if key == "point_cloud" and spec.points is not None:
             return (min(self._points or spec.points, spec.points), 3)
+        if key == "img" and spec.image is not None:
+            return spec.image
         self._env.reset(0)
         return self._env.observe((key,))[key].shape
 
     def _stacked(self) -> Obs:
-        return {key: np.stack([frame[key] for frame in self._history]).astype(np.float32) for key in self._keys}
+        return {
+            key: np.stack([frame[key] for frame in self._history]).astype(np.uint8 if key == "img" else np.float32)
+            for key in self._keys
+        }
 
 
 def chunk_env_factory(suite: dict[str, Any], task: str, **arguments: Any) -> Callable[[], ChunkEnv]:
@@ -215,6 +232,10 @@ class LateEnv(TaskEnv):
     def start_state(self) -> NDArray[np.float64]:
         """See the base class."""
         return self._env.start_state()
+
+    def img_in(self, state: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """See the base class."""
+        return self._env.img_in(state)
 
     def picture(self, size: int) -> NDArray[np.uint8]:
         """See the base class."""

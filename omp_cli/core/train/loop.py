@@ -293,6 +293,7 @@ class Trainer:
                 suite=self.dataset.provenance.get("rollout_suite") or self.dataset.provenance["recipe"]["suite"],
                 dataset_sha256=self.dataset.sha256,
                 start_states=self.dataset.provenance["start_states"],
+                reference=self.dataset.provenance.get("reference"),
             )
             tensors = optimizer_tensors(self.policy, self.optimizer)
             self._good = save_checkpoint(self.folder / FOLDER, meta, self.policy, self.ema.module, tensors)

@@ -50,12 +50,17 @@ class Recording:
         spec: what the task lets a policy see and do.
         notes: what the file says about itself; JSON types only.
         starts: a vector per episode that identifies its start state.
+        simulator: whether ``starts`` are whole states of the simulator, as its environment knows them.
+        scenes: per episode the model (XML) of a raw recording, whose "state" is the simulator's, in float64: it has to
+            be shown in the simulator before it is a data set. None for all others.
     """
 
     episodes: list[Arrays]
     spec: Spec
     notes: dict[str, Any]
     starts: list[NDArray[Any]]
+    simulator: bool = False
+    scenes: list[str] | None = None
 
 
 class Reader(ABC):

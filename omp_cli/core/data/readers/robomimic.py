@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pydantic import Field
+
 from omp_cli.core.config import Settings
 from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, spec_of
 from omp_cli.core.data.readers.hdf5 import array, is_hdf5, numbered, opened
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 PROPRIOCEPTION = ("eef_pos", "eef_quat", "gripper_qpos")
 SUFFIX = "_image"
+NOTES = "omp"
+"""Attribute of ``data`` in which omp's own files say how they were recorded."""
 
 
 class RobomimicConfig(Settings):
@@ -37,6 +41,9 @@ class RobomimicConfig(Settings):
         object_state: append the key "object", as their state-only policies see it.
         cameras: cameras ("agentview" ...) whose pictures lie one after the other in the channels; None takes all that
             the file has, an empty list none.
+        replay: show the recorded states in the simulator anew, for observations and pictures that the file lacks;
+            raw files, which have states alone, are always replayed. None of cameras then means the paper's.
+        image_size: of pictures rendered in a replay, pixels.
     """
 
     name: Literal["robomimic"] = "robomimic"
@@ -44,6 +51,8 @@ class RobomimicConfig(Settings):
     state: tuple[str, ...] = ()
     object_state: bool = False
     cameras: tuple[str, ...] | None = None
+    replay: bool = False
+    image_size: int = Field(96, ge=8)
 
 
 @FORMATS.register("robomimic")
@@ -74,31 +83,42 @@ class RobomimicReader(Reader):
             progress.start(f"{subject.task}: reading demonstrations", len(names))
             episodes, starts = [], []
             first = file[f"data/{names[0]}"]
-            keys, cameras = self._state_keys(first), self._cameras(first)
+            has_states = "states" in first
+            raw = self.config.replay or ("obs" not in first and has_states)
+            if raw and not has_states:
+                raise UsageError(f"{path}: {first.name}/states is missing, so nothing can be replayed")
+            keys, cameras = ([], []) if raw else (self._state_keys(first), self._cameras(first))
+            scenes: list[str] | None = [] if raw else None
             optional = [name for name in ("rewards", "dones") if name in first]
             for name in names:
                 demo = file[f"data/{name}"]
-                episodes.append(self._episode(demo, keys, cameras, optional))
-                simulator = array(demo, "states", self.expected, 2) if "states" in demo else None
+                simulator = array(demo, "states", self.expected, 2) if has_states else None
+                if scenes is None:
+                    episodes.append(self._episode(demo, keys, cameras, optional))
+                else:
+                    actions = array(demo, "actions", self.expected, 2, len(simulator))
+                    episodes.append({"state": simulator, "action": actions.astype(np.float32)})
+                    scenes.append(str(demo.attrs.get("model_file", "")))
                 starts.append(episodes[-1]["state"][0] if simulator is None else simulator[0])
                 progress.advance()
+            notes = _notes(file)
         _add_success(episodes)
         env_kwargs = env.get("env_kwargs", {})
-        notes = {
+        notes |= {
             "demonstrations": names,
             "state": keys,
             "cameras": cameras,
             "filter_keys": masks,
             "env_name": env.get("env_name"),
             "env_version": env.get("env_version"),
-            "env_kwargs": {k: v for k, v in env_kwargs.items() if isinstance(v, str | int | float | bool | None)},
+            "env_kwargs": env_kwargs,
         }
         more: dict[str, Any] = {}
-        if keys[0] != "robot0_eef_pos":
+        if keys[:1] != ["robot0_eef_pos"]:
             more["end_effector"] = None
         if env_kwargs.get("control_freq"):
             more["control_hz"] = float(env_kwargs["control_freq"])
-        return Recording(episodes, spec_of(subject, episodes, **more), notes, starts)
+        return Recording(episodes, spec_of(subject, episodes, **more), notes, starts, has_states, scenes)
 
     def _names(self, file: h5py.File) -> list[str]:
         """Demonstrations to read, by number."""
@@ -125,8 +145,7 @@ class RobomimicReader(Reader):
     def _state_keys(self, demo: h5py.Group) -> list[str]:
         if "obs" not in demo:
             raise DataError(
-                f"{demo.file.filename}: {demo.name}/obs is missing, so these are raw states",
-                "take a low_dim or image file, or replay it with robomimic's dataset_states_to_obs",
+                f"{demo.file.filename}: {demo.name} has neither obs nor states", f"expected: {self.expected}"
             )
         arms = [f"robot{i}" for i in range(2) if f"robot{i}_eef_pos" in demo["obs"]]
         keys = list(self.config.state) or [f"{arm}_{part}" for arm in arms for part in PROPRIOCEPTION]
@@ -186,6 +205,12 @@ def _env_args(file: h5py.File) -> dict[str, Any]:
     except ValueError:
         raise DataError(f"{file.filename}: data's attribute env_args is not JSON") from None
     return found if isinstance(found, dict) else {}
+
+
+def _notes(file: h5py.File) -> dict[str, Any]:
+    """What omp says of files that it has recorded."""
+    text = file["data"].attrs.get(NOTES)
+    return {"recorded": json.loads(text)} if text else {}
 
 
 def _add_success(episodes: list[Arrays]) -> None:

@@ -1,0 +1,228 @@
+"""RoboMimic data without a download: scripted operators in robosuite, written as robomimic's own HDF5.
+
+``omp prepare robomimic --source scripted`` records the clean operator, ``scripted-noisy`` one that is slow, wobbles and
+misses. The file is kept in the cache folder under a name that holds all settings; episodes of an interrupted run are
+kept beside it. robomimic's ``get_dataset_info``, ``SequenceDataset`` and playback read it as they read their own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from omp_cli.core.config import Settings
+from omp_cli.core.data.catalogue import cache_folder
+from omp_cli.core.data.readers.robomimic import NOTES
+from omp_cli.core.data.store import Arrays
+from omp_cli.core.errors import UsageError, did_you_mean
+from omp_cli.core.files import atomic, remove
+from omp_cli.core.prepare.collect import first_successes, load_episode
+from omp_cli.core.progress import Progress
+from omp_cli.core.seeds import demo_seed
+from omp_cli.core.suites.robomimic import TASKS, Robomimic, RobomimicEnv, RobomimicSuiteConfig
+from omp_cli.core.suites.robosuite_experts import OPERATORS, make_expert
+from omp_cli.core.suites.robosuite_model import env_kwargs
+
+ROBOSUITE_TYPE = 1
+"""robomimic's number for robosuite ("EnvType.ROBOSUITE_TYPE")."""
+VALID_SHARE = 10
+"""Of so many demonstrations one is in the file's filter key "valid", the others in "train"."""
+
+
+class ScriptedConfig(Settings):
+    """What decides the content of a recorded file.
+
+    Attributes:
+        task: "lift", "can", "square" or "transport".
+        operator: who demonstrates: "clean" or "noisy".
+        demos: successful episodes.
+        cameras: recorded; None takes the paper's of the task, an empty list none.
+        image_size: of their pictures, pixels.
+        after_success: steps recorded after the first success.
+        max_attempts: candidates tried per wanted demonstration before giving up.
+        seed: of the start states and of the operator.
+    """
+
+    task: str = "lift"
+    operator: str = "clean"
+    demos: int = Field(100, ge=1)
+    cameras: tuple[str, ...] | None = None
+    image_size: int = Field(96, ge=8)
+    after_success: int = Field(10, ge=0)
+    max_attempts: int = Field(10, ge=1)
+    seed: int = 0
+
+    @field_validator("task")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in TASKS:
+            raise UsageError(f"unknown task {value!r} of robomimic", did_you_mean(value, TASKS))
+        return value
+
+    @property
+    def source(self) -> str:
+        """Name of the source: all that the task's name does not say."""
+        name = "scripted" if self.operator == "clean" else f"scripted-{self.operator}"
+        cameras = "" if self.cameras is None else "-" + ("_".join(self.cameras) or "blind")
+        size = "" if self.image_size == 96 else f"-{self.image_size}px"
+        after = "" if self.after_success == 10 else f"-a{self.after_success}"
+        return f"{name}-d{self.demos}-s{self.seed}{cameras}{size}{after}"
+
+    @property
+    def file(self) -> Path:
+        """Where the recorded file is kept."""
+        return cache_folder() / "robomimic" / self.task / f"{self.source}.hdf5"
+
+    def suite(self) -> Robomimic:
+        """The environments in which it is recorded."""
+        return Robomimic(RobomimicSuiteConfig(cameras=self.cameras, image_size=self.image_size))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One candidate episode, small enough to send to a worker process."""
+
+    config: ScriptedConfig
+    seed: int
+    file: Path
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A recorded candidate: its arrays are in ``file`` when it succeeded."""
+
+    success: bool
+    steps: int
+    file: Path
+
+
+_KEPT: tuple[ScriptedConfig, RobomimicEnv] | None = None  # one environment per worker process, reused
+
+
+def record_scripted(config: ScriptedConfig, workers: int, progress: Progress) -> Path:
+    """The recorded file; from the cache when it is there.
+
+    Raises:
+        MissingDependency: robosuite is not installed.
+        RunFailed: the operator succeeds too rarely, or a worker process died.
+    """
+    if config.file.is_file():
+        progress.note(f"recorded before: {config.file}")
+        return config.file
+    config.suite().require()
+    episodes = config.file.parent / f".{config.source}.episodes"
+    episodes.mkdir(parents=True, exist_ok=True)
+    jobs = (
+        Job(config, (seed := demo_seed(config.seed, config.task, index)), episodes / f"{index:06d}-{seed}.npz")
+        for index in range(config.demos * config.max_attempts)
+    )
+    kept, failed = first_successes(record, jobs, config.demos, config.task, workers, progress)
+    _write(config, [load_episode(candidate.file) for candidate in kept], failed)
+    remove(episodes)
+    return config.file
+
+
+def record(job: Job) -> Candidate:
+    """Roll the operator out once and keep the episode as a file; returns at once when the file is there."""
+    if job.file.exists():
+        done = load_episode(job.file)
+        return Candidate(bool(done["kept"]), int(done["steps"]), job.file)
+    env = _environment(job.config)
+    env.reset(job.seed)
+    expert = make_expert(job.config.task, env.sim, OPERATORS[job.config.operator], job.seed)
+    rows: dict[str, list[Any]] = {"states": [], "actions": [], "rewards": []}
+    seen: list[dict[str, NDArray[Any]]] = [_seen(env)]
+    first_success: int | None = None
+    for step in range(env.spec.max_steps):
+        action = np.clip(expert.action(), -1.0, 1.0)
+        rows["states"].append(env.simulator_state())
+        rows["actions"].append(action.astype(np.float64))
+        outcome = env.step(rows["actions"][-1])
+        rows["rewards"].append(outcome.reward)
+        seen.append(_seen(env))
+        if outcome.success and first_success is None:
+            first_success = step
+        if first_success is not None and step - first_success >= job.config.after_success:
+            break
+    arrays: Arrays = {}
+    # who has let go again at the end is no example, and robomimic asks for success at the last step
+    kept = first_success is not None and outcome.success
+    if kept:
+        arrays = {name: np.stack(values) for name, values in rows.items()}
+        arrays |= {f"obs/{key}": np.stack([frame[key] for frame in seen]) for key in seen[0]}
+        arrays["model_file"] = np.array(env.sim.sim.model.get_xml())
+    with atomic(job.file) as temporary:
+        np.savez(temporary, kept=kept, steps=len(rows["actions"]), **arrays)
+    return Candidate(kept, len(rows["actions"]), job.file)
+
+
+def _seen(env: RobomimicEnv) -> dict[str, NDArray[Any]]:
+    """All observations of the present state by robomimic's names, pictures included."""
+    return {**env.observations(), **{f"{camera}_image": env.photograph(camera) for camera in env.cameras}}
+
+
+def _environment(config: ScriptedConfig) -> RobomimicEnv:
+    global _KEPT
+    if _KEPT is None or _KEPT[0] != config:
+        if _KEPT is not None:
+            _KEPT[1].close()
+        _KEPT = (config, config.suite().make(config.task))
+    return _KEPT[1]
+
+
+def _write(config: ScriptedConfig, episodes: Sequence[Mapping[str, NDArray[Any]]], failed: int) -> None:
+    """robomimic's layout; of the next observations the low-dimensional ones alone, as its own image files have it."""
+    import h5py
+
+    with atomic(config.file) as temporary, h5py.File(temporary, "w") as file:
+        data = file.create_group("data")
+        for index, episode in enumerate(episodes):
+            demo = data.create_group(f"demo_{index}")
+            steps = len(episode["actions"])
+            demo.attrs["num_samples"] = steps
+            demo.attrs["model_file"] = str(episode["model_file"])
+            for name in ("states", "actions", "rewards"):
+                demo[name] = episode[name]
+            demo["dones"] = (episode["rewards"] == 1).astype(np.int64)
+            demo["dones"][-1] = 1
+            for key in (name for name in episode if name.startswith("obs/")):
+                values = episode[key]
+                packed = {"compression": "lzf", "chunks": (1, *values.shape[1:])} if values.dtype == np.uint8 else {}
+                demo.create_dataset(key, data=values[:-1], **packed)
+                if not packed:
+                    demo[f"next_{key}"] = values[1:]
+        names = np.array([f"demo_{index}".encode() for index in range(len(episodes))])
+        valid = np.arange(len(names)) % VALID_SHARE == VALID_SHARE - 1
+        file["mask/train"], file["mask/valid"] = names[~valid], names[valid]
+        data.attrs["total"] = sum(len(episode["actions"]) for episode in episodes)
+        data.attrs["env_args"] = json.dumps(_env_args(config))
+        data.attrs[NOTES] = json.dumps(
+            {"recorded_by": f"scripted operator {config.operator}", "failed": failed, **config.model_dump(mode="json")}
+        )
+
+
+def _env_args(config: ScriptedConfig) -> dict[str, Any]:
+    suite = config.suite()
+    info = TASKS[config.task]
+    cameras = suite.cameras(config.task)
+    pictures = {
+        "camera_names": list(cameras),
+        "camera_heights": config.image_size,
+        "camera_widths": config.image_size,
+        "has_offscreen_renderer": True,
+        "use_camera_obs": True,
+    }
+    return {
+        "env_name": info.env,
+        "env_version": metadata.version("robosuite"),
+        "type": ROBOSUITE_TYPE,
+        "env_kwargs": {**env_kwargs(info.arms, suite.config.control), **(pictures if cameras else {})},
+    }

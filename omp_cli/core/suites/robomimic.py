@@ -1,0 +1,299 @@
+"""RoboMimic: tabletop manipulation of Panda arms in robosuite 1.4, as the metadata of robomimic's data sets describe it.
+
+Every episode begins the way robomimic replays a demonstration (its ``reset_to``): the simulator is set to a state and
+nothing of an earlier episode is left. A recorded start state and its actions give the same episode in robomimic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from omp_cli.core.config import Settings
+from omp_cli.core.errors import DataError, MissingDependency, UsageError, did_you_mean
+from omp_cli.core.spec import Spec
+from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv
+from omp_cli.core.suites.robosuite_model import Control, load_scene, make_robosuite, numpy_seeded
+
+PROPRIOCEPTION = ("eef_pos", "eef_quat", "gripper_qpos")
+_DIMS = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2, "gripper_qvel": 2, "joint_pos": 7, "joint_vel": 7}
+_DIMS |= {"joint_pos_cos": 7, "joint_pos_sin": 7, "eef_vel_lin": 3, "eef_vel_ang": 3}
+OBJECT = "object"
+_VIEW, _FOVY = ((1.15, -0.75, 1.65), (0.0, 0.0, 0.95)), 45.0
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """What is known of a task without building it.
+
+    Attributes:
+        env: robosuite's name.
+        arms: number of them; each is shown as position (3), quaternion (4), gripper (2), and takes 7 actions.
+        object_dim: length of robomimic's observation "object".
+        cameras: those of the DMPO paper's policies.
+        max_steps: of evaluation.
+    """
+
+    env: str
+    arms: int
+    object_dim: int
+    cameras: tuple[str, ...]
+    max_steps: int
+
+
+TASKS: Mapping[str, TaskInfo] = {
+    "lift": TaskInfo("Lift", 1, 10, ("robot0_eye_in_hand",), 400),
+    "can": TaskInfo("PickPlaceCan", 1, 14, ("robot0_eye_in_hand",), 400),
+    "square": TaskInfo("NutAssemblySquare", 1, 14, ("agentview",), 400),
+    "transport": TaskInfo("TwoArmTransport", 2, 41, ("shouldercamera0", "shouldercamera1"), 700),
+}
+
+
+class RobomimicSuiteConfig(Settings):
+    """What a policy is shown, and how its actions are executed.
+
+    Attributes:
+        cameras: of the picture, one after the other in its channels; None takes the paper's, an empty list none.
+        image_size: height and width of the picture, pixels.
+        state: robosuite's observations that make the state; empty takes each arm's proprioception.
+        object_state: append the poses of the objects ("object"), as state-only policies see them.
+        control: the controller of the arms.
+    """
+
+    name: Literal["robomimic"] = "robomimic"
+    cameras: tuple[str, ...] | None = None
+    image_size: int = Field(96, ge=8)
+    state: tuple[str, ...] = ()
+    object_state: bool = False
+    control: Control = Control()
+
+
+@SUITES.register("robomimic")
+class Robomimic(Suite):
+    """Lift, can, square and transport."""
+
+    Config: ClassVar[type[Settings]] = RobomimicSuiteConfig
+    default_task: ClassVar[str] = "lift"
+    scripted: ClassVar[bool] = False
+    config: RobomimicSuiteConfig
+
+    def groups(self) -> Mapping[str, tuple[str, ...]]:
+        """By number of arms."""
+        return {
+            "one-arm": tuple(name for name, info in TASKS.items() if info.arms == 1),
+            "two-arm": tuple(name for name, info in TASKS.items() if info.arms == 2),
+        }
+
+    def tasks(self) -> tuple[str, ...]:
+        """The four of the DMPO paper."""
+        return tuple(TASKS)
+
+    def cameras(self, task: str) -> tuple[str, ...]:
+        """Cameras of the policy's picture."""
+        return TASKS[task].cameras if self.config.cameras is None else self.config.cameras
+
+    def state_keys(self, task: str) -> tuple[str, ...]:
+        """Observations that make the state, in order, as robomimic names them."""
+        arms = range(TASKS[task].arms)
+        keys = self.config.state or tuple(f"robot{i}_{part}" for i in arms for part in PROPRIOCEPTION)
+        return (*keys, OBJECT) if self.config.object_state and OBJECT not in keys else keys
+
+    def spec(self, task: str) -> Spec:
+        """State and picture by the configuration; action: 6 displacements and the gripper of each arm."""
+        if task not in TASKS:
+            raise UsageError(f"unknown task {task!r} of robomimic", did_you_mean(task, TASKS))
+        info, keys, cameras = TASKS[task], self.state_keys(task), self.cameras(task)
+        size = self.config.image_size
+        return Spec(
+            suite="robomimic",
+            task=task,
+            action_dim=7 * info.arms,
+            state_dim=sum(_dim(key, info) for key in keys),
+            image=(size, size, 3 * len(cameras)) if cameras else None,
+            end_effector=(0, 1, 2) if keys[0] == "robot0_eef_pos" else None,
+            max_steps=info.max_steps,
+            control_hz=self.config.control.control_freq,
+        )
+
+    def for_data(self, spec: Spec, notes: Mapping[str, Any], environment: str | None) -> Settings | None:
+        """Shows the state and the cameras of the file, and moves the arms by its controller."""
+        if environment is not None:
+            return super().for_data(spec, notes, environment)
+        control = Control.of(notes["env_kwargs"]) if notes.get("env_kwargs") else Control()
+        image = {"cameras": tuple(notes.get("cameras") or ())}
+        if spec.image is not None:
+            if not image["cameras"]:
+                image["cameras"] = TASKS[spec.task].cameras  # npz files do not name them
+            if spec.image[0] != spec.image[1]:
+                return None
+            image["image_size"] = spec.image[0]  # type: ignore[assignment]
+        config = RobomimicSuiteConfig(state=tuple(notes.get("state") or ()), control=control, **image)
+        Robomimic(config).spec(spec.task).same_layout(spec)
+        return config
+
+    def require(self) -> None:
+        """MissingDependency where robosuite is not installed."""
+        if find_spec("robosuite") is None:
+            raise MissingDependency("robosuite is not installed", "pip install 'omp-cli[robomimic]'")
+
+    def make(self, task: str) -> RobomimicEnv:
+        """A fresh simulator."""
+        self.require()
+        return RobomimicEnv(self, task)
+
+
+class RobomimicEnv(TaskEnv):
+    """One task.
+
+    Args:
+        suite: how it is configured.
+        task: which one.
+    """
+
+    def __init__(self, suite: Robomimic, task: str) -> None:
+        self.spec = suite.spec(task)
+        self.task, self.cameras, self._keys = task, suite.cameras(task), suite.state_keys(task)
+        self.control = suite.config.control
+        self.sim = make_robosuite(TASKS[task].env, TASKS[task].arms, self.control)
+        known = [self.sim.sim.model.camera_id2name(i) for i in range(self.sim.sim.model.ncam)]
+        for camera in self.cameras:
+            if camera not in known:
+                raise UsageError(f"{task}: no camera {camera!r}", did_you_mean(camera, known))
+        self._renderers: dict[str, Any] = {}
+        self._painter: Any = None
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        """Start state of ``seed``: objects placed at random, joints slightly disturbed."""
+        with numpy_seeded(seed):
+            self.sim.reset()
+        self.restore(self.simulator_state())
+
+    def restore(self, state: NDArray[np.float64]) -> None:
+        """Begin an episode in a simulator state, as robomimic's ``reset_to`` does; DataError when it is another's."""
+        expected = self.simulator_state().shape
+        if state.shape != expected:
+            raise DataError(f"{self.task}: a simulator state of shape {state.shape}, the model here has {expected}")
+        self.sim.deterministic_reset = True
+        self.sim.reset()
+        self.sim.deterministic_reset = False
+        self.sim.sim.reset()
+        self.show(state)
+        self._start = state.copy()
+
+    def show(self, state: NDArray[np.float64]) -> None:
+        """Put the simulator into a state to observe it, in the middle of an episode too."""
+        self.sim.sim.set_state_from_flattened(state)
+        self.sim.sim.forward()
+
+    def img_in(self, state: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """See the base class."""
+        self.restore(np.asarray(state, np.float64))
+        return self.observe(["img"])["img"]
+
+    def simulator_state(self) -> NDArray[np.float64]:
+        """Time, joint positions and velocities, as robomimic stores them ("states")."""
+        return np.array(self.sim.sim.get_state().flatten(), np.float64)
+
+    def load(self, scene: str) -> None:
+        """Take another model of the same task (XML as robomimic's files hold it), with objects of other sizes."""
+        self._free_pictures()
+        load_scene(self.sim, scene)
+
+    def judge(self) -> tuple[float, bool]:
+        """Reward and success in the present state."""
+        return float(self.sim.reward()), bool(self.sim._check_success())
+
+    def step(self, action: NDArray[np.floating[Any]]) -> Outcome:
+        """One control step of 50 ms; reward 1 while the task's condition holds. Never terminates."""
+        self.sim.step(np.clip(np.asarray(action, np.float64), -1.0, 1.0))
+        return Outcome(*self.judge())
+
+    def observe(self, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
+        """See the base class. "img" is (H, W, 3 cameras), upright; other keys are robomimic's own observations."""
+        known: dict[str, NDArray[Any]] = {}
+        found: dict[str, NDArray[Any]] = {}
+        for key in keys:
+            if key == "img":
+                found[key] = np.concatenate([self.photograph(camera) for camera in self.cameras], axis=2)
+            elif key == "full_state":
+                found[key] = self.simulator_state().astype(np.float32)
+            else:
+                known = known or self.observations()
+                found[key] = self._state(known) if key == "state" else known[key]
+        return found
+
+    def observations(self) -> dict[str, NDArray[np.float64]]:
+        """All observations by robomimic's names, of the present state itself: robosuite's own lag by a sub-step."""
+        raw = self.sim._get_observations(force_update=True)
+        names = [key for key in raw if key.startswith("robot") and not key.endswith("proprio-state")]
+        return {OBJECT: np.array(raw["object-state"]), **{key: np.array(raw[key]) for key in names}}
+
+    def photograph(self, camera: str) -> NDArray[np.uint8]:
+        """RGB (H, W, 3) of a camera, upright; needs OpenGL."""
+        from omp_cli.core.clouds.opengl import Renderer
+
+        if camera not in self._renderers:
+            size = self.spec.image[0] if self.spec.image else 96
+            self._renderers[camera] = Renderer(self.sim.sim.model._model, camera, size, multisampling=False)
+        return self._renderers[camera].render(self.sim.sim.data._data)
+
+    def expert(self) -> NDArray[np.float32]:
+        """Operators are started apart from the environment."""
+        raise UsageError("robomimic records operators, not one expert", "omp prepare robomimic --source scripted")
+
+    def start_state(self) -> NDArray[np.float64]:
+        """The simulator's state, which robomimic's files hold of every start."""
+        return self._start
+
+    def picture(self, size: int) -> NDArray[np.uint8]:
+        """Arms and table from the front right."""
+        from omp_cli.core.clouds.camera import look_at
+        from omp_cli.core.clouds.picture import Painter
+
+        if self._painter is None or self._painter.size != size:
+            self._painter = Painter(self.sim.sim.model._model, look_at(*_VIEW, _FOVY, size))
+        return self._painter.paint(self.sim.sim.data._data)
+
+    def provenance(self) -> dict[str, Any]:
+        """Environment, controller, how pictures are rendered, versions."""
+        return {
+            "env_name": TASKS[self.task].env,
+            "control": self.control.model_dump(mode="json"),
+            "state": list(self._keys),
+            "cameras": list(self.cameras),
+            "rendering": "OpenGL without shadows, reflections and multisampling",
+            "simulator": {name: metadata.version(name) for name in ("robosuite", "mujoco")},
+        }
+
+    def close(self) -> None:
+        """Free simulator and OpenGL."""
+        self._free_pictures()
+        self.sim.close()
+
+    def _free_pictures(self) -> None:
+        for renderer in self._renderers.values():
+            renderer.close()
+        self._renderers.clear()
+        self._painter = None
+
+    def _state(self, known: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float32]:
+        return np.concatenate([np.atleast_1d(known[key]) for key in self._keys]).astype(np.float32)
+
+
+def _dim(key: str, info: TaskInfo) -> int:
+    """Length of an observation."""
+    part = key.partition("_")[2]
+    if key == OBJECT:
+        return info.object_dim
+    if key not in {f"robot{i}_{part}" for i in range(info.arms)} or part not in _DIMS:
+        names = [f"robot{i}_{name}" for i in range(info.arms) for name in _DIMS]
+        raise UsageError(f"{info.env} has no observation {key!r}", did_you_mean(key, [OBJECT, *names]))
+    return _DIMS[part]
