@@ -132,11 +132,14 @@ def preset_names(command: str) -> tuple[str, ...]:
 
 
 def preset_document(command: str, name: str) -> dict[str, Any]:
-    """A preset as it stands in its file; UsageError with the nearest names when there is none."""
+    """A preset with the settings of the one that it ``extends``; UsageError with the nearest names if there is none."""
     if name not in (known := preset_names(command)):
         raise UsageError(f"unknown preset {name!r}", did_you_mean(name, known))
     text = (resources.files("omp_cli.presets") / command / f"{name}.toml").read_text()
-    return tomllib.loads(text)
+    document = tomllib.loads(text)
+    if (base := document.pop("extends", None)) is None:
+        return document
+    return merge([preset_layer(command, base), Layer(name, flatten(document))])[0]
 
 
 def preset_layer(command: str, name: str) -> Layer:

@@ -86,6 +86,19 @@ def test_flatten_and_unflatten_are_inverse() -> None:
     assert c.unflatten(c.flatten(tree)) == tree
 
 
+def test_a_preset_takes_what_it_does_not_say_from_the_one_it_extends() -> None:
+    base, derived = (c.preset_document("pretrain", name) for name in ("dmpo-state", "dmpo-humanoid"))
+    assert derived["net"] == {**base["net"], "hidden": 768}
+    assert derived["chunk"] == base["chunk"]
+    assert derived["bench"]["label"] == "DMPO Humanoid"
+    layer = c.preset_layer("pretrain", "dmpo-humanoid")
+    assert (layer.source, layer.values["train.batch_size"]) == ("preset dmpo-humanoid", 128)
+    assert "extends" not in layer.values
+    other = c.preset_document("pretrain", "reflow")
+    assert other["method"] == {"name": "reflow"}, "the settings of dmpo mean nothing to it"
+    assert other["net"] == c.preset_document("pretrain", "dmpo")["net"]
+
+
 def test_every_preset_validates_and_unknown_ones_are_refused() -> None:
     from omp_cli.core.train.config import PretrainConfig
 
