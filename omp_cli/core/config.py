@@ -103,19 +103,19 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 def merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
     """Merge layers, later wins. Returns nested values and the source of each dotted key.
 
-    When a layer picks another member of a family ("net.name"), what earlier layers said about the old member's
-    section is dropped: a preset's ``net.hidden`` means nothing to another net.
+    A layer that names a member of a family ("net.name") speaks of that member: when a later layer picks another one,
+    what it says of the section is dropped, for a preset's ``net.hidden`` means nothing to another net. What a layer says
+    of a section without naming a member is meant for the one that is chosen in the end.
     """
+    layers = list(layers)
+    chosen = {key: value for layer in layers for key, value in layer.values.items() if key.endswith(".name")}
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for layer in layers:
+        others = tuple(k.removesuffix("name") for k, v in layer.values.items() if k in chosen and v != chosen[k])
         for key, value in layer.values.items():
-            section, _, leaf = key.rpartition(".")
-            if leaf == "name" and values.get(key, value) != value:
-                for old in [k for k in values if k.startswith(f"{section}.")]:
-                    del values[old], sources[old]
-        for key, value in layer.values.items():
-            values[key], sources[key] = value, layer.source
+            if not key.startswith(others):
+                values[key], sources[key] = value, layer.source
     return unflatten(values), sources
 
 

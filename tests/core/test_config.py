@@ -42,6 +42,14 @@ def test_choosing_another_member_drops_the_old_members_settings() -> None:
     assert values == {"net": {"name": "b"}}
 
 
+def test_settings_said_without_a_name_are_for_the_member_chosen_in_the_end() -> None:
+    preset = c.Layer("preset", {"net.name": "a", "net.hidden": 3, "network": 1})
+    said = c.set_layer(["net.depth=4"])
+    values, sources = c.merge([preset, said, c.flag_layer(net__name="b")])
+    assert values == {"net": {"name": "b", "depth": 4}, "network": 1}
+    assert sources == {"net.name": "flag", "net.depth": "--set", "network": "preset"}
+
+
 def test_naming_the_same_member_again_keeps_its_settings() -> None:
     values, _ = c.merge([c.Layer("preset", {"net.name": "a", "net.hidden": 3}), c.Layer("flag", {"net.name": "a"})])
     assert values == {"net": {"name": "a", "hidden": 3}}
