@@ -146,6 +146,5 @@ def _report(globals_: Globals, results: list[dict[str, Any]]) -> None:
     lines += [
         f"omp eval rolls {e['result']['task']} out in {name}" for e in results if (name := e["result"]["environment"])
     ]
-    state = "--method dmpo --net residual-mlp --encoder state"
-    lines.append(f"next: omp pretrain {'--preset dmpo' if pictures else state}")
+    lines.append(f"next: omp pretrain --preset {'dmpo' if pictures else 'dmpo-state'}")
     globals_.console.result(document, [make_table("Data sets", columns, rows)], lines)

@@ -103,19 +103,19 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 def merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
     """Merge layers, later wins. Returns nested values and the source of each dotted key.
 
-    When a layer picks another member of a family ("net.name"), what earlier layers said about the old member's
-    section is dropped: a preset's ``net.hidden`` means nothing to another net.
+    A layer that names a member of a family ("net.name") speaks of that member: when a later layer picks another one,
+    what it says of the section is dropped, for a preset's ``net.hidden`` means nothing to another net. What a layer says
+    of a section without naming a member is meant for the one that is chosen in the end.
     """
+    layers = list(layers)
+    chosen = {key: value for layer in layers for key, value in layer.values.items() if key.endswith(".name")}
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for layer in layers:
+        others = tuple(k.removesuffix("name") for k, v in layer.values.items() if k in chosen and v != chosen[k])
         for key, value in layer.values.items():
-            section, _, leaf = key.rpartition(".")
-            if leaf == "name" and values.get(key, value) != value:
-                for old in [k for k in values if k.startswith(f"{section}.")]:
-                    del values[old], sources[old]
-        for key, value in layer.values.items():
-            values[key], sources[key] = value, layer.source
+            if not key.startswith(others):
+                values[key], sources[key] = value, layer.source
     return unflatten(values), sources
 
 
@@ -132,11 +132,14 @@ def preset_names(command: str) -> tuple[str, ...]:
 
 
 def preset_document(command: str, name: str) -> dict[str, Any]:
-    """A preset as it stands in its file; UsageError with the nearest names when there is none."""
+    """A preset with the settings of the one that it ``extends``; UsageError with the nearest names if there is none."""
     if name not in (known := preset_names(command)):
         raise UsageError(f"unknown preset {name!r}", did_you_mean(name, known))
     text = (resources.files("omp_cli.presets") / command / f"{name}.toml").read_text()
-    return tomllib.loads(text)
+    document = tomllib.loads(text)
+    if (base := document.pop("extends", None)) is None:
+        return document
+    return merge([preset_layer(command, base), Layer(name, flatten(document))])[0]
 
 
 def preset_layer(command: str, name: str) -> Layer:

@@ -42,6 +42,14 @@ def test_choosing_another_member_drops_the_old_members_settings() -> None:
     assert values == {"net": {"name": "b"}}
 
 
+def test_settings_said_without_a_name_are_for_the_member_chosen_in_the_end() -> None:
+    preset = c.Layer("preset", {"net.name": "a", "net.hidden": 3, "network": 1})
+    said = c.set_layer(["net.depth=4"])
+    values, sources = c.merge([preset, said, c.flag_layer(net__name="b")])
+    assert values == {"net": {"name": "b", "depth": 4}, "network": 1}
+    assert sources == {"net.name": "flag", "net.depth": "--set", "network": "preset"}
+
+
 def test_naming_the_same_member_again_keeps_its_settings() -> None:
     values, _ = c.merge([c.Layer("preset", {"net.name": "a", "net.hidden": 3}), c.Layer("flag", {"net.name": "a"})])
     assert values == {"net": {"name": "a", "hidden": 3}}
@@ -84,6 +92,19 @@ def test_malformed_set_and_files(tmp_path: Path) -> None:
 def test_flatten_and_unflatten_are_inverse() -> None:
     tree = {"a": {"b": {"c": 1}, "d": [1, 2]}, "e": None}
     assert c.unflatten(c.flatten(tree)) == tree
+
+
+def test_a_preset_takes_what_it_does_not_say_from_the_one_it_extends() -> None:
+    base, derived = (c.preset_document("pretrain", name) for name in ("dmpo-state", "dmpo-humanoid"))
+    assert derived["net"] == {**base["net"], "hidden": 768}
+    assert derived["chunk"] == base["chunk"]
+    assert derived["bench"]["label"] == "DMPO Humanoid"
+    layer = c.preset_layer("pretrain", "dmpo-humanoid")
+    assert (layer.source, layer.values["train.batch_size"]) == ("preset dmpo-humanoid", 128)
+    assert "extends" not in layer.values
+    other = c.preset_document("pretrain", "reflow")
+    assert other["method"] == {"name": "reflow"}, "the settings of dmpo mean nothing to it"
+    assert other["net"] == c.preset_document("pretrain", "dmpo")["net"]
 
 
 def test_every_preset_validates_and_unknown_ones_are_refused() -> None:

@@ -191,6 +191,11 @@ def test_learning_rate_warms_up_and_falls_to_zero() -> None:
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert rates[54] == pytest.approx(0.5)
     assert rates[-1] < 1e-3
+    by_share = TrainConfig(lr=1.0, lr_end=0.1, warmup_share=0.04)
+    assert [by_share.learning_rate(step, 100) for step in range(4)] == rates[:4]
+    assert by_share.learning_rate(52, 100) == pytest.approx(0.55)
+    assert by_share.learning_rate(100, 100) == pytest.approx(0.1)
+    assert by_share.learning_rate(0, 2) == 1.0, "too short a run has no warm-up"
     assert TrainConfig(epochs=3, batch_size=10).total_steps(25) == 8
 
 

@@ -23,7 +23,9 @@ class TrainConfig(Settings):
         betas: AdamW's.
         eps: AdamW's.
         weight_decay: AdamW's.
-        warmup_steps: linear warm-up, then cosine to zero at the last step.
+        lr_end: learning rate at the last step of the cosine.
+        warmup_steps: steps of linear warm-up; None for ``warmup_share`` of the run.
+        warmup_share: counts where ``warmup_steps`` is None.
         schedule: what follows the warm-up.
         grad_clip: largest gradient norm; None for no clipping (as the public code, whatever its configuration says).
         ema_power: EMA decay of update n is ``min(ema_max, 1 - (1 + n)^-ema_power)``.
@@ -41,10 +43,12 @@ class TrainConfig(Settings):
     batch_size: int = Field(default=128, ge=1)
     draws: int = Field(default=1, ge=1)
     lr: float = Field(default=1e-4, gt=0)
+    lr_end: float = Field(default=0.0, ge=0)
     betas: tuple[float, float] = (0.95, 0.999)
     eps: float = 1e-8
     weight_decay: float = Field(default=1e-6, ge=0)
-    warmup_steps: int = Field(default=500, ge=0)
+    warmup_steps: int | None = Field(default=None, ge=0)
+    warmup_share: float = Field(default=0.05, ge=0, lt=1)
     schedule: Literal["cosine", "constant"] = "cosine"
     grad_clip: float | None = None
     ema_power: float = 0.75
@@ -62,12 +66,13 @@ class TrainConfig(Settings):
 
     def learning_rate(self, step: int, total: int) -> float:
         """Learning rate of step 0, 1, ... total - 1."""
-        if step < self.warmup_steps:
-            return self.lr * (step + 1) / self.warmup_steps
+        warmup = round(self.warmup_share * total) if self.warmup_steps is None else self.warmup_steps
+        if step < warmup:
+            return self.lr * (step + 1) / warmup
         if self.schedule == "constant":
             return self.lr
-        done = (step - self.warmup_steps) / max(total - self.warmup_steps, 1)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * done))
+        done = (step - warmup) / max(total - warmup, 1)
+        return self.lr_end + (self.lr - self.lr_end) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 class PretrainConfig(PolicyConfig):
