@@ -1,0 +1,177 @@
+"""Scripted experts for robosuite's manipulation tasks: a phase machine per hand, driven by an imperfect operator.
+
+The experts read the simulator's state, give OSC_POSE displacements (``robosuite_plans`` says where to) and are closed
+loop: they servo the thing they carry, notice that they lost it, and try again. What makes one demonstration differ from
+the next is the operator: how fast, how steady, and how well aimed the grasps are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from omp_cli.core.config import Settings
+from omp_cli.core.errors import UsageError, did_you_mean
+from omp_cli.core.suites.robosuite_plans import PLANS, Hand, Phase, Pick, Pose, wrap
+
+MAX_STEP, MAX_TURN = 0.05, 0.5
+"""What an action of 1 stands for: metres and radians of the controller's ``output_max``."""
+
+_GAIN = 1.5
+"""Commanded displacement per remaining one: the controller covers a third of a command within its control step."""
+
+_SLACK = 4.0
+"""Tolerances grow with the operator's noise: nobody waits for what he cannot do."""
+
+_PATIENCE = 3
+_OU_RATE = 0.15
+_TURN_NOISE = 0.25
+
+
+class Operator(Settings):
+    """Who demonstrates.
+
+    Attributes:
+        speed: largest commanded displacement as a share of the controller's (0.05 m, 0.5 rad), before the disturbance.
+        speed_spread: share of the speed by which a whole demonstration may be slower, uniform.
+        noise: standard deviation of an Ornstein-Uhlenbeck disturbance of the displacement, as a share of the
+            controller's largest (a quarter of that on rotations), with a correlation time of a third of a second.
+        grasp_offset: standard deviation in metres, in x and in y, of the error of the aimed grasp; drawn anew when the
+            grasp is tried again.
+    """
+
+    speed: float = Field(1.0, gt=0, le=1)
+    speed_spread: float = Field(0.0, ge=0, lt=1)
+    noise: float = Field(0.0, ge=0)
+    grasp_offset: float = Field(0.0, ge=0)
+
+
+OPERATORS: Mapping[str, Operator] = {
+    "clean": Operator(noise=0.05, grasp_offset=0.002),
+    "noisy": Operator(speed=0.6, speed_spread=0.4, noise=0.3, grasp_offset=0.012),
+}
+"""By name. "noisy" misses grasps and runs out of time often enough that reinforcement learning has room to improve."""
+
+
+class Expert:
+    """A demonstrator of one episode.
+
+    Args:
+        env: a robosuite environment with OSC_POSE displacements, just reset.
+        picks: what each hand does, by robot.
+        operator: how well.
+        seed: of the operator's own random numbers.
+    """
+
+    def __init__(self, env: Any, picks: tuple[tuple[Pick, ...], ...], operator: Operator, seed: int) -> None:
+        random = np.random.default_rng(seed)
+        pace = operator.speed * (1.0 - random.uniform(0.0, operator.speed_spread))
+        self._arms = [_Arm(Hand(env, i), todo, operator, pace, random) for i, todo in enumerate(picks)]
+
+    def action(self) -> NDArray[np.float32]:
+        """(A,) in [-1, 1] for the present state; per arm displacement, rotation vector, gripper (-1 open, 1 closed)."""
+        return np.concatenate([arm.action() for arm in self._arms]).astype(np.float32)
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """Name of the present phase of each arm."""
+        return tuple(arm.phase.name for arm in self._arms)
+
+
+def make_expert(task: str, env: Any, operator: Operator, seed: int) -> Expert:
+    """Expert for an environment that has just been reset.
+
+    Args:
+        task: "lift", "can", "square" or "transport".
+        env: the raw robosuite environment.
+        operator: who demonstrates.
+        seed: of the operator's random numbers; the global generator is not touched.
+
+    Raises:
+        UsageError: there is no plan for the task.
+    """
+    if task not in PLANS:
+        raise UsageError(f"no scripted expert for task {task!r}", did_you_mean(task, PLANS))
+    return Expert(env, PLANS[task], operator, seed)
+
+
+class _Arm:
+    """One hand that works through its picks."""
+
+    def __init__(
+        self, hand: Hand, picks: tuple[Pick, ...], operator: Operator, speed: float, random: np.random.Generator
+    ) -> None:
+        self._hand, self._picks, self._operator, self._speed, self._random = hand, picks, operator, speed, random
+        self._disturbance = random.normal(0.0, 1.0, 6)
+        self._pick = -1
+        self._begin_next()
+
+    @property
+    def phase(self) -> Phase:
+        return self._picks[self._pick].phases[self._index]
+
+    def action(self) -> NDArray[np.float64]:
+        """(7,) for the present state."""
+        self._advance()
+        gap, turn = self._remaining()
+        rotation = self._hand.rotation_towards(turn)
+        command = np.concatenate([self._limited(gap / MAX_STEP), self._limited(rotation / MAX_TURN)])
+        self._disturbance += -_OU_RATE * self._disturbance
+        self._disturbance += np.sqrt(_OU_RATE * (2.0 - _OU_RATE)) * self._random.normal(0.0, 1.0, 6)
+        noise = self._operator.noise * self._disturbance * np.repeat([1.0, _TURN_NOISE], 3)
+        return np.append(np.clip(command + noise, -1.0, 1.0), 1.0 if self.phase.closed else -1.0)
+
+    def _limited(self, displacement: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The displacement (3,) times the gain, no longer than the operator's speed."""
+        wanted = _GAIN * displacement
+        return wanted * min(1.0, self._speed / max(float(np.linalg.norm(wanted)), 1e-9))
+
+    def _remaining(self) -> tuple[NDArray[np.float64], float]:
+        """Way (3,) in metres and turn about the vertical in radians to what the phase wants."""
+        phase, hand = self.phase, self._hand
+        target = phase.target(hand)
+        moved = phase.moved(hand) if phase.moved else Pose(hand.position, hand.yaw)
+        gap = target.position - moved.position
+        if phase.aimed:
+            gap = gap + self._offset
+        if phase.moved is None:
+            return gap, hand.turn_to(target)
+        return gap, 0.0 if target.yaw is None else wrap(target.yaw - moved.yaw, target.fold)
+
+    def _advance(self) -> None:
+        """On to the next phase when this one is done or takes too long; start over when what it needs is lost."""
+        phase = self.phase
+        self._steps += 1
+        lost = phase.needs is not None and not phase.needs(self._hand)
+        self._lost = self._lost + 1 if lost else 0
+        if self._lost > _PATIENCE + phase.grace:
+            self._begin(self._pick)
+            return
+        gap, turn = self._remaining()
+        slack = 1.0 + _SLACK * self._operator.noise
+        if np.linalg.norm(gap) < slack * phase.near and abs(turn) < slack * phase.turn_near:
+            self._arrived += 1
+        late = phase.limit is not None and self._steps > phase.limit / self._speed
+        ready = phase.waits is None or phase.waits(self._hand)
+        if not (late or (self._arrived > phase.steps and ready)):
+            return
+        if self._index + 1 < len(self._picks[self._pick].phases):
+            self._enter(self._index + 1)
+        elif self._pick + 1 < len(self._picks):
+            self._begin_next()
+
+    def _begin_next(self) -> None:
+        self._begin(self._pick + 1)
+
+    def _begin(self, pick: int) -> None:
+        """Start a pick, aiming anew."""
+        self._pick = pick
+        self._offset = np.append(self._random.normal(0.0, 1.0, 2) * self._operator.grasp_offset, 0.0)
+        self._enter(0)
+
+    def _enter(self, index: int) -> None:
+        self._index, self._steps, self._arrived, self._lost = index, 0, 0, 0
