@@ -63,7 +63,8 @@ def prepare(
         bool, typer.Option("--list", help="Show the catalogue of public data sets.", rich_help_panel=FILES)
     ] = False,
     source: Annotated[
-        str | None, typer.Option(help="Which of a task's data sets: ph, mh, d4rl, sb3, scripted, ...", rich_help_panel=FILES)
+        str | None,
+        typer.Option(help="Which data set: ph, mh, d4rl, sb3, scripted, ...", rich_help_panel=FILES),
     ] = None,
     file: Annotated[
         Path | None, typer.Option(help="Read this file instead of downloading.", rich_help_panel=FILES)
@@ -120,8 +121,8 @@ def prepare(
         return
     if benchmark in SUITES.names() and not SUITES.get(benchmark).scripted:
         raise UsageError(
-            f"{benchmark} has no scripted expert to record; its data come from files",
-            f"name a --source, or a --file of yours: omp prepare {benchmark} --list; made here: {_made_here(benchmark)}",
+            f"{benchmark} records nothing unless a --source is named",
+            f"of the catalogue (omp prepare {benchmark} --list) or made here ({_made_here(benchmark)}), or a --file",
         )
     flags = c.flag_layer(
         seed=globals_.seed,

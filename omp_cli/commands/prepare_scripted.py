@@ -15,9 +15,7 @@ SECTION = "record."
 """Settings of the recording on the line: ``--set record.image_size=64``."""
 
 
-def prepare_scripted(
-    globals_: Globals, asked: Asked, after_success: int | None, refused: Mapping[str, Any]
-) -> None:
+def prepare_scripted(globals_: Globals, asked: Asked, after_success: int | None, refused: Mapping[str, Any]) -> None:
     """Record, and convert the file; what is in the cache is used again."""
     from omp_cli.core import config as c
     from omp_cli.core.errors import UsageError
@@ -41,7 +39,5 @@ def prepare_scripted(
         return
     with globals_.console.progress() as progress:
         file = record_scripted(config, workers, progress)
-    found = replace(
-        asked, tasks=[task], source=config.source, file=file, format="robomimic", demos=None, sets=rest
-    )
+    found = replace(asked, tasks=[task], source=config.source, file=file, format="robomimic", demos=None, sets=rest)
     prepare_files(globals_, found, refused)

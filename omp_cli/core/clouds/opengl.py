@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import importlib
@@ -52,8 +53,11 @@ class Renderer:
             model.vis.quality.offsamples = 0
         self._camera = camera
         self._renderer = mujoco.Renderer(model, size, size)
-        # also at exit: a context that is freed during the interpreter's shutdown prints a traceback
+        # Also at exit, where a context that the interpreter frees prints a traceback: registered here, it comes before
+        # mujoco's own end of OpenGL; weakref's turn may come after that.
         self._free = weakref.finalize(self, self._renderer.close)
+        self._free.atexit = False
+        atexit.register(self._free)
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             self._renderer.scene.flags[flag] = False
 

@@ -71,9 +71,7 @@ def folder_name(config: ConvertConfig) -> str:
     return f"{name}-{hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:6]}"
 
 
-def convert(
-    run: Run, config: ConvertConfig, origin: Origin, workers: int, progress: Progress
-) -> dict[str, Any]:
+def convert(run: Run, config: ConvertConfig, origin: Origin, workers: int, progress: Progress) -> dict[str, Any]:
     """Make a data set in the run's folder; keeps one that is complete, starts over where one was interrupted.
 
     ``workers`` processes replay raw recordings.
@@ -162,7 +160,9 @@ def _reference(suite: dict[str, Any], recording: Recording, progress: Progress) 
             difference = reference.check(env.img_in(recording.starts[0]), recording.spec.task)
         finally:
             env.close()
-        progress.note(f"the environment shows the data's picture in the same state (difference {difference:.2f} of 255)")
+        progress.note(
+            f"the environment shows the data's picture in the same state (difference {difference:.2f} of 255)"
+        )
     return reference.model_dump(mode="json")
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-
 from pydantic import Field
 
 from omp_cli.core.config import Settings
