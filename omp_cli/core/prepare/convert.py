@@ -160,9 +160,7 @@ def _reference(suite: dict[str, Any], recording: Recording, progress: Progress) 
             difference = reference.check(env.img_in(recording.starts[0]), recording.spec.task)
         finally:
             env.close()
-        progress.note(
-            f"the environment shows the data's picture in the same state (difference {difference:.2f} of 255)"
-        )
+        progress.note(f"the environment repeats the data's first picture (difference {difference:.2f} of 255)")
     return reference.model_dump(mode="json")
 
 

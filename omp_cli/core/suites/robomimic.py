@@ -1,4 +1,4 @@
-"""RoboMimic: tabletop manipulation of Panda arms in robosuite 1.4, as the metadata of robomimic's data sets describe it.
+"""RoboMimic: tabletop manipulation by Panda arms in robosuite 1.4, as the metadata of robomimic's data sets ask for.
 
 Every episode begins the way robomimic replays a demonstration (its ``reset_to``): the simulator is set to a state and
 nothing of an earlier episode is left. A recorded start state and its actions give the same episode in robomimic.
