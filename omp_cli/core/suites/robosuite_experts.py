@@ -30,6 +30,8 @@ _SLACK = 4.0
 _PATIENCE = 3
 _OU_RATE = 0.15
 _TURN_NOISE = 0.25
+_TREMOR = 0.4
+"""Share of the disturbance that stays at rest; the rest grows with the commanded displacement, as people's does."""
 
 
 class Operator(Settings):
@@ -39,7 +41,7 @@ class Operator(Settings):
         speed: largest commanded displacement as a share of the controller's (0.05 m, 0.5 rad), before the disturbance.
         speed_spread: share of the speed by which a whole demonstration may be slower, uniform.
         noise: standard deviation of an Ornstein-Uhlenbeck disturbance of the displacement, as a share of the
-            controller's largest (a quarter of that on rotations), with a correlation time of a third of a second.
+            controller's largest (a quarter of that on rotations), at full speed; correlated over a third of a second.
         grasp_offset: standard deviation in metres, in x and in y, of the error of the aimed grasp; drawn anew when the
             grasp is tried again.
     """
@@ -52,7 +54,7 @@ class Operator(Settings):
 
 OPERATORS: Mapping[str, Operator] = {
     "clean": Operator(noise=0.05, grasp_offset=0.002),
-    "noisy": Operator(speed=0.6, speed_spread=0.4, noise=0.3, grasp_offset=0.012),
+    "noisy": Operator(speed=0.7, speed_spread=0.4, noise=0.35, grasp_offset=0.012),
 }
 """By name. "noisy" misses grasps and runs out of time often enough that reinforcement learning has room to improve."""
 
@@ -122,7 +124,8 @@ class _Arm:
         command = np.concatenate([self._limited(gap / MAX_STEP), self._limited(rotation / MAX_TURN)])
         self._disturbance += -_OU_RATE * self._disturbance
         self._disturbance += np.sqrt(_OU_RATE * (2.0 - _OU_RATE)) * self._random.normal(0.0, 1.0, 6)
-        noise = self._operator.noise * self._disturbance * np.repeat([1.0, _TURN_NOISE], 3)
+        effort = _TREMOR + (1.0 - _TREMOR) * float(np.linalg.norm(command[:3])) / self._speed
+        noise = self._operator.noise * effort * self._disturbance * np.repeat([1.0, _TURN_NOISE], 3)
         return np.append(np.clip(command + noise, -1.0, 1.0), 1.0 if self.phase.closed else -1.0)
 
     def _limited(self, displacement: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -180,7 +180,7 @@ def at(x: float, y: float, z: float, yaw: float | None = None, fold: int = 1) ->
 
 
 def _around_peg(z: float) -> Locate:
-    """The nut around the square peg, turned the least, but not with its handle out of reach behind the peg."""
+    """The nut around the square peg, turned the least but not with its handle behind the peg, out of the arm's reach."""
 
     def locate(hand: Hand) -> Pose:
         quarters = round(wrap(_NUT(hand).yaw - np.pi) / (np.pi / 2.0))
@@ -206,7 +206,7 @@ def grasp(thing: Locate, height: float = 0.1) -> tuple[Phase, ...]:
     """Open, over it, down to it, fingers shut."""
     return (
         Phase("hover", above(thing, height), closed=False, aimed=True, near=0.02),
-        Phase("descend", thing, closed=False, aimed=True, near=0.008, limit=25),
+        Phase("descend", thing, closed=False, aimed=True, near=0.008, limit=20),
         Phase("close", thing, closed=True, aimed=True, **_ANYWHERE, steps=8),
     )
 
