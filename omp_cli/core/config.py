@@ -104,8 +104,8 @@ def merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
     """Merge layers, later wins. Returns nested values and the source of each dotted key.
 
     A layer that names a member of a family ("net.name") speaks of that member: when a later layer picks another one,
-    what it says of the section is dropped, for a preset's ``net.hidden`` means nothing to another net. What a layer says
-    of a section without naming a member is meant for the one that is chosen in the end.
+    what it says of the section is dropped, for a preset's ``net.hidden`` means nothing to another net. What a layer
+    says of a section without naming a member is meant for the one that is chosen in the end.
     """
     layers = list(layers)
     chosen = {key: value for layer in layers for key, value in layer.values.items() if key.endswith(".name")}
