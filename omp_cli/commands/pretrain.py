@@ -18,10 +18,16 @@ def pretrain(
     globals_: Globals,
     dataset: Annotated[Path | None, typer.Argument(help="Data set. (default: the newest of omp prepare)")] = None,
     preset: Annotated[
-        str | None, typer.Option(help="light, dmpo, omp-paper, ... (default: light)", rich_help_panel=METHOD)
+        str | None,
+        typer.Option(help="light, dmpo, dmpo-state, omp-paper, ... (default: light)", rich_help_panel=METHOD),
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="omp, mp1, dmpo, meanflow, reflow, shortcut, dp, dp3.", rich_help_panel=METHOD)
+        str | None,
+        typer.Option(
+            help="omp, mp1, dmpo, meanflow, imf, reflow, shortcut, dp, dp3. Another method than the preset's takes "
+            "over none of its settings.",
+            rich_help_panel=METHOD,
+        ),
     ] = None,
     derivative: Annotated[
         str | None, typer.Option(help="du/dt by jvp, forward or dde.", rich_help_panel=METHOD)
@@ -32,7 +38,9 @@ def pretrain(
     lambda_da: Annotated[
         float | None, typer.Option(help="Weight of directional alignment.", rich_help_panel=METHOD)
     ] = None,
-    lambda_disp: Annotated[float | None, typer.Option(help="Weight of dispersion.", rich_help_panel=METHOD)] = None,
+    lambda_disp: Annotated[
+        float | None, typer.Option(help="Weight of dispersion (not dp, dp3).", rich_help_panel=METHOD)
+    ] = None,
     net: Annotated[str | None, typer.Option(help="film-mlp, unet1d, residual-mlp.", rich_help_panel=METHOD)] = None,
     encoder: Annotated[
         str | None, typer.Option(help="pointcloud, light-vit, resnet18, state.", rich_help_panel=METHOD)
@@ -191,9 +199,10 @@ def _run(trainer: Any, resumed: bool) -> Any:
 
 
 def _report(globals_: Globals, folder: Path, figures: dict[str, Any]) -> None:
-    shown = ("loss", "meanflow", "dispersion", "alignment", "cosine", "effective_rank", "grad_norm")
+    shown = ("loss", "meanflow", "reflow", "shortcut", "dispersion", "alignment", "cosine", "mean_distance")
+    shown = (*shown, "effective_rank", "share_dispersion", "share_alignment", "grad_norm")
     shown = (*shown, "steps", "parameters", "samples_per_second", "train_seconds", "ms_per_step")
-    rows = [(name, figures[name]) for name in shown if name in figures]
+    rows = [(name.replace("share_", "share of gradient: "), figures[name]) for name in shown if name in figures]
     document = {"command": "pretrain", "run_dir": str(folder), "manifest": str(folder / "manifest.json")}
     lines = [f"run: {folder}", "next: omp eval"]
     globals_.console.result({**document, "result": figures}, [make_table("Trained", ("figure", "value"), rows)], lines)

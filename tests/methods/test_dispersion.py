@@ -15,7 +15,7 @@ from omp_cli.core.methods.dispersion import (
     squared_distances,
 )
 
-FORMS: tuple[Form, ...] = ("infonce_l2", "infonce_cosine", "hinge", "covariance")
+FORMS: tuple[Form, ...] = ("infonce_l2", "infonce_cosine", "hinge", "covariance", "as-released")
 
 
 def rows(*values: tuple[float, ...]) -> Tensor:
@@ -124,3 +124,24 @@ def test_a_saturated_term_shows_as_a_vanished_gradient_at_a_large_distance() -> 
     assert loss.item() == pytest.approx(-math.log(16))
     assert h.grad.norm() < 1e-6
     assert dispersion_diagnostics(h.detach())["mean_distance"] > 100
+
+
+def test_as_released_by_hand() -> None:
+    """Distances 1, 2 and sqrt(5) at tau = 0.5: exponents 2, 4, 2 sqrt(5), and 10 on the diagonal."""
+    a, b, c = math.exp(2), math.exp(4), math.exp(2 * math.sqrt(5))
+    sums = (math.exp(10) + a + b, math.exp(10) + a + c, math.exp(10) + b + c)
+    found = dispersion_loss(rows((0, 0), (1, 0), (0, 2)), "as-released", temperature=0.5)
+    assert found.item() == pytest.approx(-sum(map(math.log, sums)) / 3)
+
+
+@pytest.mark.parametrize(("apart", "dead"), [(10.1, True), (9.9, False), (1.0, False)])
+def test_as_released_is_dead_where_all_distances_exceed_ten_tau(apart: float, dead: bool) -> None:
+    """On corners of a simplex: the term is -(10 + log B), and its gradient is not small but zero."""
+    tau, count = 0.5, 6
+    h = (apart * tau / math.sqrt(2) * torch.eye(count, dtype=torch.float64)).requires_grad_()
+    loss = dispersion_loss(h, "as-released", tau)
+    (gradient,) = torch.autograd.grad(loss, h)
+    assert bool(gradient.any()) is not dead
+    assert (abs(loss.item() + 10 + math.log(count)) < 1e-12) is dead
+    assert dispersion_loss(h, "infonce_l2", tau) < 0
+    assert torch.autograd.grad(dispersion_loss(h, "infonce_l2", tau), h)[0].any(), "the reference form still pushes"

@@ -109,9 +109,10 @@ def test_no_loss_is_evaluated_with_auto() -> None:
             assert torch.isfinite(method.loss(Wave(1.0), z, v.flatten(1), draws).total)
 
 
-def test_a_method_measures_along_its_own_path() -> None:
-    """With gain 2 the tangent is the guided velocity: a choice of the same points with v itself would be another."""
-    method = METHODS.build(METHODS.parse({"name": "mp1", "gain": 2.0}))
+@pytest.mark.parametrize("name", ["mp1", "imf"])
+def test_a_method_measures_along_its_own_path(name: str) -> None:
+    """The tangent of mp1 is the guided velocity, that of imf the network's own: with v the choice would be another."""
+    method = METHODS.build(METHODS.parse({"name": name}))
     assert isinstance(method, MeanFlow)
     torch.manual_seed(0)
     net = NETS.build(NETS.parse({"name": "film-mlp", "hidden": 32, "depth": 2}), 4, 3, 8)
@@ -123,8 +124,8 @@ def test_a_method_measures_along_its_own_path() -> None:
 
     v = velocity(z_0, draws.noise)
     z_t = z_0 + draws.t[:, None, None] * v
-    guided = 2 * v - field(z_t, draws.t, draws.t)
+    own = field(z_t, draws.t, draws.t)
     choice = method.measure_epsilon(field, z_0, draws)
-    expected = pick_epsilon(field, z_t, draws.r, draws.t, guided)
+    expected = pick_epsilon(field, z_t, draws.r, draws.t, 2 * v - own if name == "mp1" else own)
     assert choice.errors[:3] == pytest.approx(expected.errors[:3], rel=1e-3)
     assert choice.errors[0] != pytest.approx(pick_epsilon(field, z_t, draws.r, draws.t, v).errors[0], rel=1e-3)

@@ -15,6 +15,7 @@ from omp_cli.core.nets import NETS
 from tests.methods.fields import Recorded, ToPoint
 
 WAYS = ["jvp", "forward", "dde"]
+DISPERSING = ["omp", "imf", "reflow", "shortcut"]
 SHAPE = (32, 4, 3)
 
 
@@ -125,22 +126,27 @@ def test_terms_are_the_weighted_parts_and_add_up() -> None:
     assert "cosine" in report.parts
 
 
-def test_terms_without_weight_are_absent_but_the_diagnostics_stay() -> None:
-    report, _ = net_loss(built("omp", alignment={"weight": 0}, dispersion={"weight": 0}))
-    assert set(report.terms) == {"meanflow"}
-    assert set(report.parts) == {"meanflow", "cosine"}
+@pytest.mark.parametrize("name", DISPERSING)
+def test_without_weight_dispersion_is_zero_and_its_diagnostics_stay(name: str) -> None:
+    given = {"alignment": {"weight": 0}} if name == "omp" else {}
+    report, _ = net_loss(built(name, dispersion={"weight": 0}, **given))
+    assert len(report.terms) == 2
+    assert report.terms["dispersion"] == 0
+    assert "dispersion" not in report.parts
     assert set(report.diagnostics()) == {"mean_distance", "effective_rank"}
 
 
+@pytest.mark.parametrize("name", DISPERSING)
 @pytest.mark.parametrize("on", ["condition", "net"])
-def test_dispersion_sees_the_gathered_features(on: str) -> None:
+def test_dispersion_sees_the_gathered_features(name: str, on: str) -> None:
     shapes = []
 
     def gather(x: Tensor) -> Tensor:
         shapes.append(tuple(x.shape))
         return torch.cat([x, -x])
 
-    report, _ = net_loss(built("omp", dispersion={"on": on}), gather)
+    plain, report = (net_loss(built(name, dispersion={"on": on, "weight": w}), gather)[0] for w in (0.0, 0.5))
+    torch.testing.assert_close(report.total - plain.total, 0.5 * report.parts["dispersion"])
     assert shapes == [(32, 8) if on == "condition" else (32, 32)]
     if on == "condition":
         c = net_and_condition()[1].detach()

@@ -140,11 +140,14 @@ def test_a_term_that_does_nothing_shows_as_zero_gradient(toy: Path, tmp_path: Pa
     last = {
         name: json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1]) for name in ("dead", "alive")
     }
-    assert last["dead"]["grad_dispersion"] == 0
+    assert last["dead"]["grad_dispersion"] == last["dead"]["share_dispersion"] == 0
     assert last["alive"]["grad_dispersion"] > 0
     for row in last.values():
         assert row["grad_alignment"] > 0
         assert row["grad_meanflow"] > 0
+        norms = {name: row[f"grad_{name}"] for name in ("meanflow", "alignment", "dispersion")}
+        for name, norm in norms.items():
+            assert row[f"share_{name}"] == pytest.approx(norm / sum(norms.values()))
         assert {"loss", "effective_rank", "cosine", "grad_norm", "lr"} <= row.keys()
 
 

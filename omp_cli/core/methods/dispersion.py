@@ -1,6 +1,7 @@
 """Dispersive regularisation: embeddings of different observations should not collapse (math.md section 4).
 
 Legend: h (B, D) embeddings, tau temperature, m margin. All forms are low when the rows of h lie far apart.
+Any method has the term by a ``DispersionConfig`` in its configuration and ``dispersed`` at the end of its loss.
 Distances come from the Gram matrix of centred rows, not from torch.cdist, which has no forward-mode derivative.
 """
 
@@ -10,20 +11,88 @@ import math
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from omp_cli.core.config import Settings
+from omp_cli.core.errors import UsageError
+from omp_cli.core.methods.base import Gather, LossReport
 from omp_cli.core.methods.path import at_least_float32, full_precision
 
-Form = Literal["infonce_l2", "infonce_cosine", "hinge", "covariance"]
+Form = Literal["infonce_l2", "infonce_cosine", "hinge", "covariance", "as-released"]
+
+_CLAMP = 10.0  # of the public code's similarities
+
+
+class DispersionConfig(Settings):
+    """Dispersive regularisation.
+
+    Attributes:
+        weight: lambda_Disp.
+        form: which of the formulas; "as-released" is there to be compared with, not to be used.
+        temperature: tau of the InfoNCE forms.
+        margin: m of the hinge.
+        on: the condition embedding h, or the hidden features that the network taps (summed over them).
+    """
+
+    weight: float = Field(0.0, ge=0)
+    form: Form = "infonce_l2"
+    temperature: float = Field(0.5, gt=0)
+    margin: float = Field(1.0, gt=0)
+    on: Literal["condition", "net"] = "condition"
+
+    def taps(self) -> list[Tensor] | None:
+        """A list for the network's hidden layers, where the term is on those."""
+        return [] if self.weight > 0 and self.on == "net" else None
+
+
+def dispersed(
+    terms: dict[str, Tensor],
+    parts: dict[str, Tensor],
+    config: DispersionConfig,
+    h: Tensor,
+    hidden: list[Tensor] | None,
+    gather: Gather,
+) -> LossReport:
+    """The report of a loss with the dispersive term and its diagnostics added; without weight the term is 0.
+
+    Args:
+        terms: weighted terms of the loss so far.
+        parts: its unweighted parts.
+        config: settings of the term.
+        h: condition embeddings, (B', D).
+        hidden: what ``config.taps()`` has received, each (B, ...); None for the term on h.
+        gather: brings the rows of all processes together.
+
+    Raises:
+        UsageError: the network taps no hidden features.
+    """
+    layers = [h] if hidden is None else hidden
+    if not layers:
+        raise UsageError("method.dispersion.on = net: this net taps no hidden features", "use on = condition")
+    term = h.new_zeros(())
+    if config.weight > 0:
+        layers = [gather(layer.flatten(1)) for layer in layers]
+        losses = [dispersion_loss(layer, config.form, config.temperature, config.margin) for layer in layers]
+        loss = torch.stack(losses).sum()
+        parts = {**parts, "dispersion": loss.detach()}
+        term = config.weight * loss
+    terms = {**terms, "dispersion": term}
+    features = layers[-1].detach().flatten(1)
+    total = torch.stack(list(terms.values())).sum()
+    return LossReport(total, parts, terms, diagnostics=lambda: dispersion_diagnostics(features))
 
 
 def dispersion_loss(h: Tensor, form: Form, temperature: float = 0.5, margin: float = 1.0) -> Tensor:
-    """One of the four forms, (B, D) -> scalar; zero for a single row, which has nothing to be dispersed from.
+    """One of the forms, (B, D) -> scalar; zero for a single row, which has nothing to be dispersed from.
 
     * infonce_l2: log mean_{i,j} exp(-|h_i - h_j|^2 / (D tau));
     * infonce_cosine: log mean_{i,j} exp(cos(h_i, h_j) / tau);
     * hinge: mean_{i != j} max(0, m - |h_i - h_j|)^2;
-    * covariance: sum_{a != b} C_ab^2 / D with C the (unbiased) batch covariance.
+    * covariance: sum_{a != b} C_ab^2 / D with C the (unbiased) batch covariance;
+    * as-released: -mean_i log sum_j exp(min(|h_i - h_j| / tau, 10)), 10 on the diagonal. For comparison: what DMPO's
+      public code computes under the name of infonce_l2. It is saturated, with a gradient of exactly 0, where all
+      distances exceed 10 tau, and pushes the pairs most that are already the farthest.
     """
     if h.shape[0] < 2:
         return h.sum() * 0
@@ -36,7 +105,9 @@ def dispersion_loss(h: Tensor, form: Form, temperature: float = 0.5, margin: flo
             return _log_mean_exp(unit @ unit.T / temperature)
         if form == "hinge":
             return (margin - _distances(h)).clamp_min(0).square().mean()
-        return _off_diagonal_covariance(h)
+        if form == "covariance":
+            return _off_diagonal_covariance(h)
+        return _as_released(h, temperature)
 
 
 @torch.no_grad()
@@ -80,6 +151,14 @@ def _centred(h: Tensor) -> Tensor:
 
 def _log_mean_exp(x: Tensor) -> Tensor:
     return torch.logsumexp(x.flatten(), 0) - math.log(x.numel())
+
+
+def _as_released(h: Tensor, temperature: float) -> Tensor:
+    """The clamped form of the public code; its diagonal is not left out but at the clamp."""
+    distances = squared_distances(h).clamp_min(torch.finfo(h.dtype).tiny).sqrt()
+    exponents = (distances / temperature).clamp_max(_CLAMP)
+    exponents = exponents.masked_fill(torch.eye(len(h), dtype=torch.bool, device=h.device), _CLAMP)
+    return -torch.logsumexp(exponents, 1).mean()
 
 
 def _off_diagonal_covariance(h: Tensor) -> Tensor:

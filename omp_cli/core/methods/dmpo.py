@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from omp_cli.core.methods.base import METHODS
-from omp_cli.core.methods.meanflow import AdaptiveConfig, DispersionConfig, MeanFlow, MeanFlowConfig
+from omp_cli.core.methods.dispersion import DispersionConfig
+from omp_cli.core.methods.meanflow import AdaptiveConfig, MeanFlow, MeanFlowConfig
 
 
 class DmpoDispersion(DispersionConfig):

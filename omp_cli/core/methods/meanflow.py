@@ -19,7 +19,7 @@ from omp_cli.core.errors import UsageError
 from omp_cli.core.methods.alignment import Scope, alignment_loss, cosine
 from omp_cli.core.methods.base import METHODS, Draws, Gather, LossReport, Method, VelocityField, same
 from omp_cli.core.methods.derivative import Derivative, value_and_derivative
-from omp_cli.core.methods.dispersion import Form, dispersion_diagnostics, dispersion_loss
+from omp_cli.core.methods.dispersion import DispersionConfig, dispersed
 from omp_cli.core.methods.epsilon import EpsilonChoice, pick_epsilon
 from omp_cli.core.methods.path import at_least_float32, integrate, point, rows, velocity
 from omp_cli.core.methods.times import TimeConfig, draw_times
@@ -39,24 +39,6 @@ class AdaptiveConfig(Settings):
 
     p: float = Field(0.5, ge=0)
     c: float = Field(1e-3, gt=0)
-
-
-class DispersionConfig(Settings):
-    """Dispersive regularisation.
-
-    Attributes:
-        weight: lambda_Disp.
-        form: which of the four formulas.
-        temperature: tau of the two InfoNCE forms.
-        margin: m of the hinge.
-        on: the condition embedding h, or the hidden features that the network taps (summed over them).
-    """
-
-    weight: float = Field(0.0, ge=0)
-    form: Form = "infonce_l2"
-    temperature: float = Field(0.5, gt=0)
-    margin: float = Field(1.0, gt=0)
-    on: Literal["condition", "net"] = "condition"
 
 
 class AlignmentConfig(Settings):
@@ -113,8 +95,8 @@ class MeanFlow(Method):
         z_1, r, t = draws.noise, draws.r, draws.t
         z_t, v = point(z_0, z_1, t), velocity(z_0, z_1)
         v_tilde = self._guided(u, z_t, t, v)
-        hidden: list[Tensor] | None = [] if self._disperses_net else None
-        u_t, dudt = value_and_derivative(u, z_t, r, t, v_tilde, self.config.derivative, self._epsilon, features=hidden)
+        hidden, along = self.config.dispersion.taps(), self._tangent(u, z_t, t, v_tilde)
+        u_t, dudt = value_and_derivative(u, z_t, r, t, along, self.config.derivative, self._epsilon, features=hidden)
         u_t = at_least_float32(u_t)
 
         target = v_tilde - rows(t - r, v) * dudt
@@ -123,9 +105,7 @@ class MeanFlow(Method):
         terms = {"meanflow": (weights * squares).mean()}
         parts = {"meanflow": squares.detach().mean()}
         self._align(u_t, v, terms, parts)
-        features = self._disperse(h if hidden is None else hidden, gather, terms, parts)
-        total = torch.stack(list(terms.values())).sum()
-        return LossReport(total, parts, terms, diagnostics=lambda: dispersion_diagnostics(features))
+        return dispersed(terms, parts, self.config.dispersion, h, hidden, gather)
 
     def sample(self, u: VelocityField, noise: Tensor, nfe: int) -> Tensor:
         """K jumps on the step grid, K = ``nfe``: z_1 (B, H, A) -> z_0 (B, H, A) in [-1, 1]."""
@@ -134,8 +114,9 @@ class MeanFlow(Method):
     def measure_epsilon(self, u: VelocityField, z_0: Tensor, draws: Draws) -> EpsilonChoice:
         """The best half width for the central difference at these points; see ``loss`` for the arguments."""
         draws = draws.to(z_0)
-        z_t, v = point(z_0, draws.noise, draws.t), velocity(z_0, draws.noise)
-        return pick_epsilon(u, z_t, draws.r, draws.t, self._guided(u, z_t, draws.t, v))
+        t, z_t = draws.t, point(z_0, draws.noise, draws.t)
+        v_tilde = self._guided(u, z_t, t, velocity(z_0, draws.noise))
+        return pick_epsilon(u, z_t, draws.r, t, self._tangent(u, z_t, t, v_tilde))
 
     @property
     def _epsilon(self) -> float:
@@ -149,15 +130,15 @@ class MeanFlow(Method):
             )
         return math.nan  # the exact derivatives have none
 
-    @property
-    def _disperses_net(self) -> bool:
-        return self.config.dispersion.weight > 0 and self.config.dispersion.on == "net"
-
     @torch.no_grad()
     def _guided(self, u: VelocityField, z_t: Tensor, t: Tensor, v: Tensor) -> Tensor:
         """v_tilde = omega v + (1 - omega) u(z_t, t, t), without gradient: (B, H, A)."""
         gain = self.config.gain
         return v if gain == 1 else gain * v + (1 - gain) * u(z_t, t, t)
+
+    def _tangent(self, u: VelocityField, z_t: Tensor, t: Tensor, v_tilde: Tensor) -> Tensor:
+        """What z_t moves along in du/dt, without gradient: (B, H, A)."""
+        return v_tilde
 
     def _align(self, u_t: Tensor, v: Tensor, terms: dict[str, Tensor], parts: dict[str, Tensor]) -> None:
         """Add directional alignment and the mean cosine to the report."""
@@ -168,26 +149,3 @@ class MeanFlow(Method):
             loss = alignment_loss(cos)
             parts["alignment"] = loss.detach()
             terms["alignment"] = config.weight * loss
-
-    def _disperse(
-        self, over: Tensor | list[Tensor], gather: Gather, terms: dict[str, Tensor], parts: dict[str, Tensor]
-    ) -> Tensor:
-        """Add the dispersive term to the report; returns the (last) features (B'', D), detached, for its diagnostics.
-
-        Args:
-            over: condition embeddings (B', D), or hidden features of the network, each (B, ...).
-            gather: brings the rows of all processes together.
-            terms: receives the weighted term.
-            parts: receives the unweighted term.
-        """
-        config = self.config.dispersion
-        layers = [over] if isinstance(over, Tensor) else over
-        if not layers:
-            raise UsageError("method.dispersion.on = net: this net taps no hidden features", "use on = condition")
-        if config.weight > 0:
-            layers = [gather(layer.flatten(1)) for layer in layers]
-            losses = [dispersion_loss(layer, config.form, config.temperature, config.margin) for layer in layers]
-            loss = torch.stack(losses).sum()
-            parts["dispersion"] = loss.detach()
-            terms["dispersion"] = config.weight * loss
-        return layers[-1].detach().flatten(1)

@@ -11,7 +11,8 @@ from typing import Literal
 from pydantic import Field
 
 from omp_cli.core.methods.base import METHODS
-from omp_cli.core.methods.meanflow import AlignmentConfig, DispersionConfig, MeanFlow, MeanFlowConfig
+from omp_cli.core.methods.dispersion import DispersionConfig
+from omp_cli.core.methods.meanflow import AlignmentConfig, MeanFlow, MeanFlowConfig
 
 
 class OmpDispersion(DispersionConfig):

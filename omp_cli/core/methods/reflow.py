@@ -12,15 +12,17 @@ from torch import Tensor
 
 from omp_cli.core.config import Settings
 from omp_cli.core.methods.base import METHODS, Draws, Gather, LossReport, Method, VelocityField, same
+from omp_cli.core.methods.dispersion import DispersionConfig, dispersed
 from omp_cli.core.methods.path import at_least_float32, integrate, point, velocity
 from omp_cli.core.methods.times import TimeConfig, draw_times
 
 
 class ReFlowConfig(Settings):
-    """Settings of flow matching: the distribution of t (r = t always)."""
+    """Settings of flow matching: the distribution of t (r = t always), dispersive regularisation."""
 
     name: Literal["reflow"] = "reflow"
     times: TimeConfig = TimeConfig(distribution="uniform", equal_share=1.0)
+    dispersion: DispersionConfig = DispersionConfig()
 
 
 @METHODS.register("reflow")
@@ -37,11 +39,12 @@ class ReFlow(Method):
         return Draws(noise, t, t)
 
     def loss(self, u: VelocityField, z_0: Tensor, h: Tensor, draws: Draws, gather: Gather = same) -> LossReport:
-        """Mean of |u - v|^2; see ``Method.loss`` for the arguments."""
+        """Mean of |u - v|^2, and lambda_Disp L_Disp; see ``Method.loss`` for the arguments."""
         draws = draws.to(z_0)
         z_t, v = point(z_0, draws.noise, draws.t), velocity(z_0, draws.noise)
-        loss = (at_least_float32(instantaneous(u)(z_t, draws.t, draws.t)) - v).square().mean()
-        return LossReport(total=loss, parts={"reflow": loss.detach()}, terms={"reflow": loss})
+        hidden = self.config.dispersion.taps()
+        loss = (at_least_float32(instantaneous(u)(z_t, draws.t, draws.t, hidden)) - v).square().mean()
+        return dispersed({"reflow": loss}, {"reflow": loss.detach()}, self.config.dispersion, h, hidden, gather)
 
     def sample(self, u: VelocityField, noise: Tensor, nfe: int) -> Tensor:
         """K Euler steps, K = ``nfe``: z_1 (B, H, A) -> z_0 (B, H, A) in [-1, 1]."""

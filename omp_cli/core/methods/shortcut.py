@@ -14,6 +14,7 @@ from torch import Tensor
 
 from omp_cli.core.config import Settings
 from omp_cli.core.methods.base import METHODS, Draws, Gather, LossReport, Method, VelocityField, same
+from omp_cli.core.methods.dispersion import DispersionConfig, dispersed
 from omp_cli.core.methods.path import at_least_float32, integrate, point, rows, velocity
 from omp_cli.core.methods.times import count_of
 
@@ -25,11 +26,13 @@ class ShortCutConfig(Settings):
         levels: step sizes trained against their halves are 1, 1/2, ... 1/2^(levels - 1); below the last of them the
             velocity itself (d = 0) stands in for the half step.
         consistency_share: share of the rows that learn a long step; the others learn the velocity at r = t.
+        dispersion: dispersive regularisation.
     """
 
     name: Literal["shortcut"] = "shortcut"
     levels: int = Field(7, ge=1)
     consistency_share: float = Field(0.25, ge=0, le=1)
+    dispersion: DispersionConfig = DispersionConfig()
 
 
 @METHODS.register("shortcut")
@@ -53,19 +56,20 @@ class ShortCut(Method):
         return Draws(noise, r, t)
 
     def loss(self, u: VelocityField, z_0: Tensor, h: Tensor, draws: Draws, gather: Gather = same) -> LossReport:
-        """Mean square error against both kinds of targets; see ``Method.loss`` for the arguments."""
+        """Mean square error against both kinds of targets, and lambda_Disp L_Disp; see ``Method.loss``."""
         draws = draws.to(z_0)
         r, t = draws.r, draws.t
         z_t, v = point(z_0, draws.noise, t), velocity(z_0, draws.noise)
         long = rows(t > r, v)
         target = torch.where(long, self._two_halves(u, z_t, r, t), v)
-        squares = (at_least_float32(u(z_t, r, t)) - target).square()
+        hidden = self.config.dispersion.taps()
+        squares = (at_least_float32(u(z_t, r, t, hidden)) - target).square()
         loss = squares.mean()
         parts = {"shortcut": loss.detach()}
         if self.config.consistency_share > 0:
             weight = long.expand_as(v).to(v)
             parts["consistency"] = (squares.detach() * weight).sum() / weight.sum().clamp_min(1)
-        return LossReport(total=loss, parts=parts, terms={"shortcut": loss})
+        return dispersed({"shortcut": loss}, parts, self.config.dispersion, h, hidden, gather)
 
     def sample(self, u: VelocityField, noise: Tensor, nfe: int) -> Tensor:
         """K jumps on the step grid, K = ``nfe``: z_1 (B, H, A) -> z_0 (B, H, A) in [-1, 1]."""

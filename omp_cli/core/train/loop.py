@@ -263,16 +263,18 @@ class Trainer:
         return obs, actions, draws.part(start * train.draws, stop * train.draws).to(actions)
 
     def _term_norms(self, report: LossReport) -> dict[str, float]:
-        """Gradient norm that each weighted term contributes: a dead term shows as zero."""
+        """Gradient norm of each weighted term, and its share of the sum of these norms: a dead term shows as zero."""
         parameters = [p for p in self.policy.parameters() if p.requires_grad]
         norms: dict[str, float] = {}
         for name, term in report.terms.items():
             if term.requires_grad:
                 grads = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
-                norms[f"grad_{name}"] = float(torch.stack([g.norm() for g in grads if g is not None]).norm())
+                norms[name] = float(torch.stack([g.norm() for g in grads if g is not None]).norm())
             else:
-                norms[f"grad_{name}"] = 0.0
-        return norms
+                norms[name] = 0.0
+        total = sum(norms.values()) or 1.0
+        shares = {f"share_{name}": norm / total for name, norm in norms.items()}
+        return {f"grad_{name}": norm for name, norm in norms.items()} | shares
 
     def _gradient_norm(self) -> Tensor:
         return torch.nn.utils.get_total_norm([p.grad for p in self.policy.parameters() if p.grad is not None])
