@@ -128,8 +128,16 @@ def rollout_suite(config: ConvertConfig, recording: Recording) -> dict[str, Any]
             raise UsageError(f"suite {config.suite} has no environments", "leave environment out")
         return None
     suite = SUITES.build(SUITES.parse({"name": config.suite}))
-    found = suite.for_data(recording.spec, recording.notes, config.environment)
+    notes = {**recording.notes, "constant_state": _constants(recording.episodes)}
+    found = suite.for_data(recording.spec, notes, config.environment)
     return None if found is None else found.model_dump(mode="json")
+
+
+def _constants(episodes: Sequence[Arrays]) -> dict[int, float]:
+    """Numbers of the state that are the same in all frames, by index."""
+    first = episodes[0]["state"][0]
+    same = np.all([(e["state"] == first).all(axis=0) for e in episodes], axis=0)
+    return {int(index): float(first[index]) for index in np.flatnonzero(same)}
 
 
 def _recipe(config: ConvertConfig, files: Sequence[Fetched], action_limit: float) -> dict[str, Any]:
