@@ -105,8 +105,8 @@ def _report(globals_: Globals, run: Any, figures: dict[str, Any]) -> None:
     document = {"command": "eval", "run_dir": str(run.folder), "manifest": str(run.path), "result": figures}
     lines = [f"{a.path.rpartition('.')[2]}: {run.folder / a.path}" for a in run.manifest.artifacts]
     if "demonstrations" in figures:
-        shown = figures["demonstrations"]
-        lines.insert(0, f"return of the demonstrations: mean {shown['mean']}, {shown['min']} .. {shown['max']}")
+        shown, name = figures["demonstrations"], figures.get("counts", "return")
+        lines.insert(0, f"{name} of the demonstrations: mean {shown['mean']}, {shown['min']} .. {shown['max']}")
     globals_.console.result(document, [table], lines)
 
 
@@ -129,15 +129,19 @@ def _table_of_success(rows: list[dict[str, Any]]) -> Any:
 
 
 def _table_of_returns(rows: list[dict[str, Any]]) -> Any:
-    columns = ("mean", "std error", "std", "min .. max", "steps", "terminated")
+    counts = rows[-1].get("counts")
+    digits = 1 if counts is None else 2
+    columns = ("mean", "std error", "std", "min .. max", "steps", "terminated" if counts is None else "all of them")
     cells = []
     for row in rows:
         r, steps = row["return"], row["steps"]
-        deviation, error = ("none" if r[key] is None else f"{r[key]:.1f}" for key in ("std", "sem"))
-        extremes = f"{r['min']:.1f} .. {r['max']:.1f}"
-        cells.append([*_head(row), f"{r['mean']:.1f}", error, deviation, extremes])
-        cells[-1] += [f"{steps['mean']:.1f}", f"{row['terminated']}/{r['episodes']}"]
-    return make_table("Return from held-out start states, last checkpoint", (*HEAD, *columns), cells)
+        deviation, error = ("none" if r[key] is None else f"{r[key]:.{digits}f}" for key in ("std", "sem"))
+        extremes = f"{r['min']:.{digits}f} .. {r['max']:.{digits}f}"
+        cells.append([*_head(row), f"{r['mean']:.{digits}f}", error, deviation, extremes])
+        ended = row["terminated"] if counts is None else row["success_any"]["successes"]
+        cells[-1] += [f"{steps['mean']:.1f}", f"{ended}/{r['episodes']}"]
+    name = (counts or "return").capitalize()
+    return make_table(f"{name} from held-out start states, last checkpoint", (*HEAD, *columns), cells)
 
 
 def _head(row: dict[str, Any]) -> list[str]:

@@ -159,11 +159,12 @@ def _made_here(benchmark: str) -> str:
 
 
 def _only_files(benchmark: str) -> bool:
-    """Whether a benchmark is known by its public data alone: there is no expert to record."""
+    """Whether a benchmark's data are public alone: there is no expert to record, and none is trained as in gym."""
     from omp_cli.core.data.catalogue import read_catalogue
     from omp_cli.core.suites import SUITES
 
-    return benchmark not in SUITES.names() and benchmark in read_catalogue().suites
+    recorded = benchmark in SUITES.names() and SUITES.get(benchmark).scripted
+    return benchmark != "gym" and not recorded and benchmark in read_catalogue().suites
 
 
 def _prepare_one(

@@ -15,7 +15,7 @@ from omp_cli.core.measure import success as measuring
 from omp_cli.core.measure.success import Episode, EvalConfig, environments, evaluate, summarise
 from omp_cli.core.progress import Silent
 from omp_cli.core.spec import Spec
-from omp_cli.core.suites.base import Outcome, TaskEnv
+from omp_cli.core.suites.base import Outcome, TaskEnv, recorded_suite
 from omp_cli.core.suites.chunking import ChunkEnv, chunk_env_factory
 
 CPU = torch.device("cpu")
@@ -185,7 +185,7 @@ def test_an_error_in_a_worker_keeps_its_kind_and_hint(checkpoint: Checkpoint) ->
 
 def test_summary_counts_both_rules(checkpoint: Checkpoint) -> None:
     episodes, _ = roll_out(checkpoint, EvalConfig(episodes=3, max_steps=6))
-    summary = summarise(episodes)
+    summary = summarise(episodes, recorded_suite(checkpoint.meta.suite))
     assert summary["success_any"]["episodes"] == 3
     assert summary["success_chunk"]["successes"] <= summary["success_any"]["successes"]
     assert summary["mean_steps"] <= 6

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from omp_cli.core.errors import UsageError
+from omp_cli.core.errors import MissingDependency, UsageError
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Suite, TaskEnv
 
@@ -32,6 +32,10 @@ def suite(request: pytest.FixtureRequest) -> Suite:
 
 @pytest.fixture(scope="module")
 def env(suite: Suite) -> Iterator[TaskEnv]:
+    try:
+        suite.require()
+    except MissingDependency as error:
+        pytest.skip(str(error))
     env = suite.make(suite.default_task)
     yield env
     env.close()

@@ -39,6 +39,7 @@ def plot_return(path: Path, title: str, rows: Sequence[Mapping[str, Any]]) -> No
         rows: each with ``checkpoint_step`` and ``return`` (``Spread.as_dict``); the last perhaps with
             ``demonstrations``.
     """
+    name = rows[-1].get("counts", "return")
     figure, axes = _figure()
     steps = [row["checkpoint_step"] for row in rows]
     returns = [row["return"] for row in rows]
@@ -54,8 +55,8 @@ def plot_return(path: Path, title: str, rows: Sequence[Mapping[str, Any]]) -> No
     )
     if "demonstrations" in rows[-1]:
         mean = rows[-1]["demonstrations"]["mean"]
-        axes.axhline(mean, linestyle="--", color="grey", label=f"mean of the demonstrations, {mean:.0f}")
-    axes.set(xlabel="training step", ylabel="return from held-out start states")
+        axes.axhline(mean, linestyle="--", color="grey", label=f"mean of the demonstrations, {mean:.4g}")
+    axes.set(xlabel="training step", ylabel=f"{name} from held-out start states")
     axes.legend(loc="best")
     _finish(path, title, figure, axes, rows)
 

@@ -21,13 +21,12 @@ from omp_cli.core.measure.success import (
     EvalConfig,
     environments,
     evaluate,
-    metric_of,
     summarise,
     worker_seconds,
 )
 from omp_cli.core.progress import Progress
 from omp_cli.core.run import Run
-from omp_cli.core.suites.base import Metric
+from omp_cli.core.suites.base import Suite, recorded_suite
 from omp_cli.core.timing import Stopwatch, rounded
 
 EPISODES, VIDEO = "episodes.jsonl", "video.mp4"
@@ -52,7 +51,8 @@ def evaluate_run(
         The figures that go into the manifest, which gets the time of the parts besides.
     """
     last = checkpoints[-1]
-    metric = metric_of(last)
+    suite = recorded_suite(last.meta.suite)
+    metric = suite.metric
     earlier = checkpoints[:-1] if config.curve else []
     records: list[Episode] = []
     curve = []
@@ -64,7 +64,7 @@ def evaluate_run(
         for checkpoint in earlier:
             episodes, _ = evaluate(checkpoint, config, config.curve, envs, device, progress, watch=watch)
             records += episodes
-            curve.append(_row(checkpoint, config, episodes, metric))
+            curve.append(_row(checkpoint, config, episodes, suite))
         episodes, pictures = evaluate(last, config, config.episodes, envs, device, progress, films, watch)
         busy = worker_seconds(envs)
         watch.start()
@@ -74,10 +74,10 @@ def evaluate_run(
     theirs = workers * (parts["environments: step"] + parts["environments: reset"]) - sum(busy.values())
     busy["waiting for the slowest"] = max(theirs, 0.0)
     records += episodes
-    figures = _row(last, config, episodes, metric)
+    figures = _row(last, config, episodes, suite)
     if metric == "return" and (returns := demonstrated_returns(last)) is not None:
         figures["demonstrations"] = returns
-    write_text(run.folder / EPISODES, "".join(json.dumps(record.as_dict(metric)) + "\n" for record in records))
+    write_text(run.folder / EPISODES, "".join(json.dumps(record.as_dict(suite)) + "\n" for record in records))
     run.artifact(run.folder / EPISODES)
     if curve:
         figures["curve"] = curve
@@ -85,7 +85,7 @@ def evaluate_run(
         plot(run.folder / PLOT[metric], f"{last.meta.spec.suite}/{last.meta.spec.task}", [*curve, figures])
         run.artifact(run.folder / PLOT[metric])
     if pictures:
-        green = [e.success_any if metric == "success" else not e.terminated for e in episodes]
+        green = [e.success_any if suite.judged else not e.terminated for e in episodes]
         write_video(run.folder / VIDEO, pictures, green, last.meta.spec.control_hz)
         run.artifact(run.folder / VIDEO)
     watch.lap("plot and video")
@@ -110,7 +110,7 @@ def demonstrated_returns(checkpoint: Checkpoint) -> dict[str, float] | None:
     return same[0].get("returns") if same else None
 
 
-def _row(checkpoint: Checkpoint, config: EvalConfig, episodes: Sequence[Episode], metric: Metric) -> dict[str, Any]:
+def _row(checkpoint: Checkpoint, config: EvalConfig, episodes: Sequence[Episode], suite: Suite) -> dict[str, Any]:
     return {
         "suite": checkpoint.meta.spec.suite,
         "task": checkpoint.meta.spec.task,
@@ -118,5 +118,5 @@ def _row(checkpoint: Checkpoint, config: EvalConfig, episodes: Sequence[Episode]
         "weights": config.weights,
         "nfe": config.nfe,
         "selection": "last",
-        **summarise(episodes, metric),
+        **summarise(episodes, suite),
     }

@@ -21,7 +21,7 @@ from omp_cli.core.measure.statistics import Rate, spread, wilson
 from omp_cli.core.policy import Policy
 from omp_cli.core.progress import Progress
 from omp_cli.core.seeds import eval_seed
-from omp_cli.core.suites.base import Metric, recorded_suite
+from omp_cli.core.suites.base import Suite, recorded_suite
 from omp_cli.core.suites.chunking import chunk_env_factory
 from omp_cli.core.timing import Stopwatch
 
@@ -65,7 +65,7 @@ class Episode:
         checkpoint_step: training step of the evaluated weights.
         weights: "ema" or "raw".
         nfe: evaluations of the network per decision.
-        terminated: whether the task ended the episode (the robot fell), not success or the step limit.
+        terminated: whether the task ended the episode (the robot fell, all is done), not the step limit.
     """
 
     task: str
@@ -82,9 +82,10 @@ class Episode:
     nfe: int
     terminated: bool = False
 
-    def as_dict(self, metric: Metric) -> dict[str, Any]:
-        """Plain data without what a suite of this metric does not have."""
-        left_out = {"terminated"} if metric == "success" else {"success_any", "success_chunk", "first_success"}
+    def as_dict(self, suite: Suite) -> dict[str, Any]:
+        """Plain data without what the suite does not have."""
+        left_out = {"terminated"} if suite.metric == "success" else set()
+        left_out |= set() if suite.judged else {"success_any", "success_chunk", "first_success"}
         return {key: value for key, value in asdict(self).items() if key not in left_out}
 
 
@@ -118,29 +119,21 @@ class _State:
     films: dict[int, list[NDArray[np.uint8]]] = field(default_factory=dict)
 
 
-def metric_of(checkpoint: Checkpoint) -> Metric:
-    """What counts in the checkpoint's suite."""
-    return recorded_suite(checkpoint.meta.suite).metric
-
-
-def summarise(episodes: Sequence[Episode], metric: Metric = "success") -> dict[str, Any]:
-    """Rates by both success rules, mean return and length; where the return counts its spread, and no rates."""
+def summarise(episodes: Sequence[Episode], suite: Suite) -> dict[str, Any]:
+    """Mean return and length; rates by both success rules where there is success; a spread where the return counts."""
     count = len(episodes)
-    if metric == "return":
-        return {
-            "metric": metric,
-            "mean_return": round(float(np.mean([e.episode_return for e in episodes])), 3),
-            "mean_steps": round(float(np.mean([e.steps for e in episodes])), 1),
-            "return": spread([e.episode_return for e in episodes]).as_dict(),
-            "steps": spread([float(e.steps) for e in episodes]).as_dict(),
-            "terminated": sum(e.terminated for e in episodes),
-        }
-    return {
-        "success_any": wilson(sum(e.success_any for e in episodes), count).as_dict(),
-        "success_chunk": wilson(sum(e.success_chunk for e in episodes), count).as_dict(),
-        "mean_return": round(float(np.mean([e.episode_return for e in episodes])), 3),
-        "mean_steps": round(float(np.mean([e.steps for e in episodes])), 1),
-    }
+    figures: dict[str, Any] = {}
+    if suite.judged:
+        figures["success_any"] = wilson(sum(e.success_any for e in episodes), count).as_dict()
+        figures["success_chunk"] = wilson(sum(e.success_chunk for e in episodes), count).as_dict()
+    figures["mean_return"] = round(float(np.mean([e.episode_return for e in episodes])), 3)
+    figures["mean_steps"] = round(float(np.mean([e.steps for e in episodes])), 1)
+    if suite.metric == "return":
+        figures |= {"metric": "return"} | ({} if suite.counts is None else {"counts": suite.counts})
+        figures["return"] = spread([e.episode_return for e in episodes]).as_dict()
+        figures["steps"] = spread([float(e.steps) for e in episodes]).as_dict()
+        figures["terminated"] = sum(e.terminated for e in episodes)
+    return figures
 
 
 def rate_of(episodes: Sequence[Episode]) -> Rate:
@@ -148,11 +141,12 @@ def rate_of(episodes: Sequence[Episode]) -> Rate:
     return wilson(sum(e.success_any for e in episodes), len(episodes))
 
 
-def _so_far(episodes: Sequence[Episode], metric: Metric) -> dict[str, str]:
+def _so_far(episodes: Sequence[Episode], suite: Suite) -> dict[str, str]:
     """The figure that a progress bar shows."""
-    if metric == "success":
+    if suite.metric == "success":
         return {"success": str(rate_of(episodes))}
-    return {"mean_return": f"{np.mean([e.episode_return for e in episodes]):.1f}"}
+    mean = float(np.mean([e.episode_return for e in episodes]))
+    return {"mean_return": f"{mean:.1f}"} if suite.counts is None else {suite.counts: f"{mean:.2f}"}
 
 
 @contextmanager
@@ -259,7 +253,7 @@ def evaluate(
                 if episode.success_chunk or episode.terminated or truncated[worker]:
                     done.append(_record(episode, checkpoint, config))
                     state.running[worker] = None
-                    progress.advance(1, **_so_far(done, suite.metric))
+                    progress.advance(1, **_so_far(done, suite))
             watch.lap("records")
     except (BrokenPipeError, EOFError, ConnectionResetError) as error:
         raise RunFailed("an environment process died", "try again with --workers 1 to see its error") from error

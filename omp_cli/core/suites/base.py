@@ -23,7 +23,8 @@ Metric = Literal["success", "return"]
 class Outcome:
     """What one environment step returned: the suite's own reward and success flag, and whether the task is over.
 
-    ``terminated`` is the task's own end (the robot has fallen), after which no reward can follow; never the step limit.
+    ``terminated`` is the task's own end (the robot has fallen, everything is done), after which no reward can follow;
+    never the step limit.
     """
 
     reward: float
@@ -99,16 +100,23 @@ class TaskEnv(ABC):
 class Suite(ABC):
     """A benchmark. Its ``Config`` holds what changes the observations (camera, crop, points ...).
 
-    ``metric`` is what counts in an evaluation; ``scripted`` says whether there is an expert to record.
+    ``metric`` is what counts in an evaluation; ``scripted`` says whether there is an expert to record. Where a return
+    counts parts of the task, ``counts`` names them ("finished sub-tasks"); then success is all of them.
     """
 
     Config: ClassVar[type[Settings]]
     default_task: ClassVar[str]
     metric: ClassVar[Metric] = "success"
+    counts: ClassVar[str | None] = None
     scripted: ClassVar[bool] = True
 
     def __init__(self, config: Settings) -> None:
         self.config = config
+
+    @property
+    def judged(self) -> bool:
+        """Whether its episodes can succeed."""
+        return self.metric == "success" or self.counts is not None
 
     @abstractmethod
     def groups(self) -> Mapping[str, tuple[str, ...]]:
@@ -131,7 +139,8 @@ class Suite(ABC):
 
         Args:
             spec: what the files hold.
-            notes: what they say about themselves (``Recording.notes``): "env_id", cameras ...
+            notes: what they say about themselves (``Recording.notes``): "env_id", cameras ...; and "constant_state",
+                the numbers of the state that never change, by index.
             environment: the suite's name of the one to take; UsageError when it does not fit.
         """
         if environment is not None:

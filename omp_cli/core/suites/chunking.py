@@ -27,8 +27,8 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
     termination. Stopping on success is the caller's. A step of an episode that has ended does nothing.
 
     ``step`` takes (E, A) and returns the observation history {key: (T, ...)}, the chunk's summed reward, and an info
-    with ``steps`` (executed), ``success_any``, ``success_all`` (at every step of the chunk) and, in filmed episodes,
-    ``pictures``, a list of (P, P, 3), one per step.
+    with ``steps`` (executed), ``success_any``, ``success_all`` (at every step of the chunk, or at the task's end) and,
+    in filmed episodes, ``pictures``, a list of (P, P, 3), one per step.
 
     Args:
         env: the task.
@@ -124,7 +124,8 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         info: dict[str, Any] = {
             "steps": self._steps,
             "success_any": any(successes),
-            "success_all": bool(successes) and all(successes),
+            # a task that ends in success has no steps left to hold it for
+            "success_all": bool(successes) and (all(successes) or (self._terminated and successes[-1])),
         }
         if pictures:
             # a list: Gymnasium stacks arrays of all workers, and the last chunk may be shorter
