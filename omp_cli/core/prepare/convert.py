@@ -147,7 +147,6 @@ def rollout_suite(config: ConvertConfig, recording: Recording) -> dict[str, Any]
     return None if found is None else found.model_dump(mode="json")
 
 
-<<<<<<< HEAD
 def _reference(suite: dict[str, Any], recording: Recording, progress: Progress) -> dict[str, Any]:
     """The picture that evaluations have to repeat; DataError when the environment, if it is here, does not."""
     reference = Reference.of(recording.starts[0], recording.episodes[0]["img"][0])
@@ -164,13 +163,13 @@ def _reference(suite: dict[str, Any], recording: Recording, progress: Progress) 
             env.close()
         progress.note(f"the environment repeats the data's first picture (difference {difference:.2f} of 255)")
     return reference.model_dump(mode="json")
-=======
+
+
 def _constants(episodes: Sequence[Arrays]) -> dict[int, float]:
     """Numbers of the state that are the same in all frames, by index."""
     first = episodes[0]["state"][0]
     same = np.all([(e["state"] == first).all(axis=0) for e in episodes], axis=0)
     return {int(index): float(first[index]) for index in np.flatnonzero(same)}
->>>>>>> e6246d2357b6960da2a9593ef6e9ef8b958e5982
 
 
 def _recipe(config: ConvertConfig, files: Sequence[Fetched], action_limit: float) -> dict[str, Any]:
