@@ -1,4 +1,4 @@
-"""RoboMimic in the real robosuite: layout, determinism, rendering and rewards beside robosuite's and robomimic's own."""
+"""RoboMimic in the real robosuite: layout, determinism, pictures and rewards beside robosuite's and robomimic's."""
 
 import importlib.util
 import sys
