@@ -104,7 +104,7 @@ def _prepare_one(globals_: Globals, asked: Asked, origin: Any) -> dict[str, Any]
     _say(globals_, origin)
     sources = {**sources, "files": {"value": where, "source": "argument" if origin.file else "catalogue"}}
     with globals_.console.progress() as progress, Run(folder, "prepare", sources, {}) as run:
-        figures = convert(run, settings, origin, asked.workers or default_workers(), progress)
+        figures = convert(run, settings, origin, progress, asked.workers or default_workers())
     globals_.console.times(
         f"omp prepare, {subject.task}", figures.get("seconds_by_part", {}), "frame", figures["frames"]
     )
