@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -133,6 +134,12 @@ def rollout_suite(config: ConvertConfig, recording: Recording) -> dict[str, Any]
     return None if found is None else found.model_dump(mode="json")
 
 
+def _names(files: Sequence[Fetched]) -> list[str]:
+    """Names of the files below the folder that holds them all."""
+    folder = os.path.commonpath([file.path.parent for file in files])
+    return [file.path.relative_to(folder).as_posix() for file in files]
+
+
 def _constants(episodes: Sequence[Arrays]) -> dict[int, float]:
     """Numbers of the state that are the same in all frames, by index."""
     first = episodes[0]["state"][0]
@@ -146,7 +153,7 @@ def _recipe(config: ConvertConfig, files: Sequence[Fetched], action_limit: float
         **({} if action_limit == 1.0 else {"action_limit": action_limit}),
         "suite": {"name": config.suite},
         **config.model_dump(mode="json", exclude={"suite", "download"}),
-        "files": {file.path.name: file.sha256 for file in files},
+        "files": {name: file.sha256 for name, file in zip(_names(files), files, strict=True)},
     }
 
 
@@ -178,8 +185,8 @@ def _provenance(
         "environment": recording.notes,
         "catalogue": None if entry is None else {"name": entry.name, "licence": entry.licence, "note": entry.note},
         "files": [
-            {"name": f.path.name, "path": str(f.path), "url": f.url, "bytes": f.path.stat().st_size, "sha256": f.sha256}
-            for f in files
+            {"name": name, "path": str(f.path), "url": f.url, "bytes": f.path.stat().st_size, "sha256": f.sha256}
+            for name, f in zip(_names(files), files, strict=True)
         ],
         "versions": manifest.versions((*manifest.PACKAGES, "h5py")),
         "task_by": origin.task_by,

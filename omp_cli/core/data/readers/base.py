@@ -78,6 +78,11 @@ class Reader(ABC):
         """The simulator's name of the task as the file gives it, if it does."""
         return None
 
+    @classmethod
+    def label(cls, path: Path) -> str:
+        """Name for a data set of this file."""
+        return path.stem
+
     def files(self, path: Path) -> tuple[Path, ...]:
         """The file and those that belong to it."""
         return (path,)
