@@ -1,8 +1,9 @@
 """LeRobot folders, v2.0, v2.1 and v3.0 (huggingface/lerobot), told by their ``meta/info.json``.
 
-The layout follows LeRobot's documentation and source; no folder of the Hugging Face hub was read with this omp, so it
-is unverified against those. Depth cameras are left out. Actions are taken as they are, in whatever units the robot
-had (a policy fits its own limits, and answers in those units; a simulator clips them to [-1, 1]).
+The layout follows LeRobot's documentation and source. Tables of three public folders (v2.1, v3.0) and five of their
+videos were read with it; v2.0, videos of several episodes and pictures in tables only as this omp's tests write them.
+Depth cameras are left out. Actions are taken as they are, in whatever units the robot had (a policy fits its own limits
+and answers in those units; a simulator clips them to [-1, 1]).
 """
 
 from __future__ import annotations
@@ -100,7 +101,11 @@ class LerobotReader(Reader):
                 episode[ours] = columns[theirs][:, 0].astype(kind)
             episodes.append(episode)
             progress.advance()
-        notes: dict[str, Any] = {
+        spec = spec_of(subject, episodes, control_hz=folder.fps, end_effector=None)
+        return Recording(episodes, spec, self._notes(folder, parts, list(cameras)), first_states(episodes))
+
+    def _notes(self, folder: Folder, parts: list[Part], cameras: list[str]) -> dict[str, Any]:
+        return {
             "codebase_version": folder.version,
             "robot_type": folder.info.get("robot_type"),
             "fps": folder.fps,
@@ -108,12 +113,10 @@ class LerobotReader(Reader):
             "instructions": sorted({text for part in parts for text in part.instructions}),
             "state": list(self.config.state),
             "action": self.config.action,
-            "cameras": list(cameras),
+            "cameras": cameras,
             "picture_size": self.config.size,
             "decoder": {name: metadata.version(name) for name in ("av", "pyarrow") if cameras or name != "av"},
         }
-        spec = spec_of(subject, episodes, control_hz=folder.fps, end_effector=None)
-        return Recording(episodes, spec, notes, first_states(episodes))
 
     def _cameras(self, folder: Folder) -> dict[str, str]:
         """Features with the pictures of the chosen cameras, by the cameras' names."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from omp_cli.core.data.readers.video import INSTALL, Clip
+from omp_cli.core.data.readers.video import AGAIN, INSTALL, Clip
 from omp_cli.core.errors import DataError, MissingDependency, UsageError, did_you_mean
 from omp_cli.core.files import read_json, read_jsonl
 
@@ -203,4 +203,4 @@ def _one_line(path: Path) -> Iterator[None]:
         yield
     except (pyarrow.ArrowException, OSError) as error:
         line = " ".join(str(error).split())[:120]
-        raise DataError(f"{path}: damaged or cut short ({line})", "fetch the file again") from None
+        raise DataError(f"{path}: damaged or cut short ({line})", AGAIN) from None

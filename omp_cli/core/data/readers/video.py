@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from omp_cli.core.errors import DataError, MissingDependency
 
 INSTALL = "pip install 'omp-cli[lerobot]'"
+AGAIN = "fetch the file again; in a Git clone: git lfs pull"
 TOLERANCE = 0.25
 """How far a picture's time may lie from the frame's, in frames."""
 
@@ -97,4 +98,4 @@ def _opened(source: Any, where: str) -> Iterator[Any]:
             yield container
     except (av.FFmpegError, StopIteration) as error:
         line = " ".join(str(error).split())[:120]
-        raise DataError(f"{where}: damaged, or not a picture or video ({line})", "fetch the file again") from None
+        raise DataError(f"{where}: damaged, or not a picture or video ({line})", AGAIN) from None
