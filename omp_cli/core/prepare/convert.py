@@ -118,8 +118,14 @@ def _files(config: ConvertConfig, origin: Origin, reader: Reader, progress: Prog
     return [Fetched(p, sha256_of(p), None, from_cache=False) for p in reader.files(origin.file)]
 
 
+def _names(files: Sequence[Fetched]) -> list[str]:
+    """Names of the files below the folder that holds them all."""
+    folder = os.path.commonpath([file.path.parent for file in files])
+    return [file.path.relative_to(folder).as_posix() for file in files]
+
+
 def rollout_suite(config: ConvertConfig, recording: Recording) -> dict[str, Any] | None:
-    """The suite whose environment shows what was recorded, as plain data; None where there is none.
+    """The suite whose environment shows what was recorded, as plain data; None where none is known.
 
     Raises:
         UsageError: the environment asked for does not, or there is no such thing.
@@ -128,16 +134,12 @@ def rollout_suite(config: ConvertConfig, recording: Recording) -> dict[str, Any]
         if config.environment is not None:
             raise UsageError(f"suite {config.suite} has no environments", "leave environment out")
         return None
+    if config.environment is None and not FORMATS.get(config.format.name).simulated:  # type: ignore[attr-defined]
+        return None
     suite = SUITES.build(SUITES.parse({"name": config.suite}))
     notes = {**recording.notes, "constant_state": _constants(recording.episodes)}
     found = suite.for_data(recording.spec, notes, config.environment)
     return None if found is None else found.model_dump(mode="json")
-
-
-def _names(files: Sequence[Fetched]) -> list[str]:
-    """Names of the files below the folder that holds them all."""
-    folder = os.path.commonpath([file.path.parent for file in files])
-    return [file.path.relative_to(folder).as_posix() for file in files]
 
 
 def _constants(episodes: Sequence[Arrays]) -> dict[int, float]:

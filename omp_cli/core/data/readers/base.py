@@ -64,6 +64,8 @@ class Reader(ABC):
     Config: ClassVar[type[Settings]]
     expected: ClassVar[str]
     """What such a file holds, in a line, for messages."""
+    simulated: ClassVar[bool] = True
+    """Whether such files come from the benchmark's own simulator, so that an environment shows the same state."""
 
     def __init__(self, config: Settings) -> None:
         self.config = config

@@ -3,7 +3,8 @@
 The layout follows LeRobot's documentation and source. Tables of three public folders (v2.1, v3.0) and five of their
 videos were read with it; v2.0, videos of several episodes and pictures in tables only as this omp's tests write them.
 Depth cameras are left out. Actions are taken as they are, in whatever units the robot had (a policy fits its own limits
-and answers in those units; a simulator clips them to [-1, 1]).
+and answers in those units; a simulator clips them to [-1, 1]). A folder does not say what the numbers of its state are,
+so no environment is looked for.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class LerobotReader(Reader):
     Config = LerobotConfig
     config: LerobotConfig
     expected = "meta/info.json, meta/episodes*, data/ and videos/ as LeRobot v2.0, v2.1 and v3.0 have them"
+    simulated = False
 
     @classmethod
     def accepts(cls, path: Path) -> bool:
