@@ -144,6 +144,11 @@ def _report(globals_: Globals, results: list[dict[str, Any]]) -> None:
     pictures = results[-1]["result"]["image"] is not None
     lines += ["look at its contact_sheet.png"] if pictures else []
     lines += [
+        f"actions of {e['result']['task']} reach {reach:.3g}: so will a policy; simulators clip to [-1, 1]"
+        for e in results
+        if (reach := max(map(abs, e["result"]["action_range"]))) > 1.01
+    ]
+    lines += [
         f"omp eval rolls {e['result']['task']} out in {name}" for e in results if (name := e["result"]["environment"])
     ]
     lines.append(f"next: omp pretrain --preset {'dmpo' if pictures else 'dmpo-state'}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -131,8 +132,14 @@ def _files(config: ConvertConfig, origin: Origin, reader: Reader, progress: Prog
     return [Fetched(p, sha256_of(p), None, from_cache=False) for p in reader.files(origin.file)]
 
 
+def _names(files: Sequence[Fetched]) -> list[str]:
+    """Names of the files below the folder that holds them all."""
+    folder = os.path.commonpath([file.path.parent for file in files])
+    return [file.path.relative_to(folder).as_posix() for file in files]
+
+
 def rollout_suite(config: ConvertConfig, recording: Recording) -> dict[str, Any] | None:
-    """The suite whose environment shows what was recorded, as plain data; None where there is none.
+    """The suite whose environment shows what was recorded, as plain data; None where none is known.
 
     Raises:
         UsageError: the environment asked for does not, or there is no such thing.
@@ -140,6 +147,8 @@ def rollout_suite(config: ConvertConfig, recording: Recording) -> dict[str, Any]
     if config.suite not in SUITES.names():
         if config.environment is not None:
             raise UsageError(f"suite {config.suite} has no environments", "leave environment out")
+        return None
+    if config.environment is None and not FORMATS.get(config.format.name).simulated:  # type: ignore[attr-defined]
         return None
     suite = SUITES.build(SUITES.parse({"name": config.suite}))
     notes = {**recording.notes, "constant_state": _constants(recording.episodes)}
@@ -178,7 +187,7 @@ def _recipe(config: ConvertConfig, files: Sequence[Fetched], action_limit: float
         **({} if action_limit == 1.0 else {"action_limit": action_limit}),
         "suite": {"name": config.suite},
         **config.model_dump(mode="json", exclude={"suite", "download"}),
-        "files": {file.path.name: file.sha256 for file in files},
+        "files": {name: file.sha256 for name, file in zip(_names(files), files, strict=True)},
     }
 
 
@@ -210,8 +219,8 @@ def _provenance(
         "environment": recording.notes,
         "catalogue": None if entry is None else {"name": entry.name, "licence": entry.licence, "note": entry.note},
         "files": [
-            {"name": f.path.name, "path": str(f.path), "url": f.url, "bytes": f.path.stat().st_size, "sha256": f.sha256}
-            for f in files
+            {"name": name, "path": str(f.path), "url": f.url, "bytes": f.path.stat().st_size, "sha256": f.sha256}
+            for name, f in zip(_names(files), files, strict=True)
         ],
         "versions": manifest.versions((*manifest.PACKAGES, "h5py")),
         "task_by": origin.task_by,

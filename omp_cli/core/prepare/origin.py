@@ -10,7 +10,7 @@ from omp_cli.core.data.readers import FORMATS, Subject
 from omp_cli.core.data.readers.base import sniff
 from omp_cli.core.errors import DataError, UsageError, did_you_mean
 
-INSIDE = ("train.npz", "data/main_data.hdf5", "main_data.hdf5")
+INSIDE = ("meta/info.json", "train.npz", "data/main_data.hdf5", "main_data.hdf5")
 """What is read of a folder given by --file."""
 
 
@@ -88,7 +88,7 @@ def from_file(
     same = catalogue.of(suite, [task], source) if source is not None else []  # a name of one's own is fine too
     entry = same[0] if same else None
     subject = _subject(catalogue, suite, task, entry)
-    return Origin(subject, source or file.stem, format_, entry, file, by)
+    return Origin(subject, source or reader.label(file), format_, entry, file, by)
 
 
 def _subject(catalogue: Catalogue, suite: str, task: str, entry: Entry | None) -> Subject:
@@ -105,10 +105,6 @@ def _subject(catalogue: Catalogue, suite: str, task: str, entry: Entry | None) -
 def _located(path: Path) -> Path:
     if not path.is_dir():
         return path
-    if (path / "meta" / "info.json").is_file():
-        raise DataError(
-            f"{path}: a LeRobot folder, which omp does not read yet", "formats: " + ", ".join(FORMATS.names())
-        )
     for name in INSIDE:
         if (path / name).is_file():
             return path / name

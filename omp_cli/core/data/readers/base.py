@@ -69,6 +69,8 @@ class Reader(ABC):
     Config: ClassVar[type[Settings]]
     expected: ClassVar[str]
     """What such a file holds, in a line, for messages."""
+    simulated: ClassVar[bool] = True
+    """Whether such files come from the benchmark's own simulator, so that an environment shows the same state."""
 
     def __init__(self, config: Settings) -> None:
         self.config = config
@@ -82,6 +84,11 @@ class Reader(ABC):
     def env_name(cls, path: Path) -> str | None:
         """The simulator's name of the task as the file gives it, if it does."""
         return None
+
+    @classmethod
+    def label(cls, path: Path) -> str:
+        """Name for a data set of this file."""
+        return path.stem
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """The file and those that belong to it."""

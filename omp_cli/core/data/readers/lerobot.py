@@ -1,0 +1,172 @@
+"""LeRobot folders, v2.0, v2.1 and v3.0 (huggingface/lerobot), told by their ``meta/info.json``.
+
+The layout follows LeRobot's documentation and source. Tables of three public folders (v2.1, v3.0) and five of their
+videos were read with it; v2.0, videos of several episodes and pictures in tables only as this omp's tests write them.
+Depth cameras are left out. Actions are taken as they are, in whatever units the robot had (a policy fits its own limits
+and answers in those units; a simulator clips them to [-1, 1]). A folder does not say what the numbers of its state are,
+so no environment is looked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from omp_cli.core.config import Settings
+from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, first_states, spec_of
+from omp_cli.core.data.readers.lerobot_folder import Folder, Part, Tables
+from omp_cli.core.data.readers.video import decoded_image, decoded_video
+from omp_cli.core.data.store import Arrays
+from omp_cli.core.errors import DataError, UsageError, did_you_mean
+from omp_cli.core.progress import Progress
+
+INFO = ("meta", "info.json")
+OPTIONAL = (("next.reward", "reward", np.float32), ("next.done", "terminal", np.bool_))
+OPTIONAL += (("next.success", "success", np.bool_),)
+_MOST_GB = 16.0
+
+
+class LerobotConfig(Settings):
+    """What is taken from a LeRobot folder.
+
+    Attributes:
+        state: features that make the state, in order.
+        action: feature that is the action.
+        cameras: cameras ("top" of "observation.images.top" ...) whose pictures lie one after the other in the
+            channels; None takes all, an empty list none.
+        size: pictures are resized to (size, size) by area averaging, whatever their shape was; None keeps them.
+        instruction: only episodes with this text as their task; None takes all.
+    """
+
+    name: Literal["lerobot"] = "lerobot"
+    state: tuple[str, ...] = Field(("observation.state",), min_length=1)
+    action: str = "action"
+    cameras: tuple[str, ...] | None = None
+    size: int | None = Field(None, ge=1)
+    instruction: str | None = None
+
+
+@FORMATS.register("lerobot")
+class LerobotReader(Reader):
+    """One episode per LeRobot episode, in the order of their numbers; ``path`` is meta/info.json."""
+
+    Config = LerobotConfig
+    config: LerobotConfig
+    expected = "meta/info.json, meta/episodes*, data/ and videos/ as LeRobot v2.0, v2.1 and v3.0 have them"
+    simulated = False
+
+    @classmethod
+    def accepts(cls, path: Path) -> bool:
+        if path.absolute().parts[-2:] != INFO:
+            return False
+        Folder(path)
+        return True
+
+    @classmethod
+    def label(cls, path: Path) -> str:
+        return path.absolute().parents[1].name
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        folder = Folder(path)
+        parts = folder.parts(list(self._cameras(folder).values()))
+        own = [file for part in parts for file in (part.table, *(video.path for video in part.videos.values()))]
+        return tuple(dict.fromkeys([path, *folder.episode_files(), *own]))
+
+    def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
+        folder = Folder(path)
+        cameras = self._cameras(folder)
+        optional = [row for row in OPTIONAL if row[0] in folder.features]
+        for feature in (*self.config.state, self.config.action):
+            folder.numeric(feature)
+        parts = self._chosen(folder, folder.parts(list(cameras.values())))[:limit]
+        tables = Tables([*self.config.state, self.config.action, "timestamp", *(row[0] for row in optional)])
+        tables.columns += [key for key in cameras.values() if folder.features[key]["dtype"] == "image"]
+        progress.start(f"{subject.task}: reading episodes", len(parts))
+        episodes = []
+        for part in parts:
+            columns = tables.of(part)
+            episode: Arrays = {
+                "state": np.concatenate([columns[key] for key in self.config.state], axis=1).astype(np.float32),
+                "action": columns[self.config.action].astype(np.float32),
+            }
+            if cameras:
+                episode["img"] = self._pictures(folder, part, cameras, columns)
+                if not episodes:
+                    _fits(folder, episode["img"][0].nbytes * sum(part.frames for part in parts))
+            for theirs, ours, kind in optional:
+                episode[ours] = columns[theirs][:, 0].astype(kind)
+            episodes.append(episode)
+            progress.advance()
+        spec = spec_of(subject, episodes, control_hz=folder.fps, end_effector=None)
+        return Recording(episodes, spec, self._notes(folder, parts, list(cameras)), first_states(episodes))
+
+    def _notes(self, folder: Folder, parts: list[Part], cameras: list[str]) -> dict[str, Any]:
+        return {
+            "codebase_version": folder.version,
+            "robot_type": folder.info.get("robot_type"),
+            "fps": folder.fps,
+            "episodes": [part.index for part in parts],
+            "instructions": sorted({text for part in parts for text in part.instructions}),
+            "state": list(self.config.state),
+            "action": self.config.action,
+            "cameras": cameras,
+            "picture_size": self.config.size,
+            "decoder": {name: metadata.version(name) for name in ("av", "pyarrow") if cameras or name != "av"},
+        }
+
+    def _cameras(self, folder: Folder) -> dict[str, str]:
+        """Features with the pictures of the chosen cameras, by the cameras' names."""
+        known = folder.cameras()
+        wanted = tuple(known) if self.config.cameras is None else self.config.cameras
+        for camera in wanted:
+            if camera not in known:
+                hint = did_you_mean(camera, known) if known else "it has no pictures"
+                raise UsageError(f"{folder.path}: no pictures of camera {camera!r}", hint)
+        return {camera: known[camera] for camera in wanted}
+
+    def _chosen(self, folder: Folder, parts: list[Part]) -> list[Part]:
+        wanted = self.config.instruction
+        known = {text for part in parts for text in part.instructions}
+        if wanted is not None and wanted not in known:
+            raise UsageError(f"{folder.path}: no episode with the instruction {wanted!r}", did_you_mean(wanted, known))
+        return [part for part in parts if wanted is None or wanted in part.instructions]
+
+    def _pictures(
+        self, folder: Folder, part: Part, cameras: dict[str, str], columns: dict[str, Any]
+    ) -> NDArray[np.uint8]:
+        """Pictures of all cameras, (T, H, W, 3 cameras)."""
+        taken = []
+        for name, key in cameras.items():
+            where = f"{folder.path}: episode {part.index}, camera {name}"
+            frames: Sequence[NDArray[np.uint8]]
+            if key in part.videos:
+                times = columns["timestamp"][:, 0]
+                frames = decoded_video(part.videos[key], times, folder.fps, self.config.size, where)
+            else:
+                frames = [decoded_image(entry, self.config.size, where) for entry in columns[key]]
+            if any(frame.shape != frames[0].shape for frame in frames):
+                raise DataError(f"{where}: its pictures differ in size", "set format.size, for instance to 96")
+            taken.append(np.stack(frames))
+            if taken[-1].shape != taken[0].shape:
+                (height, width), (first_height, first_width) = taken[-1].shape[1:3], taken[0].shape[1:3]
+                raise UsageError(
+                    f"{where}: pictures are {height}x{width}, those of {next(iter(cameras))} "
+                    f"{first_height}x{first_width}",
+                    "set format.size, for instance to 96, or choose with format.cameras",
+                )
+        return np.concatenate(taken, axis=3)
+
+
+def _fits(folder: Folder, size: int) -> None:
+    """UsageError when pictures of ``size`` bytes are too many for memory, where all of them are held."""
+    if size / 1e9 > _MOST_GB:
+        raise UsageError(
+            f"{folder.path}: its pictures would take {size / 1e9:.0f} GB of memory",
+            "set format.size, for instance to 96, or take fewer with --demos or format.cameras",
+        )

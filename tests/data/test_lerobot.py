@@ -1,0 +1,270 @@
+"""LeRobot folders of both layouts: the same episodes, the right picture at every frame, damage as one line."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("av")
+pytest.importorskip("pyarrow")
+
+from omp_cli.core.data.readers import lerobot
+from omp_cli.core.data.readers.base import sniff
+from omp_cli.core.data.store import read_store
+from omp_cli.core.errors import DataError, MissingDependency, UsageError
+from tests.cli.test_bad_input import refused
+from tests.conftest import Omp
+from tests.data.lerobot import CAMERAS, FPS, Episode, write_lerobot, write_video
+from tests.data.test_readers import read
+
+INFO = "meta/info.json"
+TOP = "observation.images.top"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``v2.1`` and ``v3.0`` with the same two episodes; not to be written to."""
+    root = tmp_path_factory.mktemp("lerobot")
+    for version in ("v2.1", "v3.0"):
+        write_lerobot(root / version, version)
+    return root
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> list[Episode]:
+    return write_lerobot(tmp_path_factory.mktemp("written") / "f", lengths=(7, 10), kind="image")
+
+
+def nearest(picture: np.ndarray, episodes: list[Episode], camera: str) -> tuple[int, int, float]:
+    """Episode, frame and mean error of the picture that is most like this one."""
+    errors = [
+        (float(np.abs(picture.astype(int) - theirs).mean()), number, k)
+        for number, episode in enumerate(episodes)
+        for k, theirs in enumerate(episode[f"observation.images.{camera}"])
+    ]
+    error, number, k = min(errors)
+    return number, k, error
+
+
+@pytest.mark.parametrize("version", ["v2.1", "v3.0"])
+def test_every_frame_has_its_numbers_and_its_pictures(folders: Path, written: list[Episode], version: str) -> None:
+    found = read(folders / version / INFO, "robomimic", "lift")
+    assert [len(e["action"]) for e in found.episodes] == [7, 10]
+    for number, (theirs, ours) in enumerate(zip(written, found.episodes, strict=True)):
+        np.testing.assert_array_equal(ours["state"], theirs["observation.state"])
+        np.testing.assert_array_equal(ours["action"], theirs["action"])
+        np.testing.assert_array_equal(ours["reward"], theirs["next.reward"])
+        np.testing.assert_array_equal(ours["success"], theirs["next.success"])
+        np.testing.assert_array_equal(ours["terminal"], theirs["next.done"])
+        assert ours["img"].dtype == np.uint8
+        for k, picture in enumerate(ours["img"]):
+            for camera, name in enumerate(CAMERAS):
+                which = nearest(picture[..., 3 * camera : 3 * camera + 3], written, name)
+                assert which[:2] == (number, k), "the picture of that frame and no other"
+                assert which[2] < 3.0, "within the codec's loss; the next frame differs by 6.7"
+    spec = found.spec
+    assert (spec.state_dim, spec.action_dim, spec.image, spec.control_hz) == (6, 7, (32, 48, 6), FPS)
+    assert (spec.end_effector, spec.max_steps) == (None, 400)
+    assert found.notes["codebase_version"] == version
+    assert found.notes["instructions"] == ["lift the cube"]
+    assert found.notes["cameras"] == list(CAMERAS)
+
+
+def test_both_layouts_hold_the_same_and_the_second_episode_can_be_read_alone(folders: Path) -> None:
+    old, new = (read(folders / version / INFO, "robomimic", "lift") for version in ("v2.1", "v3.0"))
+    for ours, theirs in zip(old.episodes, new.episodes, strict=True):
+        for name in ("state", "action", "reward", "success", "terminal"):
+            np.testing.assert_array_equal(ours[name], theirs[name])
+        assert np.abs(ours["img"].astype(int) - theirs["img"]).mean() < 3
+    assert len(read(folders / "v3.0" / INFO, "robomimic", "lift", limit=1).episodes) == 1
+
+
+@pytest.mark.parametrize("version", ["v2.0", "v3.0"])
+def test_pictures_in_the_table_come_back_bit_for_bit(tmp_path: Path, version: str) -> None:
+    episodes = write_lerobot(tmp_path / "f", version, kind="image")
+    found = read(tmp_path / "f" / INFO, "robomimic", "lift")
+    for theirs, ours in zip(episodes, found.episodes, strict=True):
+        expected = np.concatenate([theirs[f"observation.images.{name}"] for name in CAMERAS], axis=3)
+        np.testing.assert_array_equal(ours["img"], expected)
+
+
+def test_what_is_taken_can_be_chosen(folders: Path, written: list[Episode]) -> None:
+    path = folders / "v3.0" / INFO
+    one = read(path, "robomimic", "lift", cameras=["wrist"], size=16, state=["observation.state", "action"])
+    assert (one.spec.image, one.spec.state_dim) == ((16, 16, 3), 13)
+    whole = written[1]["observation.images.wrist"][4].astype(float)  # blocks of 2 x 3 pixels
+    averaged = whole.reshape(16, 2, 16, 3, 3).mean(axis=(1, 3))
+    assert np.abs(one.episodes[1]["img"][4] - averaged).mean() < 4
+    none = read(path, "robomimic", "lift", cameras=[], instruction="lift the cube")
+    assert none.spec.image is None
+    for options, words in (
+        ({"cameras": ["tpo"]}, "no pictures of camera 'tpo'"),
+        ({"state": ["observation.stat"]}, "no feature 'observation.stat'"),
+        ({"action": TOP}, "expected a vector of numbers"),
+        ({"instruction": "lift the cup"}, "no episode with the instruction"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            read(path, "robomimic", "lift", **options)
+
+
+def test_pictures_that_memory_cannot_hold_are_refused(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lerobot, "_MOST_GB", 1e-4)
+    with pytest.raises(UsageError, match="GB of memory") as caught:
+        read(folders / "v3.0" / INFO, "robomimic", "lift")
+    assert "format.size" in caught.value.hint
+    read(folders / "v3.0" / INFO, "robomimic", "lift", size=8)
+
+
+def edited(features: dict[str, Any] | None = None, **values: object) -> Callable[[Path], None]:
+    """Other values in info.json; a feature that is None is taken out."""
+
+    def edit(root: Path) -> None:
+        document = json.loads((root / INFO).read_text())
+        merged = {**document["features"], **(features or {})}
+        kept = {key: feature for key, feature in merged.items() if feature is not None}
+        (root / INFO).write_text(json.dumps({**document, **values, "features": kept}))
+
+    return edit
+
+
+def videos(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("*.mp4") if TOP in str(path))
+
+
+def reencoded(frames: slice, drop: int | None = None) -> Callable[[Path], None]:
+    """The last episode's (v3: the only) video of the first camera with other frames."""
+
+    def edit(root: Path) -> None:
+        write_video(videos(root)[-1], np.full((30, 32, 48, 3), 90, np.uint8)[frames], drop)
+
+    return edit
+
+
+def cut(pattern: str) -> Callable[[Path], None]:
+    def edit(root: Path) -> None:
+        path = sorted(root.rglob(pattern))[-1]
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    return edit
+
+
+def dropped_rows(root: Path) -> None:
+    from pyarrow import parquet
+
+    path = sorted((root / "data").rglob("*.parquet"))[-1]
+    table = parquet.read_table(path)
+    parquet.write_table(table.slice(0, len(table) - 2), path)
+
+
+DAMAGE: dict[str, tuple[str, Callable[[Path], None], str]] = {
+    "no video": ("v2.1", lambda root: videos(root)[1].unlink(), "episode_000001.mp4: no such file"),
+    "no video 3": ("v3.0", lambda root: videos(root)[0].unlink(), "file-000.mp4: no such file"),
+    "too few": ("v2.1", reencoded(slice(9)), "has no picture for frame 9 of 10"),
+    "too few 3": ("v3.0", reencoded(slice(15)), "has no picture for frame 8 of 10"),
+    "too many": ("v2.1", reencoded(slice(11)), "goes on after the last of 10 frames"),
+    "a gap": ("v2.1", reencoded(slice(10), 3), "has no picture for frame 3 of 10"),
+    "a gap 3": ("v3.0", reencoded(slice(17), 9), "has no picture for frame 2 of 10"),
+    "cut video": ("v2.1", cut("*.mp4"), "damaged, or not a picture or video"),
+    "cut table": ("v2.1", cut("data/**/*.parquet"), "damaged or cut short"),
+    "cut list": ("v3.0", cut("meta/**/*.parquet"), "damaged or cut short"),
+    "rows": ("v3.0", dropped_rows, "episode 1 has 8 frames or a gap, meta says 10"),
+    "version": ("v2.1", edited(codebase_version="v1.6"), "codebase_version 'v1.6', this omp reads v2.0, v2.1, v3.0"),
+    "not json": ("v2.1", lambda root: (root / INFO).write_text("{"), "not a JSON file"),
+    "fps": ("v2.1", edited(fps=None), "fps is missing"),
+    "template": ("v2.1", edited(video_path="videos/{camera}.mp4"), "info.json is damaged"),
+    "outside": ("v2.1", edited(data_path="../{episode_index}.parquet"), "leads out of the folder"),
+    "no list": ("v2.1", lambda root: (root / "meta/episodes.jsonl").unlink(), "episodes.jsonl: no such file"),
+    "no table": ("v3.0", lambda root: shutil.rmtree(root / "data"), "file-000.parquet: no such file"),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_damage_is_one_line_about_the_file(folders: Path, tmp_path: Path, how: str) -> None:
+    version, break_, words = DAMAGE[how]
+    root = tmp_path / "f"
+    shutil.copytree(folders / version, root)
+    break_(root)
+    with pytest.raises(DataError) as error:
+        read(root / INFO, "robomimic", "lift")
+    assert str(root) in error.value.message
+    assert words in error.value.message
+    assert "\n" not in error.value.message
+
+
+def test_a_feature_that_its_table_lacks_is_named(folders: Path, tmp_path: Path) -> None:
+    shutil.copytree(folders / "v2.1", tmp_path / "f")
+    edited(features={"observation.effort": {"dtype": "float32", "shape": [6]}})(tmp_path / "f")
+    with pytest.raises(DataError, match=r"episode_000000.parquet: no column 'observation.effort'"):
+        read(tmp_path / "f" / INFO, "robomimic", "lift", state=["observation.effort"])
+    edited(features={"action": None})(tmp_path / "f")
+    with pytest.raises(UsageError, match="no feature 'action'"):
+        read(tmp_path / "f" / INFO, "robomimic", "lift")
+
+
+def test_cameras_of_two_sizes_want_one(folders: Path, tmp_path: Path) -> None:
+    shutil.copytree(folders / "v3.0", tmp_path / "f")
+    write_video(videos(tmp_path / "f")[0], np.zeros((17, 24, 24, 3), np.uint8))
+    with pytest.raises(UsageError, match="pictures are 32x48, those of top 24x24"):
+        read(tmp_path / "f" / INFO, "robomimic", "lift")
+    assert read(tmp_path / "f" / INFO, "robomimic", "lift", size=24).spec.image == (24, 24, 6)
+
+
+def test_depth_is_left_out(folders: Path, tmp_path: Path) -> None:
+    shutil.copytree(folders / "v3.0", tmp_path / "f")
+    depth = {"dtype": "video", "shape": [32, 48, 3], "info": {"video.is_depth_map": True}}
+    edited(features={TOP: depth})(tmp_path / "f")
+    assert read(tmp_path / "f" / INFO, "robomimic", "lift").notes["cameras"] == ["wrist"]
+
+
+def test_without_the_packages_it_is_one_line(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package, name in (("av", "PyAV"), ("pyarrow", "pyarrow")):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, package, None)
+            with pytest.raises(MissingDependency, match=f"{name} is not installed") as caught:
+                read(folders / "v2.1" / INFO, "robomimic", "lift")
+            assert caught.value.hint == "pip install 'omp-cli[lerobot]'"
+
+
+def test_from_a_folder_to_a_policy(folders: Path, omp: Omp, tmp_path: Path) -> None:
+    root = shutil.copytree(folders / "v3.0", tmp_path / "cubes")
+    assert sniff(root / INFO) == "lerobot"
+    line = ("prepare", "robomimic", "--task", "lift", "--file", root, "--set", "format.size=16")
+    done = omp(*line, "--out", tmp_path / "d")
+    assert done.code == 0, done.err
+    assert "reach" not in done.out
+    data = read_store(tmp_path / "d")
+    recipe = data.provenance["recipe"]
+    assert data.provenance["rollout_suite"] is None, "nothing says that a simulator shows this state"
+    assert (recipe["source"], recipe["format"]["name"], recipe["format"]["size"]) == ("cubes", "lerobot", 16)
+    tables = {INFO, "meta/episodes/chunk-000/file-000.parquet", "data/chunk-000/file-000.parquet"}
+    pictures = {f"videos/observation.images.{name}/chunk-000/file-000.mp4" for name in CAMERAS}
+    assert set(recipe["files"]) == tables | pictures
+    assert omp(*line, "--out", tmp_path / "d", "--json").json["result"]["reused"] is True
+    parts = ("--encoder", "state", "--net", "residual-mlp", "--method", "dmpo", "--set", "net.hidden=32")
+    trained = omp("pretrain", tmp_path / "d", *parts, "--steps", 2, "--batch-size", 4, "--out", tmp_path / "run")
+    assert trained.code == 0, trained.err
+    videos(root)[0].unlink()
+    refused(omp(*line, "--out", tmp_path / "e"), 3, "file-000.mp4: no such file")
+
+
+def test_actions_of_other_units_are_taken_as_they_are_and_said(folders: Path, omp: Omp, tmp_path: Path) -> None:
+    from pyarrow import compute, parquet
+
+    root = shutil.copytree(folders / "v3.0", tmp_path / "degrees")
+    path = root / "data/chunk-000/file-000.parquet"
+    table = parquet.read_table(path)
+    actions = np.array(table["action"].to_pylist()) * 90
+    position = table.schema.get_field_index("action")
+    parquet.write_table(table.set_column(position, "action", [actions.tolist()]), path)
+    assert compute.sum(table["frame_index"]).as_py() == 21 + 45
+    line = ("prepare", "robomimic", "--task", "lift", "--file", root, "--set", "format.cameras=[]")
+    done = omp(*line, "--out", tmp_path / "d")
+    assert done.code == 0, done.err
+    reach = np.abs(actions).max()
+    assert f"actions of lift reach {reach:.3g}" in done.out
+    np.testing.assert_allclose(read_store(tmp_path / "d").arrays["action"], actions, rtol=1e-6)
