@@ -38,7 +38,7 @@ class Spec(Settings):
     cloud_in_fps_order: bool = True
 
     def same_layout(self, other: Spec) -> None:
-        """UsageError when data or a policy (``other``) have a state or action of another size than this task."""
+        """UsageError when data or a policy (``other``) have state, action or picture of another size than this task."""
         for name in ("state_dim", "action_dim"):
             ours, theirs = getattr(self, name), getattr(other, name)
             if ours != theirs:
@@ -46,3 +46,9 @@ class Spec(Settings):
                     f"{self.suite} {self.task}: the environment's {name} is {ours}, that of data and policy {theirs}",
                     "another version of the environment, or another task, has that layout",
                 )
+        if None not in (self.image, other.image) and self.image != other.image:
+            raise UsageError(
+                f"{self.suite} {self.task}: the environment's picture is {self.image}, that of data and policy "
+                f"{other.image}",
+                "cameras and image_size of the data's configuration decide it",
+            )

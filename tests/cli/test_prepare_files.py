@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from omp_cli.core.data.store import read_store
+from omp_cli.core.suites import robomimic
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp
 from tests.data.formats import write_d4rl, write_minari, write_robomimic
@@ -59,7 +60,9 @@ def test_the_list_needs_no_benchmark_and_can_be_filtered(omp: Omp) -> None:
     refused(omp("prepare"), 2, "benchmark", "--list")
 
 
-def test_download_cut_in_the_middle_then_convert_train_and_evaluate(omp: Omp, how: Behaviour, served: Path) -> None:
+def test_download_cut_in_the_middle_then_convert_and_train(
+    omp: Omp, how: Behaviour, served: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     how.cut = len(how.files["/can.hdf5"]) // 2
     done = omp("prepare", "robomimic", "--task", "can", "--source", "ph", *QUICK)
     assert done.code == 0, done.err
@@ -76,12 +79,14 @@ def test_download_cut_in_the_middle_then_convert_train_and_evaluate(omp: Omp, ho
     trained = omp("pretrain", *parts, "--steps", 3, "--batch-size", 8, "--out", served / "run")
     assert trained.code == 0, trained.err
     assert "can-ph (the newest below data/)" in trained.err
-    refused(omp("eval", served / "run", "--workers", 1), 4, "suite robomimic: there is data but no environment")
+    monkeypatch.setattr(robomimic, "find_spec", lambda name: None)
+    refused(omp("eval", served / "run", "--workers", 1), 4, "robosuite is not installed", "pip install")
 
 
 def test_pictures_train_too(omp: Omp, tmp_path: Path) -> None:
     write_robomimic(tmp_path / "c.hdf5", cameras=("agentview",))
-    done = omp("prepare", "robomimic", "--file", tmp_path / "c.hdf5", "--json", "--out", tmp_path / "d")
+    line = ("prepare", "robomimic", "--file", tmp_path / "c.hdf5", "--json", "--out", tmp_path / "d")
+    done = omp(*line, "--set", "check_pictures=false")  # these are noise
     assert done.json["result"]["image"] == [16, 16, 3]
     assert done.json["result"]["task"] == "can"
     line = ("pretrain", tmp_path / "d", "--preset", "dmpo", "--steps", 2, "--batch-size", 4, "--out", tmp_path / "run")

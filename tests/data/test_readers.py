@@ -175,7 +175,7 @@ def replaced(name: str, values: Any) -> Callable[[Path], None]:
 DAMAGE = {
     "robomimic cut": ("robomimic", cut, "damaged or cut short"),
     "robomimic no actions": ("robomimic", without("data/demo_4/actions"), "demo_4/actions is missing"),
-    "robomimic raw": ("robomimic", without("data/demo_0/obs"), "raw states"),
+    "robomimic raw": ("robomimic", without("data/demo_0/obs"), "demo_0/obs is missing"),
     "robomimic lengths": (
         "robomimic",
         replaced("data/demo_2/obs/robot0_eef_quat", np.zeros((3, 4))),

@@ -24,7 +24,7 @@ def make(
     folder: Path, file: Path, suite: str = "robomimic", task: str | None = None, forced: str | None = None, **more: Any
 ) -> dict[str, Any]:
     origin = from_file(read_catalogue(), suite, task, None, file, forced)
-    values = {"suite": suite, "task": origin.subject.task, "source": origin.source, **more}
+    values = {"suite": suite, "task": origin.subject.task, "source": origin.source, "check_pictures": False, **more}
     config = ConvertConfig.model_validate({**values, "format": {"name": origin.format, **more.get("format", {})}})
     with Run(folder, "prepare", {}, {}) as run:
         return convert(run, config, origin, Silent())

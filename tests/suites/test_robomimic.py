@@ -86,8 +86,11 @@ def test_data_are_rolled_out_as_they_were_recorded() -> None:
     blind = suite().for_data(image.model_copy(update={"image": None}), notes | {"cameras": []}, None)
     assert isinstance(blind, RobomimicSuiteConfig)
     assert blind.cameras == ()
-    with pytest.raises(UsageError, match="state_dim"):
-        suite().for_data(image.model_copy(update={"state_dim": 8}), notes, None)
+    npz = image.model_copy(update={"image": (96, 96, 3)})
+    assert suite().for_data(npz, {}, None) == RobomimicSuiteConfig(cameras=("agentview",))
+    with_object = suite().for_data(npz.model_copy(update={"image": None, "state_dim": 23}), {}, None)
+    assert with_object == RobomimicSuiteConfig(cameras=(), object_state=True)
+    assert suite().for_data(npz.model_copy(update={"state_dim": 8}), {}, None) is None
 
 
 def test_without_robosuite_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def folder_name(config: ConvertConfig) -> str:
     return f"{name}-{hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:6]}"
 
 
-def convert(run: Run, config: ConvertConfig, origin: Origin, workers: int, progress: Progress) -> dict[str, Any]:
+def convert(run: Run, config: ConvertConfig, origin: Origin, progress: Progress, workers: int = 1) -> dict[str, Any]:
     """Make a data set in the run's folder; keeps one that is complete, starts over where one was interrupted.
 
     ``workers`` processes replay raw recordings.

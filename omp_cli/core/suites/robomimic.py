@@ -126,17 +126,18 @@ class Robomimic(Suite):
         """Shows the state and the cameras of the file, and moves the arms by its controller."""
         if environment is not None:
             return super().for_data(spec, notes, environment)
-        control = Control.of(notes["env_kwargs"]) if notes.get("env_kwargs") else Control()
-        image = {"cameras": tuple(notes.get("cameras") or ())}
-        if spec.image is not None:
-            if not image["cameras"]:
-                image["cameras"] = TASKS[spec.task].cameras  # npz files do not name them
-            if spec.image[0] != spec.image[1]:
-                return None
-            image["image_size"] = spec.image[0]  # type: ignore[assignment]
-        config = RobomimicSuiteConfig(state=tuple(notes.get("state") or ()), control=control, **image)
-        Robomimic(config).spec(spec.task).same_layout(spec)
-        return config
+        cameras = notes.get("cameras") or TASKS[spec.task].cameras  # npz files do not name them
+        config = RobomimicSuiteConfig(
+            cameras=tuple(cameras) if spec.image is not None else (),
+            image_size=spec.image[0] if spec.image is not None else 96,
+            state=tuple(notes.get("state") or ()),
+            control=Control.of(notes.get("env_kwargs") or {}),
+        )
+        for shown in (config, config.model_copy(update={"object_state": True})):
+            ours = Robomimic(shown).spec(spec.task)
+            if (ours.state_dim, ours.action_dim, ours.image) == (spec.state_dim, spec.action_dim, spec.image):
+                return shown
+        return None
 
     def require(self) -> None:
         """MissingDependency where robosuite is not installed."""

@@ -83,7 +83,7 @@ class RobomimicReader(Reader):
             episodes, starts = [], []
             first = file[f"data/{names[0]}"]
             has_states = "states" in first
-            raw = self.config.replay or ("obs" not in first and has_states)
+            raw = self.config.replay or (has_states and not any("obs" in file[f"data/{name}"] for name in names))
             if raw and not has_states:
                 raise UsageError(f"{path}: {first.name}/states is missing, so nothing can be replayed")
             keys, cameras = ([], []) if raw else (self._state_keys(first), self._cameras(first))
@@ -143,9 +143,7 @@ class RobomimicReader(Reader):
 
     def _state_keys(self, demo: h5py.Group) -> list[str]:
         if "obs" not in demo:
-            raise DataError(
-                f"{demo.file.filename}: {demo.name} has neither obs nor states", f"expected: {self.expected}"
-            )
+            raise DataError(f"{demo.file.filename}: {demo.name}/obs is missing", f"expected: {self.expected}")
         arms = [f"robot{i}" for i in range(2) if f"robot{i}_eef_pos" in demo["obs"]]
         keys = list(self.config.state) or [f"{arm}_{part}" for arm in arms for part in PROPRIOCEPTION]
         keys += ["object"] if self.config.object_state else []
