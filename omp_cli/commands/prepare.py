@@ -93,7 +93,7 @@ def prepare(
 
     Example: omp prepare --list
     """
-    from omp_cli.commands.prepare_files import Asked, list_catalogue, prepare_files
+    from omp_cli.commands.prepare_files import Asked, list_catalogue, prepare_files, refuse
     from omp_cli.commands.prepare_scripted import SOURCES, prepare_scripted
     from omp_cli.commands.prepare_trained import SOURCE, prepare_trained
     from omp_cli.core import config as c
@@ -113,11 +113,14 @@ def prepare(
         refused |= {"--camera-size": camera_size, "--frame": frame, "--fps-backend": fps_backend}
         success, training = {"--after-success": after_success}, {"--quality": quality, "--train-steps": train_steps}
         if benchmark == "gym" and source == SOURCE and file is None:
-            prepare_trained(globals_, asked, quality, train_steps, refused | success)
+            refuse(f"--source {source}", refused | success)
+            prepare_trained(globals_, asked, quality, train_steps)
         elif benchmark == "robomimic" and source in SOURCES and file is None:
-            prepare_scripted(globals_, asked, after_success, refused | training)
+            refuse(f"--source {source}", refused | training)
+            prepare_scripted(globals_, asked, after_success)
         else:
-            prepare_files(globals_, asked, refused | success | training)
+            refuse(f"data of {benchmark} from files", refused | success | training)
+            prepare_files(globals_, asked)
         return
     if benchmark in SUITES.names() and not SUITES.get(benchmark).scripted:
         raise UsageError(

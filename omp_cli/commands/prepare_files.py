@@ -50,18 +50,21 @@ def list_catalogue(globals_: Globals, suite: str | None, tasks: Sequence[str], s
     globals_.console.result(document, [make_table("Data sets", columns, rows)], lines)
 
 
-def prepare_files(globals_: Globals, asked: Asked, refused: Mapping[str, Any]) -> None:
-    """Download what is not here, and convert.
+def refuse(what: str, options: Mapping[str, Any]) -> None:
+    """UsageError when one of the options, which mean nothing for what is asked, was given."""
+    from omp_cli.core.errors import UsageError
 
-    ``refused`` are options of recording that were given; they mean nothing for files.
-    """
+    for option, value in options.items():
+        if value is not None and value != []:
+            raise UsageError(f"{option} does not go with {what}", "leave it out")
+
+
+def prepare_files(globals_: Globals, asked: Asked) -> None:
+    """Download what is not here, and convert."""
     from omp_cli.core.data.catalogue import read_catalogue
     from omp_cli.core.errors import UsageError
     from omp_cli.core.prepare.origin import from_catalogue, from_file
 
-    for option, value in refused.items():
-        if value is not None and value != []:
-            raise UsageError(f"{option} is for recording; {asked.suite} data comes from files")
     if asked.file is not None and len(asked.tasks) > 1:
         raise UsageError("--file is one task's; several --task were given")
     if asked.file is None and asked.format is not None:

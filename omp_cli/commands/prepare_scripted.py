@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from omp_cli.commands.common import Globals, base_layers, show_dry_run
 from omp_cli.commands.prepare_files import Asked, prepare_files
@@ -15,7 +13,7 @@ SECTION = "record."
 """Settings of the recording on the line: ``--set record.image_size=64``."""
 
 
-def prepare_scripted(globals_: Globals, asked: Asked, after_success: int | None, refused: Mapping[str, Any]) -> None:
+def prepare_scripted(globals_: Globals, asked: Asked, after_success: int | None) -> None:
     """Record, and convert the file; what is in the cache is used again."""
     from omp_cli.core import config as c
     from omp_cli.core.errors import UsageError
@@ -40,4 +38,4 @@ def prepare_scripted(globals_: Globals, asked: Asked, after_success: int | None,
     with globals_.console.progress() as progress:
         file = record_scripted(config, workers, progress)
     found = replace(asked, tasks=[task], source=config.source, file=file, format="robomimic", demos=None, sets=rest)
-    prepare_files(globals_, found, refused)
+    prepare_files(globals_, found)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from omp_cli.commands.common import Globals, show_dry_run
 from omp_cli.commands.prepare_files import Asked, prepare_files
@@ -12,9 +10,7 @@ from omp_cli.commands.prepare_files import Asked, prepare_files
 SOURCE = "sb3"
 
 
-def prepare_trained(
-    globals_: Globals, asked: Asked, quality: str | None, steps: int | None, refused: Mapping[str, Any]
-) -> None:
+def prepare_trained(globals_: Globals, asked: Asked, quality: str | None, steps: int | None) -> None:
     """Learn, record, and convert the file; what is in the cache is used again."""
     from omp_cli.core import config as c
     from omp_cli.core.errors import UsageError
@@ -35,4 +31,4 @@ def prepare_trained(
     with globals_.console.progress() as progress:
         file = record_trained(config, progress)
     found = replace(asked, tasks=[config.task], source=config.source, file=file, format="d4rl", demos=None)
-    prepare_files(globals_, found, refused)
+    prepare_files(globals_, found)

@@ -124,7 +124,11 @@ def test_what_goes_wrong_is_one_line(omp: Omp, how: Behaviour, served: Path) -> 
     (served / "cut.hdf5").write_bytes(content[:5000])
     refused(omp("prepare", "robomimic", "--file", "cut.hdf5"), 3, "cut.hdf5: damaged or cut short")
     refused(omp("prepare", "robomimic", "--file", "none.hdf5"), 3, "none.hdf5: no such file")
-    refused(omp("prepare", "robomimic", "--file", "can.hdf5", "--points", 5), 2, "--points is for recording")
+    refused(
+        omp("prepare", "robomimic", "--file", "can.hdf5", "--points", 5),
+        2,
+        "--points does not go with data of robomimic",
+    )
     refused(omp("prepare", "robomimic", "--file", "can.hdf5", "--task", "lift"), 2, "holds PickPlaceCan")
     refused(omp("prepare", "robomimic", "--file", "can.hdf5", "--set", "format.filtre=x"), 2, "format.filtre", "filter")
     refused(omp("prepare", "robomimic", "--format", "npz"), 2, "--format says how to read --file")

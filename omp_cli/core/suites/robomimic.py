@@ -20,7 +20,7 @@ from omp_cli.core.config import Settings
 from omp_cli.core.errors import DataError, MissingDependency, UsageError, did_you_mean
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv
-from omp_cli.core.suites.robosuite_model import Control, load_scene, make_robosuite, numpy_seeded
+from omp_cli.core.suites.robosuite_model import Control, load_scene, make_robosuite, numpy_seeded, refresh
 
 PROPRIOCEPTION = ("eef_pos", "eef_quat", "gripper_qpos")
 _DIMS = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2, "gripper_qvel": 2, "joint_pos": 7, "joint_vel": 7}
@@ -142,7 +142,7 @@ class Robomimic(Suite):
     def require(self) -> None:
         """MissingDependency where robosuite is not installed."""
         if find_spec("robosuite") is None:
-            raise MissingDependency("robosuite is not installed", "pip install 'omp-cli[robomimic]'")
+            raise MissingDependency("robosuite is not installed", "pip install '-e .[robomimic]'")
 
     def make(self, task: str) -> RobomimicEnv:
         """A fresh simulator."""
@@ -215,6 +215,7 @@ class RobomimicEnv(TaskEnv):
     def step(self, action: NDArray[np.floating[Any]]) -> Outcome:
         """One control step of 50 ms; reward 1 while the task's condition holds. Never terminates."""
         self.sim.step(np.clip(np.asarray(action, np.float64), -1.0, 1.0))
+        refresh(self.sim)
         return Outcome(*self.judge())
 
     def observe(self, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
@@ -232,7 +233,7 @@ class RobomimicEnv(TaskEnv):
         return found
 
     def observations(self) -> dict[str, NDArray[np.float64]]:
-        """All observations by robomimic's names, of the present state itself: robosuite's own lag by a sub-step."""
+        """All observations by robomimic's names, of the present state itself as in its data sets."""
         raw = self.sim._get_observations(force_update=True)
         names = [key for key in raw if key.startswith("robot") and not key.endswith("proprio-state")]
         return {OBJECT: np.array(raw["object-state"]), **{key: np.array(raw[key]) for key in names}}

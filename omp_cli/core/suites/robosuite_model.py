@@ -131,6 +131,19 @@ def load_scene(env: Any, scene: str) -> None:
     groups[groups == _COLLISION] = _HIDDEN
 
 
+def refresh(env: Any) -> None:
+    """Bring poses, cameras and velocities up to the present state, which a simulation step leaves one sub-step behind.
+
+    So a live episode shows what a data set shows, whose states are set and seen. The dynamics, its warm start
+    included, stay as they are.
+    """
+    import mujoco
+
+    model, data = env.sim.model._model, env.sim.data._data
+    for update in (mujoco.mj_kinematics, mujoco.mj_comPos, mujoco.mj_camlight, mujoco.mj_comVel):
+        update(model, data)
+
+
 @contextmanager
 def numpy_seeded(seed: int) -> Iterator[None]:
     """NumPy's global generator, which robosuite draws from, in the state of ``seed``; as it was afterwards."""
@@ -148,7 +161,7 @@ def _robosuite() -> Any:
         with _quiet():
             import robosuite
     except (ImportError, AttributeError, OSError) as error:
-        raise MissingDependency(f"robosuite does not load: {error}", "pip install 'omp-cli[robomimic]'") from None
+        raise MissingDependency(f"robosuite does not load: {error}", "pip install '-e .[robomimic]'") from None
     finally:
         # it sets what is not set, and would take the choice of a backend that works from us
         if before is None:
