@@ -40,8 +40,9 @@ class Operator(Settings):
     Attributes:
         speed: largest commanded displacement as a share of the controller's (0.05 m, 0.5 rad), before the disturbance.
         speed_spread: share of the speed by which a whole demonstration may be slower, uniform.
-        noise: standard deviation of an Ornstein-Uhlenbeck disturbance of the displacement, as a share of the
-            controller's largest (a quarter of that on rotations), at full speed; correlated over a third of a second.
+        noise: standard deviation of an Ornstein-Uhlenbeck disturbance of the displacement, as a share of the fastest
+            commanded one (a quarter of that on rotations); less where the hand slows down; correlated over a third of
+            a second.
         grasp_offset: standard deviation in metres, in x and in y, of the error of the aimed grasp; drawn anew when the
             grasp is tried again.
     """
@@ -54,7 +55,7 @@ class Operator(Settings):
 
 OPERATORS: Mapping[str, Operator] = {
     "clean": Operator(noise=0.05, grasp_offset=0.002),
-    "noisy": Operator(speed=0.7, speed_spread=0.4, noise=0.35, grasp_offset=0.012),
+    "noisy": Operator(speed=0.75, speed_spread=0.4, noise=0.5, grasp_offset=0.012),
 }
 """By name. "noisy" misses grasps and runs out of time often enough that reinforcement learning has room to improve."""
 
@@ -124,7 +125,7 @@ class _Arm:
         command = np.concatenate([self._limited(gap / MAX_STEP), self._limited(rotation / MAX_TURN)])
         self._disturbance += -_OU_RATE * self._disturbance
         self._disturbance += np.sqrt(_OU_RATE * (2.0 - _OU_RATE)) * self._random.normal(0.0, 1.0, 6)
-        effort = _TREMOR + (1.0 - _TREMOR) * float(np.linalg.norm(command[:3])) / self._speed
+        effort = _TREMOR * self._speed + (1.0 - _TREMOR) * float(np.linalg.norm(command[:3]))
         noise = self._operator.noise * effort * self._disturbance * np.repeat([1.0, _TURN_NOISE], 3)
         return np.append(np.clip(command + noise, -1.0, 1.0), 1.0 if self.phase.closed else -1.0)
 

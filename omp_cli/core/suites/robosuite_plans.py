@@ -180,7 +180,7 @@ def at(x: float, y: float, z: float, yaw: float | None = None, fold: int = 1) ->
 
 
 def _around_peg(z: float) -> Locate:
-    """The nut around the square peg, turned the least but not with its handle behind the peg, out of the arm's reach."""
+    """The nut around the square peg, turned the least, but with its handle not behind the peg (out of reach)."""
 
     def locate(hand: Hand) -> Pose:
         quarters = round(wrap(_NUT(hand).yaw - np.pi) / (np.pi / 2.0))
