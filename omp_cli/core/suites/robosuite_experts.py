@@ -137,7 +137,7 @@ class _Arm:
     def _remaining(self) -> tuple[NDArray[np.float64], float]:
         """Way (3,) in metres and turn about the vertical in radians to what the phase wants."""
         phase, hand = self.phase, self._hand
-        target = phase.target(hand)
+        target = self._fixed or phase.target(hand)
         moved = phase.moved(hand) if phase.moved else Pose(hand.position, hand.yaw)
         gap = target.position - moved.position
         if phase.aimed:
@@ -179,3 +179,4 @@ class _Arm:
 
     def _enter(self, index: int) -> None:
         self._index, self._steps, self._arrived, self._lost = index, 0, 0, 0
+        self._fixed = self.phase.target(self._hand) if self.phase.fixed else None
