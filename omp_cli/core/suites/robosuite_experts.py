@@ -24,7 +24,10 @@ MAX_STEP, MAX_TURN = 0.05, 0.5
 _GAIN = 1.5
 """Commanded displacement per remaining one: the controller covers a third of a command within its control step."""
 
-_SLACK = 4.0
+_FUNNEL, _BESIDE = 3.0, 0.01
+"""An open hand stays so many times higher over a thing as it is farther than these metres to its side."""
+
+_SLACK = 2.0
 """Tolerances grow with the operator's noise: nobody waits for what he cannot do."""
 
 _PATIENCE = 3
@@ -43,8 +46,8 @@ class Operator(Settings):
         noise: standard deviation of an Ornstein-Uhlenbeck disturbance of the displacement, as a share of the fastest
             commanded one (a quarter of that on rotations); less where the hand slows down; correlated over a third of
             a second.
-        grasp_offset: standard deviation in metres, in x and in y, of the error of the aimed grasp; drawn anew when the
-            grasp is tried again.
+        grasp_offset: standard deviation in metres, in x and in y, of the error of the aimed grasp; drawn anew, half as
+            large, each time that the grasp is tried again.
     """
 
     speed: float = Field(1.0, gt=0, le=1)
@@ -55,7 +58,7 @@ class Operator(Settings):
 
 OPERATORS: Mapping[str, Operator] = {
     "clean": Operator(noise=0.05, grasp_offset=0.002),
-    "noisy": Operator(speed=0.75, speed_spread=0.4, noise=0.5, grasp_offset=0.012),
+    "noisy": Operator(speed=0.75, speed_spread=0.4, noise=0.4, grasp_offset=0.02),
 }
 """By name. "noisy" misses grasps and runs out of time often enough that reinforcement learning has room to improve."""
 
@@ -110,7 +113,7 @@ class _Arm:
     ) -> None:
         self._hand, self._picks, self._operator, self._speed, self._random = hand, picks, operator, speed, random
         self._disturbance = random.normal(0.0, 1.0, 6)
-        self._pick = -1
+        self._pick, self._attempt = -1, 0
         self._begin_next()
 
     @property
@@ -142,6 +145,8 @@ class _Arm:
         gap = target.position - moved.position
         if phase.aimed:
             gap = gap + self._offset
+            if not phase.closed:  # from above, not from the side, which would knock the thing over
+                gap[2] += np.clip(_FUNNEL * (np.linalg.norm(gap[:2]) - _BESIDE), 0.0, 0.1)
         if phase.moved is None:
             return gap, hand.turn_to(target)
         return gap, 0.0 if target.yaw is None else wrap(target.yaw - moved.yaw, target.fold)
@@ -173,8 +178,10 @@ class _Arm:
 
     def _begin(self, pick: int) -> None:
         """Start a pick, aiming anew."""
+        self._attempt = self._attempt + 1 if pick == self._pick else 0
         self._pick = pick
-        self._offset = np.append(self._random.normal(0.0, 1.0, 2) * self._operator.grasp_offset, 0.0)
+        spread = self._operator.grasp_offset * 0.5**self._attempt
+        self._offset = np.append(self._random.normal(0.0, spread, 2), 0.0)
         self._enter(0)
 
     def _enter(self, index: int) -> None:

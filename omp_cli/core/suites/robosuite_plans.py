@@ -202,11 +202,12 @@ def solved(hand: Hand) -> bool:
 
 
 def _hammer(shift: float) -> Locate:
-    """The point of the hammer's handle that lies ``shift`` metres from its middle, away from its head."""
+    """The point of the hammer's handle that lies ``shift`` metres from its middle, towards robot 1 (along +y)."""
 
     def locate(hand: Hand) -> Pose:
         data, index = hand.env.sim.data, hand.env.transport.payload_body_id
-        axis = -np.array(data.body_xmat[index]).reshape(3, 3)[:, 2]
+        axis = np.array(data.body_xmat[index]).reshape(3, 3)[:, 2]
+        axis *= np.copysign(1.0, axis[1])
         return Pose(np.array(data.body_xpos[index]) + shift * axis, float(np.arctan2(axis[1], axis[0])), 2)
 
     return locate
@@ -331,8 +332,9 @@ _TAKE_OVER = Pick(
         Phase("wait", at(0.0, 0.25, 1.15), closed=False, near=0.05, limit=None, waits=_offered),
         *grasp(_FAR_HALF, 0.12),
         Phase("take", _HANDOVER, True, _HAMMER, near=0.05, limit=None, needs=held(_FAR_HALF), waits=_apart),
-        Phase("carry", at(*_TARGET_BIN, 1.05, 0.0, 2), True, _HAMMER, near=0.04, needs=held(_FAR_HALF)),
-        Phase("lower", at(*_TARGET_BIN, 0.86, 0.0, 2), True, _HAMMER, near=0.03, needs=held(_FAR_HALF)),
+        Phase("carry", at(*_TARGET_BIN, 1.1), True, _HAMMER, near=0.04, limit=None, needs=held(_FAR_HALF)),
+        Phase("turn", at(*_TARGET_BIN, 1.1, np.pi / 4.0, 4), True, _HAMMER, near=0.04, needs=held(_FAR_HALF)),
+        Phase("lower", at(*_TARGET_BIN, 0.87, np.pi / 4.0, 4), True, _HAMMER, near=0.03, needs=held(_FAR_HALF)),
         Phase("release", above(_FAR_HALF, 0.0), closed=False, **_ANYWHERE, steps=4),
         Phase("retreat", above(_FAR_HALF, 0.15), closed=False, limit=None),
     )
