@@ -58,7 +58,7 @@ class Operator(Settings):
 
 OPERATORS: Mapping[str, Operator] = {
     "clean": Operator(noise=0.05, grasp_offset=0.002),
-    "noisy": Operator(speed=0.75, speed_spread=0.4, noise=0.4, grasp_offset=0.02),
+    "noisy": Operator(speed=0.7, speed_spread=0.5, noise=0.45, grasp_offset=0.02),
 }
 """By name. "noisy" misses grasps and runs out of time often enough that reinforcement learning has room to improve."""
 
