@@ -284,7 +284,7 @@ _PLACE_NUT = Pick(
 # Transport: robot 0 takes the lid off and hands the hammer over; robot 1 clears its bin and puts the hammer there
 _LID = body("transport_start_bin_lid_root", 2, (0.0, 0.0, 0.005), turn=np.pi / 2.0)
 _TRASH = body("trash_main", 4)
-_HAMMER, _NEAR_HALF, _FAR_HALF = _hammer(0.0), _hammer(-0.02), _hammer(0.075)
+_HAMMER, _NEAR_HALF, _FAR_HALF = _hammer(0.0), _hammer(-0.05), _hammer(0.09)
 _LID_PLACE, _TRASH_BIN, _TARGET_BIN = (-0.2, -0.42), (0.2, 0.39), (-0.2, 0.42)
 _HANDOVER = at(0.0, 0.0, 1.1, np.pi / 2.0, 2)
 
