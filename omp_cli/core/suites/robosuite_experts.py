@@ -28,11 +28,17 @@ _FUNNEL, _BESIDE = 3.0, 0.01
 """An open hand stays so many times higher over a thing as it is farther than these metres to its side."""
 
 _SLACK = 2.0
-"""Tolerances grow with the operator's noise: nobody waits for what he cannot do."""
+"""Tolerances are wider by so many times the operator's noise: nobody waits for what he cannot do."""
 
 _PATIENCE = 3
+"""Control steps for which a phase may do without what it needs."""
+
 _OU_RATE = 0.15
+"""Share of the disturbance that is forgotten within a control step."""
+
 _TURN_NOISE = 0.25
+"""Disturbance of rotations by that of displacements."""
+
 _TREMOR = 0.4
 """Share of the disturbance that stays at rest; the rest grows with the commanded displacement, as people's does."""
 
