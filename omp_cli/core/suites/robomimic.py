@@ -142,7 +142,7 @@ class Robomimic(Suite):
     def require(self) -> None:
         """MissingDependency where robosuite is not installed."""
         if find_spec("robosuite") is None:
-            raise MissingDependency("robosuite is not installed", "pip install '-e .[robomimic]'")
+            raise MissingDependency("robosuite is not installed", "pip install 'omp-cli[robomimic]'")
 
     def make(self, task: str) -> RobomimicEnv:
         """A fresh simulator."""

@@ -24,12 +24,21 @@ MAX_STEP, MAX_TURN = 0.05, 0.5
 _GAIN = 1.5
 """Commanded displacement per remaining one: the controller covers a third of a command within its control step."""
 
-_SLACK = 4.0
-"""Tolerances grow with the operator's noise: nobody waits for what he cannot do."""
+_FUNNEL, _BESIDE = 3.0, 0.01
+"""An open hand stays so many times higher over a thing as it is farther than these metres to its side."""
+
+_SLACK = 2.0
+"""Tolerances are wider by so many times the operator's noise: nobody waits for what he cannot do."""
 
 _PATIENCE = 3
+"""Control steps for which a phase may do without what it needs."""
+
 _OU_RATE = 0.15
+"""Share of the disturbance that is forgotten within a control step."""
+
 _TURN_NOISE = 0.25
+"""Disturbance of rotations by that of displacements."""
+
 _TREMOR = 0.4
 """Share of the disturbance that stays at rest; the rest grows with the commanded displacement, as people's does."""
 
@@ -40,10 +49,11 @@ class Operator(Settings):
     Attributes:
         speed: largest commanded displacement as a share of the controller's (0.05 m, 0.5 rad), before the disturbance.
         speed_spread: share of the speed by which a whole demonstration may be slower, uniform.
-        noise: standard deviation of an Ornstein-Uhlenbeck disturbance of the displacement, as a share of the
-            controller's largest (a quarter of that on rotations), at full speed; correlated over a third of a second.
-        grasp_offset: standard deviation in metres, in x and in y, of the error of the aimed grasp; drawn anew when the
-            grasp is tried again.
+        noise: standard deviation of an Ornstein-Uhlenbeck disturbance of the displacement, as a share of the fastest
+            commanded one (a quarter of that on rotations); less where the hand slows down; correlated over a third of
+            a second.
+        grasp_offset: standard deviation in metres, in x and in y, of the error of the aimed grasp; drawn anew, half as
+            large, each time that the grasp is tried again.
     """
 
     speed: float = Field(1.0, gt=0, le=1)
@@ -54,7 +64,7 @@ class Operator(Settings):
 
 OPERATORS: Mapping[str, Operator] = {
     "clean": Operator(noise=0.05, grasp_offset=0.002),
-    "noisy": Operator(speed=0.7, speed_spread=0.4, noise=0.35, grasp_offset=0.012),
+    "noisy": Operator(speed=0.7, speed_spread=0.5, noise=0.45, grasp_offset=0.02),
 }
 """By name. "noisy" misses grasps and runs out of time often enough that reinforcement learning has room to improve."""
 
@@ -109,7 +119,7 @@ class _Arm:
     ) -> None:
         self._hand, self._picks, self._operator, self._speed, self._random = hand, picks, operator, speed, random
         self._disturbance = random.normal(0.0, 1.0, 6)
-        self._pick = -1
+        self._pick, self._attempt = -1, 0
         self._begin_next()
 
     @property
@@ -124,7 +134,7 @@ class _Arm:
         command = np.concatenate([self._limited(gap / MAX_STEP), self._limited(rotation / MAX_TURN)])
         self._disturbance += -_OU_RATE * self._disturbance
         self._disturbance += np.sqrt(_OU_RATE * (2.0 - _OU_RATE)) * self._random.normal(0.0, 1.0, 6)
-        effort = _TREMOR + (1.0 - _TREMOR) * float(np.linalg.norm(command[:3])) / self._speed
+        effort = _TREMOR * self._speed + (1.0 - _TREMOR) * float(np.linalg.norm(command[:3]))
         noise = self._operator.noise * effort * self._disturbance * np.repeat([1.0, _TURN_NOISE], 3)
         return np.append(np.clip(command + noise, -1.0, 1.0), 1.0 if self.phase.closed else -1.0)
 
@@ -136,11 +146,13 @@ class _Arm:
     def _remaining(self) -> tuple[NDArray[np.float64], float]:
         """Way (3,) in metres and turn about the vertical in radians to what the phase wants."""
         phase, hand = self.phase, self._hand
-        target = phase.target(hand)
+        target = self._fixed or phase.target(hand)
         moved = phase.moved(hand) if phase.moved else Pose(hand.position, hand.yaw)
         gap = target.position - moved.position
         if phase.aimed:
             gap = gap + self._offset
+            if not phase.closed:  # from above, not from the side, which would knock the thing over
+                gap[2] += np.clip(_FUNNEL * (np.linalg.norm(gap[:2]) - _BESIDE), 0.0, 0.1)
         if phase.moved is None:
             return gap, hand.turn_to(target)
         return gap, 0.0 if target.yaw is None else wrap(target.yaw - moved.yaw, target.fold)
@@ -172,9 +184,12 @@ class _Arm:
 
     def _begin(self, pick: int) -> None:
         """Start a pick, aiming anew."""
+        self._attempt = self._attempt + 1 if pick == self._pick else 0
         self._pick = pick
-        self._offset = np.append(self._random.normal(0.0, 1.0, 2) * self._operator.grasp_offset, 0.0)
+        spread = self._operator.grasp_offset * 0.5**self._attempt
+        self._offset = np.append(self._random.normal(0.0, spread, 2), 0.0)
         self._enter(0)
 
     def _enter(self, index: int) -> None:
         self._index, self._steps, self._arrived, self._lost = index, 0, 0, 0
+        self._fixed = self.phase.target(self._hand) if self.phase.fixed else None

@@ -161,7 +161,7 @@ def _robosuite() -> Any:
         with _quiet():
             import robosuite
     except (ImportError, AttributeError, OSError) as error:
-        raise MissingDependency(f"robosuite does not load: {error}", "pip install '-e .[robomimic]'") from None
+        raise MissingDependency(f"robosuite does not load: {error}", "pip install 'omp-cli[robomimic]'") from None
     finally:
         # it sets what is not set, and would take the choice of a backend that works from us
         if before is None:

@@ -98,6 +98,7 @@ class Phase:
         target: where to.
         closed: fingers.
         moved: the thing that is to get to the target; None means the hand itself.
+        fixed: the target is where it was when the phase began, though the thing may move with the hand.
         aimed: the operator's wrong aim applies.
         near: metres from the target that count as arrived.
         turn_near: radians from its direction that do.
@@ -112,6 +113,7 @@ class Phase:
     target: Locate
     closed: bool
     moved: Locate | None = None
+    fixed: bool = False
     aimed: bool = False
     near: float = 0.01
     turn_near: float = 0.05
@@ -129,14 +131,14 @@ class Pick:
     phases: tuple[Phase, ...]
 
 
-def body(name: str, fold: int, point: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Locate:
-    """A body's ``point`` (metres in its own frame), with the direction of the body's x axis."""
+def body(name: str, fold: int, point: tuple[float, float, float] = (0.0, 0.0, 0.0), turn: float = 0.0) -> Locate:
+    """A body's ``point`` (metres in its own frame), with the direction of its x axis, turned by ``turn`` radians."""
 
     def locate(hand: Hand) -> Pose:
         data, index = hand.env.sim.data, hand.env.sim.model.body_name2id(name)
         rotation = np.array(data.body_xmat[index]).reshape(3, 3)
         position = np.array(data.body_xpos[index]) + rotation @ np.array(point)
-        return Pose(position, float(np.arctan2(rotation[1, 0], rotation[0, 0])), fold)
+        return Pose(position, float(np.arctan2(rotation[1, 0], rotation[0, 0])) + turn, fold)
 
     return locate
 
@@ -180,7 +182,7 @@ def at(x: float, y: float, z: float, yaw: float | None = None, fold: int = 1) ->
 
 
 def _around_peg(z: float) -> Locate:
-    """The nut around the square peg, turned the least but not with its handle behind the peg, out of reach."""
+    """The nut around the square peg, turned the least, but with its handle not behind the peg (out of reach)."""
 
     def locate(hand: Hand) -> Pose:
         quarters = round(wrap(_NUT(hand).yaw - np.pi) / (np.pi / 2.0))
@@ -199,6 +201,39 @@ def solved(hand: Hand) -> bool:
     return bool(hand.env._check_success())
 
 
+def _hammer(shift: float) -> Locate:
+    """The point of the hammer's handle that lies ``shift`` metres from its middle, towards robot 1 (along +y)."""
+
+    def locate(hand: Hand) -> Pose:
+        data, index = hand.env.sim.data, hand.env.transport.payload_body_id
+        axis = np.array(data.body_xmat[index]).reshape(3, 3)[:, 2]
+        axis *= np.copysign(1.0, axis[1])
+        return Pose(np.array(data.body_xpos[index]) + shift * axis, float(np.arctan2(axis[1], axis[0])), 2)
+
+    return locate
+
+
+def _gripping(robot: int) -> Check:
+    """Both fingers of that robot touch the hammer."""
+
+    def check(hand: Hand) -> bool:
+        gripper = hand.env.robots[robot].gripper
+        return bool(hand.env._check_grasp(gripper=gripper, object_geoms=hand.env.transport.payload.contact_geoms))
+
+    return check
+
+
+def _offered(hand: Hand) -> bool:
+    """Robot 0 holds the hammer where it is handed over."""
+    gap = _HANDOVER(hand).position - _HAMMER(hand).position
+    return bool(np.linalg.norm(gap) < 0.05) and _gripping(0)(hand)
+
+
+def _apart(hand: Hand) -> bool:
+    """Robot 0 is clear of robot 1."""
+    return bool(np.linalg.norm(Hand(hand.env, 0).position - Hand(hand.env, 1).position) > 0.2)
+
+
 _ANYWHERE: Mapping[str, Any] = {"near": np.inf, "turn_near": np.inf}
 
 
@@ -207,7 +242,7 @@ def grasp(thing: Locate, height: float = 0.1) -> tuple[Phase, ...]:
     return (
         Phase("hover", above(thing, height), closed=False, aimed=True, near=0.02),
         Phase("descend", thing, closed=False, aimed=True, near=0.008, limit=20),
-        Phase("close", thing, closed=True, aimed=True, **_ANYWHERE, steps=8),
+        Phase("close", thing, closed=True, fixed=True, aimed=True, **_ANYWHERE, steps=8),
     )
 
 
@@ -219,14 +254,14 @@ _CAN_BIN = (0.15, 0.36)
 _LIFT = Pick(
     (
         *grasp(_CUBE),
-        Phase("lift", raised(_CUBE, 0.95), closed=True, moved=_CUBE, limit=None, needs=held(_CUBE)),
+        Phase("lift", raised(_CUBE, 0.95), closed=True, fixed=True, moved=_CUBE, limit=None, needs=held(_CUBE)),
     )
 )
 
 _PLACE_CAN = Pick(
     (
         *grasp(_CAN),
-        Phase("lift", raised(_CAN, 1.0), closed=True, moved=_CAN, near=0.04, needs=held(_CAN)),
+        Phase("lift", raised(_CAN, 1.0), closed=True, fixed=True, moved=_CAN, near=0.04, needs=held(_CAN)),
         Phase("carry", at(*_CAN_BIN, 1.0), closed=True, moved=_CAN, near=0.03, limit=None, needs=held(_CAN)),
         Phase("lower", at(*_CAN_BIN, 0.875), closed=True, moved=_CAN, near=0.015, needs=held(_CAN)),
         Phase("release", at(*_CAN_BIN, 0.875), closed=False, **_ANYWHERE, steps=4),
@@ -238,7 +273,7 @@ _ON_PEG: Mapping[str, Any] = {"closed": True, "moved": _NUT, "needs": held(_NUT_
 _PLACE_NUT = Pick(
     (
         *grasp(_NUT_HANDLE),
-        Phase("lift", raised(_NUT, 0.985), near=0.03, **_ON_PEG),
+        Phase("lift", raised(_NUT, 0.985), fixed=True, near=0.03, **_ON_PEG),
         Phase("carry", _around_peg(0.985), near=0.005, steps=2, limit=80, **_ON_PEG),
         Phase("lower", _around_peg(0.855), near=0.01, **_ON_PEG),
         Phase("release", raised(_NUT_HANDLE, 0.86), closed=False, **_ANYWHERE, steps=4),
@@ -246,9 +281,69 @@ _PLACE_NUT = Pick(
     )
 )
 
+# Transport: robot 0 takes the lid off and hands the hammer over; robot 1 clears its bin and puts the hammer there
+_LID = body("transport_start_bin_lid_root", 2, (0.0, 0.0, 0.005), turn=np.pi / 2.0)
+_TRASH = body("trash_main", 4)
+_HAMMER, _NEAR_HALF, _FAR_HALF = _hammer(0.0), _hammer(-0.05), _hammer(0.09)
+_LID_PLACE, _TRASH_BIN, _TARGET_BIN = (-0.2, -0.42), (0.2, 0.39), (-0.2, 0.42)
+_HANDOVER = at(0.0, 0.0, 1.1, np.pi / 2.0, 2)
+
+_TAKE_LID_OFF = Pick(
+    (
+        *grasp(_LID),
+        Phase("lift", raised(_LID, 1.03), closed=True, fixed=True, moved=_LID, near=0.03, needs=held(_LID)),
+        Phase("carry", at(*_LID_PLACE, 1.03), closed=True, moved=_LID, near=0.04, limit=None, needs=held(_LID)),
+        Phase("lower", at(*_LID_PLACE, 0.83), closed=True, moved=_LID, near=0.015, needs=held(_LID)),
+        Phase("release", at(*_LID_PLACE, 0.84), closed=False, **_ANYWHERE, steps=3),
+        Phase("retreat", at(*_LID_PLACE, 1.0), closed=False, near=0.05),
+    )
+)
+_HAND_OVER = Pick(
+    (
+        *grasp(_NEAR_HALF, 0.18),
+        Phase("lift", raised(_HAMMER, 1.03), closed=True, fixed=True, moved=_HAMMER, near=0.04, needs=held(_NEAR_HALF)),
+        Phase(
+            "give",
+            _HANDOVER,
+            closed=True,
+            moved=_HAMMER,
+            near=0.03,
+            limit=None,
+            needs=held(_NEAR_HALF),
+            waits=_gripping(1),
+        ),
+        Phase("release", _HANDOVER, closed=False, moved=_HAMMER, **_ANYWHERE, steps=3),
+        Phase("rise", at(0.0, -0.05, 1.25), closed=False, near=0.05),
+        Phase("retreat", at(0.0, -0.35, 1.25), closed=False, limit=None),
+    )
+)
+_CLEAR_TRASH = Pick(
+    (
+        *grasp(_TRASH, 0.18),
+        Phase("lift", raised(_TRASH, 1.03), closed=True, fixed=True, moved=_TRASH, near=0.04, needs=held(_TRASH)),
+        Phase("carry", at(*_TRASH_BIN, 1.03), closed=True, moved=_TRASH, near=0.04, limit=None, needs=held(_TRASH)),
+        Phase("lower", at(*_TRASH_BIN, 0.93), closed=True, moved=_TRASH, near=0.03, needs=held(_TRASH)),
+        Phase("release", at(*_TRASH_BIN, 0.93), closed=False, **_ANYWHERE, steps=3),
+        Phase("retreat", at(0.15, 0.3, 1.1), closed=False, near=0.05),
+    )
+)
+_TAKE_OVER = Pick(
+    (
+        Phase("wait", at(0.0, 0.25, 1.15), closed=False, near=0.05, limit=None, waits=_offered),
+        *grasp(_FAR_HALF, 0.12),
+        Phase("take", _HANDOVER, True, _HAMMER, near=0.05, limit=None, needs=held(_FAR_HALF), waits=_apart),
+        Phase("carry", at(*_TARGET_BIN, 1.1), True, _HAMMER, near=0.04, limit=None, needs=held(_FAR_HALF)),
+        Phase("turn", at(*_TARGET_BIN, 1.1, np.pi / 4.0, 4), True, _HAMMER, near=0.04, needs=held(_FAR_HALF)),
+        Phase("lower", at(*_TARGET_BIN, 0.87, np.pi / 4.0, 4), True, _HAMMER, near=0.03, needs=held(_FAR_HALF)),
+        Phase("release", above(_FAR_HALF, 0.0), closed=False, **_ANYWHERE, steps=4),
+        Phase("retreat", above(_FAR_HALF, 0.15), closed=False, limit=None),
+    )
+)
+
 PLANS: Mapping[str, tuple[tuple[Pick, ...], ...]] = {
     "lift": ((_LIFT,),),
     "can": ((_PLACE_CAN,),),
     "square": ((_PLACE_NUT,),),
+    "transport": ((_TAKE_LID_OFF, _HAND_OVER), (_CLEAR_TRASH, _TAKE_OVER)),
 }
 """By task: what each hand does."""

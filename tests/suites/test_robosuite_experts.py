@@ -1,0 +1,133 @@
+"""The scripted experts of robosuite's tasks: the clean one succeeds, the same seed repeats, operators differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from omp_cli.core.errors import UsageError
+from omp_cli.core.suites.robosuite_experts import OPERATORS, Operator, make_expert
+from omp_cli.core.suites.robosuite_plans import Hand, Pose, wrap
+
+robosuite = pytest.importorskip("robosuite")
+
+STEPS = 50
+
+
+@pytest.fixture(scope="module")
+def lift() -> Any:
+    controller = {
+        "type": "OSC_POSE",
+        "input_max": 1,
+        "input_min": -1,
+        "output_max": [0.05] * 3 + [0.5] * 3,
+        "output_min": [-0.05] * 3 + [-0.5] * 3,
+        "kp": 150,
+        "damping": 1,
+        "impedance_mode": "fixed",
+        "kp_limits": [0, 300],
+        "damping_limits": [0, 10],
+        "position_limits": None,
+        "orientation_limits": None,
+        "uncouple_pos_ori": True,
+        "control_delta": True,
+        "interpolation": None,
+        "ramp_ratio": 0.2,
+    }
+    env = robosuite.make(
+        "Lift",
+        robots=["Panda"],
+        controller_configs=controller,
+        control_freq=20,
+        has_renderer=False,
+        has_offscreen_renderer=False,
+        use_camera_obs=False,
+        ignore_done=True,
+        hard_reset=False,
+    )
+    yield env
+    env.close()
+
+
+def reset(env: Any, seed: int) -> None:
+    np.random.seed(seed)  # noqa: NPY002 (robosuite 1.4 draws from the global generator)
+    env.reset()
+
+
+def episode(env: Any, operator: Operator, seed: int, steps: int = STEPS) -> tuple[NDArray[np.float32], list[bool]]:
+    """Actions (steps, 7), and success after each."""
+    reset(env, seed)
+    expert, actions, successes = make_expert("lift", env, operator, seed), [], []
+    for _ in range(steps):
+        actions.append(expert.action())
+        env.step(actions[-1])
+        successes.append(bool(env._check_success()))
+    return np.array(actions), successes
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_clean_operator_lifts_the_cube_and_keeps_it(lift: Any, seed: int) -> None:
+    actions, successes = episode(lift, OPERATORS["clean"], seed)
+    first = successes.index(True)
+    assert all(successes[first:])
+    assert actions.dtype == np.float32
+    assert actions.shape == (STEPS, 7)
+    assert np.all(np.abs(actions) <= 1.0)
+    assert set(actions[:, 6]) == {-1.0, 1.0}
+    assert list(actions[:, 6]) == sorted(actions[:, 6])  # opens first, closes once, does not let go
+
+
+def test_actions_are_a_function_of_the_state_and_the_seed(lift: Any) -> None:
+    first, _ = episode(lift, OPERATORS["noisy"], 3, 12)
+    second, _ = episode(lift, OPERATORS["noisy"], 3, 12)
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, episode(lift, OPERATORS["clean"], 3, 12)[0])
+    reset(lift, 3)
+    other = make_expert("lift", lift, OPERATORS["noisy"], 4).action()
+    assert not np.array_equal(first[0], other)
+
+
+def test_the_speed_bounds_the_displacement(lift: Any) -> None:
+    slow, _ = episode(lift, Operator(speed=0.3), 0, 15)
+    length = np.linalg.norm(slow[:, :3], axis=1)
+    assert length.max() <= 0.3 + 1e-6
+    assert length.max() > 0.29
+    assert np.linalg.norm(slow[:, 3:6], axis=1).max() <= 0.3 + 1e-6
+
+
+def test_a_lost_cube_is_grasped_again(lift: Any) -> None:
+    reset(lift, 0)
+    expert, phases = make_expert("lift", lift, OPERATORS["clean"], 0), []
+    for _ in range(100):
+        lift.step(expert.action())
+        if phases[-1:] != [expert.phases[0]]:
+            phases.append(expert.phases[0])
+            if phases.count("lift") == 1 and phases[-1] == "lift":
+                joint = lift.cube.joints[0]
+                pose = lift.sim.data.get_joint_qpos(joint).copy()
+                pose[:3] = [0.05, 0.05, 0.83]
+                lift.sim.data.set_joint_qpos(joint, pose)
+                lift.sim.forward()
+    assert phases == ["hover", "descend", "close", "lift"] * 2
+    assert lift._check_success()
+
+
+def test_a_hand_turns_the_short_way_and_not_past_its_joint(lift: Any) -> None:
+    reset(lift, 0)
+    hand = Hand(lift, 0)
+    at = np.zeros(3)
+    assert abs(hand.yaw) < 0.1
+    for yaw in np.linspace(-4.0, 4.0, 33):
+        turn = hand.turn_to(Pose(at, yaw, 2))
+        assert wrap(hand.yaw + turn - yaw, 2) == pytest.approx(0.0, abs=1e-9)
+        assert abs(hand.yaw + turn) <= np.pi / 2.0 + 0.1
+    assert hand.turn_to(Pose(at)) == pytest.approx(-hand.yaw)
+
+
+def test_an_unknown_task_names_the_nearest(lift: Any) -> None:
+    with pytest.raises(UsageError, match="no scripted expert for task 'squares'") as caught:
+        make_expert("squares", lift, OPERATORS["clean"], 0)
+    assert caught.value.hint == "did you mean square?"
