@@ -124,8 +124,8 @@ def prepare(
         return
     if benchmark in SUITES.names() and not SUITES.get(benchmark).scripted:
         raise UsageError(
-            f"{benchmark} records nothing unless a --source is named",
-            f"of the catalogue (omp prepare {benchmark} --list) or made here ({_made_here(benchmark)}), or a --file",
+            f"{benchmark} has no scripted expert to record; its data come from files",
+            f"name a --source (sb3 trains a policy here), or a --file of yours: omp prepare {benchmark} --list",
         )
     flags = c.flag_layer(
         seed=globals_.seed,
@@ -154,11 +154,6 @@ def prepare(
         return
     results = [_prepare_one(globals_, settings, with_sources, name, f, workers) for name, f in folders.items()]
     _report(globals_, results)
-
-
-def _made_here(benchmark: str) -> str:
-    """Sources that need no download."""
-    return {"gym": "--source sb3", "robomimic": "--source scripted"}.get(benchmark, "none")
 
 
 def _only_files(benchmark: str) -> bool:
