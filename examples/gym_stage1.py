@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
                 line = ("--preset", PRESET, *options, "--steps", args.steps, "--seed", seed)
                 trained = finished(folder, "pretrain", args.folder / "data" / robot, *line)
                 for nfe in NFE:
-                    line = ("--nfe", nfe, "--episodes", args.episodes, "--workers", 1)
+                    line = ("--nfe", nfe, "--episodes", args.episodes, "--workers", 1, "--set", "together=8")
                     found = finished(folder / f"eval-nfe{nfe}", "eval", folder, *line)
                     row = {"robot": robot, "variant": variant, "seed": seed, "nfe": nfe}
                     row |= {f"return_{key}": found["metrics"]["return"][key] for key in RETURN}
@@ -109,7 +109,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--table", type=Path, default=Path("examples/results/gym-stage1.json"), help="the JSON table")
     parser.add_argument("--robot", nargs="+", default=ROBOTS)
     parser.add_argument("--seed", nargs="+", type=int, default=SEEDS)
-    parser.add_argument("--steps", type=int, default=8000, help="of training, for every variant")
+    parser.add_argument("--steps", type=int, default=2000, help="of training, for every variant")
     parser.add_argument("--episodes", type=int, default=50, help="held-out episodes per evaluation")
     return parser.parse_args(words)
 

@@ -27,7 +27,7 @@ from omp_cli.core.progress import Progress
 from omp_cli.core.seeds import demo_seed
 from omp_cli.core.suites.base import SUITES, TaskEnv
 
-STEPS = {"medium": 300_000, "expert": 1_000_000}
+STEPS = {"medium": 200_000, "expert": 1_000_000}
 ENVIRONMENTS = 8
 SETTINGS: dict[str, Any] = {
     "n_steps": 256,
