@@ -37,6 +37,8 @@ class EvalConfig(Settings):
         max_steps: environment steps per episode; None takes the task's own limit.
         curve: episodes for each earlier checkpoint of the run (success or return over training); 0 for none.
         threads: torch threads.
+        together: environments that a single worker steps together; their decisions are one batch, which is faster where
+            physics is cheap.
     """
 
     episodes: int = Field(default=50, ge=1)
@@ -46,6 +48,7 @@ class EvalConfig(Settings):
     max_steps: int | None = Field(default=None, ge=1)
     curve: int = Field(default=0, ge=0)
     threads: int = Field(default=1, ge=1)
+    together: int = Field(default=1, ge=1)
 
 
 @dataclass(frozen=True)
@@ -151,12 +154,12 @@ def _so_far(episodes: Sequence[Episode], suite: Suite) -> dict[str, str]:
 
 @contextmanager
 def environments(checkpoint: Checkpoint, config: EvalConfig, workers: int, filmed: int = 0) -> Iterator[VectorEnv]:
-    """The checkpoint's task in worker processes (one: in this process); serves every checkpoint of the same run.
+    """The checkpoint's task in worker processes; serves every checkpoint of the same run.
 
     Args:
         checkpoint: its suite, task and chunking are used.
         config: seed and step limit.
-        workers: environment processes.
+        workers: environment processes; a single one is this process, with ``config.together`` environments.
         filmed: episodes of which ``evaluate`` may ask for pictures.
 
     Raises:
@@ -177,7 +180,9 @@ def environments(checkpoint: Checkpoint, config: EvalConfig, workers: int, filme
         film=frozenset(eval_seed(config.seed, meta.spec.task, index) for index in range(filmed)),
     )
     if workers == 1:
-        envs: VectorEnv = SyncVectorEnv([make], autoreset_mode=AutoresetMode.DISABLED)
+        count = min(config.together, config.episodes)
+        # the other mode refuses to step an environment whose episodes have run out
+        envs: VectorEnv = SyncVectorEnv([make] * count, autoreset_mode=AutoresetMode.NEXT_STEP)
     else:  # spawn: a forked copy of a process with torch's threads and a simulator in it is a lottery
         envs = AsyncVectorEnv([make] * workers, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
     try:

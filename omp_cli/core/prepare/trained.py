@@ -7,6 +7,8 @@ records starts from the policy; one that is interrupted while it learns starts o
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,9 +27,17 @@ from omp_cli.core.progress import Progress
 from omp_cli.core.seeds import demo_seed
 from omp_cli.core.suites.base import SUITES, TaskEnv
 
-STEPS = {"medium": 300_000, "expert": 1_000_000}
+STEPS = {"medium": 200_000, "expert": 1_000_000}
 ENVIRONMENTS = 8
-SETTINGS: dict[str, Any] = {"n_steps": 512, "batch_size": 256, "n_epochs": 10, "learning_rate": 3e-4, "ent_coef": 0.0}
+SETTINGS: dict[str, Any] = {
+    "n_steps": 256,
+    "batch_size": 256,
+    "n_epochs": 10,
+    "learning_rate": 1e-3,
+    "gamma": 0.995,  # 0.99: a stride that falls after 200 steps; 0.999: standing still for all 1000
+    "gae_lambda": 0.95,
+    "ent_coef": 0.0,
+}
 HIDDEN = (128, 128)
 """Width of policy and value networks, tanh."""
 CLIP = 10.0
@@ -74,7 +84,21 @@ class TrainedConfig(Settings):
     @property
     def file(self) -> Path:
         """Where the recorded file is kept."""
-        return cache_folder() / "gym" / self.task / f"{self.source}.hdf5"
+        return self._kept(f"{self.source}.hdf5")
+
+    @property
+    def policy(self) -> Path:
+        """Where the trained policy is kept."""
+        return self._kept(f"ppo-{self.robot}-n{self.budget}-s{self.seed}.safetensors")
+
+    def _kept(self, name: str) -> Path:
+        """In a folder of the task and of PPO's settings: another omp's policy is not taken for this one's."""
+        return cache_folder() / "gym" / self.task / sha256(json.dumps(recipe()).encode()).hexdigest()[:8] / name
+
+
+def recipe() -> dict[str, Any]:
+    """How PPO learns, whatever the robot."""
+    return {**SETTINGS, "hidden": list(HIDDEN), "environments": ENVIRONMENTS, "clip": CLIP}
 
 
 def robot_of(task: str) -> str:
@@ -131,8 +155,8 @@ def _trained(config: TrainedConfig, name: str, progress: Progress) -> _Actor:
         # the monitor tells the raw returns, which the progress shows
         return Monitor(gymnasium.wrappers.RescaleAction(gymnasium.make(name), np.float32(-1), np.float32(1)))
 
-    envs = VecNormalize(DummyVecEnv([make] * ENVIRONMENTS), clip_obs=CLIP, clip_reward=CLIP)
-    kept = config.file.parent / f"ppo-{config.robot}-n{config.budget}-s{config.seed}.safetensors"
+    envs = VecNormalize(DummyVecEnv([make] * ENVIRONMENTS), clip_obs=CLIP, clip_reward=CLIP, gamma=SETTINGS["gamma"])
+    kept = config.policy
     network = {"net_arch": list(HIDDEN), "activation_fn": torch.nn.Tanh}
     try:
         model = PPO("MlpPolicy", envs, seed=config.seed, device="cpu", policy_kwargs=network, **SETTINGS)
@@ -203,8 +227,6 @@ def _record(
 
 def _write(config: TrainedConfig, env: TaskEnv, rows: dict[str, NDArray[Any]], returns: list[float]) -> None:
     """The D4RL file, with what a reader must know as JSON in an attribute."""
-    import json
-
     import h5py
 
     if not all(np.isfinite(values).all() for values in rows.values()):
@@ -215,7 +237,7 @@ def _write(config: TrainedConfig, env: TaskEnv, rows: dict[str, NDArray[Any]], r
         "recorded_by": "PPO (stable-baselines3) with VecNormalize",
         "policy": "stochastic" if config.quality == "medium" else "deterministic",
         "training": {**config.model_dump(mode="json"), "steps": config.budget},
-        "hyperparameters": {**SETTINGS, "hidden": list(HIDDEN), "environments": ENVIRONMENTS, "clip": CLIP},
+        "hyperparameters": recipe(),
         "mean_return": round(float(np.mean(returns)), 3),
         "versions": {name: metadata.version(name) for name in packages},
     }
