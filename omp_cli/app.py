@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 import types
+from collections.abc import Callable, Collection
 from types import FrameType
 from typing import Annotated
 
@@ -22,16 +23,16 @@ EPILOG = (
     "or device is missing, 5 diverged, 130 interrupted, 143 terminated."
 )
 
-app = typer.Typer(
-    name="omp",
-    help="One-step generative robot policies: prepare demonstrations, pretrain, evaluate, measure, export.\n\n"
-    "Example: omp prepare metaworld --points 512, then omp pretrain --derivative dde, then omp eval",
-    epilog=EPILOG,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode="rich",
-)
+COMMANDS: dict[str, tuple[str, Callable[..., None]]] = {
+    "prepare": ("Data", prepare.prepare),
+    "pretrain": ("Train", pretrain.pretrain),
+    "eval": ("Measure", evaluate.evaluate),
+    "bench-latency": ("Measure", bench_latency.bench_latency),
+    "export": ("Deploy", export.export),
+    "memprofile": ("Measure", memprofile.memprofile),
+    "manifest": ("Measure", manifest.manifest),
+}
+"""Panel of the help and function of each command."""
 
 
 def _version(wanted: bool) -> None:
@@ -40,7 +41,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 @common.with_global_options
 def _callback(
     globals_: common.Globals,
@@ -51,13 +51,32 @@ def _callback(
     """Receives the global options that stand before the command's name."""
 
 
-app.command("prepare", rich_help_panel="Data")(common.with_global_options(prepare.prepare))
-app.command("pretrain", rich_help_panel="Train")(common.with_global_options(pretrain.pretrain))
-app.command("eval", rich_help_panel="Measure")(common.with_global_options(evaluate.evaluate))
-app.command("bench-latency", rich_help_panel="Measure")(common.with_global_options(bench_latency.bench_latency))
-app.command("export", rich_help_panel="Deploy")(common.with_global_options(export.export))
-app.command("memprofile", rich_help_panel="Measure")(common.with_global_options(memprofile.memprofile))
-app.command("manifest", rich_help_panel="Measure")(common.with_global_options(manifest.manifest))
+def make_app(words: Collection[str]) -> typer.Typer:
+    """The Typer app; only the commands that are among ``words`` have their options, which take long to build."""
+    app = typer.Typer(
+        name="omp",
+        help="One-step generative robot policies: prepare demonstrations, pretrain, evaluate, measure, export.\n\n"
+        "Example: omp prepare metaworld --points 512, then omp pretrain --derivative dde, then omp eval",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode="rich",
+    )
+    app.callback()(_callback)
+    for name, (panel, function) in COMMANDS.items():
+        built = common.with_global_options(function) if name in words else _described(function)
+        app.command(name, rich_help_panel=panel)(built)
+    return app
+
+
+def _described(function: Callable[..., None]) -> Callable[[], None]:
+    """What a list of commands shows of one."""
+
+    def nothing() -> None: ...
+
+    nothing.__doc__ = function.__doc__
+    return nothing
 
 
 def as_omp_error(error: Exception) -> tuple[OmpError, int]:
@@ -103,8 +122,9 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, _terminate)
     common.set_current(common.Globals(json_="--json" in sys.argv))
+    completing = any(name.endswith("_COMPLETE") for name in os.environ)  # the shell asks for options of any command
     try:
-        code = app(standalone_mode=False)
+        code = make_app(COMMANDS if completing else sys.argv[1:])(standalone_mode=False)
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
     except Exception as error:

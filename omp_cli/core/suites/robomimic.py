@@ -249,7 +249,9 @@ class RobomimicEnv(TaskEnv):
 
     def expert(self) -> NDArray[np.float32]:
         """Operators are started apart from the environment."""
-        raise UsageError("robomimic records operators, not one expert", "omp prepare robomimic --source scripted")
+        raise UsageError(
+            "suite robomimic has no scripted expert, but operators", "omp prepare robomimic --source scripted"
+        )
 
     def start_state(self) -> NDArray[np.float64]:
         """The simulator's state, which robomimic's files hold of every start."""
