@@ -30,6 +30,7 @@ from omp_cli.core.seeds import demo_seed
 from omp_cli.core.suites.robomimic import TASKS, Robomimic, RobomimicEnv, RobomimicSuiteConfig
 from omp_cli.core.suites.robosuite_experts import OPERATORS, make_expert
 from omp_cli.core.suites.robosuite_model import env_kwargs
+from omp_cli.core.suites.robosuite_plans import PLANS
 
 ROBOSUITE_TYPE = 1
 """robomimic's number for robosuite ("EnvType.ROBOSUITE_TYPE")."""
@@ -41,7 +42,7 @@ class ScriptedConfig(Settings):
     """What decides the content of a recorded file.
 
     Attributes:
-        task: "lift", "can", "square" or "transport".
+        task: "lift", "can" or "square".
         operator: who demonstrates: "clean" or "noisy".
         demos: successful episodes.
         cameras: recorded; None takes the paper's of the task, an empty list none.
@@ -63,8 +64,8 @@ class ScriptedConfig(Settings):
     @field_validator("task")
     @classmethod
     def _known(cls, value: str) -> str:
-        if value not in TASKS:
-            raise UsageError(f"unknown task {value!r} of robomimic", did_you_mean(value, TASKS))
+        if value not in PLANS:
+            raise UsageError(f"no operator for task {value!r} of robomimic", did_you_mean(value, PLANS))
         return value
 
     @property

@@ -98,7 +98,7 @@ def make_expert(task: str, env: Any, operator: Operator, seed: int) -> Expert:
     """Expert for an environment that has just been reset.
 
     Args:
-        task: "lift", "can", "square" or "transport".
+        task: "lift", "can" or "square".
         env: the raw robosuite environment.
         operator: who demonstrates.
         seed: of the operator's random numbers; the global generator is not touched.
@@ -171,8 +171,7 @@ class _Arm:
         if np.linalg.norm(gap) < slack * phase.near and abs(turn) < slack * phase.turn_near:
             self._arrived += 1
         late = phase.limit is not None and self._steps > phase.limit / self._speed
-        ready = phase.waits is None or phase.waits(self._hand)
-        if not (late or (self._arrived > phase.steps and ready)):
+        if not (late or self._arrived > phase.steps):
             return
         if self._index + 1 < len(self._picks[self._pick].phases):
             self._enter(self._index + 1)

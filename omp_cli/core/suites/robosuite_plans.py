@@ -106,7 +106,6 @@ class Phase:
         limit: control steps at full speed after which it goes on anyway; None waits for ever.
         needs: what has to hold throughout; without it the pick starts over.
         grace: control steps that ``needs`` may be false, besides a few.
-        waits: what has to hold before going on.
     """
 
     name: str
@@ -121,7 +120,6 @@ class Phase:
     limit: int | None = 40
     needs: Check | None = None
     grace: int = 0
-    waits: Check | None = None
 
 
 @dataclass(frozen=True)
@@ -131,14 +129,14 @@ class Pick:
     phases: tuple[Phase, ...]
 
 
-def body(name: str, fold: int, point: tuple[float, float, float] = (0.0, 0.0, 0.0), turn: float = 0.0) -> Locate:
-    """A body's ``point`` (metres in its own frame), with the direction of its x axis, turned by ``turn`` radians."""
+def body(name: str, fold: int, point: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Locate:
+    """A body's ``point`` (metres in its own frame), with the direction of its x axis."""
 
     def locate(hand: Hand) -> Pose:
         data, index = hand.env.sim.data, hand.env.sim.model.body_name2id(name)
         rotation = np.array(data.body_xmat[index]).reshape(3, 3)
         position = np.array(data.body_xpos[index]) + rotation @ np.array(point)
-        return Pose(position, float(np.arctan2(rotation[1, 0], rotation[0, 0])) + turn, fold)
+        return Pose(position, float(np.arctan2(rotation[1, 0], rotation[0, 0])), fold)
 
     return locate
 
@@ -201,39 +199,6 @@ def solved(hand: Hand) -> bool:
     return bool(hand.env._check_success())
 
 
-def _hammer(shift: float) -> Locate:
-    """The point of the hammer's handle that lies ``shift`` metres from its middle, towards robot 1 (along +y)."""
-
-    def locate(hand: Hand) -> Pose:
-        data, index = hand.env.sim.data, hand.env.transport.payload_body_id
-        axis = np.array(data.body_xmat[index]).reshape(3, 3)[:, 2]
-        axis *= np.copysign(1.0, axis[1])
-        return Pose(np.array(data.body_xpos[index]) + shift * axis, float(np.arctan2(axis[1], axis[0])), 2)
-
-    return locate
-
-
-def _gripping(robot: int) -> Check:
-    """Both fingers of that robot touch the hammer."""
-
-    def check(hand: Hand) -> bool:
-        gripper = hand.env.robots[robot].gripper
-        return bool(hand.env._check_grasp(gripper=gripper, object_geoms=hand.env.transport.payload.contact_geoms))
-
-    return check
-
-
-def _offered(hand: Hand) -> bool:
-    """Robot 0 holds the hammer where it is handed over."""
-    gap = _HANDOVER(hand).position - _HAMMER(hand).position
-    return bool(np.linalg.norm(gap) < 0.05) and _gripping(0)(hand)
-
-
-def _apart(hand: Hand) -> bool:
-    """Robot 0 is clear of robot 1."""
-    return bool(np.linalg.norm(Hand(hand.env, 0).position - Hand(hand.env, 1).position) > 0.2)
-
-
 _ANYWHERE: Mapping[str, Any] = {"near": np.inf, "turn_near": np.inf}
 
 
@@ -281,69 +246,9 @@ _PLACE_NUT = Pick(
     )
 )
 
-# Transport: robot 0 takes the lid off and hands the hammer over; robot 1 clears its bin and puts the hammer there
-_LID = body("transport_start_bin_lid_root", 2, (0.0, 0.0, 0.005), turn=np.pi / 2.0)
-_TRASH = body("trash_main", 4)
-_HAMMER, _NEAR_HALF, _FAR_HALF = _hammer(0.0), _hammer(-0.05), _hammer(0.09)
-_LID_PLACE, _TRASH_BIN, _TARGET_BIN = (-0.2, -0.42), (0.2, 0.39), (-0.2, 0.42)
-_HANDOVER = at(0.0, 0.0, 1.1, np.pi / 2.0, 2)
-
-_TAKE_LID_OFF = Pick(
-    (
-        *grasp(_LID),
-        Phase("lift", raised(_LID, 1.03), closed=True, fixed=True, moved=_LID, near=0.03, needs=held(_LID)),
-        Phase("carry", at(*_LID_PLACE, 1.03), closed=True, moved=_LID, near=0.04, limit=None, needs=held(_LID)),
-        Phase("lower", at(*_LID_PLACE, 0.83), closed=True, moved=_LID, near=0.015, needs=held(_LID)),
-        Phase("release", at(*_LID_PLACE, 0.84), closed=False, **_ANYWHERE, steps=3),
-        Phase("retreat", at(*_LID_PLACE, 1.0), closed=False, near=0.05),
-    )
-)
-_HAND_OVER = Pick(
-    (
-        *grasp(_NEAR_HALF, 0.18),
-        Phase("lift", raised(_HAMMER, 1.03), closed=True, fixed=True, moved=_HAMMER, near=0.04, needs=held(_NEAR_HALF)),
-        Phase(
-            "give",
-            _HANDOVER,
-            closed=True,
-            moved=_HAMMER,
-            near=0.03,
-            limit=None,
-            needs=held(_NEAR_HALF),
-            waits=_gripping(1),
-        ),
-        Phase("release", _HANDOVER, closed=False, moved=_HAMMER, **_ANYWHERE, steps=3),
-        Phase("rise", at(0.0, -0.05, 1.25), closed=False, near=0.05),
-        Phase("retreat", at(0.0, -0.35, 1.25), closed=False, limit=None),
-    )
-)
-_CLEAR_TRASH = Pick(
-    (
-        *grasp(_TRASH, 0.18),
-        Phase("lift", raised(_TRASH, 1.03), closed=True, fixed=True, moved=_TRASH, near=0.04, needs=held(_TRASH)),
-        Phase("carry", at(*_TRASH_BIN, 1.03), closed=True, moved=_TRASH, near=0.04, limit=None, needs=held(_TRASH)),
-        Phase("lower", at(*_TRASH_BIN, 0.93), closed=True, moved=_TRASH, near=0.03, needs=held(_TRASH)),
-        Phase("release", at(*_TRASH_BIN, 0.93), closed=False, **_ANYWHERE, steps=3),
-        Phase("retreat", at(0.15, 0.3, 1.1), closed=False, near=0.05),
-    )
-)
-_TAKE_OVER = Pick(
-    (
-        Phase("wait", at(0.0, 0.25, 1.15), closed=False, near=0.05, limit=None, waits=_offered),
-        *grasp(_FAR_HALF, 0.12),
-        Phase("take", _HANDOVER, True, _HAMMER, near=0.05, limit=None, needs=held(_FAR_HALF), waits=_apart),
-        Phase("carry", at(*_TARGET_BIN, 1.1), True, _HAMMER, near=0.04, limit=None, needs=held(_FAR_HALF)),
-        Phase("turn", at(*_TARGET_BIN, 1.1, np.pi / 4.0, 4), True, _HAMMER, near=0.04, needs=held(_FAR_HALF)),
-        Phase("lower", at(*_TARGET_BIN, 0.87, np.pi / 4.0, 4), True, _HAMMER, near=0.03, needs=held(_FAR_HALF)),
-        Phase("release", above(_FAR_HALF, 0.0), closed=False, **_ANYWHERE, steps=4),
-        Phase("retreat", above(_FAR_HALF, 0.15), closed=False, limit=None),
-    )
-)
-
 PLANS: Mapping[str, tuple[tuple[Pick, ...], ...]] = {
     "lift": ((_LIFT,),),
     "can": ((_PLACE_CAN,),),
     "square": ((_PLACE_NUT,),),
-    "transport": ((_TAKE_LID_OFF, _HAND_OVER), (_CLEAR_TRASH, _TAKE_OVER)),
 }
 """By task: what each hand does."""
