@@ -75,7 +75,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--table", type=Path, default=Path("examples/results/robomimic-stage1.json"))
     parser.add_argument("--task", nargs="+", choices=SOURCES, default=tuple(SOURCES))
     parser.add_argument("--demos", type=int, default=50)
-    parser.add_argument("--steps", type=int, default=1200, help="of training, for every variant")
+    parser.add_argument("--steps", type=int, default=800, help="of training, for every variant")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--episodes", type=int, default=50, help="held-out episodes per evaluation")
     parser.add_argument("--max-steps", type=int, default=300, help="of an episode, as in DMPO's evaluation")
