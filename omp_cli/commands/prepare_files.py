@@ -46,6 +46,7 @@ def list_catalogue(globals_: Globals, suite: str | None, tasks: Sequence[str], s
     lines = [
         f"{len(entries)} data sets; the addresses of {unchecked} are as published and were not opened with this omp"
     ]
+    lines += ["made here, without a download: gym --source sb3; robomimic --source scripted, scripted-noisy"]
     lines += [f"notes and addresses: --json   cache: {cache_folder()}"]
     globals_.console.result(document, [make_table("Data sets", columns, rows)], lines)
 

@@ -10,51 +10,24 @@ from numpy.typing import NDArray
 
 from omp_cli.core.errors import UsageError
 from omp_cli.core.suites.robosuite_experts import OPERATORS, Operator, make_expert
+from omp_cli.core.suites.robosuite_model import Control, make_robosuite, numpy_seeded
 from omp_cli.core.suites.robosuite_plans import Hand, Pose, wrap
 
-robosuite = pytest.importorskip("robosuite")
+pytest.importorskip("robosuite")
 
 STEPS = 50
 
 
 @pytest.fixture(scope="module")
 def lift() -> Any:
-    controller = {
-        "type": "OSC_POSE",
-        "input_max": 1,
-        "input_min": -1,
-        "output_max": [0.05] * 3 + [0.5] * 3,
-        "output_min": [-0.05] * 3 + [-0.5] * 3,
-        "kp": 150,
-        "damping": 1,
-        "impedance_mode": "fixed",
-        "kp_limits": [0, 300],
-        "damping_limits": [0, 10],
-        "position_limits": None,
-        "orientation_limits": None,
-        "uncouple_pos_ori": True,
-        "control_delta": True,
-        "interpolation": None,
-        "ramp_ratio": 0.2,
-    }
-    env = robosuite.make(
-        "Lift",
-        robots=["Panda"],
-        controller_configs=controller,
-        control_freq=20,
-        has_renderer=False,
-        has_offscreen_renderer=False,
-        use_camera_obs=False,
-        ignore_done=True,
-        hard_reset=False,
-    )
+    env = make_robosuite("Lift", 1, Control())
     yield env
     env.close()
 
 
 def reset(env: Any, seed: int) -> None:
-    np.random.seed(seed)  # noqa: NPY002 (robosuite 1.4 draws from the global generator)
-    env.reset()
+    with numpy_seeded(seed):
+        env.reset()
 
 
 def episode(env: Any, operator: Operator, seed: int, steps: int = STEPS) -> tuple[NDArray[np.float32], list[bool]]:
