@@ -35,7 +35,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def hdf5(folder: Path) -> Path:
-    return next((folder / "cache" / "robomimic" / "lift").glob("*.hdf5"))
+    return next((folder / "cache" / "robomimic" / "lift").rglob("*.hdf5"))
 
 
 def test_what_goes_wrong_is_one_line(omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,12 +53,15 @@ def test_what_goes_wrong_is_one_line(omp: Omp, tmp_path: Path, monkeypatch: pyte
     assert list(tmp_path.iterdir()) == []
 
 
-def test_names_hold_all_settings() -> None:
+def test_names_hold_all_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = ScriptedConfig()
     assert usual.source == "scripted-d100-s0"
     changes: list[dict[str, Any]] = [{"operator": "noisy"}, {"demos": 3}, {"cameras": ["agentview"]}, {"cameras": []}]
     changes += [{"image_size": 64}, {"after_success": 0}, {"seed": 1}, {"task": "can"}]
     assert len({usual.file, *(ScriptedConfig.model_validate(change).file for change in changes)}) == 9
+    before = usual.file
+    monkeypatch.setitem(scripted.OPERATORS, "clean", scripted.OPERATORS["noisy"])
+    assert usual.file != before, "what another clean operator recorded is not used"
 
 
 @real

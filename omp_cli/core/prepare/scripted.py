@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ class ScriptedConfig(Settings):
     """
 
     task: str = "lift"
-    operator: str = "clean"
+    operator: Literal["clean", "noisy"] = "clean"
     demos: int = Field(100, ge=1)
     cameras: tuple[str, ...] | None = None
     image_size: int = Field(96, ge=8)
@@ -79,8 +80,9 @@ class ScriptedConfig(Settings):
 
     @property
     def file(self) -> Path:
-        """Where the recorded file is kept."""
-        return cache_folder() / "robomimic" / self.task / f"{self.source}.hdf5"
+        """Where the recorded file is kept: below a folder of the operator's settings, which its name does not say."""
+        settings = sha256(OPERATORS[self.operator].model_dump_json().encode()).hexdigest()[:8]
+        return cache_folder() / "robomimic" / self.task / settings / f"{self.source}.hdf5"
 
     def suite(self) -> Robomimic:
         """The environments in which it is recorded."""
@@ -206,7 +208,12 @@ def _write(config: ScriptedConfig, episodes: Sequence[Mapping[str, NDArray[Any]]
         data.attrs["total"] = sum(len(episode["actions"]) for episode in episodes)
         data.attrs["env_args"] = json.dumps(_env_args(config))
         data.attrs[NOTES] = json.dumps(
-            {"recorded_by": f"scripted operator {config.operator}", "failed": failed, **config.model_dump(mode="json")}
+            {
+                "recorded_by": "scripted operator",
+                "failed": failed,
+                "operator_settings": OPERATORS[config.operator].model_dump(mode="json"),
+                **config.model_dump(mode="json"),
+            }
         )
 
 
