@@ -35,11 +35,14 @@ def test_what_goes_wrong_is_one_line(omp: Omp, tmp_path: Path, monkeypatch: pyte
     assert list(tmp_path.iterdir()) == []
 
 
-def test_names_hold_all_settings() -> None:
+def test_names_hold_all_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     medium = TrainedConfig(robot="hopper")
-    assert (medium.task, medium.source, medium.environment) == ("hopper-medium", "sb3-n300000-e100-s0", "hopper-v5")
+    assert (medium.task, medium.source, medium.environment) == ("hopper-medium", "sb3-n200000-e100-s0", "hopper-v5")
     files = {TrainedConfig(robot="hopper", **v).file for v in ({"seed": 1}, {"steps": 5}, {"quality": "expert"})}
     assert len(files | {medium.file}) == 4
+    before = medium.file, medium.policy
+    monkeypatch.setitem(trained.SETTINGS, "gamma", 0.9)
+    assert not {medium.file, medium.policy} & set(before), "what other settings of PPO made is not used"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("stable_baselines3") is None, reason="stable-baselines3 is not installed")

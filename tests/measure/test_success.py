@@ -38,6 +38,8 @@ def test_the_result_does_not_depend_on_the_number_of_workers(checkpoint: Checkpo
     one, _ = roll_out(checkpoint, config)
     three, _ = roll_out(checkpoint, config, workers=3)
     assert one == three
+    together, _ = roll_out(checkpoint, config.model_copy(update={"together": 3}))
+    assert one == together
     assert [e.index for e in one] == list(range(5))
 
 
