@@ -77,7 +77,7 @@ def prepare(
     ] = None,
     train_steps: Annotated[
         int | None,
-        typer.Option(min=1, help="With --source sb3: of PPO. (default: 300000, 1000000)", rich_help_panel=FILES),
+        typer.Option(min=1, help="With --source sb3: of PPO. (default: 200000, 600000)", rich_help_panel=FILES),
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.", rich_help_panel=FILES)] = False,
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.", rich_help_panel=CONFIG)] = None,
