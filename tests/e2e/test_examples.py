@@ -34,7 +34,9 @@ def test_shell_scripts_parse(script: Path) -> None:
     subprocess.run(["bash", "-n", str(script)], check=True)
 
 
-def test_every_omp_line_of_the_readme_parses(omp: Omp, workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_omp_line_of_the_readme_parses(
+    omp: Omp, workshop: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each ``omp ...`` line in a code block is run with --dry-run: unknown commands, options and values fail."""
     monkeypatch.chdir(workshop)  # a dry run touches nothing
     text = (ROOT / "README.md").read_text()
@@ -45,9 +47,9 @@ def test_every_omp_line_of_the_readme_parses(omp: Omp, workshop: Path, monkeypat
     for line in lines:
         words = [str(ROOT / w) if w.startswith("examples/") else w for w in line.split()[1:]]
         words = [str(workshop / "run") if w.startswith("runs/") else w for w in words]
-        words = [str(workshop / "toy") if w.startswith("data/") else w for w in words]
-        if "pretrain" in words and not {"--resume", str(workshop / "toy")} & set(words):
-            words.append(str(workshop / "toy"))
+        words = [str(pictures) if w.startswith("data/") else w for w in words]  # with clouds, pictures and states
+        if "pretrain" in words and not {"--resume", str(pictures)} & set(words):
+            words.append(str(pictures))
         if "eval" in words and str(workshop / "run") not in words:
             words.append(str(workshop / "run"))
         ran = omp(*words, *([] if "manifest" in words else ["--dry-run"]))
