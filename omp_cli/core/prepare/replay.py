@@ -7,6 +7,7 @@ multisampling, which is four times faster and is what evaluations render too.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from omp_cli.core.data.store import Arrays
 from omp_cli.core.errors import DataError, UsageError
 from omp_cli.core.prepare.collect import in_order
 from omp_cli.core.progress import Progress
-from omp_cli.core.suites.robomimic import Robomimic, RobomimicEnv, RobomimicSuiteConfig
+from omp_cli.core.suites.robomimic import RENDERING, Robomimic, RobomimicEnv, RobomimicSuiteConfig
 from omp_cli.core.suites.robosuite_model import Control
 
 
@@ -71,7 +72,7 @@ def replayed(
         **recording.notes,
         "state": list(built.state_keys(subject.task)),
         "cameras": list(built.cameras(subject.task)),
-        "replayed": "in robosuite, without reflections and multisampling",
+        "replayed": f"in robosuite {metadata.version('robosuite')}; {RENDERING}",
     }
     spec = built.spec(subject.task)
     spec = spec_of(subject, episodes, control_hz=spec.control_hz, end_effector=spec.end_effector)

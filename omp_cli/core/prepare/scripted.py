@@ -28,7 +28,7 @@ from omp_cli.core.files import atomic, remove
 from omp_cli.core.prepare.collect import first_successes, load_episode
 from omp_cli.core.progress import Progress
 from omp_cli.core.seeds import demo_seed
-from omp_cli.core.suites.robomimic import TASKS, Robomimic, RobomimicEnv, RobomimicSuiteConfig
+from omp_cli.core.suites.robomimic import RENDERING, TASKS, Robomimic, RobomimicEnv, RobomimicSuiteConfig
 from omp_cli.core.suites.robosuite_experts import OPERATORS, make_expert
 from omp_cli.core.suites.robosuite_model import env_kwargs
 from omp_cli.core.suites.robosuite_plans import PLANS
@@ -210,6 +210,7 @@ def _write(config: ScriptedConfig, episodes: Sequence[Mapping[str, NDArray[Any]]
         data.attrs[NOTES] = json.dumps(
             {
                 "recorded_by": "scripted operator",
+                "rendering": RENDERING,
                 "failed": failed,
                 "operator_settings": OPERATORS[config.operator].model_dump(mode="json"),
                 **config.model_dump(mode="json"),

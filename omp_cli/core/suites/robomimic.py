@@ -26,6 +26,8 @@ PROPRIOCEPTION = ("eef_pos", "eef_quat", "gripper_qpos")
 _DIMS = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2, "gripper_qvel": 2, "joint_pos": 7, "joint_vel": 7}
 _DIMS |= {"joint_pos_cos": 7, "joint_pos_sin": 7, "eef_vel_lin": 3, "eef_vel_ang": 3}
 OBJECT = "object"
+RENDERING = "OpenGL without reflections and multisampling"
+"""How a policy's pictures are made, for provenance; these scenes cast no shadows."""
 _VIEW, _FOVY = ((1.15, -0.75, 1.65), (0.0, 0.0, 0.95)), 45.0
 
 
@@ -273,7 +275,7 @@ class RobomimicEnv(TaskEnv):
             "control": self.control.model_dump(mode="json"),
             "state": list(self._keys),
             "cameras": list(self.cameras),
-            "rendering": "OpenGL without shadows, reflections and multisampling",
+            "rendering": RENDERING,
             "simulator": {name: metadata.version(name) for name in ("robosuite", "mujoco")},
         }
 
