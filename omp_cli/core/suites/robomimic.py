@@ -171,6 +171,7 @@ class RobomimicEnv(TaskEnv):
                 raise UsageError(f"{task}: no camera {camera!r}", did_you_mean(camera, known))
         self._renderers: dict[str, Any] = {}
         self._painter: Any = None
+        self._scene = ""
         self.reset(0)
 
     def reset(self, seed: int) -> None:
@@ -207,8 +208,11 @@ class RobomimicEnv(TaskEnv):
 
     def load(self, scene: str) -> None:
         """Take another model of the same task (XML as robomimic's files hold it), with objects of other sizes."""
+        if scene == self._scene:
+            return
         self._free_pictures()
         load_scene(self.sim, scene)
+        self._scene = scene
 
     def judge(self) -> tuple[float, bool]:
         """Reward and success in the present state."""
