@@ -1,9 +1,9 @@
-"""RoboMimic from pictures, stage 1: DMPO with and without dispersion, ReFlow, ShortCut; success at 1 and 5 evaluations.
+"""RoboMimic, stage 1: DMPO with and without dispersion, ReFlow, ShortCut; success at 1 and 5 evaluations.
 
-    python examples/robomimic_stage1.py runs/robomimic-stage1    # lift and can, one seed: hours of one core
+    python examples/robomimic_stage1.py runs/robomimic-stage1    # one seed: two hours of one core
 
-Scripted demonstrations (`omp prepare robomimic --source scripted-noisy`), the light ViT and the same steps for all
-variants. Whatever has finished in the folder is kept and never run twice: start it again after an interruption. Writes
+Scripted demonstrations (`omp prepare robomimic --source scripted`), and the same network and steps for all variants.
+Whatever has finished in the folder is kept and never run twice: start it again after an interruption. Writes
 one JSON table (``--table``) after every evaluation, and prints it as Markdown.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,28 @@ from gym_stage1 import DATA, NFE, TRAINING, VARIANTS, commit, finished
 
 from omp_cli.core.files import write_text
 
-SOURCES = {"lift": "scripted-noisy", "can": "scripted"}
-"""Who demonstrates: lift's operator is poor on purpose, can is hard enough with a good one."""
-PRESET = "dmpo"
-LEARNING = ("--batch-size", 64, "--lr", 5e-4, "--precision", "bf16", "--set", "train.draws=4")
-"""For minutes on a CPU: each picture is encoded once for four draws of noise and times."""
+
+@dataclass(frozen=True)
+class Setup:
+    """Task, who demonstrates, what is taken of the demonstrations, and how a policy learns from them."""
+
+    task: str
+    source: str
+    taken: tuple[object, ...]
+    learning: tuple[object, ...]
+
+
+# for minutes on a CPU: each picture is encoded once for four draws of noise and times
+PICTURES = ("--preset", "dmpo", "--batch-size", 64, "--lr", 5e-4, "--precision", "bf16", "--set", "train.draws=4")
+PICTURES += ("--steps", 800)
+STATES = ("--preset", "dmpo-state", "--steps", 4000)
+POSES = ("--set", "format.cameras=[]", "--set", "format.object_state=true")
+SETUPS = {
+    "lift": Setup("lift", "scripted-noisy", (), PICTURES),
+    "can-state": Setup("can", "scripted", POSES, STATES),
+    "can": Setup("can", "scripted", (), PICTURES),
+}
+"""Lift's operator is poor on purpose; can is hard enough with a good one, from pictures or from the objects' poses."""
 SUCCESS = ("successes", "episodes", "rate", "low", "high")
 
 
@@ -31,12 +49,13 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     """All runs, task by task; returns the rows."""
     table: dict[str, Any] = {"made_by": Path(__file__).name, "commit": commit(), "data": {}, "rows": []}
     for task in args.task:
-        line = ("robomimic", "--task", task, "--source", SOURCES[task], "--demos", args.demos)
+        setup = SETUPS[task]
+        line = ("robomimic", "--task", setup.task, "--source", setup.source, "--demos", args.demos, *setup.taken)
         made = finished(args.folder / "data" / task, "prepare", *line)
-        table["data"][task] = {"source": SOURCES[task], **{key: made["metrics"][key] for key in DATA}}
+        table["data"][task] = {"source": setup.source, **{key: made["metrics"][key] for key in DATA}}
         for variant, options in VARIANTS.items():
             folder = args.folder / task / f"{variant.replace(' ', '-')}-seed{args.seed}"
-            line = ("--preset", PRESET, *options, *LEARNING, "--steps", args.steps, "--seed", args.seed)
+            line = (*setup.learning, *options, "--seed", args.seed)
             trained = finished(folder, "pretrain", args.folder / "data" / task, *line)
             for nfe in NFE:
                 line = ("--nfe", nfe, "--episodes", args.episodes, "--max-steps", args.max_steps)
@@ -73,9 +92,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where data and runs are kept")
     parser.add_argument("--table", type=Path, default=Path("examples/results/robomimic-stage1.json"))
-    parser.add_argument("--task", nargs="+", choices=SOURCES, default=tuple(SOURCES))
+    parser.add_argument("--task", nargs="+", choices=SETUPS, default=tuple(SETUPS))
     parser.add_argument("--demos", type=int, default=50)
-    parser.add_argument("--steps", type=int, default=800, help="of training, for every variant")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--episodes", type=int, default=50, help="held-out episodes per evaluation")
     parser.add_argument("--max-steps", type=int, default=300, help="of an episode, as in DMPO's evaluation")
