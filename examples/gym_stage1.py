@@ -1,6 +1,6 @@
 """Hopper and Walker2d, stage 1: DMPO with and without dispersion, ReFlow, ShortCut; return at 1 and 5 evaluations.
 
-    python examples/gym_stage1.py runs/gym-stage1      # 24 trainings, 48 evaluations: about 80 minutes of one core
+    python examples/gym_stage1.py runs/gym-stage1      # 24 trainings, 48 evaluations: about 50 minutes
 
 Medium data by PPO (`omp prepare gym --source sb3`), the same network and steps for all variants, three seeds. Whatever
 has finished in the folder is kept and never run twice: start it again after an interruption. Writes one JSON table
