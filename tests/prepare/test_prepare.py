@@ -9,7 +9,6 @@ import pytest
 
 from omp_cli.core.data.store import read_store
 from omp_cli.core.errors import RunFailed, UsageError
-from omp_cli.core.prepare import collect as collecting
 from omp_cli.core.prepare import make as making
 from omp_cli.core.prepare.collect import CollectConfig, collect
 from omp_cli.core.prepare.make import PrepareConfig, folder_name, prepare_task
@@ -61,7 +60,6 @@ def test_content_of_a_data_set(tmp_path: Path) -> None:
 def test_raw_actions_keep_what_the_expert_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = ToyEnv.expert
     monkeypatch.setattr(ToyEnv, "expert", lambda self: 3 * honest(self))
-    monkeypatch.setattr(collecting, "_KEPT_ENV", None)
     make(tmp_path / "raw", config(raw_actions=True))
     make(tmp_path / "clipped", config())
     raw, clipped = read_store(tmp_path / "raw").arrays, read_store(tmp_path / "clipped").arrays
@@ -125,7 +123,6 @@ def test_a_finished_data_set_is_kept_and_another_recipe_refused(tmp_path: Path) 
 
 
 def test_failed_experts_are_counted_and_too_many_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collecting, "_KEPT_ENV", None)
     honest = ToyEnv.expert
     monkeypatch.setattr(ToyEnv, "expert", lambda self: honest(self) * (self.start_state()[-1] > 0))
     kept, failed = collect(SUITE, "reach", CollectConfig(demos=3), 0, tmp_path / "e", 1, Silent())

@@ -186,7 +186,10 @@ def test_raw_states_are_replayed_to_the_same_data(recorded: Path, omp: Omp, tmp_
 
 
 @real
-def test_upside_down_pictures_are_refused_in_data_and_in_evaluation(recorded: Path, omp: Omp, tmp_path: Path) -> None:
+def test_upside_down_pictures_are_refused_in_data_and_in_evaluation(
+    recorded: Path, omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     wrong = tmp_path / "flipped.hdf5"
     wrong.write_bytes(hdf5(recorded).read_bytes())
     with h5py.File(wrong, "a") as file:
@@ -205,8 +208,8 @@ def test_upside_down_pictures_are_refused_in_data_and_in_evaluation(recorded: Pa
     done = omp(*evaluate, "--nfe", 2, "--json")
     assert done.code == 0, done.err
     assert done.json["result"]["success_any"]["episodes"] == 1
-    policy = next((tmp_path / "run" / "checkpoints").iterdir()) / "policy.json"
-    document = json.loads(policy.read_text())
-    document["suite"]["cameras"] = ["agentview"]
-    policy.write_text(json.dumps(document))
+    for policy in (tmp_path / "run" / "checkpoints").glob("*/policy.json"):
+        document = json.loads(policy.read_text())
+        document["suite"]["cameras"] = ["agentview"]
+        policy.write_text(json.dumps(document))
     refused(omp(*evaluate), 3, "another camera")

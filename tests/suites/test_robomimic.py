@@ -152,8 +152,9 @@ def test_success_and_reward_are_robosuites_own(lift: RobomimicEnv) -> None:
 
 
 @real
-def test_pictures_are_upright_and_those_of_robosuite(lift: RobomimicEnv) -> None:
+def test_pictures_are_upright_and_those_of_robosuite(lift: RobomimicEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     """robosuite's own renderer, as robomimic turns its pictures: equal but for reflections and soft edges."""
+    monkeypatch.setenv("MUJOCO_GL", "egl")  # robosuite would set it for good
     import robosuite
 
     lift.reset(6)

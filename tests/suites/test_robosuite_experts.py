@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from omp_cli.core.suites.robosuite_experts import OPERATORS, Operator, make_expe
 from omp_cli.core.suites.robosuite_model import Control, make_robosuite, numpy_seeded
 from omp_cli.core.suites.robosuite_plans import Hand, Pose, wrap
 
-pytest.importorskip("robosuite")
+pytestmark = pytest.mark.skipif(find_spec("robosuite") is None, reason="robosuite is not installed")
 
 STEPS = 50
 

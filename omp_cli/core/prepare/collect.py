@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from omp_cli.core.timing import Stopwatch
 
 PICTURE_SIZE = 192
 J, R = TypeVar("J"), TypeVar("R")
+E = TypeVar("E", bound=TaskEnv)
 
 
 class Tried(Protocol):
@@ -46,7 +47,29 @@ C = TypeVar("C", bound=Tried)
 
 EXTRAS = ("result", "start_state", "first_picture", "last_picture")
 
-_KEPT_ENV: tuple[str, TaskEnv] | None = None  # one environment per worker process, reused between episodes
+
+class Kept(Generic[E]):
+    """One environment per process, reused between episodes that need the same one."""
+
+    def __init__(self) -> None:
+        self._key: object = None
+        self._env: E | None = None
+
+    def get(self, key: object, make: Callable[[], E]) -> E:
+        """The environment of ``key``, made if another or none is there."""
+        if self._env is None or key != self._key:
+            self.close()
+            self._key, self._env = key, make()
+        return self._env
+
+    def close(self) -> None:
+        """Free the environment, if there is one."""
+        if self._env is not None:
+            self._env.close()
+        self._env = None
+
+
+_KEPT: Kept[TaskEnv] = Kept()
 
 
 class CollectConfig(Settings):
@@ -134,7 +157,10 @@ def collect(
         Job(suite, task, (s := demo_seed(seed, task, i)), config, folder / f"{i:06d}-{s}.npz")
         for i in range(config.demos * config.max_attempts)
     )
-    return first_successes(record, jobs, config.demos, task, workers, progress)
+    try:
+        return first_successes(record, jobs, config.demos, task, workers, progress)
+    finally:
+        _KEPT.close()  # with one worker it was made in this process
 
 
 def first_successes(
@@ -256,13 +282,7 @@ def record(job: Job) -> Candidate:
 
 
 def _environment(job: Job) -> TaskEnv:
-    global _KEPT_ENV
-    key = f"{job.suite}/{job.task}"
-    if _KEPT_ENV is None or _KEPT_ENV[0] != key:
-        if _KEPT_ENV is not None:
-            _KEPT_ENV[1].close()
-        _KEPT_ENV = (key, SUITES.build(SUITES.parse(job.suite)).make(job.task))
-    return _KEPT_ENV[1]
+    return _KEPT.get((job.suite, job.task), lambda: SUITES.build(SUITES.parse(job.suite)).make(job.task))
 
 
 def default_workers() -> int:

@@ -17,7 +17,7 @@ from omp_cli.core.data.readers.base import Recording, Subject, spec_of
 from omp_cli.core.data.readers.robomimic import RobomimicConfig
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.errors import DataError, UsageError
-from omp_cli.core.prepare.collect import in_order
+from omp_cli.core.prepare.collect import Kept, in_order
 from omp_cli.core.progress import Progress
 from omp_cli.core.suites.robomimic import RENDERING, Robomimic, RobomimicEnv, RobomimicSuiteConfig
 from omp_cli.core.suites.robosuite_model import Control
@@ -34,7 +34,7 @@ class Job:
     actions: NDArray[np.float32]
 
 
-_KEPT: tuple[tuple[Any, ...], RobomimicEnv] | None = None  # one environment per worker process, reused
+_KEPT: Kept[RobomimicEnv] = Kept()
 
 
 def replayed(
@@ -65,9 +65,12 @@ def replayed(
     ]
     progress.start(f"{subject.task}: replaying demonstrations", len(jobs))
     episodes: list[Arrays] = []
-    for episode in in_order(replay, jobs, workers):
-        episodes.append(episode)
-        progress.advance()
+    try:
+        for episode in in_order(replay, jobs, workers):
+            episodes.append(episode)
+            progress.advance()
+    finally:
+        _KEPT.close()  # with one worker it was made in this process
     notes = {
         **recording.notes,
         "state": list(built.state_keys(subject.task)),
@@ -111,13 +114,7 @@ def _dones(success: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _environment(job: Job) -> RobomimicEnv:
-    global _KEPT
-    key = (job.suite, job.task)
-    if _KEPT is None or _KEPT[0] != key:
-        if _KEPT is not None:
-            _KEPT[1].close()
-        _KEPT = (key, Robomimic(job.suite).make(job.task))
-    env = _KEPT[1]
+    env = _KEPT.get((job.suite, job.task), lambda: Robomimic(job.suite).make(job.task))
     if job.scene:
         try:
             env.load(job.scene)

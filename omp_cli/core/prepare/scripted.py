@@ -25,7 +25,7 @@ from omp_cli.core.data.readers.robomimic import NOTES
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.errors import UsageError, did_you_mean
 from omp_cli.core.files import atomic, remove
-from omp_cli.core.prepare.collect import first_successes, load_episode
+from omp_cli.core.prepare.collect import Kept, first_successes, load_episode
 from omp_cli.core.progress import Progress
 from omp_cli.core.seeds import demo_seed
 from omp_cli.core.suites.robomimic import RENDERING, TASKS, Robomimic, RobomimicEnv, RobomimicSuiteConfig
@@ -107,7 +107,7 @@ class Candidate:
     file: Path
 
 
-_KEPT: tuple[ScriptedConfig, RobomimicEnv] | None = None  # one environment per worker process, reused
+_KEPT: Kept[RobomimicEnv] = Kept()
 
 
 def record_scripted(config: ScriptedConfig, workers: int, progress: Progress) -> Path:
@@ -127,7 +127,10 @@ def record_scripted(config: ScriptedConfig, workers: int, progress: Progress) ->
         Job(config, (seed := demo_seed(config.seed, config.task, index)), episodes / f"{index:06d}-{seed}.npz")
         for index in range(config.demos * config.max_attempts)
     )
-    kept, failed = first_successes(record, jobs, config.demos, config.task, workers, progress)
+    try:
+        kept, failed = first_successes(record, jobs, config.demos, config.task, workers, progress)
+    finally:
+        _KEPT.close()  # with one worker it was made in this process
     _write(config, [load_episode(candidate.file) for candidate in kept], failed)
     remove(episodes)
     return config.file
@@ -173,12 +176,7 @@ def _seen(env: RobomimicEnv) -> dict[str, NDArray[Any]]:
 
 
 def _environment(config: ScriptedConfig) -> RobomimicEnv:
-    global _KEPT
-    if _KEPT is None or _KEPT[0] != config:
-        if _KEPT is not None:
-            _KEPT[1].close()
-        _KEPT = (config, config.suite().make(config.task))
-    return _KEPT[1]
+    return _KEPT.get(config, lambda: config.suite().make(config.task))
 
 
 def _write(config: ScriptedConfig, episodes: Sequence[Mapping[str, NDArray[Any]]], failed: int) -> None:
