@@ -54,6 +54,15 @@ def commit() -> str | None:
     return found.stdout.strip() or None
 
 
+def add_row(
+    table: dict[str, Any], file: Path, row: dict[str, Any], trained: dict[str, Any], found: dict[str, Any]
+) -> None:
+    """Append what an evaluation found, with the figures of its training; the table is written each time."""
+    table["rows"].append(row | {key: trained["metrics"].get(key) for key in TRAINING})
+    table |= {key: found[key] for key in ("versions", "hardware")}
+    write_text(file, json.dumps(table, indent=1) + "\n")
+
+
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     """All runs, seed by seed, so that an unfinished table compares like with like; returns the rows."""
     table: dict[str, Any] = {"made_by": Path(__file__).name, "commit": commit(), "data": {}, "rows": []}
@@ -71,10 +80,7 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
                     found = finished(folder / f"eval-nfe{nfe}", "eval", folder, *line)
                     row = {"robot": robot, "variant": variant, "seed": seed, "nfe": nfe}
                     row |= {f"return_{key}": found["metrics"]["return"][key] for key in RETURN}
-                    row |= {key: trained["metrics"].get(key) for key in TRAINING}
-                    table["rows"].append(row)
-                    table |= {key: found[key] for key in ("versions", "hardware")}
-                    write_text(args.table, json.dumps(table, indent=1) + "\n")
+                    add_row(table, args.table, row, trained, found)
     return table["rows"]
 
 

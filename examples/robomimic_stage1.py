@@ -10,15 +10,12 @@ one JSON table (``--table``) after every evaluation, and prints it as Markdown.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gym_stage1 import DATA, NFE, TRAINING, VARIANTS, commit, finished
-
-from omp_cli.core.files import write_text
+from gym_stage1 import DATA, NFE, VARIANTS, add_row, commit, finished
 
 
 @dataclass(frozen=True)
@@ -63,10 +60,7 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
                 row = {"task": task, "variant": variant, "seed": args.seed, "nfe": nfe}
                 for rule in ("success_any", "success_chunk"):
                     row |= {f"{rule}_{key}": found["metrics"][rule][key] for key in SUCCESS}
-                row |= {key: trained["metrics"].get(key) for key in TRAINING}
-                table["rows"].append(row)
-                table |= {key: found[key] for key in ("versions", "hardware")}
-                write_text(args.table, json.dumps(table, indent=1) + "\n")
+                add_row(table, args.table, row, trained, found)
     return table["rows"]
 
 

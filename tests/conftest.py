@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,21 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     in_process(folder, "prepare", "toy", "--images", "--demos", 2, "--points", 48, "--workers", 1, "--out", "toy")
     return folder / "toy"
+
+
+@pytest.fixture
+def robomimic_envs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """robomimic 0.3's environments load: mujoco_py, which they import without need, is stood in for."""
+    pytest.importorskip("robomimic")
+    builder = types.ModuleType("mujoco_py.builder")
+    builder.MujocoException = Exception  # type: ignore[attr-defined]
+    package = types.ModuleType("mujoco_py")
+    package.builder = builder  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mujoco_py", package)
+    monkeypatch.setitem(sys.modules, "mujoco_py.builder", builder)
+    from robomimic.utils.obs_utils import initialize_obs_utils_with_obs_specs
+
+    initialize_obs_utils_with_obs_specs({"obs": {"low_dim": ["robot0_eef_pos"], "rgb": []}})
 
 
 @pytest.fixture

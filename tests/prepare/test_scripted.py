@@ -5,7 +5,6 @@ import importlib.util
 import io
 import json
 import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -137,19 +136,11 @@ def test_robomimic_reads_it(recorded: Path) -> None:
 
 
 @real
-def test_robomimics_playback_repeats_it(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("robomimic_envs")
+def test_robomimics_playback_repeats_it(recorded: Path) -> None:
     """Its environment, built from the file's metadata, set to the file's first state and driven by its actions."""
-    pytest.importorskip("robomimic")
-    builder = types.ModuleType("mujoco_py.builder")
-    builder.MujocoException = Exception  # type: ignore[attr-defined]
-    package = types.ModuleType("mujoco_py")
-    package.builder = builder  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "mujoco_py", package)  # robomimic 0.3 imports it without need
-    monkeypatch.setitem(sys.modules, "mujoco_py.builder", builder)
     from robomimic.utils.env_utils import create_env_from_metadata
-    from robomimic.utils.obs_utils import initialize_obs_utils_with_obs_specs
 
-    initialize_obs_utils_with_obs_specs({"obs": {"low_dim": ["robot0_eef_pos"], "rgb": []}})
     with h5py.File(hdf5(recorded)) as file, contextlib.redirect_stdout(io.StringIO()):
         metadata = json.loads(file["data"].attrs["env_args"])
         for name in ("camera_names", "camera_heights", "camera_widths", "has_offscreen_renderer", "use_camera_obs"):

@@ -1,8 +1,6 @@
 """RoboMimic in the real robosuite: layout, determinism, pictures and rewards beside robosuite's and robomimic's."""
 
 import importlib.util
-import sys
-import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -181,32 +179,18 @@ def test_a_picture_for_people_needs_no_opengl(lift: RobomimicEnv) -> None:
     assert picture.std() > 20
 
 
-@pytest.fixture
-def theirs(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """robomimic's own environment; what it imports without need is stood in for."""
-    pytest.importorskip("robomimic")
-    builder = types.ModuleType("mujoco_py.builder")
-    builder.MujocoException = Exception  # type: ignore[attr-defined]
-    package = types.ModuleType("mujoco_py")
-    package.builder = builder  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "mujoco_py", package)
-    monkeypatch.setitem(sys.modules, "mujoco_py.builder", builder)
-    from robomimic.envs.env_robosuite import EnvRobosuite
-    from robomimic.utils.obs_utils import initialize_obs_utils_with_obs_specs
-
-    initialize_obs_utils_with_obs_specs({"obs": {"low_dim": ["robot0_eef_pos"], "rgb": []}})
-    return EnvRobosuite
-
-
 @real
-def test_robomimic_replays_our_episode_bit_for_bit(lift: RobomimicEnv, theirs: Any) -> None:
+@pytest.mark.usefixtures("robomimic_envs")
+def test_robomimic_replays_our_episode_bit_for_bit(lift: RobomimicEnv) -> None:
+    from robomimic.envs.env_robosuite import EnvRobosuite
+
     lift.reset(8)
     start, model = lift.simulator_state(), lift.sim.sim.model.get_xml()
     states, rewards = [], []
     for action in actions(12):
         rewards.append(lift.step(action).reward)
         states.append(lift.simulator_state())
-    env = theirs("Lift", **env_kwargs(1, Control()))
+    env = EnvRobosuite("Lift", **env_kwargs(1, Control()))
     seen = env.reset_to({"states": start, "model": model})
     lift.reset(8)
     ours = lift.observations()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -37,6 +39,16 @@ def start_hash(start_state: NDArray[np.float64]) -> str:
     return hashlib.sha256(np.ascontiguousarray(start_state, np.float64).tobytes()).hexdigest()
 
 
+@contextmanager
+def loading(name: str, install: str, *also: type[Exception]) -> Iterator[None]:
+    """MissingDependency when a simulator does not load within; ``also`` are errors of its own that mean so."""
+    try:
+        yield
+    except (ImportError, AttributeError, OSError, *also) as error:  # AttributeError: MUJOCO_GL names what is not here
+        hint = "unset MUJOCO_GL" if "MUJOCO_GL" in os.environ else install
+        raise MissingDependency(f"{name} does not load: {error}", hint) from None
+
+
 class TaskEnv(ABC):
     """One task, one process. Observations are made on request, so frames that nobody reads cost no rendering."""
 
@@ -57,12 +69,15 @@ class TaskEnv(ABC):
         "state" (S,) float32, "point_cloud" (N, 3) float32, "full_state" float32, "img" (H, W, C) uint8.
         """
 
-    @abstractmethod
     def expert(self) -> NDArray[np.float32]:
         """Action (A,) of the suite's scripted expert in the present state, as the expert wants it: not clipped.
 
         UsageError where the suite has none.
         """
+        suite = self.spec.suite
+        raise UsageError(
+            f"suite {suite} has no scripted expert", f"its data come from files: omp prepare {suite} --list"
+        )
 
     @abstractmethod
     def start_state(self) -> NDArray[np.float64]:

@@ -7,7 +7,6 @@ holds: that of ``GymConfig.environment``, else the robot's usual one.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from omp_cli.core.config import Settings
 from omp_cli.core.errors import MissingDependency, UsageError, did_you_mean
 from omp_cli.core.spec import Spec
-from omp_cli.core.suites.base import SUITES, Metric, Outcome, Suite, TaskEnv
+from omp_cli.core.suites.base import SUITES, Metric, Outcome, Suite, TaskEnv, loading
 
 IMAGE_SIZE = 84
 MAX_STEPS = 1000
@@ -188,10 +187,6 @@ class GymEnv(TaskEnv):
         make = {"state": self._state, "full_state": self._full_state, "img": lambda: self.picture(IMAGE_SIZE)}
         return {key: make[key]() for key in keys}
 
-    def expert(self) -> NDArray[np.float32]:
-        """There is none."""
-        raise UsageError("suite gym has no scripted expert", "its data come from files: omp prepare gym --list")
-
     def start_state(self) -> NDArray[np.float64]:
         """The first observation, which is what data sets hold of a start state; all but the place on the track."""
         return self._start.astype(np.float64)
@@ -249,10 +244,6 @@ def _make(name: str) -> Any:
     """The bare environment, without a step limit; MissingDependency when MuJoCo does not load."""
     import gymnasium
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Gymnasium asks to use v5, whose layout the data do not have
-            return gymnasium.make(name, disable_env_checker=True).unwrapped
-    except (ImportError, AttributeError, OSError, gymnasium.error.DependencyNotInstalled) as error:
-        hint = "unset MUJOCO_GL" if "MUJOCO_GL" in os.environ else "pip install mujoco"
-        raise MissingDependency(f"{name} does not load: {error}", hint) from None
+    with loading(name, "pip install mujoco", gymnasium.error.DependencyNotInstalled), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Gymnasium asks to use v5, whose layout the data do not have
+        return gymnasium.make(name, disable_env_checker=True).unwrapped

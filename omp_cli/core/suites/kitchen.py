@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from importlib.util import find_spec
@@ -32,7 +31,7 @@ from pydantic import Field
 from omp_cli.core.config import Settings
 from omp_cli.core.errors import MissingDependency, UsageError, did_you_mean
 from omp_cli.core.spec import Spec
-from omp_cli.core.suites.base import SUITES, Metric, Outcome, Suite, TaskEnv
+from omp_cli.core.suites.base import SUITES, Metric, Outcome, Suite, TaskEnv, loading
 
 IMAGE_SIZE = 84
 SUBTASKS: Mapping[str, tuple[str, ...]] = {
@@ -172,10 +171,6 @@ class KitchenEnv(TaskEnv):
         make = {"state": self._state.copy, "full_state": self._full_state, "img": lambda: self.picture(IMAGE_SIZE)}
         return {key: make[key]() for key in keys}
 
-    def expert(self) -> NDArray[np.float32]:
-        """There is none."""
-        raise UsageError("suite kitchen has no scripted expert", "its data come from files: omp prepare kitchen --list")
-
     def start_state(self) -> NDArray[np.float64]:
         """The first observation, which is what data sets hold of a start state."""
         return self._start
@@ -217,11 +212,8 @@ class KitchenEnv(TaskEnv):
 
 def _make(subtasks: tuple[str, ...], noise: dict[str, float]) -> tuple[Any, list[tuple[Any, Any]]]:
     """The bare simulator, and indices and values of the sub-tasks' goals; MissingDependency when it does not load."""
-    try:
+    with loading("FrankaKitchen-v1", _HINT):
         with contextlib.redirect_stderr(io.StringIO()):  # a notice about other environments at every import
             from gymnasium_robotics.envs.franka_kitchen import kitchen_env
         simulator = kitchen_env.KitchenEnv(tasks_to_complete=list(subtasks), **noise)
-    except (ImportError, AttributeError, OSError) as error:
-        hint = "unset MUJOCO_GL" if "MUJOCO_GL" in os.environ else _HINT
-        raise MissingDependency(f"FrankaKitchen-v1 does not load: {error}", hint) from None
     return simulator, [(kitchen_env.OBS_ELEMENT_INDICES[s], kitchen_env.OBS_ELEMENT_GOALS[s]) for s in subtasks]

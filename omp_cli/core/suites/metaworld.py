@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterable, Mapping
 from importlib import metadata
@@ -19,7 +18,7 @@ from omp_cli.core.config import Settings
 from omp_cli.core.errors import MissingDependency
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites import metaworld_tables as tables
-from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv
+from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv, loading
 
 IMAGE_SIZE = 84
 FULL_STATE_DIM = 39
@@ -251,14 +250,7 @@ class MetaWorldEnv(TaskEnv):
 
 def _import_metaworld() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Environment classes ("reach-v3-goal-observable") and expert classes ("reach-v3") by name."""
-    try:
+    with loading("Meta-World", "pip install metaworld"):
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
         from metaworld.policies import ENV_POLICY_MAP
-    except (
-        ImportError,
-        AttributeError,
-        OSError,
-    ) as error:  # AttributeError: MUJOCO_GL names a library that is not here
-        hint = "unset MUJOCO_GL" if "MUJOCO_GL" in os.environ else "pip install metaworld"
-        raise MissingDependency(f"Meta-World does not load: {error}", hint) from None
     return ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE, ENV_POLICY_MAP
