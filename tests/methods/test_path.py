@@ -6,9 +6,16 @@ import pytest
 import torch
 
 from omp_cli.core.errors import UsageError
-from omp_cli.core.methods import METHODS
-from omp_cli.core.methods.path import integrate, point, step, step_grid, velocity
+from omp_cli.core.methods import METHODS, VelocityField
+from omp_cli.core.methods.path import path_jumps, point, step, step_grid, velocity
 from tests.methods.fields import Gaussian, ToPoint
+
+
+def integrate(u: VelocityField, noise: torch.Tensor, nfe: int) -> torch.Tensor:
+    z = noise
+    for jump in path_jumps(nfe):
+        z = jump.mean(u, z)
+    return z
 
 
 def test_path_starts_at_data_ends_at_noise_and_moves_with_v() -> None:

@@ -66,6 +66,21 @@ class LossReport:
     diagnostics: Callable[[], dict[str, Tensor]] = dict
 
 
+@dataclass(frozen=True)
+class Jump:
+    """One step of the sampling chain z^0, ..., z^K; a Gaussian around ``mean`` once noise is added (fine-tuning).
+
+    Attributes:
+        t: time at which it starts.
+        mean: (u, z) -> where the step leads, (B, H, A) -> (B, H, A).
+        std: standard deviation that the method's own noise has there; 0 where the step is deterministic.
+    """
+
+    t: float
+    mean: Callable[[VelocityField, Tensor], Tensor]
+    std: float = 0.0
+
+
 Gather = Callable[[Tensor], Tensor]
 
 
@@ -78,9 +93,13 @@ METHODS: Family[Method] = Family("method", "omp_cli.core.methods")
 
 
 class Method(ABC):
-    """One way to train and sample an action chunk. Holds its configuration and nothing else."""
+    """One way to train and sample an action chunk. Holds its configuration and nothing else.
+
+    ``generative`` is False where the noise plays no part: one chunk per observation, by one evaluation.
+    """
 
     Config: ClassVar[type[Settings]]
+    generative: ClassVar[bool] = True
 
     def __init__(self, config: Settings) -> None:
         self.config = config
@@ -102,5 +121,17 @@ class Method(ABC):
         """
 
     @abstractmethod
+    def jumps(self, nfe: int, eta: float = 0.0) -> tuple[Jump, ...]:
+        """The K = ``nfe`` steps from noise to data; sampling, log-probabilities and evaluation take them from here.
+
+        Args:
+            nfe: K; UsageError where the method cannot take so many.
+            eta: share of the method's own noise (DDIM's eta); 0 is the deterministic sampler. Flows have none.
+        """
+
     def sample(self, u: VelocityField, noise: Tensor, nfe: int) -> Tensor:
-        """Normalised action chunks (B, H, A) from noise z_1 (B, H, A) with ``nfe`` evaluations of u."""
+        """K deterministic jumps, K = ``nfe``: z_1 (B, H, A) -> z_0 (B, H, A) in [-1, 1]."""
+        z = noise
+        for jump in self.jumps(nfe):
+            z = jump.mean(u, z)
+        return z.clamp(-1, 1)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from omp_cli.core.config import Settings
 from omp_cli.core.errors import UsageError
-from omp_cli.core.methods.base import METHODS, Draws, Gather, LossReport, Method, VelocityField, same
+from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, Method, VelocityField, same
 from omp_cli.core.methods.path import at_least_float32, rows
 
 
@@ -64,21 +64,26 @@ class Diffusion(Method):
         loss = (at_least_float32(u(z_t, draws.t, draws.t)) - target).square().mean()
         return LossReport(total=loss, parts={"diffusion": loss.detach()}, terms={"diffusion": loss})
 
-    def sample(self, u: VelocityField, noise: Tensor, nfe: int) -> Tensor:
-        """K DDIM steps (eta = 0), K = ``nfe``: z_T (B, H, A) -> z_0 (B, H, A) in [-1, 1].
+    def jumps(self, nfe: int, eta: float = 0.0) -> tuple[Jump, ...]:
+        """K DDIM steps, K = ``nfe`` (Song et al. 2021, equations 12 and 16; eta 1 with K = T is DDPM).
 
         Raises:
             UsageError: more steps than the T of training.
         """
-        total = self.config.train_steps
-        steps = ddim_steps(total, nfe)
-        z = noise
-        for step, following in zip(steps, [*steps[1:], None], strict=True):
-            t = z.new_full(z.shape[:1], step / total)
-            here, there = self.alpha_bar[step], 1.0 if following is None else self.alpha_bar[following]
-            z_0, eps = self._split(u(z, t, t), z, here)
-            z = math.sqrt(there) * z_0.clamp(-1, 1) + math.sqrt(1 - there) * eps
-        return z
+        steps = ddim_steps(self.config.train_steps, nfe)
+        return tuple(self._jump(k, following, eta) for k, following in zip(steps, [*steps[1:], None], strict=True))
+
+    def _jump(self, k: int, following: int | None, eta: float) -> Jump:
+        t, here = k / self.config.train_steps, self.alpha_bar[k]
+        there = 1.0 if following is None else self.alpha_bar[following]
+        std = eta * math.sqrt((1 - there) / (1 - here) * (1 - here / there))
+
+        def mean(u: VelocityField, z: Tensor) -> Tensor:
+            times = z.new_full(z.shape[:1], t)
+            z_0, eps = self._split(u(z, times, times), z, here)
+            return math.sqrt(there) * z_0.clamp(-1, 1) + math.sqrt(max(1 - there - std**2, 0.0)) * eps
+
+        return Jump(t, mean, std)
 
     def _split(self, predicted: Tensor, z: Tensor, alpha_bar: float) -> tuple[Tensor, Tensor]:
         """The clean chunk and the noise that a prediction at z implies."""

@@ -17,11 +17,11 @@ from torch import Tensor
 from omp_cli.core.config import Settings
 from omp_cli.core.errors import UsageError
 from omp_cli.core.methods.alignment import Scope, alignment_loss, cosine
-from omp_cli.core.methods.base import METHODS, Draws, Gather, LossReport, Method, VelocityField, same
+from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, Method, VelocityField, same
 from omp_cli.core.methods.derivative import Derivative, value_and_derivative
 from omp_cli.core.methods.dispersion import DispersionConfig, dispersed
 from omp_cli.core.methods.epsilon import EpsilonChoice, pick_epsilon
-from omp_cli.core.methods.path import at_least_float32, integrate, point, rows, velocity
+from omp_cli.core.methods.path import at_least_float32, path_jumps, point, rows, velocity
 from omp_cli.core.methods.times import TimeConfig, draw_times
 
 AUTO: Literal["auto"] = "auto"
@@ -107,9 +107,9 @@ class MeanFlow(Method):
         self._align(u_t, v, terms, parts)
         return dispersed(terms, parts, self.config.dispersion, h, hidden, gather)
 
-    def sample(self, u: VelocityField, noise: Tensor, nfe: int) -> Tensor:
-        """K jumps on the step grid, K = ``nfe``: z_1 (B, H, A) -> z_0 (B, H, A) in [-1, 1]."""
-        return integrate(u, noise, nfe)
+    def jumps(self, nfe: int, eta: float = 0.0) -> tuple[Jump, ...]:
+        """K jumps on the step grid; see the base class."""
+        return path_jumps(nfe)
 
     def measure_epsilon(self, u: VelocityField, z_0: Tensor, draws: Draws) -> EpsilonChoice:
         """The best half width for the central difference at these points; see ``loss`` for the arguments."""

@@ -6,6 +6,7 @@ A action dimension, K function evaluations (NFE). Time: t = 0 is data, t = 1 is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from omp_cli.core.errors import UsageError
-from omp_cli.core.methods.base import VelocityField
+from omp_cli.core.methods.base import Jump, VelocityField
 
 
 def rows(t: Tensor, like: Tensor) -> Tensor:
@@ -48,13 +49,13 @@ def step(u: VelocityField, z: Tensor, t: float, r: float) -> Tensor:
     return z - (t - r) * u(z, z.new_full(batch, r), z.new_full(batch, t))
 
 
-def integrate(u: VelocityField, noise: Tensor, nfe: int) -> Tensor:
-    """K jumps from noise z_1 (B, H, A) to data, clipped to [-1, 1] at the end: (B, H, A)."""
-    grid = step_grid(nfe)
-    z = noise
-    for t, r in pairwise(grid):
-        z = step(u, z, t, r)
-    return z.clamp(-1, 1)
+def path_jumps(nfe: int, field: Callable[[VelocityField], VelocityField] = lambda u: u) -> tuple[Jump, ...]:
+    """K jumps on the step grid along ``field`` of u (u itself: the mean velocity of each interval)."""
+
+    def jump(t: float, r: float) -> Jump:
+        return Jump(t, lambda u, z: step(field(u), z, t, r))
+
+    return tuple(jump(t, r) for t, r in pairwise(step_grid(nfe)))
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from omp_cli.core.config import Settings
-from omp_cli.core.methods.base import METHODS, Draws, Gather, LossReport, Method, VelocityField, same
+from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, Method, VelocityField, same
 from omp_cli.core.methods.dispersion import DispersionConfig, dispersed
-from omp_cli.core.methods.path import at_least_float32, integrate, point, velocity
+from omp_cli.core.methods.path import at_least_float32, path_jumps, point, velocity
 from omp_cli.core.methods.times import TimeConfig, draw_times
 
 
@@ -46,9 +46,9 @@ class ReFlow(Method):
         loss = (at_least_float32(instantaneous(u)(z_t, draws.t, draws.t, hidden)) - v).square().mean()
         return dispersed({"reflow": loss}, {"reflow": loss.detach()}, self.config.dispersion, h, hidden, gather)
 
-    def sample(self, u: VelocityField, noise: Tensor, nfe: int) -> Tensor:
-        """K Euler steps, K = ``nfe``: z_1 (B, H, A) -> z_0 (B, H, A) in [-1, 1]."""
-        return integrate(instantaneous(u), noise, nfe)
+    def jumps(self, nfe: int, eta: float = 0.0) -> tuple[Jump, ...]:
+        """K Euler steps on the step grid; see the base class."""
+        return path_jumps(nfe, instantaneous)
 
 
 def instantaneous(u: VelocityField) -> VelocityField:

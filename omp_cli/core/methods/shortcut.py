@@ -13,9 +13,9 @@ from pydantic import Field
 from torch import Tensor
 
 from omp_cli.core.config import Settings
-from omp_cli.core.methods.base import METHODS, Draws, Gather, LossReport, Method, VelocityField, same
+from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, Method, VelocityField, same
 from omp_cli.core.methods.dispersion import DispersionConfig, dispersed
-from omp_cli.core.methods.path import at_least_float32, integrate, point, rows, velocity
+from omp_cli.core.methods.path import at_least_float32, path_jumps, point, rows, velocity
 from omp_cli.core.methods.times import count_of
 
 
@@ -71,9 +71,9 @@ class ShortCut(Method):
             parts["consistency"] = (squares.detach() * weight).sum() / weight.sum().clamp_min(1)
         return dispersed({"shortcut": loss}, parts, self.config.dispersion, h, hidden, gather)
 
-    def sample(self, u: VelocityField, noise: Tensor, nfe: int) -> Tensor:
-        """K jumps on the step grid, K = ``nfe``: z_1 (B, H, A) -> z_0 (B, H, A) in [-1, 1]."""
-        return integrate(u, noise, nfe)
+    def jumps(self, nfe: int, eta: float = 0.0) -> tuple[Jump, ...]:
+        """K jumps on the step grid; see the base class."""
+        return path_jumps(nfe)
 
     @torch.no_grad()
     def _two_halves(self, u: VelocityField, z_t: Tensor, r: Tensor, t: Tensor) -> Tensor:
