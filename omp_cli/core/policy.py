@@ -79,10 +79,15 @@ class Policy(nn.Module):
         """
         return self.executed(self.method.sample(self.field(self.encoder(obs)), noise, nfe))
 
+    @property
+    def window(self) -> slice:
+        """Which actions of the horizon are executed."""
+        first = self.chunk.n_obs - 1
+        return slice(first, first + self.chunk.execute)
+
     def executed(self, z_0: Tensor) -> Tensor:
         """The part of a normalised chunk (B, H, A) that is executed, in the environment's units: (B, E, A)."""
-        first = self.chunk.n_obs - 1
-        return self.action_limits.inverse(z_0)[:, first : first + self.chunk.execute]
+        return self.action_limits.inverse(z_0)[:, self.window]
 
 
 class LossModule(nn.Module):

@@ -78,3 +78,9 @@ def random_shift(x: Tensor, pad: int) -> Tensor:
     columns = (torch.arange(width, device=x.device) + shift[1]).clamp(0, width - 1)  # (M, W)
     picture = torch.arange(m, device=x.device)[:, None, None]
     return x[picture, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def shifted(img: Tensor, pad: int) -> Tensor:
+    """``random_shift`` of raw pictures (B, T, H, W, C) uint8, each by itself; the same shape and type."""
+    pictures = random_shift(img.flatten(0, 1).permute(0, 3, 1, 2), pad)
+    return pictures.permute(0, 2, 3, 1).unflatten(0, img.shape[:2])

@@ -54,21 +54,28 @@ def make_ema(policy: Policy, config: TrainConfig) -> MovingAverage:
     return MovingAverage(policy, config)
 
 
-def optimizer_tensors(policy: Policy, optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
+def optimizer_tensors(module: nn.Module, optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
     """The optimiser's state as ``{"<parameter>/<moment>": tensor}``."""
     return {
         f"{name}/{moment}": optimizer.state[parameter][moment]
-        for name, parameter in policy.named_parameters()
+        for name, parameter in module.named_parameters()
         if parameter in optimizer.state
         for moment in MOMENTS
     }
 
 
-def restore_optimizer(policy: Policy, optimizer: torch.optim.AdamW, tensors: dict[str, Tensor]) -> None:
-    """Inverse of ``optimizer_tensors``; DataError when the state is of another network."""
-    for name, parameter in policy.named_parameters():
+def restore_optimizer(
+    module: nn.Module, optimizer: torch.optim.AdamW, tensors: dict[str, Tensor], complete: bool = True
+) -> None:
+    """Inverse of ``optimizer_tensors``; DataError when the state is of another network.
+
+    Without ``complete`` parameters may have none, because they have not learned so far.
+    """
+    for name, parameter in module.named_parameters():
         state = {moment: tensors.get(f"{name}/{moment}") for moment in MOMENTS}
         average = state["exp_avg"]
+        if average is None and not complete:
+            continue
         if average is None or average.shape != parameter.shape:
             raise DataError(f"optimiser state of {name} is missing or of another shape", "the checkpoint is damaged")
         optimizer.state[parameter] = {

@@ -1,0 +1,102 @@
+"""The contract of a fine-tuning method. Legend: N environments, K function evaluations per decision (NFE)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from omp_cli.core.config import Settings
+from omp_cli.core.methods import Method
+from omp_cli.core.policy import Policy
+from omp_cli.core.registry import Family
+from omp_cli.core.rl.rollout import Collector
+from omp_cli.core.timing import Stopwatch
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a fine-tuning method begins with.
+
+    Attributes:
+        policy: what is fine-tuned, in evaluation mode: no dropout, no augmentation of its own, in rollout as in learning.
+        pretrained: the same policy, frozen.
+        nfe: K.
+        envs: N.
+        seed: of the run.
+        device: where both policies live.
+        watch: receives the time of the parts.
+        note: tells the user a line.
+    """
+
+    policy: Policy
+    pretrained: Policy
+    nfe: int
+    envs: int
+    seed: int
+    device: torch.device
+    watch: Stopwatch
+    note: Callable[[str], None]
+
+
+TUNERS: Family[Tuner] = Family("method", "omp_cli.core.rl")
+
+
+class Tuner(ABC):
+    """One way to improve a policy by what the environments answer.
+
+    Args:
+        config: its settings.
+        start: see ``Start``.
+
+    Attributes:
+        nfe: default K.
+        takes: what it can start from, for messages.
+        augments: whether pictures are shifted.
+    """
+
+    Config: ClassVar[type[Settings]]
+    nfe: ClassVar[int] = 1
+    takes: ClassVar[str]
+
+    def __init__(self, config: Settings, start: Start) -> None:
+        self.config, self.start = config, start
+
+    @classmethod
+    @abstractmethod
+    def fits(cls, method: Method) -> bool:
+        """Whether a policy pre-trained with this method can be fine-tuned."""
+
+    @property
+    def augments(self) -> bool:
+        """Whether pictures are shifted as in pre-training."""
+        return False
+
+    @abstractmethod
+    def iterate(self, iteration: int, collector: Collector) -> dict[str, float]:
+        """Collect experience and learn from it; figures for the log.
+
+        All randomness comes from torch's global generator, which the caller seeds for the iteration.
+        """
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything besides the policy that a resumed run needs."""
+
+    @abstractmethod
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Inverse of ``tensors``; DataError when they are of another run."""
+
+
+def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those whose name begins with ``prefix/``, without it."""
+    return {name.removeprefix(f"{prefix}/"): t for name, t in tensors.items() if name.startswith(f"{prefix}/")}
+
+
+def named(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under ``prefix/``."""
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}

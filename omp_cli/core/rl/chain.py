@@ -1,0 +1,201 @@
+"""Noise between the jumps of a policy: the Gaussian chain that PPO sees, and its log-probability (math.md section 6).
+
+Legend: z^0 initial noise, z^k points of the chain, mu_k where jump k leads, sigma_k its standard deviation, K jumps, B batch,
+H horizon, A action dimension, D embedding dimension. DMPO equations 6, 7 and 31; DPPO (arXiv 2409.00588) for diffusion.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from omp_cli.core.config import Settings
+from omp_cli.core.methods import Jump, VelocityField
+
+LOG_2_PI = math.log(2 * math.pi)
+
+
+class SigmaConfig(Settings):
+    """Exploration noise, in normalised actions.
+
+    Attributes:
+        kind: "fixed" (DMPO), "vector" (a learnable number per action dimension: Gaussian PPO), or "net" (learnable, of
+            observation and time: ReinFlow).
+        value: sigma, or where a learnable one begins. A jump with more noise of its own (diffusion) keeps that.
+        low: least sigma of a learnable one.
+        high: largest sigma of a learnable one.
+        hidden: width of the two hidden layers of "net".
+    """
+
+    kind: Literal["fixed", "vector", "net"] = "fixed"
+    value: float = Field(0.1, gt=0)
+    low: float = Field(0.05, gt=0)
+    high: float = Field(0.2, gt=0)
+    hidden: int = Field(64, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SigmaConfig:
+        if self.kind != "fixed" and not self.low < self.value < self.high:
+            raise ValueError(f"low < value < high is needed (got {self.low}, {self.value}, {self.high})")
+        return self
+
+
+class Sigma(nn.Module):
+    """sigma_k(o) > 0; learnable ones stay between their bounds by a tanh in the logarithm, never by a clamp.
+
+    Args:
+        config: kind and bounds.
+        horizon: H.
+        action_dim: A.
+        embedding: D.
+    """
+
+    def __init__(self, config: SigmaConfig, horizon: int, action_dim: int, embedding: int) -> None:
+        super().__init__()
+        self.config, self._shape = config, (horizon, action_dim)
+        log_low, log_high = math.log(config.low), math.log(config.high)
+        self._centre, self._half = (log_low + log_high) / 2, (log_high - log_low) / 2
+        if config.kind == "fixed":
+            return
+        start = math.atanh((math.log(config.value) - self._centre) / self._half)
+        if config.kind == "vector":
+            self.raw = nn.Parameter(torch.full((action_dim,), start))
+            return
+        width = config.hidden
+        self.net = nn.Sequential(
+            nn.Linear(embedding + 1, width), nn.Mish(), nn.Linear(width, width), nn.Mish(), nn.Linear(width, horizon * action_dim)
+        )
+        nn.init.zeros_(self.net[-1].weight)
+        nn.init.constant_(self.net[-1].bias, start)
+
+    def forward(self, h: Tensor, jump: Jump) -> Tensor:
+        """Embeddings (B, D), of which none learns through sigma, -> what broadcasts to (B, H, A)."""
+        if self.config.kind == "fixed":
+            return h.new_tensor(max(self.config.value, jump.std))
+        if self.config.kind == "vector":
+            raw = self.raw
+        else:
+            time = h.new_full((len(h), 1), jump.t)
+            raw = self.net(torch.cat([h.detach(), time], dim=-1)).unflatten(-1, self._shape)
+        return (self._centre + self._half * torch.tanh(raw)).exp().clamp_min(jump.std)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What the present weights say of a chain.
+
+    Attributes:
+        log_probs: log N(z^{k+1}; mu_k, sigma_k^2) summed over the entries that count, (B, K), float64.
+        entropy: mean entropy per entry, (B,).
+        end: where the jumps lead without noise, not clipped, (B, H, A); only where asked for.
+        sigma: mean sigma, a scalar.
+    """
+
+    log_probs: Tensor
+    entropy: Tensor
+    end: Tensor | None
+    sigma: Tensor
+
+
+def sample_chain(
+    u: VelocityField, jumps: Sequence[Jump], sigma: Sigma, h: Tensor, noise: Sequence[Tensor], executed: slice
+) -> tuple[Tensor, Tensor]:
+    """Draw a chain.
+
+    Args:
+        u: the policy's field with the embeddings h bound in.
+        jumps: K of them.
+        sigma: exploration noise.
+        h: embeddings, (B, D).
+        noise: z^0 and one standard normal draw per jump, K + 1 of (B, H, A).
+        executed: see ``evaluate_chain``.
+
+    Returns:
+        Points z^0 .. z^K, (B, K + 1, H, A), not clipped: clipping is part of the environment, so that densities stay
+        exact; and their log-probabilities by jump, (B, K), float64, from the draws themselves.
+    """
+    points, log_probs = [noise[0]], []
+    for k, jump in enumerate(jumps):
+        mean, std = jump.mean(u, points[-1]), sigma(h, jump)
+        points.append(mean + std * noise[k + 1])
+        which = executed if k == len(jumps) - 1 else slice(None)
+        log_probs.append(_normal(noise[k + 1], std.expand_as(mean), which)[0])
+    return torch.stack(points, dim=1), torch.stack(log_probs, dim=1)
+
+
+def evaluate_chain(
+    u: VelocityField,
+    jumps: Sequence[Jump],
+    sigma: Sigma,
+    h: Tensor,
+    points: Tensor,
+    executed: slice,
+    want_end: bool = False,
+) -> Chain:
+    """Log-probability of a chain under the present weights, with gradient.
+
+    Of the last point only the actions that are executed count: the others have no effect, and what is independent of
+    the outcome only adds variance.
+
+    Args:
+        u: the policy's field with the embeddings h bound in.
+        jumps: K of them, the same as in sampling.
+        sigma: exploration noise.
+        h: embeddings, (B, D).
+        points: the chain, (B, K + 1, H, A).
+        executed: actions of the horizon that are executed.
+        want_end: also follow the jumps without noise from the same z^0 (for K = 1 that is mu_0, free of charge).
+    """
+    log_probs, entropies, sigmas = [], [], []
+    mean = points[:, 0]
+    for k, jump in enumerate(jumps):
+        mean, std = jump.mean(u, points[:, k]), sigma(h, jump)
+        which = executed if k == len(jumps) - 1 else slice(None)
+        std = std.expand_as(mean)
+        log_prob, entropy = _normal((points[:, k + 1] - mean) / std, std, which)
+        log_probs.append(log_prob)
+        entropies.append(entropy)
+        sigmas.append(std.detach().mean())
+    end = None
+    if want_end:
+        end = mean if len(jumps) == 1 else mean_end(u, jumps, points[:, 0])
+    return Chain(torch.stack(log_probs, dim=1), torch.stack(entropies).mean(0), end, torch.stack(sigmas).mean())
+
+
+def mean_end(u: VelocityField, jumps: Sequence[Jump], noise: Tensor) -> Tensor:
+    """Where the jumps lead from z^0 (B, H, A) without noise between them, not clipped: (B, H, A)."""
+    z = noise
+    for jump in jumps:
+        z = jump.mean(u, z)
+    return z
+
+
+def _normal(residual: Tensor, std: Tensor, which: slice) -> tuple[Tensor, Tensor]:
+    """Joint log-density (B,), float64, and mean entropy per entry (B,), over the rows ``which`` of H.
+
+    ``residual`` is (x - mean) / std, (B, H, A).
+    """
+    residual, log_std = residual[:, which].double(), std[:, which].double().log()
+    log_prob = (-0.5 * residual.square() - log_std - 0.5 * LOG_2_PI).flatten(1).sum(1)
+    return log_prob, (log_std + 0.5 * (1 + LOG_2_PI)).flatten(1).mean(1)
+
+
+def reduced(log_probs: Tensor, entries: int, reduction: Literal["sum", "mean"]) -> Tensor:
+    """Joint log-probability of chains, (B, K) -> (B,).
+
+    "sum" is the true one; "mean" divides it by the (K + 1) H A entries of the chain, as DMPO's released code does. The
+    density of z^0 is the same for all policies and left out of both: it cancels in the ratio.
+
+    Args:
+        log_probs: by jump, (B, K).
+        entries: H A.
+        reduction: which of the two.
+    """
+    joint = log_probs.sum(1)
+    return joint if reduction == "sum" else joint / ((log_probs.shape[1] + 1) * entries)

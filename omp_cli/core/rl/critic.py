@@ -1,0 +1,81 @@
+"""The value function. Legend: B batch, T observation steps, S state dimension, D embedding dimension."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from omp_cli.core.config import Settings
+from omp_cli.core.encoders.base import Limits
+from omp_cli.core.nets.residual_mlp import ResidualBlock
+from omp_cli.core.policy import Policy
+
+
+class CriticConfig(Settings):
+    """Settings of the value function.
+
+    Attributes:
+        sees: "state" (the normalised state alone), "own" (an encoder of its own, which begins as a copy of the policy's),
+            "shared" (the policy's embedding, through which it also learns); None for "state" where the policy sees
+            nothing else, else "own".
+        train_encoder: whether an encoder of its own learns.
+        hidden: width of its hidden layers.
+        depth: number of residual blocks after the first layer.
+    """
+
+    sees: Literal["state", "own", "shared"] | None = None
+    train_encoder: bool = True
+    hidden: int = Field(256, ge=1)
+    depth: int = Field(1, ge=0)
+
+
+class Critic(nn.Module):
+    """V(o): a residual MLP (DPPO's and DMPO's: 256 wide) over what it sees.
+
+    Args:
+        config: its settings.
+        policy: the policy that is fine-tuned; its normalisation is taken over.
+    """
+
+    def __init__(self, config: CriticConfig, policy: Policy) -> None:
+        super().__init__()
+        self.sees = config.sees or ("state" if policy.keys == ("state",) else "own")
+        self.encoder: nn.Module | None = None
+        inputs = policy.encoder.out_dim
+        if self.sees == "state":
+            inputs = policy.chunk.n_obs * policy.spec.state_dim
+            self.limits = _limits_of(policy)
+        elif self.sees == "own":
+            self.encoder = copy.deepcopy(policy.encoder).requires_grad_(config.train_encoder)
+        width = config.hidden
+        self.inlet = nn.Linear(inputs, width)
+        self.blocks = nn.ModuleList(ResidualBlock(width) for _ in range(config.depth))
+        self.outlet = nn.Linear(width, 1)
+        nn.init.zeros_(self.outlet.weight)  # knows nothing yet: advantages begin as returns
+        nn.init.zeros_(self.outlet.bias)
+
+    def forward(self, obs: Mapping[str, Tensor], h: Tensor | None = None) -> Tensor:
+        """Raw observations (B, T, ...) -> (B,); ``h`` (B, D) is the policy's embedding, for a critic that shares it."""
+        if self.sees == "shared":
+            assert h is not None
+            x = h
+        elif self.encoder is None:
+            x = self.limits(obs["state"]).flatten(1)
+        else:
+            x = self.encoder(obs)
+        x = self.inlet(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.outlet(nn.functional.mish(x)).squeeze(-1)
+
+
+def _limits_of(policy: Policy) -> Limits:
+    """A copy of the policy's normalisation of the state, wherever its encoder keeps it."""
+    for module in policy.encoder.modules():
+        if isinstance(module, Limits) and module.scale.shape == (policy.spec.state_dim,):
+            return copy.deepcopy(module)
+    return Limits(policy.spec.state_dim)

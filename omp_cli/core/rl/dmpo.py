@@ -1,0 +1,39 @@
+"""DMPO, stage 2 (arXiv 2601.20701): PPO on a one-step policy, fixed noise, behaviour cloning towards the start."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from omp_cli.core.methods import Method
+from omp_cli.core.methods.diffusion import Diffusion
+from omp_cli.core.rl.base import TUNERS
+from omp_cli.core.rl.ppo import BcConfig, Ppo, PpoConfig
+
+
+class DmpoBc(BcConfig):
+    """Behaviour cloning, on by default and fading."""
+
+    weight: float = Field(0.05, ge=0)
+
+
+class DmpoConfig(PpoConfig):
+    """Settings of DMPO; see ``PpoConfig``."""
+
+    name: Literal["dmpo"] = "dmpo"
+    bc: DmpoBc = DmpoBc()
+
+
+@TUNERS.register("dmpo")
+class Dmpo(Ppo):
+    """For every policy whose jumps are those of a flow."""
+
+    Config = DmpoConfig
+    nfe = 1
+    takes = "policies of a flow: meanflow, omp, mp1, dmpo, imf, reflow, shortcut"
+
+    @classmethod
+    def fits(cls, method: Method) -> bool:
+        """See the base class."""
+        return method.generative and not isinstance(method, Diffusion)

@@ -1,0 +1,39 @@
+"""DPPO (arXiv 2409.00588): PPO on a diffusion policy, each denoising step a decision of its own."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from omp_cli.core.methods import Method
+from omp_cli.core.methods.diffusion import Diffusion
+from omp_cli.core.rl.base import TUNERS
+from omp_cli.core.rl.ppo import Ppo, PpoConfig
+
+
+class DppoConfig(PpoConfig):
+    """Settings of DPPO; see ``PpoConfig``. The log-probability of a step is the mean over its entries, hence ``clip``.
+
+    All steps are fine-tuned; the public code tunes the last 5 or 10 and keeps a frozen copy for the first ones.
+    """
+
+    name: Literal["dppo"] = "dppo"
+    per_jump: bool = True
+    eta: float = Field(1.0, ge=0, le=1)
+    clip: float = Field(0.01, gt=0)
+    target_kl: float | None = Field(1.0, gt=0)
+
+
+@TUNERS.register("dppo")
+class Dppo(Ppo):
+    """For diffusion policies, 10 DDIM steps; sigma is at least ``sigma.value`` at each."""
+
+    Config = DppoConfig
+    nfe = 10
+    takes = "diffusion policies: dp, dp3"
+
+    @classmethod
+    def fits(cls, method: Method) -> bool:
+        """See the base class."""
+        return isinstance(method, Diffusion)

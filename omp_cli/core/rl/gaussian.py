@@ -1,0 +1,42 @@
+"""Gaussian PPO, DPPO's and DMPO's baseline: one mean per observation, a learnable deviation per action dimension."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from omp_cli.core.methods import Method
+from omp_cli.core.methods.gaussian import Gaussian
+from omp_cli.core.rl.base import TUNERS
+from omp_cli.core.rl.chain import SigmaConfig
+from omp_cli.core.rl.ppo import Ppo, PpoConfig
+
+
+class GaussianSigma(SigmaConfig):
+    """DPPO's bounds."""
+
+    kind: Literal["fixed", "vector", "net"] = "vector"
+    value: float = Field(0.1, gt=0)
+    low: float = Field(0.01, gt=0)
+    high: float = Field(0.2, gt=0)
+
+
+class GaussianConfig(PpoConfig):
+    """Settings of Gaussian PPO; see ``PpoConfig``."""
+
+    name: Literal["gaussian"] = "gaussian"
+    sigma: GaussianSigma = GaussianSigma()
+
+
+@TUNERS.register("gaussian")
+class GaussianPpo(Ppo):
+    """For policies pre-trained by ``omp pretrain --method gaussian``."""
+
+    Config = GaussianConfig
+    takes = "policies of method gaussian"
+
+    @classmethod
+    def fits(cls, method: Method) -> bool:
+        """See the base class."""
+        return isinstance(method, Gaussian)

@@ -1,0 +1,399 @@
+"""PPO over the chain of a generative policy (DMPO equations 33 to 39; DPPO, ReinFlow and Gaussian PPO are settings of it).
+
+Legend: B rows of a minibatch, T decisions, N environments, K jumps, H horizon, A action dimension, V value, R its target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from omp_cli.core.config import Settings
+from omp_cli.core.errors import Diverged, RunFailed
+from omp_cli.core.rl.base import Start, Tuner, named, part
+from omp_cli.core.rl.chain import Chain, Sigma, SigmaConfig, evaluate_chain, mean_end, reduced, sample_chain
+from omp_cli.core.rl.critic import Critic, CriticConfig
+from omp_cli.core.rl.returns import RewardScale, gae
+from omp_cli.core.rl.rollout import Collector, Rollout
+from omp_cli.core.train.optim import optimizer_tensors, restore_optimizer
+
+SAME = 1e-6
+"""Largest difference of the log-probability per entry at the first minibatch: the ratio is 1 there."""
+AS_SAMPLED = 1e-4
+"""The same against what was sampled, for other batches round differently; another grid or dropout is far above."""
+
+
+class BcConfig(Settings):
+    """Behaviour cloning towards the pre-trained policy, same z for both: mean square of the normalised actions.
+
+    Its weight is ``weight`` up to iteration ``begin``, ``end_weight`` from iteration ``end`` on, linear between.
+    """
+
+    weight: float = Field(0.0, ge=0)
+    end_weight: float = Field(0.0, ge=0)
+    begin: int = Field(0, ge=0)
+    end: int = Field(100, ge=1)
+
+    def at(self, iteration: int) -> float:
+        """Weight at an iteration (DMPO equation 38)."""
+        done = min(max((iteration - self.begin) / max(self.end - self.begin, 1), 0.0), 1.0)
+        return self.weight + done * (self.end_weight - self.weight)
+
+
+class PpoConfig(Settings):
+    """Settings of PPO over chains.
+
+    Attributes:
+        name: registered name.
+        decisions: T, decisions per environment and iteration.
+        epochs: passes over the rollout.
+        batch_size: rows per optimiser step.
+        micro_batch: rows that are in memory together; gradients are averaged over a batch. None for all of it.
+        lr: of the policy (AdamW).
+        critic_lr: of the value function (AdamW).
+        weight_decay: of both.
+        grad_clip: largest gradient norm of each; None for no clipping.
+        warmup: iterations at the start in which only the value function learns.
+        gamma: discount per decision.
+        gae_lambda: lambda of GAE.
+        clip: PPO's epsilon, on the ratio of the reduced log-probability.
+        target_kl: the policy stops learning for the iteration where the estimate exceeds it; None for never.
+        normalise: whether advantages are normalised per minibatch.
+        scale_rewards: whether rewards are divided by the running deviation of the discounted return.
+        value_coef: c_v.
+        entropy_coef: c_e; matters only for a learnable sigma.
+        reduction: "sum" is the true log-probability of a chain, "mean" divides by its entries (released code).
+        per_jump: each jump is a decision of its own in PPO (DPPO), its advantage discounted by ``jump_gamma`` per
+            jump that follows.
+        jump_gamma: that discount.
+        eta: DDIM's eta while exploring, for diffusion policies.
+        encoder: whether the policy's encoder learns.
+        augment: shift pictures as in pre-training, when they are observed.
+        sigma: exploration noise.
+        critic: the value function.
+        bc: behaviour cloning.
+    """
+
+    name: str
+    decisions: int = Field(64, ge=1)
+    epochs: int = Field(5, ge=1)
+    batch_size: int = Field(1024, ge=2)
+    micro_batch: int | None = Field(None, ge=1)
+    lr: float = Field(2e-5, gt=0)
+    critic_lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    grad_clip: float | None = Field(1.0, gt=0)
+    warmup: int = Field(5, ge=0)
+    gamma: float = Field(0.99, gt=0, le=1)
+    gae_lambda: float = Field(0.95, ge=0, le=1)
+    clip: float = Field(0.1, gt=0)
+    target_kl: float | None = Field(0.03, gt=0)
+    normalise: bool = True
+    scale_rewards: bool = True
+    value_coef: float = Field(0.5, gt=0)
+    entropy_coef: float = Field(0.0, ge=0)
+    reduction: Literal["sum", "mean"] = "sum"
+    per_jump: bool = False
+    jump_gamma: float = Field(0.99, gt=0, le=1)
+    eta: float = Field(0.0, ge=0, le=1)
+    encoder: Literal["trained", "frozen"] = "trained"
+    augment: bool = True
+    sigma: SigmaConfig = SigmaConfig()
+    critic: CriticConfig = CriticConfig()
+    bc: BcConfig = BcConfig()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of a rollout, all environments and decisions in one line: (M, ...).
+
+    Attributes:
+        obs: what was acted on.
+        h: the policy's embeddings of it, where its encoder is frozen.
+        points: chains, (M, K + 1, H, A).
+        log_probs: of the policy that collected, by jump, (M, K).
+        advantage: (M,).
+        target: R, (M,).
+        bc: where the pre-trained policy goes from the same z^0, (M, H, A); None without behaviour cloning.
+    """
+
+    obs: dict[str, Tensor]
+    h: Tensor | None
+    points: Tensor
+    log_probs: Tensor
+    advantage: Tensor
+    target: Tensor
+    bc: Tensor | None
+
+    def __getitem__(self, index: Tensor) -> Batch:
+        """Some of the rows."""
+        return Batch(
+            {key: value[index] for key, value in self.obs.items()},
+            *(None if x is None else x[index] for x in (self.h, self.points, self.log_probs, self.advantage)),  # type: ignore[arg-type]
+            target=self.target[index],
+            bc=None if self.bc is None else self.bc[index],
+        )
+
+
+class Ppo(Tuner):
+    """Clipped PPO; one class for every generative policy. Members of the family are its settings."""
+
+    config: PpoConfig
+
+    def __init__(self, config: PpoConfig, start: Start) -> None:
+        super().__init__(config, start)
+        policy = self.policy = start.policy
+        self.jumps = policy.method.jumps(start.nfe, config.eta)
+        self.frozen = start.pretrained
+        self._frozen_jumps = start.pretrained.method.jumps(start.nfe, config.eta)
+        policy.requires_grad_(True).encoder.requires_grad_(config.encoder == "trained")
+        device, spec = start.device, policy.spec
+        self.sigma = Sigma(config.sigma, policy.chunk.horizon, spec.action_dim, policy.encoder.out_dim).to(device)
+        self.critic = Critic(config.critic, policy).to(device)
+        self.actor = nn.ModuleDict({"policy": policy, "sigma": self.sigma})
+        self._entries = policy.chunk.horizon * spec.action_dim
+        self._actor_optimizer = self._adamw(self.actor, config.lr)
+        self._critic_optimizer = self._adamw(self.critic, config.critic_lr)
+        self.scale = RewardScale(start.envs, config.gamma)
+
+    @property
+    def augments(self) -> bool:
+        """See the base class."""
+        return self.config.augment
+
+    def _adamw(self, module: nn.Module, lr: float) -> torch.optim.AdamW:
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        return torch.optim.AdamW(parameters, lr, weight_decay=self.config.weight_decay, fused=True)
+
+    def iterate(self, iteration: int, collector: Collector) -> dict[str, float]:
+        """One rollout, ``epochs`` passes over it; see the base class."""
+        watch = self.start.watch
+        rollout = collector.collect(self.act, self.config.decisions)
+        batch, figures = self._prepared(rollout, iteration)
+        watch.lap("values and targets")
+        figures |= self._learn(batch, iteration)
+        watch.lap("update")
+        return figures
+
+    @torch.no_grad()
+    def act(self, obs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Observations -> actions (N, E, A) in the environment's units, chain, log-probabilities by jump."""
+        h = self.policy.encoder(obs)
+        shape = (len(self.jumps) + 1, len(h), self.policy.chunk.horizon, self.policy.spec.action_dim)
+        noise = torch.randn(shape, device=h.device)
+        u = self.policy.field(h)
+        points, log_probs = sample_chain(u, self.jumps, self.sigma, h, list(noise), self.policy.window)
+        return self.policy.executed(points[:, -1].clamp(-1, 1)), points, log_probs
+
+    @torch.no_grad()
+    def _prepared(self, rollout: Rollout, iteration: int) -> tuple[Batch, dict[str, float]]:
+        """Advantages and targets of a rollout, what the old policy says of it, and what is known before learning.
+
+        Log-probabilities are evaluated anew, in batches of the size of learning: sums of many terms round differently
+        in batches of another size, and the ratio has to start at 1.
+        """
+        config, shape = self.config, rollout.reward.shape
+        obs = {key: value.flatten(0, 1) for key, value in rollout.obs.items()}
+        points = rollout.points.flatten(0, 1)
+        frozen, wants_bc = config.encoder == "frozen", self._bc_matters(iteration)
+        embeddings, log_probs, values, targets = [], [], [], []
+        for rows in self._chunks(len(points)):
+            some = {key: value[rows] for key, value in obs.items()}
+            h = self.policy.encoder(some)
+            chain = self._chain(h, points[rows])
+            log_probs.append(chain.log_probs)
+            values.append(self.critic(some, h))
+            if frozen:
+                embeddings.append(h)
+            if wants_bc:
+                targets.append(self._pretrained_end(some, points[rows, 0]))
+        value, old = torch.cat(values).view(shape), torch.cat(log_probs)
+        self._check_sampled(old, rollout.log_probs.flatten(0, 1))
+        reward = self.scale(rollout.reward.cpu(), rollout.ends.cpu()).to(value) if config.scale_rewards else rollout.reward
+        next_value = self._next_values(rollout, value)
+        advantage, target = gae(reward, value, next_value, rollout.ends, config.gamma, config.gae_lambda)
+        valid = rollout.valid.flatten()
+        unexplained = (target - value).flatten()[valid].var() / target.flatten()[valid].var().clamp_min(1e-12)
+        batch = Batch(
+            obs,
+            torch.cat(embeddings) if frozen else None,
+            points,
+            old,
+            advantage.flatten(),
+            target.flatten(),
+            torch.cat(targets) if wants_bc else None,
+        )
+        return batch[valid.nonzero().squeeze(1)], {"explained_variance": float(1 - unexplained)}
+
+    def _next_values(self, rollout: Rollout, value: Tensor) -> Tensor:
+        """V of what the same episode showed next: of the final observation where it was truncated, 0 at its own end."""
+        following = torch.cat([value[1:], self._value(rollout.last)[None]])
+        if rollout.final:
+            places = list(rollout.final)
+            obs = {k: torch.cat([rollout.final[place][k] for place in places]) for k in rollout.last}
+            t, n = torch.tensor(places, device=value.device).T
+            following[t, n] = self._value(obs)
+        return torch.where(rollout.terminated, 0.0, following)
+
+    def _value(self, obs: dict[str, Tensor]) -> Tensor:
+        return self.critic(obs, self.policy.encoder(obs) if self.critic.sees == "shared" else None)
+
+    def _chain(self, h: Tensor, points: Tensor, want_end: bool = False) -> Chain:
+        u = self.policy.field(h)
+        return evaluate_chain(u, self.jumps, self.sigma, h, points, self.policy.window, want_end)
+
+    def _pretrained_end(self, obs: Mapping[str, Tensor], noise: Tensor) -> Tensor:
+        return mean_end(self.frozen.field(self.frozen.encoder(obs)), self._frozen_jumps, noise)
+
+    def _bc_matters(self, iteration: int) -> bool:
+        return self.config.bc.at(iteration) > 0 and iteration >= self.config.warmup
+
+    def _chunks(self, rows: int) -> Iterator[slice]:
+        """All rows in batches of the size that learning has in memory."""
+        size = min(self.config.micro_batch or rows, self.config.batch_size)
+        edges = [*range(0, rows, size), rows]
+        return (slice(a, b) for a, b in pairwise(edges))
+
+    def _check_sampled(self, evaluated: Tensor, sampled: Tensor) -> None:
+        worst = float((evaluated - sampled).abs().max()) / self._entries
+        if not worst <= AS_SAMPLED:
+            raise RunFailed(
+                f"log-probabilities of the rollout differ by {worst:.1e} per entry from those of the same policy afterwards",
+                "sampling and learning do not see the same policy; a network with random parts in evaluation mode?",
+            )
+
+    def _learn(self, batch: Batch, iteration: int) -> dict[str, float]:
+        """``epochs`` passes of minibatches; figures averaged over the minibatches that were used."""
+        config = self.config
+        actor_learns = iteration >= config.warmup
+        rows, sums, counts = len(batch.advantage), {}, {}
+        passes = 0.0
+        for epoch in range(config.epochs):
+            order = torch.randperm(rows).to(batch.advantage.device)
+            parts = [p for p in order.split(config.batch_size) if len(p) > 1]
+            for index, minibatch in enumerate(parts):
+                figures, too_far = self._minibatch(batch, minibatch, iteration, actor_learns)
+                if epoch == index == 0 and actor_learns:
+                    self._check_ratio(figures)
+                for name, value in figures.items():
+                    sums[name], counts[name] = sums.get(name, 0.0) + value, counts.get(name, 0) + 1
+                if too_far:
+                    actor_learns = False
+                else:
+                    passes += actor_learns / len(parts)
+        figures = {name: total / counts[name] for name, total in sums.items()}
+        figures.pop("log_ratio_per_entry", None)
+        return {**figures, "actor_epochs": passes, "bc_weight": config.bc.at(iteration)}
+
+    def _check_ratio(self, figures: Mapping[str, float]) -> None:
+        if not figures["log_ratio_per_entry"] <= SAME:
+            raise RunFailed(
+                f"the first minibatch has a ratio of {figures['ratio']:.6f} instead of 1",
+                "the policy that learns is not the one that acted; a network with random parts in evaluation mode?",
+            )
+
+    def _minibatch(
+        self, batch: Batch, index: Tensor, iteration: int, actor_learns: bool
+    ) -> tuple[dict[str, float], bool]:
+        """One optimiser step of the value function, and of the policy unless it is too far from the old one by now."""
+        config, device = self.config, batch.advantage.device
+        advantage = batch.advantage[index]
+        if config.normalise:
+            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        self._actor_optimizer.zero_grad(set_to_none=True)
+        self._critic_optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = {}
+        for rows in torch.arange(len(index), device=device).split(config.micro_batch or len(index)):
+            share = len(rows) / len(index)
+            losses, figures = self._losses(batch[index[rows]], advantage[rows], iteration, actor_learns)
+            (share * losses).backward()
+            for name, value in figures.items():
+                last = sums.get(name, torch.zeros((), device=device))
+                sums[name] = torch.maximum(last, value) if name == "log_ratio_per_entry" else last + share * value
+        figures = {name: float(value) for name, value in sums.items()}
+        if not all(abs(value) < float("inf") for value in figures.values()):
+            found = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
+            raise Diverged(f"diverged at iteration {iteration + 1}: {found}", "lower --lr, or method.target_kl")
+        too_far = actor_learns and config.target_kl is not None and figures["kl"] > config.target_kl
+        figures["critic_grad_norm"] = self._step(self._critic_optimizer, self.critic)
+        if actor_learns and not too_far:
+            figures["grad_norm"] = self._step(self._actor_optimizer, self.actor)
+        return figures, too_far
+
+    def _step(self, optimizer: torch.optim.AdamW, module: nn.Module) -> float:
+        limit = float("inf") if self.config.grad_clip is None else self.config.grad_clip
+        norm = nn.utils.clip_grad_norm_([p for p in module.parameters() if p.grad is not None], limit)
+        optimizer.step()
+        return float(norm)
+
+    def _losses(
+        self, batch: Batch, advantage: Tensor, iteration: int, actor_learns: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Scalar to differentiate, and detached figures."""
+        config, shared = self.config, self.critic.sees == "shared"
+        h = batch.h
+        if h is None and (actor_learns or shared):
+            with torch.set_grad_enabled(actor_learns):
+                h = self.policy.encoder(batch.obs)
+        value_loss = 0.5 * (self.critic(batch.obs, h) - batch.target).square().mean()
+        figures = {"value_loss": value_loss.detach()}
+        loss = config.value_coef * value_loss
+        if not actor_learns:
+            return loss, figures
+        assert h is not None
+        weight = config.bc.at(iteration)
+        chain = self._chain(h, batch.points, want_end=batch.bc is not None)
+        surrogate, more = self._surrogate(chain, batch.log_probs, advantage)
+        loss = loss + surrogate - config.entropy_coef * chain.entropy.mean()
+        figures |= more | {"sigma": chain.sigma, "entropy": chain.entropy.detach().mean()}
+        if batch.bc is not None and chain.end is not None:
+            distance = (chain.end - batch.bc).square().mean()
+            loss = loss + weight * distance
+            figures["bc"] = distance.detach()
+        return loss, figures
+
+    def _surrogate(self, chain: Chain, old: Tensor, advantage: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """PPO's clipped loss (DMPO equation 34) and its diagnostics."""
+        config = self.config
+        if config.per_jump:
+            log_ratio = (chain.log_probs - old) / self._entries  # (B, K): each jump's mean over its entries
+            behind = torch.arange(len(self.jumps) - 1, -1, -1, device=old.device)
+            weighted = advantage[:, None] * config.jump_gamma**behind
+        else:
+            log_ratio = reduced(chain.log_probs, self._entries, config.reduction) - reduced(old, self._entries, config.reduction)
+            weighted = advantage
+        ratio = log_ratio.exp()
+        clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
+        loss = -torch.minimum(ratio * weighted, clipped * weighted).mean()
+        with torch.no_grad():
+            figures = {
+                "ratio": ratio.mean(),
+                "kl": (ratio - 1 - log_ratio).mean(),  # Schulman's k3 of the reduced ratio
+                "clip_share": ((ratio - 1).abs() > config.clip).to(ratio).mean(),
+                "log_ratio_per_entry": (chain.log_probs - old).abs().max() / self._entries,
+            }
+        return loss, figures
+
+    def tensors(self) -> dict[str, Tensor]:
+        """See the base class."""
+        return {
+            **named("sigma", self.sigma.state_dict()),
+            **named("critic", self.critic.state_dict()),
+            **named("actor_optimizer", optimizer_tensors(self.actor, self._actor_optimizer)),
+            **named("critic_optimizer", optimizer_tensors(self.critic, self._critic_optimizer)),
+            "reward_scale": self.scale.state,
+        }
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """See the base class."""
+        self.sigma.load_state_dict(part(tensors, "sigma"))
+        self.critic.load_state_dict(part(tensors, "critic"))
+        restore_optimizer(self.actor, self._actor_optimizer, part(tensors, "actor_optimizer"), complete=False)
+        restore_optimizer(self.critic, self._critic_optimizer, part(tensors, "critic_optimizer"), complete=False)
+        self.scale.state = tensors["reward_scale"]

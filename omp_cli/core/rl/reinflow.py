@@ -1,0 +1,65 @@
+"""ReinFlow (arXiv 2505.22094): PPO on a flow of several steps with a learnable, bounded noise."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from omp_cli.core.methods import Method
+from omp_cli.core.methods.reflow import ReFlow
+from omp_cli.core.methods.shortcut import ShortCut
+from omp_cli.core.rl.base import TUNERS
+from omp_cli.core.rl.chain import SigmaConfig
+from omp_cli.core.rl.ppo import Ppo, PpoConfig
+
+
+class ReinFlowSigma(SigmaConfig):
+    """A network's noise between the public code's bounds for Hopper and Walker2d."""
+
+    kind: Literal["fixed", "vector", "net"] = "net"
+    value: float = Field(0.15, gt=0)
+    low: float = Field(0.10, gt=0)
+    high: float = Field(0.24, gt=0)
+
+
+class ReinFlowRConfig(PpoConfig):
+    """Settings of ReinFlow-R; see ``PpoConfig``."""
+
+    name: Literal["reinflow-r"] = "reinflow-r"
+    entropy_coef: float = Field(0.01, ge=0)
+    sigma: ReinFlowSigma = ReinFlowSigma()
+
+
+class ReinFlowSConfig(ReinFlowRConfig):
+    """Settings of ReinFlow-S; see ``PpoConfig``."""
+
+    name: Literal["reinflow-s"] = "reinflow-s"  # type: ignore[assignment]
+
+
+@TUNERS.register("reinflow-r")
+class ReinFlowR(Ppo):
+    """For ReFlow policies, 4 steps."""
+
+    Config = ReinFlowRConfig
+    nfe = 4
+    takes = "policies of method reflow"
+
+    @classmethod
+    def fits(cls, method: Method) -> bool:
+        """See the base class."""
+        return isinstance(method, ReFlow)
+
+
+@TUNERS.register("reinflow-s")
+class ReinFlowS(Ppo):
+    """For ShortCut policies, 4 steps."""
+
+    Config = ReinFlowSConfig
+    nfe = 4
+    takes = "policies of method shortcut"
+
+    @classmethod
+    def fits(cls, method: Method) -> bool:
+        """See the base class."""
+        return isinstance(method, ShortCut)
