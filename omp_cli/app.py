@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from omp_cli import __version__
-from omp_cli.commands import bench_latency, common, evaluate, export, manifest, memprofile, prepare, pretrain
+from omp_cli.commands import bench_latency, common, evaluate, export, finetune, manifest, memprofile, prepare, pretrain
 from omp_cli.core.errors import OmpError, RunFailed, Terminated, UsageError
 
 EPILOG = (
@@ -26,6 +26,7 @@ EPILOG = (
 COMMANDS: dict[str, tuple[str, Callable[..., None]]] = {
     "prepare": ("Data", prepare.prepare),
     "pretrain": ("Train", pretrain.pretrain),
+    "finetune": ("Train", finetune.finetune),
     "eval": ("Measure", evaluate.evaluate),
     "bench-latency": ("Measure", bench_latency.bench_latency),
     "export": ("Deploy", export.export),
@@ -55,7 +56,8 @@ def make_app(words: Collection[str]) -> typer.Typer:
     """The Typer app; only the commands that are among ``words`` have their options, which take long to build."""
     app = typer.Typer(
         name="omp",
-        help="One-step generative robot policies: prepare demonstrations, pretrain, evaluate, measure, export.\n\n"
+        help="One-step generative robot policies: prepare demonstrations, pretrain, finetune, evaluate, measure, "
+        "export.\n\n"
         "Example: omp prepare metaworld --points 512, then omp pretrain --derivative dde, then omp eval",
         epilog=EPILOG,
         no_args_is_help=True,

@@ -38,7 +38,8 @@ Weights = Literal["ema", "raw"]
 class CheckpointMeta(BaseModel):
     """``policy.json``: all that is needed to rebuild the policy and its environment.
 
-    ``reference`` is a picture that the environment has to repeat (``data.reference.Reference`` as plain data).
+    ``reference`` is a picture that the environment has to repeat (``data.reference.Reference`` as plain data). A
+    fine-tuned policy also says by which method, and the evaluations per decision (``nfe``) it was fine-tuned with.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -51,6 +52,8 @@ class CheckpointMeta(BaseModel):
     dataset_sha256: str
     start_states: list[str]
     reference: dict[str, Any] | None = None
+    nfe: int | None = None
+    finetuned_by: str | None = None
 
 
 @dataclass(frozen=True)

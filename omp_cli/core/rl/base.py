@@ -23,7 +23,7 @@ class Start:
     """What a fine-tuning method begins with.
 
     Attributes:
-        policy: what is fine-tuned, in evaluation mode: no dropout, no augmentation of its own, in rollout as in learning.
+        policy: what is fine-tuned, in evaluation mode: no dropout and no augmentation of its own, acting or learning.
         pretrained: the same policy, frozen.
         nfe: K.
         envs: N.

@@ -1,7 +1,8 @@
 """Noise between the jumps of a policy: the Gaussian chain that PPO sees, and its log-probability (math.md section 6).
 
-Legend: z^0 initial noise, z^k points of the chain, mu_k where jump k leads, sigma_k its standard deviation, K jumps, B batch,
-H horizon, A action dimension, D embedding dimension. DMPO equations 6, 7 and 31; DPPO (arXiv 2409.00588) for diffusion.
+Legend: z^0 initial noise, z^k points of the chain, mu_k where jump k leads, sigma_k its standard deviation, K jumps,
+B batch, H horizon, A action dimension, D embedding dimension. DMPO equations 6, 7 and 31; DPPO (arXiv 2409.00588) for
+diffusion.
 """
 
 from __future__ import annotations
@@ -69,7 +70,11 @@ class Sigma(nn.Module):
             return
         width = config.hidden
         self.net = nn.Sequential(
-            nn.Linear(embedding + 1, width), nn.Mish(), nn.Linear(width, width), nn.Mish(), nn.Linear(width, horizon * action_dim)
+            nn.Linear(embedding + 1, width),
+            nn.Mish(),
+            nn.Linear(width, width),
+            nn.Mish(),
+            nn.Linear(width, horizon * action_dim),
         )
         nn.init.zeros_(self.net[-1].weight)
         nn.init.constant_(self.net[-1].bias, start)

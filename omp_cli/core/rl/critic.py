@@ -19,9 +19,9 @@ class CriticConfig(Settings):
     """Settings of the value function.
 
     Attributes:
-        sees: "state" (the normalised state alone), "own" (an encoder of its own, which begins as a copy of the policy's),
-            "shared" (the policy's embedding, through which it also learns); None for "state" where the policy sees
-            nothing else, else "own".
+        sees: "state" (the normalised state alone), "own" (an encoder of its own, which begins as a copy of the
+            policy's), "shared" (the policy's embedding, through which it also learns); None for "state" where the
+            policy sees nothing else, else "own".
         train_encoder: whether an encoder of its own learns.
         hidden: width of its hidden layers.
         depth: number of residual blocks after the first layer.

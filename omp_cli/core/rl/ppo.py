@@ -1,6 +1,6 @@
-"""PPO over the chain of a generative policy (DMPO equations 33 to 39; DPPO, ReinFlow and Gaussian PPO are settings of it).
+"""PPO over the chain of a generative policy (DMPO equations 33 to 39; DPPO, ReinFlow, Gaussian PPO are settings of it).
 
-Legend: B rows of a minibatch, T decisions, N environments, K jumps, H horizon, A action dimension, V value, R its target.
+Legend: B rows of a minibatch, T decisions, N environments, K jumps, H horizon, A action dimension, V value, R target.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -215,7 +215,9 @@ class Ppo(Tuner):
                 targets.append(self._pretrained_end(some, points[rows, 0]))
         value, old = torch.cat(values).view(shape), torch.cat(log_probs)
         self._check_sampled(old, rollout.log_probs.flatten(0, 1))
-        reward = self.scale(rollout.reward.cpu(), rollout.ends.cpu()).to(value) if config.scale_rewards else rollout.reward
+        reward = (
+            self.scale(rollout.reward.cpu(), rollout.ends.cpu()).to(value) if config.scale_rewards else rollout.reward
+        )
         next_value = self._next_values(rollout, value)
         advantage, target = gae(reward, value, next_value, rollout.ends, config.gamma, config.gae_lambda)
         valid = rollout.valid.flatten()
@@ -264,7 +266,7 @@ class Ppo(Tuner):
         worst = float((evaluated - sampled).abs().max()) / self._entries
         if not worst <= AS_SAMPLED:
             raise RunFailed(
-                f"log-probabilities of the rollout differ by {worst:.1e} per entry from those of the same policy afterwards",
+                f"log-probabilities of the rollout and of the same policy afterwards differ by {worst:.1e} per entry",
                 "sampling and learning do not see the same policy; a network with random parts in evaluation mode?",
             )
 
@@ -366,7 +368,9 @@ class Ppo(Tuner):
             behind = torch.arange(len(self.jumps) - 1, -1, -1, device=old.device)
             weighted = advantage[:, None] * config.jump_gamma**behind
         else:
-            log_ratio = reduced(chain.log_probs, self._entries, config.reduction) - reduced(old, self._entries, config.reduction)
+            log_ratio = reduced(chain.log_probs, self._entries, config.reduction) - reduced(
+                old, self._entries, config.reduction
+            )
             weighted = advantage
         ratio = log_ratio.exp()
         clipped = ratio.clamp(1 - config.clip, 1 + config.clip)

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
+from omp_cli.core.rl.workers import Finished, Stepped, Workers
 from torch import Tensor
 
 from omp_cli.core.encoders.images import shifted
 from omp_cli.core.policy import Policy
-from omp_cli.core.rl.workers import Finished, Stepped, Workers
 from omp_cli.core.timing import Stopwatch
 
 WINDOW = 100
@@ -50,6 +50,10 @@ class Rollout:
     valid: Tensor
 
 
+class Stopped(Exception):
+    """Somebody asked to stop while experience was being collected."""
+
+
 class Collector:
     """Environments with their present observations, and what is known of finished episodes.
 
@@ -60,12 +64,19 @@ class Collector:
             learning see the same shifted one.
         device: where the policy lives.
         watch: receives the time of the parts.
+        asked_to_stop: asked before every step; ``Stopped`` is raised where it says so.
     """
 
     def __init__(
-        self, workers: Workers, policy: Policy, augment: bool, device: torch.device, watch: Stopwatch
+        self,
+        workers: Workers,
+        policy: Policy,
+        augment: bool,
+        device: torch.device,
+        watch: Stopwatch,
+        asked_to_stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.workers, self.device, self.watch = workers, device, watch
+        self.workers, self.device, self.watch, self._asked_to_stop = workers, device, watch, asked_to_stop
         self._keys = policy.keys
         self._shift = getattr(policy.encoder.config, "shift", 0) if augment else 0
         self._obs: dict[str, Tensor] | None = None
@@ -89,6 +100,8 @@ class Collector:
 
     def step(self, actions: Tensor) -> Stepped:
         """Execute action chunks (N, E, A) and keep the books."""
+        if self._asked_to_stop():
+            raise Stopped
         stepped = self.workers.step(actions.cpu().numpy())
         self.watch.lap("environments: step")
         self._obs = self.seen(stepped.obs)
@@ -98,9 +111,7 @@ class Collector:
         self.episodes += len(stepped.finished)
         return stepped
 
-    def collect(
-        self, act: Callable[[dict[str, Tensor]], tuple[Tensor, Tensor, Tensor]], decisions: int
-    ) -> Rollout:
+    def collect(self, act: Callable[[dict[str, Tensor]], tuple[Tensor, Tensor, Tensor]], decisions: int) -> Rollout:
         """A rollout of so many decisions per environment.
 
         Args:
