@@ -175,7 +175,7 @@ class Odd(ToyEnv):
         if action[0] == 2:
             raise ValueError("odd\naction")
         if action[0] == 3:
-            time.sleep(600)
+            time.sleep(60)
         if action[0] == 4:
             return Outcome(float(os.environ["OMP_NUM_THREADS"]), False)
         return super().step(action)
@@ -222,13 +222,21 @@ def test_errors_arrive_as_themselves_and_a_silent_worker_is_killed(monkeypatch: 
             workers.step(told(2))
 
 
-def test_a_worker_that_dies_again_and_again_fails_the_run() -> None:
+def test_a_worker_that_dies_again_and_again_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     with Workers(odd, 2, 2, lambda env, number: 13 * env) as workers:
         with pytest.raises(RunFailed, match=r"^environment worker 1 died 4 times in a row \(exit code 3\)$") as caught:
             workers.reset()
         assert "--workers 1" in caught.value.hint
         assert workers.restarts == 3
     assert children() == []
+    with Workers(odd, 2, 2, lambda env, number: number) as workers:
+        monkeypatch.setattr("omp_cli.core.rl.workers.RESTARTS_IN_A_ROW", 1)
+        workers.reset()
+        for _ in range(2):
+            os.kill(children()[1].pid or 0, signal.SIGKILL)
+            assert workers.step(told(0)).lost.tolist() == [False, True]
+            assert not workers.step(told(0)).lost.any(), "deaths with a successful step in between do not add up"
+        assert workers.restarts == 2
 
 
 @pytest.fixture
@@ -268,7 +276,8 @@ def test_workers_do_not_outlive_a_killed_parent() -> None:
     pids = [int(pid) for pid in parent.stdout.readline().split()]
     assert len(pids) == 2
     parent.kill()
-    parent.communicate()
+    parent.wait()
+    parent.stdout.close()
     deadline = time.monotonic() + 10
     while any(alive(pid) for pid in pids):
         assert time.monotonic() < deadline
