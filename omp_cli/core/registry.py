@@ -18,6 +18,7 @@ from omp_cli.core.config import Settings, validated
 from omp_cli.core.errors import DataError, UsageError, did_you_mean
 
 T = TypeVar("T")
+_PLUGIN = "omp_plugin_"
 
 
 class Family(Generic[T]):
@@ -82,7 +83,7 @@ def load_plugin(path: Path) -> None:
     """Import a Python file of the user's that registers members of a family (``--plugin FILE``)."""
     if not path.is_file():
         raise DataError(f"plugin {path}: no such file")
-    name = f"omp_plugin_{path.stem}"
+    name = f"{_PLUGIN}{path.stem}"
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, path)
@@ -91,3 +92,8 @@ def load_plugin(path: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
+
+
+def loaded_plugins() -> tuple[Path, ...]:
+    """The files that ``load_plugin`` has imported here, for the worker processes to do the same."""
+    return tuple(Path(str(m.__file__)) for name, m in list(sys.modules.items()) if name.startswith(_PLUGIN))

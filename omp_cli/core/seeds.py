@@ -21,3 +21,8 @@ def demo_seed(seed: int, task: str, index: int) -> int:
 def eval_seed(seed: int, task: str, index: int) -> int:
     """Start state of the ``index``-th evaluation episode, in [2**30, 2**31): no demonstration can have it."""
     return HELD_OUT + derived_seed("eval", seed, task, index)
+
+
+def rollout_seed(seed: int, task: str, env: int, number: int) -> int:
+    """Start state of the ``number``-th episode of an environment in training, in [0, 2**30): no evaluation's."""
+    return derived_seed("rollout", seed, task, env, number)

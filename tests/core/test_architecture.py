@@ -8,7 +8,20 @@ import pytest
 import omp_cli
 
 ROOT = Path(omp_cli.__file__).parent
-BASE = {"config", "errors", "registry", "spec", "files", "manifest", "progress", "seeds", "signals", "run", "timing"}
+BASE = {
+    "config",
+    "errors",
+    "registry",
+    "spec",
+    "files",
+    "manifest",
+    "processes",
+    "progress",
+    "seeds",
+    "signals",
+    "run",
+    "timing",
+}
 MATH = {"config", "errors", "registry", "spec"}
 ALLOWED = {
     "methods": MATH | {"methods"},
@@ -23,6 +36,8 @@ ALLOWED = {
     | {"measure", "policy", "checkpoint", "device", "suites", "data", "encoders"}
     | {"deploy", "methods", "nets", "clouds", "train"},
     "deploy": BASE | {"deploy", "policy", "checkpoint", "device", "methods", "spec"},
+    "rl": BASE
+    | {"rl", "policy", "checkpoint", "device", "methods", "nets", "encoders", "suites", "data", "measure", "train"},
     "policy": MATH | {"methods", "nets", "encoders", "data"},
     "checkpoint": BASE | {"policy"},
     "device": {"errors"},
@@ -34,6 +49,7 @@ ALLOWED = {
     "spec": {"config", "errors"},
     "signals": {"errors"},
     "errors": set(),
+    "processes": {"registry"},
     "progress": set(),
     "seeds": set(),
     "timing": set(),
@@ -78,7 +94,7 @@ def test_core_imports_point_one_way(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_heavy_packages_are_imported_where_they_are_needed(path: Path) -> None:
     heavy = ("mujoco", "metaworld", "open3d", "matplotlib", "zarr", "h5py", "scipy", "imageio")
-    torch_rooms = {"methods", "nets", "encoders", "train", "measure", "policy", "checkpoint", "device", "deploy"}
+    torch_rooms = {"methods", "nets", "encoders", "train", "measure", "policy", "checkpoint", "device", "deploy", "rl"}
     inside_core = "core" in path.relative_to(ROOT).parts and path.parent != ROOT
     light = not inside_core or (
         (path.stem != "__init__" or path.parent != ROOT / "core") and room(path) not in torch_rooms

@@ -6,8 +6,6 @@ import concurrent.futures
 import json
 import multiprocessing
 import os
-import signal
-import threading
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,7 +19,9 @@ from omp_cli.core.config import Settings
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.errors import DataError, RunFailed
 from omp_cli.core.files import atomic
+from omp_cli.core.processes import begin_worker
 from omp_cli.core.progress import Progress
+from omp_cli.core.registry import loaded_plugins
 from omp_cli.core.seeds import demo_seed
 from omp_cli.core.suites import SUITES, TaskEnv
 from omp_cli.core.timing import Stopwatch
@@ -203,7 +203,7 @@ def in_order(function: Callable[[J], R], jobs: Iterable[J], workers: int) -> Ite
         yield from map(function, jobs)
         return
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, context, _live_and_die_with_parent) as pool:
+    with concurrent.futures.ProcessPoolExecutor(workers, context, begin_worker, (loaded_plugins(),)) as pool:
         pending: list[concurrent.futures.Future[R]] = []
         try:
             for job in jobs:
@@ -217,19 +217,6 @@ def in_order(function: Callable[[J], R], jobs: Iterable[J], workers: int) -> Ite
         finally:
             for future in pending:
                 future.cancel()
-
-
-def _live_and_die_with_parent() -> None:
-    """In a worker: leave Ctrl-C to the parent, and do not outlive it (a killed parent closes no queue)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def record(job: Job) -> Candidate:

@@ -1,0 +1,57 @@
+"""Worker processes: what they share with their parent and what they leave to it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from pathlib import Path
+
+from omp_cli.core.registry import load_plugin
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def begin_worker(plugins: Sequence[Path] = ()) -> None:
+    """In a worker: leave Ctrl-C to the parent, do not outlive it (a killed parent closes no queue), know its plugins.
+
+    Args:
+        plugins: ``registry.loaded_plugins()`` of the parent.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    for path in plugins:
+        load_plugin(path)
+
+
+@contextmanager
+def starting_workers() -> Iterator[None]:
+    """In the parent, around the start of processes: each gets one thread, and Ctrl-C does not reach them.
+
+    Numerical libraries read their number of threads when they load, before any line of ours runs in the worker; nor
+    could it ignore Ctrl-C before.
+    """
+    resource_tracker.ensure_running()  # its start lifts the mask
+    before = {name: os.environ.get(name) for name in _THREADS}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

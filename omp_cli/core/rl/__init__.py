@@ -1,0 +1,1 @@
+"""Reinforcement learning past the demonstrations: environments in worker processes, rollouts, fine-tuners."""

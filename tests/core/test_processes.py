@@ -1,0 +1,22 @@
+"""Worker processes know what their parent knows."""
+
+import sys
+from pathlib import Path
+
+from omp_cli.core.prepare.collect import in_order
+from omp_cli.core.registry import load_plugin, loaded_plugins
+
+
+def here(name: str) -> bool:
+    return name in sys.modules
+
+
+def test_plugins_of_the_parent_are_loaded_in_a_pool(tmp_path: Path) -> None:
+    file = tmp_path / "nothing_much.py"
+    file.write_text("")
+    load_plugin(file)
+    try:
+        assert file in loaded_plugins()
+        assert list(in_order(here, ["omp_plugin_nothing_much", "omp_plugin_other"], workers=2)) == [True, False]
+    finally:
+        del sys.modules["omp_plugin_nothing_much"]
