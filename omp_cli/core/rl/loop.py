@@ -247,6 +247,7 @@ class Finetuner:
     def _workers(self) -> Workers:
         """The environments to learn in. A resumed run starts on episodes that the one before did not begin."""
         config, task, policy = self.config, self.meta.spec.task, self.policy
+        base = derived_seed(config.seed, self.iteration)
         make = chunk_env_factory(
             self.meta.suite,
             task,
@@ -261,7 +262,7 @@ class Finetuner:
             make,
             config.envs,
             self.workers,
-            lambda env, number: rollout_seed(derived_seed(config.seed, self.iteration), task, env, number),
+            lambda env, number: rollout_seed(base, task, env, number),
             end_on_success=config.end_on_success,
             reward=config.reward,
             note=self.progress.note,

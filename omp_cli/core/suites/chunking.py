@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.data.reference import Reference
+from omp_cli.core.registry import load_plugin, loaded_plugins
 from omp_cli.core.suites.base import Outcome, Suite, TaskEnv, recorded_suite, start_hash
 from omp_cli.core.timing import Stopwatch
 
@@ -188,8 +189,11 @@ def chunk_env_factory(suite: dict[str, Any], task: str, **arguments: Any) -> Cal
         MissingDependency: there is data of the suite, but no environment.
     """
     recorded_suite(suite)
+    plugins = loaded_plugins()
 
     def make() -> ChunkEnv:
+        for path in plugins:  # in a worker process they are not there yet
+            load_plugin(path)
         return ChunkEnv(LateEnv(recorded_suite(suite), task), **arguments)
 
     return make
