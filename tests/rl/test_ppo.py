@@ -79,7 +79,7 @@ def collectors() -> Iterator[Any]:
             "max_steps": max_steps,
             "points": points,
         }
-        env = chunk_env_factory({"name": "toy"}, "reach", points=points, **shape)
+        env = chunk_env_factory({"name": "toy"}, "reach", **shape)
         workers = Workers(env, ENVS, 1, lambda env, number: rollout_seed(0, "reach", env, number))
         opened.append(workers)
         return Collector(workers, policy, tuner.augments, torch.device("cpu"), Stopwatch())
