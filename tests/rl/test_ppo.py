@@ -306,3 +306,12 @@ def test_learning_restores_to_the_bit(collectors: Any) -> None:
         one._learn(batch, 1)
     assert all(torch.equal(a, b) for a, b in zip(tuner.tensors().values(), other.tensors().values(), strict=True))
     assert all(torch.equal(value, weights_of(other)[name]) for name, value in weights_of(tuner).items())
+
+
+def test_the_policys_learning_rate_rises(collectors: Any) -> None:
+    tuner, rates = tuner_of(warmup=1, lr=1e-3, lr_warmup=2), []
+    collector = collectors(tuner)
+    for iteration in range(4):
+        tuner.iterate(iteration, collector)
+        rates.append(tuner._actor_optimizer.param_groups[0]["lr"])
+    assert rates[1:] == pytest.approx([5e-4, 1e-3, 1e-3])

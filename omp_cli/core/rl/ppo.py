@@ -56,6 +56,8 @@ class PpoConfig(Settings):
         batch_size: rows per optimiser step.
         micro_batch: rows that are in memory together; gradients are averaged over a batch. None for all of it.
         lr: of the policy (AdamW).
+        lr_warmup: iterations over which it rises to that: Adam's first steps are as large in directions that do not
+            matter as in those that do, and can undo the pre-training.
         critic_lr: of the value function (AdamW).
         weight_decay: of both.
         grad_clip: largest gradient norm of each; None for no clipping.
@@ -86,6 +88,7 @@ class PpoConfig(Settings):
     batch_size: int = Field(1024, ge=2)
     micro_batch: int | None = Field(None, ge=1)
     lr: float = Field(2e-5, gt=0)
+    lr_warmup: int = Field(10, ge=1)
     critic_lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     grad_clip: float | None = Field(1.0, gt=0)
@@ -274,6 +277,8 @@ class Ppo(Tuner):
         """``epochs`` passes of minibatches; figures averaged over the minibatches that were used."""
         config = self.config
         actor_learns = iteration >= config.warmup
+        for group in self._actor_optimizer.param_groups:
+            group["lr"] = config.lr * min((iteration - config.warmup + 1) / config.lr_warmup, 1.0)
         rows, sums, counts = len(batch.advantage), {}, {}
         passes = 0.0
         for epoch in range(config.epochs):
