@@ -1,11 +1,11 @@
-"""Lift with poor operators, stage 2: success against environment steps, with and without behaviour cloning, 1 and 5 steps.
+"""Lift with poor operators, stage 2: success against environment steps, with and without behaviour cloning, K = 1, 5.
 
     python examples/finetune_robomimic.py runs/finetune-robomimic    # hours of one core per row; may be interrupted
 
-Twenty demonstrations of an operator that misses and tries again (`omp prepare robomimic --source scripted-noisy`), from
-poses; a one-step policy that learns from them; then DMPO. The start and the end are evaluated on ``--episodes`` held-out
-start states that no demonstration and no rollout used. Whatever has finished in the folder is kept, and what was
-interrupted goes on. Writes one JSON table (``--table``) after every row and prints it as Markdown.
+Twenty demonstrations of an operator that misses and tries again (`omp prepare robomimic --source scripted-noisy`),
+from poses; a one-step policy that learns from them; then DMPO. The start and the end are evaluated on ``--episodes``
+held-out start states that no demonstration and no rollout used. Whatever has finished in the folder is kept, and what
+was interrupted goes on. Writes one JSON table (``--table``) after every row and prints it as Markdown.
 """
 
 from __future__ import annotations
