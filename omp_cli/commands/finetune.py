@@ -155,7 +155,8 @@ def _resume(globals_: Globals, run: Path, workers: int) -> None:
 
 def _finetune(globals_: Globals, plan: Plan, workers: int, inputs: Any = None) -> None:
     from omp_cli.core.device import device_name, pick_device, use_threads
-    from omp_cli.core.rl.loop import EVALUATIONS, Finetuner
+    from omp_cli.core.rl.held_out import EVALUATIONS
+    from omp_cli.core.rl.loop import Finetuner
     from omp_cli.core.run import Run
     from omp_cli.core.train.trackers import METRICS
 

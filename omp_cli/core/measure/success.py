@@ -19,6 +19,7 @@ from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.errors import DataError, OmpError, RunFailed
 from omp_cli.core.measure.statistics import Rate, spread, wilson
 from omp_cli.core.policy import Policy
+from omp_cli.core.processes import starting_workers
 from omp_cli.core.progress import Progress
 from omp_cli.core.seeds import eval_seed
 from omp_cli.core.suites.base import Suite, recorded_suite
@@ -184,7 +185,8 @@ def environments(checkpoint: Checkpoint, config: EvalConfig, workers: int, filme
         # the other mode refuses to step an environment whose episodes have run out
         envs: VectorEnv = SyncVectorEnv([make] * count, autoreset_mode=AutoresetMode.NEXT_STEP)
     else:  # spawn: a forked copy of a process with torch's threads and a simulator in it is a lottery
-        envs = AsyncVectorEnv([make] * workers, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
+        with starting_workers():
+            envs = AsyncVectorEnv([make] * workers, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
     try:
         yield envs
     finally:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import copy
-import shutil
 import time
-from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from gymnasium.vector import VectorEnv
-from omp_cli.core.rl.workers import Workers
 
 from omp_cli.core.checkpoint import (
     EMA,
@@ -20,7 +16,6 @@ from omp_cli.core.checkpoint import (
     MODEL,
     TRAINING,
     Checkpoint,
-    Weights,
     checkpoints_in,
     load_tensors,
     load_weights,
@@ -28,16 +23,17 @@ from omp_cli.core.checkpoint import (
     save_checkpoint,
     thin,
 )
-from omp_cli.core.errors import OmpError, UsageError
-from omp_cli.core.files import atomic, read_jsonl, remove
+from omp_cli.core.errors import Diverged, UsageError
+from omp_cli.core.files import read_jsonl, remove
 from omp_cli.core.measure.statistics import wilson
-from omp_cli.core.measure.success import EvalConfig, environments, evaluate, summarise
 from omp_cli.core.methods import METHODS
 from omp_cli.core.policy import PolicyConfig
-from omp_cli.core.progress import Progress, Silent
+from omp_cli.core.progress import Progress
 from omp_cli.core.rl.base import TUNERS, Start, Tuner
 from omp_cli.core.rl.config import FinetuneConfig
+from omp_cli.core.rl.held_out import BEST, HeldOut, copy_checkpoint
 from omp_cli.core.rl.rollout import Collector, Stopped
+from omp_cli.core.rl.workers import Workers
 from omp_cli.core.seeds import derived_seed, rollout_seed
 from omp_cli.core.signals import StopRequest, stop_requests
 from omp_cli.core.suites.base import Suite, recorded_suite
@@ -45,9 +41,9 @@ from omp_cli.core.suites.chunking import chunk_env_factory
 from omp_cli.core.timing import Stopwatch
 from omp_cli.core.train.config import TrainConfig
 from omp_cli.core.train.optim import make_ema
-from omp_cli.core.train.trackers import METRICS, JsonLines, Tracker, make_trackers
+from omp_cli.core.train.trackers import METRICS, Tracker, make_trackers
 
-START, BEST, EVALUATIONS = "start", "best", "evaluations.jsonl"
+START = "start"
 ROLLOUT = ("policy", "environments: step", "environments: start", "records")
 """Parts of the time that go into experience; the rest is learning and bookkeeping."""
 
@@ -147,11 +143,10 @@ class Finetuner:
         self._earlier: dict[str, Any] = {}
         """The same of the last iteration before a resumption."""
         self._resumed_at: int | None = None
-        self._saved: Path | None = None
-        self._start = folder / START / "step-00000000"
-        if not self._start.exists():  # a resumed run starts from its own copy
-            with atomic(self._start) as temporary:
-                shutil.copytree(checkpoint.path, temporary, ignore=shutil.ignore_patterns(TRAINING))
+        self._saved: Checkpoint | None = None
+        start_copy = folder / START / "step-00000000"
+        if not start_copy.exists():  # a resumed run starts from its own copy
+            copy_checkpoint(checkpoint.path, start_copy)
 
     def resume(self) -> int:
         """Continue from the newest checkpoint in the run's folder, if there is one; returns its iteration."""
@@ -164,9 +159,9 @@ class Finetuner:
             load_weights(self.ema.module, newest.path / EMA)
             self.tuner.restore(load_tensors(newest.path / TRAINING))
             self.iteration = self.ema.n_averaged = newest.meta.step
-            self._saved = newest.path
+            self._saved = newest
             rows = [row for row in read_jsonl(self.folder / METRICS) if row["step"] <= self.iteration]
-            self.row = self._earlier = rows[-1] if rows else {}
+            self.row = self._earlier = {key: v for key, v in rows[-1].items() if key != "step"} if rows else {}
         self._resumed_at = self.iteration
         return self.iteration
 
@@ -179,40 +174,32 @@ class Finetuner:
             RunFailed: environments cannot be kept alive, or learning does not see the policy that acted.
         """
         trackers = make_trackers(self.config.tracker, self.folder, self.iteration)
-        evaluations = JsonLines(self.folder / EVALUATIONS, self.iteration)
         try:
-            with ExitStack() as stack, stop_requests() as stop:
-                envs = stack.enter_context(self._workers())
-                held_out = stack.enter_context(self._held_out()) if self.config.evaluation.every else None
-                self._loop(envs, held_out, trackers, evaluations, stop)
+            with stop_requests() as stop, self._workers() as envs, self._held_out(stop) as held_out:
+                try:
+                    self._loop(envs, held_out, trackers, stop)
+                except Stopped:
+                    self._save()  # the last finished iteration
+                    assert stop.error is not None
+                    done = f"stopped at iteration {self.iteration} of {self.config.iterations}"
+                    raise stop.error(done, "continue with --resume") from None
         finally:
-            for tracker in [*trackers, evaluations]:
+            for tracker in trackers:
                 tracker.close()
         assert self._saved is not None
         best = checkpoints_in(self.folder / BEST)
-        return FinetuneResult(self._saved, best[-1] if best else None, self._figures())
+        return FinetuneResult(self._saved.path, best[-1] if best else None, self._figures(held_out.rows))
 
-    def _loop(
-        self,
-        envs: Workers,
-        held_out: VectorEnv | None,
-        trackers: list[Tracker],
-        evaluations: Tracker,
-        stop: StopRequest,
-    ) -> None:
-        config, every = self.config, self.config.evaluation.every
+    def _loop(self, envs: Workers, held_out: HeldOut, trackers: list[Tracker], stop: StopRequest) -> None:
+        config = self.config
         collector = Collector(envs, self.policy, self.tuner.augments, self.device, self.watch, lambda: bool(stop.error))
-        self.watch.start()
-        if held_out is not None and self.iteration == 0:
-            self._evaluate(self._start, config.weights, held_out, evaluations)
         self.progress.start("fine-tuning", config.iterations, self.iteration)
+        self.watch.start()
+        self._save_and_evaluate(held_out)
         while not self._finished:
             torch.manual_seed(derived_seed("finetune", config.seed, self.iteration))
             began = time.perf_counter()
-            try:
-                figures = self.tuner.iterate(self.iteration, collector)
-            except Stopped:
-                raise self._stopped(stop) from None
+            figures = self._iterate(collector)
             seconds = time.perf_counter() - began
             self.iteration += 1
             self.ema.update_parameters(self.policy)
@@ -221,28 +208,39 @@ class Finetuner:
                 tracker.log(self.iteration, self.row)
             self.progress.advance(1, **self._shown(collector))
             self.watch.lap("logging and progress")
-            evaluates = held_out is not None and (self._finished or self.iteration % every == 0)
-            if self._finished or evaluates or self.iteration % config.checkpoint_every == 0:
-                self._save()
-            if held_out is not None and evaluates:
-                self._evaluate(self._saved, "ema", held_out, evaluations)
+            self._save_and_evaluate(held_out)
             if stop.error and not self._finished:
-                raise self._stopped(stop)
+                raise Stopped
+
+    def _iterate(self, collector: Collector) -> dict[str, float]:
+        """Collect and learn; Diverged where that leaves weights that are not numbers: no checkpoint may have them."""
+        try:
+            figures = self.tuner.iterate(self.iteration, collector)
+            tensors = [*self.policy.parameters(), *self.tuner.tensors().values()]
+            if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+                raise Diverged(f"diverged at iteration {self.iteration + 1}: weights that are not finite", "lower --lr")
+        except Diverged as error:
+            assert self._saved is not None
+            last = f"the last good checkpoint is {self._saved.path}"
+            raise Diverged(f"{error.message}; {last}", error.hint) from None
+        return figures
+
+    def _save_and_evaluate(self, held_out: HeldOut) -> None:
+        """What is due after this many iterations."""
+        evaluates = held_out.due(self.iteration, self._finished)
+        if self._finished or evaluates or self.iteration % self.config.checkpoint_every == 0:
+            self._save()
+        if evaluates:
+            assert self._saved is not None
+            figures = {key: self.row[key] for key in ("env_steps", "train_seconds") if key in self.row}
+            self.progress.note(f"iteration {self.iteration}: held-out {held_out.evaluate(self._saved, figures)}")
+            self.watch.lap("evaluation")
 
     @property
     def _finished(self) -> bool:
         limit = self.config.minutes
         used = self.row.get("train_seconds", 0.0)
         return self.iteration >= self.config.iterations or (limit is not None and used >= 60 * limit)
-
-    def _stopped(self, stop: StopRequest) -> OmpError:
-        """Save the last finished iteration, and say that the run can go on."""
-        assert stop.error is not None
-        if self.iteration:
-            self._save()
-        return stop.error(
-            f"stopped at iteration {self.iteration} of {self.config.iterations}", "continue with --resume"
-        )
 
     def _workers(self) -> Workers:
         """The environments to learn in. A resumed run starts on episodes that the one before did not begin."""
@@ -268,51 +266,15 @@ class Finetuner:
             note=self.progress.note,
         )
 
-    def _held_out(self) -> AbstractContextManager[VectorEnv]:
-        config = self._eval_config("ema")
-        return environments(open_checkpoint(self._start), config, min(self.workers, config.episodes))
-
-    def _eval_config(self, weights: Weights) -> EvalConfig:
-        config = self.config
-        return EvalConfig(
-            episodes=config.evaluation.episodes,
-            nfe=self.nfe,
-            weights=weights,
-            seed=config.seed,
-            max_steps=config.max_steps,
-            together=min(config.envs, 8),
-        )
-
-    def _evaluate(self, path: Path | None, weights: Weights, envs: VectorEnv, evaluations: Tracker) -> None:
-        """Roll a checkpoint out on held-out start states, and keep it if no other was better."""
-        assert path is not None
-        config = self._eval_config(weights)
-        episodes, _ = evaluate(open_checkpoint(path), config, config.episodes, envs, self.device, Silent())
-        figures = summarise(episodes, self.suite)
-        success = figures.get("success_any", {})
-        row = {"return": figures["mean_return"], "episodes": config.episodes}
-        row |= {"success": success["rate"], "successes": success["successes"]} if success else {}
-        row |= {key: self.row[key] for key in ("env_steps", "train_seconds") if key in self.row}
-        earlier = read_jsonl(self.folder / EVALUATIONS)
-        metric = self.suite.metric
-        if self.iteration and all(row[metric] > other[metric] for other in earlier):
-            self._keep_as_best(path)
-        evaluations.log(self.iteration, row)
-        shown = f"{success['successes']}/{success['episodes']}, " if success else ""
-        self.progress.note(
-            f"iteration {self.iteration}: held-out {'success ' + shown if success else ''}return {row['return']:.4g}"
-        )
-        self.watch.lap("evaluation")
-
-    def _keep_as_best(self, path: Path) -> None:
-        kept = self.folder / BEST / path.name
-        with atomic(kept) as temporary:
-            shutil.copytree(path, temporary, ignore=shutil.ignore_patterns(TRAINING))
-        for other in checkpoints_in(self.folder / BEST):
-            if other != kept:
-                remove(other)
+    def _held_out(self, stop: StopRequest) -> HeldOut:
+        start = open_checkpoint(checkpoints_in(self.folder / START)[-1])
+        where = (self.nfe, self.workers, self.device, self.iteration)
+        return HeldOut(self.config, self.folder, start, *where, lambda: bool(stop.error))
 
     def _save(self) -> None:
+        """Write the checkpoint of this iteration, unless it is there."""
+        if self._saved is not None and self._saved.meta.step == self.iteration:
+            return
         meta = self.meta.model_copy(
             update={
                 "step": self.iteration,
@@ -320,7 +282,8 @@ class Finetuner:
                 "finetuned_by": self.config.method.name,  # type: ignore[attr-defined]
             }
         )
-        self._saved = save_checkpoint(self.folder / FOLDER, meta, self.policy, self.ema.module, self.tuner.tensors())
+        path = save_checkpoint(self.folder / FOLDER, meta, self.policy, self.ema.module, self.tuner.tensors())
+        self._saved = Checkpoint(path, meta)
         thin(self.folder / FOLDER, self.config.keep)
         self.watch.lap("checkpoints")
 
@@ -353,10 +316,9 @@ class Finetuner:
         shown["rollout_share"] = sum(parts.get(p, 0.0) for p in ROLLOUT) / max(sum(parts.values()), 1e-9)
         return shown
 
-    def _figures(self) -> dict[str, Any]:
-        """The last row, the first and last evaluation, where time went."""
+    def _figures(self, evaluations: list[dict[str, Any]]) -> dict[str, Any]:
+        """The last row, the evaluations, where time went."""
         resumed = {} if self._resumed_at is None else {"resumed_at_iteration": self._resumed_at}
-        evaluations = read_jsonl(self.folder / EVALUATIONS)
         return {
             **self.row,
             **resumed,

@@ -1,0 +1,133 @@
+"""Evaluations on held-out start states while fine-tuning goes on, and the best checkpoint so far."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from gymnasium.vector import VectorEnv
+
+from omp_cli.core.checkpoint import TRAINING, Checkpoint, checkpoints_in
+from omp_cli.core.files import atomic, read_jsonl, remove
+from omp_cli.core.measure.success import EvalConfig, environments, evaluate, summarise
+from omp_cli.core.progress import Silent
+from omp_cli.core.rl.config import FinetuneConfig
+from omp_cli.core.rl.rollout import Stopped
+from omp_cli.core.suites.base import recorded_suite
+from omp_cli.core.train.trackers import JsonLines
+
+BEST, EVALUATIONS = "best", "evaluations.jsonl"
+
+
+class HeldOut:
+    """Environments, in worker processes of their own, and what was measured in them so far.
+
+    Args:
+        config: the run's.
+        folder: the run's folder; ``evaluations.jsonl`` and ``best`` go there.
+        checkpoint: any of the run; its task and chunking are used.
+        nfe: K.
+        workers: environment processes.
+        device: where the network runs.
+        step: rows after this iteration are dropped (they belong to work that a resumed run repeats).
+        asked_to_stop: asked after every episode; ``Stopped`` is raised where it says so.
+    """
+
+    def __init__(
+        self,
+        config: FinetuneConfig,
+        folder: Path,
+        checkpoint: Checkpoint,
+        nfe: int,
+        workers: int,
+        device: torch.device,
+        step: int,
+        asked_to_stop: Callable[[], bool],
+    ) -> None:
+        wanted = config.evaluation
+        self._every, self._folder, self._device, self._asked_to_stop = wanted.every, folder, device, asked_to_stop
+        self._checkpoint, self._suite = checkpoint, recorded_suite(checkpoint.meta.suite)
+        self._config = EvalConfig(
+            episodes=wanted.episodes,
+            nfe=nfe,
+            seed=config.seed,
+            max_steps=config.max_steps,
+            together=min(config.envs, 8),
+        )
+        self._workers = min(workers, wanted.episodes)
+        self._stack = ExitStack()
+        self._envs: VectorEnv | None = None
+        self._file = JsonLines(folder / EVALUATIONS, step)
+
+    def __enter__(self) -> HeldOut:
+        self._stack.callback(self._file.close)
+        if self._every:
+            self._envs = self._stack.enter_context(environments(self._checkpoint, self._config, self._workers))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The evaluations so far: "step", "return", "episodes", where there is success also "success", "successes"."""
+        return read_jsonl(self._folder / EVALUATIONS)
+
+    def due(self, iteration: int, last: bool) -> bool:
+        """Whether the policy of an iteration is to be evaluated; a kill may have prevented it before."""
+        due = self._every > 0 and (last or iteration % self._every == 0)
+        return due and all(row["step"] != iteration for row in self.rows)
+
+    def evaluate(self, checkpoint: Checkpoint, figures: dict[str, Any]) -> str:
+        """Roll a checkpoint out, without exploration noise, and keep it if it is the best so far.
+
+        Args:
+            checkpoint: of the iteration that has ended; its moving average counts.
+            figures: what its row says besides.
+
+        Returns:
+            The result in one line.
+        """
+        assert self._envs is not None
+        config, metric = self._config, self._suite.metric
+        progress = _Stoppable(self._asked_to_stop)
+        episodes, _ = evaluate(checkpoint, config, config.episodes, self._envs, self._device, progress)
+        found = summarise(episodes, self._suite)
+        row = {"return": found["mean_return"], "episodes": config.episodes}
+        line = f"return {row['return']:.4g}"
+        if success := found.get("success_any"):
+            row |= {"success": success["rate"], "successes": success["successes"]}
+            line = f"success {success['successes']}/{success['episodes']}, {line}"
+        if all(row[metric] > other[metric] for other in self.rows):
+            self._keep(checkpoint)
+        self._file.log(checkpoint.meta.step, row | figures)
+        return line
+
+    def _keep(self, checkpoint: Checkpoint) -> None:
+        best = self._folder / BEST / checkpoint.path.name
+        copy_checkpoint(checkpoint.path, best)
+        for other in checkpoints_in(self._folder / BEST):
+            if other != best:
+                remove(other)
+
+
+def copy_checkpoint(checkpoint: Path, to: Path) -> None:
+    """Copy a checkpoint without the optimiser's state."""
+    with atomic(to) as temporary:
+        shutil.copytree(checkpoint, temporary, ignore=shutil.ignore_patterns(TRAINING))
+
+
+class _Stoppable(Silent):
+    """Ends an evaluation after an episode; a resumed run makes it anew."""
+
+    def __init__(self, asked_to_stop: Callable[[], bool]) -> None:
+        self._asked_to_stop = asked_to_stop
+
+    def advance(self, units: int = 1, **figures: float | str) -> None:
+        """An episode is over."""
+        if self._asked_to_stop():
+            raise Stopped
