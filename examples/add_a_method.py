@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from omp_cli.core.config import Settings
-from omp_cli.core.methods import METHODS, Draws, LossReport, Method, VelocityField
+from omp_cli.core.methods import METHODS, Draws, Jump, LossReport, Method, VelocityField
 from omp_cli.core.methods.base import Gather, same
-from omp_cli.core.methods.path import integrate, velocity
+from omp_cli.core.methods.path import path_jumps, velocity
 
 
 class RegressionConfig(Settings):
@@ -49,6 +49,6 @@ class Regression(Method):
         loss = error.square().mean()
         return LossReport(total=loss, parts={"regression": loss.detach()}, terms={"regression": loss})
 
-    def sample(self, u: VelocityField, noise: Tensor, nfe: int) -> Tensor:
+    def jumps(self, nfe: int, eta: float = 0.0) -> tuple[Jump, ...]:
         """One step; more steps repeat what the net never saw, so they are refused nowhere but help no one."""
-        return integrate(u, noise, nfe)
+        return path_jumps(nfe)
