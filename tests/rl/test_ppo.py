@@ -15,7 +15,8 @@ from omp_cli.core.errors import Diverged, RunFailed
 from omp_cli.core.policy import Policy, PolicyConfig
 from omp_cli.core.rl.base import TUNERS, Start
 from omp_cli.core.rl.chain import Chain, mean_end
-from omp_cli.core.rl.ppo import BcConfig, Ppo
+from omp_cli.core.rl.ppo import Ppo
+from omp_cli.core.rl.ppo_config import BcConfig
 from omp_cli.core.rl.rollout import Collector, Rollout
 from omp_cli.core.rl.workers import Workers
 from omp_cli.core.seeds import rollout_seed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -23,7 +23,7 @@ from omp_cli.core.processes import starting_workers
 from omp_cli.core.progress import Progress
 from omp_cli.core.seeds import eval_seed
 from omp_cli.core.suites.base import Suite, recorded_suite
-from omp_cli.core.suites.chunking import chunk_env_factory
+from omp_cli.core.suites.chunking import ChunkEnv, chunk_env_factory
 from omp_cli.core.timing import Stopwatch
 
 
@@ -153,6 +153,29 @@ def _so_far(episodes: Sequence[Episode], suite: Suite) -> dict[str, str]:
     return {"mean_return": f"{mean:.1f}"} if suite.counts is None else {suite.counts: f"{mean:.2f}"}
 
 
+def env_factory(checkpoint: Checkpoint, **arguments: Any) -> Callable[[], ChunkEnv]:
+    """A function that makes the environment of a checkpoint, with its observations and chunking.
+
+    Args:
+        checkpoint: whose.
+        arguments: further ones of ``ChunkEnv``.
+
+    Raises:
+        MissingDependency: the suite has no environment here.
+    """
+    meta, policy = checkpoint.meta, checkpoint.config()
+    return chunk_env_factory(
+        meta.suite,
+        meta.spec.task,
+        keys=ENCODERS.get(policy.encoder.name).keys,  # type: ignore[attr-defined]
+        n_obs=policy.chunk.n_obs,
+        execute=policy.chunk.execute,
+        points=getattr(policy.encoder, "points", None),
+        reference=meta.reference,
+        **arguments,
+    )
+
+
 @contextmanager
 def environments(checkpoint: Checkpoint, config: EvalConfig, workers: int, filmed: int = 0) -> Iterator[VectorEnv]:
     """The checkpoint's task in worker processes; serves every checkpoint of the same run.
@@ -168,18 +191,9 @@ def environments(checkpoint: Checkpoint, config: EvalConfig, workers: int, filme
     """
     from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-    meta, policy = checkpoint.meta, checkpoint.config()
-    make = chunk_env_factory(
-        meta.suite,
-        meta.spec.task,
-        keys=ENCODERS.get(policy.encoder.name).keys,  # type: ignore[attr-defined]
-        n_obs=policy.chunk.n_obs,
-        execute=policy.chunk.execute,
-        max_steps=config.max_steps,
-        points=getattr(policy.encoder, "points", None),
-        reference=meta.reference,
-        film=frozenset(eval_seed(config.seed, meta.spec.task, index) for index in range(filmed)),
-    )
+    task = checkpoint.meta.spec.task
+    film = frozenset(eval_seed(config.seed, task, index) for index in range(filmed))
+    make = env_factory(checkpoint, max_steps=config.max_steps, film=film)
     if workers == 1:
         count = min(config.together, config.episodes)
         # the other mode refuses to step an environment whose episodes have run out

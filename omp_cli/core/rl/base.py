@@ -55,12 +55,14 @@ class Tuner(ABC):
 
     Attributes:
         nfe: default K.
+        general: whether it is for policies of many methods, and so not the natural one of any.
         takes: what it can start from, for messages.
         augments: whether pictures are shifted.
     """
 
     Config: ClassVar[type[Settings]]
     nfe: ClassVar[int] = 1
+    general: ClassVar[bool] = False
     takes: ClassVar[str]
 
     def __init__(self, config: Settings, start: Start) -> None:

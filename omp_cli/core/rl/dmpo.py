@@ -9,7 +9,8 @@ from pydantic import Field
 from omp_cli.core.methods import Method
 from omp_cli.core.methods.diffusion import Diffusion
 from omp_cli.core.rl.base import TUNERS
-from omp_cli.core.rl.ppo import BcConfig, Ppo, PpoConfig
+from omp_cli.core.rl.ppo import Ppo
+from omp_cli.core.rl.ppo_config import BcConfig, PpoConfig
 
 
 class DmpoBc(BcConfig):
@@ -30,7 +31,7 @@ class Dmpo(Ppo):
     """For every policy whose jumps are those of a flow."""
 
     Config = DmpoConfig
-    nfe = 1
+    general = True
     takes = "policies of a flow: meanflow, omp, mp1, dmpo, imf, reflow, shortcut"
 
     @classmethod

@@ -9,7 +9,8 @@ from pydantic import Field
 from omp_cli.core.methods import Method
 from omp_cli.core.methods.diffusion import Diffusion
 from omp_cli.core.rl.base import TUNERS
-from omp_cli.core.rl.ppo import Ppo, PpoConfig
+from omp_cli.core.rl.ppo import Ppo
+from omp_cli.core.rl.ppo_config import PpoConfig
 
 
 class DppoConfig(PpoConfig):

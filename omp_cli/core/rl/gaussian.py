@@ -10,7 +10,8 @@ from omp_cli.core.methods import Method
 from omp_cli.core.methods.gaussian import Gaussian
 from omp_cli.core.rl.base import TUNERS
 from omp_cli.core.rl.chain import SigmaConfig
-from omp_cli.core.rl.ppo import Ppo, PpoConfig
+from omp_cli.core.rl.ppo import Ppo
+from omp_cli.core.rl.ppo_config import PpoConfig
 
 
 class GaussianSigma(SigmaConfig):

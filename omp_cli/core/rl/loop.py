@@ -26,6 +26,7 @@ from omp_cli.core.checkpoint import (
 from omp_cli.core.errors import Diverged, UsageError
 from omp_cli.core.files import read_jsonl, remove
 from omp_cli.core.measure.statistics import wilson
+from omp_cli.core.measure.success import env_factory
 from omp_cli.core.methods import METHODS
 from omp_cli.core.policy import PolicyConfig
 from omp_cli.core.progress import Progress
@@ -37,7 +38,6 @@ from omp_cli.core.rl.workers import Workers
 from omp_cli.core.seeds import derived_seed, rollout_seed
 from omp_cli.core.signals import StopRequest, stop_requests
 from omp_cli.core.suites.base import Suite, recorded_suite
-from omp_cli.core.suites.chunking import chunk_env_factory
 from omp_cli.core.timing import Stopwatch
 from omp_cli.core.train.config import TrainConfig
 from omp_cli.core.train.optim import make_ema
@@ -64,7 +64,7 @@ class FinetuneResult:
 
 
 def tuner_for(policy: PolicyConfig) -> str:
-    """The fine-tuning method made for a pre-training method: the one of its own, else DMPO.
+    """The fine-tuning method made for a pre-training method: one of its own, else DMPO.
 
     Raises:
         UsageError: there is none.
@@ -73,8 +73,7 @@ def tuner_for(policy: PolicyConfig) -> str:
     fitting = [name for name in TUNERS.names() if TUNERS.get(name).fits(method)]
     if not fitting:
         raise UsageError(f"no fine-tuning method for a policy of method {policy.method.name}")  # type: ignore[attr-defined]
-    special = [name for name in fitting if name.startswith("reinflow")]
-    return (special or [name for name in fitting if name == "dmpo"] or fitting)[0]
+    return ([name for name in fitting if not TUNERS.get(name).general] or ["dmpo"])[0]
 
 
 def check_fits(config: FinetuneConfig, checkpoint: Checkpoint) -> None:
@@ -144,9 +143,9 @@ class Finetuner:
         """The same of the last iteration before a resumption."""
         self._resumed_at: int | None = None
         self._saved: Checkpoint | None = None
-        start_copy = folder / START / "step-00000000"
-        if not start_copy.exists():  # a resumed run starts from its own copy
-            copy_checkpoint(checkpoint.path, start_copy)
+        self._start = Checkpoint(folder / START / "step-00000000", checkpoint.meta)
+        if not self._start.path.exists():  # a resumed run starts from its own copy
+            copy_checkpoint(checkpoint.path, self._start.path)
 
     def resume(self) -> int:
         """Continue from the newest checkpoint in the run's folder, if there is one; returns its iteration."""
@@ -244,20 +243,10 @@ class Finetuner:
 
     def _workers(self) -> Workers:
         """The environments to learn in. A resumed run starts on episodes that the one before did not begin."""
-        config, task, policy = self.config, self.meta.spec.task, self.policy
+        config, task = self.config, self.meta.spec.task
         base = derived_seed(config.seed, self.iteration)
-        make = chunk_env_factory(
-            self.meta.suite,
-            task,
-            keys=policy.keys,
-            n_obs=policy.chunk.n_obs,
-            execute=policy.chunk.execute,
-            max_steps=config.max_steps,
-            points=getattr(policy.encoder.config, "points", None),
-            reference=self.meta.reference,
-        )
         return Workers(
-            make,
+            env_factory(self._start, max_steps=config.max_steps),
             config.envs,
             self.workers,
             lambda env, number: rollout_seed(base, task, env, number),
@@ -267,9 +256,8 @@ class Finetuner:
         )
 
     def _held_out(self, stop: StopRequest) -> HeldOut:
-        start = open_checkpoint(checkpoints_in(self.folder / START)[-1])
         where = (self.nfe, self.workers, self.device, self.iteration)
-        return HeldOut(self.config, self.folder, start, *where, lambda: bool(stop.error))
+        return HeldOut(self.config, self.folder, self._start, *where, lambda: bool(stop.error))
 
     def _save(self) -> None:
         """Write the checkpoint of this iteration, unless it is there."""

@@ -8,17 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from omp_cli.core.config import Settings
 from omp_cli.core.errors import Diverged, RunFailed
 from omp_cli.core.rl.base import Start, Tuner, named, part
-from omp_cli.core.rl.chain import Chain, Sigma, SigmaConfig, evaluate_chain, mean_end, reduced, sample_chain
-from omp_cli.core.rl.critic import Critic, CriticConfig
+from omp_cli.core.rl.chain import Chain, Sigma, evaluate_chain, mean_end, reduced, sample_chain
+from omp_cli.core.rl.critic import Critic
+from omp_cli.core.rl.ppo_config import PpoConfig
 from omp_cli.core.rl.returns import RewardScale, gae
 from omp_cli.core.rl.rollout import Collector, Rollout
 from omp_cli.core.train.optim import optimizer_tensors, restore_optimizer
@@ -27,89 +25,6 @@ SAME = 1e-6
 """Largest difference of the log-probability per entry at the first minibatch: the ratio is 1 there."""
 AS_SAMPLED = 1e-4
 """The same against what was sampled, for other batches round differently; another grid or dropout is far above."""
-
-
-class BcConfig(Settings):
-    """Behaviour cloning towards the pre-trained policy, same z for both: mean square of the normalised actions.
-
-    Its weight is ``weight`` up to iteration ``begin``, ``end_weight`` from iteration ``end`` on, linear between.
-    """
-
-    weight: float = Field(0.0, ge=0)
-    end_weight: float = Field(0.0, ge=0)
-    begin: int = Field(0, ge=0)
-    end: int = Field(100, ge=1)
-
-    def at(self, iteration: int) -> float:
-        """Weight at an iteration (DMPO equation 38)."""
-        done = min(max((iteration - self.begin) / max(self.end - self.begin, 1), 0.0), 1.0)
-        return self.weight + done * (self.end_weight - self.weight)
-
-
-class PpoConfig(Settings):
-    """Settings of PPO over chains.
-
-    Attributes:
-        name: registered name.
-        decisions: T, decisions per environment and iteration.
-        epochs: passes over the rollout.
-        batch_size: rows per optimiser step.
-        micro_batch: rows that are in memory together; gradients are averaged over a batch. None for all of it.
-        lr: of the policy (AdamW).
-        lr_warmup: iterations over which it rises to that: Adam's first steps are as large in directions that do not
-            matter as in those that do, and can undo the pre-training.
-        critic_lr: of the value function (AdamW).
-        weight_decay: of both.
-        grad_clip: largest gradient norm of each; None for no clipping.
-        warmup: iterations at the start in which only the value function learns.
-        gamma: discount per decision.
-        gae_lambda: lambda of GAE.
-        clip: PPO's epsilon, on the ratio of the reduced log-probability.
-        target_kl: the policy stops learning for the iteration where the estimate exceeds it; None for never.
-        normalise: whether advantages are normalised per minibatch.
-        scale_rewards: whether rewards are divided by the running deviation of the discounted return.
-        value_coef: c_v.
-        entropy_coef: c_e; matters only for a learnable sigma.
-        reduction: "sum" is the true log-probability of a chain, "mean" divides by its entries (released code).
-        per_jump: each jump is a decision of its own in PPO (DPPO), its advantage discounted by ``jump_gamma`` per
-            jump that follows.
-        jump_gamma: that discount.
-        eta: DDIM's eta while exploring, for diffusion policies.
-        encoder: whether the policy's encoder learns.
-        augment: shift pictures as in pre-training, when they are observed.
-        sigma: exploration noise.
-        critic: the value function.
-        bc: behaviour cloning.
-    """
-
-    name: str
-    decisions: int = Field(64, ge=1)
-    epochs: int = Field(5, ge=1)
-    batch_size: int = Field(1024, ge=2)
-    micro_batch: int | None = Field(None, ge=1)
-    lr: float = Field(2e-5, gt=0)
-    lr_warmup: int = Field(10, ge=1)
-    critic_lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    grad_clip: float | None = Field(1.0, gt=0)
-    warmup: int = Field(5, ge=0)
-    gamma: float = Field(0.99, gt=0, le=1)
-    gae_lambda: float = Field(0.95, ge=0, le=1)
-    clip: float = Field(0.1, gt=0)
-    target_kl: float | None = Field(0.03, gt=0)
-    normalise: bool = True
-    scale_rewards: bool = True
-    value_coef: float = Field(0.5, gt=0)
-    entropy_coef: float = Field(0.0, ge=0)
-    reduction: Literal["sum", "mean"] = "sum"
-    per_jump: bool = False
-    jump_gamma: float = Field(0.99, gt=0, le=1)
-    eta: float = Field(0.0, ge=0, le=1)
-    encoder: Literal["trained", "frozen"] = "trained"
-    augment: bool = True
-    sigma: SigmaConfig = SigmaConfig()
-    critic: CriticConfig = CriticConfig()
-    bc: BcConfig = BcConfig()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from omp_cli.core.methods.reflow import ReFlow
 from omp_cli.core.methods.shortcut import ShortCut
 from omp_cli.core.rl.base import TUNERS
 from omp_cli.core.rl.chain import SigmaConfig
-from omp_cli.core.rl.ppo import Ppo, PpoConfig
+from omp_cli.core.rl.ppo import Ppo
+from omp_cli.core.rl.ppo_config import PpoConfig
 
 
 class ReinFlowSigma(SigmaConfig):

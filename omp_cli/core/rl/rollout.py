@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from omp_cli.core.rl.workers import Finished, Stepped, Workers
 from torch import Tensor
 
 from omp_cli.core.encoders.images import shifted
 from omp_cli.core.policy import Policy
+from omp_cli.core.rl.workers import Finished, Stepped, Workers
 from omp_cli.core.timing import Stopwatch
 
 WINDOW = 100
