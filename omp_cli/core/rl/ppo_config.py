@@ -1,4 +1,4 @@
-"""Settings of PPO over chains. Legend: T decisions, K jumps, H horizon, A action dimension, c_v, c_e weights of losses."""
+"""PPO over chains: settings. Legend: T decisions, K jumps, H horizon, A action dimension, c_v, c_e weights of terms."""
 
 from __future__ import annotations
 
