@@ -50,7 +50,7 @@ def test_every_omp_line_of_the_readme_parses(
         words = [str(pictures) if w.startswith("data/") else w for w in words]  # with clouds, pictures and states
         if "pretrain" in words and not {"--resume", str(pictures)} & set(words):
             words.append(str(pictures))
-        if "eval" in words and str(workshop / "run") not in words:
+        if {"eval", "finetune"} & set(words) and not {"--resume", str(workshop / "run")} & set(words):
             words.append(str(workshop / "run"))
         ran = omp(*words, *([] if "manifest" in words else ["--dry-run"]))
         assert ran.code == 0, f"{line}\n{ran.err}"

@@ -76,7 +76,7 @@ class CollectConfig(Settings):
     """What is recorded.
 
     Attributes:
-        demos: successful episodes to keep.
+        demos: episodes to keep: successful ones, unless the suite keeps failures.
         after_success: steps recorded after the first success. Ten lets the policy see what holding the goal looks
             like without filling the data with post-success behaviour (44-84 % of the public 200-step demonstrations).
         max_steps: steps within which the expert must succeed; None takes the task's own limit.
@@ -110,7 +110,7 @@ class Candidate:
 
     Attributes:
         seed: start state.
-        success: whether the expert succeeded within the limit.
+        success: whether the expert succeeded within the limit, or its failures count as well.
         steps: environment steps recorded.
         filled: points that clouds lacked and that were filled by repetition, over all frames.
         frames_filled: frames in which that happened.
@@ -257,11 +257,12 @@ def record(job: Job) -> Candidate:
     seconds["physics"] = watch.seconds.pop("physics")
     watch.start()
     arrays: Arrays = {}
-    if first_success is not None:
+    kept = first_success is not None or SUITES.get(job.suite["name"]).keeps_failures
+    if kept:
         extras["last_picture"] = env.picture(PICTURE_SIZE)
         arrays = {name: np.stack(values) for name, values in rows.items()}
     watch.lap("reset and pictures")
-    result = {"seed": job.seed, "success": first_success is not None, "steps": steps, "filled": filled}
+    result = {"seed": job.seed, "success": kept, "steps": steps, "filled": filled}
     result |= {"frames_filled": frames_filled, "seconds": seconds, "overhead": watch.seconds}
     with atomic(job.file) as temporary:
         np.savez(temporary, result=json.dumps(result), **extras, **arrays)

@@ -115,7 +115,7 @@ def _provenance(
         "episode_seeds": [c.seed for c in kept],
         "start_states": [start_hash(episode["start_state"]) for episode in loaded],
         "episode_steps": [c.steps for c in kept],
-        "expert_failures": failed,
+        "expert_failures": failed + sum(not episode["success"].any() for episode in loaded),
         "frames_filled": sum(c.frames_filled for c in kept),
         "points_filled": sum(c.filled for c in kept),
     }

@@ -115,8 +115,9 @@ class TaskEnv(ABC):
 class Suite(ABC):
     """A benchmark. Its ``Config`` holds what changes the observations (camera, crop, points ...).
 
-    ``metric`` is what counts in an evaluation; ``scripted`` says whether there is an expert to record. Where a return
-    counts parts of the task, ``counts`` names them ("finished sub-tasks"); then success is all of them.
+    ``metric`` is what counts in an evaluation; ``scripted`` says whether there is an expert to record, and
+    ``keeps_failures`` whether its failures are recorded as well. Where a return counts parts of the task, ``counts``
+    names them ("finished sub-tasks"); then success is all of them.
     """
 
     Config: ClassVar[type[Settings]]
@@ -124,6 +125,7 @@ class Suite(ABC):
     metric: ClassVar[Metric] = "success"
     counts: ClassVar[str | None] = None
     scripted: ClassVar[bool] = True
+    keeps_failures: ClassVar[bool] = False
 
     def __init__(self, config: Settings) -> None:
         self.config = config

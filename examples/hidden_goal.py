@@ -1,0 +1,107 @@
+"""A suite of one's own in one file, and what demonstrations cannot teach: a point must find a goal that it cannot see.
+
+The goal is always at the same place, but it is no part of the observation, and the expert believes it to be elsewhere.
+A policy trained on its demonstrations goes there and fails; only the reward tells where the goal is.
+
+    omp prepare hidden --demos 20 --plugin examples/hidden_goal.py
+    omp pretrain --preset dmpo-state --steps 300 --plugin examples/hidden_goal.py
+    omp finetune --config examples/hidden_goal.toml --plugin examples/hidden_goal.py
+    omp eval RUN --plugin examples/hidden_goal.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.config import Settings
+from omp_cli.core.spec import Spec
+from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv
+
+ARENA = 0.5
+"""Half the side of the square in which the point moves, metres."""
+SPEED = 0.05
+"""Largest step along each axis, metres per environment step."""
+GOAL, RADIUS = np.array([0.25, 0.2]), 0.06
+"""An episode succeeds while the point is this near to the goal, metres."""
+BELIEF = np.array([-0.2, -0.2])
+"""Where the expert takes the goal to be."""
+
+
+class HiddenConfig(Settings):
+    """Nothing about it can be set."""
+
+    name: Literal["hidden"] = "hidden"
+
+
+@SUITES.register("hidden")
+class Hidden(Suite):
+    """One task, whose demonstrations fail and are recorded all the same."""
+
+    Config: ClassVar[type[Settings]] = HiddenConfig
+    default_task: ClassVar[str] = "goal"
+    keeps_failures: ClassVar[bool] = True
+
+    def groups(self) -> Mapping[str, tuple[str, ...]]:
+        """None."""
+        return {}
+
+    def tasks(self) -> tuple[str, ...]:
+        """The task names."""
+        return ("goal",)
+
+    def spec(self, task: str) -> Spec:
+        """State: x, y of the point; action: the step along x and y."""
+        return Spec(suite="hidden", task=task, action_dim=2, state_dim=2, max_steps=40, control_hz=20.0)
+
+    def make(self, task: str) -> HiddenEnv:
+        """A fresh arena."""
+        return HiddenEnv(self.spec(task))
+
+
+class HiddenEnv(TaskEnv):
+    """The arena."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        """Start on this side of the diagonal below the goal: nobody meets it by chance."""
+        random = np.random.default_rng(seed)
+        while (start := random.uniform(-0.4, 0.4, 2)).sum() > 0.1:
+            pass
+        self._position, self._start = start, start.copy()
+
+    def step(self, action: NDArray[np.floating[Any]]) -> Outcome:
+        """Move by ``SPEED`` times the clipped action. Reward: minus the distance to the goal, metres."""
+        move = SPEED * np.clip(np.asarray(action, np.float64), -1.0, 1.0)
+        self._position = np.clip(self._position + move, -ARENA, ARENA)
+        distance = float(np.linalg.norm(self._position - GOAL))
+        return Outcome(-distance, distance < RADIUS)
+
+    def observe(self, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
+        """The point's place, whatever it is called."""
+        return {key: self._position.astype(np.float32) for key in keys}
+
+    def expert(self) -> NDArray[np.float32]:
+        """Straight to where the goal is not."""
+        wanted = (BELIEF - self._position) / SPEED
+        return (wanted / max(1.0, float(np.abs(wanted).max()))).astype(np.float32)
+
+    def start_state(self) -> NDArray[np.float64]:
+        """Where the point began."""
+        return self._start.copy()
+
+    def picture(self, size: int) -> NDArray[np.uint8]:
+        """The arena from above, x to the right, y up: goal green, belief grey, point red."""
+        along = ((np.arange(size) + 0.5) / size * 2.0 - 1.0) * ARENA
+        x, y = np.meshgrid(along, -along)
+        picture = np.full((size, size, 3), 250, np.uint8)
+        discs = ((BELIEF, (170, 170, 170)), (GOAL, (60, 170, 90)), (self._position, (210, 60, 50)))
+        for centre, colour in discs:
+            picture[(x - centre[0]) ** 2 + (y - centre[1]) ** 2 < RADIUS**2] = colour
+        return picture
