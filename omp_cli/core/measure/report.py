@@ -13,7 +13,7 @@ from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.data.store import read_attributes
 from omp_cli.core.errors import DataError
 from omp_cli.core.files import write_text
-from omp_cli.core.manifest import FILE_NAME, read_manifest
+from omp_cli.core.manifest import read_manifest
 from omp_cli.core.measure.film import write_video
 from omp_cli.core.measure.plots import plot_return, plot_success
 from omp_cli.core.measure.success import (
@@ -96,18 +96,26 @@ def evaluate_run(
 def demonstrated_returns(checkpoint: Checkpoint) -> dict[str, float] | None:
     """Mean, least and largest return of the data that the checkpoint's run was trained on.
 
-    None when the run's manifest or the data set is gone or is another one by now, or when the data have no rewards.
+    None when ``demonstrations`` are not to be had, or have no rewards.
     """
-    run = checkpoint.path.parent.parent
-    if not (run / FILE_NAME).is_file():
-        return None
     try:
-        paths = [Path(i.path) for i in read_manifest(run).inputs if i.kind == "dataset"]
-        found = [read_attributes(path) for path in paths]
+        return demonstrations(checkpoint)[1].get("returns")
     except DataError:  # the figure is a courtesy; evaluation does not need the data
         return None
-    same = [a for a in found if a.get("content_sha256") == checkpoint.meta.dataset_sha256]
-    return same[0].get("returns") if same else None
+
+
+def demonstrations(checkpoint: Checkpoint) -> tuple[Path, dict[str, Any]]:
+    """The data set that the checkpoint's run was trained on: where it is, and its attributes.
+
+    Raises:
+        DataError: the run's manifest or the data set is gone, or is another one by now.
+    """
+    run = checkpoint.path.parent.parent
+    for path in [Path(i.path) for i in read_manifest(run).inputs if i.kind == "dataset"]:
+        attributes = read_attributes(path)
+        if attributes.get("content_sha256") == checkpoint.meta.dataset_sha256:
+            return path, attributes
+    raise DataError(f"run {run}: names no data set with the content that the policy was trained on")
 
 
 def _row(checkpoint: Checkpoint, config: EvalConfig, episodes: Sequence[Episode], suite: Suite) -> dict[str, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.config import Settings
 from omp_cli.core.methods import Method
 from omp_cli.core.policy import Policy
@@ -31,6 +32,9 @@ class Start:
         device: where both policies live.
         watch: receives the time of the parts.
         note: tells the user a line.
+        checkpoint: where both come from; its run names the demonstrations. None for a policy that was never saved.
+        reward: what the environments reward, as ``FinetuneConfig`` has it.
+        end_on_success: whether success ends an episode.
     """
 
     policy: Policy
@@ -41,6 +45,9 @@ class Start:
     device: torch.device
     watch: Stopwatch
     note: Callable[[str], None]
+    checkpoint: Checkpoint | None = None
+    reward: Literal["environment", "success"] = "environment"
+    end_on_success: bool = False
 
 
 TUNERS: Family[Tuner] = Family("method", "omp_cli.core.rl")

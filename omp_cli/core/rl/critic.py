@@ -1,4 +1,7 @@
-"""The value function. Legend: B batch, T observation steps, S state dimension, D embedding dimension."""
+"""The value function, and what a critic sees.
+
+Legend: B batch, T observation steps, S state dimension, D embedding dimension, F features.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from omp_cli.core.encoders.base import Limits
 from omp_cli.core.nets.residual_mlp import ResidualBlock
 from omp_cli.core.policy import Policy
 
+Sees = Literal["state", "own", "shared"]
+
 
 class CriticConfig(Settings):
     """Settings of the value function.
@@ -27,10 +32,44 @@ class CriticConfig(Settings):
         depth: number of residual blocks after the first layer.
     """
 
-    sees: Literal["state", "own", "shared"] | None = None
+    sees: Sees | None = None
     train_encoder: bool = True
     hidden: int = Field(256, ge=1)
     depth: int = Field(1, ge=0)
+
+
+class View(nn.Module):
+    """What a critic sees of an observation.
+
+    Args:
+        sees: see ``CriticConfig``.
+        train_encoder: whether an encoder of its own learns.
+        policy: the policy that is fine-tuned; its normalisation is taken over.
+
+    Attributes:
+        sees: resolved.
+        out_dim: F, numbers per observation.
+    """
+
+    def __init__(self, sees: Sees | None, train_encoder: bool, policy: Policy) -> None:
+        super().__init__()
+        self.sees: Sees = sees or ("state" if policy.keys == ("state",) else "own")
+        self.encoder: nn.Module | None = None
+        self.out_dim = policy.encoder.out_dim
+        if self.sees == "state":
+            self.out_dim = policy.chunk.n_obs * policy.spec.state_dim
+            self.limits = _limits_of(policy)
+        elif self.sees == "own":
+            self.encoder = copy.deepcopy(policy.encoder).requires_grad_(train_encoder)
+
+    def forward(self, obs: Mapping[str, Tensor], h: Tensor | None = None) -> Tensor:
+        """Raw observations (B, T, ...) -> (B, F); ``h`` (B, D) is the policy's embedding, where that is shared."""
+        if self.sees == "shared":
+            assert h is not None
+            return h
+        if self.encoder is None:
+            return self.limits(obs["state"]).flatten(1)
+        return self.encoder(obs)
 
 
 class Critic(nn.Module):
@@ -38,21 +77,15 @@ class Critic(nn.Module):
 
     Args:
         config: its settings.
-        policy: the policy that is fine-tuned; its normalisation is taken over.
+        policy: the policy that is fine-tuned.
     """
 
     def __init__(self, config: CriticConfig, policy: Policy) -> None:
         super().__init__()
-        self.sees = config.sees or ("state" if policy.keys == ("state",) else "own")
-        self.encoder: nn.Module | None = None
-        inputs = policy.encoder.out_dim
-        if self.sees == "state":
-            inputs = policy.chunk.n_obs * policy.spec.state_dim
-            self.limits = _limits_of(policy)
-        elif self.sees == "own":
-            self.encoder = copy.deepcopy(policy.encoder).requires_grad_(config.train_encoder)
+        self.view = View(config.sees, config.train_encoder, policy)
+        self.sees = self.view.sees
         width = config.hidden
-        self.inlet = nn.Linear(inputs, width)
+        self.inlet = nn.Linear(self.view.out_dim, width)
         self.blocks = nn.ModuleList(ResidualBlock(width) for _ in range(config.depth))
         self.outlet = nn.Linear(width, 1)
         nn.init.zeros_(self.outlet.weight)  # knows nothing yet: advantages begin as returns
@@ -60,14 +93,7 @@ class Critic(nn.Module):
 
     def forward(self, obs: Mapping[str, Tensor], h: Tensor | None = None) -> Tensor:
         """Raw observations (B, T, ...) -> (B,); ``h`` (B, D) is the policy's embedding, for a critic that shares it."""
-        if self.sees == "shared":
-            assert h is not None
-            x = h
-        elif self.encoder is None:
-            x = self.limits(obs["state"]).flatten(1)
-        else:
-            x = self.encoder(obs)
-        x = self.inlet(x)
+        x = self.inlet(self.view(obs, h))
         for block in self.blocks:
             x = block(x)
         return self.outlet(nn.functional.mish(x)).squeeze(-1)

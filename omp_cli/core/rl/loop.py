@@ -133,6 +133,9 @@ class Finetuner:
             device,
             self.watch,
             progress.note,
+            checkpoint,
+            config.reward,
+            config.end_on_success,
         )
         self.tuner: Tuner = tuner(config.method, start)
         self.ema = make_ema(self.policy, TrainConfig(ema_max=config.ema_max or 0.0))

@@ -1,0 +1,342 @@
+"""Flow Q-learning (FQL, arXiv 2502.02538): a one-step student of a flow that two critics pull towards more return.
+
+Legend: B batch, N environments, D decisions in the data, H horizon, E executed actions, A action dimension, z initial
+noise; teacher the frozen pre-trained policy, student what acts and learns.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from omp_cli.core.config import Settings
+from omp_cli.core.encoders.images import shifted
+from omp_cli.core.errors import DataError, Diverged, UsageError
+from omp_cli.core.methods import Method
+from omp_cli.core.methods.diffusion import Diffusion
+from omp_cli.core.methods.reflow import ReFlow
+from omp_cli.core.methods.shortcut import ShortCut
+from omp_cli.core.policy import Policy
+from omp_cli.core.rl.base import TUNERS, Start, Tuner, named, part
+from omp_cli.core.rl.chain import mean_end
+from omp_cli.core.rl.critic import View
+from omp_cli.core.rl.replay import Decisions, Demonstrations, Replay, demonstrated, joined
+from omp_cli.core.rl.rollout import Collector
+from omp_cli.core.train.optim import optimizer_tensors, restore_optimizer
+
+
+class QConfig(Settings):
+    """Settings of the two critics.
+
+    Attributes:
+        sees: "state" (the normalised state alone) or "own" (an encoder of their own, which begins as a copy of the
+            policy's); None for "state" where the policy sees nothing else, else "own".
+        train_encoder: whether an encoder of their own learns.
+        hidden: width of the hidden layers.
+        depth: number of hidden layers.
+    """
+
+    sees: Literal["state", "own"] | None = None
+    train_encoder: bool = True
+    hidden: int = Field(256, ge=1)
+    depth: int = Field(2, ge=1)
+
+
+class FqlSigma(Settings):
+    """Noise added to the student's normalised actions while exploring, besides that of its z; 0 as in the paper."""
+
+    value: float = Field(0.0, ge=0)
+
+
+class FqlConfig(Settings):
+    """Settings of FQL.
+
+    Attributes:
+        name: registered name.
+        decisions: per environment and iteration.
+        updates: gradient steps per decision of all environments.
+        offline_steps: gradient steps on the demonstrations before the first decision; they are the first iterations.
+        student_every: gradient steps of the critics per one of the student.
+        distil_steps: gradient steps at the start in which the student only follows the teacher, and the critics learn.
+        batch_size: B.
+        demonstrations: share of a batch that comes from the demonstrations, where they have rewards.
+        capacity: decisions that are kept.
+        fill: decisions that are collected before learning from them begins, also after a resumption.
+        lr: of the student (Adam).
+        critic_lr: of the critics (Adam).
+        gamma: discount per decision.
+        tau: share of the critics that their moving average takes over per gradient step.
+        alpha: weight of the distillation.
+        normalise: whether Q in the student's loss is divided by its mean magnitude over the batch, so that alpha does
+            not depend on the scale of rewards.
+        combine: what of the two critics counts.
+        teacher_nfe: evaluations of the teacher; None for 4 where it was trained for several steps (reflow, shortcut),
+            1 for other flows.
+        encoder: whether the student's encoder learns.
+        augment: shift pictures as in pre-training, anew whenever a decision is learned from.
+        sigma: exploration noise.
+        critic: the critics.
+    """
+
+    name: Literal["fql"] = "fql"
+    decisions: int = Field(16, ge=1)
+    updates: float = Field(1.0, gt=0)
+    offline_steps: int = Field(0, ge=0)
+    student_every: int = Field(2, ge=1)
+    distil_steps: int = Field(500, ge=0)
+    batch_size: int = Field(256, ge=2)
+    demonstrations: float = Field(0.5, ge=0, le=1)
+    capacity: int = Field(100_000, ge=1)
+    fill: int = Field(1000, ge=1)
+    lr: float = Field(3e-4, gt=0)
+    critic_lr: float = Field(3e-4, gt=0)
+    gamma: float = Field(0.99, gt=0, le=1)
+    tau: float = Field(0.005, gt=0, le=1)
+    alpha: float = Field(3.0, ge=0)
+    normalise: bool = True
+    combine: Literal["mean", "min"] = "mean"
+    teacher_nfe: int | None = Field(None, ge=1)
+    encoder: Literal["trained", "frozen"] = "trained"
+    augment: bool = True
+    sigma: FqlSigma = FqlSigma()
+    critic: QConfig = QConfig()
+
+
+class Critics(nn.Module):
+    """Two Q(o, a) of executed chunks, normalised; multilayer perceptrons with GELU and LayerNorm.
+
+    Args:
+        config: their settings.
+        policy: the policy that is fine-tuned.
+    """
+
+    def __init__(self, config: QConfig, policy: Policy) -> None:
+        super().__init__()
+        self.view = View(config.sees, config.train_encoder, policy)
+        inputs = self.view.out_dim + policy.chunk.execute * policy.spec.action_dim
+        self.heads = nn.ModuleList(_head(inputs, config) for _ in range(2))
+
+    def forward(self, obs: dict[str, Tensor], action: Tensor) -> Tensor:
+        """Raw observations (B, T, ...), chunks (B, E, A) -> (2, B)."""
+        x = torch.cat([self.view(obs), action.flatten(1)], dim=1)
+        return torch.stack([head(x).squeeze(1) for head in self.heads])
+
+
+def _head(inputs: int, config: QConfig) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width in [config.hidden] * config.depth:
+        layers += [nn.Linear(inputs, width), nn.GELU(), nn.LayerNorm(width)]
+        inputs = width
+    return nn.Sequential(*layers, nn.Linear(inputs, 1))
+
+
+def student_loss(distance: Tensor, q: Tensor, alpha: float, normalise: bool) -> Tensor:
+    """alpha |student - teacher|^2 - Q(o, student), Q perhaps divided by its mean magnitude; a scalar.
+
+    Args:
+        distance: mean square over the student's chunks, a scalar.
+        q: of the student's actions, (B,).
+        alpha: weight of the distillation.
+        normalise: see ``FqlConfig``.
+    """
+    scale = q.detach().abs().mean().clamp_min(1e-6) if normalise else 1.0
+    return alpha * distance - q.mean() / scale
+
+
+@TUNERS.register("fql")
+class Fql(Tuner):
+    """Off-policy: every decision is learned from many times, together with the demonstrations where those have rewards.
+
+    The replay is not part of a checkpoint: after a resumption it begins empty, and nothing is learned before it holds
+    ``fill`` decisions again; the demonstrations are there at once.
+    """
+
+    Config = FqlConfig
+    config: FqlConfig
+    nfe = 1
+    takes = "policies of a flow: meanflow, omp, mp1, dmpo, imf, reflow, shortcut"
+
+    @classmethod
+    def fits(cls, method: Method) -> bool:
+        """See the base class."""
+        return method.generative and not isinstance(method, Diffusion)
+
+    def __init__(self, config: FqlConfig, start: Start) -> None:
+        super().__init__(config, start)
+        if start.nfe != 1:
+            raise UsageError(f"nfe: an fql student decides with 1 evaluation (got {start.nfe})", "see teacher_nfe")
+        self.policy, self.teacher = start.policy, start.pretrained
+        several = isinstance(self.teacher.method, ReFlow | ShortCut)
+        self._jumps = self.policy.method.jumps(1)
+        self._teacher_jumps = self.teacher.method.jumps(config.teacher_nfe or (4 if several else 1))
+        self.policy.requires_grad_(True).encoder.requires_grad_(config.encoder == "trained")
+        self.critics = Critics(config.critic, self.policy).to(start.device)
+        self.target = copy.deepcopy(self.critics).requires_grad_(False)
+        self._optimizer = _adam(self.policy, config.lr)
+        self._critic_optimizer = _adam(self.critics, config.critic_lr)
+        self.replay = Replay(config.capacity)
+        self._demonstrations = self._demonstrated()
+        self._shift = getattr(self.policy.encoder.config, "shift", 0) if config.augment else 0
+        self._updates = 0
+
+    def _demonstrated(self) -> Demonstrations | None:
+        """None where they are not to be had; DataError where the settings need them."""
+        config, start = self.config, self.start
+        if not config.offline_steps and not config.demonstrations:
+            return None
+        try:
+            if start.checkpoint is None:
+                raise DataError("the policy comes without them")
+            return demonstrated(start.checkpoint, self.policy, start.reward, start.end_on_success)
+        except DataError as error:
+            if config.offline_steps:
+                raise DataError(f"offline_steps: {error.message}", "set method.offline_steps=0") from None
+            start.note(f"no demonstrations to learn from: {error.message}")
+            return None
+
+    def iterate(self, iteration: int, collector: Collector) -> dict[str, float]:
+        """Collect, then gradient steps; the first ``offline_steps`` of them without collecting. See the base class."""
+        config, watch = self.config, self.start.watch
+        updates = max(1, round(config.updates * config.decisions * self.start.envs))
+        offline = min(updates, config.offline_steps - iteration * updates)
+        if offline <= 0:
+            self._collect(collector)
+            if len(self.replay) < config.fill:
+                return {"replay": len(self.replay)}
+        sums: dict[str, Tensor] = {}
+        counts: Counter[str] = Counter()
+        steps = offline if offline > 0 else updates
+        for _ in range(steps):
+            batch = self._batch(offline > 0)
+            watch.lap("batches")
+            for name, value in self.update(batch).items():
+                sums[name] = sums[name] + value if name in sums else value
+                counts[name] += 1
+            watch.lap("update")
+        figures = {name: float(total) / counts[name] for name, total in sums.items()}
+        if not all(abs(value) < float("inf") for value in figures.values()):
+            found = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
+            raise Diverged(f"diverged at iteration {iteration + 1}: {found}", "lower --lr, or method.critic_lr")
+        return {**figures, "replay": len(self.replay)}
+
+    def _collect(self, collector: Collector) -> None:
+        """``decisions`` in every environment, into the replay."""
+        watch = self.start.watch
+        for _ in range(self.config.decisions):
+            obs = collector.obs
+            chunk = self.act(obs)
+            watch.lap("policy")
+            stepped = collector.step(self.policy.executed(chunk))
+            following = {key: value.clone() for key, value in collector.obs.items()}
+            for env, last in stepped.final.items():
+                for key, value in collector.seen(last).items():
+                    following[key][env] = value
+            reward, terminated, lost = (
+                torch.from_numpy(x).to(chunk.device) for x in (stepped.reward, stepped.terminated, stepped.lost)
+            )
+            rows = Decisions(obs, chunk[:, self.policy.window], reward.float(), following, terminated)
+            self.replay.add(rows.map(lambda array, known=~lost: array[known]))  # type: ignore[misc]
+            watch.lap("records")
+
+    @torch.no_grad()
+    def act(self, obs: dict[str, Tensor]) -> Tensor:
+        """Normalised chunks (N, H, A) to explore with."""
+        chunk = self._student(obs, self._noise(obs))
+        return (chunk + self.config.sigma.value * torch.randn_like(chunk)).clamp(-1, 1)
+
+    def _noise(self, obs: dict[str, Tensor]) -> Tensor:
+        rows = len(next(iter(obs.values())))
+        shape = (rows, self.policy.chunk.horizon, self.policy.spec.action_dim)
+        return torch.randn(shape, device=self.start.device)
+
+    def _student(self, obs: dict[str, Tensor], z: Tensor) -> Tensor:
+        """Where the one jump leads, not clipped: (B, H, A)."""
+        return mean_end(self.policy.field(self.policy.encoder(obs)), self._jumps, z)
+
+    def _batch(self, offline: bool) -> Decisions:
+        """B decisions on the device, pictures shifted."""
+        size, batch = self.config.batch_size, None
+        demonstrations = self._demonstrations
+        if demonstrations is not None:
+            share = size if offline else round(size * self.config.demonstrations)
+            batch = demonstrations.sample(share)
+            size -= share
+        if size:
+            replayed = self.replay.sample(size)
+            batch = replayed if batch is None else joined(batch, replayed)
+        batch = batch.map(lambda array: array.to(self.start.device))
+        if self._shift:
+            for obs in (batch.obs, batch.following):
+                if "img" in obs:
+                    obs["img"] = shifted(obs["img"], self._shift)
+        return batch
+
+    def update(self, batch: Decisions) -> dict[str, Tensor]:
+        """One gradient step of the critics and their moving averages, perhaps one of the student; detached figures."""
+        figures = self._learn_critics(batch)
+        if self._updates % self.config.student_every == 0:
+            figures |= self._learn_student(batch.obs)
+        self._updates += 1
+        return figures
+
+    @torch.no_grad()
+    def targets(self, batch: Decisions) -> Tensor:
+        """What the critics should say of the decisions, (B,): the student goes on from where they led."""
+        chunk = self._student(batch.following, self._noise(batch.following)).clamp(-1, 1)
+        next_q = self._combined(self.target(batch.following, chunk[:, self.policy.window]))
+        return batch.reward + self.config.gamma * torch.where(batch.terminated, 0.0, next_q)
+
+    def _learn_critics(self, batch: Decisions) -> dict[str, Tensor]:
+        loss = (self.critics(batch.obs, batch.action) - self.targets(batch)).square().mean()
+        self._critic_optimizer.zero_grad()
+        loss.backward()
+        self._critic_optimizer.step()
+        torch._foreach_lerp_(list(self.target.parameters()), list(self.critics.parameters()), self.config.tau)
+        return {"value_loss": loss.detach()}
+
+    def _learn_student(self, obs: dict[str, Tensor]) -> dict[str, Tensor]:
+        config, z = self.config, self._noise(obs)
+        with torch.no_grad():
+            goal = mean_end(self.teacher.field(self.teacher.encoder(obs)), self._teacher_jumps, z)
+        chunk = self._student(obs, z)
+        distance = (chunk - goal).square().mean()
+        q = self._combined(self.critics(obs, chunk.clamp(-1, 1)[:, self.policy.window]))
+        distils = self._updates < config.distil_steps
+        loss = distance if distils else student_loss(distance, q, config.alpha, config.normalise)
+        self._optimizer.zero_grad()
+        loss.backward(inputs=[p for p in self.policy.parameters() if p.requires_grad])  # not the critics
+        self._optimizer.step()
+        return {"bc": distance.detach(), "q": q.detach().mean()}
+
+    def _combined(self, q: Tensor) -> Tensor:
+        """Of two critics (2, B) -> (B,)."""
+        return q.amin(0) if self.config.combine == "min" else q.mean(0)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """See the base class."""
+        return {
+            **named("critics", self.critics.state_dict()),
+            **named("target", self.target.state_dict()),
+            **named("optimizer", optimizer_tensors(self.policy, self._optimizer)),
+            **named("critic_optimizer", optimizer_tensors(self.critics, self._critic_optimizer)),
+            "updates": torch.tensor(self._updates),
+        }
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """See the base class."""
+        self.critics.load_state_dict(part(tensors, "critics"))
+        self.target.load_state_dict(part(tensors, "target"))
+        restore_optimizer(self.policy, self._optimizer, part(tensors, "optimizer"), complete=False)
+        restore_optimizer(self.critics, self._critic_optimizer, part(tensors, "critic_optimizer"), complete=False)
+        self._updates = int(tensors["updates"])
+
+
+def _adam(module: nn.Module, lr: float) -> torch.optim.AdamW:
+    """Adam, over what learns; AdamW without decay is that."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    return torch.optim.AdamW(parameters, lr, weight_decay=0.0, fused=True)

@@ -1,0 +1,431 @@
+"""Flow Q-learning: targets by hand, a student between its teacher and the best action, runs from the command line."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from omp_cli.core.checkpoint import open_run
+from omp_cli.core.data.store import Dataset
+from omp_cli.core.errors import DataError, Diverged, UsageError
+from omp_cli.core.methods import METHODS
+from omp_cli.core.policy import Policy, PolicyConfig
+from omp_cli.core.rl.base import TUNERS, Start
+from omp_cli.core.rl.fql import Fql, FqlConfig, student_loss
+from omp_cli.core.rl.replay import Decisions, Demonstrations, Replay, demonstrated
+from omp_cli.core.rl.rollout import Collector
+from omp_cli.core.rl.workers import Stepped, Workers
+from omp_cli.core.spec import Spec
+from omp_cli.core.suites.base import Outcome, TaskEnv
+from omp_cli.core.suites.chunking import ChunkEnv
+from omp_cli.core.timing import Stopwatch
+from tests.conftest import Omp
+
+SPEC = Spec(suite="toy", task="line", action_dim=1, state_dim=2, max_steps=8, control_hz=20, image=(16, 16, 3))
+CPU = torch.device("cpu")
+STATE = {"name": "state", "hidden": 16, "out": 8}
+PICTURES = {"name": "light-vit", "width": 16, "heads": 2, "shift": 2}
+
+
+def policy_of(method: str = "meanflow", n_obs: int = 1, execute: int = 2, encoder: dict[str, Any] = STATE) -> Policy:
+    """One that has learned nothing: its chunks are mostly noise."""
+    torch.manual_seed(0)
+    parts = {"method": {"name": method}, "net": {"name": "residual-mlp", "hidden": 32}, "encoder": encoder}
+    chunk = {"n_obs": n_obs, "horizon": n_obs + execute, "execute": execute}
+    return Policy(PolicyConfig.model_validate({**parts, "chunk": chunk}), SPEC).eval()
+
+
+def fql_of(policy: Policy, nfe: int = 1, envs: int = 4, notes: list[str] | None = None, **settings: Any) -> Fql:
+    settings = {"distil_steps": 0, "student_every": 1, "fill": 1, "batch_size": 64} | settings
+    pretrained = copy.deepcopy(policy).requires_grad_(False)
+    note = (lambda line: None) if notes is None else notes.append
+    return Fql(FqlConfig(**settings), Start(policy, pretrained, nfe, envs, 0, CPU, Stopwatch(), note))
+
+
+def data(**arrays: Any) -> Dataset:
+    """An episode of 5 frames that ends by itself, and one of 4 that is cut; the state tells frames apart."""
+    frames = np.arange(9, dtype=np.float32)
+    everything = {
+        "state": np.stack([frames, frames + 100], axis=1),
+        "action": frames[:, None] / 10,
+        "reward": 2**frames,
+        "terminal": frames == 4,
+        **arrays,
+    }
+    everything = {key: value for key, value in everything.items() if value is not None}
+    return Dataset(Path("data"), everything, np.array([5, 9]), SPEC, {}, "")
+
+
+def rows_of(demonstrations: Demonstrations) -> dict[int, tuple[Any, ...]]:
+    """By frame: reward, terminated, actions, frames of the observation before and after (where it counts)."""
+    torch.manual_seed(0)
+    some, found = demonstrations.sample(500), {}
+    for index in range(500):
+        row = some.map(lambda array, index=index: array[index])  # type: ignore[misc]
+        over = bool(row.terminated)
+        after = None if over else row.following["state"][:, 0].tolist()
+        before, actions = row.obs["state"][:, 0].tolist(), [round(float(a) * 10) for a in row.action[:, 0]]
+        found[int(before[-1])] = (float(row.reward), over, actions, before, after)
+    return found
+
+
+def test_demonstrations_are_chunks_with_what_they_led_to() -> None:
+    policy = policy_of(n_obs=2)
+    assert rows_of(Demonstrations(data(), policy, ends_itself=True)) == {
+        0: (1 + 2, False, [0, 1], [0, 0], [1, 2]),
+        1: (2 + 4, False, [1, 2], [0, 1], [2, 3]),
+        2: (4 + 8, False, [2, 3], [1, 2], [3, 4]),
+        3: (8 + 16, True, [3, 4], [2, 3], None),
+        4: (16, True, [4, 4], [3, 4], None),
+        5: (32 + 64, False, [5, 6], [5, 5], [6, 7]),
+        6: (64 + 128, False, [6, 7], [5, 6], [7, 8]),  # what the last frames led to is not in the data
+    }
+    goes_on = rows_of(Demonstrations(data(), policy, ends_itself=False))
+    assert set(goes_on) == {0, 1, 2, 5, 6}
+    assert not any(row[1] for row in goes_on.values())
+
+
+def test_demonstrations_are_rewarded_as_the_environments_are() -> None:
+    policy, success = policy_of(), np.arange(9) == 2
+    with_success = data(success=success, reward=None)
+    rows = rows_of(Demonstrations(with_success, policy, True, reward="success", end_on_success=True))
+    assert {frame: row[:2] for frame, row in rows.items()} == {
+        **dict.fromkeys((0, 5, 6), (0.0, False)),
+        **dict.fromkeys((1, 2), (1.0, True)),
+        **dict.fromkeys((3, 4), (0.0, True)),
+    }
+    with pytest.raises(DataError, match="data/reward is missing"):
+        Demonstrations(with_success, policy, True)
+    with pytest.raises(DataError, match="data/success is missing"):
+        Demonstrations(data(), policy, True, end_on_success=True)
+
+
+def numbered(first: int, count: int) -> Decisions:
+    x = torch.arange(first, first + count)
+    pictures = x.to(torch.uint8).view(-1, 1, 1, 1, 1).expand(-1, 1, 2, 2, 3)
+    obs = {"state": x.float().view(-1, 1, 1), "img": pictures}
+    return Decisions(obs, x.float().view(-1, 1, 1), x.float(), obs, x % 2 == 0)
+
+
+def test_the_replay_keeps_the_last_decisions_whole() -> None:
+    replay = Replay(5)
+    for first, count in ((0, 3), (3, 2), (5, 4)):
+        replay.add(numbered(first, count))
+    assert len(replay) == 5
+    some = replay.sample(200)
+    assert set(some.reward.tolist()) == {4, 5, 6, 7, 8}
+    for array in (some.obs["state"], some.action, some.following["state"], some.obs["img"]):
+        assert torch.equal(array.flatten(1)[:, 0].float(), some.reward)
+    assert torch.equal(some.terminated, some.reward % 2 == 0)
+    assert some.obs["img"].dtype == torch.uint8
+
+
+class Scripted:
+    """Four environments in one step: one goes on, one terminates, one is truncated, one's worker dies."""
+
+    restarts = 0
+
+    def reset(self) -> dict[str, Any]:
+        return {"state": np.array([[[1.0, 0]], [[2.0, 0]], [[3.0, 0]], [[4.0, 0]]], np.float32)}
+
+    def step(self, actions: Any) -> Stepped:
+        return Stepped(
+            obs={"state": np.array([[[10.0, 0]], [[91.0, 0]], [[92.0, 0]], [[93.0, 0]]], np.float32)},
+            reward=np.array([0.5, 1.5, 2.5, 0.0]),
+            terminated=np.array([False, True, False, False]),
+            truncated=np.array([False, False, True, False]),
+            steps=np.array([2, 1, 2, 0]),
+            final={env: {"state": np.array([[10.0 * (env + 1), 0]], np.float32)} for env in (1, 2)},
+            lost=np.array([False, False, False, True]),
+            finished=[],
+        )
+
+
+def test_targets_by_hand() -> None:
+    """A truncated episode is bootstrapped from its last observation, a terminated one from nothing; a lost row is not
+    learned from."""
+    policy = policy_of()
+    for combine, next_q in (("mean", 5.0), ("min", 0.0)):
+        tuner = fql_of(policy, decisions=1, gamma=0.9, combine=combine)
+        tuner._collect(Collector(Scripted(), policy, False, CPU, Stopwatch()))  # type: ignore[arg-type]
+        assert len(tuner.replay) == 3
+        kept = tuner.replay._rows
+        assert kept is not None
+        rows = kept.map(lambda array: array[:3])
+        assert rows.obs["state"][:, 0, 0].tolist() == [1, 2, 3]
+        tuner.target = lambda obs, action: torch.stack([obs["state"][:, 0, 0], obs["state"][:, 0, 0] + 10])  # type: ignore[assignment]
+        if combine == "min":
+            tuner.target = lambda obs, action: torch.stack([obs["state"][:, 0, 0] + 10, obs["state"][:, 0, 0]])  # type: ignore[assignment]
+        expected = [0.5 + 0.9 * (10 + next_q), 1.5, 2.5 + 0.9 * (30 + next_q)]
+        assert torch.allclose(tuner.targets(rows), torch.tensor(expected))
+
+
+def test_the_loss_is_least_between_teacher_and_best_action() -> None:
+    """alpha mean (a - g)^2 - mean_b (-sum (a - b)^2): least at (alpha g / n + b) / (alpha / n + 1), n numbers."""
+    teacher, best, n = torch.randn(3, 2, 2, dtype=torch.float64), torch.full((3, 2, 2), 0.3, dtype=torch.float64), 4
+    for alpha in (0.0, 1.0, 1e6):
+        chunk = ((alpha / n * teacher + best) / (alpha / n + 1)).requires_grad_()
+        q = -(chunk - best).square().sum((1, 2))
+        loss = student_loss((chunk - teacher).square().mean(), q, alpha, normalise=False)
+        (gradient,) = torch.autograd.grad(loss, chunk)
+        assert gradient.abs().max() < 1e-10
+        assert torch.allclose(chunk, best if alpha == 0 else teacher, atol=1e-5) == (alpha != 1)
+    q = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    gradients = [torch.autograd.grad(student_loss(torch.tensor(0.0), s * q, 1.0, True), q)[0] for s in (1, 10)]
+    assert torch.allclose(*gradients)
+    assert torch.allclose(gradients[0], torch.full((3,), -1 / 6))
+
+
+class Quadratic(nn.Module):
+    """Both critics know it: Q = -|a - 0.4|^2."""
+
+    def forward(self, obs: dict[str, Tensor], action: Tensor) -> Tensor:
+        return -(action - 0.4).square().sum((1, 2)).expand(2, -1)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e4])
+def test_the_student_goes_to_the_best_action_or_to_its_teacher(alpha: float) -> None:
+    policy = policy_of()
+    tuner = fql_of(policy, alpha=alpha, normalise=False, lr=3e-3)
+    tuner.critics = Quadratic()  # type: ignore[assignment]
+    obs, z = {"state": torch.randn(256, 1, 2)}, torch.randn(256, 3, 1)
+    with torch.no_grad():
+        teacher = policy.act(obs, z)
+        if alpha:
+            policy.net.outlet.bias += 0.5  # type: ignore[operator, union-attr]
+        first = policy.act(obs, z)
+        for _ in range(300):
+            with torch.enable_grad():
+                tuner._learn_student(obs)
+        last = policy.act(obs, z)
+    to_best, to_teacher, moved = (float((last - x).abs().mean()) for x in (torch.tensor(0.4), teacher, first))
+    assert (to_best < 0.1, to_teacher < 0.1) == ((True, False) if not alpha else (False, True))
+    assert moved > 0.1
+
+
+def test_distillation_comes_first_and_a_frozen_encoder_stays() -> None:
+    policy = policy_of(n_obs=2)
+    before = copy.deepcopy(policy)
+    tuner = fql_of(policy, distil_steps=3, encoder="frozen", alpha=0.0)
+    batch = Demonstrations(data(), policy, True).sample(16)
+    for _ in range(3):
+        assert tuner.update(batch)["bc"] == 0  # the teacher of a mean flow takes one step, as the student does
+    assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), before.parameters(), strict=True))
+    assert tuner.update(batch)["bc"] == 0
+    assert tuner.update(batch)["bc"] > 0, "now Q counts"
+    for ours, start in ((policy.encoder, before.encoder), (policy.net, before.net)):
+        same = all(torch.equal(a, b) for a, b in zip(ours.parameters(), start.parameters(), strict=True))
+        assert same == (ours is policy.encoder)
+
+
+@pytest.mark.parametrize(("method", "nfe"), [("reflow", 4), ("shortcut", 4), ("meanflow", 1), ("dmpo", 1), ("imf", 1)])
+def test_the_teacher_takes_the_steps_that_it_was_trained_for(method: str, nfe: int) -> None:
+    policy, seen = policy_of(method), []
+    tuner, obs = fql_of(policy), {"state": torch.randn(5, 1, 2)}
+    assert len(fql_of(policy, teacher_nfe=7)._teacher_jumps) == 7
+    hook = tuner.teacher.net.register_forward_hook(lambda *_: seen.append(None))
+    distance = tuner._learn_student(obs)["bc"]
+    hook.remove()
+    assert len(seen) == nfe
+    assert (float(distance) == 0) == (nfe == 1), "equal weights and steps: the same chunk"
+
+
+def test_what_it_can_start_from() -> None:
+    fits = {name for name in METHODS.names() if TUNERS.get("fql").fits(METHODS.get(name)(METHODS.get(name).Config()))}
+    assert {"meanflow", "omp", "dmpo", "reflow", "shortcut"} <= fits
+    assert not fits & {"dp", "dp3", "gaussian"}
+    with pytest.raises(UsageError, match="1 evaluation"):
+        fql_of(policy_of(), nfe=4)
+    notes: list[str] = []
+    assert fql_of(policy_of(), notes=notes)._demonstrations is None
+    assert notes == ["no demonstrations to learn from: the policy comes without them"]
+    with pytest.raises(DataError, match="offline_steps: the policy comes without them"):
+        fql_of(policy_of(), offline_steps=1)
+    assert fql_of(policy_of(), notes=(silent := []), demonstrations=0.0)._demonstrations is None
+    assert silent == []
+
+
+class Line(TaskEnv):
+    """One step: the reward is least far from 0 where the action is 0.5."""
+
+    spec = SPEC
+
+    def reset(self, seed: int) -> None:
+        self._state = np.random.default_rng(seed).uniform(-1, 1, 2).astype(np.float32)
+
+    def step(self, action: Any) -> Outcome:
+        return Outcome(-float((action[0] - 0.5) ** 2), False, terminated=True)
+
+    def observe(self, keys: Any) -> dict[str, Any]:
+        return {"state": self._state, "img": np.full((16, 16, 3), int(128 * (self._state[0] + 1)), np.uint8)}
+
+    def start_state(self) -> Any:
+        return self._state
+
+    def picture(self, size: int) -> Any:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def line() -> Iterator[Any]:
+    """``line(policy)`` -> a collector of four environments."""
+    with Workers(lambda: ChunkEnv(Line(), KEYS[0], 1, 1), 4, 1, lambda env, number: 10_000 * env + number) as workers:
+        yield lambda policy: Collector(workers, policy, False, CPU, Stopwatch())
+
+
+KEYS = [("state", "img")]
+
+
+def test_it_learns_what_is_rewarded(line: Any) -> None:
+    policy = policy_of(execute=1)
+    tuner = fql_of(policy, decisions=16, updates=0.5, alpha=0.01, lr=1e-2, critic_lr=1e-2, critic={"hidden": 32})
+    collector = line(policy)
+    torch.manual_seed(0)
+    returns = []
+    for iteration in range(12):
+        before = len(collector.recent)
+        figures = tuner.iterate(iteration, collector)
+        assert len(collector.recent) > before or before == 100
+        returns.append(np.mean([e.episode_return for e in list(collector.recent)[-64:]]))
+    assert returns[0] < -0.3
+    assert returns[-1] > -0.05
+    assert figures["bc"] > 0.1
+    assert figures["q"] == pytest.approx(returns[-1], abs=0.05), "nothing follows a termination"
+
+
+def test_pictures_are_shifted_anew_and_kept_as_they_were(line: Any) -> None:
+    policy = policy_of(execute=1, encoder=PICTURES)
+    tuner = fql_of(policy, decisions=2, batch_size=4, updates=0.25)
+    torch.manual_seed(0)
+    figures = tuner.iterate(0, line(policy))
+    assert set(figures) == {"value_loss", "bc", "q", "replay"}
+    kept = tuner.replay._rows
+    assert kept is not None
+    assert kept.obs["img"].dtype == torch.uint8
+    kept.obs["img"][:, :, 0] = 255  # a bright upper edge moves
+    assert len({tuner._batch(False).obs["img"][0].float().mean().item() for _ in range(8)}) > 1
+    assert (kept.obs["img"][:, :, 0] == 255).all()
+    assert len({float(fql_of(policy, augment=False)._shift), float(tuner._shift)}) == 2
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(line: Any) -> None:
+    policy = policy_of(execute=1)
+    tuner = fql_of(policy, decisions=1)
+    tuner.critics.heads[0][0].weight.data.fill_(float("nan"))  # type: ignore[index, union-attr]
+    with pytest.raises(Diverged, match="diverged at iteration 1: value_loss nan"):
+        tuner.iterate(0, line(policy))
+
+
+SMALL = (
+    "--method",
+    "fql",
+    "--set",
+    "envs=2",
+    "--set",
+    "method.decisions=4",
+    "--set",
+    "method.fill=1",
+    "--max-steps",
+    9,
+)
+SMALL = (*SMALL, "--set", "method.batch_size=8", "--set", "evaluation.every=0", "--workers", 1)
+
+
+def test_a_run_from_the_command_line(omp: Omp, workshop: Path, tmp_path: Path) -> None:
+    os.chdir(workshop)  # the run names its data set as it was given
+    out = tmp_path / "fine"
+    line = (
+        "finetune",
+        "run",
+        *SMALL,
+        "--set",
+        "method.offline_steps=10",
+        "--iterations",
+        3,
+        "--lr",
+        1e-3,
+        "--sigma",
+        0.1,
+    )
+    done = omp(*line, "--out", out, "--json")
+    assert done.code == 0, done.err
+    assert "no demonstrations" not in done.err
+    figures = done.json["result"]
+    assert (figures["iterations"], figures["nfe"]) == (3, 1)
+    assert figures["env_steps"] > 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["metrics"]["replay"] == 8
+    assert (manifest["config"]["method.lr"]["value"], manifest["config"]["method.sigma.value"]["value"]) == (1e-3, 0.1)
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [row["env_steps"] > 0 for row in rows] == [False, False, True], "8 and 2 steps offline, then collecting"
+    assert [row["replay"] for row in rows] == [0, 0, 8]
+    evaluated = omp("eval", out, "--episodes", 1, "--workers", 1, "--max-steps", 9, "--out", tmp_path / "e", "--json")
+    assert evaluated.code == 0, evaluated.err
+    assert evaluated.json["result"]["nfe"] == 1
+    again = omp(*line, "--out", tmp_path / "again", "--json")
+    compared = ("value_loss", "q", "bc", "return")
+    assert [again.json["result"][name] for name in compared] == [figures[name] for name in compared]
+    assert omp(*line, "--bc", 0.1, "--out", tmp_path / "no").code == 2
+
+
+def test_a_run_without_its_demonstrations(omp: Omp, run: Path, tmp_path: Path) -> None:
+    os.chdir(tmp_path)  # where "toy" is not
+    done = omp("finetune", run, *SMALL, "--iterations", 1, "--out", tmp_path / "fine", "--json")
+    assert done.code == 0, done.err
+    assert "no demonstrations to learn from: data set toy" in done.err
+    assert done.json["result"]["value_loss"] > 0
+    needed = omp("finetune", run, *SMALL, "--set", "method.offline_steps=1", "--out", tmp_path / "no")
+    assert needed.code == 3
+    assert "offline_steps: data set toy" in needed.err
+
+
+def test_an_interrupted_run_goes_on(omp: Omp, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.chdir(workshop)
+    out, whole, seen = tmp_path / "fine", Fql.iterate, []
+
+    def iterate(self: Fql, iteration: int, collector: Collector) -> dict[str, float]:
+        seen.append((iteration, self._updates, len(self.replay), copy.deepcopy(self.tensors())))
+        if len(seen) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return whole(self, iteration, collector)
+
+    monkeypatch.setattr(Fql, "iterate", iterate)
+    line = ("finetune", "run", *SMALL, "--iterations", 3, "--set", "method.student_every=1", "--out", out)
+    assert omp(*line).code == 130
+    assert omp("finetune", "--resume", out, "--workers", 1).code == 0
+    assert [row[:3] for row in seen] == [(0, 0, 0), (1, 8, 8), (1, 8, 0), (2, 16, 8)]
+    saved, restored = seen[1][3], seen[2][3]
+    assert saved.keys() == restored.keys()
+    assert all(torch.equal(saved[name], restored[name]) for name in saved)
+    assert {"critics", "target", "optimizer", "critic_optimizer", "updates"} == {name.split("/")[0] for name in saved}
+    figures = json.loads((out / "manifest.json").read_text())["metrics"]
+    assert (figures["iterations"], figures["resumed_at_iteration"]) == (3, 1)
+
+
+def test_the_demonstrations_of_a_checkpoint(workshop: Path, tmp_path: Path) -> None:
+    os.chdir(workshop)
+    checkpoint = open_run(workshop / "run")[-1]
+    policy = checkpoint.load("ema")
+    rows = demonstrated(checkpoint, policy, "environment", False).sample(64)
+    assert rows.action.shape == (64, policy.chunk.execute, 2)
+    assert rows.obs["point_cloud"].shape == (64, policy.chunk.n_obs, policy.encoder.config.points, 3)  # type: ignore[attr-defined]
+    assert not rows.terminated.any(), "the toy goes on after success"
+    assert (rows.reward < 0).any()
+    assert demonstrated(checkpoint, policy, "success", True).sample(64).terminated.any()
+    copied = SimpleNamespace(
+        path=Path(shutil.copytree(checkpoint.path, tmp_path / "a" / "b" / "c")), meta=checkpoint.meta
+    )
+    with pytest.raises(DataError, match="no such file"):
+        demonstrated(copied, policy, "environment", False)  # type: ignore[arg-type]
