@@ -1,4 +1,4 @@
-"""AdamW and the moving average, with state that goes to and from plain tensors."""
+"""AdamW and the moving average; what a checkpoint keeps for the sake of going on, as plain tensors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from omp_cli.core.errors import DataError
-from omp_cli.core.policy import Policy
+from omp_cli.core.policy import LossModule, Policy
 from omp_cli.core.train.config import TrainConfig
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -54,19 +54,25 @@ def make_ema(policy: Policy, config: TrainConfig) -> MovingAverage:
     return MovingAverage(policy, config)
 
 
-def optimizer_tensors(policy: Policy, optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
-    """The optimiser's state as ``{"<parameter>/<moment>": tensor}``."""
-    return {
+def training_tensors(module: LossModule, optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
+    """What is trained beside the policy, and the optimiser's state as ``{"<parameter>/<moment>": tensor}``."""
+    moments = {
         f"{name}/{moment}": optimizer.state[parameter][moment]
-        for name, parameter in policy.named_parameters()
+        for name, parameter in _trained(module).items()
         if parameter in optimizer.state
         for moment in MOMENTS
     }
+    return moments | _beside(module)
 
 
-def restore_optimizer(policy: Policy, optimizer: torch.optim.AdamW, tensors: dict[str, Tensor]) -> None:
-    """Inverse of ``optimizer_tensors``; DataError when the state is of another network."""
-    for name, parameter in policy.named_parameters():
+@torch.no_grad()
+def restore_training(module: LossModule, optimizer: torch.optim.AdamW, tensors: dict[str, Tensor]) -> None:
+    """Inverse of ``training_tensors``; DataError when the state is of another network."""
+    for name, tensor in _beside(module).items():
+        if name not in tensors or tensors[name].shape != tensor.shape:
+            raise DataError(f"{name} is missing or of another shape", "the checkpoint is damaged")
+        tensor.copy_(tensors[name])
+    for name, parameter in _trained(module).items():
         state = {moment: tensors.get(f"{name}/{moment}") for moment in MOMENTS}
         average = state["exp_avg"]
         if average is None or average.shape != parameter.shape:
@@ -77,3 +83,13 @@ def restore_optimizer(policy: Policy, optimizer: torch.optim.AdamW, tensors: dic
             for moment, value in state.items()
             if value is not None
         }
+
+
+def _trained(module: LossModule) -> dict[str, nn.Parameter]:
+    """All parameters that the optimiser has; the policy's go by their names in the policy."""
+    return {name.removeprefix("policy."): parameter for name, parameter in module.named_parameters()}
+
+
+def _beside(module: LossModule) -> dict[str, Tensor]:
+    """The state of the module that is not the policy's."""
+    return {name: tensor for name, tensor in module.state_dict().items() if not name.startswith("policy.")}
