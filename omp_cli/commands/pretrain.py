@@ -24,10 +24,13 @@ def pretrain(
     method: Annotated[
         str | None,
         typer.Option(
-            help="omp, mp1, dmpo, meanflow, imf, reflow, shortcut, dp, dp3. Another method than the preset's takes "
-            "over none of its settings.",
+            help="omp, mp1, dmpo, meanflow, imf, reflow, shortcut, dp, dp3; with --teacher consistency, onedp. Another "
+            "method than the preset's takes over none of its settings.",
             rich_help_panel=METHOD,
         ),
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Run or checkpoint that consistency and onedp distil.", rich_help_panel=METHOD)
     ] = None,
     derivative: Annotated[
         str | None, typer.Option(help="du/dt by jvp, forward or dde.", rich_help_panel=METHOD)
@@ -39,7 +42,8 @@ def pretrain(
         float | None, typer.Option(help="Weight of directional alignment.", rich_help_panel=METHOD)
     ] = None,
     lambda_disp: Annotated[
-        float | None, typer.Option(help="Weight of dispersion (not dp, dp3).", rich_help_panel=METHOD)
+        float | None,
+        typer.Option(help="Weight of dispersion (MeanFlow, imf, reflow, shortcut).", rich_help_panel=METHOD),
     ] = None,
     net: Annotated[str | None, typer.Option(help="film-mlp, unet1d, residual-mlp.", rich_help_panel=METHOD)] = None,
     encoder: Annotated[
@@ -89,9 +93,9 @@ def pretrain(
     if resume is None:
         preset_layer = c.preset_layer("pretrain", preset or "light")
         values, layer_of = c.merge(base_layers(PretrainConfig, preset_layer, config, set_ or [], flags))
-        _train(globals_, _new_plan(globals_, c.validated(PretrainConfig, values), layer_of, dataset))
+        _train(globals_, _new_plan(globals_, c.validated(PretrainConfig, values), layer_of, dataset, teacher))
         return
-    if flags.values or config or set_ or preset or dataset:
+    if flags.values or config or set_ or preset or dataset or teacher:
         raise UsageError("--resume continues a run as it was configured", "leave the other settings out")
     manifest = read_manifest(resume)
     if manifest.command != "pretrain":
@@ -105,28 +109,43 @@ def pretrain(
 
 @dataclass(frozen=True)
 class Plan:
-    """What to train and where; ``content`` is the hash of the data that a resumed run began with."""
+    """What to train, where and from which teacher; ``content`` are the hashes that a resumed run's inputs had."""
 
     settings: Any
     sources: dict[str, Any]
     dataset: Path
+    teacher: Path | None
     folder: Path
-    content: str | None = None
+    content: dict[str, str] | None = None
+
+    def check(self, kind: str, path: Path, sha256: str) -> None:
+        """DataError when an input of a resumed run is not what the run began with."""
+        from omp_cli.core.errors import DataError
+
+        if self.content is not None and self.content[kind] != sha256:
+            raise DataError(f"{kind} {path}: has another content than the one the run began with")
 
 
-def _new_plan(globals_: Globals, settings: Any, layer_of: dict[str, str], given: Path | None) -> Plan:
+def _new_plan(
+    globals_: Globals, settings: Any, layer_of: dict[str, str], given: Path | None, teacher: Path | None
+) -> Plan:
     """A run in a folder of its own."""
     from omp_cli.core import config as c
     from omp_cli.core.checkpoint import FOLDER
     from omp_cli.core.errors import UsageError
+    from omp_cli.core.methods import METHODS
+    from omp_cli.core.policy import check_teacher
 
+    check_teacher(METHODS.get(settings.method.name), settings.method.name, teacher is not None)
     dataset = _dataset(globals_, given)
     sources = c.sources_of(settings, layer_of) | {"dataset": {"value": str(dataset), "source": "argument"}}
+    if teacher is not None:
+        sources |= {"teacher": {"value": str(teacher), "source": "flag"}}
     name = f"{settings.method.name}-{dataset.resolve().name.removesuffix('.zarr')}"
     folder = globals_.out or run_folder(RUNS / "pretrain", name)
     if (folder / FOLDER).exists():
         raise UsageError(f"output folder {folder}: holds checkpoints", f"use --resume {folder}, or another --out DIR")
-    return Plan(settings, sources, dataset, folder)
+    return Plan(settings, sources, dataset, teacher, folder)
 
 
 def _dataset(globals_: Globals, given: Path | None) -> Path:
@@ -141,22 +160,26 @@ def _old_plan(run: Path, manifest: Any) -> Plan:
     from omp_cli.core.train.config import PretrainConfig
 
     sources = {key: value.model_dump() for key, value in manifest.config.items()}
-    flat = {key: value.value for key, value in manifest.config.items() if key != "dataset"}
-    dataset = next((i for i in manifest.inputs if i.kind == "dataset"), None)
-    if dataset is None:
+    wanted = [key for key in ("dataset", "teacher") if key in sources]
+    flat = {key: value.value for key, value in manifest.config.items() if key not in wanted}
+    found = {i.kind: i for i in manifest.inputs}
+    if any(kind not in found for kind in wanted):
         raise UsageError(f"{run}: ended before it had read its data set", "start it again without --resume")
+    paths = {kind: Path(found[kind].path) for kind in wanted}
     settings = c.validated(PretrainConfig, c.unflatten(flat))
-    return Plan(settings, sources, Path(dataset.path), run, dataset.sha256)
+    content = {kind: found[kind].sha256 for kind in wanted}
+    return Plan(settings, sources, paths["dataset"], paths.get("teacher"), run, content)
 
 
 def _train(globals_: Globals, plan: Plan) -> None:
+    from omp_cli.core.checkpoint import open_run
     from omp_cli.core.data.store import read_store
     from omp_cli.core.device import device_name, pick_device, use_threads
-    from omp_cli.core.errors import DataError
     from omp_cli.core.progress import Silent
     from omp_cli.core.run import Run
     from omp_cli.core.train.distributed import local_device, world
     from omp_cli.core.train.loop import Trainer, build_policy, check_compile
+    from omp_cli.core.train.teacher import load_teacher
     from omp_cli.core.train.trackers import METRICS
 
     settings, folder, resumed = plan.settings, plan.folder, plan.content is not None
@@ -164,8 +187,13 @@ def _train(globals_: Globals, plan: Plan) -> None:
     device = pick_device(local_device(globals_.device_name))
     check_compile(settings)
     data = read_store(plan.dataset)
-    if resumed and plan.content != data.sha256:
-        raise DataError(f"data set {plan.dataset}: has another content than the one the run began with")
+    plan.check("dataset", plan.dataset, data.sha256)
+    inputs, teacher = [("dataset", plan.dataset, data.sha256)], None
+    if plan.teacher is not None:
+        newest = open_run(plan.teacher)[-1]
+        inputs.append(("teacher", newest.path, newest.sha256()))
+        plan.check(*inputs[-1])
+        teacher = load_teacher(newest, settings, data.spec, device)
     if globals_.dry_run:
         policy = build_policy(settings, data)
         size = sum(p.numel() for p in policy.parameters())
@@ -177,12 +205,13 @@ def _train(globals_: Globals, plan: Plan) -> None:
         return
     with world(device) as peers, globals_.console.progress() as progress:
         if not peers.is_main:  # the first process alone prints and writes
-            _run(Trainer(settings, data, folder, device, peers, Silent()), resumed)
+            _run(Trainer(settings, data, folder, device, peers, Silent(), teacher), resumed)
             return
         seeds = {"seed": settings.seed}
         with Run(folder, "pretrain", plan.sources, seeds, device_name(device), settings.threads) as run:
-            run.input("dataset", plan.dataset, data.sha256)
-            trainer = Trainer(settings, data, run.folder, device, peers, progress, synchronise=globals_.verbose)
+            for read in inputs:
+                run.input(*read)
+            trainer = Trainer(settings, data, run.folder, device, peers, progress, teacher, globals_.verbose)
             result = _run(trainer, resumed)
             run.metrics(**result.figures)
             run.artifact(result.checkpoint)
@@ -199,7 +228,20 @@ def _run(trainer: Any, resumed: bool) -> Any:
 
 
 def _report(globals_: Globals, folder: Path, figures: dict[str, Any]) -> None:
-    shown = ("loss", "meanflow", "reflow", "shortcut", "dispersion", "alignment", "cosine", "mean_distance")
+    shown = (
+        "loss",
+        "meanflow",
+        "reflow",
+        "shortcut",
+        "ctm",
+        "dsm",
+        "generator",
+        "score",
+        "dispersion",
+        "alignment",
+        "cosine",
+        "mean_distance",
+    )
     shown = (*shown, "effective_rank", "share_dispersion", "share_alignment", "grad_norm")
     shown = (*shown, "steps", "parameters", "samples_per_second", "train_seconds", "ms_per_step")
     rows = [(name.replace("share_", "share of gradient: "), figures[name]) for name in shown if name in figures]

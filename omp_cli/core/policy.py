@@ -5,6 +5,7 @@ Legend: B batch, T observation steps, H horizon, E executed steps, A action dime
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
@@ -16,9 +17,12 @@ from omp_cli.core.config import Settings
 from omp_cli.core.data.windows import ChunkConfig
 from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.encoders.base import Limits
-from omp_cli.core.methods import METHODS, Draws, LossReport, VelocityField
+from omp_cli.core.errors import UsageError
+from omp_cli.core.methods import METHODS, Draws, LossReport, Method, VelocityField
 from omp_cli.core.methods.base import Gather, same
+from omp_cli.core.methods.teaching import Teacher, Teaching
 from omp_cli.core.nets import NETS
+from omp_cli.core.nets.base import Net
 from omp_cli.core.spec import Spec
 
 
@@ -59,11 +63,7 @@ class Policy(nn.Module):
 
     def field(self, h: Tensor) -> VelocityField:
         """The velocity field u(z, r, t) with the embeddings h (B, D) bound in."""
-
-        def u(z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
-            return self.net(z, r, t, h, features)
-
-        return u
+        return field_of(self.net, h)
 
     @torch.no_grad()
     def act(self, obs: Mapping[str, Tensor], noise: Tensor, nfe: int = 1) -> Tensor:
@@ -90,16 +90,46 @@ class Policy(nn.Module):
         return self.action_limits.inverse(z_0)[:, self.window]
 
 
+def field_of(net: Net, h: Tensor) -> VelocityField:
+    """A network's field u(z, r, t) with the embeddings h (B, D) bound in."""
+
+    def u(z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
+        return net(z, r, t, h, features)
+
+    return u
+
+
+def check_teacher(method: type[Method] | Method, name: str, given: bool) -> None:
+    """UsageError when a method that distils has no teacher, or another one has."""
+    if method.distils and not given:
+        raise UsageError(f"method {name} learns from a trained policy", "name it: --teacher RUN_OR_CHECKPOINT")
+    if given and not method.distils:
+        raise UsageError(f"method {name} learns from no teacher", "leave --teacher out, or use consistency or onedp")
+
+
 class LossModule(nn.Module):
     """The training loss as a module: what is wrapped for distribution, with the derivative inside its forward.
 
     A JVP *through* a distributed wrapper fails on the second iteration, and skips the gradient exchange.
+
+    Args:
+        policy: what is trained.
+        gather: brings the rows of all processes together.
+        teacher: the trained policy, frozen, that a method learns from which distils; not part of this module's state.
+
+    Attributes:
+        score: the copy of the teacher's network that learns beside the policy, where the method needs one.
     """
 
-    def __init__(self, policy: Policy, gather: Gather = same) -> None:
+    def __init__(self, policy: Policy, gather: Gather = same, teacher: Policy | None = None) -> None:
         super().__init__()
+        check_teacher(policy.method, policy.config.method.name, teacher is not None)
         self.policy = policy
+        self.score: Net | None = None
+        if teacher is not None and policy.method.needs_score:
+            self.score = copy.deepcopy(teacher.net).requires_grad_(True)
         self._gather: Callable[[Tensor], Tensor] = gather
+        self._teacher = (teacher,)  # a tuple, so that it becomes no submodule
 
     def forward(self, obs: Mapping[str, Tensor], actions: Tensor, draws: Draws) -> LossReport:
         """Loss of a batch of windows.
@@ -113,4 +143,12 @@ class LossModule(nn.Module):
         repeats = len(draws.t) // len(h)
         z_0 = self.policy.action_limits(actions).repeat_interleave(repeats, 0)
         u = self.policy.field(h.repeat_interleave(repeats, 0))
-        return self.policy.method.loss(u, z_0, h, draws, self._gather)
+        more = {"teacher": self._taught(teacher, obs, repeats)} if (teacher := self._teacher[0]) else {}
+        return self.policy.method.loss(u, z_0, h, draws, self._gather, **more)
+
+    @torch.no_grad()
+    def _taught(self, teacher: Policy, obs: Mapping[str, Tensor], repeats: int) -> Teacher:
+        """The teacher with its own embeddings of the observations bound in; the copy of its network sees the same."""
+        assert isinstance(teacher.method, Teaching)
+        h = teacher.encoder(obs).repeat_interleave(repeats, 0)
+        return Teacher(teacher.method, teacher.field(h), None if self.score is None else field_of(self.score, h))

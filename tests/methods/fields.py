@@ -31,19 +31,21 @@ class ToPoint:
 class Gaussian:
     """Data N(m, s^2) per element: z_t ~ N((1 - t) m, sigma_t^2), sigma_t^2 = (1 - t)^2 s^2 + t^2.
 
-    The flow keeps quantiles, z_r = (1 - r) m + (sigma_r / sigma_t) (z_t - (1 - t) m), hence the mean velocity.
+    The flow keeps quantiles, z_r = (1 - r) m + (sigma_r / sigma_t) (z_t - (1 - t) m), hence the mean velocity; where
+    r = t it is the velocity.
     """
 
-    mean: float = 0.2
-    std: float = 0.1
+    mean: float | Tensor = 0.2
+    std: float | Tensor = 0.1
 
     def sigma(self, t: Tensor) -> Tensor:
         return ((1 - t).square() * self.std**2 + t.square()).sqrt()
 
     def __call__(self, z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
+        now = self.velocity(z, t)
         r, t = _column(r), _column(t)
         z_r = (1 - r) * self.mean + self.sigma(r) / self.sigma(t) * (z - (1 - t) * self.mean)
-        return (z - z_r) / (t - r)
+        return torch.where(t > r, (z - z_r) / torch.where(t > r, t - r, 1), now)
 
     def velocity(self, z: Tensor, t: Tensor) -> Tensor:
         """Marginal instantaneous velocity E[v | z_t = z]."""

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from omp_cli.core.errors import UsageError
-from omp_cli.core.methods import METHODS, LossReport, Method
+from omp_cli.core.methods import METHODS, LossReport, Method, VelocityField
+from omp_cli.core.methods.teaching import Teacher
 from omp_cli.core.nets import NETS
 
 B, H, A, D = 16, 4, 3, 8
@@ -25,17 +26,28 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def small_net() -> nn.Module:
-    torch.manual_seed(0)
+def small_net(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
     return NETS.build(NETS.parse({"name": "film-mlp", "hidden": 32, "depth": 2}), H, A, D)
 
 
 def report_of(method: Method, net: nn.Module, c: Tensor, draws_per_observation: int = 1) -> LossReport:
-    """Loss with ``draws_per_observation`` noises and times for each of the observations c (B', D)."""
+    """Loss with ``draws_per_observation`` noises and times for each of the observations c (B', D).
+
+    A method that distils has flow matching with an untrained network for its teacher.
+    """
     rows = c.repeat_interleave(draws_per_observation, 0)
     z_0 = torch.rand(len(rows), H, A, generator=generator(2)) * 2 - 1
     draws = method.draw((len(rows), H, A), generator(1))
-    return method.loss(lambda z, r, t, f=None: net(z, r, t, rows, f), z_0, c, draws)
+
+    def field(net: nn.Module, rows: Tensor) -> VelocityField:
+        return lambda z, r, t, f=None: net(z, r, t, rows, f)
+
+    more = {}
+    if method.distils:
+        frozen, score = (field(small_net(seed), rows.detach()) for seed in (1, 2))
+        more["teacher"] = Teacher(built("reflow"), frozen, score if method.needs_score else None)
+    return method.loss(field(net, rows), z_0, c, draws, **more)
 
 
 def test_draws(name: str) -> None:
@@ -75,14 +87,14 @@ def test_loss_is_a_function_of_its_arguments(name: str) -> None:
 def test_samples(name: str, nfe: int) -> None:
     method, net, c = built(name), small_net(), torch.randn(B, D)
     noise = torch.randn(B, H, A)
-    if not method.generative and nfe > 1:
-        with pytest.raises(UsageError, match="nfe"):
-            method.jumps(nfe)
-        return
 
     def u(z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
         return net(z, r, t, c, features)
 
+    if name in ("gaussian", "onedp") and nfe > 1:
+        with pytest.raises(UsageError, match=f"nfe: a {name} policy takes 1 step"):
+            method.sample(u, noise, nfe)
+        return
     with torch.no_grad():
         chunks = method.sample(u, noise, nfe)
         assert torch.equal(chunks, method.sample(u, noise, nfe))

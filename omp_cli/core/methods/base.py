@@ -34,19 +34,25 @@ class Draws:
         noise: z_1, (B, H, A), standard normal.
         r: interval start, (B,).
         t: interval end, (B,); r <= t.
+        second: further standard normal numbers, (B, H, A), of the methods that need two kinds.
     """
 
     noise: Tensor
     r: Tensor
     t: Tensor
+    second: Tensor | None = None
 
     def to(self, like: Tensor) -> Draws:
         """The same numbers on the device and in the dtype of ``like``."""
-        return Draws(*(x.to(like) for x in (self.noise, self.r, self.t)))
+        return self._each(lambda x: x.to(like))
 
     def part(self, start: int, stop: int) -> Draws:
         """Rows start..stop: what one of several processes works on."""
-        return Draws(self.noise[start:stop], self.r[start:stop], self.t[start:stop])
+        return self._each(lambda x: x[start:stop])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Draws:
+        second = None if self.second is None else change(self.second)
+        return Draws(change(self.noise), change(self.r), change(self.t), second)
 
 
 @dataclass(frozen=True)
@@ -95,11 +101,17 @@ METHODS: Family[Method] = Family("method", "omp_cli.core.methods")
 class Method(ABC):
     """One way to train and sample an action chunk. Holds its configuration and nothing else.
 
-    ``generative`` is False where the noise plays no part: one chunk per observation, by one evaluation.
+    Attributes:
+        generative: False where the noise plays no part: one chunk per observation, by one evaluation.
+        distils: whether the loss learns from a trained policy, which it gets as a further argument ``teacher``
+            (``methods.teaching.Teacher``).
+        needs_score: whether that has to come with a copy of the teacher's network that learns beside the policy.
     """
 
     Config: ClassVar[type[Settings]]
     generative: ClassVar[bool] = True
+    distils: ClassVar[bool] = False
+    needs_score: bool = False
 
     def __init__(self, config: Settings) -> None:
         self.config = config

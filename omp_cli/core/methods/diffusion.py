@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
+from functools import cached_property
 from itertools import accumulate
 from typing import Literal
 
@@ -18,8 +19,9 @@ from torch import Tensor
 
 from omp_cli.core.config import Settings
 from omp_cli.core.errors import UsageError
-from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, Method, VelocityField, same
+from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, VelocityField, same
 from omp_cli.core.methods.path import at_least_float32, rows
+from omp_cli.core.methods.teaching import Teaching
 
 
 class DiffusionConfig(Settings):
@@ -37,7 +39,7 @@ class DiffusionConfig(Settings):
 
 
 @METHODS.register("diffusion")
-class Diffusion(Method):
+class Diffusion(Teaching):
     """DDPM loss; deterministic DDIM with any number of steps that is at most T."""
 
     Config = DiffusionConfig
@@ -58,10 +60,7 @@ class Diffusion(Method):
         """Mean square error of the noise or of the clean chunk; see ``Method.loss`` for the arguments."""
         index = (draws.t * self.config.train_steps).round().long().to(z_0.device)
         draws = draws.to(z_0)
-        alpha_bar = rows(z_0.new_tensor(self.alpha_bar)[index], z_0)
-        z_t = alpha_bar.sqrt() * z_0 + (1 - alpha_bar).sqrt() * draws.noise
-        target = draws.noise if self.config.prediction == "noise" else z_0
-        loss = (at_least_float32(u(z_t, draws.t, draws.t)) - target).square().mean()
+        loss = self._regression(u, z_0, draws.noise, index, draws.t)
         return LossReport(total=loss, parts={"diffusion": loss.detach()}, terms={"diffusion": loss})
 
     def jumps(self, nfe: int, eta: float = 0.0) -> tuple[Jump, ...]:
@@ -85,9 +84,53 @@ class Diffusion(Method):
 
         return Jump(t, mean, std)
 
-    def _split(self, predicted: Tensor, z: Tensor, alpha_bar: float) -> tuple[Tensor, Tensor]:
+    def flow(self, u: VelocityField) -> VelocityField:
+        """The velocity of a DDIM step on the linear path, v = (z_t - z_0) / t with z_0 the clipped clean chunk.
+
+        Times sqrt(alpha_bar) + sqrt(1 - alpha_bar), z_t is the diffused chunk of the trained step with the same ratio
+        of noise to signal: the one next to t. t = 1 is the last, as in sampling.
+        """
+
+        def v(z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
+            index = self._nearest(t)
+            alpha_bar = rows(z.new_tensor(self.alpha_bar)[index], z)
+            x, time = (alpha_bar.sqrt() + (1 - alpha_bar).sqrt()) * z, index.to(t) / self.config.train_steps
+            z_0, _ = self._split(at_least_float32(u(x, time, time, features)), x, alpha_bar)
+            return (z - z_0.clamp(-1, 1)) / rows(t, z)
+
+        return v
+
+    def times(self, count: int) -> tuple[float, ...]:
+        """0 and the trained steps on the linear path, ``count`` of them or all, evenly spread; the last one is 1."""
+        total = self.config.train_steps
+        count = min(count, total)
+        chosen = (k * total // count - 1 for k in range(1, count))
+        return (0.0, *(self._linear_times[k] for k in chosen), 1.0)
+
+    def fit(self, u: VelocityField, z_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """The training loss at times t of the linear path; see the base class."""
+        index = self._nearest(t)
+        return self._regression(u, z_0, noise, index, index.to(t) / self.config.train_steps)
+
+    @cached_property
+    def _linear_times(self) -> tuple[float, ...]:
+        """The time on the linear path with each trained step's ratio of noise to signal."""
+        return tuple(1 / (1 + math.sqrt(share / (1 - share))) for share in self.alpha_bar)
+
+    def _nearest(self, t: Tensor) -> Tensor:
+        """The trained step next to each time of the linear path: (B,) -> (B,), int64."""
+        return (t[:, None] - t.new_tensor(self._linear_times)).abs().argmin(1)
+
+    def _regression(self, u: VelocityField, z_0: Tensor, noise: Tensor, index: Tensor, t: Tensor) -> Tensor:
+        """Mean square error of the prediction at steps ``index`` (B,), which the network is told as t (B,)."""
+        alpha_bar = rows(z_0.new_tensor(self.alpha_bar)[index], z_0)
+        z_t = alpha_bar.sqrt() * z_0 + (1 - alpha_bar).sqrt() * noise
+        target = noise if self.config.prediction == "noise" else z_0
+        return (at_least_float32(u(z_t, t, t)) - target).square().mean()
+
+    def _split(self, predicted: Tensor, z: Tensor, alpha_bar: float | Tensor) -> tuple[Tensor, Tensor]:
         """The clean chunk and the noise that a prediction at z implies."""
-        signal, spread = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
+        signal, spread = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
         if self.config.prediction == "noise":
             return (z - spread * predicted) / signal, predicted
         return predicted, (z - signal * predicted) / spread

@@ -45,7 +45,7 @@ class Gaussian(Method):
     def jumps(self, nfe: int, eta: float = 0.0) -> tuple[Jump, ...]:
         """One jump, to the mean, wherever it starts; UsageError for more."""
         if nfe != 1:
-            raise UsageError(f"nfe: a gaussian policy decides with 1 evaluation (got {nfe})")
+            raise UsageError(f"nfe: a gaussian policy takes 1 step (got {nfe})")
         return (Jump(1.0, _mean),)
 
 

@@ -17,11 +17,12 @@ from torch import Tensor
 from omp_cli.core.config import Settings
 from omp_cli.core.errors import UsageError
 from omp_cli.core.methods.alignment import Scope, alignment_loss, cosine
-from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, Method, VelocityField, same
+from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, VelocityField, same
 from omp_cli.core.methods.derivative import Derivative, value_and_derivative
 from omp_cli.core.methods.dispersion import DispersionConfig, dispersed
 from omp_cli.core.methods.epsilon import EpsilonChoice, pick_epsilon
 from omp_cli.core.methods.path import at_least_float32, path_jumps, point, rows, velocity
+from omp_cli.core.methods.teaching import Teaching
 from omp_cli.core.methods.times import TimeConfig, draw_times
 
 AUTO: Literal["auto"] = "auto"
@@ -74,7 +75,7 @@ class MeanFlowConfig(Settings):
 
 
 @METHODS.register("meanflow")
-class MeanFlow(Method):
+class MeanFlow(Teaching):
     """Regress u(z_t, r, t | c) onto sg[v_tilde - (t - r) du/dt] (the MeanFlow identity)."""
 
     Config = MeanFlowConfig

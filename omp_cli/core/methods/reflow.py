@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from omp_cli.core.config import Settings
-from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, Method, VelocityField, same
+from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, VelocityField, same
 from omp_cli.core.methods.dispersion import DispersionConfig, dispersed
 from omp_cli.core.methods.path import at_least_float32, path_jumps, point, velocity
+from omp_cli.core.methods.teaching import Teaching
 from omp_cli.core.methods.times import TimeConfig, draw_times
 
 
@@ -26,7 +27,7 @@ class ReFlowConfig(Settings):
 
 
 @METHODS.register("reflow")
-class ReFlow(Method):
+class ReFlow(Teaching):
     """Regress u(z_t, t, t | c) onto v = z_1 - z_0; Euler steps on the step grid."""
 
     Config = ReFlowConfig
@@ -49,6 +50,10 @@ class ReFlow(Method):
     def jumps(self, nfe: int, eta: float = 0.0) -> tuple[Jump, ...]:
         """K Euler steps on the step grid; see the base class."""
         return path_jumps(nfe, instantaneous)
+
+    def flow(self, u: VelocityField) -> VelocityField:
+        """The velocity at t, which an Euler step follows all the way to r."""
+        return instantaneous(u)
 
 
 def instantaneous(u: VelocityField) -> VelocityField:

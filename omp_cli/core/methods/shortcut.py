@@ -13,9 +13,10 @@ from pydantic import Field
 from torch import Tensor
 
 from omp_cli.core.config import Settings
-from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, Method, VelocityField, same
+from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, VelocityField, same
 from omp_cli.core.methods.dispersion import DispersionConfig, dispersed
 from omp_cli.core.methods.path import at_least_float32, path_jumps, point, rows, velocity
+from omp_cli.core.methods.teaching import Teaching
 from omp_cli.core.methods.times import count_of
 
 
@@ -36,7 +37,7 @@ class ShortCutConfig(Settings):
 
 
 @METHODS.register("shortcut")
-class ShortCut(Method):
+class ShortCut(Teaching):
     """Regress u(z_t, r, t) onto v where r = t, elsewhere onto the mean of two half steps of its own."""
 
     Config = ShortCutConfig

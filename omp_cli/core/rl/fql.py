@@ -332,7 +332,12 @@ class Fql(Tuner):
         self.critics.load_state_dict(part(tensors, "critics"))
         self.target.load_state_dict(part(tensors, "target"))
         restore_optimizer(self.policy, self._optimizer, part(tensors, "optimizer"), complete=False)
-        restore_optimizer(self.critics, self._critic_optimizer, part(tensors, "critic_optimizer"), complete=False)
+        restore_optimizer(
+            self.critics,
+            self._critic_optimizer,
+            part(tensors, "critic_optimizer"),
+            complete=False,
+        )
         self._updates = int(tensors["updates"])
 
 

@@ -319,5 +319,10 @@ class Ppo(Tuner):
         self.sigma.load_state_dict(part(tensors, "sigma"))
         self.critic.load_state_dict(part(tensors, "critic"))
         restore_optimizer(self.actor, self._actor_optimizer, part(tensors, "actor_optimizer"), complete=False)
-        restore_optimizer(self.critic, self._critic_optimizer, part(tensors, "critic_optimizer"), complete=False)
+        restore_optimizer(
+            self.critic,
+            self._critic_optimizer,
+            part(tensors, "critic_optimizer"),
+            complete=False,
+        )
         self.scale.state = tensors["reward_scale"]

@@ -38,7 +38,8 @@ from omp_cli.core.train.batches import batch_indices, step_generator
 from omp_cli.core.train.calibrate import measure_epsilon, to_be_measured, with_epsilon
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
-from omp_cli.core.train.optim import make_ema, make_optimizer, optimizer_tensors, restore_optimizer
+from omp_cli.core.train.optim import make_ema, make_optimizer, restore_training, training_tensors
+from omp_cli.core.train.teacher import learn_from
 from omp_cli.core.train.trackers import METRICS, make_trackers
 
 
@@ -55,15 +56,19 @@ class TrainResult:
     figures: dict[str, Any]
 
 
+def check_arrays(policy: Policy, dataset: Dataset) -> None:
+    """DataError when the data set lacks an array that the policy reads."""
+    missing = [key for key in policy.keys if key not in dataset.arrays]
+    if missing:
+        name = policy.config.encoder.name
+        raise DataError(f"data set {dataset.path}: the {name} encoder reads data/{missing[0]}, which is not there")
+
+
 def build_policy(config: PretrainConfig, dataset: Dataset) -> Policy:
     """A fresh policy with weights that ``config.seed`` determines and normalisation fitted to the data."""
     torch.manual_seed(config.seed)
     policy = Policy(config.policy(), dataset.spec)
-    missing = [key for key in policy.keys if key not in dataset.arrays]
-    if missing:
-        raise DataError(
-            f"data set {dataset.path}: the {config.encoder.name} encoder reads data/{missing[0]}, which is not there"
-        )
+    check_arrays(policy, dataset)
     policy.fit({key: torch.from_numpy(dataset.arrays[key]) for key in (*policy.keys, "action")})
     return policy
 
@@ -89,6 +94,7 @@ class Trainer:
         device: where to train.
         world: this process among its peers.
         progress: told of every step.
+        teacher: the trained policy that a distilling method learns from, on ``device`` (``teacher.load_teacher``).
         synchronise: on a GPU, wait for it at every part of a step, so that ``seconds_by_part`` is right; slower.
     """
 
@@ -100,26 +106,35 @@ class Trainer:
         device: torch.device,
         world: World,
         progress: Progress,
+        teacher: Policy | None = None,
         synchronise: bool = False,
     ) -> None:
         check_compile(config)
+        if teacher is not None:
+            check_arrays(teacher, dataset)
         train = config.train
         if train.batch_size % world.size:
             raise UsageError(f"train.batch_size {train.batch_size} cannot be shared by {world.size} processes")
         self.config, self.dataset, self.folder, self.world, self.progress = config, dataset, folder, world, progress
         self.device = device
         self.policy = build_policy(config, dataset).to(device)
+        self.teacher = teacher
+        self._warm = None if teacher is None else learn_from(self.policy, teacher)
+        self.module = LossModule(self.policy, world.gather, teacher)
         self.windows = make_windows(dataset.episode_ends, config.chunk)
         self.total = train.total_steps(len(self.windows))
         self.every = train.checkpoint_every or max(self.total // 10, 1)
         self.optimizer = make_optimizer(self.policy, train)
+        if self.module.score is not None:
+            self.optimizer.add_param_group({"params": self.module.score.parameters(), "rate": config.method.score_rate})
         self.ema = make_ema(self.policy, train)
         self.watch = Stopwatch(torch.cuda.synchronize if synchronise and device.type == "cuda" else None)
         self._time_parts_of_the_loss()
         self.step = 0
         self._obs = torch.from_numpy(self.windows.obs).to(device)
         self._action = torch.from_numpy(self.windows.action).to(device)
-        self._data = {k: torch.from_numpy(dataset.arrays[k]).to(device) for k in (*self.policy.keys, "action")}
+        keys = dict.fromkeys((*self.policy.keys, *(teacher.keys if teacher else ()), "action"))
+        self._data = {k: torch.from_numpy(dataset.arrays[k]).to(device) for k in keys}
         self._good: Path | None = None
         self._resumed_at: int | None = None
         self._measured: dict[str, float] = {}
@@ -134,7 +149,7 @@ class Trainer:
             newest = open_checkpoint(found[-1])
             load_weights(self.policy, newest.path / MODEL)
             load_weights(self.ema.module, newest.path / EMA)
-            restore_optimizer(self.policy, self.optimizer, load_tensors(newest.path / TRAINING))
+            restore_training(self.module, self.optimizer, load_tensors(newest.path / TRAINING))
             self.step = newest.meta.step
             self.ema.n_averaged = self.step
             self._good = newest.path
@@ -159,7 +174,9 @@ class Trainer:
             choice = measure_epsilon(self.policy, *self._batch(World()), train.precision, self.world)
             self._use_epsilon(choice.epsilon)
             self.progress.note(f"epsilon {choice.epsilon:g}: du/dt is off by {choice.error:.1e} on the first batch")
-        module = self.world.wrap(LossModule(self.policy, self.world.gather), self.device)
+        if self._warm is not None and self.step == 0:
+            self.progress.note("starts from the teacher's weights" if self._warm else "starts from fresh weights")
+        module = self.world.wrap(self.module, self.device)
         if train.compile:
             # Logging each term's gradient goes through the same graph twice, which donated buffers do not survive.
             torch._functorch.config.donated_buffer = False
@@ -205,7 +222,7 @@ class Trainer:
         """One optimiser step; returns the logged figures (empty unless ``log``) and the gradient norm."""
         train = self.config.train
         for group in self.optimizer.param_groups:
-            group["lr"] = train.learning_rate(self.step, self.total)
+            group["lr"] = train.learning_rate(self.step, self.total) * group.get("rate", 1.0)
         watch = self.watch
         obs, actions, draws = self._batch()
         watch.lap("data")
@@ -223,7 +240,7 @@ class Trainer:
         watch.lap("backward")
         norm = self._gradient_norm() if log or train.grad_clip is not None else None
         if train.grad_clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.policy.parameters(), train.grad_clip, norm)
+            torch.nn.utils.clip_grads_with_norm_(self.module.parameters(), train.grad_clip, norm)
         # Looking at a number makes the host wait for an accelerator: there only logged and saved steps are checked. On
         # a CPU a gradient that is not finite shows in the next loss, and never in a checkpoint (``_save``).
         if self.device.type == "cpu" or log:
@@ -246,6 +263,10 @@ class Trainer:
         modules = [(self.policy.encoder, lambda: "encoder")]
         if not self.config.train.compile:  # a compiled network would compile the clock with it
             modules.append((self.policy.net, lambda: "net" if torch.is_grad_enabled() else "du/dt (net, unrecorded)"))
+        if self.teacher is not None:
+            modules += [(part, lambda: "teacher") for part in (self.teacher.encoder, self.teacher.net)]
+        if self.module.score is not None:
+            modules.append((self.module.score, lambda: "score network"))
         for part, name in modules:
             part.register_forward_pre_hook(lambda *_: watch.lap("loss"))
             part.register_forward_hook(lambda *_, name=name: watch.lap(name()))
@@ -258,13 +279,13 @@ class Trainer:
         draws = self.policy.method.draw(shape, step_generator(self.config.seed, self.step))
         start, stop = (world or self.world).part(train.batch_size)
         mine = index[start:stop].to(self.device)
-        obs = {key: self._data[key][self._obs[mine]] for key in self.policy.keys}
+        obs = {key: data[self._obs[mine]] for key, data in self._data.items() if key != "action"}
         actions = self._data["action"][self._action[mine]]
         return obs, actions, draws.part(start * train.draws, stop * train.draws).to(actions)
 
     def _term_norms(self, report: LossReport) -> dict[str, float]:
         """Gradient norm of each weighted term, and its share of the sum of these norms: a dead term shows as zero."""
-        parameters = [p for p in self.policy.parameters() if p.requires_grad]
+        parameters = [p for p in self.module.parameters() if p.requires_grad]
         norms: dict[str, float] = {}
         for name, term in report.terms.items():
             if term.requires_grad:
@@ -277,7 +298,7 @@ class Trainer:
         return {f"grad_{name}": norm for name, norm in norms.items()} | shares
 
     def _gradient_norm(self) -> Tensor:
-        return torch.nn.utils.get_total_norm([p.grad for p in self.policy.parameters() if p.grad is not None])
+        return torch.nn.utils.get_total_norm([p.grad for p in self.module.parameters() if p.grad is not None])
 
     def _check_finite(self, step: int, figures: dict[str, Tensor]) -> None:
         if not all(torch.isfinite(value) for value in figures.values()):
@@ -297,7 +318,7 @@ class Trainer:
                 start_states=self.dataset.provenance["start_states"],
                 reference=self.dataset.provenance.get("reference"),
             )
-            tensors = optimizer_tensors(self.policy, self.optimizer)
+            tensors = training_tensors(self.module, self.optimizer)
             self._good = save_checkpoint(self.folder / FOLDER, meta, self.policy, self.ema.module, tensors)
             thin(self.folder / FOLDER, self.config.train.keep)
         else:
@@ -306,9 +327,11 @@ class Trainer:
 
     def _figures(self, last: dict[str, float], seconds: float, steps: int) -> dict[str, Any]:
         resumed = {} if self._resumed_at is None else {"resumed_at_step": self._resumed_at}
+        taught = {} if self._warm is None else {"warm_start": self._warm}
         return {
             **{name: round(value, 6) for name, value in last.items()},
             **resumed,
+            **taught,
             "steps": self.step,
             "parameters": sum(p.numel() for p in self.policy.parameters()),
             "windows": len(self.windows),

@@ -1,14 +1,15 @@
-"""AdamW and the moving average, with state that goes to and from plain tensors."""
+"""AdamW and the moving average; what a checkpoint keeps for the sake of going on, as plain tensors."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from omp_cli.core.errors import DataError
-from omp_cli.core.policy import Policy
+from omp_cli.core.policy import LossModule, Policy
 from omp_cli.core.train.config import TrainConfig
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -54,10 +55,10 @@ def make_ema(policy: Policy, config: TrainConfig) -> MovingAverage:
     return MovingAverage(policy, config)
 
 
-def optimizer_tensors(module: nn.Module, optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
-    """The optimiser's state as ``{"<parameter>/<moment>": tensor}``."""
+def optimizer_tensors(module: nn.Module, optimizer: torch.optim.AdamW, prefix: str = "") -> dict[str, Tensor]:
+    """The optimiser's state as ``{"<parameter>/<moment>": tensor}``; names lose ``prefix``."""
     return {
-        f"{name}/{moment}": optimizer.state[parameter][moment]
+        f"{name.removeprefix(prefix)}/{moment}": optimizer.state[parameter][moment]
         for name, parameter in module.named_parameters()
         if parameter in optimizer.state
         for moment in MOMENTS
@@ -65,14 +66,18 @@ def optimizer_tensors(module: nn.Module, optimizer: torch.optim.AdamW) -> dict[s
 
 
 def restore_optimizer(
-    module: nn.Module, optimizer: torch.optim.AdamW, tensors: dict[str, Tensor], complete: bool = True
+    module: nn.Module,
+    optimizer: torch.optim.AdamW,
+    tensors: Mapping[str, Tensor],
+    prefix: str = "",
+    complete: bool = True,
 ) -> None:
     """Inverse of ``optimizer_tensors``; DataError when the state is of another network.
 
     Without ``complete`` parameters may have none, because they have not learned so far.
     """
     for name, parameter in module.named_parameters():
-        state = {moment: tensors.get(f"{name}/{moment}") for moment in MOMENTS}
+        state = {moment: tensors.get(f"{name.removeprefix(prefix)}/{moment}") for moment in MOMENTS}
         average = state["exp_avg"]
         if average is None and not complete:
             continue
@@ -84,3 +89,23 @@ def restore_optimizer(
             for moment, value in state.items()
             if value is not None
         }
+
+
+def training_tensors(module: LossModule, optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
+    """What is trained beside the policy, and the optimiser's state; the policy's go by their names in the policy."""
+    return optimizer_tensors(module, optimizer, "policy.") | _beside(module)
+
+
+@torch.no_grad()
+def restore_training(module: LossModule, optimizer: torch.optim.AdamW, tensors: dict[str, Tensor]) -> None:
+    """Inverse of ``training_tensors``; DataError when the state is of another network."""
+    for name, tensor in _beside(module).items():
+        if name not in tensors or tensors[name].shape != tensor.shape:
+            raise DataError(f"{name} is missing or of another shape", "the checkpoint is damaged")
+        tensor.copy_(tensors[name])
+    restore_optimizer(module, optimizer, tensors, "policy.")
+
+
+def _beside(module: LossModule) -> dict[str, Tensor]:
+    """The state of the module that is not the policy's."""
+    return {name: tensor for name, tensor in module.state_dict().items() if not name.startswith("policy.")}

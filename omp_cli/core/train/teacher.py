@@ -1,0 +1,54 @@
+"""The trained policy that a distilling method learns from: whether it fits, and what the student takes over from it."""
+
+from __future__ import annotations
+
+import torch
+
+from omp_cli.core.checkpoint import Checkpoint
+from omp_cli.core.errors import UsageError
+from omp_cli.core.methods.teaching import Teaching
+from omp_cli.core.policy import Policy
+from omp_cli.core.spec import Spec
+from omp_cli.core.train.config import PretrainConfig
+
+
+def load_teacher(checkpoint: Checkpoint, config: PretrainConfig, spec: Spec, device: torch.device) -> Policy:
+    """The checkpoint's policy (moving average) in evaluation mode, frozen.
+
+    Args:
+        checkpoint: which one.
+        config: the student's run.
+        spec: of the data that the student is trained on.
+        device: where to.
+
+    Raises:
+        UsageError: it is no teacher for that student.
+    """
+    meta = checkpoint.config()
+    pairs = {name: (getattr(checkpoint.meta.spec, name), getattr(spec, name)) for name in Spec.model_fields}
+    pairs |= {
+        f"chunk.{name}": (getattr(meta.chunk, name), getattr(config.chunk, name)) for name in ("n_obs", "horizon")
+    }
+    for name, (theirs, ours) in pairs.items():
+        if theirs != ours:
+            raise UsageError(f"teacher {checkpoint.path}: its {name} is {theirs!r}, the student's is {ours!r}")
+    policy = checkpoint.load("ema", device).requires_grad_(False)
+    if not isinstance(policy.method, Teaching):
+        name = policy.config.method.name
+        raise UsageError(
+            f"teacher {checkpoint.path}: {name} cannot be distilled", "it takes a flow or diffusion policy"
+        )
+    return policy
+
+
+def learn_from(policy: Policy, teacher: Policy) -> bool:
+    """Give a fresh student its teacher's limits of actions, so that a chunk is the same numbers to both.
+
+    And all weights where net and encoder are the same, unless ``warm_start`` is off; returns whether they were taken.
+    """
+    ours, theirs = policy.config, teacher.config
+    if ours.method.warm_start and (ours.net, ours.encoder) == (theirs.net, theirs.encoder):
+        policy.load_state_dict(teacher.state_dict())
+        return True
+    policy.action_limits.load_state_dict(teacher.action_limits.state_dict())
+    return False
