@@ -159,6 +159,7 @@ class Fql(Tuner):
     Config = FqlConfig
     config: FqlConfig
     nfe = 1
+    general = True
     takes = "policies of a flow: meanflow, omp, mp1, dmpo, imf, reflow, shortcut"
 
     @classmethod
