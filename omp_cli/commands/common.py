@@ -126,6 +126,14 @@ def base_layers(model: Any, preset: Any, config: Path | None, sets: Sequence[str
     return [layer for layer in layers if layer is not None]
 
 
+def checkpoint_layer(checkpoint: Any) -> Any:
+    """The lowest layer, what a fine-tuned checkpoint says of how it decides; None for any other checkpoint."""
+    from omp_cli.core import config as c
+
+    nfe = checkpoint.meta.nfe
+    return None if nfe is None else c.Layer("checkpoint", {"nfe": nfe})
+
+
 def run_folder(root: Path, name: str) -> Path:
     """A new folder ``root/<time>-<name>`` that is not there yet."""
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from omp_cli.commands.common import RUNS, Globals, base_layers, newest_trained, run_folder, show_dry_run
+from omp_cli.commands.common import (
+    RUNS,
+    Globals,
+    base_layers,
+    checkpoint_layer,
+    newest_trained,
+    run_folder,
+    show_dry_run,
+)
 from omp_cli.console import make_table
 
 EPISODES, CONFIG = "Episodes", "Configuration"
@@ -23,7 +32,10 @@ def evaluate(
         int | None, typer.Option(min=1, help="Held-out episodes. (default: 50)", rich_help_panel=EPISODES)
     ] = None,
     nfe: Annotated[
-        int | None, typer.Option(min=1, help="Network evaluations per decision. (default: 1)", rich_help_panel=EPISODES)
+        int | None,
+        typer.Option(
+            min=1, help="Network evaluations per decision. (default: as fine-tuned, 1)", rich_help_panel=EPISODES
+        ),
     ] = None,
     weights: Annotated[str | None, typer.Option(help="ema or raw. (default: ema)", rich_help_panel=EPISODES)] = None,
     workers: Annotated[
@@ -56,26 +68,27 @@ def evaluate(
     Example: omp eval runs/pretrain/RUN --nfe 5 --episodes 100 --video --curve 20
     """
     from omp_cli.core import config as c
+    from omp_cli.core.checkpoint import open_run
     from omp_cli.core.measure.success import EvalConfig
     from omp_cli.core.prepare.collect import default_workers
 
     flags = c.flag_layer(
         seed=globals_.seed, episodes=episodes, nfe=nfe, weights=weights, max_steps=max_steps, curve=curve
     )
-    values, layer_of = c.merge(base_layers(EvalConfig, None, config, set_ or [], flags))
+    found = open_run(checkpoint or newest_trained(globals_))
+    values, layer_of = c.merge(base_layers(EvalConfig, checkpoint_layer(found[-1]), config, set_ or [], flags))
     settings = c.validated(EvalConfig, values)
     sources = c.sources_of(settings, layer_of)
-    given = checkpoint or newest_trained(globals_)
-    _evaluate(globals_, settings, sources, given, workers or default_workers(), video if with_video else 0)
+    _evaluate(globals_, settings, sources, found, workers or default_workers(), video if with_video else 0)
 
 
-def _evaluate(globals_: Globals, settings: Any, sources: dict[str, Any], path: Path, workers: int, films: int) -> None:
-    from omp_cli.core.checkpoint import open_run
+def _evaluate(
+    globals_: Globals, settings: Any, sources: dict[str, Any], found: Sequence[Any], workers: int, films: int
+) -> None:
     from omp_cli.core.device import device_name, pick_device, use_threads
     from omp_cli.core.measure.report import evaluate_run
     from omp_cli.core.run import Run
 
-    found = open_run(path)
     last = found[-1]
     use_threads(settings.threads)
     device = pick_device(globals_.device_name)

@@ -7,7 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from omp_cli.commands.common import RUNS, Globals, base_layers, newest_trained, run_folder, show_dry_run
+from omp_cli.commands.common import (
+    RUNS,
+    Globals,
+    base_layers,
+    checkpoint_layer,
+    newest_trained,
+    run_folder,
+    show_dry_run,
+)
 from omp_cli.console import make_table
 
 GRAPH, CONFIG = "Graph", "Configuration"
@@ -22,7 +30,10 @@ def export(
         str | None, typer.Option("--format", help="pt2, onnx or both. (default: both)", rich_help_panel=GRAPH)
     ] = None,
     nfe: Annotated[
-        int | None, typer.Option(min=1, help="Network evaluations per decision. (default: 1)", rich_help_panel=GRAPH)
+        int | None,
+        typer.Option(
+            min=1, help="Network evaluations per decision. (default: as fine-tuned, 1)", rich_help_panel=GRAPH
+        ),
     ] = None,
     weights: Annotated[str | None, typer.Option(help="ema or raw. (default: ema)", rich_help_panel=GRAPH)] = None,
     batch: Annotated[
@@ -45,6 +56,7 @@ def export(
     Example: omp export runs/pretrain/RUN --nfe 5 --format onnx --out policy
     """
     from omp_cli.core import config as c
+    from omp_cli.core.checkpoint import open_run
     from omp_cli.core.deploy.export import ExportConfig, formats
     from omp_cli.core.errors import UsageError
 
@@ -58,22 +70,21 @@ def export(
         batch=batch,
         dynamic_batch=dynamic_batch or None,
     )
-    values, layer_of = c.merge(base_layers(ExportConfig, None, config, set_ or [], flags))
+    last = open_run(checkpoint or newest_trained(globals_))[-1]
+    values, layer_of = c.merge(base_layers(ExportConfig, checkpoint_layer(last), config, set_ or [], flags))
     settings = c.validated(ExportConfig, values)
     sources = c.sources_of(settings, layer_of)
     _, left_out = formats(settings.format)
     for kind, reason in left_out.items():
         globals_.console.note(f"{kind}: {reason}")
-    _export(globals_, settings, sources, checkpoint or newest_trained(globals_))
+    _export(globals_, settings, sources, last)
 
 
-def _export(globals_: Globals, settings: Any, sources: dict[str, Any], path: Path) -> None:
-    from omp_cli.core.checkpoint import open_run
+def _export(globals_: Globals, settings: Any, sources: dict[str, Any], last: Any) -> None:
     from omp_cli.core.deploy.export import export_run
     from omp_cli.core.device import use_threads
     from omp_cli.core.run import Run
 
-    last = open_run(path)[-1]
     use_threads(settings.threads)
     sources["checkpoint"] = {"value": str(last.path), "source": "argument"}
     if globals_.dry_run:

@@ -120,6 +120,24 @@ def test_without_the_data_set_only_its_figure_is_missing(gym: Path, omp: Omp, tm
     assert result["return"]["episodes"] == 2
 
 
+def test_a_fine_tuned_run_knows_its_demonstrations(gym: Path, omp: Omp, tmp_path: Path) -> None:
+    line = ("--iterations", 2, "--envs", 2, "--workers", 1, "--max-steps", 20, "--set", "method.decisions=4")
+    line = (*line, "--set", "evaluation.episodes=2", "--set", "evaluation.every=1")
+    tuned = omp("finetune", gym / "run", *line, "--out", tmp_path / "f", "--json")
+    assert tuned.code == 0, tuned.err
+    result = tuned.json["result"]
+    assert {"success", "successes", "recent_episodes"}.isdisjoint({*result, *result["evaluations"][0]})
+    planned = omp("finetune", gym / "run", "--dry-run", "--json").json["config"]
+    assert planned["evaluation.every"]["source"] == "preset gym-dmpo"
+    for path in (tmp_path / "f", tmp_path / "f" / "best"):
+        line = ("eval", path, "--episodes", 2, "--workers", 1, "--max-steps", 20, "--out", tmp_path / f"e-{path.name}")
+        shown = omp(*line)
+        assert shown.code == 0, shown.err
+        mean = read_store(gym / "hopper").provenance["returns"]["mean"]
+        assert f"return of the demonstrations: mean {mean}" in shown.out
+    refused(omp("finetune", gym / "run", "--set", "reward=success"), 2, "has no success")
+
+
 def test_another_layout_is_refused(omp: Omp, tmp_path: Path) -> None:
     write_d4rl(tmp_path / "w.hdf5")  # 11 numbers of state: no walker
     line = ("prepare", "gym", "--task", "walker2d-medium", "--file", tmp_path / "w.hdf5", "--out", tmp_path / "d")

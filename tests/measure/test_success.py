@@ -1,5 +1,8 @@
 """Evaluation: held-out starts, both success rules, independence of the number of workers."""
 
+import multiprocessing
+import os
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -36,7 +39,10 @@ def checkpoint(workshop: Path) -> Checkpoint:
 def test_the_result_does_not_depend_on_the_number_of_workers(checkpoint: Checkpoint) -> None:
     config = EvalConfig(episodes=5)
     one, _ = roll_out(checkpoint, config)
-    three, _ = roll_out(checkpoint, config, workers=3)
+    with environments(checkpoint, config, 3) as envs:
+        for child in multiprocessing.active_children():
+            os.kill(child.pid or 0, signal.SIGINT)  # a terminal's Ctrl-C, which is the parent's business
+        three, _ = evaluate(checkpoint, config, config.episodes, envs, CPU, Silent())
     assert one == three
     together, _ = roll_out(checkpoint, config.model_copy(update={"together": 3}))
     assert one == together

@@ -119,7 +119,7 @@ def from_checkpoint(path: Path, weights: Weights = "ema") -> Subject:
         label,
         checkpoint.meta.suite,
         spec,
-        BenchTable(),
+        BenchTable(nfe=(checkpoint.meta.nfe or 1,)),
         lambda: checkpoint.load(weights),
         checkpoint,
     )
