@@ -13,4 +13,5 @@ export OMP_NUM_THREADS=1
 unset OMP_CLI_VENV
 ruff check .
 ruff format --check .
-exec python -m pytest "$@"
+# Two processes, each with whole files: the tests of a file share what it makes.
+exec python -m pytest -n 2 --dist loadfile "$@"
