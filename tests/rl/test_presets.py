@@ -1,0 +1,134 @@
+"""Presets of ``omp finetune``: each fits the policies that it is for, and the papers' figures are the papers'."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+from omp_cli.core.config import Layer, merge, preset_layer, preset_names, validated
+from omp_cli.core.methods import METHODS
+from omp_cli.core.policy import Policy, PolicyConfig
+from omp_cli.core.rl.base import TUNERS, Start
+from omp_cli.core.rl.config import FinetuneConfig
+from omp_cli.core.rl.ppo import Ppo
+from omp_cli.core.rl.ppo_config import PpoConfig
+from omp_cli.core.timing import Stopwatch
+from tests.rl.test_ppo import TRAINED_BY, spec
+
+PRETRAINED = {**TRAINED_BY, "fql": "reflow"}
+PRESETS = preset_names("finetune")
+
+
+def fitting(preset: str) -> list[str]:
+    """Fine-tuning methods that a preset is for: the one that it names, those that its own name begins with, or all."""
+    values = preset_layer("finetune", preset).values
+    if "method.name" in values:
+        return [values["method.name"]]
+    return [name for name in PRETRAINED if name.startswith(preset.split("-")[0])] or list(PRETRAINED)
+
+
+def settings(preset: str, method: str) -> FinetuneConfig:
+    """As the command takes them for a policy that is fine-tuned by a method."""
+    values, _ = merge([Layer("checkpoint", {"method.name": method}), preset_layer("finetune", preset)])
+    config = validated(FinetuneConfig, values)
+    assert config.method.name == method  # type: ignore[attr-defined]
+    return config
+
+
+def flat(preset: str) -> dict[str, Any]:
+    """All settings of a preset with the defaults of its method."""
+    config = settings(preset, fitting(preset)[0])
+    found = {key: value for key, value in config.model_dump().items() if key not in ("method", "evaluation")}
+    return {**config.model_dump()["method"], **found}
+
+
+@pytest.mark.parametrize(("preset", "method"), [(p, m) for p in PRESETS for m in fitting(p)])
+def test_a_preset_fits_its_methods(preset: str, method: str) -> None:
+    config, cls = settings(preset, method), TUNERS.get(method)
+    parts = {"method": {"name": PRETRAINED[method]}, "net": {"name": "residual-mlp", "hidden": 8}}
+    chunk = {"n_obs": 1, "horizon": 4, "execute": 4}
+    policy = Policy(PolicyConfig.model_validate({**parts, "encoder": {"name": "state"}, "chunk": chunk}), spec()).eval()
+    assert cls.fits(METHODS.build(policy.config.method))
+    frozen, nfe = copy.deepcopy(policy).requires_grad_(False), config.nfe or cls.nfe
+    tuner = cls(
+        config.method,
+        Start(policy, frozen, nfe, config.envs, 0, torch.device("cpu"), Stopwatch(), lambda line: None),
+    )
+    if isinstance(tuner, Ppo):
+        actions, points, _ = tuner.act({"state": torch.zeros(3, 1, 5)})
+        assert actions.shape == (3, 4, 2)
+        assert points.shape == (3, nfe + 1, 4, 2)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_gradients_of_parts_make_a_whole_batch(preset: str) -> None:
+    method = settings(preset, fitting(preset)[0]).method
+    if isinstance(method, PpoConfig):
+        assert method.batch_size % (method.micro_batch or method.batch_size) == 0
+
+
+def test_lift_is_as_published() -> None:
+    """DMPO's public code, ft_ppo_meanflow_mlp_img.yaml of lift; reduction as there, one evaluation as in the paper."""
+    published = {
+        "envs": 25,
+        "decisions": 400,
+        "max_steps": 400,
+        "iterations": 301,
+        "gamma": 0.999,
+        "gae_lambda": 0.95,
+        "lr": 3e-6,
+        "critic_lr": 4.5e-4,
+        "micro_batch": 500,
+        "batch_size": 500 * 20,
+        "epochs": 10,
+        "warmup": 2,
+        "clip": 0.01,
+        "target_kl": 0.01,
+        "value_coef": 0.5,
+        "grad_clip": 25.0,
+        "reduction": "mean",
+        "scale_rewards": True,
+        "reward": "environment",
+        "end_on_success": False,
+        "nfe": None,
+    }
+    found = flat("dmpo-lift")
+    assert {key: found[key] for key in published} == published
+    assert TUNERS.get("dmpo").nfe == 1
+    assert (found["sigma"]["kind"], found["sigma"]["value"]) == ("fixed", 0.12)
+    assert (found["bc"]["weight"], found["bc"]["end_weight"]) == (0.05, 0.05)
+    assert settings("dmpo-lift", "dmpo").evaluation.every == 10
+
+
+@pytest.mark.parametrize(
+    ("preset", "envs", "decisions", "max_steps", "iterations", "gamma", "lr", "critic_lr", "batch", "bc"),
+    [
+        ("dmpo-can", 25, 500, 500, 301, 0.999, 2.5e-6, 4e-4, 10000, (0.05, 0.05)),
+        ("dmpo-square", 25, 500, 500, 301, 0.999, 2.5e-6, 4e-4, 10000, (0.2, 0.05)),
+        ("dmpo-transport", 14, 800, 800, 301, 0.999, 3e-6, 4.5e-4, 11200, (0.2, 0.05)),
+        ("dmpo-gym", 40, 500, 1000, 1000, 0.99, 3e-6, 4.5e-4, 50000, (0.05, 0.05)),
+        ("dmpo-kitchen", 40, 200, 280, 301, 0.99, 3e-6, 6.5e-4, 5600, (0.05, 0.05)),
+    ],
+)
+def test_what_differs_between_dmpos_tasks(
+    preset: str,
+    envs: int,
+    decisions: int,
+    max_steps: int,
+    iterations: int,
+    gamma: float,
+    lr: float,
+    critic_lr: float,
+    batch: int,
+    bc: tuple[float, float],
+) -> None:
+    found = flat(preset)
+    names = ("envs", "decisions", "max_steps", "iterations", "gamma", "lr", "critic_lr", "batch_size")
+    assert tuple(found[n] for n in names) == (envs, decisions, max_steps, iterations, gamma, lr, critic_lr, batch)
+    assert (found["bc"]["weight"], found["bc"]["end_weight"]) == bc
+    assert (found["bc"]["begin"], found["bc"]["end"]) == ((20, 50) if bc[0] > bc[1] else (0, 100))
+    same = ("clip", "target_kl", "reduction", "epochs", "warmup", "sigma", "grad_clip", "gae_lambda", "value_coef")
+    assert {key: found[key] for key in same} == {key: flat("dmpo-lift")[key] for key in same}
