@@ -133,10 +133,9 @@ def _new_plan(
     from omp_cli.core import config as c
     from omp_cli.core.checkpoint import FOLDER
     from omp_cli.core.errors import UsageError
-    from omp_cli.core.methods import METHODS
     from omp_cli.core.policy import check_teacher
 
-    check_teacher(METHODS.get(settings.method.name), settings.method.name, teacher is not None)
+    check_teacher(settings.method.name, teacher is not None)
     dataset = _dataset(globals_, given)
     sources = c.sources_of(settings, layer_of) | {"dataset": {"value": str(dataset), "source": "argument"}}
     if teacher is not None:
@@ -228,21 +227,8 @@ def _run(trainer: Any, resumed: bool) -> Any:
 
 
 def _report(globals_: Globals, folder: Path, figures: dict[str, Any]) -> None:
-    shown = (
-        "loss",
-        "meanflow",
-        "reflow",
-        "shortcut",
-        "ctm",
-        "dsm",
-        "generator",
-        "score",
-        "dispersion",
-        "alignment",
-        "cosine",
-        "mean_distance",
-    )
-    shown = (*shown, "effective_rank", "share_dispersion", "share_alignment", "grad_norm")
+    shown = ("loss", "meanflow", "reflow", "shortcut", "ctm", "dsm", "generator", "score", "dispersion", "alignment")
+    shown = (*shown, "cosine", "mean_distance", "effective_rank", "share_dispersion", "share_alignment", "grad_norm")
     shown = (*shown, "steps", "parameters", "samples_per_second", "train_seconds", "ms_per_step")
     rows = [(name.replace("share_", "share of gradient: "), figures[name]) for name in shown if name in figures]
     document = {"command": "pretrain", "run_dir": str(folder), "manifest": str(folder / "manifest.json")}

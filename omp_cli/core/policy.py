@@ -18,7 +18,7 @@ from omp_cli.core.data.windows import ChunkConfig
 from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.encoders.base import Limits
 from omp_cli.core.errors import UsageError
-from omp_cli.core.methods import METHODS, Draws, LossReport, Method, VelocityField
+from omp_cli.core.methods import METHODS, Draws, LossReport, VelocityField
 from omp_cli.core.methods.base import Gather, same
 from omp_cli.core.methods.teaching import Teacher, Teaching
 from omp_cli.core.nets import NETS
@@ -99,12 +99,14 @@ def field_of(net: Net, h: Tensor) -> VelocityField:
     return u
 
 
-def check_teacher(method: type[Method] | Method, name: str, given: bool) -> None:
+def check_teacher(method: str, given: bool) -> None:
     """UsageError when a method that distils has no teacher, or another one has."""
-    if method.distils and not given:
-        raise UsageError(f"method {name} learns from a trained policy", "name it: --teacher RUN_OR_CHECKPOINT")
-    if given and not method.distils:
-        raise UsageError(f"method {name} learns from no teacher", "leave --teacher out, or use consistency or onedp")
+    distils = METHODS.get(method).distils
+    if distils and not given:
+        raise UsageError(f"method {method} learns from a trained policy", "name it: --teacher RUN_OR_CHECKPOINT")
+    if given and not distils:
+        those = ", ".join(name for name in METHODS.names() if METHODS.get(name).distils)
+        raise UsageError(f"method {method} learns from no teacher", f"leave --teacher out; those that do: {those}")
 
 
 class LossModule(nn.Module):
@@ -123,7 +125,7 @@ class LossModule(nn.Module):
 
     def __init__(self, policy: Policy, gather: Gather = same, teacher: Policy | None = None) -> None:
         super().__init__()
-        check_teacher(policy.method, policy.config.method.name, teacher is not None)
+        check_teacher(policy.config.method.name, teacher is not None)
         self.policy = policy
         self.score: Net | None = None
         if teacher is not None and policy.method.needs_score:
@@ -143,7 +145,8 @@ class LossModule(nn.Module):
         repeats = len(draws.t) // len(h)
         z_0 = self.policy.action_limits(actions).repeat_interleave(repeats, 0)
         u = self.policy.field(h.repeat_interleave(repeats, 0))
-        more = {"teacher": self._taught(teacher, obs, repeats)} if (teacher := self._teacher[0]) else {}
+        (teacher,) = self._teacher
+        more = {} if teacher is None else {"teacher": self._taught(teacher, obs, repeats)}
         return self.policy.method.loss(u, z_0, h, draws, self._gather, **more)
 
     @torch.no_grad()

@@ -70,7 +70,7 @@ def test_what_is_refused(omp: Omp, toy: Path, run: Path, tmp_path: Path) -> None
         (("--method", "reflow", "--teacher", run), "method reflow learns from no teacher"),
         (
             ("--method", "onedp", "--teacher", run, "--set", "chunk.horizon=8"),
-            "its chunk.horizon is 4, the student's is 8",
+            "its horizon is 4, the student's is 8",
         ),
         (("--resume", run, "--teacher", run), "continues a run as it was configured"),
     ):

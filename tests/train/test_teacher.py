@@ -109,7 +109,7 @@ def test_a_teacher_may_see_other_observations_and_a_batch_may_be_shared(
 
 def test_a_teacher_that_does_not_fit_is_refused(workshop: Path, tmp_path: Path) -> None:
     data, run = read_store(workshop / "toy"), open_run(workshop / "run")[-1]
-    with pytest.raises(UsageError, match=r"its chunk\.horizon is 4, the student's is 8"):
+    with pytest.raises(UsageError, match=r"its horizon is 4, the student's is 8"):
         load_teacher(run, settings("consistency", chunk__horizon=8), data.spec, CPU)
     for change in ({"action_dim": 3}, {"task": "detour"}):
         (name,) = change

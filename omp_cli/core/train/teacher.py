@@ -24,20 +24,16 @@ def load_teacher(checkpoint: Checkpoint, config: PretrainConfig, spec: Spec, dev
     Raises:
         UsageError: it is no teacher for that student.
     """
-    meta = checkpoint.config()
-    pairs = {name: (getattr(checkpoint.meta.spec, name), getattr(spec, name)) for name in Spec.model_fields}
-    pairs |= {
-        f"chunk.{name}": (getattr(meta.chunk, name), getattr(config.chunk, name)) for name in ("n_obs", "horizon")
-    }
-    for name, (theirs, ours) in pairs.items():
-        if theirs != ours:
-            raise UsageError(f"teacher {checkpoint.path}: its {name} is {theirs!r}, the student's is {ours!r}")
+    chunk = checkpoint.config().chunk
+    must_agree = [(name, checkpoint.meta.spec, spec) for name in Spec.model_fields]
+    must_agree += [("n_obs", chunk, config.chunk), ("horizon", chunk, config.chunk)]
+    for name, theirs, ours in must_agree:
+        if (a := getattr(theirs, name)) != (b := getattr(ours, name)):
+            raise UsageError(f"teacher {checkpoint.path}: its {name} is {a!r}, the student's is {b!r}")
     policy = checkpoint.load("ema", device).requires_grad_(False)
     if not isinstance(policy.method, Teaching):
-        name = policy.config.method.name
-        raise UsageError(
-            f"teacher {checkpoint.path}: {name} cannot be distilled", "it takes a flow or diffusion policy"
-        )
+        method = policy.config.method.name
+        raise UsageError(f"teacher {checkpoint.path}: {method} cannot be distilled", "take a flow or diffusion policy")
     return policy
 
 
