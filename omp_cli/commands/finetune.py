@@ -21,7 +21,9 @@ def finetune(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="gym-dmpo, dmpo-lift, ... (default: what fits suite and method)", rich_help_panel=METHOD),
+        typer.Option(
+            help="gym-dmpo, dmpo-lift-paper, ... (default: what fits suite and method)", rich_help_panel=METHOD
+        ),
     ] = None,
     method: Annotated[
         str | None,

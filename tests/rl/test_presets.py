@@ -95,22 +95,22 @@ def test_lift_is_as_published() -> None:
         "end_on_success": False,
         "nfe": None,
     }
-    found = flat("dmpo-lift")
+    found = flat("dmpo-lift-paper")
     assert {key: found[key] for key in published} == published
     assert TUNERS.get("dmpo").nfe == 1
     assert (found["sigma"]["kind"], found["sigma"]["value"]) == ("fixed", 0.12)
     assert (found["bc"]["weight"], found["bc"]["end_weight"]) == (0.05, 0.05)
-    assert settings("dmpo-lift", "dmpo").evaluation.every == 10
+    assert settings("dmpo-lift-paper", "dmpo").evaluation.every == 10
 
 
 @pytest.mark.parametrize(
     ("preset", "envs", "decisions", "max_steps", "iterations", "gamma", "lr", "critic_lr", "batch", "bc"),
     [
-        ("dmpo-can", 25, 500, 500, 301, 0.999, 2.5e-6, 4e-4, 10000, (0.05, 0.05)),
-        ("dmpo-square", 25, 500, 500, 301, 0.999, 2.5e-6, 4e-4, 10000, (0.2, 0.05)),
-        ("dmpo-transport", 14, 800, 800, 301, 0.999, 3e-6, 4.5e-4, 11200, (0.2, 0.05)),
-        ("dmpo-gym", 40, 500, 1000, 1000, 0.99, 3e-6, 4.5e-4, 50000, (0.05, 0.05)),
-        ("dmpo-kitchen", 40, 200, 280, 301, 0.99, 3e-6, 6.5e-4, 5600, (0.05, 0.05)),
+        ("dmpo-can-paper", 25, 500, 500, 301, 0.999, 2.5e-6, 4e-4, 10000, (0.05, 0.05)),
+        ("dmpo-square-paper", 25, 500, 500, 301, 0.999, 2.5e-6, 4e-4, 10000, (0.2, 0.05)),
+        ("dmpo-transport-paper", 14, 800, 800, 301, 0.999, 3e-6, 4.5e-4, 11200, (0.2, 0.05)),
+        ("dmpo-gym-paper", 40, 500, 1000, 1000, 0.99, 3e-6, 4.5e-4, 50000, (0.05, 0.05)),
+        ("dmpo-kitchen-paper", 40, 200, 280, 301, 0.99, 3e-6, 6.5e-4, 5600, (0.05, 0.05)),
     ],
 )
 def test_what_differs_between_dmpos_tasks(
@@ -131,4 +131,4 @@ def test_what_differs_between_dmpos_tasks(
     assert (found["bc"]["weight"], found["bc"]["end_weight"]) == bc
     assert (found["bc"]["begin"], found["bc"]["end"]) == ((20, 50) if bc[0] > bc[1] else (0, 100))
     same = ("clip", "target_kl", "reduction", "epochs", "warmup", "sigma", "grad_clip", "gae_lambda", "value_coef")
-    assert {key: found[key] for key in same} == {key: flat("dmpo-lift")[key] for key in same}
+    assert {key: found[key] for key in same} == {key: flat("dmpo-lift-paper")[key] for key in same}
