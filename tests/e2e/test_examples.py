@@ -49,7 +49,8 @@ def test_every_omp_line_of_the_readme_parses(
         words = [str(workshop / "run") if w.startswith("runs/") else w for w in words]
         words = [str(pictures) if w.startswith("data/") else w for w in words]  # with clouds, pictures and states
         if "pretrain" in words and not {"--resume", str(pictures)} & set(words):
-            words.append(str(pictures))
+            # a teacher has seen what the run of the workshop has
+            words.append(str(workshop / "toy" if "--teacher" in words else pictures))
         if {"eval", "finetune"} & set(words) and not {"--resume", str(workshop / "run")} & set(words):
             words.append(str(workshop / "run"))
         ran = omp(*words, *([] if "manifest" in words else ["--dry-run"]))
