@@ -57,7 +57,7 @@ def test_resume_continues_to_the_same_bits(workshop: Path, tmp_path: Path, metho
 
 
 def test_the_teacher_stays_and_its_copy_does_not(workshop: Path, tmp_path: Path) -> None:
-    trainer = student(workshop, tmp_path, "onedp", method__score_rate=3.0)
+    trainer = student(workshop, tmp_path, "onedp", method__generator_rate=0.5)
     assert trainer.teacher is not None
     before = {name: value.clone() for name, value in trainer.teacher.state_dict().items()}
     assert trainer.module.score is not None
@@ -67,7 +67,7 @@ def test_the_teacher_stays_and_its_copy_does_not(workshop: Path, tmp_path: Path)
     assert same(before, trainer.teacher.state_dict())
     assert not same(copied, trainer.module.score.state_dict())
     policy, score = trainer.optimizer.param_groups
-    assert score["lr"] == pytest.approx(3 * policy["lr"])
+    assert policy["lr"] == pytest.approx(0.5 * score["lr"])
     assert not any(name.startswith("_teacher") for name, _ in trainer.module.named_parameters())
 
 

@@ -35,14 +35,15 @@ class OneDpConfig(Settings):
 
     Attributes:
         stochastic: OneDP-S; false is OneDP-D, one chunk for an observation.
-        score_rate: learning rate of the score network, in units of the generator's.
+        generator_rate: learning rate of the generator beside a score network, in units of that one's (``train.lr``).
+            The two follow each other, and where both are linear they swing unless this is at most 1/4.
         warm_start: start the generator from the teacher's weights where net and encoder are the same. The score
             network always starts from the teacher's.
     """
 
     name: Literal["onedp"] = "onedp"
     stochastic: bool = True
-    score_rate: float = Field(1.0, gt=0)
+    generator_rate: float = Field(0.2, gt=0)
     warm_start: bool = True
 
 
@@ -81,7 +82,7 @@ class OneDp(Method):
         """
         draws = draws.to(z_0)
         assert draws.second is not None
-        times = z_0.new_tensor(teacher.method.times(_TIMES))[1:-1]
+        times = z_0.new_tensor(teacher.method.times(_TIMES))[1:]
         t = times[(draws.t * len(times)).long().clamp_max(len(times) - 1)]
         chunk = at_least_float32(self._generated(u, draws.noise))
         pull = self._pull(teacher, chunk.detach(), draws.second, t)

@@ -126,7 +126,8 @@ class Trainer:
         self.every = train.checkpoint_every or max(self.total // 10, 1)
         self.optimizer = make_optimizer(self.policy, train)
         if self.module.score is not None:
-            self.optimizer.add_param_group({"params": self.module.score.parameters(), "rate": config.method.score_rate})
+            self.optimizer.param_groups[0]["rate"] = config.method.generator_rate
+            self.optimizer.add_param_group({"params": self.module.score.parameters()})
         self.ema = make_ema(self.policy, train)
         self.watch = Stopwatch(torch.cuda.synchronize if synchronise and device.type == "cuda" else None)
         self._time_parts_of_the_loss()
