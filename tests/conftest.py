@@ -45,6 +45,7 @@ Omp = Callable[..., Ran]
 @pytest.fixture
 def omp(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Omp:
     """Run the entry point in this process: ``omp("eval", "--json")``."""
+    monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist sets it
 
     def run(*arguments: object) -> Ran:
         monkeypatch.setattr(sys, "argv", ["omp", *map(str, arguments)])

@@ -255,14 +255,14 @@ def test_who_learns_is_as_configured(encoder: str, sees: str, collectors: Any) -
     assert any(name.startswith("encoder.") for name in changed) == (encoder == "trained")
     learned = {name for name, value in tuner.critic.state_dict().items() if not torch.equal(value, critic[name])}
     assert "outlet.weight" in learned
-    assert any(name.startswith("encoder.") for name in learned) == (sees == "own")
+    assert any(name.startswith("view.encoder.") for name in learned) == (sees == "own")
 
 
 def test_an_encoder_of_the_critics_own_can_stay_as_it_is(collectors: Any) -> None:
     tuner = tuner_of(sees="cloud", critic__sees="own", critic__train_encoder=False)
-    before = copy.deepcopy(tuner.critic.encoder.state_dict())  # type: ignore[union-attr]
+    before = copy.deepcopy(tuner.critic.view.encoder.state_dict())  # type: ignore[union-attr]
     tuner.iterate(0, collectors(tuner))
-    assert all(torch.equal(v, before[k]) for k, v in tuner.critic.encoder.state_dict().items())  # type: ignore[union-attr]
+    assert all(torch.equal(v, before[k]) for k, v in tuner.critic.view.encoder.state_dict().items())  # type: ignore[union-attr]
 
 
 def test_the_value_function_learns_first(collectors: Any) -> None:
