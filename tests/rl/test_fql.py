@@ -255,6 +255,8 @@ def test_what_it_can_start_from() -> None:
         fql_of(policy_of(), offline_steps=1)
     assert fql_of(policy_of(), notes=(silent := []), demonstrations=0.0)._demonstrations is None
     assert silent == []
+    with pytest.raises(ValueError, match="fill has to be at most capacity"):
+        FqlConfig(fill=11, capacity=10)
 
 
 class Line(TaskEnv):
@@ -371,6 +373,10 @@ def test_a_run_from_the_command_line(omp: Omp, workshop: Path, tmp_path: Path) -
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [row["env_steps"] > 0 for row in rows] == [False, False, True], "8 and 2 steps offline, then collecting"
     assert [row["replay"] for row in rows] == [0, 0, 8]
+    tuned = open_run(out)[-1]
+    policies = tuned.load("ema"), tuned.load("ema")
+    several = Fql(FqlConfig(), Start(*policies, 1, 1, 0, CPU, Stopwatch(), lambda line: None, tuned))
+    assert len(several._teacher_jumps) == 1, "as it was fine-tuned"
     evaluated = omp("eval", out, "--episodes", 1, "--workers", 1, "--max-steps", 9, "--out", tmp_path / "e", "--json")
     assert evaluated.code == 0, evaluated.err
     assert evaluated.json["result"]["nfe"] == 1

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from omp_cli.core.config import Settings
@@ -75,8 +75,8 @@ class FqlConfig(Settings):
         normalise: whether Q in the student's loss is divided by its mean magnitude over the batch, so that alpha does
             not depend on the scale of rewards.
         combine: what of the two critics counts.
-        teacher_nfe: evaluations of the teacher; None for 4 where it was trained for several steps (reflow, shortcut),
-            1 for other flows.
+        teacher_nfe: evaluations of the teacher; None for what it was fine-tuned with, else 4 where it was trained for
+            several steps (reflow, shortcut) and 1 for other flows.
         encoder: whether the student's encoder learns.
         augment: shift pictures as in pre-training, anew whenever a decision is learned from.
         sigma: exploration noise.
@@ -105,6 +105,12 @@ class FqlConfig(Settings):
     augment: bool = True
     sigma: FqlSigma = FqlSigma()
     critic: QConfig = QConfig()
+
+    @model_validator(mode="after")
+    def _reachable(self) -> FqlConfig:
+        if self.fill > self.capacity:
+            raise ValueError(f"fill has to be at most capacity (got {self.fill} and {self.capacity})")
+        return self
 
 
 class Critics(nn.Module):
@@ -172,9 +178,8 @@ class Fql(Tuner):
         if start.nfe != 1:
             raise UsageError(f"nfe: an fql student decides with 1 evaluation (got {start.nfe})", "see teacher_nfe")
         self.policy, self.teacher = start.policy, start.pretrained
-        several = isinstance(self.teacher.method, ReFlow | ShortCut)
         self._jumps = self.policy.method.jumps(1)
-        self._teacher_jumps = self.teacher.method.jumps(config.teacher_nfe or (4 if several else 1))
+        self._teacher_jumps = self.teacher.method.jumps(config.teacher_nfe or self._usual_nfe())
         self.policy.requires_grad_(True).encoder.requires_grad_(config.encoder == "trained")
         self.critics = Critics(config.critic, self.policy).to(start.device)
         self.target = copy.deepcopy(self.critics).requires_grad_(False)
@@ -184,6 +189,12 @@ class Fql(Tuner):
         self._demonstrations = self._demonstrated()
         self._shift = getattr(self.policy.encoder.config, "shift", 0) if config.augment else 0
         self._updates = 0
+
+    def _usual_nfe(self) -> int:
+        checkpoint = self.start.checkpoint
+        if checkpoint is not None and checkpoint.meta.nfe is not None:
+            return checkpoint.meta.nfe
+        return 4 if isinstance(self.teacher.method, ReFlow | ShortCut) else 1
 
     def _demonstrated(self) -> Demonstrations | None:
         """None where they are not to be had; DataError where the settings need them."""
