@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.config import Settings
 from omp_cli.core.methods import Method
+from omp_cli.core.methods.diffusion import Diffusion
 from omp_cli.core.policy import Policy
 from omp_cli.core.registry import Family
 from omp_cli.core.rl.rollout import Collector
@@ -99,6 +100,21 @@ class Tuner(ABC):
     @abstractmethod
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Inverse of ``tensors``; DataError when they are of another run."""
+
+
+FLOWS = "policies of a flow: meanflow, omp, mp1, dmpo, imf, reflow, shortcut, consistency, onedp"
+"""What ``is_flow`` accepts, for messages."""
+
+
+def is_flow(method: Method) -> bool:
+    """Whether a policy is generative and its jumps have no noise of their own."""
+    return method.generative and not isinstance(method, Diffusion)
+
+
+def adamw(module: nn.Module, lr: float, weight_decay: float = 0.0) -> torch.optim.AdamW:
+    """AdamW over what learns; without decay that is Adam."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    return torch.optim.AdamW(parameters, lr, weight_decay=weight_decay, fused=True)
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

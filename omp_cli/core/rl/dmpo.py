@@ -7,8 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from omp_cli.core.methods import Method
-from omp_cli.core.methods.diffusion import Diffusion
-from omp_cli.core.rl.base import TUNERS
+from omp_cli.core.rl.base import FLOWS, TUNERS, is_flow
 from omp_cli.core.rl.ppo import Ppo
 from omp_cli.core.rl.ppo_config import BcConfig, PpoConfig
 
@@ -32,9 +31,9 @@ class Dmpo(Ppo):
 
     Config = DmpoConfig
     general = True
-    takes = "policies of a flow: meanflow, omp, mp1, dmpo, imf, reflow, shortcut"
+    takes = FLOWS
 
     @classmethod
     def fits(cls, method: Method) -> bool:
         """See the base class."""
-        return method.generative and not isinstance(method, Diffusion)
+        return is_flow(method)

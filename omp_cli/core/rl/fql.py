@@ -18,11 +18,10 @@ from omp_cli.core.config import Settings
 from omp_cli.core.encoders.images import shifted
 from omp_cli.core.errors import DataError, Diverged, UsageError
 from omp_cli.core.methods import Method
-from omp_cli.core.methods.diffusion import Diffusion
 from omp_cli.core.methods.reflow import ReFlow
 from omp_cli.core.methods.shortcut import ShortCut
 from omp_cli.core.policy import Policy
-from omp_cli.core.rl.base import TUNERS, Start, Tuner, named, part
+from omp_cli.core.rl.base import FLOWS, TUNERS, Start, Tuner, adamw, is_flow, named, part
 from omp_cli.core.rl.chain import mean_end
 from omp_cli.core.rl.critic import View
 from omp_cli.core.rl.replay import Decisions, Demonstrations, Replay, demonstrated, joined
@@ -166,12 +165,12 @@ class Fql(Tuner):
     config: FqlConfig
     nfe = 1
     general = True
-    takes = "policies of a flow: meanflow, omp, mp1, dmpo, imf, reflow, shortcut"
+    takes = FLOWS
 
     @classmethod
     def fits(cls, method: Method) -> bool:
         """See the base class."""
-        return method.generative and not isinstance(method, Diffusion)
+        return is_flow(method)
 
     def __init__(self, config: FqlConfig, start: Start) -> None:
         super().__init__(config, start)
@@ -183,8 +182,8 @@ class Fql(Tuner):
         self.policy.requires_grad_(True).encoder.requires_grad_(config.encoder == "trained")
         self.critics = Critics(config.critic, self.policy).to(start.device)
         self.target = copy.deepcopy(self.critics).requires_grad_(False)
-        self._optimizer = _adam(self.policy, config.lr)
-        self._critic_optimizer = _adam(self.critics, config.critic_lr)
+        self._optimizer = adamw(self.policy, config.lr)
+        self._critic_optimizer = adamw(self.critics, config.critic_lr)
         self.replay = Replay(config.capacity)
         self._demonstrations = self._demonstrated()
         self._shift = getattr(self.policy.encoder.config, "shift", 0) if config.augment else 0
@@ -351,9 +350,3 @@ class Fql(Tuner):
             complete=False,
         )
         self._updates = int(tensors["updates"])
-
-
-def _adam(module: nn.Module, lr: float) -> torch.optim.AdamW:
-    """Adam, over what learns; AdamW without decay is that."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    return torch.optim.AdamW(parameters, lr, weight_decay=0.0, fused=True)

@@ -19,12 +19,12 @@ from omp_cli.core.checkpoint import (
     checkpoints_in,
     load_tensors,
     load_weights,
-    open_checkpoint,
+    newest_saved,
     save_checkpoint,
     thin,
 )
 from omp_cli.core.errors import Diverged, UsageError
-from omp_cli.core.files import read_jsonl, remove
+from omp_cli.core.files import read_jsonl
 from omp_cli.core.measure.statistics import wilson
 from omp_cli.core.measure.success import env_factory
 from omp_cli.core.methods import METHODS
@@ -152,11 +152,8 @@ class Finetuner:
 
     def resume(self) -> int:
         """Continue from the newest checkpoint in the run's folder, if there is one; returns its iteration."""
-        for leftover in (self.folder / FOLDER).glob(".*.tmp*"):
-            remove(leftover)
-        found = checkpoints_in(self.folder / FOLDER)
-        if found:
-            newest = open_checkpoint(found[-1])
+        newest = newest_saved(self.folder / FOLDER)
+        if newest is not None:
             load_weights(self.policy, newest.path / MODEL)
             load_weights(self.ema.module, newest.path / EMA)
             self.tuner.restore(load_tensors(newest.path / TRAINING))

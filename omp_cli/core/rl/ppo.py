@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from omp_cli.core.errors import Diverged, RunFailed
-from omp_cli.core.rl.base import Start, Tuner, named, part
+from omp_cli.core.rl.base import Start, Tuner, adamw, named, part
 from omp_cli.core.rl.chain import Chain, Sigma, evaluate_chain, mean_end, reduced, sample_chain
 from omp_cli.core.rl.critic import Critic
 from omp_cli.core.rl.ppo_config import PpoConfig
@@ -76,18 +76,14 @@ class Ppo(Tuner):
         self.critic = Critic(config.critic, policy).to(device)
         self.actor = nn.ModuleDict({"policy": policy, "sigma": self.sigma})
         self._entries = policy.chunk.horizon * spec.action_dim
-        self._actor_optimizer = self._adamw(self.actor, config.lr)
-        self._critic_optimizer = self._adamw(self.critic, config.critic_lr)
+        self._actor_optimizer = adamw(self.actor, config.lr, config.weight_decay)
+        self._critic_optimizer = adamw(self.critic, config.critic_lr, config.weight_decay)
         self.scale = RewardScale(start.envs, config.gamma)
 
     @property
     def augments(self) -> bool:
         """See the base class."""
         return self.config.augment
-
-    def _adamw(self, module: nn.Module, lr: float) -> torch.optim.AdamW:
-        parameters = [p for p in module.parameters() if p.requires_grad]
-        return torch.optim.AdamW(parameters, lr, weight_decay=self.config.weight_decay, fused=True)
 
     def iterate(self, iteration: int, collector: Collector) -> dict[str, float]:
         """One rollout, ``epochs`` passes over it; see the base class."""

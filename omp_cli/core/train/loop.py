@@ -17,17 +17,16 @@ from omp_cli.core.checkpoint import (
     MODEL,
     TRAINING,
     CheckpointMeta,
-    checkpoints_in,
     load_tensors,
     load_weights,
-    open_checkpoint,
+    newest_saved,
     save_checkpoint,
     thin,
 )
 from omp_cli.core.data.store import Dataset
 from omp_cli.core.data.windows import make_windows
 from omp_cli.core.errors import DataError, Diverged, UsageError
-from omp_cli.core.files import read_jsonl, remove
+from omp_cli.core.files import read_jsonl
 from omp_cli.core.methods import LossReport
 from omp_cli.core.policy import LossModule, Policy
 from omp_cli.core.progress import Progress
@@ -142,12 +141,8 @@ class Trainer:
 
     def resume(self) -> int:
         """Continue from the newest checkpoint in the run's folder, if there is one; returns its step."""
-        if self.world.is_main:
-            for leftover in (self.folder / FOLDER).glob(".*.tmp*"):
-                remove(leftover)
-        found = checkpoints_in(self.folder / FOLDER)
-        if found:
-            newest = open_checkpoint(found[-1])
+        newest = newest_saved(self.folder / FOLDER, clean=self.world.is_main)
+        if newest is not None:
             load_weights(self.policy, newest.path / MODEL)
             load_weights(self.ema.module, newest.path / EMA)
             restore_training(self.module, self.optimizer, load_tensors(newest.path / TRAINING))
