@@ -18,6 +18,8 @@ class Spec(Settings):
         image: height, width and channels of the picture "img", uint8; several cameras lie one after the other in the
             channels. None when the policy is shown no picture.
         end_effector: indices of the end-effector's x, y, z (metres, world frame) in the state, if there is one.
+        positions: triples of the state that are positions (x, y, z in metres, world frame), where moving all of them
+            and the cloud by the same amount leaves the right action as it is: actions are displacements.
         max_steps: environment steps after which an evaluation episode ends.
         cloud_in_world: whether the cloud is in the frame of the end-effector, the world's.
         cloud_in_fps_order: whether the points come in the order of farthest point sampling, so that the first half is
@@ -31,6 +33,7 @@ class Spec(Settings):
     state_dim: int
     points: int | None = None
     end_effector: tuple[int, int, int] | None = None
+    positions: tuple[tuple[int, int, int], ...] = ()
     max_steps: int
     control_hz: float
     image: tuple[int, int, int] | None = None

@@ -11,6 +11,7 @@ from torch import Tensor
 from omp_cli.core.encoders import ENCODERS, Encoder
 from omp_cli.core.encoders.pointnet import PointNet, argmax_over_points
 from omp_cli.core.errors import UsageError
+from omp_cli.core.spec import Spec
 from tests.encoders.test_contract import SPEC
 
 
@@ -102,10 +103,10 @@ def test_argmax_over_points(points: int) -> None:
     assert torch.equal(x.gather(1, argmax_over_points(x)[:, None]).squeeze(1), x.amax(1))
 
 
-def encoder_of(**settings: Any) -> Encoder:
+def encoder_of(spec: Spec = SPEC, **settings: Any) -> Encoder:
     torch.manual_seed(0)
     config = ENCODERS.parse({"name": "pointcloud", "channels": [16, 32], "out": 8, "state": 8, **settings})
-    encoder = ENCODERS.build(config, SPEC, 2).double()
+    encoder = ENCODERS.build(config, spec, 2).double()
     encoder.fit({"state": observation(64)["state"][:, 0], "point_cloud": observation(64)["point_cloud"][:, 0]})
     return encoder
 
@@ -189,3 +190,57 @@ def test_a_smaller_cloud_is_used_whole() -> None:
     torch.manual_seed(0)
     obs = observation()
     torch.testing.assert_close(encoder_of(points=999)(obs), encoder_of()(obs))
+
+
+MOVABLE = SPEC.model_copy(update={"positions": ((0, 1, 2), (6, 7, 8))})
+
+
+def seen_in_training(encoder: Encoder, obs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """State (B, T, S) in metres and clouds (B T, N, 3) in the encoder's frame, as the networks get them in training."""
+    seen: list[Tensor] = []
+    hooks = [
+        module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        for module in (encoder.cloud, encoder.state_limits)
+    ]
+    encoder.train()(obs)
+    for hook in hooks:
+        hook.remove()
+    return seen[1], seen[0]
+
+
+@pytest.mark.parametrize("origin", ["gripper", "world"])
+def test_translation_moves_cloud_and_positions_together(origin: str) -> None:
+    encoder, obs = encoder_of(MOVABLE, origin=origin, translate=0.2), observation()
+    state, cloud = seen_in_training(encoder, obs)
+    moved = (state - obs["state"]).unflatten(-1, (3, 3))
+    assert not moved[:, :, 1].any(), "what is no position stays"
+    shift = moved[:, 0, 0]  # (B, 3)
+    torch.testing.assert_close(moved[:, :, (0, 2)], shift[:, None, None].expand(3, 2, 2, 3))
+    assert shift.unique().numel() == 9
+    assert 0.02 < shift.abs().max() <= 0.2
+    still = seen_in_training(encoder_of(MOVABLE, origin=origin), obs)[1]
+    expected = (
+        still if origin == "gripper" else still + (shift * encoder.cloud_limits.scale).repeat_interleave(2, 0)[:, None]
+    )
+    torch.testing.assert_close(cloud, expected)
+
+
+def test_jitter_is_noise_in_metres_on_every_coordinate() -> None:
+    obs = observation(200)
+    still, noisy = (seen_in_training(encoder_of(jitter=j, scale=0.5), obs)[1] for j in (0.0, 0.01))
+    noise = (noisy - still) * 0.5
+    assert noise.std().item() == pytest.approx(0.01, rel=0.02)
+    assert abs(noise.mean().item()) < 2e-4
+
+
+def test_nothing_is_moved_outside_of_training() -> None:
+    obs = observation()
+    plain, augmented = encoder_of(MOVABLE), encoder_of(MOVABLE, translate=0.2, jitter=0.01)
+    torch.testing.assert_close(augmented.eval()(obs), plain.eval()(obs))
+    assert not torch.equal(augmented.train()(obs), augmented(obs))
+
+
+@pytest.mark.parametrize("spec", [SPEC, MOVABLE.model_copy(update={"cloud_in_world": False})])
+def test_translation_is_refused_where_it_would_be_wrong(spec: Spec) -> None:
+    with pytest.raises(UsageError, match=r"encoder\.translate"):
+        encoder_of(spec, origin="world", translate=0.1)

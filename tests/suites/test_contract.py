@@ -75,6 +75,7 @@ def test_every_task_has_a_spec(suite: Suite) -> None:
         assert spec.task == task
         assert spec.max_steps > 0
         assert spec.end_effector is None or max(spec.end_effector) < spec.state_dim
+        assert all(max(triple) < spec.state_dim for triple in spec.positions)
         assert suite.metric in ("success", "return")
 
 

@@ -32,6 +32,9 @@ class PointCloudConfig(Settings):
             limits of the data to [-1, 1].
         scale: metres that become 1 in the gripper frame.
         two_pass: exact and faster gradient through the critical points only.
+        jitter: metres, standard deviation of noise on every coordinate of every point, in training only.
+        translate: metres, largest shift per axis of cloud and positions in the state together, the same for all frames
+            of a sample, in training only; for tasks whose actions are displacements (``Spec.positions``).
     """
 
     name: Literal["pointcloud"] = "pointcloud"
@@ -42,6 +45,8 @@ class PointCloudConfig(Settings):
     origin: Literal["gripper", "world"] = "gripper"
     scale: float = Field(0.3, gt=0)
     two_pass: bool = True
+    jitter: float = Field(0.0, ge=0)
+    translate: float = Field(0.0, ge=0)
 
 
 @ENCODERS.register("pointcloud")
@@ -72,6 +77,11 @@ class PointCloudEncoder(Encoder):
                 f"encoder.points: the first {config.points} points are no sample of clouds made with open3d",
                 "use --set encoder.points=none",
             )
+        if config.translate and not (spec.positions and spec.cloud_in_world):
+            raise UsageError(
+                f"encoder.translate: {spec.suite} {spec.task} does not say that cloud and state may be moved together",
+                "leave encoder.translate at 0; clouds of frame dp3 and data of an earlier omp cannot be moved",
+            )
         self.out_dim = n_obs * (config.out + config.state)
         # a buffer, for an index made from numbers is copied from the host at every call
         self.register_buffer("_end_effector", torch.tensor(spec.end_effector or ()), persistent=False)
@@ -89,9 +99,22 @@ class PointCloudEncoder(Encoder):
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
         """state (B, T, S), point_cloud (B, T, N, 3), metres in the world frame -> (B, D)."""
         state, cloud = obs["state"], obs["point_cloud"][:, :, : self.config.points]
+        if self.training:
+            state, cloud = self._augmented(state, cloud)
         cloud = self._placed(cloud, state)
         embedded = self.cloud(cloud.flatten(0, 1)).unflatten(0, state.shape[:2])
         return torch.cat([embedded, self.state(self.state_limits(state))], dim=-1).flatten(1)
+
+    def _augmented(self, state: Tensor, cloud: Tensor) -> tuple[Tensor, Tensor]:
+        """State and cloud with ``translate`` and ``jitter``; draws from torch's global generator."""
+        if self.config.translate:
+            shift = (torch.rand_like(state[:, :1, :3]) * 2 - 1) * self.config.translate
+            cloud = cloud + shift[:, :, None]
+            index = torch.tensor(self.spec.positions, device=state.device).flatten()
+            state = state.index_add(-1, index, shift.repeat(1, state.shape[1], len(self.spec.positions)))
+        if self.config.jitter:
+            cloud = cloud + torch.randn_like(cloud) * self.config.jitter
+        return state, cloud
 
     def _placed(self, cloud: Tensor, state: Tensor) -> Tensor:
         """The clouds in the frame and units that the network sees: (B, T, P, 3) -> (B, T, P, 3)."""

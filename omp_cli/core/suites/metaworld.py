@@ -68,6 +68,7 @@ class MetaWorld(Suite):
             state_dim=9,
             points=self.config.cloud.points,
             end_effector=(0, 1, 2),
+            positions=((0, 1, 2), (3, 4, 5), (6, 7, 8)),
             max_steps=200,
             control_hz=80.0,
             cloud_in_world=self.config.cloud.frame == "world",
