@@ -144,21 +144,21 @@ def run_folder(root: Path, name: str) -> Path:
     return folder
 
 
-def newest(globals_: Globals, root: Path, command: str, what: str, hint: str) -> Path:
-    """The newest finished run of a command below ``root``, named to the user; DataError with ``hint`` if none."""
+def newest(globals_: Globals, root: Path, commands: Sequence[str], what: str, hint: str) -> Path:
+    """The newest finished run of these commands below ``root``, named to the user; DataError with ``hint`` if none."""
     from omp_cli.core.errors import DataError
     from omp_cli.core.manifest import latest_run
 
-    found = latest_run(root, command)
+    found = latest_run(root, *commands)
     if found is None:
         raise DataError(f"no {what} below {root}/", hint)
     globals_.console.note(f"{what}: {found} (the newest below {root}/)")
     return found
 
 
-def newest_trained(globals_: Globals) -> Path:
-    """The newest run that ``omp pretrain`` finished below runs/."""
-    return newest(globals_, RUNS, "pretrain", "trained run", "train one with: omp pretrain")
+def newest_trained(globals_: Globals, *also: str) -> Path:
+    """The newest run below runs/ that ``omp pretrain`` finished, or one of the commands ``also``."""
+    return newest(globals_, RUNS, ("pretrain", *also), "trained run", "train one with: omp pretrain")
 
 
 def show_dry_run(globals_: Globals, command: str, sources: Mapping[str, Mapping[str, Any]], **more: Any) -> None:

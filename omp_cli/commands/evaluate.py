@@ -26,7 +26,8 @@ HEAD = ("task", "step", "weights", "NFE")
 def evaluate(
     globals_: Globals,
     checkpoint: Annotated[
-        Path | None, typer.Argument(metavar="[RUN_OR_CHECKPOINT]", help="(default: the newest of omp pretrain)")
+        Path | None,
+        typer.Argument(metavar="[RUN_OR_CHECKPOINT]", help="(default: the newest of omp pretrain and finetune)"),
     ] = None,
     episodes: Annotated[
         int | None, typer.Option(min=1, help="Held-out episodes. (default: 50)", rich_help_panel=EPISODES)
@@ -75,7 +76,7 @@ def evaluate(
     flags = c.flag_layer(
         seed=globals_.seed, episodes=episodes, nfe=nfe, weights=weights, max_steps=max_steps, curve=curve
     )
-    found = open_run(checkpoint or newest_trained(globals_))
+    found = open_run(checkpoint or newest_trained(globals_, "finetune"))
     values, layer_of = c.merge(base_layers(EvalConfig, checkpoint_layer(found[-1]), config, set_ or [], flags))
     settings = c.validated(EvalConfig, values)
     sources = c.sources_of(settings, layer_of)

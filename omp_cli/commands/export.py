@@ -24,7 +24,8 @@ GRAPH, CONFIG = "Graph", "Configuration"
 def export(
     globals_: Globals,
     checkpoint: Annotated[
-        Path | None, typer.Argument(metavar="[RUN_OR_CHECKPOINT]", help="(default: the newest of omp pretrain)")
+        Path | None,
+        typer.Argument(metavar="[RUN_OR_CHECKPOINT]", help="(default: the newest of omp pretrain and finetune)"),
     ] = None,
     format_: Annotated[
         str | None, typer.Option("--format", help="pt2, onnx or both. (default: both)", rich_help_panel=GRAPH)
@@ -70,7 +71,7 @@ def export(
         batch=batch,
         dynamic_batch=dynamic_batch or None,
     )
-    last = open_run(checkpoint or newest_trained(globals_))[-1]
+    last = open_run(checkpoint or newest_trained(globals_, "finetune"))[-1]
     values, layer_of = c.merge(base_layers(ExportConfig, checkpoint_layer(last), config, set_ or [], flags))
     settings = c.validated(ExportConfig, values)
     sources = c.sources_of(settings, layer_of)

@@ -149,7 +149,7 @@ def _new_plan(
 
 def _dataset(globals_: Globals, given: Path | None) -> Path:
     """The data set asked for, or the newest that ``omp prepare`` finished below data/."""
-    return given or newest(globals_, DATA, "prepare", "data set", "make one with: omp prepare metaworld")
+    return given or newest(globals_, DATA, ("prepare",), "data set", "make one with: omp prepare metaworld")
 
 
 def _old_plan(run: Path, manifest: Any) -> Plan:

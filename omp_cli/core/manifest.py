@@ -144,15 +144,15 @@ def check_artifacts(folder: Path, manifest: Manifest) -> None:
             raise DataError(f"artifact {path}: content differs from the manifest's hash")
 
 
-def latest_run(folder: Path, command: str) -> Path | None:
-    """Folder of the newest succeeded run of ``command`` below ``folder``; unreadable manifests do not count."""
+def latest_run(folder: Path, *commands: str) -> Path | None:
+    """Folder of the newest succeeded run of one of ``commands`` below ``folder``; unreadable manifests do not count."""
 
     def finished(path: Path) -> float | None:
         try:
             manifest = read_manifest(path)
         except DataError:
             return None
-        if manifest.command != command or manifest.status != "succeeded" or manifest.finished_at is None:
+        if manifest.command not in commands or manifest.status != "succeeded" or manifest.finished_at is None:
             return None
         return datetime.datetime.fromisoformat(manifest.finished_at).timestamp()
 

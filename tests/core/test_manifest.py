@@ -79,4 +79,5 @@ def test_latest_run_is_the_newest_success_of_the_command(tmp_path: Path) -> None
     with pytest.raises(RuntimeError), Run(tmp_path / "d", "prepare", {}, {}):
         raise RuntimeError
     assert m.latest_run(tmp_path, "prepare") == tmp_path / "b"
+    assert m.latest_run(tmp_path, "prepare", "pretrain") == tmp_path / "c"
     assert m.latest_run(tmp_path / "nowhere", "prepare") is None
