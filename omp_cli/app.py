@@ -15,7 +15,18 @@ from typing import Annotated
 import typer
 
 from omp_cli import __version__
-from omp_cli.commands import bench_latency, common, evaluate, export, finetune, manifest, memprofile, prepare, pretrain
+from omp_cli.commands import (
+    bench_latency,
+    common,
+    evaluate,
+    export,
+    finetune,
+    manifest,
+    memprofile,
+    prepare,
+    pretrain,
+    sweep,
+)
 from omp_cli.core.errors import OmpError, RunFailed, Terminated, UsageError
 
 EPILOG = (
@@ -30,6 +41,7 @@ COMMANDS: dict[str, tuple[str, Callable[..., None]]] = {
     "eval": ("Measure", evaluate.evaluate),
     "bench-latency": ("Measure", bench_latency.bench_latency),
     "export": ("Deploy", export.export),
+    "sweep": ("Measure", sweep.sweep),
     "memprofile": ("Measure", memprofile.memprofile),
     "manifest": ("Measure", manifest.manifest),
 }
@@ -123,6 +135,10 @@ def main() -> None:
     # One OpenMP thread unless asked otherwise: a second one waits at every barrier when anything else runs.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, _terminate)
+    if os.environ.pop("OMP_CLI_ENDS_WITH_STDIN", None):  # a job of omp sweep
+        from omp_cli.core.processes import end_with_stdin
+
+        end_with_stdin()
     common.set_current(common.Globals(json_="--json" in sys.argv))
     completing = any(name.endswith("_COMPLETE") for name in os.environ)  # the shell asks for options of any command
     try:

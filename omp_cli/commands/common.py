@@ -49,6 +49,8 @@ class Globals:
     device: str | None = None
     out: Path | None = None
     plugin: list[Path] = field(default_factory=list)
+    resolving: bool = False
+    """No option: only the settings are wanted (``lines.resolve``)."""
 
     def merged(self, given: Mapping[str, Any]) -> Globals:
         """These values with those given later on the line on top."""
@@ -161,8 +163,23 @@ def newest_trained(globals_: Globals, *also: str) -> Path:
     return newest(globals_, RUNS, ("pretrain", *also), "trained run", "train one with: omp pretrain")
 
 
+class Resolved(Exception):
+    """Not an error: the settings of a line, of which nothing else is wanted (``lines.resolve``)."""
+
+    def __init__(self, sources: Mapping[str, Mapping[str, Any]]) -> None:
+        super().__init__()
+        self.sources = sources
+
+
+def settings_known(globals_: Globals, sources: Mapping[str, Mapping[str, Any]]) -> None:
+    """To be called before a command looks for its inputs: the place where ``lines.resolve`` ends it."""
+    if globals_.resolving:
+        raise Resolved(sources)
+
+
 def show_dry_run(globals_: Globals, command: str, sources: Mapping[str, Mapping[str, Any]], **more: Any) -> None:
     """Print the resolved configuration with the source of each value."""
+    settings_known(globals_, sources)
     rows = [(key, _text(entry["value"]), str(entry["source"])) for key, entry in sources.items()]
     globals_.console.result(
         {"command": command, "dry_run": True, "config": dict(sources), **more},

@@ -15,6 +15,7 @@ from omp_cli.commands.common import (
     checkpoint_layer,
     newest_trained,
     run_folder,
+    settings_known,
     show_dry_run,
 )
 from omp_cli.console import make_table
@@ -51,6 +52,10 @@ def evaluate(
             min=0, help="Episodes for each earlier checkpoint, to plot. (default: 0)", rich_help_panel=EPISODES
         ),
     ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="Name in reports. (default: method and derivative)", rich_help_panel=EPISODES),
+    ] = None,
     video: Annotated[
         int, typer.Option("--video-episodes", min=0, help="Episodes in the video.", rich_help_panel=EPISODES)
     ] = 4,
@@ -74,12 +79,23 @@ def evaluate(
     from omp_cli.core.prepare.collect import default_workers
 
     flags = c.flag_layer(
-        seed=globals_.seed, episodes=episodes, nfe=nfe, weights=weights, max_steps=max_steps, curve=curve
+        seed=globals_.seed,
+        episodes=episodes,
+        nfe=nfe,
+        weights=weights,
+        max_steps=max_steps,
+        curve=curve,
+        label=label,
     )
+
+    def resolved(preset: c.Layer | None) -> tuple[EvalConfig, dict[str, Any]]:
+        values, layer_of = c.merge(base_layers(EvalConfig, preset, config, set_ or [], flags))
+        settings = c.validated(EvalConfig, values)
+        return settings, c.sources_of(settings, layer_of)
+
+    settings_known(globals_, resolved(None)[1])  # a wrong setting is told before a checkpoint is looked for
     found = open_run(checkpoint or newest_trained(globals_, "finetune"))
-    values, layer_of = c.merge(base_layers(EvalConfig, checkpoint_layer(found[-1]), config, set_ or [], flags))
-    settings = c.validated(EvalConfig, values)
-    sources = c.sources_of(settings, layer_of)
+    settings, sources = resolved(checkpoint_layer(found[-1]))
     _evaluate(globals_, settings, sources, found, workers or default_workers(), video if with_video else 0)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from omp_cli.commands.common import DATA, RUNS, Globals, base_layers, newest, run_folder, show_dry_run
+from omp_cli.commands.common import DATA, RUNS, Globals, base_layers, newest, run_folder, settings_known, show_dry_run
 from omp_cli.console import make_table
 
 METHOD, OPTIM, CONFIG = "Method", "Optimisation", "Configuration"
@@ -136,10 +136,12 @@ def _new_plan(
     from omp_cli.core.policy import check_teacher
 
     check_teacher(settings.method.name, teacher is not None)
-    dataset = _dataset(globals_, given)
-    sources = c.sources_of(settings, layer_of) | {"dataset": {"value": str(dataset), "source": "argument"}}
+    sources = c.sources_of(settings, layer_of)
     if teacher is not None:
         sources |= {"teacher": {"value": str(teacher), "source": "flag"}}
+    settings_known(globals_, sources)
+    dataset = _dataset(globals_, given)
+    sources |= {"dataset": {"value": str(dataset), "source": "argument"}}
     name = f"{settings.method.name}-{dataset.resolve().name.removesuffix('.zarr')}"
     folder = globals_.out or run_folder(RUNS / "pretrain", name)
     if (folder / FOLDER).exists():

@@ -35,6 +35,21 @@ def begin_worker(plugins: Sequence[Path] = ()) -> None:
         load_plugin(path)
 
 
+ENDS_WITH_STDIN = "OMP_CLI_ENDS_WITH_STDIN"
+"""In the environment of a command: its standard input is a pipe whose other end dies with the one that started it."""
+
+
+def end_with_stdin() -> None:
+    """Ask this process to end, as SIGTERM does, once its standard input closes."""
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 @contextmanager
 def starting_workers() -> Iterator[None]:
     """In the parent, around the start of processes: each gets one thread, and Ctrl-C does not reach them.

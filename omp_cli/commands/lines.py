@@ -1,0 +1,43 @@
+"""Lines that are only planned: what they come to, by the parser and the configuration of their own command."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer
+
+from omp_cli.commands import common, evaluate, prepare, pretrain
+from omp_cli.core.errors import UsageError
+
+COMMANDS = {"prepare": prepare.prepare, "pretrain": pretrain.pretrain, "eval": evaluate.evaluate}
+
+
+def resolve(command: str, words: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+    """``{dotted key: {"value", "source"}}`` of ``omp COMMAND WORDS``, whose inputs need not be there yet.
+
+    Raises:
+        UsageError: an option or a value that the command would refuse, or a line that makes nothing.
+        DataError: a configuration file that is missing.
+    """
+    before = common.CURRENT
+    common.set_current(common.Globals(dry_run=True, resolving=True))
+    try:
+        _parser(command)(list(words), prog_name=f"omp {command}", standalone_mode=False)
+    except common.Resolved as found:
+        return found.sources
+    except Exception as error:
+        if hasattr(error, "format_message"):  # Typer's own usage errors; its vendored Click is not to be imported
+            raise UsageError(error.format_message(), f"see omp {command} --help") from None
+        raise
+    finally:
+        common.set_current(before)
+    raise UsageError("makes nothing", f"see omp {command} --help")
+
+
+@functools.cache
+def _parser(command: str) -> Any:
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    app.command(command)(common.with_global_options(COMMANDS[command]))
+    return typer.main.get_command(app)

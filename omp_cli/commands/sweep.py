@@ -1,0 +1,126 @@
+"""``omp sweep``: many tasks, seeds and methods from one file."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from omp_cli.commands.common import RUNS, Globals
+from omp_cli.console import make_table
+
+RAY = "Engine ray"
+
+
+def sweep(
+    globals_: Globals,
+    file: Annotated[Path, typer.Argument(help="TOML file: tasks, seeds, variants.")],
+    engine: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Jobs at once. (default: cores / OMP_NUM_THREADS; ray: the cluster's)")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster. (default: start one here)", rich_help_panel=RAY)
+    ] = None,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs of a job, or its share of one.", rich_help_panel=RAY)] = 0.0,
+) -> None:
+    """Prepare, train and evaluate tasks x variants x seeds, each as a job of its own; what has finished is kept.
+
+    Example: omp sweep examples/sweeps/toy.toml
+
+    Example: omp sweep examples/sweeps/metaworld.toml --dry-run
+    """
+    from omp_cli.commands.lines import resolve
+    from omp_cli.core.errors import RunFailed, UsageError
+    from omp_cli.core.run import Run
+    from omp_cli.core.sweep.config import read_sweep
+    from omp_cli.core.sweep.execute import alone, execute
+    from omp_cli.core.sweep.plan import plan_jobs, same_settings
+
+    if globals_.seed is not None:
+        raise UsageError("--seed: the seeds of a sweep are in its file", "seeds = [0, 1, 2]")
+    config = read_sweep(file)
+    folder = globals_.out or RUNS / "sweep" / file.stem
+    jobs = plan_jobs(config, folder, resolve, _handed_on(globals_))
+    if globals_.dry_run:
+        same_settings(jobs)
+        _show_plan(globals_, folder, jobs)
+        return
+    with alone(folder):
+        same_settings(jobs)
+        chosen = _engine(engine, workers, address, gpus)
+        sources = {"file": {"value": str(file), "source": "argument"}, "engine": {"value": engine, "source": "flag"}}
+        sources |= {k: {"value": v, "source": f"file {file}"} for k, v in config.model_dump(mode="json").items()}
+        failure = None
+        with globals_.console.progress() as progress:
+            try:
+                with Run(folder, "sweep", sources, {}) as run:
+                    execute(run, jobs, chosen, progress)
+            except RunFailed as error:
+                failure = error
+    if failure is None or not globals_.json_:  # one document, and that is the error's
+        _report(globals_, run)
+    if failure is not None:
+        raise failure
+
+
+def _handed_on(globals_: Globals) -> tuple[str, ...]:
+    """The global options that every line gets."""
+    device = () if globals_.device is None else ("--device", globals_.device)
+    return (*device, *(word for path in globals_.plugin for word in ("--plugin", str(path))))
+
+
+def _engine(name: str, workers: int | None, address: str | None, gpus: float) -> Any:
+    from omp_cli.core.errors import UsageError, did_you_mean
+    from omp_cli.core.manifest import hardware
+    from omp_cli.core.sweep.local import Local
+    from omp_cli.core.sweep.on_ray import OnRay
+
+    threads = int(os.environ["OMP_NUM_THREADS"])  # app.main has set it
+    if name == "ray":
+        return OnRay(workers, threads, gpus, address)
+    if name != "local":
+        raise UsageError(f"unknown engine {name!r}", did_you_mean(name, ("local", "ray")))
+    if address is not None or gpus:
+        raise UsageError("--address and --gpus are for --engine ray")
+    return Local(workers or max(hardware().cores // threads, 1))
+
+
+def _show_plan(globals_: Globals, folder: Path, jobs: Sequence[Any]) -> None:
+    states = [job.outcome().state for job in jobs]
+    rows = [(job.name, state, f"omp {shlex.join(job.line)}") for job, state in zip(jobs, states, strict=True)]
+    listed = [
+        {"name": job.name, "command": job.command, "state": state, "line": list(job.line)}
+        for job, state in zip(jobs, states, strict=True)
+    ]
+    globals_.console.result(
+        {"command": "sweep", "dry_run": True, "run_dir": str(folder), "jobs": listed},
+        [make_table(f"Jobs of {folder}", ("job", "state", "line"), rows)],
+        [f"{len(jobs)} jobs, {states.count('finished')} finished"],
+    )
+
+
+def _report(globals_: Globals, run: Any) -> None:
+    metrics = run.manifest.metrics
+    jobs, states = metrics["jobs"], metrics["states"]
+    kinds = dict.fromkeys(job["command"] for job in jobs)
+    rows = []
+    for kind in kinds:
+        of = [job for job in jobs if job["command"] == kind]
+        finished = [job["seconds"] for job in of if job["state"] == "finished"]
+        mean = f"{sum(finished) / len(finished):.1f}" if finished else "none"
+        rows.append((f"omp {kind}", f"{len(finished)}/{len(of)}", mean))
+    tables = [make_table("Jobs", ("command", "finished", "mean seconds"), rows)]
+    lost = [(job["name"], job["state"], job["error"] or "") for job in jobs if job["state"] != "finished"]
+    if lost:
+        tables.append(make_table("Not finished", ("job", "state", "why"), lost))
+    document = {"command": "sweep", "run_dir": str(run.folder), "manifest": str(run.path)}
+    lines = [
+        f"sweep: {run.folder}, {states['finished']} of {len(jobs)} jobs finished",
+        f"next: omp report {run.folder}",
+    ]
+    globals_.console.result({**document, "result": metrics}, tables, lines)

@@ -1,0 +1,1 @@
+"""Many tasks, seeds and methods from one file, as independent jobs."""

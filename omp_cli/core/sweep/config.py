@@ -1,0 +1,107 @@
+"""The file of a sweep: tasks x variants x seeds, in the words of the command line.
+
+seeds = [0, 1, 2]
+tasks = ["hammer", "assembly"]
+prepare = "metaworld --points 512"
+pretrain = "--preset light"
+eval = "--episodes 50"
+
+[variants."omp dde"]
+pretrain = "--derivative dde"
+[variants."raw actions"]
+prepare = "--raw-actions --frame dp3"
+seeds = [0]
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from omp_cli.core.config import Settings, validated
+from omp_cli.core.errors import DataError, UsageError
+
+CHOSEN = {
+    "prepare": {"--task", "-t", "--suite", "--list"},
+    "pretrain": {"--seed", "--resume"},
+    "eval": {"--label"},
+}
+"""Options of each command that the sweep sets, or that make no job."""
+CHOSEN_ALWAYS = {"--out", "--dry-run", "--plugin", "--json", "--help", "-h"}
+
+
+def _split(value: Any) -> Any:
+    """Words as one string, quoted as for a shell, or as a list."""
+    if isinstance(value, str):
+        return shlex.split(value)
+    return [str(word) for word in value] if isinstance(value, list) else value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+class Cells(Settings):
+    """Some runs and how they are made.
+
+    Attributes:
+        tasks: by name.
+        groups: by the suite's names of groups, beside ``tasks``.
+        seeds: of training.
+        prepare: words of ``omp prepare``, the benchmark first.
+        pretrain: words of ``omp pretrain``.
+        eval: words of ``omp eval``.
+    """
+
+    tasks: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    prepare: Words = ()
+    pretrain: Words = ()
+    eval: Words = ()
+
+    @model_validator(mode="after")
+    def _leaves_the_sweep_its_part(self) -> Cells:
+        for command, chosen in CHOSEN.items():
+            for word in getattr(self, command):
+                if word.partition("=")[0] in chosen | CHOSEN_ALWAYS:
+                    raise ValueError(f"{command}: {word} is for the sweep to choose")
+        return self
+
+
+class SweepConfig(Cells):
+    """A whole sweep. A variant's words come after those of all; its tasks or groups, and its seeds, replace theirs."""
+
+    variants: dict[str, Cells] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _folders_differ(self) -> SweepConfig:
+        taken: dict[str, str] = {}
+        for name in self.variants:
+            if (other := taken.setdefault(slug(name), name)) != name or not slug(name):
+                what = f"and {other!r} have the same folder" if slug(name) else "has no letter or digit"
+                raise ValueError(f"variant {name!r} {what}: choose another name")
+        return self
+
+
+def slug(name: str) -> str:
+    """A variant's name as a folder."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
+
+
+def read_sweep(path: Path) -> SweepConfig:
+    """Read a sweep file; DataError when it is missing, UsageError in one line when it is wrong."""
+    try:
+        document = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise DataError(f"sweep {path}: {(error.strerror or 'cannot be read').lower()}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"sweep {path}: {error}") from None
+    try:
+        return validated(SweepConfig, document)
+    except UsageError as error:
+        raise UsageError(f"sweep {path}: {error.message}", error.hint) from None

@@ -1,0 +1,216 @@
+"""One job: its folder says how far it is, its log shows what it said and, locked, that it is at work."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from omp_cli.core.files import remove
+from omp_cli.core.manifest import FILE_NAME, Manifest, read_manifest
+from omp_cli.core.processes import ENDS_WITH_STDIN
+
+POLL = 0.1
+"""Seconds between looks at what is at work."""
+State = Literal["waiting", "running", "finished", "interrupted", "failed", "blocked"]
+STATES: dict[str, State] = {"succeeded": "finished", "running": "interrupted"}
+"""What a manifest's status means for a job that nobody works on; the other two have the same name."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How far a job is: seconds of its last run, and why it did not succeed."""
+
+    state: State
+    seconds: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One ``omp`` line.
+
+    Attributes:
+        name: its folder below the sweep's.
+        command: "prepare", "pretrain" or "eval".
+        root: the sweep's folder.
+        line: the words after ``omp``.
+        settings: what they come to, ``{dotted key: {"value", "source"}}``.
+        needs: name of the job that comes first.
+    """
+
+    name: str
+    command: str
+    root: Path
+    line: tuple[str, ...]
+    settings: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    needs: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where its run is."""
+        return self.root / self.name
+
+    @property
+    def log(self) -> Path:
+        """What its process wrote; locked while one is alive."""
+        return self.root / "logs" / f"{self.name}.log"
+
+    def manifest(self) -> Manifest | None:
+        """Of its run; DataError when it was damaged."""
+        return read_manifest(self.folder) if (self.folder / FILE_NAME).is_file() else None
+
+    def outcome(self) -> Outcome:
+        """How far it is, by its manifest."""
+        if (found := self.manifest()) is None:
+            return Outcome("waiting")
+        state = STATES.get(found.status, found.status)  # type: ignore[arg-type]
+        if state != "finished" and _is_locked(self.log):
+            state = "running"
+        return Outcome(state, found.wall_seconds, found.error and found.error.message)
+
+    def change(self) -> str | None:
+        """The first setting that differs between what the folder holds and what is planned; None if none does.
+
+        What one of the two does not know counts unless it is a default: another version may have added it. Data sets
+        have their settings in their folder's name, and an evaluation that did not end is made anew anyway.
+        """
+        found = self.manifest()
+        if self.command == "prepare" or found is None or not (found.status == "succeeded" or self._has_checkpoints()):
+            return None
+        old = {key: entry.model_dump() for key, entry in found.config.items() if key != "checkpoint"}
+        for key in sorted(old.keys() | self.settings.keys()):
+            one, two = old.get(key), self.settings.get(key)
+            if one is None or two is None:
+                same = (one or two or {}).get("source") == "default"
+            elif key == "dataset":
+                same = Path(one["value"]).name == Path(two["value"]).name
+            else:
+                same = one["value"] == two["value"]
+            if not same:
+                was, now = ("not set" if entry is None else repr(entry["value"]) for entry in (one, two))
+                return f"{key} {was}, planned with {now}"
+        return None
+
+    def next_line(self) -> tuple[str, ...]:
+        """The line that makes it, or continues what an earlier one began."""
+        from omp_cli.core.checkpoint import FOLDER
+
+        if self.command != "pretrain":
+            return self.line
+        if self._has_checkpoints():
+            options = self.line[: self.line.index("pretrain")]
+            return (*options, "pretrain", "--resume", str(self.folder))
+        remove(self.folder / FOLDER)
+        return self.line
+
+    def _has_checkpoints(self) -> bool:
+        from omp_cli.core.checkpoint import FOLDER, checkpoints_in
+
+        return self.command == "pretrain" and bool(checkpoints_in(self.folder / FOLDER))
+
+
+class Work:
+    """A job's process, from waiting for an earlier one of the same job to its outcome; never blocks.
+
+    The process inherits the locked log, so that the lock lasts as long as it lives; and its standard input is a pipe
+    whose other end is here, so that it saves and ends when this process is killed.
+
+    Args:
+        job: what to do.
+        program: what runs an ``omp`` line.
+    """
+
+    def __init__(self, job: Job, program: tuple[str, ...] = (sys.executable, "-m", "omp_cli")) -> None:
+        self.job, self._program = job, program
+        self._process: subprocess.Popen[bytes] | None = None
+        self._began = 0
+        self._stopped = False
+
+    def poll(self) -> Outcome | None:
+        """Go on as far as is possible now; the outcome once there is one."""
+        if self._process is None:
+            return Outcome("interrupted") if self._stopped else self._begin()
+        if (code := self._process.poll()) is None:
+            return None
+        self._close()
+        return self._judge(code)
+
+    def stop(self) -> None:
+        """Ask the process to save and end; ``poll`` says when it has."""
+        self._stopped = True
+        if self._process is not None:
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """End the process at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def _begin(self) -> Outcome | None:
+        self.job.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.job.log.open("ab") as log:
+            if not lock(log):
+                return None
+            if (found := self.job.outcome()).state == "finished":  # by a process of an earlier sweep
+                return found
+            line = self.job.next_line()
+            log.write(f"$ omp {shlex.join(line)}\n".encode())
+            log.flush()
+            self._began = log.tell()
+            self._process = subprocess.Popen(
+                [*self._program, *line],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, ENDS_WITH_STDIN: "1"},
+                start_new_session=True,  # Ctrl-C is for the sweep, which then ends its jobs
+            )
+        return None
+
+    def _close(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def _judge(self, code: int) -> Outcome:
+        found = self.job.outcome()
+        if code == 0 and found.state == "finished":
+            return found
+        if code in (130, 143):
+            return Outcome("interrupted", found.seconds)
+        return Outcome("failed", found.seconds, self._last_words(code))
+
+    def _last_words(self, code: int) -> str:
+        """The error line of this run's log, else its last line."""
+        with self.job.log.open("rb") as log:
+            log.seek(self._began)
+            lines = log.read().decode(errors="replace").split("\n")
+        lines = [line.strip() for line in lines if line.strip()]
+        errors = [line.removeprefix("error:").strip() for line in lines if line.startswith("error:")]
+        if code < 0:
+            return f"ended by {signal.Signals(-code).name}"
+        return (errors or lines or [f"exit code {code}"])[-1]
+
+
+def lock(file: IO[bytes]) -> bool:
+    """Take a file's lock, which ends with the last process that has the file open; False when it is taken."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_locked(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("ab") as file:
+        return not lock(file)

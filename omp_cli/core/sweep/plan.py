@@ -1,0 +1,119 @@
+"""From a sweep to its jobs, each an ordinary ``omp`` line with a folder of its own; every line is checked first."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omp_cli.core.errors import OmpError, UsageError
+from omp_cli.core.suites import SUITES
+from omp_cli.core.sweep.config import Cells, SweepConfig, slug
+from omp_cli.core.sweep.job import Job
+
+Sources = Mapping[str, Mapping[str, Any]]
+Resolve = Callable[[str, tuple[str, ...]], Sources]
+"""From a command and its words to the settings that they come to; UsageError when they are wrong."""
+Words = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One policy of the sweep, and the words that are particular to it."""
+
+    task: str
+    variant: str
+    seed: int
+    prepare: Words
+    pretrain: Words
+    eval: Words
+
+
+def cells_of(config: SweepConfig) -> list[Cell]:
+    """Tasks x variants x seeds, seed by seed, so that an unfinished sweep compares like with like."""
+    cells = []
+    for name, variant in config.variants.items():
+        prepare = (*config.prepare, *variant.prepare)
+        if not prepare or prepare[0].startswith("-"):
+            raise UsageError("prepare: begins with the benchmark", 'prepare = "metaworld --points 512"')
+        tasks, seeds = _tasks(prepare[0], config, variant), tuple(dict.fromkeys(variant.seeds or config.seeds))
+        if not tasks or not seeds:
+            raise UsageError(f"variant {name!r}: no {'seeds' if tasks else 'tasks'}", 'tasks = ["hammer"], seeds = [0]')
+        pretrain, evaluate = (*config.pretrain, *variant.pretrain), (*config.eval, *variant.eval)
+        cells += [Cell(task, name, seed, prepare, pretrain, evaluate) for task in tasks for seed in seeds]
+    seeds, tasks = (list(dict.fromkeys(getattr(c, key) for c in cells)) for key in ("seed", "task"))
+    return sorted(cells, key=lambda cell: (seeds.index(cell.seed), tasks.index(cell.task)))
+
+
+def _tasks(benchmark: str, config: SweepConfig, variant: Cells) -> tuple[str, ...]:
+    chosen = variant if variant.tasks or variant.groups else config
+    if not chosen.groups:
+        return tuple(dict.fromkeys(chosen.tasks))
+    suite = SUITES.build(SUITES.parse({"name": benchmark}))
+    return tuple(dict.fromkeys((*chosen.tasks, *suite.select((), chosen.groups))))
+
+
+def plan_jobs(config: SweepConfig, folder: Path, resolve: Resolve, options: Words = ()) -> list[Job]:
+    """The jobs in the order in which they are wanted: all data, then the policies, each with its evaluation.
+
+    Args:
+        config: the sweep.
+        folder: of the sweep.
+        resolve: see ``Resolve``.
+        options: global options that every line gets.
+
+    Raises:
+        OmpError: a line is wrong; the message says which.
+    """
+    check = functools.cache(functools.partial(_checked, resolve))
+    data: dict[tuple[str, Words], Job] = {}
+    rest: list[Job] = []
+    for cell in cells_of(config):
+        made = (cell.task, cell.prepare)
+        if made not in data:
+            data[made] = _prepare_job(cell, folder, check, options)
+        rest += _policy_jobs(cell, folder, data[made], check, options)
+    return [*data.values(), *rest]
+
+
+def _checked(resolve: Resolve, variant: str, command: str, words: Words) -> Sources:
+    try:
+        return resolve(command, words)
+    except OmpError as error:
+        where = f"variant {variant!r}: omp {command} {shlex.join(words)}"
+        raise type(error)(f"{where}: {error.message}", error.hint) from None
+
+
+def _prepare_job(cell: Cell, folder: Path, check: Callable[..., Sources], options: Words) -> Job:
+    words = (*cell.prepare, "--task", cell.task)
+    settings = check(cell.variant, "prepare", words)
+    name = f"data/{cell.task}-{hashlib.sha256(json.dumps(words).encode()).hexdigest()[:6]}"
+    line = (*options, "prepare", "--workers", "1", *words, "--out", str(folder / name))
+    return Job(name, "prepare", folder, line, settings)
+
+
+def _policy_jobs(cell: Cell, folder: Path, data: Job, check: Callable[..., Sources], options: Words) -> list[Job]:
+    name = f"{cell.task}/{slug(cell.variant)}/seed{cell.seed}"
+    words = (*cell.pretrain, "--seed", str(cell.seed))
+    settings = {**check(cell.variant, "pretrain", words), "dataset": {"value": str(data.folder), "source": "sweep"}}
+    line = (*options, "pretrain", str(data.folder), *words, "--out", str(folder / name))
+    train = Job(name, "pretrain", folder, line, settings, needs=data.name)
+    words = (*cell.eval, "--label", cell.variant)
+    settings = check(cell.variant, "eval", words)
+    line = (*options, "eval", str(train.folder), "--workers", "1", *words, "--out", str(folder / name / "eval"))
+    return [train, Job(f"{name}/eval", "eval", folder, line, settings, needs=name)]
+
+
+def same_settings(jobs: Sequence[Job]) -> None:
+    """UsageError when what a job has left in its folder was made with other settings than those planned now."""
+    for job in jobs:
+        if (change := job.change()) is not None:
+            raise UsageError(
+                f"{job.folder}: made with {change}",
+                "delete that folder to make it anew, or choose another for the sweep with --out DIR",
+            )
