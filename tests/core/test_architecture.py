@@ -38,7 +38,7 @@ ALLOWED = {
     "deploy": BASE | {"deploy", "policy", "checkpoint", "device", "methods", "spec"},
     "rl": BASE
     | {"rl", "policy", "checkpoint", "device", "methods", "nets", "encoders", "suites", "data", "measure", "train"},
-    "sweep": BASE | {"sweep", "suites", "checkpoint"},
+    "sweep": BASE | {"sweep", "suites"},
     "policy": MATH | {"methods", "nets", "encoders", "data"},
     "checkpoint": BASE | {"policy"},
     "device": {"errors"},

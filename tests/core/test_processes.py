@@ -1,9 +1,12 @@
 """Worker processes know what their parent knows."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 from omp_cli.core.prepare.collect import in_order
+from omp_cli.core.processes import ENDS_WITH_STDIN
 from omp_cli.core.registry import load_plugin, loaded_plugins
 
 
@@ -20,3 +23,17 @@ def test_plugins_of_the_parent_are_loaded_in_a_pool(tmp_path: Path) -> None:
         assert list(in_order(here, ["omp_plugin_nothing_much", "omp_plugin_other"], workers=2)) == [True, False]
     finally:
         del sys.modules["omp_plugin_nothing_much"]
+
+
+def test_a_command_ends_with_its_standard_input_where_it_is_asked_to(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "omp_cli", "prepare", "toy", "--demos", "2000", "--workers", "1"]
+    done = subprocess.run(
+        [*line, "--out", str(tmp_path)],
+        env={**os.environ, ENDS_WITH_STDIN: "1"},
+        input="",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 143
+    assert "Traceback" not in done.stderr

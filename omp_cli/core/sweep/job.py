@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from omp_cli.core.files import remove
 from omp_cli.core.manifest import FILE_NAME, Manifest, read_manifest
 from omp_cli.core.processes import ENDS_WITH_STDIN
 
+PROGRAM = (sys.executable, "-m", "omp_cli")
 POLL = 0.1
 """Seconds between looks at what is at work."""
+CHECKPOINTS = "checkpoints"
+"""``checkpoint.FOLDER``, without the torch that comes with that module."""
 State = Literal["waiting", "running", "finished", "interrupted", "failed", "blocked"]
 STATES: dict[str, State] = {"succeeded": "finished", "running": "interrupted"}
 """What a manifest's status means for a job that nobody works on; the other two have the same name."""
@@ -80,10 +82,10 @@ class Job:
         """The first setting that differs between what the folder holds and what is planned; None if none does.
 
         What one of the two does not know counts unless it is a default: another version may have added it. Data sets
-        have their settings in their folder's name, and an evaluation that did not end is made anew anyway.
+        have their words in their folder's name, and what has nothing to go on from is made anew anyway.
         """
         found = self.manifest()
-        if self.command == "prepare" or found is None or not (found.status == "succeeded" or self._has_checkpoints()):
+        if self.command == "prepare" or found is None or not (found.status == "succeeded" or self._is_begun()):
             return None
         old = {key: entry.model_dump() for key, entry in found.config.items() if key != "checkpoint"}
         for key in sorted(old.keys() | self.settings.keys()):
@@ -101,20 +103,14 @@ class Job:
 
     def next_line(self) -> tuple[str, ...]:
         """The line that makes it, or continues what an earlier one began."""
-        from omp_cli.core.checkpoint import FOLDER
-
-        if self.command != "pretrain":
+        if not self._is_begun():
             return self.line
-        if self._has_checkpoints():
-            options = self.line[: self.line.index("pretrain")]
-            return (*options, "pretrain", "--resume", str(self.folder))
-        remove(self.folder / FOLDER)
-        return self.line
+        options = self.line[: self.line.index(self.command)]
+        return (*options, self.command, "--resume", str(self.folder))
 
-    def _has_checkpoints(self) -> bool:
-        from omp_cli.core.checkpoint import FOLDER, checkpoints_in
-
-        return self.command == "pretrain" and bool(checkpoints_in(self.folder / FOLDER))
+    def _is_begun(self) -> bool:
+        """Whether there are checkpoints to go on from; the other commands find what they left by themselves."""
+        return self.command == "pretrain" and (self.folder / CHECKPOINTS).exists()
 
 
 class Work:
@@ -125,11 +121,10 @@ class Work:
 
     Args:
         job: what to do.
-        program: what runs an ``omp`` line.
     """
 
-    def __init__(self, job: Job, program: tuple[str, ...] = (sys.executable, "-m", "omp_cli")) -> None:
-        self.job, self._program = job, program
+    def __init__(self, job: Job) -> None:
+        self.job = job
         self._process: subprocess.Popen[bytes] | None = None
         self._began = 0
         self._stopped = False
@@ -167,7 +162,7 @@ class Work:
             log.flush()
             self._began = log.tell()
             self._process = subprocess.Popen(
-                [*self._program, *line],
+                [*PROGRAM, *line],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

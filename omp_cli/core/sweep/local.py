@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Protocol
 
 from omp_cli.core.sweep.job import Job, Outcome, Work
@@ -32,11 +31,10 @@ class Local:
 
     Args:
         workers: at once.
-        program: what runs an ``omp`` line.
     """
 
-    def __init__(self, workers: int, program: tuple[str, ...] = (sys.executable, "-m", "omp_cli")) -> None:
-        self._workers, self._program = workers, program
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
         self._works: list[Work] = []
 
     def has_room(self) -> bool:
@@ -45,7 +43,7 @@ class Local:
 
     def start(self, job: Job) -> None:
         """See the contract."""
-        self._works.append(Work(job, self._program))
+        self._works.append(Work(job))
 
     def ended(self) -> dict[str, Outcome]:
         """See the contract."""

@@ -100,11 +100,14 @@ def _prepare_job(cell: Cell, folder: Path, check: Callable[..., Sources], option
 def _policy_jobs(cell: Cell, folder: Path, data: Job, check: Callable[..., Sources], options: Words) -> list[Job]:
     name = f"{cell.task}/{slug(cell.variant)}/seed{cell.seed}"
     words = (*cell.pretrain, "--seed", str(cell.seed))
-    settings = {**check(cell.variant, "pretrain", words), "dataset": {"value": str(data.folder), "source": "sweep"}}
+    settings = {
+        **check(cell.variant, "pretrain", ("DATA", *words)),
+        "dataset": {"value": str(data.folder), "source": "argument"},
+    }
     line = (*options, "pretrain", str(data.folder), *words, "--out", str(folder / name))
     train = Job(name, "pretrain", folder, line, settings, needs=data.name)
     words = (*cell.eval, "--label", cell.variant)
-    settings = check(cell.variant, "eval", words)
+    settings = check(cell.variant, "eval", ("RUN", *words))
     line = (*options, "eval", str(train.folder), "--workers", "1", *words, "--out", str(folder / name / "eval"))
     return [train, Job(f"{name}/eval", "eval", folder, line, settings, needs=name)]
 

@@ -1,0 +1,120 @@
+"""``omp sweep``: every line is checked before one runs; real jobs on the toy, then nothing twice."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from omp_cli.core.manifest import read_manifest
+from tests.cli.test_bad_input import refused
+from tests.conftest import TINY, Omp
+
+SWEEP = f"""
+seeds = [3]
+tasks = ["reach"]
+prepare = "toy --demos 3 --points 48"
+pretrain = {["--steps", "10", *TINY]}
+eval = "--episodes 2 --max-steps 9"
+[variants."omp, dde"]
+pretrain = "--derivative dde"
+"""
+OUT = Path("runs/sweep/s")
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples" / "sweeps"
+
+
+@pytest.fixture(autouse=True)
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    path = tmp_path / "s.toml"
+    path.write_text(SWEEP)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("--derivative dde", "--derivativ dde", ("variant 'omp, dde': omp pretrain", "--derivativ")),
+        ("--derivative dde", "--derivative ddt", ("omp pretrain", "derivative", "ddt")),
+        ("--derivative dde", "--method opm", ("unknown method 'opm'", "did you mean")),
+        ("--derivative dde", "--method consistency", ("consistency", "--teacher")),
+        ("--derivative dde", "--set method.epsilonn=1", ("method.epsilonn", "epsilon")),
+        ("--derivative dde", "there", ("omp pretrain DATA", "argument", "there")),
+        ('["reach"]', '["rech"]', ("omp prepare toy", "'rech'", "reach")),
+        ("--points 48", "--points 4x", ("omp prepare", "--points")),
+        ("--points 48", "--set collect.demoz=2", ("collect.demoz", "demos")),
+        ("--max-steps 9", "--nfe 0", ("omp eval", "--nfe")),
+        ("--max-steps 9", "--set episodez=1", ("omp eval", "episodez")),
+    ],
+)
+def test_a_wrong_word_is_told_before_anything_runs(
+    omp: Omp, file: Path, old: str, new: str, words: tuple[str, ...]
+) -> None:
+    file.write_text(SWEEP.replace(old, new))
+    refused(omp("sweep", file), 2, *words)
+    assert [path.name for path in file.parent.iterdir()] == ["s.toml"]
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_line_of_the_examples_is_right(omp: Omp, example: Path) -> None:
+    planned = omp("sweep", example, "--dry-run", "--json")
+    assert planned.code == 0, planned.err
+    assert {job["state"] for job in planned.json["jobs"]} == {"waiting"}
+
+
+def test_options_that_do_not_go(omp: Omp, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused(omp("sweep", file, "--engine", "slurm"), 2, "unknown engine", "local")
+    refused(omp("sweep", file, "--address", "auto"), 2, "--engine ray")
+    refused(omp("sweep", file, "--seed", 1), 2, "--seed", "file")
+    refused(omp("sweep", file.with_name("none.toml")), 3, "no such file")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    refused(omp("sweep", file, "--engine", "ray"), 4, "Ray is not installed", "pip install")
+
+
+def test_jobs_run_and_are_kept(omp: Omp, file: Path) -> None:
+    planned = omp("sweep", file, "--dry-run", "--json").json
+    assert not OUT.exists()
+    assert [(job["command"], job["state"]) for job in planned["jobs"]] == [
+        ("prepare", "waiting"),
+        ("pretrain", "waiting"),
+        ("eval", "waiting"),
+    ]
+    done = omp("sweep", file, "--json", "--workers", 1)
+    assert done.code == 0, done.err
+    assert done.json["result"]["states"]["finished"] == 3
+    assert done.json["run_dir"] == str(OUT)
+    assert "jobs: 3/3" in done.err
+    policy = OUT / "reach" / "omp-dde" / "seed3"
+    tested = read_manifest(policy / "eval")
+    assert tested.config["label"].value == "omp, dde"
+    assert tested.metrics["success_any"]["episodes"] == 2
+    assert read_manifest(policy).seeds == {"seed": 3}
+    assert {job["command"]: job["seconds"] for job in done.json["result"]["jobs"]}["eval"] == tested.wall_seconds
+
+    again = omp("sweep", file)
+    assert again.code == 0, again.err
+    assert "3 of 3 jobs finished" in again.out
+    assert read_manifest(policy / "eval").started_at == tested.started_at
+    file.write_text(SWEEP.replace("--derivative dde", "--derivative forward"))
+    refused(omp("sweep", file), 2, str(policy), "method.derivative 'dde'", "'forward'", "--out")
+    file.write_text(SWEEP.replace("--demos 3", "--demos 4"))
+    refused(omp("sweep", file, "--dry-run"), 2, str(policy), "dataset")
+    file.write_text(SWEEP.replace("--derivative dde", "--derivative dde --batch-size 32"))
+    assert omp("sweep", file).code == 0, "32 is the preset's"
+
+
+def test_a_failed_job_is_reported(omp: Omp, file: Path) -> None:
+    words = "--set net.name=none_such_net --config c.toml"
+    Path("c.toml").write_text('[net]\nname = "film-mlp"\n')
+    file.write_text(SWEEP.replace("--derivative dde", words))
+    refused(omp("sweep", file), 2, "none_such_net")
+    file.write_text(SWEEP.replace("toy --demos 3", "toy --demos 3 --config c.toml"))
+    Path("c.toml").write_text("[collect]\nafter_success = 3\n")
+    (OUT / "data").parent.mkdir(parents=True)
+    (OUT / "data").write_text("in the way")
+    done = omp("sweep", file, "--workers", 1)
+    refused(done, 1, "1 of 3 jobs failed, 2 need them", "logs")
+    assert "output folder" in done.out
+    assert "blocked" in done.out
+    assert omp("sweep", file, "--json").json["error"]["code"] == 1

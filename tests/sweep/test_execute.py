@@ -1,0 +1,126 @@
+"""Jobs run once, in order, through failures, interruptions and kills; a stand-in does their work."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omp_cli.core import checkpoint
+from omp_cli.core.errors import UsageError
+from omp_cli.core.manifest import read_manifest
+from omp_cli.core.run import Run
+from omp_cli.core.sweep.execute import alone
+from omp_cli.core.sweep.job import CHECKPOINTS, Work, lock
+from tests.sweep.small import small_jobs, sweep
+from tests.sweep.stand_in import FREE, RUNS
+
+ROOT = Path(__file__).parents[2]
+OUT = Path("out")
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+
+
+def runs(*kinds: str) -> int:
+    """How often lines that begin so were started."""
+    return sum(line.startswith(kinds) for line in RUNS.read_text().splitlines())
+
+
+def states(metrics: dict[str, Any]) -> dict[str, str]:
+    return {job["name"]: job["state"] for job in metrics["jobs"] if job["command"] != "prepare"}
+
+
+def process() -> subprocess.Popen[str]:
+    """A sweep of two variants whose training goes on until a file "free" is there."""
+    line = [sys.executable, "-m", "tests.sweep.small", str(OUT), "--held", "yes"]
+    return subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def both_train() -> bool:
+    folders = [OUT / "reach" / name / "seed0" for name in ("one", "two")]
+    return all((f / CHECKPOINTS).is_dir() and read_manifest(f).status == "running" for f in folders)
+
+
+def test_every_job_once_and_a_failure_stops_only_what_needs_it() -> None:
+    jobs = small_jobs(OUT, good="--a 1", bad="--fail full")
+    found = sweep(OUT, jobs)
+    good, bad = ({f"reach/{name}/seed0": a, f"reach/{name}/seed0/eval": b} for name, a, b in STATES)
+    assert states(found) == {**good, **bad}
+    assert found["states"]["finished"] == 3
+    errors = {job["name"]: job["error"] for job in found["jobs"] if job["error"]}
+    assert errors == {"reach/bad/seed0": "full", "reach/bad/seed0/eval": "needs reach/bad/seed0"}
+    manifest = read_manifest(OUT)
+    assert (manifest.status, manifest.error and manifest.error.exit_code) == ("failed", 1)
+    assert "error: full" in (OUT / "logs" / "reach" / "bad" / "seed0.log").read_text()
+
+    started = {job.name: read_manifest(job.folder).started_at for job in jobs if job.folder.is_dir()}
+    FREE.touch()
+    assert set(states(sweep(OUT, jobs)).values()) == {"finished"}
+    again = {job.name for job in jobs if read_manifest(job.folder).started_at != started.get(job.name)}
+    assert again == {"reach/bad/seed0", "reach/bad/seed0/eval"}
+    assert runs("pretrain --resume") == 1, "it had a checkpoint"
+    assert runs("") == 6
+    assert set(states(sweep(OUT, jobs)).values()) == {"finished"}
+    assert runs("") == 6, "all was there"
+
+
+STATES = (("good", "finished", "finished"), ("bad", "failed", "blocked"))
+
+
+def test_stopped_and_killed_sweeps_take_their_jobs_with_them_and_a_new_one_goes_on() -> None:
+    cut = process()
+    wait_until(both_train)
+    with pytest.raises(UsageError, match="another omp sweep"), alone(OUT):
+        pass
+    cut.send_signal(signal.SIGTERM)
+    assert "stopped with 1 of 5 jobs finished" in cut.communicate(timeout=120)[1]
+    assert cut.returncode == 143
+    assert read_manifest(OUT).status == "interrupted"
+    trained = [OUT / "reach" / name / "seed0" for name in ("one", "two")]
+    assert states(read_manifest(OUT).metrics)["reach/one/seed0"] == "interrupted"
+    assert [read_manifest(folder).status for folder in trained] == ["interrupted"] * 2, "they ended in good order"
+
+    cut = process()
+    wait_until(both_train)
+    cut.send_signal(signal.SIGKILL)
+    cut.communicate()
+    wait_until(lambda: {read_manifest(folder).status for folder in trained} == {"interrupted"})
+    FREE.touch()
+    found = sweep(OUT, small_jobs(OUT, one="--held yes", two="--held yes"))
+    assert set(states(found).values()) == {"finished"}
+    assert (runs("prepare"), runs("pretrain --resume"), runs("pretrain"), runs("eval")) == (1, 4, 6, 2)
+
+
+def test_a_job_waits_for_the_process_of_an_earlier_sweep() -> None:
+    job = small_jobs(OUT, one="")[0]
+    job.log.parent.mkdir(parents=True)
+    with job.log.open("ab") as held:
+        assert lock(held)
+        work = Work(job)
+        assert work.poll() is None
+        with Run(job.folder, "prepare", {}, {}):
+            assert job.outcome().state == "running"
+    outcome = work.poll()
+    assert outcome is not None
+    assert outcome.state == "finished", "by that process: it is not begun again"
+    assert not RUNS.exists()
+
+
+def test_checkpoints_are_where_they_are_looked_for() -> None:
+    assert checkpoint.FOLDER == CHECKPOINTS

@@ -1,0 +1,53 @@
+"""Jobs as tasks of a Ray of this machine with two workers; skipped where Ray is not installed."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from omp_cli.core.errors import Terminated
+from omp_cli.core.manifest import read_manifest
+from omp_cli.core.progress import Silent
+from omp_cli.core.run import Run
+from omp_cli.core.sweep.config import SweepConfig
+from omp_cli.core.sweep.execute import execute
+from omp_cli.core.sweep.job import CHECKPOINTS
+from omp_cli.core.sweep.on_ray import OnRay
+from omp_cli.core.sweep.plan import plan_jobs
+
+pytest.importorskip("ray")
+
+ROOT = Path(__file__).parents[2]
+WORDS = "--steps 100000 --set encoder.channels=[8,16] --set encoder.points=16 --set train.checkpoint_every=5"
+
+
+def test_two_workers_do_real_jobs_until_the_sweep_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data sets are made, then two long trainings on one of them get a SIGTERM that came to the sweep."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    document = {"tasks": ["reach", "detour"], "seeds": [0], "prepare": "toy --demos 2 --points 32", "pretrain": WORDS}
+    document["variants"] = {"one": {}, "two": {"tasks": ["reach"]}}
+    jobs = plan_jobs(SweepConfig.model_validate(document), Path("out"), lambda *_: {})
+    trained = [Path("out/reach", name, "seed0") for name in ("one", "two")]
+    done = threading.Event()
+
+    def stop_when_both_train() -> None:
+        while not all((folder / CHECKPOINTS).is_dir() for folder in trained) and not done.is_set():
+            time.sleep(0.1)
+        if not done.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop_when_both_train, daemon=True).start()
+    engine = OnRay(workers=2)
+    try:
+        with pytest.raises(Terminated, match="2 of 8 jobs finished"), Run(Path("out"), "sweep", {}, {}) as run:
+            execute(run, jobs, engine, Silent())
+    finally:
+        done.set()
+    states = {job["name"]: job["state"] for job in read_manifest(Path("out")).metrics["jobs"]}
+    assert [states[job.name] for job in jobs[:2]] == ["finished", "finished"]
+    assert [states[folder.relative_to("out").as_posix()] for folder in trained] == ["interrupted", "interrupted"]
+    assert [read_manifest(folder).status for folder in trained] == ["interrupted", "interrupted"]

@@ -1,0 +1,112 @@
+"""From a sweep to its jobs."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omp_cli.core.errors import OmpError, UsageError
+from omp_cli.core.run import Run
+from omp_cli.core.sweep.config import SweepConfig
+from omp_cli.core.sweep.job import Job
+from omp_cli.core.sweep.plan import plan_jobs, same_settings
+from tests.sweep.small import resolve
+
+SWEEP: dict[str, Any] = {
+    "seeds": [1, 0],
+    "tasks": ["reach", "detour"],
+    "prepare": "toy --demos 3",
+    "pretrain": "--steps 5",
+    "eval": "--episodes 2",
+    "variants": {"omp dde": {"pretrain": "--derivative dde"}, "mp1": {"pretrain": "--method mp1"}},
+}
+
+
+def jobs_of(**changes: Any) -> list[Job]:
+    return plan_jobs(SweepConfig.model_validate({**SWEEP, **changes}), Path("out"), resolve)
+
+
+def test_data_first_then_seed_by_seed_and_task_by_task() -> None:
+    names = [job.name for job in jobs_of()]
+    cells = [f"{task}/{variant}/seed{seed}" for seed in (1, 0) for task in ("reach", "detour") for variant in VARIANTS]
+    assert [name.rpartition("-")[0] for name in names[:2]] == ["data/reach", "data/detour"]
+    assert names[2:] == [name for cell in cells for name in (cell, f"{cell}/eval")]
+
+
+VARIANTS = ("omp-dde", "mp1")
+
+
+def test_a_job_is_an_ordinary_line() -> None:
+    data, _, train, test = jobs_of()[:4]
+    assert shlex.join(data.line) == f"prepare --workers 1 toy --demos 3 --task reach --out out/{data.name}"
+    folder = "out/reach/omp-dde/seed1"
+    line = f"pretrain out/{data.name} --steps 5 --derivative dde --seed 1 --out {folder}"
+    assert (shlex.join(train.line), train.needs) == (line, data.name)
+    line = f"eval {folder} --workers 1 --episodes 2 --label 'omp dde' --out {folder}/eval"
+    assert (shlex.join(test.line), test.needs) == (line, train.name)
+    options = ("--device", "cpu", "--plugin", "p.py")
+    jobs = plan_jobs(SweepConfig.model_validate(SWEEP), Path("out"), resolve, options)
+    assert {job.line[:4] for job in jobs} == {options}
+
+
+def test_variants_share_data_of_the_same_words_and_may_have_fewer_cells() -> None:
+    raw = {"prepare": "--raw-actions yes", "tasks": ["detour"], "seeds": [0]}
+    jobs = jobs_of(variants={**SWEEP["variants"], "raw": raw})
+    assert sum(job.command == "prepare" for job in jobs) == 3
+    own = [job for job in jobs if "/raw/" in job.name]
+    assert [job.name for job in own] == ["detour/raw/seed0", "detour/raw/seed0/eval"]
+    assert own[0].needs not in {job.needs for job in jobs if job not in own}
+
+
+def test_groups_are_the_suites() -> None:
+    jobs = jobs_of(tasks=[], groups=["toy"])
+    assert {job.name.split("/")[0] for job in jobs} == {"data", "detour", "reach"}
+    with pytest.raises(UsageError, match="unknown group"):
+        jobs_of(groups=["hard"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"pretrain": "--steps wrong"}, "variant 'omp dde': omp pretrain DATA --steps wrong .*--seed 1: a wrong word"),
+        ({"tasks": ["reach", "wrong"]}, "omp prepare toy --demos 3 --task wrong"),
+        ({"variants": {"v": {"eval": "--nfe wrong"}}}, "variant 'v': omp eval RUN .*--nfe wrong"),
+        ({"prepare": "--demos 3"}, "benchmark"),
+        ({"seeds": []}, "no seeds"),
+        ({"tasks": []}, "no tasks"),
+    ],
+)
+def test_a_wrong_line_is_told_at_once(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(OmpError, match=words):
+        jobs_of(**changes)
+
+
+def finished(job: Job, **settings: Any) -> None:
+    sources = {**job.settings, **{k: {"value": v, "source": "flag"} for k, v in settings.items()}}
+    with Run(job.folder, job.command, sources, {}):
+        pass
+
+
+@pytest.mark.parametrize("index", [2, 3])
+def test_a_finished_job_of_other_settings_is_refused(
+    index: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = jobs_of()[index]
+    finished(job)
+    same_settings(jobs_of())
+    finished(job, steps="6", episodes="6")
+    with pytest.raises(UsageError, match=rf"{job.folder}: made with \w+ '6', planned with ('5'|'2'|not set)"):
+        same_settings(jobs_of())
+
+
+def test_what_another_version_adds_as_a_default_is_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = jobs_of()[2]
+    finished(job)
+    for source in ("default", "flag"):
+        job.settings["new"] = {"value": 1, "source": source}  # type: ignore[index]
+        assert (job.change() is None) == (source == "default")
+    with pytest.raises(UsageError, match="dataset"):
+        same_settings(jobs_of(prepare="toy --demos 4"))
