@@ -135,13 +135,13 @@ def main() -> None:
     # One OpenMP thread unless asked otherwise: a second one waits at every barrier when anything else runs.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, _terminate)
-    if os.environ.pop("OMP_CLI_ENDS_WITH_STDIN", None):  # a job of omp sweep
-        from omp_cli.core.processes import end_with_stdin
-
-        end_with_stdin()
     common.set_current(common.Globals(json_="--json" in sys.argv))
     completing = any(name.endswith("_COMPLETE") for name in os.environ)  # the shell asks for options of any command
     try:
+        if os.environ.pop("OMP_CLI_ENDS_WITH_STDIN", None):  # a job of omp sweep
+            from omp_cli.core.processes import end_with_stdin
+
+            end_with_stdin()
         code = make_app(COMMANDS if completing else sys.argv[1:])(standalone_mode=False)
     except typer.Exit as stop:
         sys.exit(stop.exit_code)

@@ -179,7 +179,7 @@ class Work:
         found = self.job.outcome()
         if code == 0 and found.state == "finished":
             return found
-        if code in (130, 143):
+        if self._stopped or code in (130, 143, -signal.SIGTERM):
             return Outcome("interrupted", found.seconds)
         return Outcome("failed", found.seconds, self._last_words(code))
 
