@@ -24,7 +24,8 @@ def sweep(
         int | None, typer.Option(min=1, help="Jobs at once. (default: cores / OMP_NUM_THREADS; ray: the cluster's)")
     ] = None,
     address: Annotated[
-        str | None, typer.Option(help="Of a Ray cluster. (default: start one here)", rich_help_panel=RAY)
+        str | None,
+        typer.Option(help="Of a Ray cluster, which shares this folder. (default: start one here)", rich_help_panel=RAY),
     ] = None,
     gpus: Annotated[float, typer.Option(min=0, help="GPUs of a job, or its share of one.", rich_help_panel=RAY)] = 0.0,
 ) -> None:

@@ -124,13 +124,13 @@ class _Sweep:
         self._progress.advance(ended, **figures)
 
     def _seconds_left(self) -> float | None:
-        """By the mean time of finished jobs of each kind; None while one kind has none."""
+        """By the mean time of finished jobs of each kind; None while one kind has none, and at the end."""
         times: dict[str, list[float]] = {}
         for name, outcome in self._outcomes.items():
             if outcome.state == "finished" and outcome.seconds is not None:
                 times.setdefault(self._jobs[name].command, []).append(outcome.seconds)
         left = Counter(self._jobs[name].command for name in (*self.waiting, *self.working))
-        if not left.keys() <= times.keys():
+        if not left or not left.keys() <= times.keys():
             return None
         total = sum(count * sum(times[kind]) / len(times[kind]) for kind, count in left.items())
         return total / max(len(self.working), 1)

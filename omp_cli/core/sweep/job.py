@@ -135,7 +135,8 @@ class Work:
             return Outcome("interrupted") if self._stopped else self._begin()
         if (code := self._process.poll()) is None:
             return None
-        self._close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         return self._judge(code)
 
     def stop(self) -> None:
@@ -170,10 +171,6 @@ class Work:
                 start_new_session=True,  # Ctrl-C is for the sweep, which then ends its jobs
             )
         return None
-
-    def _close(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
 
     def _judge(self, code: int) -> Outcome:
         found = self.job.outcome()
