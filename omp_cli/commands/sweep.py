@@ -33,7 +33,7 @@ def sweep(
 
     Example: omp sweep examples/sweeps/toy.toml
 
-    Example: omp sweep examples/sweeps/metaworld.toml --dry-run
+    Example: omp sweep examples/sweeps/metaworld6.toml --dry-run
     """
     from omp_cli.commands.lines import resolve
     from omp_cli.core.errors import RunFailed, UsageError
