@@ -50,6 +50,10 @@ def evaluate(
             min=0, help="Episodes for each earlier checkpoint, to plot. (default: 0)", rich_help_panel=EPISODES
         ),
     ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="Name in reports. (default: method and derivative)", rich_help_panel=EPISODES),
+    ] = None,
     video: Annotated[
         int, typer.Option("--video-episodes", min=0, help="Episodes in the video.", rich_help_panel=EPISODES)
     ] = 4,
@@ -73,7 +77,13 @@ def evaluate(
     from omp_cli.core.prepare.collect import default_workers
 
     flags = c.flag_layer(
-        seed=globals_.seed, episodes=episodes, nfe=nfe, weights=weights, max_steps=max_steps, curve=curve
+        seed=globals_.seed,
+        episodes=episodes,
+        nfe=nfe,
+        weights=weights,
+        max_steps=max_steps,
+        curve=curve,
+        label=label,
     )
     found = open_run(checkpoint or newest_trained(globals_))
     values, layer_of = c.merge(base_layers(EvalConfig, checkpoint_layer(found[-1]), config, set_ or [], flags))

@@ -40,6 +40,7 @@ class EvalConfig(Settings):
         threads: torch threads.
         together: environments that a single worker steps together; their decisions are one batch, which is faster where
             physics is cheap.
+        label: what reports call the policy; None: its method and derivative.
     """
 
     episodes: int = Field(default=50, ge=1)
@@ -50,6 +51,7 @@ class EvalConfig(Settings):
     curve: int = Field(default=0, ge=0)
     threads: int = Field(default=1, ge=1)
     together: int = Field(default=1, ge=1)
+    label: str | None = Field(default=None, min_length=1)
 
 
 @dataclass(frozen=True)
