@@ -15,7 +15,18 @@ from typing import Annotated
 import typer
 
 from omp_cli import __version__
-from omp_cli.commands import bench_latency, common, evaluate, export, finetune, manifest, memprofile, prepare, pretrain
+from omp_cli.commands import (
+    bench_latency,
+    common,
+    evaluate,
+    export,
+    finetune,
+    manifest,
+    memprofile,
+    prepare,
+    pretrain,
+    report,
+)
 from omp_cli.core.errors import OmpError, RunFailed, Terminated, UsageError
 
 EPILOG = (
@@ -28,6 +39,7 @@ COMMANDS: dict[str, tuple[str, Callable[..., None]]] = {
     "pretrain": ("Train", pretrain.pretrain),
     "finetune": ("Train", finetune.finetune),
     "eval": ("Measure", evaluate.evaluate),
+    "report": ("Measure", report.report),
     "bench-latency": ("Measure", bench_latency.bench_latency),
     "export": ("Deploy", export.export),
     "memprofile": ("Measure", memprofile.memprofile),

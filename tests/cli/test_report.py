@@ -3,11 +3,16 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Omp
 
 
-def test_eval_says_what_was_evaluated(omp: Omp, workshop: Path, tmp_path: Path) -> None:
-    line = ("eval", workshop / "run", "--episodes", 1, "--max-steps", 3, "--workers", 1)
+def test_eval_says_what_was_evaluated(
+    omp: Omp, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workshop)  # the run names its data set relative to it
+    line = ("eval", "run", "--episodes", 1, "--max-steps", 3, "--workers", 1)
     assert omp(*line, "--label", "omp dde", "--out", tmp_path / "e").code == 0
     manifest = json.loads((tmp_path / "e" / "manifest.json").read_text())
     assert manifest["config"]["label"] == {"value": "omp dde", "source": "flag"}
