@@ -11,7 +11,7 @@ from omp_cli.core.report.sections import Row
 
 BOOKKEEPING = ("train.log_every", "train.checkpoint_every", "train.keep", "train.tracker", "encoder.two_pass")
 """Settings that change no policy."""
-ABSENT = "-"
+ABSENT = "absent"
 
 Change = tuple[str, str]
 

@@ -58,6 +58,11 @@ def curves(section: Section, row: Row) -> dict[str, Any]:
             task_mean([[[v[step] for e, v in zip(runs, at, strict=True) if (e.suite, e.task) == t] for t in tasks]])
             for step in steps
         ]
-        return {"steps": steps, "means": [round(mean, 4) for mean in means], "runs": len(runs), "tasks": len(tasks)}
+        return {
+            "steps": steps,
+            "means": [round(mean, 4) for mean in means],
+            "runs": len(runs),
+            "tasks": [f"{suite}/{task}" for suite, task in tasks],
+        }
 
     return {"title": row.title, "classes": section.by_class(figure)}

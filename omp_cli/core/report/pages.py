@@ -25,12 +25,13 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
 th, td { border-bottom: 1px solid var(--line); padding: .35rem .7rem; text-align: left; vertical-align: top; }
-th { background: var(--head); }
+th { background: var(--head); white-space: nowrap; }
 td { overflow-wrap: anywhere; }
+td:first-child { min-width: 7.5rem; }
 table.figures td:not(:first-child) { white-space: nowrap; }
 .grey td { color: var(--grey); }
 .note { color: var(--grey); font-size: .9rem; }
-.warnings { border-left: 4px solid var(--warn); background: var(--warn-page); padding: .5rem 1rem;
+.warnings { border-left: 4px solid var(--warn); background: var(--warn-page); padding: .5rem 1rem; margin-top: 1rem;
             overflow-wrap: anywhere; }
 img { max-width: 100%; background: #fff; border-radius: 6px; padding: .4rem; box-sizing: border-box; }
 """

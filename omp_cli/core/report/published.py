@@ -18,6 +18,13 @@ def document() -> dict[str, Any]:
     return tomllib.loads((resources.files("omp_cli.core.report") / "published.toml").read_text())
 
 
+def protocol() -> str:
+    """How the papers' figures came about, and whose they are."""
+    found = document()
+    sources = "; ".join(f"{method} {source(method)}" for method in found["methods"])
+    return f"{found['protocol']} Taken from: {sources}."
+
+
 def methods() -> tuple[str, ...]:
     """All methods with a published figure."""
     return tuple(document()["methods"])

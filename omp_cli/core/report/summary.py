@@ -44,7 +44,7 @@ def summarise(found: Found, baseline: str | None = None, seed: int = 0) -> dict[
     return {
         "header": _header(found),
         "warnings": caveats(sections, found.left_out),
-        "statistics": {**STATISTICS, "published": published.document()["protocol"]},
+        "statistics": {**STATISTICS, "published": published.protocol()},
         "sections": [_summary(section, found, seed) for section in successes],
         "returns": [_returns(section) for section in sections if section.metric != "success"],
     }

@@ -37,7 +37,7 @@ def all_tables(document: Mapping[str, Any], by_task: bool = True) -> list[Table]
 def main_table(section: Mapping[str, Any]) -> Table:
     """Policy x class; the papers' rows in grey below ours."""
     classes = _shown(section)
-    common = {name: _common_count(section, name) for name in classes}
+    common = {name: common_tasks(section["rows"], name) for name in classes}
     rows = [
         [row["title"], str(row["nfe"]), *(_mean(row["classes"][name], common[name]) for name in classes), _seeds(row)]
         for row in section["rows"]
@@ -50,7 +50,7 @@ def main_table(section: Mapping[str, Any]) -> Table:
     if len(rows) > ours:
         whose = section["baseline"] or section["rows"][0]["title"]
         note += f" Published: means over the tasks of {whose}, other protocol."
-    heads = [f"{name}\n{_of(common[name], _size(section, name))}" for name in classes]
+    heads = [f"{name}\n{_of(len(common[name]), _size(section, name))}" for name in classes]
     columns = ["policy", "NFE", *heads, "seeds, episodes"]
     return Table(f"Success on {section['title']}, %", columns, rows, set(range(ours, len(rows))), note)
 
@@ -65,21 +65,24 @@ def _size(section: Mapping[str, Any], name: str) -> int:
     return section["of"] if name == TOTAL else len(section["classes"][name])
 
 
-def _common_count(section: Mapping[str, Any], name: str) -> int | None:
-    """Number of tasks where all rows have the same of a class; None where they differ: then each cell says its own."""
-    sets = {tuple(cell["tasks"]) for row in section["rows"] if (cell := row["classes"][name])}
-    return len(next(iter(sets))) if len(sets) == 1 else None
+def common_tasks(rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:
+    """The tasks that most rows have of a class: the head of the column speaks of them, other rows for themselves."""
+    sets = [cell["tasks"] for row in rows if (cell := row["classes"][name])]
+    return max(sets, key=sets.count)
 
 
-def _of(count: int | None, of: int) -> str:
-    return f"{of} tasks" if count in (None, of) else f"{count} of {of} tasks"
+def _of(count: int, of: int) -> str:
+    return f"{of} tasks" if count == of else f"{count} of {of} tasks"
 
 
-def _mean(cell: Mapping[str, Any] | None, common: int | None) -> str:
+def _mean(cell: Mapping[str, Any] | None, common: Sequence[str]) -> str:
     if cell is None:
         return NONE
     text = percent(cell["value"]) + interval(cell)
-    return text if common is not None else f"{text}\n{_of(len(cell['tasks']), cell['of'])}"
+    if cell["tasks"] == common:
+        return text
+    others = ", others" if len(cell["tasks"]) == len(common) else ""
+    return f"{text}\n{_of(len(cell['tasks']), cell['of'])}{others}"
 
 
 def _published(cell: Mapping[str, Any] | None) -> str:
@@ -144,50 +147,49 @@ def task_table(section: Mapping[str, Any]) -> Table:
     """Task x policy, the papers' figures in grey below each task."""
     rows: list[list[str]] = []
     grey: set[int] = set()
-    compared = bool(section["differences"])
     for task in section["tasks"]:
-        name = task["task"] if task["class"] in (task["suite"], OTHER) else f"{task['task']}\n({task['class']})"
+        named = task["class"] not in (task["suite"], OTHER)
+        names = iter([task["task"], f"({task['class']})"] if named else [task["task"]])
         for title, cell in task["rows"].items():
             n = f"{cell['successes']}/{cell['episodes']}"
             bounds = f"{100 * cell['low']:.0f} .. {100 * cell['high']:.0f}"
             std = "" if cell["std"] is None else f" {PLUS_MINUS} {100 * cell['std']:.1f}"
-            difference = cell["difference"]
-            row = [name, title, n, bounds, f"{percent(cell['mean'])}{std}", str(len(cell["seeds"]))]
-            if compared:
-                row.append(
-                    "" if difference is None else percent(difference["value"], True) + interval(difference, True)
-                )
-            rows.append(row)
-            name = ""
+            change = cell["difference"]
+            gain = "" if change is None else percent(change["value"], True) + interval(change, True)
+            mean = f"{percent(cell['mean'])}{std}"
+            rows.append([next(names, ""), title, n, bounds, mean, str(len(cell["seeds"])), gain])
         for method, value in task["published"].items():
             grey.add(len(rows))
             std = "" if len(value) == 1 else f" {PLUS_MINUS} {value[1]:g}"
-            rows.append(["", method, "", "", f"{value[0]:g}{std}", "", *([""] if compared else [])])
-    columns = ["task", "policy", "n/N", "Wilson 95 %", "mean \N{PLUS-MINUS SIGN} std over seeds, %", "seeds"]
-    if compared:
-        columns.append(f"difference to {section['baseline']} [Newcombe 95 %]")
+            rows.append([next(names, ""), method, "", "", f"{value[0]:g}{std}", "", ""])
+    columns = ["task", "policy", "n/N", "Wilson 95 %", f"mean {PLUS_MINUS} std over seeds, %", "seeds"]
+    columns.append(f"difference to {section['baseline']}\n[Newcombe 95 %]")
+    if not section["differences"]:
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     return Table(f"Success by task on {section['title']}", columns, rows, grey)
 
 
 def _selection(section: Mapping[str, Any]) -> list[Table]:
-    """``last`` and ``top5``; nothing where no run has a curve."""
-    rows, any_top = [], False
+    """``last`` and ``top5`` side by side; nothing where no run has a curve."""
     classes = _shown(section)
+
+    def cell(found: Mapping[str, Any] | None) -> str:
+        if found is None or found["top5"] is None:
+            return NONE
+        return f"{percent(found['last'])} / {percent(found['top5'])}"
+
+    rows = []
     for row in section["selection"]:
-        for name in classes:
-            cell = row["classes"][name]
-            if cell is None:
-                continue
-            any_top |= cell["top5"] is not None
-            low, high = cell["evaluations"]
-            both = [NONE if cell[key] is None else percent(cell[key]) for key in ("last", "top5")]
-            gain = NONE if cell["top5"] is None else percent(cell["top5"] - cell["last"], True)
-            runs = f"{cell['runs']} of {cell['of']}"
-            rows.append([row["title"], name, runs, str(low) if low == high else f"{low}-{high}", *both, gain])
-    if not any_top:
+        total = row["classes"][TOTAL] or next(found for found in row["classes"].values() if found)
+        low, high = total["evaluations"]
+        counts = [f"{total['runs']} of {total['of']}", str(low) if low == high else f"{low}-{high}"]
+        rows.append([row["title"], *counts, *(cell(row["classes"][name]) for name in classes)])
+    if all(text == NONE for row in rows for text in row[3:]):
         return []
-    columns = ["policy", "class", "runs with 5 evaluations", "evaluations a run", "last", "top5", f"top5 {MINUS} last"]
-    note = "Of the same runs. top5, the mean of the five best evaluations over training, is biased upwards."
+    columns = ["policy", "runs with five", "evaluations a run", *classes]
+    note = (
+        "last / top5, of the same runs. top5, the mean of the five best evaluations over training, is biased upwards."
+    )
     return [Table(f"Selection of the checkpoint on {section['title']}, success in %", columns, rows, note=note)]
 
 
@@ -215,7 +217,7 @@ def header_rows(header: Mapping[str, Any]) -> list[list[str]]:
             "evaluated",
             f"{header['evaluations']} runs of omp eval, {header['episodes']} episodes from held-out start states",
         ],
-        ["policies", ", ".join(header["policies"])],
+        ["policies", "; ".join(header["policies"])],
         ["tasks", str(header["tasks"])],
         ["training seeds", ", ".join(map(str, header["seeds"])) or NONE],
         ["from", f"{header['first'][:16].replace('T', ' ')} to {header['last'][:16].replace('T', ' ')}, UTC"],
