@@ -14,7 +14,7 @@ SHOWN = 4
 
 CONDITIONS: dict[str, Callable[[Evaluation], Any]] = {
     "numbers of episodes": lambda e: e.last.episodes,
-    "limits of steps per episode (max_steps)": lambda e: e.setting("max_steps"),
+    "limits of steps per episode (max_steps)": lambda e: e.setting("max_steps") or "the task's own",
     "start states (seed of omp eval)": lambda e: e.setting("seed"),
     "training data": lambda e: e.data[:12],
     "weights": lambda e: e.setting("weights"),

@@ -71,8 +71,8 @@ def _mean(method: str, tasks: Sequence[tuple[str, str]]) -> dict[str, Any] | Non
     if not values or any(value is None for value in values):
         return None
     mean = sum(value[0] for value in values if value is not None) / len(values)
-    return _figure([mean], f"mean of its {len(tasks)} single tasks" if len(tasks) > 1 else "its single task")
+    return _figure([round(mean, 1)], f"mean of its {len(tasks)} single tasks" if len(tasks) > 1 else "its single task")
 
 
 def _figure(value: Sequence[float], how: str) -> dict[str, Any]:
-    return {"percent": round(value[0], 1), "std": value[1] if len(value) > 1 else None, "how": how}
+    return {"percent": value[0], "std": value[1] if len(value) > 1 else None, "how": how}
