@@ -73,7 +73,7 @@ def test_classes_are_the_papers_and_the_rest_is_other() -> None:
         OTHER: 16,
     }
     assert classes_of("toy", ["reach"]) == {"toy": ("detour", "reach")}
-    assert classes_of("adroit", ["pen"]) == {"adroit": ("hammer", "door", "pen")}
+    assert set(classes_of("adroit", ["pen"])["adroit"]) == {"hammer", "door", "pen"}
     assert classes_of("a plugin's", ["b"]) == {"a plugin's": ("b",)}
 
 

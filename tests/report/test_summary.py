@@ -112,6 +112,8 @@ def test_what_is_not_comparable_is_said(tmp_path: Path) -> None:
     assert "different training data on the same task: hammer" in warnings
     assert "max_steps) on the same task: hammer (100, the task's own)" in warnings
     assert "mp1 mixes settings: train.steps 2500 | 9000" in warnings
+    assert "mp1: evaluated before the end of training: soccer, seed 0, step 2500" in warnings
+    assert "omp dde mixes" not in warnings
 
 
 def test_latencies_come_from_the_checkpoint_or_a_preset_that_decides_alike(tmp_path: Path) -> None:

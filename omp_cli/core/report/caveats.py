@@ -51,7 +51,16 @@ def _by_row(section: Section) -> list[str]:
             lines.append(f"{row.title} mixes settings: {_some([f'{k} {v}' for k, v in settings.items()])}")
         if any(e.seed is None for e in row.evaluations):
             lines.append(f"{row.title}: the training seed of some evaluations is not known")
+        if early := [e for e in row.evaluations if _before_the_end(e)]:
+            names = _some([f"{e.task}, seed {e.seed}, step {e.last.step}" for e in early])
+            lines.append(f"{row.title}: evaluated before the end of training: {names}")
     return lines
+
+
+def _before_the_end(e: Evaluation) -> bool:
+    """Whether the last evaluated checkpoint is not the run's last, as far as its settings tell."""
+    planned = e.settings.get("train.steps")
+    return planned is not None and e.settings.get("train.epochs") is None and e.last.step < planned
 
 
 def _by_class(section: Section) -> list[str]:

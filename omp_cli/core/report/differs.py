@@ -33,8 +33,12 @@ def differences(row: Row, base: Row) -> dict[str, Change]:
 
 
 def mixed(row: Row) -> dict[str, str]:
-    """Settings that are not the same in all evaluations of a row, with their values."""
-    return {key: _text(values) for key, values in _values(row.evaluations).items() if len(values) > 1}
+    """Settings that are not the same in all evaluations of a row on one suite, with their values."""
+    found: dict[str, str] = {}
+    for suite in dict.fromkeys(e.suite for e in row.evaluations):
+        values = _values(e for e in row.evaluations if e.suite == suite)
+        found |= {key: _text(several) for key, several in values.items() if len(several) > 1}
+    return found
 
 
 def _values(evaluations: Iterable[Evaluation]) -> dict[str, list[str]]:

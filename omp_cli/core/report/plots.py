@@ -10,7 +10,7 @@ from omp_cli.core.files import atomic
 from omp_cli.core.report.sections import OTHER, TOTAL
 from omp_cli.core.report.tables import common_tasks
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F", "#882255")
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F", "#6B4226")
 """Told apart by colour-blind readers too (Okabe and Ito); hatched or dashed from the ninth row on."""
 HATCHES = ("", "///", "...", "xxx")
 PALE = 0.4

@@ -119,7 +119,7 @@ def _row(section: Section, row: Row, seed: int) -> dict[str, Any]:
 
 def _published(section: Section) -> list[dict[str, Any]]:
     """The papers' rows for the very tasks that the baseline (else the first row) was evaluated on."""
-    if not set(section.title.split(" and ")) & set(PAPERS):
+    if not any(suite in PAPERS for _, (suite, _) in section.tasks):
         return []
     row = section.baseline or section.rows[0]
     same = {name: tuple(row.on(tasks)) for name, tasks in section.classes.items()}

@@ -130,7 +130,7 @@ def _comparisons(section: Mapping[str, Any]) -> list[Table]:
             f"Difference to {base}, % points",
             ["policy", *classes],
             rows,
-            note="On the tasks that both have, paired by task [95 % bootstrap].",
+            note="On the tasks that both have, paired by task [95 % bootstrap]. --baseline names another row.",
         ),
         Table(f"Settings that differ from {base}", ["policy", "differs in"], settings),
     ]
