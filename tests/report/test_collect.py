@@ -8,6 +8,8 @@ import pytest
 from omp_cli.core.errors import DataError, UsageError
 from omp_cli.core.report.collect import collect, usual_label
 from omp_cli.core.report.sections import OTHER, classes_of, make_sections
+from omp_cli.core.report.summary import summarise
+from omp_cli.core.report.tables import main_table
 from tests.report.manifests import write_eval, write_latency
 
 
@@ -96,3 +98,10 @@ def test_sections_rows_and_baseline(tmp_path: Path) -> None:
     assert make_sections(evaluations, "b")[1].baseline is None
     with pytest.raises(UsageError, match="no such row"):
         make_sections(evaluations, "c")
+
+
+def test_tasks_outside_the_papers_classes_do_not_count_among_the_37(tmp_path: Path) -> None:
+    write_eval(tmp_path / "a", "sweep", 10)
+    (section,) = make_sections(collect([tmp_path]).evaluations)
+    assert (section.counted, section.of) == ([OTHER], 16)
+    assert main_table(summarise(collect([tmp_path]))["sections"][0]).columns[2] == "other\n1 of 16 tasks"

@@ -132,6 +132,8 @@ def _training(section: Section) -> Any:
         axes.locator_params(axis="x", nbins=4)
     for index in sorted({index for found in curves.values() for index, _ in found}):
         panels[0].plot([], [], label=rows[index]["title"], **_line(index))
+    if any(cell["tasks"] != common_tasks(rows, name) for name, found in curves.items() for _, cell in found):
+        figure.suptitle("pale: on other tasks", fontsize=9)
     _legend(figure, panels[0])
     return figure
 

@@ -111,8 +111,8 @@ def _section(metric: str, evaluations: list[Evaluation], several: set[str], base
             if set(tasks) & set(seen):
                 classes[name] = (*classes.get(name, ()), *((suite, task) for task in tasks))
     counted = [tasks for name, tasks in classes.items() if name != OTHER]
-    papers = suites[0] in PAPERS and metric == "success"
-    of = sum(published.CLASSES.values()) if papers else sum(map(len, counted))
+    papers = suites[0] in PAPERS and metric == "success" and counted
+    of = sum(published.CLASSES.values()) if papers else sum(map(len, counted or classes.values()))
     return Section(" and ".join(suites), metric, rows, classes, of, _baseline(rows, baseline))
 
 

@@ -18,7 +18,7 @@ STATISTICS = {
     "means": "of the rates of a task's training seeds, then over tasks; the total is unweighted over all tasks.",
     "intervals of means": f"95 % percentiles of {RESAMPLES} bootstrap resamples with a fixed seed: tasks are drawn "
     "within their class, training seeds within each drawn task; episodes are not resampled. With few tasks they are "
-    "rough, and a width of zero says that all rates were equal, not that they are certain.",
+    "rough, and none is shown where all rates were equal.",
     "intervals of tasks": "Wilson 95 % of n/N pooled over seeds; they leave out that seeds differ.",
     "differences": "between tasks that both rows have. Per task: Newcombe's hybrid score interval of two pooled "
     "proportions (method 10). Per class: the bootstrap above, with the same tasks drawn for both.",

@@ -105,8 +105,8 @@ def percent(rate: float, sign: bool = False, digits: int = 1) -> str:
 
 
 def interval(cell: Mapping[str, Any], sign: bool = False) -> str:
-    """The bounds, in per cent; nothing where they are not known."""
-    if cell["low"] is None:
+    """The bounds, in per cent; nothing where they are not known, or where nothing varied that could tell."""
+    if cell["low"] is None or cell["low"] == cell["high"]:
         return ""
     return f" [{percent(cell['low'], sign, 0)},{percent(cell['high'], sign, 0)}]"
 
