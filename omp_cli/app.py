@@ -25,6 +25,7 @@ from omp_cli.commands import (
     memprofile,
     prepare,
     pretrain,
+    report,
     sweep,
 )
 from omp_cli.core.errors import OmpError, RunFailed, Terminated, UsageError
@@ -39,9 +40,10 @@ COMMANDS: dict[str, tuple[str, Callable[..., None]]] = {
     "pretrain": ("Train", pretrain.pretrain),
     "finetune": ("Train", finetune.finetune),
     "eval": ("Measure", evaluate.evaluate),
+    "sweep": ("Measure", sweep.sweep),
+    "report": ("Measure", report.report),
     "bench-latency": ("Measure", bench_latency.bench_latency),
     "export": ("Deploy", export.export),
-    "sweep": ("Measure", sweep.sweep),
     "memprofile": ("Measure", memprofile.memprofile),
     "manifest": ("Measure", manifest.manifest),
 }

@@ -36,6 +36,7 @@ ALLOWED = {
     | {"measure", "policy", "checkpoint", "device", "suites", "data", "encoders"}
     | {"deploy", "methods", "nets", "clouds", "train"},
     "deploy": BASE | {"deploy", "policy", "checkpoint", "device", "methods", "spec"},
+    "report": BASE | {"report", "measure", "suites"},
     "rl": BASE
     | {"rl", "policy", "checkpoint", "device", "methods", "nets", "encoders", "suites", "data", "measure", "train"},
     "sweep": BASE | {"sweep", "suites"},

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from omp_cli.core.checkpoint import Checkpoint
+from omp_cli.core.config import flatten
 from omp_cli.core.data.store import read_attributes
 from omp_cli.core.errors import DataError
 from omp_cli.core.files import write_text
@@ -89,7 +90,8 @@ def evaluate_run(
         write_video(run.folder / VIDEO, pictures, green, last.meta.spec.control_hz)
         run.artifact(run.folder / VIDEO)
     watch.lap("plot and video")
-    run.metrics(**figures, seconds_by_part=watch.rounded(), worker_seconds_by_part=rounded(busy))
+    seconds = {"seconds_by_part": watch.rounded(), "worker_seconds_by_part": rounded(busy)}
+    run.metrics(**figures, policy=policy_facts(last), **seconds)
     return figures
 
 
@@ -116,6 +118,47 @@ def demonstrations(checkpoint: Checkpoint) -> tuple[Path, dict[str, Any]]:
         if attributes.get("content_sha256") == checkpoint.meta.dataset_sha256:
             return path, attributes
     raise DataError(f"run {run}: names no data set with the content that the policy was trained on")
+
+
+def policy_facts(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What was evaluated: method, training seed and steps, every setting of policy and training, the data.
+
+    What only the run's manifest and the data set know (seed, settings of the training, how the data were made) is None
+    or left out where they are gone. Settings of a fine-tuning are called "finetune.*".
+    """
+    meta = checkpoint.meta
+    seed, trained = _training(checkpoint)
+    try:
+        recipe = demonstrations(checkpoint)[1].get("recipe", {})
+    except DataError:  # evaluation does not need the data
+        recipe = {}
+    made = {key: value for key, value in recipe.items() if key not in ("suite", "task")}
+    return {
+        "method": meta.policy["method"]["name"],
+        "seed": seed,
+        "steps": meta.step,
+        "finetuned_by": meta.finetuned_by,
+        "settings": flatten(meta.policy) | trained,
+        "data": {
+            "content_sha256": meta.dataset_sha256,
+            "demos": len(meta.start_states),
+            "settings": flatten({**meta.suite, **made}),
+        },
+    }
+
+
+def _training(checkpoint: Checkpoint) -> tuple[int | None, dict[str, Any]]:
+    """Seed and settings of the run that the checkpoint belongs to, as far as its manifest is there."""
+    try:
+        run = read_manifest(checkpoint.path.parent.parent)
+    except DataError:  # a checkpoint that was copied out of its run can be evaluated too
+        return None, {}
+    settings = {key: value.value for key, value in run.config.items()}
+    if run.command == "finetune":
+        settings = {f"finetune.{k}": v for k, v in settings.items() if k not in ("checkpoint", "seed", "threads")}
+    else:
+        settings = {k: v for k, v in settings.items() if k.startswith("train.")}
+    return run.seeds.get("seed"), settings
 
 
 def _row(checkpoint: Checkpoint, config: EvalConfig, episodes: Sequence[Episode], suite: Suite) -> dict[str, Any]:

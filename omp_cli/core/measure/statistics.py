@@ -1,4 +1,4 @@
-"""Intervals for success rates, spread of returns."""
+"""Intervals for success rates, their differences and their means over tasks; spread of returns."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 10_000
+
+Tasks = Sequence[Sequence[float]]
+"""One value per training seed of each task."""
 
 
 @dataclass(frozen=True)
@@ -59,3 +65,77 @@ def spread(values: Sequence[float]) -> Spread:
     std = float(np.std(values, ddof=1)) if len(values) > 1 else None
     sem = None if std is None else std / len(values) ** 0.5
     return Spread(len(values), float(np.mean(values)), std, sem, float(min(values)), float(max(values)))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with a 95 % interval; None where nothing can be said about its error."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+    def as_dict(self) -> dict[str, float | None]:
+        """Plain data, rounded for reading."""
+        return {key: None if value is None else round(value, 4) for key, value in asdict(self).items()}
+
+
+def newcombe(ours: Rate, other: Rate) -> Interval:
+    """Difference of two independent proportions with its hybrid score interval.
+
+    Newcombe 1998, Statistics in Medicine 17:873, method 10, without continuity correction: each bound is as far from
+    the difference as the bounds of the two Wilson intervals are from their rates, added as squares.
+    """
+    difference = ours.rate - other.rate
+    below = np.hypot(ours.rate - ours.low, other.high - other.rate)
+    above = np.hypot(ours.high - ours.rate, other.rate - other.low)
+    return Interval(difference, float(difference - below), float(difference + above))
+
+
+def task_mean(classes: Sequence[Tasks]) -> float:
+    """Unweighted mean over all tasks of the mean over a task's seeds."""
+    return float(np.mean([np.mean(seeds) for tasks in classes for seeds in tasks]))
+
+
+def bootstrap(
+    classes: Sequence[Tasks], minus: Sequence[Tasks] | None = None, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """``task_mean`` with a percentile interval of a stratified bootstrap.
+
+    Resampled with replacement are the tasks within each class and, within each drawn task, its seeds. Episodes are
+    not: their noise is part of what the seeds show.
+
+    Args:
+        classes: the strata, each at least one task.
+        minus: another method on the same tasks: the difference of the two means is estimated, both with the same
+            tasks drawn (paired) and seeds of their own.
+        resamples: how many.
+        seed: of the generator.
+
+    Returns:
+        Without bounds where nothing can be resampled: a single task in each class, with a single seed.
+    """
+    value = task_mean(classes) - (0.0 if minus is None else task_mean(minus))
+    both = [*classes, *(minus or [])]
+    if all(len(tasks) == 1 for tasks in both) and all(len(tasks[0]) == 1 for tasks in both):
+        return Interval(value, None, None)
+    rng = np.random.default_rng(seed)
+    total = np.zeros(resamples)
+    for index, tasks in enumerate(classes):
+        drawn = rng.integers(len(tasks), size=(resamples, len(tasks)))
+        total += _drawn_sum(tasks, drawn, rng)
+        if minus is not None:
+            total -= _drawn_sum(minus[index], drawn, rng)
+    low, high = np.percentile(total / sum(map(len, classes)), [2.5, 97.5])
+    return Interval(value, float(low), float(high))
+
+
+def _drawn_sum(tasks: Tasks, drawn: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Sum over the drawn tasks (R, T) of the mean of as many seeds as the task has, drawn again for each: (R,)."""
+    counts = np.array([len(seeds) for seeds in tasks])
+    values = np.array([[*seeds, *[0.0] * (counts.max() - len(seeds))] for seeds in tasks])
+    n = counts[drawn][..., None]
+    picks = (rng.random((*drawn.shape, counts.max())) * n).astype(np.int64)
+    used = np.arange(counts.max()) < n
+    means = np.where(used, values[drawn[..., None], picks], 0.0).sum(-1) / n[..., 0]
+    return means.sum(-1)

@@ -1,0 +1,1 @@
+"""The papers' table from the manifests of evaluations."""

@@ -1,0 +1,82 @@
+"""What a reader has to know before comparing: conditions that are not the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from omp_cli.core.report.collect import Evaluation
+from omp_cli.core.report.differs import mixed
+from omp_cli.core.report.sections import Section
+
+SHOWN = 4
+"""Names in one line."""
+
+CONDITIONS: dict[str, Callable[[Evaluation], Any]] = {
+    "numbers of episodes": lambda e: e.last.episodes,
+    "limits of steps per episode (max_steps)": lambda e: e.setting("max_steps") or "the task's own",
+    "start states (seed of omp eval)": lambda e: e.setting("seed"),
+    "training data": lambda e: e.data[:12],
+    "weights": lambda e: e.setting("weights"),
+}
+
+
+def caveats(sections: Sequence[Section], left_out: Sequence[str]) -> list[str]:
+    """One line each, the gravest first."""
+    found = list(left_out)
+    for section in sections:
+        found += _by_task(section) + _by_row(section)
+        if len(section.rows) > 1:
+            found += _by_class(section)
+    return found
+
+
+def _by_task(section: Section) -> list[str]:
+    lines = []
+    for what, get in CONDITIONS.items():
+        several = {}
+        for _, task in section.tasks:
+            values = {get(e) for row in section.rows for e in row.on([task]).get(task, [])}
+            if len(values) > 1:
+                several[task[1]] = ", ".join(sorted(str(value) for value in values))
+        if several:
+            lines.append(f"different {what} on the same task: {_some([f'{t} ({v})' for t, v in several.items()])}")
+    return lines
+
+
+def _by_row(section: Section) -> list[str]:
+    lines = []
+    for row in section.rows:
+        if settings := mixed(row):
+            lines.append(f"{row.title} mixes settings: {_some([f'{k} {v}' for k, v in settings.items()])}")
+        if any(e.seed is None for e in row.evaluations):
+            lines.append(f"{row.title}: the training seed of some evaluations is not known")
+        if early := [e for e in row.evaluations if _before_the_end(e)]:
+            names = _some([f"{e.task}, seed {e.seed}, step {e.last.step}" for e in early])
+            lines.append(f"{row.title}: evaluated before the end of training: {names}")
+    return lines
+
+
+def _before_the_end(e: Evaluation) -> bool:
+    """Whether the last evaluated checkpoint is not the run's last, as far as its settings tell."""
+    planned = e.settings.get("train.steps")
+    return planned is not None and e.settings.get("train.epochs") is None and e.last.step < planned
+
+
+def _by_class(section: Section) -> list[str]:
+    unequal = [
+        name
+        for name, tasks in section.classes.items()
+        if len({tuple(found) for row in section.rows if (found := row.on(tasks))}) > 1
+    ]
+    if not unequal:
+        return []
+    return [
+        f"rows were evaluated on different tasks of {', '.join(unequal)}: their means there are not comparable, the "
+        "differences are (they use the tasks that both rows have)"
+    ]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return "; ".join(names[:SHOWN]) + more

@@ -1,0 +1,180 @@
+"""Evaluations and latency measurements among the manifests of some folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omp_cli.core.errors import DataError, UsageError
+from omp_cli.core.manifest import FILE_NAME, Manifest, read_manifest
+
+SEAL = '"seal": "'
+
+
+@dataclass(frozen=True)
+class Point:
+    """One checkpoint's evaluation: success rate in [0, 1], or mean return where that counts."""
+
+    step: int
+    value: float
+    episodes: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One run of ``omp eval``.
+
+    Attributes:
+        path: its manifest.
+        manifest: all of it.
+        policy: what was evaluated (``metrics.policy``).
+        label: how the policy is called: the name given, or its method and derivative.
+        suite: suite.
+        task: task.
+        seed: of the training; None where it is not known.
+        nfe: evaluations of the network per decision.
+        metric: "success", or what the return counts ("return", "finished sub-tasks").
+        successes: of the last checkpoint; None where the return counts.
+        last: the last checkpoint.
+        curve: earlier checkpoints.
+    """
+
+    path: Path
+    manifest: Manifest
+    policy: Mapping[str, Any]
+    label: str
+    suite: str
+    task: str
+    seed: int | None
+    nfe: int
+    metric: str
+    successes: int | None
+    last: Point
+    curve: tuple[Point, ...]
+
+    def setting(self, key: str) -> Any:
+        """A setting of the evaluation itself; None where it has none of that name."""
+        value = self.manifest.config.get(key)
+        return None if value is None else value.value
+
+    @property
+    def checkpoint(self) -> str | None:
+        """Content of the evaluated checkpoint."""
+        return next((i.sha256 for i in self.manifest.inputs if i.kind == "checkpoint"), None)
+
+    @property
+    def data(self) -> str:
+        """Content of the data set that the policy was trained on."""
+        return str(self.policy["data"]["content_sha256"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings of policy, training and data by one dotted name each."""
+        data = {f"data.{key}": value for key, value in self.policy["data"]["settings"].items()}
+        more = {"finetuned_by": self.policy.get("finetuned_by"), "data.demos": self.policy["data"].get("demos")}
+        return {**self.policy["settings"], **data, **more}
+
+
+@dataclass
+class Found:
+    """What the folders hold; ``left_out`` has a line for each evaluation that does not count, and why."""
+
+    evaluations: list[Evaluation] = field(default_factory=list)
+    latencies: list[Manifest] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
+def collect(folders: Sequence[Path]) -> Found:
+    """Every evaluation and latency measurement below the folders, oldest first; copies count once.
+
+    Raises:
+        DataError: a folder is not there, or there is no evaluation to report on.
+        UsageError: two evaluations of the same label, NFE, task and training seed.
+    """
+    found, seals = Found(), set()
+    for path in _manifests(folders):
+        try:
+            manifest = read_manifest(path)
+        except DataError as error:
+            found.left_out.append(f"refused: {error.message}")
+            continue
+        if manifest.seal in seals or manifest.command not in ("eval", "bench-latency"):
+            continue
+        seals.add(manifest.seal)
+        if manifest.status != "succeeded":
+            found.left_out.append(f"omp {manifest.command} {path}: {manifest.status}")
+        elif manifest.command == "bench-latency":
+            found.latencies.append(manifest)
+        elif "policy" not in manifest.metrics:
+            found.left_out.append(f"omp eval {path}: does not say what was evaluated (made by an earlier omp)")
+        else:
+            found.evaluations.append(_evaluation(path, manifest))
+    if not found.evaluations:
+        where = ", ".join(map(str, folders))
+        reason = f"; {found.left_out[0]}" if found.left_out else ""
+        raise DataError(f"no evaluation to report on below {where}{reason}", "make some with: omp eval, or omp sweep")
+    found.evaluations.sort(key=lambda e: e.manifest.started_at)
+    _refuse_duplicates(found.evaluations)
+    return found
+
+
+def _manifests(folders: Iterable[Path]) -> Iterator[Path]:
+    """Manifests at any depth, under whatever name ending in .json; each file once."""
+    seen = set()
+    for folder in folders:
+        if not folder.exists():
+            raise DataError(f"folder {folder}: no such file or folder", "give folders that hold runs of omp eval")
+        for path in sorted(folder.rglob("*.json")) if folder.is_dir() else [folder]:
+            if path.resolve() in seen or path.parent.suffix == ".zarr":
+                continue
+            seen.add(path.resolve())
+            if path.name == FILE_NAME or SEAL in path.read_text(errors="replace"):
+                yield path
+
+
+def _evaluation(path: Path, manifest: Manifest) -> Evaluation:
+    metrics = manifest.metrics
+    policy = metrics["policy"]
+    given = manifest.config.get("label")
+    judged = metrics.get("metric", "success") == "success"
+    return Evaluation(
+        path=path,
+        manifest=manifest,
+        policy=policy,
+        label=given.value if given is not None and given.value else usual_label(policy),
+        suite=metrics["suite"],
+        task=metrics["task"],
+        seed=policy["seed"],
+        nfe=metrics["nfe"],
+        metric="success" if judged else metrics.get("counts", "return"),
+        successes=metrics["success_any"]["successes"] if judged else None,
+        last=_point(metrics),
+        curve=tuple(_point(row) for row in metrics.get("curve", [])),
+    )
+
+
+def _point(row: Mapping[str, Any]) -> Point:
+    if row.get("metric") == "return":
+        return Point(row["checkpoint_step"], row["return"]["mean"], row["return"]["episodes"])
+    rate = row["success_any"]
+    return Point(row["checkpoint_step"], rate["successes"] / rate["episodes"], rate["episodes"])
+
+
+def usual_label(policy: Mapping[str, Any]) -> str:
+    """The name of a policy that was given none: its method, the derivative where it has one, who fine-tuned it."""
+    words = [policy["method"], policy["settings"].get("method.derivative")]
+    tuned = policy.get("finetuned_by")
+    return " ".join([str(word) for word in words if word] + ([f"+ {tuned}"] if tuned else []))
+
+
+def _refuse_duplicates(evaluations: Sequence[Evaluation]) -> None:
+    first: dict[tuple[Any, ...], Evaluation] = {}
+    for e in evaluations:
+        other = first.setdefault((e.label, e.nfe, e.suite, e.task, e.seed), e)
+        if other is not e:
+            raise UsageError(
+                f"{e.label!r}, NFE {e.nfe}, on {e.task}, seed {e.seed}, stands twice: {other.path} and {e.path}",
+                "name what differs with omp eval --label, or leave one of them out",
+            )

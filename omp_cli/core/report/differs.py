@@ -1,0 +1,58 @@
+"""In which settings a row differs from another, and which rows do not agree with themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from omp_cli.core.report.collect import Evaluation
+from omp_cli.core.report.sections import Row
+
+BOOKKEEPING = ("train.log_every", "train.checkpoint_every", "train.keep", "train.tracker", "encoder.two_pass")
+"""Settings that change no policy."""
+ABSENT = "absent"
+
+Change = tuple[str, str]
+
+
+def differences(row: Row, base: Row) -> dict[str, Change]:
+    """By setting: its value in ``base`` and in ``row``, on the tasks that both have (on all where there is none).
+
+    Where another method, net or encoder is taken, its own settings are not listed: they cannot be compared.
+    """
+    tasks = {(e.suite, e.task) for e in row.evaluations} & {(e.suite, e.task) for e in base.evaluations}
+    ours, theirs = (_values(e for e in r.evaluations if not tasks or (e.suite, e.task) in tasks) for r in (row, base))
+    changes = {
+        key: (_text(theirs.get(key)), _text(ours.get(key)))
+        for key in dict.fromkeys([*theirs, *ours])
+        if theirs.get(key) != ours.get(key)
+    }
+    others = tuple(key.removesuffix("name") for key in changes if key.endswith(".name"))
+    return {key: change for key, change in changes.items() if key.endswith(".name") or not key.startswith(others)}
+
+
+def mixed(row: Row) -> dict[str, str]:
+    """Settings that are not the same in all evaluations of a row on one suite, with their values."""
+    found: dict[str, str] = {}
+    for suite in dict.fromkeys(e.suite for e in row.evaluations):
+        values = _values(e for e in row.evaluations if e.suite == suite)
+        found |= {key: _text(several) for key, several in values.items() if len(several) > 1}
+    return found
+
+
+def _values(evaluations: Iterable[Evaluation]) -> dict[str, list[str]]:
+    """Every value that each setting has, as JSON."""
+    found: dict[str, set[str]] = {}
+    for e in evaluations:
+        everything: dict[str, Any] = {**e.settings, "nfe": e.nfe}
+        for key, value in everything.items():
+            if key not in BOOKKEEPING:
+                found.setdefault(key, set()).add(json.dumps(value))
+    return {key: sorted(values) for key, values in found.items()}
+
+
+def _text(values: list[str] | None) -> str:
+    if values is None:
+        return ABSENT
+    return " | ".join("none" if value == "null" else value.strip('"') for value in values)

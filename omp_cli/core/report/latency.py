@@ -1,0 +1,47 @@
+"""Latencies of the evaluated policies among the runs of ``omp bench-latency``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omp_cli.core.config import flatten, preset_document, preset_names
+from omp_cli.core.manifest import Manifest
+from omp_cli.core.report.collect import Evaluation
+from omp_cli.core.report.sections import Row
+
+PARTS = ("net", "encoder", "chunk")
+
+
+def latencies(row: Row, benches: Sequence[Manifest]) -> dict[str, Any] | None:
+    """Median of one eager decision of a row's policy, ms, with its NFE; the newest measurement, None without one.
+
+    It is the policy's where the bench timed one of the row's checkpoints, or a preset of the same method, net, encoder
+    and chunk.
+    """
+    for manifest in reversed(benches):
+        timed = {i.sha256 for i in manifest.inputs if i.kind == "checkpoint"}
+        ours = any(e.checkpoint in timed for e in row.evaluations)
+        for line in manifest.metrics.get("rows", []):
+            usual = (line["backend"], line["batch"], line["encoder"]) == ("eager", 1, "once")
+            if not usual or line["nfe"] != row.nfe or not line["ms"]:
+                continue
+            if ours or (not timed and all(_is_preset(e, line["policy"]) for e in row.evaluations)):
+                machine = manifest.hardware
+                return {
+                    "ms": line["ms"]["p50"],
+                    "of": line["policy"],
+                    "machine": machine.cpu if machine.device == "cpu" else machine.device,
+                }
+    return None
+
+
+def _is_preset(e: Evaluation, name: str) -> bool:
+    """Whether the evaluated policy decides as the preset does."""
+    if name not in preset_names("pretrain"):
+        return False
+    document = preset_document("pretrain", name)
+    wanted: Mapping[str, Any] = flatten({part: document[part] for part in PARTS if part in document})
+    same = all(json.dumps(e.settings.get(key)) == json.dumps(value) for key, value in wanted.items())
+    return same and e.policy["method"] == document["method"]["name"]

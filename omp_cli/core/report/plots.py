@@ -1,0 +1,187 @@
+"""Plots of a report: success by class, over training, and against evaluations of the network and latency."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omp_cli.core.files import atomic
+from omp_cli.core.report.sections import OTHER, TOTAL
+from omp_cli.core.report.tables import common_tasks
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F", "#6B4226")
+"""Told apart by colour-blind readers too (Okabe and Ito); hatched or dashed from the ninth row on."""
+HATCHES = ("", "///", "...", "xxx")
+PALE = 0.4
+"""Opacity of what cannot be compared with the rest."""
+
+Section = Mapping[str, Any]
+
+
+def draw(folder: Path, section: Section) -> dict[str, Path]:
+    """Write the plots that the section has figures for; by title."""
+    title = section["title"]
+    stem = title.replace(" ", "-")
+    wanted = {
+        f"Success by class on {title}": ("classes", _classes),
+        f"Success over training on {title}": ("training", _training),
+        f"Success against network evaluations on {title}": ("nfe", _nfe),
+    }
+    drawn = {}
+    for what, (name, plot) in wanted.items():
+        figure = plot(section)
+        if figure is not None:
+            path = folder / f"{name}-{stem}.png"
+            with atomic(path) as temporary:
+                figure.savefig(temporary, dpi=130)
+            drawn[what] = path
+    return drawn
+
+
+def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(1, columns, squeeze=False, sharey=True)[0]
+    for each in axes:
+        each.grid(axis="y", alpha=0.3)
+        each.set_axisbelow(True)
+        each.spines[["top", "right"]].set_visible(False)
+    axes[0].set(ylabel="success, %", ylim=(-2, 104))
+    return figure, axes
+
+
+def _style(index: int) -> dict[str, str]:
+    return {"color": COLOURS[index % len(COLOURS)], "hatch": HATCHES[index // len(COLOURS) % len(HATCHES)]}
+
+
+def _line(index: int) -> dict[str, str]:
+    return {"color": COLOURS[index % len(COLOURS)], "linestyle": "--" if index >= len(COLOURS) else "-"}
+
+
+def _legend(figure: Any, axes: Any) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", fontsize=8, frameon=False)
+
+
+def _errors(cell: Mapping[str, Any]) -> tuple[float, float]:
+    """How far the interval reaches below and above, per cent."""
+    if cell["low"] is None:
+        return 0.0, 0.0
+    return max(0.0, 100 * (cell["value"] - cell["low"])), max(0.0, 100 * (cell["high"] - cell["value"]))
+
+
+def _names(section: Section) -> list[str]:
+    return [name for name in section["classes"] if name != OTHER] or [OTHER]
+
+
+def _classes(section: Section) -> Any:
+    """Grouped bars with bootstrap intervals; what was evaluated on other tasks is pale and says on how many."""
+    rows, names = section["rows"], _names(section)
+    names += [TOTAL] * (len(names) > 1)
+    figure, (axes,) = _figure(max(6.0, 3.0 + len(names) * (0.55 + 0.13 * len(rows))), 4.0)
+    width, pale = 0.84 / len(rows), False
+    for place, name in enumerate(names):
+        common = common_tasks(rows, name)
+        for index, row in enumerate(rows):
+            if (cell := row["classes"][name]) is None:
+                continue
+            x, other = place + (index - (len(rows) - 1) / 2) * width, cell["tasks"] != common
+            bar = axes.bar(x, 100 * cell["value"], width * 0.92, **_style(index), edgecolor="white", linewidth=0)
+            bar[0].set_alpha(PALE if other else 1.0)
+            below, above = _errors(cell)
+            axes.errorbar(x, 100 * cell["value"], [[below], [above]], color="0.25", linewidth=1, capsize=2)
+            if other:
+                axes.text(x, 1, str(len(cell["tasks"])), ha="center", va="bottom", fontsize=7)
+            pale |= other
+    for index, row in enumerate(rows):
+        axes.bar([0], [0], **_style(index), edgecolor="white", linewidth=0, label=row["title"])
+    axes.set_xticks(range(len(names)), [_tick(section, name) for name in names], fontsize=9)
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    note = "; pale: on other tasks, so many" if pale else ""
+    axes.set_title(f"Mean over tasks and seeds, 95 % bootstrap{note}", fontsize=10)
+    _legend(figure, axes)
+    return figure
+
+
+def _tick(section: Section, name: str) -> str:
+    count = len(common_tasks(section["rows"], name))
+    of = section["of"] if name == TOTAL else len(section["classes"][name])
+    return f"{name}\n{of} tasks" if count == of else f"{name}\n{count} of {of} tasks"
+
+
+def _training(section: Section) -> Any:
+    """Mean over tasks and seeds at the checkpoints that all runs of a row share, a panel for each class."""
+    rows = section["curves"]
+    curves = {
+        name: [(i, cell) for i, row in enumerate(rows) if (cell := row["classes"][name]) and len(cell["steps"]) > 1]
+        for name in _names(section)
+    }
+    curves = {name: found for name, found in curves.items() if found}
+    if not curves:
+        return None
+    figure, panels = _figure(2.6 + 2.4 * len(curves), 3.4, len(curves))
+    for axes, (name, found) in zip(panels, curves.items(), strict=True):
+        common = common_tasks(rows, name)
+        for index, cell in found:
+            alpha = 1.0 if cell["tasks"] == common else PALE
+            axes.plot(cell["steps"], _percent(cell["means"]), marker="o", ms=3.5, alpha=alpha, **_line(index))
+        axes.set(xlabel="training step")
+        axes.set_title(f"{name}, {len(common)} task{'s' * (len(common) > 1)}", fontsize=10)
+        axes.locator_params(axis="x", nbins=4)
+    for index in sorted({index for found in curves.values() for index, _ in found}):
+        panels[0].plot([], [], label=rows[index]["title"], **_line(index))
+    if any(cell["tasks"] != common_tasks(rows, name) for name, found in curves.items() for _, cell in found):
+        figure.suptitle("pale: on other tasks", fontsize=9)
+    _legend(figure, panels[0])
+    return figure
+
+
+def _percent(rates: Sequence[float]) -> list[float]:
+    return [100 * rate for rate in rates]
+
+
+def _nfe(section: Section) -> Any:
+    """Total success against NFE and, where latencies are known, the time of a decision; only rows of the same tasks."""
+    if not any(row["classes"][TOTAL] for row in section["rows"]):
+        return None
+    common = common_tasks(section["rows"], TOTAL)
+    rows = [row for row in section["rows"] if (cell := row["classes"][TOTAL]) and cell["tasks"] == common]
+    timed = any(row["latency"] for row in rows)
+    counts = sorted({row["nfe"] for row in rows})
+    if len(counts) < 2 and not timed:
+        return None
+    figure, panels = _figure(9.0 if timed else 6.5, 3.6, 1 + timed)
+    labels = list(dict.fromkeys(row["label"] for row in rows))
+    for index, label in enumerate(labels):
+        mine = sorted((row for row in rows if row["label"] == label), key=lambda row: row["nfe"])
+        _points(panels[0], mine, [_aside(row, rows) for row in mine], _line(index), label)
+        if known := [row for row in mine if row["latency"]]:
+            _points(panels[1], known, [row["latency"]["ms"] for row in known], _line(index))
+    panels[0].set(xscale="log", xlabel="network evaluations per decision (NFE)")
+    panels[0].set_xticks(counts, [str(count) for count in counts])
+    panels[0].set_xticks([], minor=True)
+    if timed:
+        machines = dict.fromkeys(row["latency"]["machine"] for row in rows if row["latency"])
+        panels[1].set(xscale="log", xlabel=f"median decision, ms ({'; '.join(machines)})")
+        panels[1].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        panels[1].xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+    figure.suptitle(f"Mean over the same {len(common)} task{'s' * (len(common) > 1)}, 95 % bootstrap", fontsize=10)
+    _legend(figure, panels[0])
+    return figure
+
+
+def _aside(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> float:
+    """The row's NFE, a little beside those of other rows with the same one."""
+    same = [other["title"] for other in rows if other["nfe"] == row["nfe"]]
+    return float(row["nfe"] * 1.05 ** (same.index(row["title"]) - (len(same) - 1) / 2))
+
+
+def _points(
+    axes: Any, rows: Sequence[Mapping[str, Any]], x: Sequence[float], line: Mapping[str, str], label: str = ""
+) -> None:
+    cells = [row["classes"][TOTAL] for row in rows]
+    below, above = zip(*map(_errors, cells), strict=True)
+    values = _percent([cell["value"] for cell in cells])
+    axes.errorbar(x, values, [below, above], marker="o", ms=4, capsize=3, linewidth=1.3, label=label or None, **line)

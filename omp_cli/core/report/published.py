@@ -1,0 +1,78 @@
+"""What the papers report on the 37 tasks: a data file, and means over the tasks at hand."""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+CLASSES = {"adroit": 3, "easy": 21, "medium": 4, "hard": 4, "very-hard": 5}
+"""The papers' classes and their sizes; 37 tasks in all."""
+
+
+@functools.cache
+def document() -> dict[str, Any]:
+    """``published.toml``."""
+    return tomllib.loads((resources.files("omp_cli.core.report") / "published.toml").read_text())
+
+
+def protocol() -> str:
+    """How the papers' figures came about, and whose they are."""
+    found = document()
+    sources = "; ".join(f"{method} {source(method)}" for method in found["methods"])
+    return f"{found['protocol']} Taken from: {sources}."
+
+
+def methods() -> tuple[str, ...]:
+    """All methods with a published figure."""
+    return tuple(document()["methods"])
+
+
+def source(method: str) -> str:
+    """Where a method's figures are from."""
+    return str(document()["sources"][document()["methods"][method]["source"]])
+
+
+def nfe(method: str) -> int | None:
+    """Evaluations of the network per decision; None where it is not known."""
+    return document()["methods"][method].get("nfe")
+
+
+def of_task(suite: str, task: str) -> dict[str, list[float]]:
+    """By method: [mean] or [mean, deviation] of one task, per cent."""
+    return document()["tasks"].get(suite, {}).get(task, {})
+
+
+def of_class(method: str, name: str, tasks: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
+    """A method's mean over a class, or over the (suite, task) at hand where these are only part of it.
+
+    None where the paper gives no figure for exactly these tasks.
+    """
+    if len(tasks) == CLASSES.get(name):
+        whole = document()["methods"][method].get("classes", {}).get(name)
+        if whole is not None:
+            return _figure(whole, "the paper's mean")
+    return _mean(method, tasks)
+
+
+def of_all(method: str, tasks: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
+    """The same for all 37 tasks, or those at hand."""
+    if len(tasks) == sum(CLASSES.values()):
+        whole = document()["methods"][method].get("total")
+        if whole is not None:
+            return _figure(whole, "the paper's mean")
+    return _mean(method, tasks)
+
+
+def _mean(method: str, tasks: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
+    values = [of_task(*task).get(method) for task in tasks]
+    if not values or any(value is None for value in values):
+        return None
+    mean = sum(value[0] for value in values if value is not None) / len(values)
+    return _figure([round(mean, 1)], f"mean of its {len(tasks)} single tasks" if len(tasks) > 1 else "its single task")
+
+
+def _figure(value: Sequence[float], how: str) -> dict[str, Any]:
+    return {"percent": value[0], "std": value[1] if len(value) > 1 else None, "how": how}

@@ -1,0 +1,227 @@
+"""A report's document as tables of text, for every kind of output alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from omp_cli.core.report.sections import OTHER, TOTAL
+
+NONE = "-"
+MINUS, PLUS_MINUS = "\N{MINUS SIGN}", "\N{PLUS-MINUS SIGN}"
+SHOWN = 8
+"""Settings in one cell; the JSON document has all."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of text; a line break in a cell is one. ``grey`` are the rows of published figures."""
+
+    title: str
+    columns: Sequence[str]
+    rows: list[list[str]]
+    grey: set[int] = field(default_factory=set)
+    note: str = ""
+
+
+def all_tables(document: Mapping[str, Any], by_task: bool = True) -> list[Table]:
+    """In the order of reading; the long ones, by task and of the selection, where ``by_task``."""
+    tables = []
+    for section in document["sections"]:
+        tables += [main_table(section), *_comparisons(section)]
+        tables += [task_table(section), *_selection(section)] if by_task else []
+    return tables + [returns_table(section) for section in document["returns"]]
+
+
+def main_table(section: Mapping[str, Any]) -> Table:
+    """Policy x class; the papers' rows in grey below ours."""
+    classes = _shown(section)
+    common = {name: common_tasks(section["rows"], name) for name in classes}
+    rows = [
+        [row["title"], str(row["nfe"]), *(_mean(row["classes"][name], common[name]) for name in classes), _seeds(row)]
+        for row in section["rows"]
+    ]
+    ours = len(rows)
+    for row in section["published"]:
+        figures = [_published(row["classes"][name]) for name in classes]
+        rows.append([f"{row['title']}, {row['source']}", str(row["nfe"] or NONE), *figures, ""])
+    note = "Mean over tasks of the mean over training seeds [95 % bootstrap]."
+    if len(rows) > ours:
+        whose = section["baseline"] or section["rows"][0]["title"]
+        note += f" Published: means over the tasks of {whose}, other protocol."
+    heads = [f"{name}\n{_of(len(common[name]), _size(section, name))}" for name in classes]
+    columns = ["policy", "NFE", *heads, "seeds, episodes"]
+    return Table(f"Success on {section['title']}, %", columns, rows, set(range(ours, len(rows))), note)
+
+
+def _shown(section: Mapping[str, Any]) -> list[str]:
+    """Columns: classes, their total where there are several, then what does not count in it."""
+    counted = [name for name in section["classes"] if name != OTHER]
+    return counted + [TOTAL] * (len(counted) > 1) + [OTHER] * (OTHER in section["classes"])
+
+
+def _size(section: Mapping[str, Any], name: str) -> int:
+    return section["of"] if name == TOTAL else len(section["classes"][name])
+
+
+def common_tasks(rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:
+    """The tasks that most rows have of a class: the head of the column speaks of them, other rows for themselves."""
+    sets = [cell["tasks"] for row in rows if (cell := row["classes"][name])]
+    return max(sets, key=sets.count)
+
+
+def _of(count: int, of: int) -> str:
+    return f"{of} tasks" if count == of else f"{count} of {of} tasks"
+
+
+def _mean(cell: Mapping[str, Any] | None, common: Sequence[str]) -> str:
+    if cell is None:
+        return NONE
+    text = percent(cell["value"]) + interval(cell)
+    if cell["tasks"] == common:
+        return text
+    others = ", others" if len(cell["tasks"]) == len(common) else ""
+    return f"{text}\n{_of(len(cell['tasks']), cell['of'])}{others}"
+
+
+def _published(cell: Mapping[str, Any] | None) -> str:
+    if cell is None:
+        return NONE
+    return f"{cell['percent']:g}" + ("" if cell["std"] is None else f" {PLUS_MINUS} {cell['std']:g}")
+
+
+def _seeds(row: Mapping[str, Any]) -> str:
+    cells = row["classes"]
+    total = cells[TOTAL] or next(cell for cell in cells.values() if cell)
+    low, high = total["seeds"]
+    return f"{low if low == high else f'{low}-{high}'}, {total['episodes']}"
+
+
+def percent(rate: float, sign: bool = False, digits: int = 1) -> str:
+    """A rate as a number of per cent."""
+    value = round(100 * rate, digits) or 0.0  # no minus before a zero
+    return f"{value:{'+' if sign and value else ''}.{digits}f}".replace("-", MINUS)
+
+
+def interval(cell: Mapping[str, Any], sign: bool = False) -> str:
+    """The bounds, in per cent; nothing where they are not known, or where nothing varied that could tell."""
+    if cell["low"] is None or cell["low"] == cell["high"]:
+        return ""
+    return f" [{percent(cell['low'], sign, 0)},{percent(cell['high'], sign, 0)}]"
+
+
+def _comparisons(section: Mapping[str, Any]) -> list[Table]:
+    if not section["differences"]:
+        return []
+    base, classes = section["baseline"], _shown(section)
+
+    def cell(found: Mapping[str, Any] | None) -> str:
+        if found is None:
+            return NONE
+        return (
+            f"{percent(found['value'], True)}{interval(found, True)}\n{found['tasks']} task{'s' * (found['tasks'] > 1)}"
+        )
+
+    rows = [[row["title"], *(cell(row["classes"][name]) for name in classes)] for row in section["differences"]]
+    settings = [[row["title"], settings_text(row["settings"])] for row in section["differences"]]
+    return [
+        Table(
+            f"Difference to {base}, % points",
+            ["policy", *classes],
+            rows,
+            note="On the tasks that both have, paired by task [95 % bootstrap]. --baseline names another row.",
+        ),
+        Table(f"Settings that differ from {base}", ["policy", "differs in"], settings),
+    ]
+
+
+def settings_text(settings: Mapping[str, Sequence[str]]) -> str:
+    """``method.alignment.weight 0.5 -> 0``, one a line."""
+    lines = [f"{key} {before} -> {after}" for key, (before, after) in settings.items()]
+    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return "\n".join(lines[:SHOWN] + more) or "nothing"
+
+
+def task_table(section: Mapping[str, Any]) -> Table:
+    """Task x policy, the papers' figures in grey below each task."""
+    rows: list[list[str]] = []
+    grey: set[int] = set()
+    for task in section["tasks"]:
+        named = task["class"] not in (task["suite"], OTHER)
+        names = iter([task["task"], f"({task['class']})"] if named else [task["task"]])
+        for title, cell in task["rows"].items():
+            n = f"{cell['successes']}/{cell['episodes']}"
+            bounds = f"{100 * cell['low']:.0f} .. {100 * cell['high']:.0f}"
+            std = "" if cell["std"] is None else f" {PLUS_MINUS} {100 * cell['std']:.1f}"
+            change = cell["difference"]
+            gain = "" if change is None else percent(change["value"], True) + interval(change, True)
+            mean = f"{percent(cell['mean'])}{std}"
+            rows.append([next(names, ""), title, n, bounds, mean, str(len(cell["seeds"])), gain])
+        for method, value in task["published"].items():
+            grey.add(len(rows))
+            std = "" if len(value) == 1 else f" {PLUS_MINUS} {value[1]:g}"
+            rows.append([next(names, ""), method, "", "", f"{value[0]:g}{std}", "", ""])
+    columns = ["task", "policy", "n/N", "Wilson 95 %", f"mean {PLUS_MINUS} std over seeds, %", "seeds"]
+    columns.append(f"difference to {section['baseline']}\n[Newcombe 95 %]")
+    if not section["differences"]:
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    return Table(f"Success by task on {section['title']}", columns, rows, grey)
+
+
+def _selection(section: Mapping[str, Any]) -> list[Table]:
+    """``last`` and ``top5`` side by side; nothing where no run has a curve."""
+    classes = _shown(section)
+
+    def cell(found: Mapping[str, Any] | None) -> str:
+        if found is None or found["top5"] is None:
+            return NONE
+        return f"{percent(found['last'])} / {percent(found['top5'])}"
+
+    rows = []
+    for row in section["selection"]:
+        total = row["classes"][TOTAL] or next(found for found in row["classes"].values() if found)
+        low, high = total["evaluations"]
+        counts = [f"{total['runs']} of {total['of']}", str(low) if low == high else f"{low}-{high}"]
+        rows.append([row["title"], *counts, *(cell(row["classes"][name]) for name in classes)])
+    if all(text == NONE for row in rows for text in row[3:]):
+        return []
+    columns = ["policy", "runs with five", "evaluations a run", *classes]
+    note = (
+        "last / top5, of the same runs. top5, the mean of the five best evaluations over training, is biased upwards."
+    )
+    return [Table(f"Selection of the checkpoint on {section['title']}, success in %", columns, rows, note=note)]
+
+
+def returns_table(section: Mapping[str, Any]) -> Table:
+    """Task x policy where the return counts."""
+    rows = []
+    before = None
+    for row in section["rows"]:
+        std = "" if row["std"] is None else f" {PLUS_MINUS} {row['std']:.4g}"
+        seeds = ", ".join(f"{value:.4g}" for value in row["seeds"].values())
+        name = "" if row["task"] == before else row["task"]
+        rows.append([name, row["title"], str(row["nfe"]), f"{row['mean']:.4g}{std}", seeds, str(row["episodes"])])
+        before = row["task"]
+    name = section["metric"]
+    columns = ["task", "policy", "NFE", f"{name}: mean {PLUS_MINUS} std over seeds", "each seed", "episodes"]
+    return Table(f"{name.capitalize()} on {section['title']}", columns, rows)
+
+
+def header_rows(header: Mapping[str, Any]) -> list[list[str]]:
+    """What was evaluated, on what, when."""
+    versions = [f"{name} {' / '.join(found)}" for name, found in header["versions"].items()]
+    data = [f"{task} {', '.join(h[:12] for h in hashes)}" for task, hashes in header["data"].items()]
+    return [
+        [
+            "evaluated",
+            f"{header['evaluations']} runs of omp eval, {header['episodes']} episodes from held-out start states",
+        ],
+        ["policies", "; ".join(header["policies"])],
+        ["tasks", str(header["tasks"])],
+        ["training seeds", ", ".join(map(str, header["seeds"])) or NONE],
+        ["from", f"{header['first'][:16].replace('T', ' ')} to {header['last'][:16].replace('T', ' ')}, UTC"],
+        ["machines", "\n".join(header["machines"])],
+        ["versions", ", ".join(versions)],
+        ["training data (content)", ", ".join(data)],
+    ]

@@ -1,0 +1,107 @@
+"""Evaluations are found wherever they lie, and only sound ones count."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from omp_cli.core.errors import DataError, UsageError
+from omp_cli.core.report.collect import collect, usual_label
+from omp_cli.core.report.sections import OTHER, classes_of, make_sections
+from omp_cli.core.report.summary import summarise
+from omp_cli.core.report.tables import main_table
+from tests.report.manifests import write_eval, write_latency
+
+
+def test_manifests_are_found_at_any_depth_and_under_any_name_and_once(tmp_path: Path) -> None:
+    first = write_eval(tmp_path / "a" / "b" / "c", "hammer", 40)
+    second = write_eval(tmp_path / "x", "hammer", 41, seed=1)
+    shutil.move(second, tmp_path / "hammer-1.json")
+    shutil.copy(first, tmp_path / "copy.json")
+    write_latency(tmp_path / "l", 1, 2.0)
+    (tmp_path / "other.json").write_text("[1, 2")
+    found = collect([tmp_path, tmp_path / "a", first])
+    assert [(e.task, e.seed, e.successes, e.last.episodes) for e in found.evaluations] == [
+        ("hammer", 0, 40, 50),
+        ("hammer", 1, 41, 50),
+    ]
+    assert len(found.latencies) == 1
+    assert found.left_out == []
+
+
+def test_what_does_not_count_is_named(tmp_path: Path) -> None:
+    write_eval(tmp_path / "good", "hammer", 40)
+    edited = write_eval(tmp_path / "edited", "soccer", 4)
+    edited.write_text(edited.read_text().replace('"successes": 4', '"successes": 44'))
+    write_eval(tmp_path / "unfinished", "push", 4, status="interrupted")
+    found = collect([tmp_path])
+    assert [e.task for e in found.evaluations] == ["hammer"]
+    assert len(found.left_out) == 2
+    assert any(str(edited) in line and "seal" in line for line in found.left_out)
+    assert any("unfinished" in line and "interrupted" in line for line in found.left_out)
+    with pytest.raises(DataError, match="edited"):
+        collect([tmp_path / "edited"])
+
+
+def test_nothing_to_report_on(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no evaluation"):
+        collect([tmp_path])
+    with pytest.raises(DataError, match="no such file"):
+        collect([tmp_path / "nowhere"])
+
+
+def test_the_same_evaluation_twice_is_an_error_that_names_both(tmp_path: Path) -> None:
+    one, two = write_eval(tmp_path / "one", "hammer", 40), write_eval(tmp_path / "two", "hammer", 41)
+    with pytest.raises(UsageError) as error:
+        collect([tmp_path])
+    assert str(one) in error.value.message
+    assert str(two) in error.value.message
+    write_eval(tmp_path / "two", "hammer", 41, nfe=5)
+    assert len(collect([tmp_path]).evaluations) == 2
+
+
+def test_a_policy_without_a_label_goes_by_method_derivative_and_fine_tuning() -> None:
+    assert usual_label({"method": "omp", "settings": {"method.derivative": "jvp"}}) == "omp jvp"
+    assert usual_label({"method": "dp3", "settings": {}, "finetuned_by": "ppo"}) == "dp3 + ppo"
+
+
+def test_classes_are_the_papers_and_the_rest_is_other() -> None:
+    classes = classes_of("metaworld", ["sweep"])
+    assert {name: len(tasks) for name, tasks in classes.items()} == {
+        "easy": 21,
+        "medium": 4,
+        "hard": 4,
+        "very-hard": 5,
+        OTHER: 16,
+    }
+    assert classes_of("toy", ["reach"]) == {"toy": ("detour", "reach")}
+    assert set(classes_of("adroit", ["pen"])["adroit"]) == {"hammer", "door", "pen"}
+    assert classes_of("a plugin's", ["b"]) == {"a plugin's": ("b",)}
+
+
+def test_sections_rows_and_baseline(tmp_path: Path) -> None:
+    for index, (label, task, nfe) in enumerate(
+        [("a", "hammer", 1), ("a", "hammer", 5), ("b", "hammer", 1), ("b", "soccer", 1)]
+    ):
+        started = f"2026-11-22T10:0{index}:00+00:00"
+        write_eval(tmp_path / str(index), task, 10, label=label, nfe=nfe, started=started)
+    write_eval(tmp_path / "pen", "pen", 5, label="a", suite="adroit", started="2026-11-22T10:09:00+00:00")
+    write_eval(tmp_path / "toy", "reach", 5, label="a", suite="toy", started="2026-11-22T10:10:00+00:00")
+    evaluations = collect([tmp_path]).evaluations
+    papers, toy = make_sections(evaluations)
+    assert (papers.title, toy.title) == ("adroit and metaworld", "toy")
+    assert [row.title for row in papers.rows] == ["a, NFE 1", "a, NFE 5", "b"]
+    assert papers.of == 37
+    assert papers.baseline is papers.rows[0]
+    assert make_sections(evaluations, "b")[0].baseline.title == "b"  # type: ignore[union-attr]
+    assert make_sections(evaluations, "a")[0].baseline.title == "a, NFE 1"  # type: ignore[union-attr]
+    assert make_sections(evaluations, "b")[1].baseline is None
+    with pytest.raises(UsageError, match="no such row"):
+        make_sections(evaluations, "c")
+
+
+def test_tasks_outside_the_papers_classes_do_not_count_among_the_37(tmp_path: Path) -> None:
+    write_eval(tmp_path / "a", "sweep", 10)
+    (section,) = make_sections(collect([tmp_path]).evaluations)
+    assert (section.counted, section.of) == ([OTHER], 16)
+    assert main_table(summarise(collect([tmp_path]))["sections"][0]).columns[2] == "other\n1 of 16 tasks"

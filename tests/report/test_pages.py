@@ -1,0 +1,73 @@
+"""Pages stand alone, and show what labels say as text."""
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+from omp_cli.core.report import pages
+from omp_cli.core.report.collect import collect
+from omp_cli.core.report.plots import draw
+from omp_cli.core.report.summary import summarise
+from tests.report.manifests import write_eval, write_latency
+
+VOID = {"meta", "img", "br"}
+
+
+class Reader(HTMLParser):
+    """Checks that tags close in order; collects tags, addresses and text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_is_whole_and_needs_nothing_else(tmp_path: Path) -> None:
+    for label in ("<b>bold</b> | a", "plain"):
+        for nfe in (1, 5):
+            for task in ("hammer", "push"):
+                name = f"{label[1]}-{nfe}-{task}"
+                write_eval(tmp_path / name, task, 40, label=label, nfe=nfe, curve=(3, 9, 12, 15))
+    write_latency(tmp_path / "l", 1, 2.0, checkpoint="plain-hammer-0")
+    document = summarise(collect([tmp_path]))
+    pictures = draw(tmp_path, document["sections"][0])
+    assert [path.name for path in pictures.values()] == [
+        "classes-metaworld.png",
+        "training-metaworld.png",
+        "nfe-metaworld.png",
+    ]
+    reader = Reader()
+    page = pages.html(document, pictures)
+    reader.feed(page)
+    assert reader.open == []
+    assert len(reader.addresses) == 3
+    assert all(address.startswith("data:image/png;base64,iVBOR") for address in reader.addresses)
+    assert not {"script", "link", "b"} & set(reader.tags)
+    assert "url(" not in page
+    assert "<b>bold</b> | a" in reader.text
+    assert "prefers-color-scheme: dark" in page
+    text = pages.markdown(document, pictures)
+    assert "<b>bold</b> \\| a" in text
+    assert "![Success by class on metaworld](classes-metaworld.png)" in text
+    for line in text.splitlines():
+        if line.startswith("| DP3") or line.startswith("| *DP3"):
+            assert line.startswith("| *")
+
+
+def test_plots_that_would_show_nothing_are_not_made(tmp_path: Path) -> None:
+    write_eval(tmp_path / "a", "reach", 40, suite="toy")
+    pictures = draw(tmp_path, summarise(collect([tmp_path]))["sections"][0])
+    assert [path.name for path in pictures.values()] == ["classes-toy.png"]

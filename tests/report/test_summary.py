@@ -1,0 +1,164 @@
+"""The figures of a report against what can be computed by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omp_cli.core.report import published
+from omp_cli.core.report.collect import collect
+from omp_cli.core.report.summary import summarise
+from omp_cli.core.report.tables import all_tables, main_table, percent
+from omp_cli.core.suites.metaworld_tables import GROUPS, MW34
+from tests.report.manifests import write_eval, write_latency
+
+
+def section_of(folder: Path, baseline: str | None = None) -> dict[str, Any]:
+    (section,) = summarise(collect([folder]), baseline)["sections"]
+    return section
+
+
+def test_means_are_over_seeds_then_tasks_and_the_total_is_unweighted(tmp_path: Path) -> None:
+    for name, task, n, seed in (
+        ("a", "hammer", 40, 0),
+        ("b", "hammer", 30, 1),
+        ("c", "soccer", 10, 0),
+        ("d", "reach", 50, 0),
+    ):
+        write_eval(tmp_path / name, task, n, seed=seed)
+    (row,) = section_of(tmp_path)["rows"]
+    medium, total = row["classes"]["medium"], row["classes"]["total"]
+    assert medium["value"] == pytest.approx((0.7 + 0.2) / 2)
+    assert medium["tasks"] == ["metaworld/hammer", "metaworld/soccer"]
+    assert (medium["of"], medium["seeds"], medium["episodes"]) == (4, [1, 2], 150)
+    assert total["value"] == pytest.approx((0.7 + 0.2 + 1.0) / 3, abs=5e-5)
+    assert (len(total["tasks"]), total["of"]) == (3, 37)
+    assert medium["low"] <= medium["value"] <= medium["high"]
+    assert (row["classes"]["easy"]["low"], row["classes"]["easy"]["high"]) == (None, None)
+
+
+def test_a_task_pools_its_seeds_and_keeps_their_spread(tmp_path: Path) -> None:
+    for seed, n in enumerate((40, 45)):
+        write_eval(tmp_path / f"a{seed}", "hammer", n, seed=seed)
+        write_eval(tmp_path / f"b{seed}", "hammer", 20, seed=seed, label="mp1", started="2026-11-22T11:00:00+00:00")
+    (task,) = section_of(tmp_path)["tasks"]
+    ours, other = task["rows"]["omp dde"], task["rows"]["mp1"]
+    assert (ours["successes"], ours["episodes"], ours["seeds"]) == (85, 100, {"0": [40, 50], "1": [45, 50]})
+    assert (ours["low"], ours["high"]) == (pytest.approx(0.7672, abs=1e-4), pytest.approx(0.9069, abs=1e-4))
+    assert ours["std"] == pytest.approx(0.1 / 2**0.5, abs=1e-4)
+    assert other["difference"]["value"] == pytest.approx(0.4 - 0.85)
+    assert ours["difference"] is None
+    assert task["published"]["DP3"] == [76, 4]
+
+
+def test_incomplete_classes_say_so_and_differences_use_shared_tasks(tmp_path: Path) -> None:
+    for task, n in (("hammer", 40), ("soccer", 10), ("coffee-pull", 25)):
+        write_eval(tmp_path / f"a{task}", task, n)
+    for task, n in (("hammer", 30), ("peg-insert-side", 50)):
+        write_eval(tmp_path / f"b{task}", task, n, label="mp1", started="2026-11-22T11:00:00+00:00")
+    document = summarise(collect([tmp_path]))
+    (section,) = document["sections"]
+    (difference,) = section["differences"]
+    assert section["baseline"] == "omp dde"
+    assert (difference["classes"]["medium"]["value"], difference["classes"]["medium"]["tasks"]) == (-0.2, 1)
+    assert any("different tasks of medium" in line for line in document["warnings"])
+    table = main_table(section)
+    assert table.columns[2] == "medium\n3 of 4 tasks"
+    assert "2 of 4 tasks" in table.rows[1][2]
+    assert "of 4" not in table.rows[0][2]
+
+
+def test_rows_are_compared_by_their_settings(tmp_path: Path) -> None:
+    ablations = {
+        "without DA": {"method.alignment.weight": 0.0},
+        "world": {"encoder.origin": "world", "train.log_every": 7},
+        "mp1": {"method.name": "mp1", "method.alignment.weight": 0.0},
+        "same": {},
+    }
+    write_eval(tmp_path / "a", "hammer", 40)
+    for name, settings in ablations.items():
+        write_eval(tmp_path / name, "hammer", 40, label=name, settings=settings, nfe=10 if name == "same" else 1)
+    found = {row["title"]: row["settings"] for row in section_of(tmp_path, "omp dde")["differences"]}
+    assert found == {
+        "without DA": {"method.alignment.weight": ["0.5", "0.0"]},
+        "world": {"encoder.origin": ["gripper", "world"]},
+        "mp1": {"method.name": ["omp", "mp1"]},
+        "same": {"nfe": ["1", "10"]},
+    }
+
+
+def test_top5_needs_five_evaluations(tmp_path: Path) -> None:
+    write_eval(tmp_path / "a", "hammer", 40, curve=(2, 20, 10, 18, 16))
+    write_eval(tmp_path / "b", "soccer", 10, curve=(1, 2, 3))
+    section = section_of(tmp_path)
+    cell = section["selection"][0]["classes"]["medium"]
+    assert cell["top5"] == pytest.approx((1.0 + 0.9 + 0.8 + 0.8 + 0.5) / 5)
+    assert (cell["last"], cell["runs"], cell["of"], cell["evaluations"]) == (0.8, 1, 2, [4, 6])
+    curve = section["curves"][0]["classes"]["medium"]
+    assert curve["steps"][-1] == 2500
+    assert curve["means"][-1] == pytest.approx((0.8 + 0.2) / 2)
+    write_eval(tmp_path / "a", "hammer", 40, curve=(2, 3))
+    section = section_of(tmp_path)
+    assert section["selection"][0]["classes"]["medium"]["top5"] is None
+    assert not any("Selection" in table.title for table in all_tables({"sections": [section], "returns": []}))
+
+
+def test_what_is_not_comparable_is_said(tmp_path: Path) -> None:
+    write_eval(tmp_path / "a", "hammer", 40, data="d" * 64, max_steps=100)
+    write_eval(tmp_path / "b", "hammer", 10, episodes=20, label="mp1")
+    write_eval(tmp_path / "c", "soccer", 10, label="mp1", settings={"train.steps": 9000})
+    warnings = "\n".join(summarise(collect([tmp_path]))["warnings"])
+    assert "different numbers of episodes on the same task: hammer (20, 50)" in warnings
+    assert "different training data on the same task: hammer" in warnings
+    assert "max_steps) on the same task: hammer (100, the task's own)" in warnings
+    assert "mp1 mixes settings: train.steps 2500 | 9000" in warnings
+    assert "mp1: evaluated before the end of training: soccer, seed 0, step 2500" in warnings
+    assert "omp dde mixes" not in warnings
+
+
+def test_latencies_come_from_the_checkpoint_or_a_preset_that_decides_alike(tmp_path: Path) -> None:
+    write_eval(tmp_path / "a", "hammer", 40)
+    write_latency(tmp_path / "l1", 1, 2.5, checkpoint="omp dde-hammer-0")
+    write_latency(tmp_path / "l5", 5, 9.0, checkpoint="omp dde-hammer-0")
+    (row,) = section_of(tmp_path)["rows"]
+    assert (row["latency"]["ms"], row["latency"]["machine"]) == (2.5, "a processor")
+    light = {"encoder.channels": [32, 64, 128], "encoder.points": 256, "chunk.n_obs": 2, "chunk.horizon": 4}
+    write_eval(tmp_path / "b", "hammer", 40, label="light", settings={**light, "chunk.execute": 3})
+    write_eval(tmp_path / "c", "hammer", 40, label="other", settings={**light, "chunk.execute": 2})
+    write_latency(tmp_path / "l", 1, 1.5)
+    found = {row["title"]: row["latency"] and row["latency"]["ms"] for row in section_of(tmp_path)["rows"]}
+    assert found == {"omp dde": 2.5, "light": 1.5, "other": None}
+
+
+def test_returns_have_means_over_seeds(tmp_path: Path) -> None:
+    for seed, returns in enumerate(([1000.0, 3000.0], [1000.0])):
+        write_eval(tmp_path / str(seed), "Hopper-v5", suite="gym", seed=seed, returns=returns)
+    document = summarise(collect([tmp_path]))
+    assert document["sections"] == []
+    (row,) = document["returns"][0]["rows"]
+    assert (row["mean"], row["std"], row["episodes"]) == (1500.0, pytest.approx(707.107), 3)
+    assert "1500" in all_tables(document)[0].rows[0][3]
+
+
+def test_published_figures_agree_with_one_another() -> None:
+    """Means over DP3's and DP's single tasks, as recomputed by hand; every figure has a source."""
+    adroit = [("adroit", task) for task in ("hammer", "door", "pen")]
+    everything = [*adroit, *(("metaworld", task) for task in MW34)]
+    means = {"DP3": (68.3, 88.7, 62.5, 44.0, 49.0, 74.0), "DP": (31.7, 83.1, 24.2, 13.5, 26.6, 57.4)}
+    for method, expected in means.items():
+        groups = [adroit, *([("metaworld", t) for t in GROUPS[n]] for n in ("easy", "medium", "hard", "very-hard"))]
+        found = [published.of_class(method, "a class", tasks)["percent"] for tasks in groups]  # type: ignore[index]
+        assert [*found, published.of_all(method, everything)["percent"]] == pytest.approx(expected, abs=0.051)  # type: ignore[index]
+    assert published.of_all("OMP JVP", everything) == {"percent": 82.3, "std": 1.6, "how": "the paper's mean"}
+    assert published.of_all("OMP JVP", everything[:5]) is None
+    document = published.document()
+    named = {method for tasks in document["tasks"].values() for figures in tasks.values() for method in figures}
+    assert named <= set(published.methods())
+    assert all(published.source(method).startswith("arXiv") for method in published.methods())
+    assert sum(published.CLASSES.values()) == 37
+
+
+def test_numbers_have_no_minus_before_zero() -> None:
+    assert percent(-0.0001, True) == "0.0"
+    assert percent(-0.05, True) == "\N{MINUS SIGN}5.0"
+    assert percent(0.05, True, 0) == "+5"
