@@ -3,12 +3,12 @@
     python examples/adroit_expert.py pen --episodes 20 --out pen-planned.hdf5
     omp prepare adroit --task pen --demos-file pen-planned.hdf5
 
-Before each action the planner rolls many sequences of actions out in copies of the simulator's state (``mujoco.rollout``:
+Before each action the planner rolls many sequences of actions out from the simulator's state (``mujoco.rollout``:
 threads, no Python between the steps), refits a Gaussian to the best of them, and executes the first action of the best
-(cross-entropy method with coloured noise, kept elites and shifted plans, as iCEM, Pinneri et al., CoRL 2020). Nothing is
-learned. Each finished episode is a file beside ``--out`` and is never planned twice: start the same line again after an
-interruption, or with a larger ``--episodes``. Start states come from the range of demonstrations (``core/seeds.py``), so
-no evaluation episode starts there. What reached the goal is written in D4RL's layout, one row per action of two
+(cross-entropy method with coloured noise, kept elites and shifted plans, as iCEM, Pinneri et al., CoRL 2020). Nothing
+is learned. Each finished episode is a file beside ``--out`` and is never planned twice: start the same line again after
+an interruption, or with a larger ``--episodes``. Start states come from the range of demonstrations (``core/seeds.py``),
+so no evaluation episode starts there. What reached the goal is written in D4RL's layout, one row per action of two
 simulator steps, with the simulator's states in ``infos``.
 """
 
@@ -34,9 +34,12 @@ from omp_cli.core.suites.adroit import Adroit, AdroitConfig, AdroitEnv
 Array = NDArray[np.float64]
 REPEAT, SUBSTEPS = 2, 5
 HELD = 10
-"""Actions at the goal that make a success, as in DP3's recordings."""
+"""So many actions have to be at the goal, as in DP3's recordings, the last one among them."""
 BODY, SITE, JOINT = mujoco.mjtObj.mjOBJ_XBODY, mujoco.mjtObj.mjOBJ_SITE, mujoco.mjtObj.mjOBJ_JOINT
-POSITION, AXIS, ANGLE = mujoco.mjtSensor.mjSENS_FRAMEPOS, mujoco.mjtSensor.mjSENS_FRAMEZAXIS, mujoco.mjtSensor.mjSENS_JOINTPOS
+POSITION, AXIS, ANGLE, VELOCITY, SPIN = (
+    getattr(mujoco.mjtSensor, f"mjSENS_{name}")
+    for name in ("FRAMEPOS", "FRAMEZAXIS", "JOINTPOS", "FRAMELINVEL", "FRAMEANGVEL")
+)
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,15 @@ def norm(vectors: Array) -> Array:
 
 
 def pen_cost(seen: Mapping[str, Array], env: AdroitEnv) -> Array:
-    """The angle to the target's direction, the way from the palm, and a fall."""
+    """The angle to the target's direction, the way from the palm, haste (which loses it), a fall."""
     sim, data = env.sim, env.data
     target = (data.site_xpos[sim.tar_t_site_id] - data.site_xpos[sim.tar_b_site_id]) / sim.tar_length
     similarity = np.clip(seen["axis"] @ target, -1.0, 1.0)
     away = norm(seen["object"] - data.site_xpos[sim.eps_ball_site_id])
     height = seen["object"][..., 2]
-    return np.arccos(similarity) + 4.0 * np.maximum(away - 0.03, 0.0) + 10.0 * (height < 0.12) - (similarity > 0.95)
+    haste = 0.5 * norm(seen["velocity"]) + 0.03 * norm(seen["spin"])
+    reached = (similarity > 0.95) & (away < 0.075)
+    return np.arccos(similarity) + 10.0 * np.maximum(away - 0.02, 0.0) + haste + 10.0 * (height < 0.15) - 2.0 * reached
 
 
 def door_cost(seen: Mapping[str, Array], env: AdroitEnv) -> Array:
@@ -86,7 +91,17 @@ def hammer_cost(seen: Mapping[str, Array], env: AdroitEnv) -> Array:
 
 
 GOALS: Mapping[str, Goal] = {
-    "pen": Goal({"object": (POSITION, BODY, "Object"), "axis": (AXIS, BODY, "Object")}, pen_cost, 0.5, 12),
+    "pen": Goal(
+        {
+            "object": (POSITION, BODY, "Object"),
+            "axis": (AXIS, BODY, "Object"),
+            "velocity": (VELOCITY, BODY, "Object"),
+            "spin": (SPIN, BODY, "Object"),
+        },
+        pen_cost,
+        0.35,
+        12,
+    ),
     "door": Goal(
         {
             "palm": (POSITION, SITE, "S_grasp"),
@@ -188,13 +203,17 @@ class Planner:
         for _ in range(args.iterations):
             noise = coloured(self._random, (args.samples, *self._mean.shape), args.beta)
             plans = np.concatenate([np.clip(self._mean + std * noise, -1.0, 1.0), self._elites, self._mean[None]])
-            steps = np.diff(np.concatenate([np.broadcast_to(self._last, (len(plans), 1, len(self._last))), plans], 1), axis=1)
+            steps = np.diff(
+                np.concatenate([np.broadcast_to(self._last, (len(plans), 1, len(self._last))), plans], 1), axis=1
+            )
             cost = self._model.costs(plans) + args.smooth * (steps**2).mean(axis=(1, 2))
             self._elites = plans[np.argsort(cost)[: args.elites]]
             self._mean = 0.9 * self._elites.mean(axis=0) + 0.1 * self._mean
             std = 0.9 * self._elites.std(axis=0) + 0.1 * std
         self._last = self._elites[0, 0]
-        self._mean, self._elites = (np.concatenate([x[..., 1:, :], x[..., -1:, :]], axis=-2) for x in (self._mean, self._elites))
+        self._mean, self._elites = (
+            np.concatenate([x[..., 1:, :], x[..., -1:, :]], axis=-2) for x in (self._mean, self._elites)
+        )
         return self._last
 
 
@@ -236,11 +255,15 @@ def run(args: argparse.Namespace) -> Path | None:
         else:
             with np.load(file) as stored:
                 rows, seconds = dict(stored), ""
-        held = int(rows["success"].sum())
-        print(f"episode {index}: {len(rows['success'])} actions, {held} at the goal{seconds}", flush=True)
-        if held >= HELD:
-            kept.append(rows)
-    print(f"{len(kept)} of {args.episodes} episodes at the goal for {HELD} actions or more")
+        success = rows["success"]
+        good = success.sum() >= HELD and success[-1] and not rows["terminals"].any()
+        print(
+            f"episode {index}: {len(success)} actions, {int(success.sum())} at the goal, "
+            f"{'kept' if good else 'failed'}{seconds}",
+            flush=True,
+        )
+        kept += [rows] if good else []
+    print(f"{len(kept)} of {args.episodes} episodes kept: {HELD} actions or more at the goal, the last one among them")
     if not kept:
         return None
     write_d4rl(args.out, kept, {"repeat": REPEAT, "recorded": {"planner": "icem", **settings(args)}})
@@ -275,7 +298,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--iterations", type=int, default=2, help="per action")
     parser.add_argument("--elites", type=int, default=8, help="plans that the next Gaussian is fitted to")
     parser.add_argument("--beta", type=float, default=2.5, help="exponent of the noise: larger is smoother")
-    parser.add_argument("--smooth", type=float, default=0.05, help="cost of changes of the action")
+    parser.add_argument("--smooth", type=float, default=0.3, help="cost of changes of the action")
     parser.add_argument("--steps", type=int, help="actions of an episode (default: the task's)")
     return parser.parse_args(words)
 
