@@ -7,8 +7,8 @@ Before each action the planner rolls many sequences of actions out from the simu
 threads, no Python between the steps), refits a Gaussian to the best of them, and executes the first action of the best
 (cross-entropy method with coloured noise, kept elites and shifted plans, as iCEM, Pinneri et al., CoRL 2020). Nothing
 is learned. Each finished episode is a file beside ``--out`` and is never planned twice: start the same line again after
-an interruption, or with a larger ``--episodes``. Start states come from the range of demonstrations (``core/seeds.py``),
-so no evaluation episode starts there. What reached the goal is written in D4RL's layout, one row per action of two
+an interruption, or with a larger ``--episodes``. Start states come from the range of demonstrations, core/seeds.py, so
+no evaluation episode starts there. What reached the goal is written in D4RL's layout, one row per action of two
 simulator steps, with the simulator's states in ``infos``.
 """
 

@@ -20,6 +20,7 @@ from omp_cli.core.errors import MissingDependency, UsageError
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites import adroit_tables as tables
 from omp_cli.core.suites.adroit import Adroit, AdroitConfig, AdroitEnv
+from omp_cli.core.suites.adroit_poses import states_of
 from omp_cli.core.suites.base import SUITES
 from tests.cli.test_bad_input import refused
 from tests.conftest import TINY, Omp
@@ -213,7 +214,47 @@ def test_files_in_d4rls_layout_are_shown_anew(task: str, omp: Omp, tmp_path: Pat
         kept = omp(*line, "--set", "keep_failures=true", "--demos", 2, "--out", tmp_path / "e").json["result"]
         assert (kept["demos"], kept["success_share"]) == (2, 0.5)
         refused(omp(*line, "--out", tmp_path / "d"), 2, "made with")
-        refused(omp(*line[:-1], "--frame", "dp3", "--out", tmp_path / "f"), 2, "--frame")
+        refused(omp(*line, "--frame", "dp3", "--out", tmp_path / "f"), 2, "--frame")
+
+
+def test_observations_tell_all_that_is_shown() -> None:
+    for task in tables.TASKS:
+        env = make(task, repeat=1)
+        episode = record(env, 8, done=False, seed=7, wild=0.6)
+        found = states_of(env, episode["observations"].astype(np.float32))
+        if task == "pen":
+            assert np.abs(found["qpos"][:, -1]).max() == 0.0, "the turn about its own axis is not in them"
+            found["qpos"][:, -1] = episode["infos/qpos"][:, -1]
+        for t in (0, 7):
+            shown = []
+            for states in (found, {n: episode[f"infos/{n}"] for n in found}):
+                env.show({name: values[t] for name, values in states.items()})
+                shown.append(env.observe(["state"])["state"])
+                places = (env.data.xpos, env.data.xmat)
+                shown += [place.ravel().copy() for place in places]
+            for mine, true in zip(shown[:3], shown[3:], strict=True):
+                np.testing.assert_allclose(mine, true, atol=1e-5, err_msg=f"{task} {t}")
+
+
+def test_minari_files_with_states_and_without(omp: Omp, tmp_path: Path) -> None:
+    episode = record(make("door", repeat=1, cloud=None), 12, done=True)
+    for place in ("infos/state", "state", None):
+        file = tmp_path / f"{str(place).replace('/', '-')}.hdf5"
+        with h5py.File(file, "w") as out:
+            group = out.create_group("episode_0")
+            for name, theirs in (("actions", "actions"), ("rewards", "rewards"), ("timeouts", "truncations")):
+                group[theirs] = episode[name]
+            group["terminations"] = episode["terminals"]
+            longer = {n: np.concatenate([v, v[-1:]]) for n, v in episode.items()}  # one frame more than actions
+            group["observations"] = longer["observations"]
+            for name in tables.TASKS["door"].states if place else ():
+                group[f"{place}/{name}"] = longer[f"infos/{name}"]
+        line = ("prepare", "adroit", "--task", "door", "--file", file, "--set", "shown.cloud=none", "--workers", 1)
+        done = omp(*line, "--out", tmp_path / file.stem)
+        assert done.code == 0, done.err
+        data = read_store(tmp_path / file.stem)
+        assert ("found from" in data.provenance["environment"]["simulator_states"]) is (place is None)
+        np.testing.assert_allclose(data.arrays["state"][:, :24], episode["infos/qpos"][:, 4:-2], atol=1e-6)
 
 
 def test_how_long_an_action_lasts_is_the_files_to_say(omp: Omp, tmp_path: Path) -> None:
@@ -233,7 +274,23 @@ def test_how_long_an_action_lasts_is_the_files_to_say(omp: Omp, tmp_path: Path) 
 def test_from_a_file_to_an_evaluation(omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     env = make("pen", repeat=1, cloud=None)
     file = write(tmp_path / "pen-expert-v1.hdf5", [record(env, 12, done=True, seed=s) for s in (0, 1)], np.float32)
-    assert omp("prepare", "adroit", "--file", file, "--out", tmp_path / "d", "--points", 48, "--camera-size", 48).code == 0
+    assert (
+        omp(
+            "prepare",
+            "adroit",
+            "--file",
+            file,
+            "--out",
+            tmp_path / "d",
+            "--points",
+            48,
+            "--camera-size",
+            48,
+            "--workers",
+            1,
+        ).code
+        == 0
+    )
     trained = omp("pretrain", tmp_path / "d", "--preset", "light", *TINY, "--steps", 3, "--out", tmp_path / "run")
     assert trained.code == 0, trained.err
     line = ("eval", tmp_path / "run", "--episodes", 1, "--workers", 1, "--max-steps", 6, "--out", tmp_path / "eval")
@@ -241,7 +298,19 @@ def test_from_a_file_to_an_evaluation(omp: Omp, tmp_path: Path, monkeypatch: pyt
     figures = json.loads((tmp_path / "eval" / "manifest.json").read_text())["metrics"]
     assert figures["success_any"]["episodes"] == 1
     # the same file, as D4RL's own numbers
-    plain = ("prepare", "adroit", "--file", file, "--set", "replay=false", "--json", "--out", tmp_path / "s")
+    plain = (
+        "prepare",
+        "adroit",
+        "--file",
+        file,
+        "--set",
+        "replay=false",
+        "--json",
+        "--workers",
+        1,
+        "--out",
+        tmp_path / "s",
+    )
     result = omp(*plain).json["result"]
     assert (result["state_dim"], result["points"], result["success_share"]) == (45, None, None)
     suite = read_store(tmp_path / "s").provenance["rollout_suite"]

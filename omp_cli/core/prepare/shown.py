@@ -16,6 +16,7 @@ from omp_cli.core.errors import DataError
 from omp_cli.core.prepare.collect import PICTURE_SIZE, Kept, in_order
 from omp_cli.core.progress import Progress
 from omp_cli.core.suites.adroit import Adroit, AdroitConfig, AdroitEnv
+from omp_cli.core.suites.adroit_poses import states_of
 
 HELD = 10
 """Actions that an episode has to be at the goal, as in DP3's recordings."""
@@ -23,11 +24,12 @@ HELD = 10
 
 @dataclass(frozen=True)
 class Job:
-    """One episode: states (T, n) by name and actions (T, A)."""
+    """One episode: states (T, n) by name, or None and observations (T, S) to find them from; actions (T, A)."""
 
     suite: AdroitConfig
     task: str
-    states: Arrays
+    states: Arrays | None
+    observations: NDArray[np.float32]
     actions: NDArray[np.float32]
     keep: bool
 
@@ -66,24 +68,28 @@ def shown(
     Without ``keep_failures`` those are left out that are at the goal for less than ``HELD`` actions.
 
     Raises:
-        DataError: there are no states in the file, or no episode reaches the goal.
+        DataError: the file has neither states nor whole observations, or no episode reaches the goal.
         MissingDependency: gymnasium-robotics is not installed.
     """
     assert isinstance(suite, AdroitConfig)
     Adroit(suite).require()
-    if recording.states is None:
+    seen = recording.episodes[0]["state"].shape[1]
+    wanted = Adroit(AdroitConfig(state="observation")).spec(subject.task)
+    if recording.states is None and seen != wanted.state_dim:
         raise DataError(
-            f"no states of the simulator in the file ({', '.join(subject.states)}), so nothing to make clouds of",
+            f"neither states of the simulator in the file ({', '.join(subject.states)}) nor observations of "
+            f"{wanted.state_dim} numbers, but of {seen}: nothing to make clouds of",
             "--set replay=false takes the file's own observations",
         )
+    states = recording.states or [None] * len(recording.episodes)
     repeat = int(recording.notes.get("repeat", 1))
     steps = suite.max_steps or max(
         -(-subject.facts.max_steps // repeat), *(len(e["action"]) for e in recording.episodes)
     )
     suite = suite.model_copy(update={"repeat": repeat, "max_steps": steps})
     jobs = [
-        Job(suite, subject.task, states, episode["action"], keep_failures)
-        for states, episode in zip(recording.states, recording.episodes, strict=True)
+        Job(suite, subject.task, state, episode["state"], episode["action"], keep_failures)
+        for state, episode in zip(states, recording.episodes, strict=True)
     ]
     progress.start(f"{subject.task}: showing demonstrations anew", limit or len(jobs))
     kept: list[tuple[Arrays, Shown]] = []
@@ -108,6 +114,7 @@ def shown(
         **recording.notes,
         "shown": suite.model_dump(mode="json"),
         "replayed": f"in gymnasium-robotics {metadata.version('gymnasium-robotics')}",
+        "simulator_states": "the file's" if recording.states else "found from its observations, without velocities",
         "failures_left_out": tried - len(kept),
         "deviation_after_first_action": float(np.median([found.deviation for _, found in kept])),
     }
@@ -126,7 +133,8 @@ def shown(
 def show(job: Job) -> Shown:
     """What a policy is shown in each of the states; success is that of the state after each action."""
     env = _KEPT.get((job.suite, job.task), lambda: Adroit(job.suite).make(job.task))
-    states = [dict(zip(job.states, row, strict=True)) for row in zip(*job.states.values(), strict=True)]
+    columns = job.states or states_of(env, job.observations)
+    states = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     success = []
     for state in states[1:]:
         _put(env, state)

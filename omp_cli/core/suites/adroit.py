@@ -168,7 +168,10 @@ class AdroitEnv(TaskEnv):
         import mujoco
 
         mujoco.mj_resetData(self.model, self.data)
-        self.sim.set_env_state({name: np.asarray(state[name], np.float64) for name in self._info.states})
+        state = {name: np.asarray(state[name], np.float64) for name in self._info.states}
+        if "obj_pos" in state:  # where the ball is; the simulator asks where it would be without its joints' positions
+            state["obj_pos"] = state["obj_pos"] - state["qpos"][-6:-3]
+        self.sim.set_env_state(state)
         self._seen = self.sim._get_obs()
         self._start = self.state_vector()
 
