@@ -109,16 +109,15 @@ def prepare(
     if benchmark is None:
         raise UsageError("name a benchmark: omp prepare metaworld, for one", "omp prepare --list shows public data")
     if source or file or format_ or offline or _only_files(benchmark):
-        clouds = {"points": points, "camera_size": camera_size, "fps_backend": fps_backend}
-        seen = {"images": images, **{f"cloud__{name}": value for name, value in clouds.items()}}
+        seen = {"--images": images, "--points": points, "--camera-size": camera_size, "--fps-backend": fps_backend}
         asked = Asked(benchmark, task or [], source, file, format_, offline, demos, config, set_ or [], workers, seen)
         refused = {"--suite": suite, "--raw-actions": raw_actions, "--frame": frame}
         success, training = {"--after-success": after_success}, {"--quality": quality, "--train-steps": train_steps}
         if benchmark == "gym" and source == SOURCE and file is None:
-            refuse(f"--source {source}", refused | success)
+            refuse(f"--source {source}", refused | seen | success)
             prepare_trained(globals_, asked, quality, train_steps)
         elif benchmark == "robomimic" and source in SOURCES and file is None:
-            refuse(f"--source {source}", refused | training)
+            refuse(f"--source {source}", refused | seen | training)
             prepare_scripted(globals_, asked, after_success)
         else:
             refuse(f"data of {benchmark} from files", refused | success | training)

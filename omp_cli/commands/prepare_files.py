@@ -10,6 +10,14 @@ from typing import Any
 from omp_cli.commands.common import DATA, Globals, base_layers, show_dry_run
 from omp_cli.console import make_table
 
+SHOWN = {
+    "--images": "shown__images",
+    "--points": "shown__cloud__points",
+    "--camera-size": "shown__cloud__camera_size",
+    "--fps-backend": "shown__cloud__fps_backend",
+}
+"""Options and the settings they mean."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -26,7 +34,7 @@ class Asked:
     sets: Sequence[str] = ()
     workers: int | None = None
     seen: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of the suite that shows the files' states anew."""
+    """Options, by name, on how states of the simulator in files are shown anew."""
 
 
 def list_catalogue(globals_: Globals, suite: str | None, tasks: Sequence[str], source: str | None) -> None:
@@ -82,8 +90,7 @@ def prepare_files(globals_: Globals, asked: Asked) -> None:
         for task in asked.tasks or [None]
     ]
     if not all(origin.subject.states for origin in origins):
-        options = {name.removeprefix("cloud__").replace("_", "-"): value for name, value in asked.seen.items()}
-        refuse(f"the files of {asked.suite}", {f"--{name}": value for name, value in options.items()})
+        refuse(f"data of {asked.suite} from files", asked.seen)
     results = [_prepare_one(globals_, asked, origin) for origin in origins]
     if not globals_.dry_run:
         _report(globals_, results)
@@ -98,11 +105,10 @@ def _prepare_one(globals_: Globals, asked: Asked, origin: Any) -> dict[str, Any]
     subject = origin.subject
     named = c.Layer(
         "argument" if origin.task_by == "asked for" else origin.task_by,
-        {"suite": subject.suite, "task": subject.task, "source": origin.source, "format.name": origin.format},
+        {"suite": subject.suite, "task": subject.task, "source": origin.source, "format.name": origin.format}
+        | ({"shown.name": subject.suite} if subject.states else {}),
     )
-    if subject.states:
-        named.values["shown.name"] = subject.suite
-    seen = {f"shown__{name}": value for name, value in asked.seen.items()}
+    seen = {SHOWN[option]: value for option, value in asked.seen.items()}
     flags = c.flag_layer(demos=asked.demos, download__offline=asked.offline or None, **seen)
     values, layer_of = c.merge(base_layers(ConvertConfig, named, asked.config, asked.sets, flags))
     settings = c.validated(ConvertConfig, values)

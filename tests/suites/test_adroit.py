@@ -15,8 +15,11 @@ import pytest
 pytest.importorskip("gymnasium_robotics")
 
 from omp_cli.core.data.catalogue import read_catalogue
+from omp_cli.core.data.readers import FORMATS
 from omp_cli.core.data.store import read_store
 from omp_cli.core.errors import MissingDependency, UsageError
+from omp_cli.core.prepare.origin import from_file
+from omp_cli.core.progress import Progress
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites import adroit_tables as tables
 from omp_cli.core.suites.adroit import Adroit, AdroitConfig, AdroitEnv
@@ -44,11 +47,11 @@ def at_the_goal(env: AdroitEnv) -> dict[str, np.ndarray]:
     """A state in which the task is done."""
     env.reset(0)
     state = env.simulator_state()
-    if env._info.name == "Pen":
+    if env.info.name == "Pen":
         state["desired_orien"] = np.array([0.5**0.5, 0.0, 0.5**0.5, 0.0])  # along the pen, which starts along x
-    elif env._info.name == "Door":
+    elif env.info.name == "Door":
         state["qpos"][-2] = 1.5
-    elif env._info.name == "Hammer":
+    elif env.info.name == "Hammer":
         state["qpos"][-7] = 0.09
     else:
         state["target_pos"] = state["obj_pos"].copy()
@@ -99,7 +102,7 @@ def test_the_state_is_the_papers_and_the_palm(envs: dict[str, AdroitEnv]) -> Non
         env.reset(3)
         env.step(np.full(env.spec.action_dim, 0.3))
         state = env.observe(["state"])["state"]
-        np.testing.assert_array_equal(state[:24], env.data.qpos[env._info.arm : end].astype(np.float32))
+        np.testing.assert_array_equal(state[:24], env.data.qpos[env.info.arm : end].astype(np.float32))
         np.testing.assert_array_equal(state[24:], env.data.site("S_grasp").xpos.astype(np.float32))
         assert env.spec.end_effector == (24, 25, 26)
     plain = Adroit(AdroitConfig(palm=False)).spec("pen")
@@ -159,7 +162,7 @@ def test_a_state_of_another_file_leaves_nothing_behind(envs: dict[str, AdroitEnv
         env.reset(5)
         first = env.start_state()
         other = at_the_goal(env)
-        other[env._info.states[-1]] = other[env._info.states[-1]] + 0.01
+        other[env.info.states[-1]] = other[env.info.states[-1]] + 0.01
         env.show(other)
         env.step(np.ones(env.spec.action_dim))
         env.reset(5)
@@ -183,7 +186,7 @@ def test_clouds_show_hand_and_objects_and_no_table(envs: dict[str, AdroitEnv]) -
         assert np.abs(points - cloud.mean(axis=0)).max() < 1.0
 
 
-@pytest.mark.parametrize("task", ["pen", "door", "hammer"])
+@pytest.mark.parametrize("task", ["pen", "door"])
 def test_files_in_d4rls_layout_are_shown_anew(task: str, omp: Omp, tmp_path: Path) -> None:
     env = make(task, repeat=1, cloud={"points": 64, "camera_size": 48})
     good, bad = record(env, 12, done=True), record(env, 12, done=False, seed=1)
@@ -249,11 +252,18 @@ def test_minari_files_with_states_and_without(omp: Omp, tmp_path: Path) -> None:
             group["observations"] = longer["observations"]
             for name in tables.TASKS["door"].states if place else ():
                 group[f"{place}/{name}"] = longer[f"infos/{name}"]
+        if place:
+            subject = from_file(read_catalogue(), "adroit", "door", None, file).subject
+            (states,) = (
+                FORMATS.build(FORMATS.parse({"name": "minari"})).read(file, subject, None, Progress()).states or ()
+            )
+            assert all(np.array_equal(states[name], episode[f"infos/{name}"]) for name in tables.TASKS["door"].states)
+            continue
         line = ("prepare", "adroit", "--task", "door", "--file", file, "--set", "shown.cloud=none", "--workers", 1)
-        done = omp(*line, "--out", tmp_path / file.stem)
+        done = omp(*line, "--out", tmp_path / "d")
         assert done.code == 0, done.err
-        data = read_store(tmp_path / file.stem)
-        assert ("found from" in data.provenance["environment"]["simulator_states"]) is (place is None)
+        data = read_store(tmp_path / "d")
+        assert "found from" in data.provenance["environment"]["simulator_states"]
         np.testing.assert_allclose(data.arrays["state"][:, :24], episode["infos/qpos"][:, 4:-2], atol=1e-6)
 
 

@@ -147,8 +147,8 @@ class AdroitEnv(TaskEnv):
     """
 
     def __init__(self, spec: Spec, config: AdroitConfig) -> None:
-        self.spec, self.config, self._info = spec, config, facts(spec.task)
-        self.sim = _make(self._info.name)
+        self.spec, self.config, self.info = spec, config, facts(spec.task)
+        self.sim = _make(self.info.name)
         self.model, self.data = self.sim.model, self.sim.data
         self._home = {name: getattr(self.model, name).copy() for name in ("body_pos", "body_quat", "site_pos")}
         self._sensor: CloudSensor | None = None
@@ -168,7 +168,7 @@ class AdroitEnv(TaskEnv):
         import mujoco
 
         mujoco.mj_resetData(self.model, self.data)
-        state = {name: np.asarray(state[name], np.float64) for name in self._info.states}
+        state = {name: np.asarray(state[name], np.float64) for name in self.info.states}
         if "obj_pos" in state:  # where the ball is; the simulator asks where it would be without its joints' positions
             state["obj_pos"] = state["obj_pos"] - state["qpos"][-6:-3]
         self.sim.set_env_state(state)
@@ -178,7 +178,7 @@ class AdroitEnv(TaskEnv):
     def simulator_state(self) -> dict[str, NDArray[np.float64]]:
         """What ``show`` takes, of the present state."""
         state = self.sim.get_env_state()
-        return {name: np.array(state[name], np.float64) for name in self._info.states}
+        return {name: np.array(state[name], np.float64) for name in self.info.states}
 
     def state_vector(self) -> NDArray[np.float64]:
         """The simulator's state as one vector."""
@@ -201,13 +201,13 @@ class AdroitEnv(TaskEnv):
     def at_goal(self) -> bool:
         """Whether the present state is a success."""
         sim, data, ours = self.sim, self.data, self.config.success == "dp3"
-        if self._info.name == "Hammer":
+        if self.info.name == "Hammer":
             nail, place = data.site_xpos[sim.target_obj_site_id], data.site_xpos[sim.goal_site_id]
             return bool(np.linalg.norm(nail - place) < 0.01)
-        if self._info.name == "Door":
+        if self.info.name == "Door":
             angle = data.qpos[sim.door_hinge_addrs]
             return bool(angle > 1.4 if ours else angle >= 1.35)
-        if self._info.name == "Pen":
+        if self.info.name == "Pen":
             pen = data.site_xpos[sim.obj_t_site_id] - data.site_xpos[sim.obj_b_site_id]
             target = data.site_xpos[sim.tar_t_site_id] - data.site_xpos[sim.tar_b_site_id]
             aligned = pen @ target / (sim.pen_length * sim.tar_length) > 0.95
@@ -227,18 +227,18 @@ class AdroitEnv(TaskEnv):
 
     def picture(self, size: int) -> NDArray[np.uint8]:
         """The scene over the arm, ray-cast."""
-        return self._painted("view", look_at(*self._info.view, _VIEW_FOVY, size))
+        return self._painted("view", look_at(*self.info.view, _VIEW_FOVY, size))
 
     def camera(self, size: int) -> Camera:
         """DP3's camera of the task."""
-        return Camera(np.array(self._info.position), np.array(self._info.rotation), _FOVY, size)
+        return Camera(np.array(self.info.position), np.array(self.info.rotation), _FOVY, size)
 
     @property
     def markers(self) -> list[Marker]:
         """A ball at a goal that nothing else shows."""
-        if self._info.goal_site is None:
+        if self.info.goal_site is None:
             return []
-        x, y, z = (float(v) for v in self.data.site(self._info.goal_site).xpos)
+        x, y, z = (float(v) for v in self.data.site(self.info.goal_site).xpos)
         return [Marker((x, y, z), _MARKER_RADIUS)]
 
     @property
@@ -249,7 +249,7 @@ class AdroitEnv(TaskEnv):
             raise UsageError(f"{self.spec.task} is shown without clouds")
         if self._sensor is None:
             camera = self.camera(cloud.camera_size or max(cloud.size, tables.CAMERA_SIZE))
-            self._sensor = CloudSensor(self.model, camera, self._info.crop, cloud, dropped=tables.DROPPED_MATERIALS)
+            self._sensor = CloudSensor(self.model, camera, self.info.crop, cloud, dropped=tables.DROPPED_MATERIALS)
             self._sensor.first = self._read_points
         return self._sensor
 
@@ -275,8 +275,8 @@ class AdroitEnv(TaskEnv):
         return {
             **(self.sensor.describe() if self.config.cloud else {}),
             "dropped_materials": list(tables.DROPPED_MATERIALS) if self.config.cloud else [],
-            "goal_marker": self._info.goal_site,
-            "gymnasium_id": f"AdroitHand{self._info.name}-v1",
+            "goal_marker": self.info.goal_site,
+            "gymnasium_id": f"AdroitHand{self.info.name}-v1",
             "state": hand if self.config.state == "hand" else "the environment's own observation",
             "repeat": self.config.repeat,
             "success": self.config.success,
@@ -288,14 +288,14 @@ class AdroitEnv(TaskEnv):
         self.sim.close()
 
     def _dropped(self) -> bool:
-        if self._info.name != "Pen" or self.config.success != "dp3":
+        if self.info.name != "Pen" or self.config.success != "dp3":
             return False
         return bool(self.data.xpos[self.sim.obj_body_id][2] < _DROPPED)
 
     def _state(self) -> NDArray[np.float32]:
         if self.config.state == "observation":
             return self._observation()
-        joints = self.data.qpos[self._info.arm : self._info.arm + tables.JOINTS]
+        joints = self.data.qpos[self.info.arm : self.info.arm + tables.JOINTS]
         palm = self.data.site(_PALM).xpos if self.config.palm else ()
         return np.concatenate([joints, palm]).astype(np.float32)
 

@@ -22,7 +22,7 @@ _PALM = "S_grasp"
 def states_of(env: AdroitEnv, observations: NDArray[np.floating[Any]]) -> Arrays:
     """The states (T, n) by name that an episode's observations (T, S) show; the episode in progress is lost."""
     env.reset(0)
-    build = {"Pen": _pen, "Door": _door, "Hammer": _hammer, "Relocate": _relocate}[env._info.name]
+    build = {"Pen": _pen, "Door": _door, "Hammer": _hammer, "Relocate": _relocate}[env.info.name]
     rows = [build(env, np.asarray(row, np.float64)) for row in observations]
     states = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     for name in set(states) - {"qpos", "obj_pos"}:
