@@ -241,8 +241,14 @@ def plan_episode(env: AdroitEnv, goal: Goal, seed: int, args: argparse.Namespace
     return {name: np.stack(values) for name, values in rows.items()}
 
 
+def good(rows: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether an episode is a demonstration."""
+    success = rows["success"]
+    return bool(success.sum() >= HELD and success[-1] and not rows["terminals"].any())
+
+
 def run(args: argparse.Namespace) -> Path | None:
-    """Plan what is not there yet, then write the successes; the file, or None when there was none."""
+    """Plan what is not there yet; the file of the successes so far, or None when there was none."""
     config = AdroitConfig(state="observation", cloud=None, repeat=REPEAT)
     env, goal = Adroit(config).make(args.task), GOALS[args.task]
     folder = args.out.with_name(args.out.name + ".episodes")
@@ -261,18 +267,15 @@ def run(args: argparse.Namespace) -> Path | None:
             with np.load(file) as stored:
                 rows, seconds = dict(stored), ""
         success = rows["success"]
-        good = success.sum() >= HELD and success[-1] and not rows["terminals"].any()
+        verdict = "kept" if good(rows) else "failed"
+        if good(rows):
+            kept.append(rows)
+            write_d4rl(args.out, kept, {"repeat": REPEAT, "recorded": {"planner": "icem", **settings(args)}})
         print(
-            f"episode {index}: {len(success)} actions, {int(success.sum())} at the goal, "
-            f"{'kept' if good else 'failed'}{seconds}",
-            flush=True,
+            f"episode {index}: {len(success)} actions, {int(success.sum())} at the goal, {verdict}{seconds}", flush=True
         )
-        kept += [rows] if good else []
     print(f"{len(kept)} of {args.episodes} episodes kept: {HELD} actions or more at the goal, the last one among them")
-    if not kept:
-        return None
-    write_d4rl(args.out, kept, {"repeat": REPEAT, "recorded": {"planner": "icem", **settings(args)}})
-    return Path(args.out)
+    return Path(args.out) if kept else None
 
 
 def settings(args: argparse.Namespace) -> dict[str, Any]:
