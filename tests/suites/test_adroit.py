@@ -19,7 +19,7 @@ from omp_cli.core.data.readers import FORMATS
 from omp_cli.core.data.store import read_store
 from omp_cli.core.errors import MissingDependency, UsageError
 from omp_cli.core.prepare.origin import from_file
-from omp_cli.core.progress import Progress
+from omp_cli.core.progress import Silent
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites import adroit_tables as tables
 from omp_cli.core.suites.adroit import Adroit, AdroitConfig, AdroitEnv
@@ -255,7 +255,7 @@ def test_minari_files_with_states_and_without(omp: Omp, tmp_path: Path) -> None:
         if place:
             subject = from_file(read_catalogue(), "adroit", "door", None, file).subject
             (states,) = (
-                FORMATS.build(FORMATS.parse({"name": "minari"})).read(file, subject, None, Progress()).states or ()
+                FORMATS.build(FORMATS.parse({"name": "minari"})).read(file, subject, None, Silent()).states or ()
             )
             assert all(np.array_equal(states[name], episode[f"infos/{name}"]) for name in tables.TASKS["door"].states)
             continue
