@@ -67,7 +67,8 @@ def prepare(
         typer.Option(help="Which data set: ph, mh, d4rl, sb3, scripted, ...", rich_help_panel=FILES),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option(help="Read this file instead of downloading.", rich_help_panel=FILES)
+        Path | None,
+        typer.Option("--file", "--demos-file", help="Read this file instead of downloading.", rich_help_panel=FILES),
     ] = None,
     format_: Annotated[
         str | None, typer.Option("--format", help="Its format. (default: by its content)", rich_help_panel=FILES)
@@ -108,15 +109,15 @@ def prepare(
     if benchmark is None:
         raise UsageError("name a benchmark: omp prepare metaworld, for one", "omp prepare --list shows public data")
     if source or file or format_ or offline or _only_files(benchmark):
-        asked = Asked(benchmark, task or [], source, file, format_, offline, demos, config, set_ or [], workers)
-        refused = {"--suite": suite, "--raw-actions": raw_actions, "--images": images, "--points": points}
-        refused |= {"--camera-size": camera_size, "--frame": frame, "--fps-backend": fps_backend}
+        seen = {"--images": images, "--points": points, "--camera-size": camera_size, "--fps-backend": fps_backend}
+        asked = Asked(benchmark, task or [], source, file, format_, offline, demos, config, set_ or [], workers, seen)
+        refused = {"--suite": suite, "--raw-actions": raw_actions, "--frame": frame}
         success, training = {"--after-success": after_success}, {"--quality": quality, "--train-steps": train_steps}
         if benchmark == "gym" and source == SOURCE and file is None:
-            refuse(f"--source {source}", refused | success)
+            refuse(f"--source {source}", refused | seen | success)
             prepare_trained(globals_, asked, quality, train_steps)
         elif benchmark == "robomimic" and source in SOURCES and file is None:
-            refuse(f"--source {source}", refused | training)
+            refuse(f"--source {source}", refused | seen | training)
             prepare_scripted(globals_, asked, after_success)
         else:
             refuse(f"data of {benchmark} from files", refused | success | training)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from omp_cli.commands.common import DATA, Globals, base_layers, show_dry_run
 from omp_cli.console import make_table
+
+SHOWN = {
+    "--images": "shown__images",
+    "--points": "shown__cloud__points",
+    "--camera-size": "shown__cloud__camera_size",
+    "--fps-backend": "shown__cloud__fps_backend",
+}
+"""Options and the settings they mean."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,8 @@ class Asked:
     config: Path | None = None
     sets: Sequence[str] = ()
     workers: int | None = None
+    seen: Mapping[str, Any] = field(default_factory=dict)
+    """Options, by name, on how states of the simulator in files are shown anew."""
 
 
 def list_catalogue(globals_: Globals, suite: str | None, tasks: Sequence[str], source: str | None) -> None:
@@ -79,6 +89,8 @@ def prepare_files(globals_: Globals, asked: Asked) -> None:
         else from_file(catalogue, asked.suite, task, asked.source, asked.file, asked.format)
         for task in asked.tasks or [None]
     ]
+    if not all(origin.subject.states for origin in origins):
+        refuse(f"data of {asked.suite} from files", asked.seen)
     results = [_prepare_one(globals_, asked, origin) for origin in origins]
     if not globals_.dry_run:
         _report(globals_, results)
@@ -93,9 +105,11 @@ def _prepare_one(globals_: Globals, asked: Asked, origin: Any) -> dict[str, Any]
     subject = origin.subject
     named = c.Layer(
         "argument" if origin.task_by == "asked for" else origin.task_by,
-        {"suite": subject.suite, "task": subject.task, "source": origin.source, "format.name": origin.format},
+        {"suite": subject.suite, "task": subject.task, "source": origin.source, "format.name": origin.format}
+        | ({"shown.name": subject.suite} if subject.states else {}),
     )
-    flags = c.flag_layer(demos=asked.demos, download__offline=asked.offline or None)
+    seen = {SHOWN[option]: value for option, value in asked.seen.items()}
+    flags = c.flag_layer(demos=asked.demos, download__offline=asked.offline or None, **seen)
     values, layer_of = c.merge(base_layers(ConvertConfig, named, asked.config, asked.sets, flags))
     settings = c.validated(ConvertConfig, values)
     sources = c.sources_of(settings, layer_of)
@@ -145,8 +159,8 @@ def _report(globals_: Globals, results: list[dict[str, Any]]) -> None:
         rows.append([str(x) for x in [*row, r["state_dim"], picture, r["content_sha256"][:12]]])
     document = {"command": "prepare", **results[0]} if len(results) == 1 else {"command": "prepare", "runs": results}
     lines = [f"data set: {e['run_dir']}{' (kept)' if e['result']['reused'] else ''}" for e in results]
-    pictures = results[-1]["result"]["image"] is not None
-    lines += ["look at its contact_sheet.png"] if pictures else []
+    pictures, clouds = (results[-1]["result"][key] is not None for key in ("image", "points"))
+    lines += ["look at its contact_sheet.png"] if pictures or clouds else []
     lines += [
         f"actions of {e['result']['task']} reach {reach:.3g}: so will a policy; simulators clip to [-1, 1]"
         for e in results
@@ -155,5 +169,6 @@ def _report(globals_: Globals, results: list[dict[str, Any]]) -> None:
     lines += [
         f"omp eval rolls {e['result']['task']} out in {name}" for e in results if (name := e["result"]["environment"])
     ]
-    lines.append(f"next: omp pretrain --preset {'dmpo' if pictures else 'dmpo-state'}")
+    preset = "" if clouds else f" --preset {'dmpo' if pictures else 'dmpo-state'}"
+    lines.append(f"next: omp pretrain{preset}")
     globals_.console.result(document, [make_table("Data sets", columns, rows)], lines)

@@ -118,8 +118,8 @@ def test_without_a_run_there_is_nothing_to_take(omp: Omp, tmp_path: Path, monkey
 def test_a_suite_without_an_environment(omp: Omp, run: Path, tmp_path: Path) -> None:
     for checkpoint in checkpoints_in(run / FOLDER):
         document = json.loads((checkpoint / META).read_text())
-        (checkpoint / META).write_text(json.dumps(document | {"suite": {"name": "adroit"}}))
-    refused(omp("finetune", run, *QUICK, "--out", tmp_path / "f"), 4, "suite adroit", "no environment")
+        (checkpoint / META).write_text(json.dumps(document | {"suite": {"name": "dexart"}}))
+    refused(omp("finetune", run, *QUICK, "--out", tmp_path / "f"), 4, "suite dexart", "no environment")
     assert not (tmp_path / "f").exists()
 
 

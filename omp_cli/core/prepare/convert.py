@@ -25,6 +25,7 @@ from omp_cli.core.prepare.make import SHEET, same_recipe
 from omp_cli.core.prepare.origin import Origin
 from omp_cli.core.prepare.replay import replayed
 from omp_cli.core.prepare.sheet import contact_sheet
+from omp_cli.core.prepare.shown import shown
 from omp_cli.core.progress import Progress
 from omp_cli.core.run import Run
 from omp_cli.core.suites.base import SUITES, start_hash
@@ -43,6 +44,10 @@ class ConvertConfig(Settings):
         environment: the suite's name of the environment in which to roll out; None finds the one that shows such data.
         check_pictures: compare a picture of the data with what the environment shows in the same state, here and before
             every evaluation; matters where files hold the simulator's states.
+        shown: the suite's configuration with which the simulator's states in files are shown anew: cloud, picture,
+            state; how long an action lasts there is the files' to say. None for suites that do not.
+        replay: False takes what files hold themselves.
+        keep_failures: of what is shown anew, episodes too that are at the goal for less than ten actions.
         download: how patient a download is; does not change the content.
     """
 
@@ -53,7 +58,20 @@ class ConvertConfig(Settings):
     demos: int | None = Field(None, ge=1)
     environment: str | None = None
     check_pictures: bool = True
+    shown: Annotated[SerializeAsAny[Settings], BeforeValidator(SUITES.parse)] | None = None
+    replay: bool = True
+    keep_failures: bool = False
     download: DownloadConfig = DownloadConfig()
+
+    def unusual(self) -> dict[str, Any]:
+        """Settings of format and replay that are not the usual ones, as plain data."""
+        chosen = self.format.model_dump(mode="json")
+        found = {} if chosen == _usual(self.format) else chosen
+        found |= {"replay": False} if not self.replay else {}
+        found |= {"keep_failures": True} if self.keep_failures else {}
+        if self.shown is not None and self.shown != SUITES.parse({"name": self.suite}):
+            found["shown"] = self.shown.model_dump(mode="json")
+        return found
 
 
 def wanted_files(entry: Entry) -> list[Wanted]:
@@ -66,10 +84,14 @@ def folder_name(config: ConvertConfig) -> str:
     """``<task>-<source>``, number of episodes and environment if given, a short hash for other unusual settings."""
     name = f"{config.task}-{config.source}" + ("" if config.demos is None else f"-d{config.demos}")
     name += "" if config.environment is None else f"-{config.environment}"
-    chosen = config.format.model_dump(mode="json")
-    if chosen == type(config.format).model_validate({"name": chosen["name"]}).model_dump(mode="json"):
+    unusual = config.unusual()
+    if not unusual:
         return name
-    return f"{name}-{hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:6]}"
+    return f"{name}-{hashlib.sha256(json.dumps(unusual, sort_keys=True).encode()).hexdigest()[:6]}"
+
+
+def _usual(settings: Settings) -> dict[str, Any]:
+    return type(settings).model_validate({"name": settings.model_dump()["name"]}).model_dump(mode="json")
 
 
 def convert(run: Run, config: ConvertConfig, origin: Origin, progress: Progress, workers: int = 1) -> dict[str, Any]:
@@ -94,27 +116,33 @@ def convert(run: Run, config: ConvertConfig, origin: Origin, progress: Progress,
     watch.lap("download and hashes")
     for file in files:
         run.input("file", file.path, file.sha256)
-    limit = origin.subject.facts.action_limit
-    wanted = _recipe(config, files, limit)
+    action_limit = origin.subject.facts.action_limit
+    wanted = _recipe(config, files, action_limit)
     store = run.folder / STORE
     if store.exists():
         return _keep(run, store, wanted)
-    recording = reader.read(files[0].path, origin.subject, config.demos, progress)
+    anew = config.shown if config.replay else None
+    limit = config.demos if anew is None or config.keep_failures else None
+    recording = reader.read(files[0].path, origin.subject, limit, progress)
     watch.lap("reading")
-    if recording.scenes is not None:
+    if anew is not None:
+        recording = shown(recording, anew, origin.subject, config.keep_failures, config.demos, workers, progress)
+        watch.lap("replaying")
+    elif recording.scenes is not None:
         recording = replayed(recording, config.format, origin.subject, workers, progress)
         watch.lap("replaying")
     _check(files[0].path, recording)
-    if limit != 1.0:
+    if action_limit != 1.0:
         for episode in recording.episodes:
-            episode["action"] = episode["action"] / np.float32(limit)
+            episode["action"] = episode["action"] / np.float32(action_limit)
     suite = rollout_suite(config, recording)
     provenance = _provenance(origin, wanted, files, recording, suite)
     if config.check_pictures and recording.simulator and "img" in recording.episodes[0] and suite is not None:
         provenance["reference"] = _reference(suite, recording, progress)
     watch.lap("checks")
-    if "img" in recording.episodes[0]:
-        contact_sheet(run.folder / SHEET, f"{config.suite}/{config.task}", _shown(recording.episodes))
+    sheet = recording.sheet or (_shown(recording.episodes) if "img" in recording.episodes[0] else [])
+    if sheet:
+        contact_sheet(run.folder / SHEET, f"{config.suite}/{config.task}", sheet)
         watch.lap("contact sheet")
     sha256 = write_store(store, recording.episodes, provenance)  # last: a store that is there means that all is done
     watch.lap("store")
@@ -183,10 +211,11 @@ def _constants(episodes: Sequence[Arrays]) -> dict[int, float]:
 
 def _recipe(config: ConvertConfig, files: Sequence[Fetched], action_limit: float) -> dict[str, Any]:
     """What determines the bytes of the data set, as plain data; where the files lie is not part of it."""
+    later = {name for name in ("shown", "replay", "keep_failures") if config.shown is None}  # data made before had none
     return {
         **({} if action_limit == 1.0 else {"action_limit": action_limit}),
         "suite": {"name": config.suite},
-        **config.model_dump(mode="json", exclude={"suite", "download"}),
+        **config.model_dump(mode="json", exclude={"suite", "download", *later}),
         "files": {name: file.sha256 for name, file in zip(_names(files), files, strict=True)},
     }
 
@@ -265,6 +294,7 @@ def _figures(provenance: dict[str, Any], sha256: str) -> dict[str, Any]:
         "state_dim": provenance["spec"]["state_dim"],
         "action_dim": provenance["spec"]["action_dim"],
         "image": provenance["spec"]["image"],
+        "points": provenance["spec"].get("points"),
         "content_sha256": sha256,
     }
 

@@ -9,6 +9,7 @@ from omp_cli.core.data.catalogue import Catalogue, Entry
 from omp_cli.core.data.readers import FORMATS, Subject
 from omp_cli.core.data.readers.base import sniff
 from omp_cli.core.errors import DataError, UsageError, did_you_mean
+from omp_cli.core.suites import SUITES
 
 INSIDE = ("meta/info.json", "train.npz", "data/main_data.hdf5", "main_data.hdf5")
 """What is read of a folder given by --file."""
@@ -99,7 +100,8 @@ def _subject(catalogue: Catalogue, suite: str, task: str, entry: Entry | None) -
         raise UsageError(f"unknown task {task!r} of {suite}", did_you_mean(task, known))
     if entry is not None and entry.max_steps is not None:
         found = found.model_copy(update={"max_steps": entry.max_steps})
-    return Subject(suite, task, found, facts.end_effector)
+    states = SUITES.build(SUITES.parse({"name": suite})).file_states(task) if suite in SUITES.names() else ()
+    return Subject(suite, task, found, facts.end_effector, states)
 
 
 def _located(path: Path) -> Path:

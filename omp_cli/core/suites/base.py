@@ -164,6 +164,10 @@ class Suite(ABC):
             raise UsageError(f"suite {spec.suite} has no environments to choose between")
         return self.config
 
+    def file_states(self, task: str) -> tuple[str, ...]:
+        """Names of the arrays in files that together are a state of the simulator, where it can be shown anew."""
+        return ()
+
     def require(self) -> None:  # noqa: B027 - most suites need nothing more
         """MissingDependency when the simulator is plainly not installed; does not load it."""
 

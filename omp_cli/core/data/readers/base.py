@@ -32,12 +32,14 @@ class Subject:
         task: task within it.
         facts: step limit and rate of evaluation.
         end_effector: where its position is in the benchmark's usual state; None when there is none.
+        states: names of the arrays that make a state of the simulator, where it can be shown anew.
     """
 
     suite: str
     task: str
     facts: TaskFacts
     end_effector: tuple[int, int, int] | None = None
+    states: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,9 @@ class Recording:
         simulator: whether ``starts`` are whole states of the simulator, as its environment knows them.
         scenes: per episode the model (XML) of a raw recording, whose "state" is the simulator's, in float64: it has to
             be shown in the simulator before it is a data set. None for all others.
+        states: per episode the simulator's state before each action, (T, n) by the subject's names, where the file has
+            it.
+        sheet: what a contact sheet shows of the first episodes, where it is not their "img".
     """
 
     episodes: list[Arrays]
@@ -61,6 +66,8 @@ class Recording:
     starts: list[NDArray[Any]]
     simulator: bool = False
     scenes: list[str] | None = None
+    states: list[Arrays] | None = None
+    sheet: list[Arrays] | None = None
 
 
 class Reader(ABC):

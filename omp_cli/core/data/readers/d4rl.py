@@ -2,7 +2,7 @@
 
 ``observations`` (N, S), ``actions`` (N, A), ``rewards``, ``terminals`` and, in newer files, ``timeouts`` (N,). An
 episode ends with a frame that is terminal or timed out; where a file has no timeouts, also after the task's number of
-steps. What follows the last end is dropped, as there.
+steps. What follows the last end is dropped, as there. States of the simulator are in ``infos`` (N, n), by name.
 """
 
 from __future__ import annotations
@@ -57,6 +57,9 @@ class D4rlReader(Reader):
                 "state": observations.astype(np.float32),
                 "action": array(file, "actions", self.expected, 2, frames).astype(np.float32),
             }
+            states = {n: f"infos/{n}" for n in subject.states if f"infos/{n}" in file}
+            states = states if len(states) == len(subject.states) else {}
+            arrays |= {place: array(file, place, self.expected, 2, frames) for place in states.values()}
             for name, kind in rows.items():
                 arrays[name.removesuffix("s")] = array(file, name, self.expected, 1, frames).astype(kind)
         ends = episode_ends(arrays["terminal"], arrays.get("timeout"), subject.facts.max_steps)
@@ -67,7 +70,9 @@ class D4rlReader(Reader):
         notes: dict[str, Any] = {"trajectories": len(ends), "frames_after_the_last_end": int(frames - ends[-1])}
         notes["timeouts_in_file"] = "timeout" in arrays
         notes |= own
-        return Recording(episodes, spec_of(subject, episodes), notes, first_states(episodes))
+        taken = [{name: episode.pop(place) for name, place in states.items()} for episode in episodes]
+        spec = spec_of(subject, episodes)
+        return Recording(episodes, spec, notes, first_states(episodes), states=taken if states else None)
 
 
 def episode_ends(terminal: NDArray[np.bool_], timeout: NDArray[np.bool_] | None, max_steps: int) -> NDArray[np.int64]:

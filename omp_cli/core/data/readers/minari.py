@@ -1,12 +1,14 @@
 """Minari HDF5: ``episode_<i>/{observations, actions, rewards, terminations, truncations}``.
 
 Observations have one frame more than actions, the one after the last action, which no window needs. Where the
-observation is a dictionary, ``state`` names its parts. ``metadata.json`` beside the file says what it is.
+observation is a dictionary, ``state`` names its parts. ``metadata.json`` beside the file says what it is. Where the
+recorder stored states of the simulator, they are in ``infos/state``, in older files in ``state``.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     import h5py
 
 METADATA = "metadata.json"
+STATES = ("infos/state", "state", "infos")
+"""Where the simulator's states are in an episode."""
 
 
 class MinariConfig(Settings):
@@ -64,12 +68,16 @@ class MinariReader(Reader):
             if not names:
                 raise DataError(f"{path}: no episodes in it", f"expected: {self.expected}")
             progress.start(f"{subject.task}: reading episodes", len(names[:limit]))
-            episodes = []
+            episodes, states = [], []
             for name in names[:limit]:
                 episodes.append(self._episode(file[name]))
+                states.append(self._simulator(file[name], subject.states, len(episodes[-1]["action"])))
                 progress.advance()
         notes: dict[str, Any] = {"episodes_in_file": len(names), **_metadata(path)}
-        return Recording(episodes, spec_of(subject, episodes), notes, first_states(episodes))
+        whole = [state for state in states if state]
+        spec = spec_of(subject, episodes)
+        found = whole if len(whole) == len(episodes) else None
+        return Recording(episodes, spec, notes, first_states(episodes), states=found)
 
     def _episode(self, group: h5py.Group) -> Arrays:
         action = array(group, "actions", self.expected, 2)
@@ -84,6 +92,13 @@ class MinariReader(Reader):
             "terminal": ended["terminations"].astype(np.bool_),
             "timeout": ended["truncations"].astype(np.bool_),
         }
+
+    def _simulator(self, group: h5py.Group, names: Sequence[str], frames: int) -> Arrays:
+        """The simulator's state before each action by name, (T, n); empty where the file does not have all of it."""
+        for place in STATES:
+            if names and all(f"{place}/{name}" in group for name in names):
+                return {n: array(group, f"{place}/{n}", self.expected, 2, frames + 1)[:-1] for n in names}
+        return {}
 
     def _state(self, group: h5py.Group, frames: int) -> NDArray[Any]:
         """The state before each action, (T, S)."""

@@ -1,0 +1,172 @@
+"""States of Adroit's simulator in files, shown anew: what a policy would see, and whether the goal was reached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.config import Settings
+from omp_cli.core.data.readers.base import Recording, Subject
+from omp_cli.core.data.store import Arrays
+from omp_cli.core.errors import DataError
+from omp_cli.core.prepare.collect import PICTURE_SIZE, Kept, in_order
+from omp_cli.core.progress import Progress
+from omp_cli.core.suites.adroit import Adroit, AdroitConfig, AdroitEnv
+from omp_cli.core.suites.adroit_poses import states_of
+
+HELD = 10
+"""Actions that an episode has to be at the goal, as in DP3's recordings."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One episode: states (T, n) by name, or None and observations (T, S) to find them from; actions (T, A)."""
+
+    suite: AdroitConfig
+    task: str
+    states: Arrays | None
+    observations: NDArray[np.float32]
+    actions: NDArray[np.float32]
+    keep: bool
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the simulator showed.
+
+    Attributes:
+        frames: "state", "point_cloud", "img" and "success" (T, ...); None where the episode is left out.
+        pictures: for a contact sheet.
+        start: the simulator's first state, as one vector.
+        deviation: largest difference of a joint position after the first action to the file's next state, rad or m.
+    """
+
+    frames: Arrays | None
+    pictures: Arrays
+    start: NDArray[np.float64]
+    deviation: float
+
+
+_KEPT: Kept[AdroitEnv] = Kept()
+
+
+def shown(
+    recording: Recording,
+    suite: Settings,
+    subject: Subject,
+    keep_failures: bool,
+    limit: int | None,
+    workers: int,
+    progress: Progress,
+) -> Recording:
+    """The recording with what a policy sees in the place of the file's observations; the first ``limit`` episodes.
+
+    Without ``keep_failures`` those are left out that are at the goal for less than ``HELD`` actions.
+
+    Raises:
+        DataError: the file has neither states nor whole observations, or no episode reaches the goal.
+        MissingDependency: gymnasium-robotics is not installed.
+    """
+    assert isinstance(suite, AdroitConfig)
+    Adroit(suite).require()
+    seen = recording.episodes[0]["state"].shape[1]
+    wanted = Adroit(AdroitConfig(state="observation")).spec(subject.task)
+    if recording.states is None and seen != wanted.state_dim:
+        raise DataError(
+            f"neither states of the simulator in the file ({', '.join(subject.states)}) nor observations of "
+            f"{wanted.state_dim} numbers, but of {seen}: nothing to make clouds of",
+            "--set replay=false takes the file's own observations",
+        )
+    states = recording.states or [None] * len(recording.episodes)
+    repeat = int(recording.notes.get("repeat", 1))
+    steps = suite.max_steps or max(
+        -(-subject.facts.max_steps // repeat), *(len(e["action"]) for e in recording.episodes)
+    )
+    suite = suite.model_copy(update={"repeat": repeat, "max_steps": steps})
+    jobs = [
+        Job(suite, subject.task, state, episode["state"], episode["action"], keep_failures)
+        for state, episode in zip(states, recording.episodes, strict=True)
+    ]
+    progress.start(f"{subject.task}: showing demonstrations anew", limit or len(jobs))
+    kept: list[tuple[Arrays, Shown]] = []
+    tried = 0
+    try:
+        for episode, found in zip(recording.episodes, in_order(show, jobs, workers), strict=False):
+            tried += 1
+            if found.frames is not None:
+                kept.append(({**episode, "full_state": episode["state"], **found.frames}, found))
+                progress.advance()
+            if len(kept) == limit:
+                break
+    finally:
+        _KEPT.close()  # with one worker it was made in this process
+    if not kept:
+        raise DataError(
+            f"{subject.task}: none of {tried} episodes is at the goal for {HELD} actions",
+            "--set keep_failures=true keeps them",
+        )
+    episodes = [episode for episode, _ in kept]
+    notes = {
+        **recording.notes,
+        "shown": suite.model_dump(mode="json"),
+        "replayed": f"in gymnasium-robotics {metadata.version('gymnasium-robotics')}",
+        "simulator_states": "the file's" if recording.states else "found from its observations, without velocities",
+        "failures_left_out": tried - len(kept),
+        "deviation_after_first_action": float(np.median([found.deviation for _, found in kept])),
+    }
+    sheet = [{**episode, **found.pictures} for episode, found in kept]
+    return replace(
+        recording,
+        episodes=episodes,
+        spec=Adroit(suite).spec(subject.task),
+        notes=notes,
+        starts=[found.start for _, found in kept],
+        states=None,
+        sheet=sheet,
+    )
+
+
+def show(job: Job) -> Shown:
+    """What a policy is shown in each of the states; success is that of the state after each action."""
+    env = _KEPT.get((job.suite, job.task), lambda: Adroit(job.suite).make(job.task))
+    columns = job.states or states_of(env, job.observations)
+    states = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    success = []
+    for state in states[1:]:
+        _put(env, state)
+        success.append(env.at_goal())
+    _put(env, states[0])
+    start = env.start_state()
+    env.step(job.actions[0])
+    deviation = float(np.abs(env.data.qpos - states[1]["qpos"]).max()) if len(states) > 1 else 0.0
+    _put(env, states[-1])
+    success.append(env.step(job.actions[-1]).success)
+    if sum(success) < HELD and not job.keep:
+        return Shown(None, {}, start, deviation)
+    keys = [
+        "state",
+        *(["point_cloud"] if job.suite.cloud else []),
+        *(["img"] if job.suite.images else []),
+    ]
+    rows: dict[str, list[Any]] = {key: [] for key in keys}
+    for state in states:
+        _put(env, state)
+        for key, value in env.observe(keys).items():
+            rows[key].append(value)
+    pictures = {"last_picture": env.picture(PICTURE_SIZE)}
+    _put(env, states[0])
+    pictures["first_picture"] = env.picture(PICTURE_SIZE)
+    frames = {key: np.stack(values) for key, values in rows.items()}
+    return Shown({**frames, "success": np.array(success)}, pictures, start, deviation)
+
+
+def _put(env: AdroitEnv, state: Arrays) -> None:
+    try:
+        env.show(state)
+    except (AssertionError, ValueError) as error:
+        sizes = ", ".join(f"{name} {np.shape(value)}" for name, value in state.items())
+        raise DataError(f"{env.spec.task}: states of another model than gymnasium-robotics' ({sizes})") from error
