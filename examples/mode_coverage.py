@@ -1,6 +1,6 @@
 """Does directional alignment lose a way of doing the task? Shares of the two ways around the toy's pillar, 40 to 60.
 
-    python examples/mode_coverage.py runs/mode-coverage      # 27 trainings, 33 evaluations: about 25 minutes of one core
+    python examples/mode_coverage.py runs/mode-coverage      # 27 trainings, 33 evaluations: about 15 minutes
 
 The task is "fork" of the toy suite; data, network and steps are the same for all variants, three seeds. Whatever has
 finished in the folder is kept and never run twice: start it again after an interruption. Writes one JSON table
@@ -24,19 +24,20 @@ from omp_cli.core.measure.modes import NO_MODE
 from omp_cli.core.measure.statistics import wilson
 
 WAYS = ("left", "right", NO_MODE)
+DDE = ("--derivative", "dde")
 ALIGNMENT = (0, 0.05, 0.1, 0.5, 1)
 VARIANTS: dict[str, tuple[tuple[object, ...], tuple[int, ...]]] = {
     **{
-        f"omp, λ_DA {weight}": (("--method", "omp", "--lambda-disp", 0, "--lambda-da", weight), (1,))
+        f"omp, λ_DA {weight}": (("--method", "omp", *DDE, "--lambda-disp", 0, "--lambda-da", weight), (1,))
         for weight in ALIGNMENT
     },
-    "mp1": (("--method", "mp1"), (1,)),
+    "mp1": (("--method", "mp1", *DDE), (1,)),
     "flowpolicy": (("--method", "flowpolicy"), (1, 2)),
     "reflow": (("--method", "reflow"), (1, 10)),
     "dp": (("--method", "dp"), (10,)),
 }
 """What differs from one training to the next, and the evaluations of the network per decision to roll it out with."""
-SHARED = ("--preset", "dmpo-state", "--set", "net.hidden=128")
+SHARED = ("--preset", "dmpo-state", "--set", "net.hidden=128", "--batch-size", 256)
 SEEDS = (0, 1, 2)
 
 
@@ -104,10 +105,12 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where data and runs are kept")
-    parser.add_argument("--table", type=Path, default=Path("examples/results/mode-coverage.json"), help="the JSON table")
+    parser.add_argument(
+        "--table", type=Path, default=Path("examples/results/mode-coverage.json"), help="the JSON table"
+    )
     parser.add_argument("--seed", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--demos", type=int, default=400)
-    parser.add_argument("--steps", type=int, default=2500, help="of training, for every variant")
+    parser.add_argument("--steps", type=int, default=1000, help="of training, for every variant")
     parser.add_argument("--episodes", type=int, default=200, help="held-out episodes per evaluation and seed")
     return parser.parse_args(words)
 

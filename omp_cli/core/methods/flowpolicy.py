@@ -8,9 +8,9 @@ The segments are ](k - 1)/K, k/K]. All points of a path within one should leave 
 f(z_t, t) = z_t - (t - s) u(z_t, s, t), so u is the mean velocity over [s, t]; at t = s f is the point itself, which is
 what ties it to the data. As delta goes to 0 that is the MeanFlow identity at r = s.
 
-The model knows where a segment ends and nothing beyond: one evaluation per segment is exact (K, or a multiple of it,
-on the step grid). With fewer a jump goes on straight past its segment's end, as published: one step of two segments
-gives 2 z_{1/2} - z_1. ``segments = 1`` is what one step is exact for.
+The model knows where each segment ends and nothing beyond: exact are as many steps as there are segments. A longer
+step goes on straight past the end of its segment, as published: one step of two segments gives 2 z_{1/2} - z_1, which
+is no sample of the data unless paths are straight. ``segments = 1`` is what one step is exact for.
 """
 
 from __future__ import annotations
