@@ -64,7 +64,8 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
             line = (*SHARED, *options, "--steps", args.steps, "--seed", seed)
             trained = finished(folder, "pretrain", data, *line)["metrics"]
             for nfe in evaluations:
-                line = ("--nfe", nfe, "--episodes", args.episodes, "--workers", 1, "--set", "together=50")
+                line = ("--nfe", nfe, "--seed", seed, "--episodes", args.episodes)
+                line = (*line, "--workers", 1, "--set", "together=50")
                 found = finished(folder / f"eval-nfe{nfe}", "eval", folder, *line)
                 metrics = found["metrics"]
                 row = {"variant": name, "nfe": nfe, "seed": seed, "train_seconds": trained["train_seconds"]}
