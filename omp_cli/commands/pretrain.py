@@ -24,8 +24,8 @@ def pretrain(
     method: Annotated[
         str | None,
         typer.Option(
-            help="omp, mp1, dmpo, meanflow, imf, reflow, shortcut, flowpolicy, dp, dp3; with --teacher consistency, onedp. "
-            "Another method than the preset's takes over none of its settings.",
+            help="omp, mp1, dmpo, meanflow, imf, reflow, shortcut, flowpolicy, dp, dp3; with --teacher consistency, "
+            "onedp. Another method than the preset's takes over none of its settings.",
             rich_help_panel=METHOD,
         ),
     ] = None,
@@ -227,20 +227,17 @@ def _run(trainer: Any, resumed: bool) -> Any:
 
 
 def _report(globals_: Globals, folder: Path, figures: dict[str, Any]) -> None:
+    shown = ("loss", "meanflow", "reflow", "shortcut", "ends", "ctm", "dsm", "generator", "score", "dispersion")
     shown = (
-        "loss",
-        "meanflow",
-        "reflow",
-        "shortcut",
-        "ends",
-        "ctm",
-        "dsm",
-        "generator",
-        "score",
-        "dispersion",
+        *shown,
         "alignment",
+        "cosine",
+        "mean_distance",
+        "effective_rank",
+        "share_dispersion",
+        "share_alignment",
+        "grad_norm",
     )
-    shown = (*shown, "cosine", "mean_distance", "effective_rank", "share_dispersion", "share_alignment", "grad_norm")
     shown = (*shown, "steps", "parameters", "samples_per_second", "train_seconds", "ms_per_step")
     rows = [(name.replace("share_", "share of gradient: "), figures[name]) for name in shown if name in figures]
     document = {"command": "pretrain", "run_dir": str(folder), "manifest": str(folder / "manifest.json")}

@@ -1,8 +1,9 @@
 """A point that must reach a goal in the plane: the whole pipeline in seconds, without a simulator.
 
 "reach" is a straight way. In "detour" a pillar stands in it and the demonstrations pass it left or right with equal
-probability, so that the average of the two leads nowhere: a policy has to represent both. In "fork" they go left with
-probability 0.4: a policy has to represent both in their proportion, and nothing that it sees says which to take.
+probability, so that the average of the two leads nowhere: a policy has to represent both. In "fork" all
+stands on one line and they go left with probability 0.4: nothing that a policy sees says which way to take, so that
+it has to represent both, and in their proportion. The average there leads to the right alone.
 """
 
 from __future__ import annotations
@@ -100,6 +101,9 @@ class ToyEnv(TaskEnv):
             self._position = np.array([-0.4, 0.0]) + random.uniform(-0.08, 0.08, 2)
             self._goal = np.array([0.4, 0.0]) + random.uniform(-0.08, 0.08, 2)
             self._pillars = [random.uniform(-0.03, 0.03, 2)]
+            if self.spec.task == "fork":
+                for place in (self._position, self._goal, *self._pillars):
+                    place[1] = 0.0
         else:
             self._position = np.array([-0.35, 0.0]) + random.uniform(-0.1, 0.1, 2) * [1.0, 3.0]
             self._goal = np.array([0.25, 0.0]) + random.uniform(-0.2, 0.2, 2) * [1.0, 2.0]
