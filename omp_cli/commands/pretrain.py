@@ -228,17 +228,9 @@ def _run(trainer: Any, resumed: bool) -> Any:
 
 def _report(globals_: Globals, folder: Path, figures: dict[str, Any]) -> None:
     shown = ("loss", "meanflow", "reflow", "shortcut", "ends", "ctm", "dsm", "generator", "score", "dispersion")
-    shown = (
-        *shown,
-        "alignment",
-        "cosine",
-        "mean_distance",
-        "effective_rank",
-        "share_dispersion",
-        "share_alignment",
-        "grad_norm",
-    )
-    shown = (*shown, "steps", "parameters", "samples_per_second", "train_seconds", "ms_per_step")
+    shown = (*shown, "alignment", "cosine", "mean_distance", "effective_rank", "share_dispersion")
+    shown = (*shown, "share_alignment", "grad_norm", "steps", "parameters")
+    shown = (*shown, "samples_per_second", "train_seconds", "ms_per_step")
     rows = [(name.replace("share_", "share of gradient: "), figures[name]) for name in shown if name in figures]
     document = {"command": "pretrain", "run_dir": str(folder), "manifest": str(folder / "manifest.json")}
     lines = [f"run: {folder}", "next: omp eval"]
