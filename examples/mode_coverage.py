@@ -1,6 +1,6 @@
 """Does directional alignment lose a way of doing the task? Shares of the two ways around the toy's pillar, 40 to 60.
 
-    python examples/mode_coverage.py runs/mode-coverage      # 27 trainings, 33 evaluations: about 15 minutes
+    python examples/mode_coverage.py runs/mode-coverage      # 27 trainings, 33 evaluations: about 30 minutes
 
 The task is "fork" of the toy suite; data, network and steps are the same for all variants, three seeds. Whatever has
 finished in the folder is kept and never run twice: start it again after an interruption. Writes one JSON table
@@ -111,7 +111,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--seed", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--demos", type=int, default=400)
-    parser.add_argument("--steps", type=int, default=1000, help="of training, for every variant")
+    parser.add_argument("--steps", type=int, default=4000, help="of training, for every variant")
     parser.add_argument("--episodes", type=int, default=200, help="held-out episodes per evaluation and seed")
     return parser.parse_args(words)
 
