@@ -137,7 +137,16 @@ def _report(globals_: Globals, run: Any, figures: dict[str, Any]) -> None:
     if "demonstrations" in figures:
         shown, name = figures["demonstrations"], figures.get("counts", "return")
         lines.insert(0, f"{name} of the demonstrations: mean {shown['mean']}, {shown['min']} .. {shown['max']}")
+    if "modes" in figures:
+        lines.insert(0, f"ways taken: {_ways(figures['modes'])}")
     globals_.console.result(document, [table], lines)
+
+
+def _ways(modes: dict[str, Any]) -> str:
+    def data(row: dict[str, Any]) -> str:
+        return "" if row["data"] is None else f", data {row['data']:.2f}"
+
+    return "; ".join(f"{name} {row['n']} = {row['share']:.2f}{data(row)}" for name, row in modes.items())
 
 
 def _table_of_success(rows: list[dict[str, Any]]) -> Any:

@@ -24,8 +24,8 @@ def pretrain(
     method: Annotated[
         str | None,
         typer.Option(
-            help="omp, mp1, dmpo, meanflow, imf, reflow, shortcut, dp, dp3; with --teacher consistency, onedp. Another "
-            "method than the preset's takes over none of its settings.",
+            help="omp, mp1, dmpo, meanflow, imf, reflow, shortcut, flowpolicy, dp, dp3; with --teacher consistency, "
+            "onedp. Another method than the preset's takes over none of its settings.",
             rich_help_panel=METHOD,
         ),
     ] = None,
@@ -229,9 +229,10 @@ def _run(trainer: Any, resumed: bool) -> Any:
 
 
 def _report(globals_: Globals, folder: Path, figures: dict[str, Any]) -> None:
-    shown = ("loss", "meanflow", "reflow", "shortcut", "ctm", "dsm", "generator", "score", "dispersion", "alignment")
-    shown = (*shown, "cosine", "mean_distance", "effective_rank", "share_dispersion", "share_alignment", "grad_norm")
-    shown = (*shown, "steps", "parameters", "samples_per_second", "train_seconds", "ms_per_step")
+    shown = ("loss", "meanflow", "reflow", "shortcut", "ends", "ctm", "dsm", "generator", "score", "dispersion")
+    shown = (*shown, "alignment", "cosine", "mean_distance", "effective_rank", "share_dispersion")
+    shown = (*shown, "share_alignment", "grad_norm", "steps", "parameters")
+    shown = (*shown, "samples_per_second", "train_seconds", "ms_per_step")
     rows = [(name.replace("share_", "share of gradient: "), figures[name]) for name in shown if name in figures]
     document = {"command": "pretrain", "run_dir": str(folder), "manifest": str(folder / "manifest.json")}
     lines = [f"run: {folder}", "next: omp eval"]

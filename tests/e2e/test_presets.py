@@ -48,6 +48,17 @@ def test_a_method_with_the_networks_of_a_preset(omp: Omp, pictures: Path, tmp_pa
     assert {"dispersion", "mean_distance", "effective_rank"} <= last.keys()
 
 
+@pytest.mark.parametrize("method", ["reflow", "shortcut", "flowpolicy"])
+def test_a_baseline_on_point_clouds(omp: Omp, pictures: Path, tmp_path: Path, method: str) -> None:
+    run, small = tmp_path / "run", ("--set", "net.hidden=32", "--set", "encoder.points=32")
+    trained = omp("pretrain", pictures, "--method", method, *small, "--steps", 2, "--batch-size", 4, "--out", run)
+    assert trained.code == 0, trained.err
+    planned = json.loads((run / "manifest.json").read_text())["config"]
+    assert (planned["encoder.name"]["value"], planned["method.name"]["value"]) == ("pointcloud", method)
+    line = ("eval", run, "--episodes", 1, "--workers", 1, "--max-steps", 9, "--nfe", 2, "--out", tmp_path / "e")
+    assert omp(*line).code == 0
+
+
 def test_a_setting_that_the_chosen_method_does_not_have_is_refused(omp: Omp, pictures: Path) -> None:
     line = ("pretrain", pictures, "--preset", "dmpo-hopper", "--method", "reflow", "--dry-run")
     assert omp(*line).code == 0

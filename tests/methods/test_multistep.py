@@ -91,6 +91,52 @@ def test_ddim_visits_multiples_of_the_stride() -> None:
         ddim_steps(100, 101)
 
 
+@pytest.mark.parametrize(("name", "prediction"), [("dp", "epsilon"), ("dp3", "sample")])
+def test_schedule_and_steps_are_those_of_diffusers(name: str, prediction: str) -> None:
+    """With the settings of DP3's configuration: 100 steps to train with, 10 to sample with, and 7, 16, 100."""
+    diffusers = pytest.importorskip("diffusers")
+    theirs = diffusers.DDIMScheduler(
+        num_train_timesteps=100,
+        beta_start=1e-4,
+        beta_end=0.02,
+        beta_schedule="squaredcos_cap_v2",
+        clip_sample=True,
+        set_alpha_to_one=True,
+        steps_offset=0,
+        prediction_type=prediction,
+    )
+    method = built(name)
+    ours = torch.tensor(method.alpha_bar, dtype=torch.float64)  # type: ignore[attr-defined]
+    torch.testing.assert_close(ours, theirs.alphas_cumprod.double(), rtol=2e-5, atol=0)  # theirs are float32
+    u, start = best_prediction(method, method.config.prediction), noise()[:500]  # type: ignore[attr-defined]
+    theirs.alphas_cumprod = ours
+    for nfe in (10, 7, 16, 100):
+        theirs.set_timesteps(nfe)
+        assert theirs.timesteps.tolist() == ddim_steps(100, nfe)
+        for eta in (0.0, 1.0):
+            z = start
+            for k, jump in zip(theirs.timesteps, method.jumps(nfe, eta), strict=True):
+                t = z.new_full((len(z),), k / 100)
+                step = theirs.step(u(z, t, t), k, z, eta=eta, variance_noise=torch.zeros_like(z)).prev_sample
+                torch.testing.assert_close(jump.mean(u, z), step, rtol=1e-9, atol=1e-9)
+                following = k - 100 // nfe
+                assert jump.std == pytest.approx(eta * float(theirs._get_variance(k, following)) ** 0.5, abs=1e-9)
+                z = step
+
+
+def test_the_diffused_chunk_is_that_of_diffusers() -> None:
+    diffusers = pytest.importorskip("diffusers")
+    theirs, seen = diffusers.DDIMScheduler(num_train_timesteps=100, beta_schedule="squaredcos_cap_v2"), []
+
+    def u(z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
+        seen.append(z)
+        return z
+
+    k, z_0, z_1 = torch.arange(100), noise()[:100].float(), noise()[100:200].float()
+    built("dp").loss(u, z_0, z_0[:, 0], Draws(z_1, k / 100, k / 100))
+    torch.testing.assert_close(seen[0], theirs.add_noise(z_0, z_1, k), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("prediction", ["noise", "sample"])
 def test_ddim_reaches_the_data(prediction: str) -> None:
     method = built("diffusion", prediction=prediction)

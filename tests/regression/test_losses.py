@@ -28,6 +28,7 @@ TERMS = {"method.alignment.weight": 0.1, "method.dispersion.weight": 0.5, "metho
 CASES = {
     "omp dde": {"method.name": "omp", "method.derivative": "dde", **TERMS},
     "omp forward": {"method.name": "omp", "method.derivative": "forward", **TERMS},
+    "flowpolicy": {"method.name": "flowpolicy"},
     "mp1 unet1d": {"method.name": "mp1", "net.name": "unet1d", "net.dims": [16, 32, 32], "net.groups": 8},
 }
 
@@ -70,7 +71,8 @@ def losses(case: str) -> list[float]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_losses_are_those_on_file(case: str) -> None:
-    np.testing.assert_allclose(losses(case), json.loads(FROZEN.read_text())[case], rtol=1e-3, atol=2e-3)
+    frozen = json.loads(FROZEN.read_text())[case]
+    np.testing.assert_allclose(losses(case), frozen, rtol=1e-3, atol=2e-3 * min(1, max(frozen)))
 
 
 def test_frozen_cases_differ_from_each_other() -> None:

@@ -14,7 +14,7 @@ from omp_cli.core.rl.chain import Sigma, SigmaConfig, evaluate_chain, mean_end, 
 
 B, H, A, D = 6, 4, 3, 5
 ALL = slice(0, H)
-FLOWS = ("dmpo", "reflow", "shortcut")
+FLOWS = ("dmpo", "reflow", "shortcut", "flowpolicy")
 KINDS = ("fixed", "vector", "net")
 
 

@@ -15,7 +15,7 @@ def env(task: str, points: int = 128) -> toy.ToyEnv:
     return built
 
 
-@pytest.mark.parametrize("task", ["reach", "detour"])
+@pytest.mark.parametrize("task", ["reach", "detour", "fork"])
 def test_the_expert_always_succeeds_with_room_to_spare(task: str) -> None:
     arena = env(task)
     for seed in range(100):
@@ -24,16 +24,18 @@ def test_the_expert_always_succeeds_with_room_to_spare(task: str) -> None:
         assert 5 <= steps <= toy.MAX_STEPS // 2
 
 
-def test_both_sides_of_the_pillar_are_shown() -> None:
-    arena = env("detour")
-    sides = []
-    for seed in range(100):
+@pytest.mark.parametrize(("task", "left"), [("detour", 0.5), ("fork", 0.4)])
+def test_both_sides_of_the_pillar_are_shown_in_their_proportion(task: str, left: float) -> None:
+    arena, modes = env(task), []
+    for seed in range(300):
         arena.reset(seed)
-        start = arena.observe(["state"])["state"]
-        for _ in range(10):
-            arena.step(arena.expert())
-        sides.append(float(np.sign(arena.observe(["state"])["state"][1] - start[6])))
-    assert 35 <= sides.count(1.0) <= 65
+        outcomes = [arena.step(arena.expert()) for _ in range(20)]
+        modes.append(outcomes[-1].mode)
+        known = [outcome.mode for outcome in outcomes if outcome.mode is not None]
+        assert outcomes[0].mode is None
+        assert set(known) == {modes[-1]}, "once it is passed the side is decided"
+        assert arena.start_state()[-1] == (1.0 if modes[-1] == "left" else -1.0)
+    assert abs(modes.count("left") / 300 - left) < 0.08
 
 
 def test_the_mean_of_both_sides_leads_nowhere() -> None:
@@ -41,7 +43,7 @@ def test_the_mean_of_both_sides_leads_nowhere() -> None:
     for seed in range(20):
         arena.reset(seed)
         outcomes = [arena.step(np.array([1.0, 0.0])) for _ in range(toy.MAX_STEPS)]
-        assert not any(outcome.success for outcome in outcomes)
+        assert not any(outcome.success or outcome.mode for outcome in outcomes)
 
 
 @pytest.mark.parametrize(("task", "points"), [("reach", 16), ("detour", 16), ("reach", 128), ("detour", 129)])

@@ -16,6 +16,7 @@ from omp_cli.core.errors import DataError
 from omp_cli.core.files import write_text
 from omp_cli.core.manifest import read_manifest
 from omp_cli.core.measure.film import write_video
+from omp_cli.core.measure.modes import mode_coverage
 from omp_cli.core.measure.plots import plot_return, plot_success
 from omp_cli.core.measure.success import (
     Episode,
@@ -76,8 +77,9 @@ def evaluate_run(
     busy["waiting for the slowest"] = max(theirs, 0.0)
     records += episodes
     figures = _row(last, config, episodes, suite)
-    if metric == "return" and (returns := demonstrated_returns(last)) is not None:
+    if metric == "return" and (returns := demonstrated(last, "returns")) is not None:
         figures["demonstrations"] = returns
+    figures |= mode_coverage([e.mode for e in episodes], demonstrated(last, "modes"))
     write_text(run.folder / EPISODES, "".join(json.dumps(record.as_dict(suite)) + "\n" for record in records))
     run.artifact(run.folder / EPISODES)
     if curve:
@@ -95,13 +97,13 @@ def evaluate_run(
     return figures
 
 
-def demonstrated_returns(checkpoint: Checkpoint) -> dict[str, float] | None:
-    """Mean, least and largest return of the data that the checkpoint's run was trained on.
+def demonstrated(checkpoint: Checkpoint, figure: str) -> dict[str, Any] | None:
+    """What the data that the checkpoint's run was trained on say of themselves: "returns" (mean, min, max), "modes".
 
-    None when ``demonstrations`` are not to be had, or have no rewards.
+    None when ``demonstrations`` are not to be had, or do not say it.
     """
     try:
-        return demonstrations(checkpoint)[1].get("returns")
+        return demonstrations(checkpoint)[1].get(figure)
     except DataError:  # the figure is a courtesy; evaluation does not need the data
         return None
 

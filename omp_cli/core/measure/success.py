@@ -72,6 +72,7 @@ class Episode:
         weights: "ema" or "raw".
         nfe: evaluations of the network per decision.
         terminated: whether the task ended the episode (the robot fell, all is done), not the step limit.
+        mode: the way in which it did the task, where the suite tells them apart.
     """
 
     task: str
@@ -87,10 +88,12 @@ class Episode:
     weights: Weights
     nfe: int
     terminated: bool = False
+    mode: str | None = None
 
     def as_dict(self, suite: Suite) -> dict[str, Any]:
         """Plain data without what the suite does not have."""
         left_out = {"terminated"} if suite.metric == "success" else set()
+        left_out |= {"mode"} if self.mode is None else set()
         left_out |= set() if suite.judged else {"success_any", "success_chunk", "first_success"}
         return {key: value for key, value in asdict(self).items() if key not in left_out}
 
@@ -110,6 +113,7 @@ class _Running:
     steps: int = 0
     total: float = 0.0
     terminated: bool = False
+    mode: str | None = None
 
 
 @dataclass
@@ -332,6 +336,8 @@ def _account(episode: _Running, reward: float, info: dict[str, Any], worker: int
     episode.success_chunk |= bool(info["success_all"][worker])
     if episode.success_any and episode.first_success is None:
         episode.first_success = episode.steps
+    if "mode" in info:
+        episode.mode = info["mode"][worker]
     if episode.film is not None:
         episode.film.extend(info["pictures"][worker])
 
@@ -351,4 +357,5 @@ def _record(episode: _Running, checkpoint: Checkpoint, config: EvalConfig) -> Ep
         weights=config.weights,
         nfe=config.nfe,
         terminated=episode.terminated,
+        mode=episode.mode,
     )

@@ -117,6 +117,7 @@ class Candidate:
         seconds: wall time by part of a frame ("physics", and what the environment's sensor reports).
         file: the recorded episode.
         overhead: wall time of the episode's other parts.
+        mode: the way in which it did the task, where the suite tells them apart.
     """
 
     seed: int
@@ -127,6 +128,7 @@ class Candidate:
     seconds: dict[str, float]
     file: Path
     overhead: dict[str, float] = field(default_factory=dict)
+    mode: str | None = None
 
 
 def collect(
@@ -263,7 +265,7 @@ def record(job: Job) -> Candidate:
         arrays = {name: np.stack(values) for name, values in rows.items()}
     watch.lap("reset and pictures")
     result = {"seed": job.seed, "success": kept, "steps": steps, "filled": filled}
-    result |= {"frames_filled": frames_filled, "seconds": seconds, "overhead": watch.seconds}
+    result |= {"frames_filled": frames_filled, "seconds": seconds, "overhead": watch.seconds, "mode": outcome.mode}
     with atomic(job.file) as temporary:
         np.savez(temporary, result=json.dumps(result), **extras, **arrays)
     return Candidate(**result, file=job.file)

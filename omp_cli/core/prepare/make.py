@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -118,7 +119,14 @@ def _provenance(
         "expert_failures": failed + sum(not episode["success"].any() for episode in loaded),
         "frames_filled": sum(c.frames_filled for c in kept),
         "points_filled": sum(c.filled for c in kept),
+        **_modes(kept),
     }
+
+
+def _modes(kept: list[Candidate]) -> dict[str, Any]:
+    """How many demonstrations took each way, where the suite tells them apart."""
+    modes = Counter(c.mode for c in kept if c.mode is not None)
+    return {"modes": dict(sorted(modes.items()))} if modes else {}
 
 
 def _figures(provenance: dict[str, Any]) -> dict[str, Any]:

@@ -102,7 +102,7 @@ class Tuner(ABC):
         """Inverse of ``tensors``; DataError when they are of another run."""
 
 
-FLOWS = "policies of a flow: meanflow, omp, mp1, dmpo, imf, reflow, shortcut, consistency, onedp"
+FLOWS = "policies of a flow: meanflow, omp, mp1, dmpo, imf, reflow, shortcut, flowpolicy, consistency, onedp"
 """What ``is_flow`` accepts, for messages."""
 
 

@@ -26,12 +26,14 @@ class Outcome:
     """What one environment step returned: the suite's own reward and success flag, and whether the task is over.
 
     ``terminated`` is the task's own end (the robot has fallen, everything is done), after which no reward can follow;
-    never the step limit.
+    never the step limit. ``mode`` names the way in which the episode does the task, where there are several and as soon
+    as it has taken one: an evaluation counts them beside the demonstrations'.
     """
 
     reward: float
     success: bool
     terminated: bool = False
+    mode: str | None = None
 
 
 def start_hash(start_state: NDArray[np.float64]) -> str:

@@ -28,8 +28,8 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
     termination. Stopping on success is the caller's. A step of an episode that has ended does nothing.
 
     ``step`` takes (E, A) and returns the observation history {key: (T, ...)}, the chunk's summed reward, and an info
-    with ``steps`` (executed), ``success_any``, ``success_all`` (at every step of the chunk, or at the task's end) and,
-    in filmed episodes, ``pictures``, a list of (P, P, 3), one per step.
+    with ``steps`` (executed), ``success_any``, ``success_all`` (at every step of the chunk, or at the task's end),
+    ``mode`` once the episode has one and, in filmed episodes, ``pictures``, a list of (P, P, 3), one per step.
 
     Args:
         env: the task.
@@ -128,6 +128,8 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
             # a task that ends in success has no steps left to hold it for
             "success_all": bool(successes) and (all(successes) or (self._terminated and successes[-1])),
         }
+        if successes and outcome.mode is not None:
+            info["mode"] = outcome.mode
         if pictures:
             # a list: Gymnasium stacks arrays of all workers, and the last chunk may be shorter
             info["pictures"] = pictures

@@ -1,7 +1,9 @@
 """A point that must reach a goal in the plane: the whole pipeline in seconds, without a simulator.
 
 "reach" is a straight way. In "detour" a pillar stands in it and the demonstrations pass it left or right with equal
-probability, so that the average of the two leads nowhere: a policy has to represent both.
+probability, so that the average of the two leads nowhere: a policy has to represent both. In "fork" all
+stands on one line and they go left with probability 0.4: nothing that a policy sees says which way to take, so that
+it has to represent both, and in their proportion. The average there leads to the right alone.
 """
 
 from __future__ import annotations
@@ -24,9 +26,11 @@ SPEED = 0.04
 GOAL_RADIUS = 0.05
 """The episode succeeds while the point is this near to the goal, metres."""
 PILLAR_RADIUS = 0.15
-"""The pillar of "detour", metres; a step that would end inside it is not taken."""
+"""The pillar, metres; a step that would end inside it is not taken."""
 CLEARANCE = 0.13
 """How far beside the pillar its demonstrations pass, metres."""
+LEFT = {"detour": 0.5, "fork": 0.4}
+"""Tasks with a pillar, and how probably their demonstrations pass it on the left, y above the pillar's."""
 CONTROL_HZ = 20.0
 MAX_STEPS = 60
 IMAGE_SIZE = 84
@@ -50,7 +54,7 @@ class ToyConfig(Settings):
 
 @SUITES.register("toy")
 class Toy(Suite):
-    """Two tasks in the plane."""
+    """Three tasks in the plane."""
 
     Config: ClassVar[type[Settings]] = ToyConfig
     default_task: ClassVar[str] = "reach"
@@ -62,7 +66,7 @@ class Toy(Suite):
 
     def tasks(self) -> tuple[str, ...]:
         """The task names."""
-        return ("detour", "reach")
+        return ("detour", "fork", "reach")
 
     def spec(self, task: str) -> Spec:
         """State: x, y, z = 0 of the point, x, y of the goal, and x, y of the pillar where there is one."""
@@ -70,7 +74,7 @@ class Toy(Suite):
             suite="toy",
             task=task,
             action_dim=2,
-            state_dim=7 if task == "detour" else 5,
+            state_dim=7 if task in LEFT else 5,
             points=self.config.cloud.points,
             end_effector=(0, 1, 2),
             max_steps=MAX_STEPS,
@@ -87,31 +91,41 @@ class ToyEnv(TaskEnv):
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self._shapes = _Shapes(spec.points or 0, pillar=spec.task == "detour")
+        self._shapes = _Shapes(spec.points or 0, pillar=spec.task in LEFT)
         self.reset(0)
 
     def reset(self, seed: int) -> None:
         """Point left, goal right, the pillar (if any) between them; the seed also picks the expert's side."""
         random = np.random.default_rng(seed)
-        if self.spec.task == "detour":
+        if self.spec.task in LEFT:
             self._position = np.array([-0.4, 0.0]) + random.uniform(-0.08, 0.08, 2)
             self._goal = np.array([0.4, 0.0]) + random.uniform(-0.08, 0.08, 2)
             self._pillars = [random.uniform(-0.03, 0.03, 2)]
+            if self.spec.task == "fork":
+                for place in (self._position, self._goal, *self._pillars):
+                    place[1] = 0.0
         else:
             self._position = np.array([-0.35, 0.0]) + random.uniform(-0.1, 0.1, 2) * [1.0, 3.0]
             self._goal = np.array([0.25, 0.0]) + random.uniform(-0.2, 0.2, 2) * [1.0, 2.0]
             self._pillars = []
-        self._side = 1.0 if random.random() < 0.5 else -1.0
+        self._side = 1.0 if random.random() < LEFT.get(self.spec.task, 0.5) else -1.0
+        self._mode: str | None = None
         self._start = np.concatenate([self._position, self._goal, *self._pillars, [self._side]])
 
     def step(self, action: NDArray[np.floating[Any]]) -> Outcome:
-        """Move by ``SPEED`` times the clipped action, unless a pillar is in the way. Reward: minus the distance."""
+        """Move by ``SPEED`` times the clipped action, unless a pillar is in the way.
+
+        Reward: minus the distance. Mode: the side on which the pillar was passed.
+        """
         move = SPEED * np.clip(np.asarray(action, np.float64), -1.0, 1.0)
         target = np.clip(self._position + move, -ARENA, ARENA)
         if all(np.linalg.norm(target - pillar) >= PILLAR_RADIUS for pillar in self._pillars):
             self._position = target
+        for pillar in self._pillars:
+            if self._mode is None and self._position[0] >= pillar[0]:
+                self._mode = "left" if self._position[1] > pillar[1] else "right"
         distance = float(np.linalg.norm(self._position - self._goal))
-        return Outcome(-distance, distance < GOAL_RADIUS)
+        return Outcome(-distance, distance < GOAL_RADIUS, mode=self._mode)
 
     def observe(self, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
         """See the base class; "full_state" is the state."""
