@@ -150,10 +150,13 @@ def _ways(modes: dict[str, Any]) -> str:
 
 
 def _table_of_success(rows: list[dict[str, Any]]) -> Any:
-    columns = ("success (any step)", "95 % Wilson", "held for a chunk", "return", "steps")
+    from omp_cli.core.measure.statistics import counted
+
+    rule = "at the end" if "success_end" in rows[-1] else "any step"
+    columns = (f"success ({rule})", "95 % Wilson", "held for a chunk", "return", "steps")
     cells = []
     for row in rows:
-        s, chunk = row["success_any"], row["success_chunk"]
+        s, chunk = counted(row), row["success_chunk"]
         cells.append(
             [
                 *_head(row),

@@ -15,6 +15,7 @@ from omp_cli.core.checkpoint import Checkpoint, find_checkpoints, open_checkpoin
 from omp_cli.core.data.store import read_store
 from omp_cli.core.errors import DataError
 from omp_cli.core.measure import success as measuring
+from omp_cli.core.measure.statistics import counted
 from omp_cli.core.measure.success import Episode, EvalConfig, environments, evaluate, summarise
 from omp_cli.core.progress import Silent
 from omp_cli.core.spec import Spec
@@ -66,6 +67,23 @@ def test_a_start_that_a_demonstration_used_is_refused(checkpoint: Checkpoint, mo
         roll_out(checkpoint, EvalConfig(episodes=2))
 
 
+def test_a_suite_that_judges_at_the_end_goes_on_after_success(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite, config = recorded_suite(checkpoint.meta.suite), EvalConfig(episodes=4)
+    ended = [e.steps for e in roll_out(checkpoint, config)[0] if e.success_chunk]
+    assert ended
+    assert min(ended) < checkpoint.meta.spec.max_steps
+    assert "success_end" not in summarise(roll_out(checkpoint, config)[0], suite)
+    monkeypatch.setattr(type(suite), "judged_at_end", True)
+    episodes, _ = roll_out(checkpoint, config)
+    assert {e.steps for e in episodes} == {checkpoint.meta.spec.max_steps}
+    figures = summarise(episodes, suite)
+    assert figures["success_end"]["successes"] == sum(e.success_end for e in episodes)
+    assert counted(figures) == figures["success_end"]
+    assert episodes[0].as_dict(suite)["success_end"] == episodes[0].success_end
+
+
 def test_films_have_a_picture_of_every_step(checkpoint: Checkpoint) -> None:
     episodes, films = roll_out(checkpoint, EvalConfig(episodes=3, max_steps=7), workers=2, filmed=2)
     assert [len(film) for film in films] == [e.steps + 1 for e in episodes[:2]]
@@ -114,22 +132,23 @@ class Scripted(TaskEnv):
 def roll(env: Scripted, n_obs: int = 2, execute: int = 3) -> list[tuple[Any, ...]]:
     chunked = ChunkEnv(env, ("state",), n_obs, execute)
     obs, _ = chunked.reset(seed=1)
-    rows = [(obs["state"][:, 0].tolist(), None, None, None)]
+    rows = [(obs["state"][:, 0].tolist(), None, None, None, None)]
     truncated = False
     while not truncated:
         obs, reward, terminated, truncated, info = chunked.step(np.zeros((execute, 1), np.float32))
         assert not terminated
-        rows.append((obs["state"][:, 0].tolist(), reward, info["success_any"], info["success_all"]))
+        found = [info[f"success_{rule}"] for rule in ("any", "all", "end")]
+        rows.append((obs["state"][:, 0].tolist(), reward, *found))
     return rows
 
 
 def test_chunks_by_hand() -> None:
     env = Scripted({2, 4, 5, 6})
     assert roll(env) == [
-        ([0, 0], None, None, None),
-        ([2, 3], 3.0, True, False),
-        ([5, 6], 3.0, True, True),
-        ([7, 8], 2.0, False, False),
+        ([0, 0], None, None, None, None),
+        ([2, 3], 3.0, True, False, False),
+        ([5, 6], 3.0, True, True, True),
+        ([7, 8], 2.0, False, False, False),
     ]
     assert env.observed == [0, 2, 3, 5, 6, 7, 8], "frames that nobody reads are not observed"
 

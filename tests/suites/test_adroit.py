@@ -306,7 +306,7 @@ def test_from_a_file_to_an_evaluation(omp: Omp, tmp_path: Path, monkeypatch: pyt
     line = ("eval", tmp_path / "run", "--episodes", 1, "--workers", 1, "--max-steps", 6, "--out", tmp_path / "eval")
     assert omp(*line).code == 0
     figures = json.loads((tmp_path / "eval" / "manifest.json").read_text())["metrics"]
-    assert figures["success_any"]["episodes"] == 1
+    assert (figures["success_end"]["episodes"], figures["mean_steps"]) == (1, 6)
     # the same file, as D4RL's own numbers
     plain = (
         "prepare",

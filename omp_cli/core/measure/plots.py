@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omp_cli.core.files import atomic
+from omp_cli.core.measure.statistics import counted
 
 
 def plot_success(path: Path, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -15,13 +16,14 @@ def plot_success(path: Path, title: str, rows: Sequence[Mapping[str, Any]]) -> N
     Args:
         path: PNG to write.
         title: what was evaluated.
-        rows: each with ``checkpoint_step`` and ``success_any`` (``Rate.as_dict``).
+        rows: each with ``checkpoint_step`` and its rates (``summarise``).
     """
     figure, axes = _figure()
     steps = [row["checkpoint_step"] for row in rows]
-    rates = [row["success_any"] for row in rows]
+    rates = [counted(row) for row in rows]
+    rule = "at the end" if "success_end" in rows[-1] else "at any step"
     axes.fill_between(steps, [r["low"] for r in rates], [r["high"] for r in rates], alpha=0.2, label="Wilson 95 %")
-    axes.plot(steps, [r["rate"] for r in rates], marker="o", label="success at any step")
+    axes.plot(steps, [r["rate"] for r in rates], marker="o", label=f"success {rule}")
     for step, rate in zip(steps, rates, strict=True):
         label = f"{rate['successes']}/{rate['episodes']}"
         axes.annotate(label, (step, rate["rate"]), textcoords="offset points", xytext=(0, -13), ha="center", fontsize=8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -31,6 +31,12 @@ class Rate:
 
     def __str__(self) -> str:
         return f"{self.successes}/{self.episodes} = {self.rate:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def counted(figures: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The rate that counts among an evaluation's figures: at the end where the suite is judged so, else at any step."""
+    rate: Mapping[str, Any] = figures.get("success_end") or figures["success_any"]
+    return rate
 
 
 def wilson(successes: int, episodes: int, confidence: float = 0.95) -> Rate:

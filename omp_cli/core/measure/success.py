@@ -65,6 +65,7 @@ class Episode:
         start_state: hash of that state.
         success_any: the suite's success flag at any step.
         success_chunk: the flag held for a whole executed chunk.
+        success_end: the flag at the last step; counts where the suite is judged at the end.
         first_success: number of environment steps until the flag was first seen at the end of a chunk; None if never.
         steps: environment steps until the episode ended.
         episode_return: sum of rewards.
@@ -89,11 +90,13 @@ class Episode:
     nfe: int
     terminated: bool = False
     mode: str | None = None
+    success_end: bool = False
 
     def as_dict(self, suite: Suite) -> dict[str, Any]:
         """Plain data without what the suite does not have."""
         left_out = {"terminated"} if suite.metric == "success" else set()
         left_out |= {"mode"} if self.mode is None else set()
+        left_out |= set() if suite.judged_at_end else {"success_end"}
         left_out |= set() if suite.judged else {"success_any", "success_chunk", "first_success"}
         return {key: value for key, value in asdict(self).items() if key not in left_out}
 
@@ -109,6 +112,7 @@ class _Running:
     film: list[NDArray[np.uint8]] | None = None
     success_any: bool = False
     success_chunk: bool = False
+    success_end: bool = False
     first_success: int | None = None
     steps: int = 0
     total: float = 0.0
@@ -136,6 +140,8 @@ def summarise(episodes: Sequence[Episode], suite: Suite) -> dict[str, Any]:
     if suite.judged:
         figures["success_any"] = wilson(sum(e.success_any for e in episodes), count).as_dict()
         figures["success_chunk"] = wilson(sum(e.success_chunk for e in episodes), count).as_dict()
+    if suite.judged_at_end:
+        figures["success_end"] = wilson(sum(e.success_end for e in episodes), count).as_dict()
     figures["mean_return"] = round(float(np.mean([e.episode_return for e in episodes])), 3)
     figures["mean_steps"] = round(float(np.mean([e.steps for e in episodes])), 1)
     if suite.metric == "return":
@@ -234,9 +240,9 @@ def evaluate(
 ) -> tuple[list[Episode], list[NDArray[np.uint8]]]:
     """Roll a checkpoint out.
 
-    An episode ends once success has held for a whole chunk (both rules are then decided), where the task terminates,
-    or at the step limit. The noise of an episode depends on its seed alone, so the result does not depend on the
-    number of workers.
+    An episode ends once success has held for a whole chunk (both rules are then decided) unless the suite is judged
+    at the end, where the task terminates, or at the step limit. The noise of an episode depends on its seed alone, so
+    the result does not depend on the number of workers.
 
     Args:
         checkpoint: the policy.
@@ -277,7 +283,8 @@ def evaluate(
                     continue
                 _account(episode, float(rewards[worker]), info, worker)
                 episode.terminated = bool(terminated[worker])
-                if episode.success_chunk or episode.terminated or truncated[worker]:
+                decided = episode.success_chunk and not suite.judged_at_end
+                if decided or episode.terminated or truncated[worker]:
                     done.append(_record(episode, checkpoint, config))
                     state.running[worker] = None
                     progress.advance(1, **_so_far(done, suite))
@@ -334,6 +341,7 @@ def _account(episode: _Running, reward: float, info: dict[str, Any], worker: int
     episode.steps = int(info["steps"][worker])
     episode.success_any |= bool(info["success_any"][worker])
     episode.success_chunk |= bool(info["success_all"][worker])
+    episode.success_end = bool(info["success_end"][worker])
     if episode.success_any and episode.first_success is None:
         episode.first_success = episode.steps
     if "mode" in info:
@@ -358,4 +366,5 @@ def _record(episode: _Running, checkpoint: Checkpoint, config: EvalConfig) -> Ep
         nfe=config.nfe,
         terminated=episode.terminated,
         mode=episode.mode,
+        success_end=episode.success_end,
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from omp_cli.core.errors import DataError, UsageError
 from omp_cli.core.manifest import FILE_NAME, Manifest, read_manifest
+from omp_cli.core.measure.statistics import counted
 
 SEAL = '"seal": "'
 
@@ -149,7 +150,7 @@ def _evaluation(path: Path, manifest: Manifest) -> Evaluation:
         seed=policy["seed"],
         nfe=metrics["nfe"],
         metric="success" if judged else metrics.get("counts", "return"),
-        successes=metrics["success_any"]["successes"] if judged else None,
+        successes=counted(metrics)["successes"] if judged else None,
         last=_point(metrics),
         curve=tuple(_point(row) for row in metrics.get("curve", [])),
     )
@@ -158,7 +159,7 @@ def _evaluation(path: Path, manifest: Manifest) -> Evaluation:
 def _point(row: Mapping[str, Any]) -> Point:
     if row.get("metric") == "return":
         return Point(row["checkpoint_step"], row["return"]["mean"], row["return"]["episodes"])
-    rate = row["success_any"]
+    rate = counted(row)
     return Point(row["checkpoint_step"], rate["successes"] / rate["episodes"], rate["episodes"])
 
 

@@ -13,6 +13,7 @@ from gymnasium.vector import VectorEnv
 
 from omp_cli.core.checkpoint import TRAINING, Checkpoint, checkpoints_in
 from omp_cli.core.files import atomic, read_jsonl, remove
+from omp_cli.core.measure.statistics import counted
 from omp_cli.core.measure.success import EvalConfig, environments, evaluate, summarise
 from omp_cli.core.progress import Silent
 from omp_cli.core.rl.config import FinetuneConfig
@@ -99,7 +100,8 @@ class HeldOut:
         found = summarise(episodes, self._suite)
         row = {"return": found["mean_return"], "episodes": config.episodes}
         line = f"return {row['return']:.4g}"
-        if success := found.get("success_any"):
+        if "success_any" in found:
+            success = counted(found)
             row |= {"success": success["rate"], "successes": success["successes"]}
             line = f"success {success['successes']}/{success['episodes']}, {line}"
         if all(row[metric] > other[metric] for other in self.rows):

@@ -11,6 +11,7 @@ Success in a step, ``success``:
   acos(0.95) of its target's direction. A dropped pen (below 7.5 cm) ends the episode. So DP3's altered mj_envs.
 * ``gymnasium``: gymnasium-robotics' own: the door by 1.35 rad; the pen also within 7.5 cm of its place. Nothing ends.
 
+DP3 counts the last two steps of an episode (half an episode for one of them); here ``success_end`` counts the last.
 Both agree on hammer and relocate (which no paper's table has). State, cloud and success are of the state after the
 step; in gymnasium-robotics' observation ("full_state") and reward, places trail it by 2 ms, as in D4RL. The reward is
 the dense one, which differs from D4RL's: in 1.4.2 the term that brings hand and handle together has the wrong sign.
@@ -83,6 +84,7 @@ class Adroit(Suite):
     Config: ClassVar[type[Settings]] = AdroitConfig
     default_task: ClassVar[str] = "pen"
     scripted: ClassVar[bool] = False
+    judged_at_end: ClassVar[bool] = True
     config: AdroitConfig
 
     def groups(self) -> Mapping[str, tuple[str, ...]]:

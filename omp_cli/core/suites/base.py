@@ -119,7 +119,8 @@ class Suite(ABC):
 
     ``metric`` is what counts in an evaluation; ``scripted`` says whether there is an expert to record, and
     ``keeps_failures`` whether its failures are recorded as well. Where a return counts parts of the task, ``counts``
-    names them ("finished sub-tasks"); then success is all of them.
+    names them ("finished sub-tasks"); then success is all of them. ``judged_at_end``: success is that of the last step,
+    so an evaluation goes on after success.
     """
 
     Config: ClassVar[type[Settings]]
@@ -128,6 +129,7 @@ class Suite(ABC):
     counts: ClassVar[str | None] = None
     scripted: ClassVar[bool] = True
     keeps_failures: ClassVar[bool] = False
+    judged_at_end: ClassVar[bool] = False
 
     def __init__(self, config: Settings) -> None:
         self.config = config

@@ -29,7 +29,8 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
 
     ``step`` takes (E, A) and returns the observation history {key: (T, ...)}, the chunk's summed reward, and an info
     with ``steps`` (executed), ``success_any``, ``success_all`` (at every step of the chunk, or at the task's end),
-    ``mode`` once the episode has one and, in filmed episodes, ``pictures``, a list of (P, P, 3), one per step.
+    ``success_end`` (at its last step), ``mode`` once the episode has one and, in filmed episodes, ``pictures``, a list
+    of (P, P, 3), one per step.
 
     Args:
         env: the task.
@@ -127,6 +128,7 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
             "success_any": any(successes),
             # a task that ends in success has no steps left to hold it for
             "success_all": bool(successes) and (all(successes) or (self._terminated and successes[-1])),
+            "success_end": bool(successes) and successes[-1],
         }
         if successes and outcome.mode is not None:
             info["mode"] = outcome.mode
