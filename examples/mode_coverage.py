@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from gym_stage1 import finished
 
 from omp_cli.core.files import write_text
 from omp_cli.core.measure.modes import NO_MODE
@@ -39,17 +37,6 @@ VARIANTS: dict[str, tuple[tuple[object, ...], tuple[int, ...]]] = {
 """What differs from one training to the next, and the evaluations of the network per decision to roll it out with."""
 SHARED = ("--preset", "dmpo-state", "--set", "net.hidden=128", "--batch-size", 256)
 SEEDS = (0, 1, 2)
-
-
-def finished(folder: Path, *line: object) -> dict[str, Any]:
-    """Manifest of the run in ``folder``, which ``omp LINE --out FOLDER`` makes unless it is there."""
-    file = folder / "manifest.json"
-    if not file.is_file() or json.loads(file.read_text())["status"] != "succeeded":
-        shutil.rmtree(folder, ignore_errors=True)  # a run that was interrupted: seconds, so from the start again
-        words = [sys.executable, "-m", "omp_cli", *map(str, line), "--out", str(folder), "--quiet", "--json"]
-        subprocess.run(words, check=True, stdout=subprocess.DEVNULL, env={"OMP_NUM_THREADS": "1", **os.environ})
-    manifest: dict[str, Any] = json.loads(file.read_text())
-    return manifest
 
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:

@@ -15,7 +15,8 @@ SCRIPT = ROOT / "examples" / "mode_coverage.py"
 
 
 @pytest.fixture
-def script() -> ModuleType:
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(SCRIPT.parent)  # where Python looks when the script itself is run
     spec = importlib.util.spec_from_file_location("mode_coverage", SCRIPT)
     assert spec is not None
     assert spec.loader is not None

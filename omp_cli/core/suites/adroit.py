@@ -38,7 +38,8 @@ from omp_cli.core.config import Settings
 from omp_cli.core.errors import MissingDependency, UsageError, did_you_mean
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites import adroit_tables as tables
-from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv, loading
+from omp_cli.core.suites.base import SUITES, Outcome, Suite, loading
+from omp_cli.core.suites.clouded import CloudedEnv
 
 IMAGE_SIZE = 84
 _FOVY, _VIEW_FOVY = 45.0, 40.0
@@ -140,7 +141,7 @@ class Adroit(Suite):
         return AdroitEnv(self.spec(task), self.config)
 
 
-class AdroitEnv(TaskEnv):
+class AdroitEnv(CloudedEnv):
     """One task whose start states follow from a seed alone.
 
     Args:
@@ -153,8 +154,6 @@ class AdroitEnv(TaskEnv):
         self.sim = _make(self.info.name)
         self.model, self.data = self.sim.model, self.sim.data
         self._home = {name: getattr(self.model, name).copy() for name in ("body_pos", "body_quat", "site_pos")}
-        self._sensor: CloudSensor | None = None
-        self._read_points: int | None = None
         self._painters: dict[str, Any] = {}
         self.reset(0)
 
@@ -243,33 +242,13 @@ class AdroitEnv(TaskEnv):
         x, y, z = (float(v) for v in self.data.site(self.info.goal_site).xpos)
         return [Marker((x, y, z), _MARKER_RADIUS)]
 
-    @property
-    def sensor(self) -> CloudSensor:
-        """The cloud sensor; built on first use. UsageError where no clouds are configured."""
+    def make_sensor(self) -> CloudSensor:
+        """See the base class."""
         cloud = self.config.cloud
         if cloud is None:
             raise UsageError(f"{self.spec.task} is shown without clouds")
-        if self._sensor is None:
-            camera = self.camera(cloud.camera_size or max(cloud.size, tables.CAMERA_SIZE))
-            self._sensor = CloudSensor(self.model, camera, self.info.crop, cloud, dropped=tables.DROPPED_MATERIALS)
-            self._sensor.first = self._read_points
-        return self._sensor
-
-    def read_points(self, count: int | None) -> None:
-        """Sample only the first ``count`` points of each cloud from now on."""
-        self._read_points = count
-        if self._sensor is not None:
-            self._sensor.first = count
-
-    @property
-    def filled(self) -> int:
-        """Points of the last cloud that are repetitions."""
-        return self._sensor.filled if self._sensor else 0
-
-    @property
-    def seconds(self) -> dict[str, float]:
-        """Wall time of rays, crop and farthest point sampling so far."""
-        return dict(self._sensor.seconds) if self._sensor else {}
+        camera = self.camera(cloud.camera_size or max(cloud.size, tables.CAMERA_SIZE))
+        return CloudSensor(self.model, camera, self.info.crop, cloud, dropped=tables.DROPPED_MATERIALS)
 
     def provenance(self) -> dict[str, Any]:
         """Camera, crop, state, repeat, success, versions."""

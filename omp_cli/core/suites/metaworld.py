@@ -18,7 +18,8 @@ from omp_cli.core.config import Settings
 from omp_cli.core.errors import MissingDependency
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites import metaworld_tables as tables
-from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv, loading
+from omp_cli.core.suites.base import SUITES, Outcome, Suite, loading
+from omp_cli.core.suites.clouded import CloudedEnv
 
 IMAGE_SIZE = 84
 FULL_STATE_DIM = 39
@@ -85,7 +86,7 @@ class MetaWorld(Suite):
         return MetaWorldEnv(self.spec(task), self.config)
 
 
-class MetaWorldEnv(TaskEnv):
+class MetaWorldEnv(CloudedEnv):
     """One Meta-World task whose start states follow from a seed alone.
 
     Args:
@@ -107,8 +108,6 @@ class MetaWorldEnv(TaskEnv):
         model.camera(tables.CAMERA_NAME).pos[:] = tables.CAMERA_POSITION
         self._sites = [model.site(name).id for name in ("rightEndEffector", "leftEndEffector")]
         self._home = {name: getattr(model, name).copy() for name in ("body_pos", "site_pos")}
-        self._sensor: CloudSensor | None = None
-        self._read_points: int | None = None
         self._renderer: Any = None
         self._painter: Any = None
         self._full_state = np.zeros(FULL_STATE_DIM)
@@ -168,43 +167,23 @@ class MetaWorldEnv(TaskEnv):
         red, green, blue = (float(v) for v in site.rgba[:3])
         return [Marker((x, y, z), float(site.size[0]), (red, green, blue))]
 
-    @property
-    def sensor(self) -> CloudSensor:
-        """The cloud sensor; built on first use."""
-        if self._sensor is None:
-            world = self.config.cloud.frame == "world"
-            self._sensor = CloudSensor(
-                self._model,
-                self.camera(self.config.cloud.size),
-                tables.CROPS.get(self.spec.task, tables.DEFAULT_CROP) if world else DP3_BOX,
-                self.config.cloud,
-                self.config.hidden_bodies,
-                tables.DROPPED_MATERIALS if world else (),
-            )
-            self._sensor.first = self._read_points
-        return self._sensor
+    def make_sensor(self) -> CloudSensor:
+        """See the base class."""
+        world = self.config.cloud.frame == "world"
+        return CloudSensor(
+            self._model,
+            self.camera(self.config.cloud.size),
+            tables.CROPS.get(self.spec.task, tables.DEFAULT_CROP) if world else DP3_BOX,
+            self.config.cloud,
+            self.config.hidden_bodies,
+            tables.DROPPED_MATERIALS if world else (),
+        )
 
     def camera(self, size: int) -> Camera:
         """The moved ``corner2`` camera as it stands in the simulator."""
         camera = self._data.camera(tables.CAMERA_NAME)
         fovy = float(self._model.camera(tables.CAMERA_NAME).fovy[0])
         return Camera(camera.xpos.copy(), camera.xmat.reshape(3, 3).copy(), fovy, size)
-
-    def read_points(self, count: int | None) -> None:
-        """Sample only the first ``count`` points of each cloud from now on."""
-        self._read_points = count
-        if self._sensor is not None:
-            self._sensor.first = count
-
-    @property
-    def filled(self) -> int:
-        """Points of the last cloud that are repetitions."""
-        return self._sensor.filled if self._sensor else 0
-
-    @property
-    def seconds(self) -> dict[str, float]:
-        """Wall time of rays, crop and farthest point sampling so far."""
-        return dict(self._sensor.seconds) if self._sensor else {}
 
     def picture(self, size: int) -> NDArray[np.uint8]:
         """The scene from the front right, ray-cast."""

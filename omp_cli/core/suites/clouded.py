@@ -1,0 +1,43 @@
+"""What tasks share whose cloud comes from a simulated depth camera."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from omp_cli.core.clouds.sensor import CloudSensor
+from omp_cli.core.suites.base import TaskEnv
+
+
+class CloudedEnv(TaskEnv):
+    """A task with a ``CloudSensor``, which is built on first use."""
+
+    _sensor: CloudSensor | None = None
+    _first: int | None = None
+
+    @abstractmethod
+    def make_sensor(self) -> CloudSensor:
+        """The sensor; UsageError where no clouds are configured."""
+
+    @property
+    def sensor(self) -> CloudSensor:
+        """The cloud sensor."""
+        if self._sensor is None:
+            self._sensor = self.make_sensor()
+            self._sensor.first = self._first
+        return self._sensor
+
+    def read_points(self, count: int | None) -> None:
+        """Sample only the first ``count`` points of each cloud from now on."""
+        self._first = count
+        if self._sensor is not None:
+            self._sensor.first = count
+
+    @property
+    def filled(self) -> int:
+        """Points of the last cloud that are repetitions."""
+        return self._sensor.filled if self._sensor else 0
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall time of rays, crop and farthest point sampling so far."""
+        return dict(self._sensor.seconds) if self._sensor else {}
