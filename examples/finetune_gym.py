@@ -53,7 +53,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 row = {"robot": robot, "method": method, "seed": seed, "nfe": nfe}
                 row |= {f"return_{key}": found["metrics"]["return"][key] for key in RETURN}
                 row |= {key: tuned["metrics"][key] for key in KEPT}
-                row["settings"] = {k: v["value"] for k, v in tuned["config"].items() if v["source"] != "default"}
+                row["settings"] = {
+                    k: v["value"] for k, v in tuned["config"].items() if v["source"] not in ("default", "argument")
+                }
                 row["rollouts"] = thinned(read_jsonl(folder / "metrics.jsonl"))
                 table["rows"].append(row)
                 table |= {key: found[key] for key in ("versions", "hardware")}
