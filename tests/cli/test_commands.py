@@ -114,7 +114,7 @@ def test_prepare_takes_several_tasks_and_groups(omp: Omp, tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     options = ("--demos", 2, "--points", 32, "--workers", 1, "--json")
     runs = omp("prepare", "toy", "--suite", "toy", "--task", "reach", *options).json["runs"]
-    assert [run["result"]["task"] for run in runs] == ["reach", "detour"]
+    assert [run["result"]["task"] for run in runs] == ["reach", "detour", "fork"]
     assert all(Path(run["run_dir"], "demos.zarr").is_dir() for run in runs)
     again = omp("prepare", "toy", "--suite", "toy", *options).json["runs"]
     assert [run["result"]["reused"] for run in again] == [True, True]

@@ -41,12 +41,15 @@ def test_two_workers_do_real_jobs_until_the_sweep_is_stopped(tmp_path: Path, mon
             os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=stop_when_both_train, daemon=True).start()
+    # as in what a shell starts in the background; Ray's processes inherit it
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     engine = OnRay(workers=2)
     try:
         with pytest.raises(Terminated, match="2 of 8 jobs finished"), Run(Path("out"), "sweep", {}, {}) as run:
             execute(run, jobs, engine, Silent())
     finally:
         done.set()
+        signal.signal(signal.SIGINT, before)
     states = {job["name"]: job["state"] for job in read_manifest(Path("out")).metrics["jobs"]}
     assert [states[job.name] for job in jobs[:2]] == ["finished", "finished"]
     assert [states[folder.relative_to("out").as_posix()] for folder in trained] == ["interrupted", "interrupted"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from omp_cli.core.sweep.job import POLL, Job, Outcome, Work
 
 def work_through(job: Job, folder: str) -> Outcome:
     """In a worker of Ray: one job, from its start to its outcome; cancelled, it ends its process in good order."""
+    # Ray cancels by SIGINT, which is ignored in whatever a shell has started in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)  # lines and manifests name files as seen from where omp sweep was called
     work = Work(job)
     while (outcome := work.poll()) is None:
