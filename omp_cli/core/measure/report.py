@@ -77,9 +77,10 @@ def evaluate_run(
     busy["waiting for the slowest"] = max(theirs, 0.0)
     records += episodes
     figures = _row(last, config, episodes, suite)
-    if metric == "return" and (returns := demonstrated(last, "returns")) is not None:
+    data = demonstrated(last)
+    if metric == "return" and (returns := data.get("returns")) is not None:
         figures["demonstrations"] = returns
-    figures |= mode_coverage([e.mode for e in episodes], demonstrated(last, "modes"))
+    figures |= mode_coverage([e.mode for e in episodes], data.get("modes"))
     write_text(run.folder / EPISODES, "".join(json.dumps(record.as_dict(suite)) + "\n" for record in records))
     run.artifact(run.folder / EPISODES)
     if curve:
@@ -93,19 +94,16 @@ def evaluate_run(
         run.artifact(run.folder / VIDEO)
     watch.lap("plot and video")
     seconds = {"seconds_by_part": watch.rounded(), "worker_seconds_by_part": rounded(busy)}
-    run.metrics(**figures, policy=policy_facts(last), **seconds)
+    run.metrics(**figures, policy=policy_facts(last, data), **seconds)
     return figures
 
 
-def demonstrated(checkpoint: Checkpoint, figure: str) -> dict[str, Any] | None:
-    """What the data that the checkpoint's run was trained on say of themselves: "returns" (mean, min, max), "modes".
-
-    None when ``demonstrations`` are not to be had, or do not say it.
-    """
+def demonstrated(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What the data that the checkpoint's run was trained on say of themselves; empty when they are not to be had."""
     try:
-        return demonstrations(checkpoint)[1].get(figure)
-    except DataError:  # the figure is a courtesy; evaluation does not need the data
-        return None
+        return demonstrations(checkpoint)[1]
+    except DataError:  # their figures are a courtesy; evaluation does not need the data
+        return {}
 
 
 def demonstrations(checkpoint: Checkpoint) -> tuple[Path, dict[str, Any]]:
@@ -122,19 +120,16 @@ def demonstrations(checkpoint: Checkpoint) -> tuple[Path, dict[str, Any]]:
     raise DataError(f"run {run}: names no data set with the content that the policy was trained on")
 
 
-def policy_facts(checkpoint: Checkpoint) -> dict[str, Any]:
+def policy_facts(checkpoint: Checkpoint, data: dict[str, Any]) -> dict[str, Any]:
     """What was evaluated: method, training seed and steps, every setting of policy and training, the data.
 
     What only the run's manifest and the data set know (seed, settings of the training, how the data were made) is None
-    or left out where they are gone. Settings of a fine-tuning are called "finetune.*".
+    or left out where they are gone. Settings of a fine-tuning are called "finetune.*". ``data`` is what the data set
+    says of itself (``demonstrated``).
     """
     meta = checkpoint.meta
     seed, trained = _training(checkpoint)
-    try:
-        recipe = demonstrations(checkpoint)[1].get("recipe", {})
-    except DataError:  # evaluation does not need the data
-        recipe = {}
-    made = {key: value for key, value in recipe.items() if key not in ("suite", "task")}
+    made = {key: value for key, value in data.get("recipe", {}).items() if key not in ("suite", "task")}
     return {
         "method": meta.policy["method"]["name"],
         "seed": seed,

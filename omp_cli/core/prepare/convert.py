@@ -211,7 +211,7 @@ def _constants(episodes: Sequence[Arrays]) -> dict[int, float]:
 
 def _recipe(config: ConvertConfig, files: Sequence[Fetched], action_limit: float) -> dict[str, Any]:
     """What determines the bytes of the data set, as plain data; where the files lie is not part of it."""
-    later = {name for name in ("shown", "replay", "keep_failures") if config.shown is None}  # data made before had none
+    later = {"shown", "replay", "keep_failures"} if config.shown is None else set()  # data made before had none
     return {
         **({} if action_limit == 1.0 else {"action_limit": action_limit}),
         "suite": {"name": config.suite},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -41,7 +42,14 @@ def _is_preset(e: Evaluation, name: str) -> bool:
     """Whether the evaluated policy decides as the preset does."""
     if name not in preset_names("pretrain"):
         return False
-    document = preset_document("pretrain", name)
-    wanted: Mapping[str, Any] = flatten({part: document[part] for part in PARTS if part in document})
-    same = all(json.dumps(e.settings.get(key)) == json.dumps(value) for key, value in wanted.items())
-    return same and e.policy["method"] == document["method"]["name"]
+    method, wanted = _decides(name)
+    settings = e.settings
+    same = all(json.dumps(settings.get(key)) == json.dumps(value) for key, value in wanted.items())
+    return same and e.policy["method"] == method
+
+
+@functools.cache
+def _decides(preset: str) -> tuple[str, Mapping[str, Any]]:
+    """A preset's method, and the settings of what is evaluated in a decision."""
+    document = preset_document("pretrain", preset)
+    return document["method"]["name"], flatten({part: document[part] for part in PARTS if part in document})

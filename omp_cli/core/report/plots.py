@@ -8,7 +8,7 @@ from typing import Any
 
 from omp_cli.core.files import atomic
 from omp_cli.core.report.sections import OTHER, TOTAL
-from omp_cli.core.report.tables import common_tasks
+from omp_cli.core.report.tables import column_head, common_tasks
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F", "#6B4226")
 """Told apart by colour-blind readers too (Okabe and Ito); hatched or dashed from the ninth row on."""
@@ -97,18 +97,12 @@ def _classes(section: Section) -> Any:
             pale |= other
     for index, row in enumerate(rows):
         axes.bar([0], [0], **_style(index), edgecolor="white", linewidth=0, label=row["title"])
-    axes.set_xticks(range(len(names)), [_tick(section, name) for name in names], fontsize=9)
+    axes.set_xticks(range(len(names)), [column_head(section, name) for name in names], fontsize=9)
     axes.set_xlim(-0.6, len(names) - 0.4)
     note = "; pale: on other tasks, so many" if pale else ""
     axes.set_title(f"Mean over tasks and seeds, 95 % bootstrap{note}", fontsize=10)
     _legend(figure, axes)
     return figure
-
-
-def _tick(section: Section, name: str) -> str:
-    count = len(common_tasks(section["rows"], name))
-    of = section["of"] if name == TOTAL else len(section["classes"][name])
-    return f"{name}\n{of} tasks" if count == of else f"{name}\n{count} of {of} tasks"
 
 
 def _training(section: Section) -> Any:

@@ -50,8 +50,7 @@ def main_table(section: Mapping[str, Any]) -> Table:
     if len(rows) > ours:
         whose = section["baseline"] or section["rows"][0]["title"]
         note += f" Published: means over the tasks of {whose}, other protocol."
-    heads = [f"{name}\n{_of(len(common[name]), _size(section, name))}" for name in classes]
-    columns = ["policy", "NFE", *heads, "seeds, episodes"]
+    columns = ["policy", "NFE", *(column_head(section, name) for name in classes), "seeds, episodes"]
     return Table(f"Success on {section['title']}, %", columns, rows, set(range(ours, len(rows))), note)
 
 
@@ -61,8 +60,10 @@ def _shown(section: Mapping[str, Any]) -> list[str]:
     return counted + [TOTAL] * (len(counted) > 1) + [OTHER] * (OTHER in section["classes"])
 
 
-def _size(section: Mapping[str, Any], name: str) -> int:
-    return section["of"] if name == TOTAL else len(section["classes"][name])
+def column_head(section: Mapping[str, Any], name: str) -> str:
+    """A class, and on how many of its tasks the rows were evaluated."""
+    of = section["of"] if name == TOTAL else len(section["classes"][name])
+    return f"{name}\n{_of(len(common_tasks(section['rows'], name)), of)}"
 
 
 def common_tasks(rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:

@@ -44,7 +44,7 @@ from omp_cli.core.suites.clouded import CloudedEnv
 IMAGE_SIZE = 84
 _FOVY, _VIEW_FOVY = 45.0, 40.0
 _MARKER_RADIUS = 0.02  # the site of relocate's goal is as large as to hide the ball
-_PALM, _DROPPED = "S_grasp", 0.075
+_DROPPED = 0.075
 _HINT = "pip install 'omp-cli[adroit]'"
 
 
@@ -277,7 +277,7 @@ class AdroitEnv(CloudedEnv):
         if self.config.state == "observation":
             return self._observation()
         joints = self.data.qpos[self.info.arm : self.info.arm + tables.JOINTS]
-        palm = self.data.site(_PALM).xpos if self.config.palm else ()
+        palm = self.data.site(tables.PALM).xpos if self.config.palm else ()
         return np.concatenate([joints, palm]).astype(np.float32)
 
     def _observation(self) -> NDArray[np.float32]:

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.data.store import Arrays
+from omp_cli.core.suites.adroit_tables import PALM
 
 if TYPE_CHECKING:
     from omp_cli.core.suites.adroit import AdroitEnv
-
-_PALM = "S_grasp"
 
 
 def states_of(env: AdroitEnv, observations: NDArray[np.floating[Any]]) -> Arrays:
@@ -46,7 +45,7 @@ def _door(env: AdroitEnv, seen: NDArray[np.float64]) -> Arrays:
     qpos[1:28], qpos[29], qpos[28] = seen[:27], seen[27], seen[28]
     frame = env.model.body_pos[env.sim.door_body_id]
     _pose(env, qpos)
-    qpos[0] = env.data.joint("ARTz").xaxis @ (seen[29:32] - env.data.site(_PALM).xpos)
+    qpos[0] = env.data.joint("ARTz").xaxis @ (seen[29:32] - env.data.site(PALM).xpos)
     return {"qpos": qpos, "door_body_pos": frame + seen[32:35] - env.data.site("S_handle").xpos}
 
 
@@ -69,7 +68,7 @@ def _relocate(env: AdroitEnv, seen: NDArray[np.float64]) -> Arrays:
     qpos = np.zeros(env.model.nq)
     qpos[:30] = seen[:30]
     _pose(env, qpos)
-    palm = env.data.site(_PALM).xpos
+    palm = env.data.site(PALM).xpos
     return {"qpos": qpos, "obj_pos": palm - seen[30:33], "target_pos": palm - seen[33:36]}
 
 

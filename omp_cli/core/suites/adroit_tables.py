@@ -70,6 +70,8 @@ TASKS: Mapping[str, AdroitTask] = {
         Box((-0.45, -0.45, -0.01), (0.45, 0.5, 0.7)), ((-0.75, -0.75, 0.65), (0.0, 0.0, 0.1)), "target",
     ),
 }  # fmt: skip
+PALM = "S_grasp"
+"""The site between the fingers."""
 PAPERS = ("hammer", "door", "pen")
 """The three of the papers' tables."""
 DROPPED_MATERIALS = ("tablecube", "groundplane")
