@@ -109,10 +109,11 @@ def _new_plan(
 ) -> Plan:
     """A run in a folder of its own."""
     from omp_cli.core import config as c
-    from omp_cli.core.checkpoint import FOLDER, open_run
+    from omp_cli.core.checkpoint import open_run
     from omp_cli.core.errors import UsageError
     from omp_cli.core.rl.config import FinetuneConfig
     from omp_cli.core.rl.loop import check_fits, tuner_for
+    from omp_cli.core.run import CHECKPOINTS
 
     found = open_run(path)[-1]
     own = c.Layer("checkpoint", {"method.name": tuner_for(found.config())})
@@ -126,7 +127,7 @@ def _new_plan(
     check_fits(settings, found)
     sources = c.sources_of(settings, layer_of) | {"checkpoint": {"value": str(found.path), "source": "argument"}}
     folder = globals_.out or run_folder(RUNS / "finetune", f"{settings.method.name}-{found.meta.spec.task}")
-    if (folder / FOLDER).exists():
+    if (folder / CHECKPOINTS).exists():
         raise UsageError(f"output folder {folder}: holds checkpoints", f"use --resume {folder}, or another --out DIR")
     return Plan(settings, sources, found, folder)
 

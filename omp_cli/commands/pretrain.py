@@ -24,8 +24,8 @@ def pretrain(
     method: Annotated[
         str | None,
         typer.Option(
-            help="omp, mp1, dmpo, meanflow, imf, reflow, shortcut, flowpolicy, dp, dp3; with --teacher consistency, "
-            "onedp. Another method than the preset's takes over none of its settings.",
+            help="omp, mp1, dmpo, meanflow, imf, reflow, shortcut, flowpolicy, dp, dp3, diffusion, gaussian; with "
+            "--teacher consistency, onedp. Another method than the preset's takes over none of its settings.",
             rich_help_panel=METHOD,
         ),
     ] = None,
@@ -131,9 +131,9 @@ def _new_plan(
 ) -> Plan:
     """A run in a folder of its own."""
     from omp_cli.core import config as c
-    from omp_cli.core.checkpoint import FOLDER
     from omp_cli.core.errors import UsageError
     from omp_cli.core.policy import check_teacher
+    from omp_cli.core.run import CHECKPOINTS
 
     check_teacher(settings.method.name, teacher is not None)
     sources = c.sources_of(settings, layer_of)
@@ -144,7 +144,7 @@ def _new_plan(
     sources |= {"dataset": {"value": str(dataset), "source": "argument"}}
     name = f"{settings.method.name}-{dataset.resolve().name.removesuffix('.zarr')}"
     folder = globals_.out or run_folder(RUNS / "pretrain", name)
-    if (folder / FOLDER).exists():
+    if (folder / CHECKPOINTS).exists():
         raise UsageError(f"output folder {folder}: holds checkpoints", f"use --resume {folder}, or another --out DIR")
     return Plan(settings, sources, dataset, teacher, folder)
 
@@ -229,11 +229,11 @@ def _run(trainer: Any, resumed: bool) -> Any:
 
 
 def _report(globals_: Globals, folder: Path, figures: dict[str, Any]) -> None:
-    shown = ("loss", "meanflow", "reflow", "shortcut", "ends", "ctm", "dsm", "generator", "score", "dispersion")
-    shown = (*shown, "alignment", "cosine", "mean_distance", "effective_rank", "share_dispersion")
-    shown = (*shown, "share_alignment", "grad_norm", "steps", "parameters")
-    shown = (*shown, "samples_per_second", "train_seconds", "ms_per_step")
-    rows = [(name.replace("share_", "share of gradient: "), figures[name]) for name in shown if name in figures]
+    rows = [
+        (name.replace("share_", "share of gradient: "), value)
+        for name, value in figures.items()
+        if not isinstance(value, dict) and (name == "grad_norm" or not name.startswith(("grad_", "lr", "processes")))
+    ]
     document = {"command": "pretrain", "run_dir": str(folder), "manifest": str(folder / "manifest.json")}
     lines = [f"run: {folder}", "next: omp eval"]
     globals_.console.result({**document, "result": figures}, [make_table("Trained", ("figure", "value"), rows)], lines)

@@ -27,10 +27,10 @@ from omp_cli.core.errors import DataError, OmpError
 from omp_cli.core.files import atomic, read_json, remove, sha256_of
 from omp_cli.core.manifest import FILE_NAME, read_manifest
 from omp_cli.core.policy import Policy, PolicyConfig
+from omp_cli.core.run import CHECKPOINTS
 from omp_cli.core.spec import Spec
 
 CHECKPOINT_SCHEMA = 1
-FOLDER = "checkpoints"
 META, MODEL, EMA, TRAINING = "policy.json", "model.safetensors", "ema.safetensors", "training.safetensors"
 Weights = Literal["ema", "raw"]
 
@@ -136,7 +136,7 @@ def find_checkpoints(path: Path) -> list[Path]:
         raise DataError(f"checkpoint {path}: {_file_kind(path)}", "give the folder of a run or of a checkpoint")
     if (path / META).is_file():
         return [path]
-    found = checkpoints_in(path / FOLDER) or checkpoints_in(path)
+    found = checkpoints_in(path / CHECKPOINTS) or checkpoints_in(path)
     if not found:
         state = "no checkpoint in it" if path.is_dir() else "no such file or folder"
         raise DataError(f"checkpoint {path}: {state}", "train one with: omp pretrain")

@@ -14,6 +14,9 @@ from omp_cli.core import manifest as m
 from omp_cli.core.errors import Interrupted, OmpError, Terminated, UsageError
 from omp_cli.core.files import sha256_of, size_of, writable_folder, write_text
 
+CHECKPOINTS = "checkpoints"
+"""The folder of checkpoints in a run's."""
+
 
 class Run:
     """Context manager around the work of one command.

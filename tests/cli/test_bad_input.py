@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from omp_cli.core import files
-from omp_cli.core.checkpoint import FOLDER
 from omp_cli.core.files import sha256_of
 from omp_cli.core.manifest import read_manifest, write_manifest
+from omp_cli.core.run import CHECKPOINTS
 from tests.conftest import TINY, Omp, Ran
 from tests.data.test_store import DAMAGES, damage
 
@@ -111,13 +111,13 @@ def test_a_pickle_is_never_loaded(omp: Omp, run: Path, tmp_path: Path, writer: s
     else:
         bad.write_bytes(pickle.dumps(Exploding(mark)))
     refused(omp("eval", bad), 3, "pickle")
-    shutil.copy(bad, run / FOLDER / "step-00000030" / "ema.safetensors")
+    shutil.copy(bad, run / CHECKPOINTS / "step-00000030" / "ema.safetensors")
     refused(omp("eval", run), 3, "pickle")
     assert not mark.exists()
 
 
 def test_checkpoints_of_another_schema_or_damaged(omp: Omp, run: Path) -> None:
-    last = run / FOLDER / "step-00000030"
+    last = run / CHECKPOINTS / "step-00000030"
     meta = json.loads((last / "policy.json").read_text())
     changes = [
         ({**meta, "schema_version": 7}, "schema version 7"),
@@ -207,12 +207,12 @@ def test_a_full_disk_in_a_real_process(workshop: Path, tmp_path: Path) -> None:
         check=False,
     )
     refused(Ran(done.returncode, done.stdout, done.stderr), 1)
-    assert not list((tmp_path / "r" / FOLDER).glob("*"))
+    assert not list((tmp_path / "r" / CHECKPOINTS).glob("*"))
     assert json.loads((tmp_path / "r" / "manifest.json").read_text())["status"] == "failed"
 
 
 def test_a_full_disk_loses_nothing(omp: Omp, run: Path, workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = sha256_of(run / FOLDER)
+    before = sha256_of(run / CHECKPOINTS)
     honest = files.fsync_tree
 
     def full(path: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_full_disk_loses_nothing(omp: Omp, run: Path, workshop: Path, monkeypa
     monkeypatch.setattr(files, "fsync_tree", full)
     ran = omp("eval", run, "--episodes", 1, "--workers", 1, "--out", run / "eval")
     refused(ran, 1, "no space left", "free some space")
-    assert sha256_of(run / FOLDER) == before
+    assert sha256_of(run / CHECKPOINTS) == before
     assert not list((run / "eval").glob("*episodes*"))
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from omp_cli.core import config as c
-from omp_cli.core.checkpoint import FOLDER
 from omp_cli.core.deploy.backends import BACKENDS
 from omp_cli.core.manifest import check_artifacts, read_manifest
+from omp_cli.core.run import CHECKPOINTS
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp
 from tests.measure.latency_policies import document
@@ -139,7 +139,7 @@ def test_a_device_that_is_not_there(omp: Omp) -> None:
 
 
 def test_a_damaged_checkpoint(omp: Omp, run: Path, tmp_path: Path) -> None:
-    weights = run / FOLDER / "step-00000030" / "ema.safetensors"
+    weights = run / CHECKPOINTS / "step-00000030" / "ema.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     refused(omp("bench-latency", "--checkpoint", run, *QUICK, *EAGER, "--out", tmp_path / "b"), 3, "damaged")
     assert read_manifest(tmp_path / "b").status == "failed"

@@ -1,14 +1,21 @@
 """The commands through their entry point: outputs, defaults that chain, configuration with sources."""
 
 import json
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from omp_cli.app import COMMANDS
+from omp_cli.core.encoders import ENCODERS
+from omp_cli.core.methods import METHODS
+from omp_cli.core.nets import NETS
+from omp_cli.core.registry import Family
+from omp_cli.core.rl.base import TUNERS
 from tests.conftest import TINY, Omp
 
 
@@ -180,6 +187,12 @@ def test_help_is_fast_and_imports_nothing_heavy() -> None:
             subprocess.run([sys.executable, *words], capture_output=True, check=True)
             seconds.append(time.perf_counter() - start)
     assert min(ours) < 3 * min(typers), f"omp --help took {min(ours):.2f} s, Typer's import alone {min(typers):.2f} s"
+
+
+@pytest.mark.parametrize(("command", "families"), [("pretrain", (METHODS, NETS, ENCODERS)), ("finetune", (TUNERS,))])
+def test_help_names_every_member_of_a_family(command: str, families: tuple[Family[Any], ...], omp: Omp) -> None:
+    words = set(re.findall(r"[a-z0-9-]+", omp(command, "--help").out))
+    assert {name for family in families for name in family.names()} <= words
 
 
 def test_every_command_is_listed_and_its_options_are_built_when_asked(omp: Omp) -> None:

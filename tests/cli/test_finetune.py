@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from omp_cli.core.checkpoint import FOLDER, META, checkpoints_in, open_checkpoint
+from omp_cli.core.checkpoint import META, checkpoints_in, open_checkpoint
 from omp_cli.core.files import sha256_of
 from omp_cli.core.manifest import check_artifacts, read_manifest, write_manifest
 from omp_cli.core.rl.held_out import BEST, EVALUATIONS
 from omp_cli.core.rl.loop import START
 from omp_cli.core.rl.workers import Workers
+from omp_cli.core.run import CHECKPOINTS
 from omp_cli.core.train.trackers import METRICS
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp, in_process, omp_process
@@ -45,13 +46,13 @@ def test_document_and_manifest(omp: Omp, run: Path, tmp_path: Path) -> None:
     check_artifacts(folder, manifest)
     assert (manifest.command, manifest.status, manifest.seeds) == ("finetune", "succeeded", {"seed": 0})
     assert manifest.metrics == done.json["result"]
-    newest = checkpoints_in(run / FOLDER)[-1]
+    newest = checkpoints_in(run / CHECKPOINTS)[-1]
     checkpoint, data = manifest.inputs
     assert (checkpoint.kind, checkpoint.path) == ("checkpoint", str(newest))
     assert checkpoint.sha256 == open_checkpoint(newest).sha256()
     assert (data.kind, data.sha256) == ("dataset", open_checkpoint(newest).meta.dataset_sha256)
     best = checkpoints_in(folder / BEST)[0].relative_to(folder)
-    assert [a.path for a in manifest.artifacts] == [f"{FOLDER}/step-00000002", str(best), METRICS, EVALUATIONS]
+    assert [a.path for a in manifest.artifacts] == [f"{CHECKPOINTS}/step-00000002", str(best), METRICS, EVALUATIONS]
     result = done.json["result"]
     assert (result["iterations"], result["nfe"], result["envs"], result["workers"]) == (2, 1, 4, 1)
     assert result["env_steps"] == 2 * 4 * 3 * 3, "iterations, environments, decisions, steps each"
@@ -86,7 +87,7 @@ def test_dry_run_shows_sources_and_touches_nothing(
         "envs": (6, "environment"),
         "iterations": (7, "file c.toml"),
         "nfe": (None, "default"),
-        "checkpoint": (str(checkpoints_in(workshop / "run" / FOLDER)[-1]), "argument"),
+        "checkpoint": (str(checkpoints_in(workshop / "run" / CHECKPOINTS)[-1]), "argument"),
     }
     for key, (value, source) in expected.items():
         assert config[key] == {"value": value, "source": source}
@@ -97,7 +98,7 @@ def test_dry_run_shows_sources_and_touches_nothing(
 
 def test_what_cannot_be_begun(omp: Omp, run: Path, tuned: Path, tmp_path: Path) -> None:
     wrong = omp("finetune", run, "--method", "reinflow-r", "--dry-run")
-    refused(wrong, 2, "cannot start from a policy of method omp; it takes policies of method reflow", "--method dmpo")
+    refused(wrong, 2, "cannot start from a policy of method omp; it takes those of reflow", "--method dmpo")
     refused(omp("finetune", run, "--method", "dmpoo"), 2, "unknown method", "dmpo")
     refused(omp("finetune", run, "--preset", "gym-dmp"), 2, "unknown preset", "gym-dmpo")
     refused(omp("finetune", run, "--set", "method.gama=1"), 2, "unknown setting method.gama", "gamma")
@@ -116,7 +117,7 @@ def test_without_a_run_there_is_nothing_to_take(omp: Omp, tmp_path: Path, monkey
 
 
 def test_a_suite_without_an_environment(omp: Omp, run: Path, tmp_path: Path) -> None:
-    for checkpoint in checkpoints_in(run / FOLDER):
+    for checkpoint in checkpoints_in(run / CHECKPOINTS):
         document = json.loads((checkpoint / META).read_text())
         (checkpoint / META).write_text(json.dumps(document | {"suite": {"name": "dexart"}}))
     refused(omp("finetune", run, *QUICK, "--out", tmp_path / "f"), 4, "suite dexart", "no environment")
@@ -140,7 +141,7 @@ def test_what_cannot_be_resumed(omp: Omp, run: Path, tuned: Path, tmp_path: Path
 
 
 def test_the_run_is_an_ordinary_one_afterwards(omp: Omp, tuned: Path, tmp_path: Path) -> None:
-    for index, path in enumerate((tuned, tuned / BEST, tuned / START, checkpoints_in(tuned / FOLDER)[0])):
+    for index, path in enumerate((tuned, tuned / BEST, tuned / START, checkpoints_in(tuned / CHECKPOINTS)[0])):
         done = omp("eval", path, *ONE, "--json", "--out", tmp_path / f"e{index}")
         assert done.code == 0, done.err
         assert done.json["result"]["nfe"] == (1 if path.name == START else 2)
@@ -216,7 +217,7 @@ def test_killed_and_interrupted_processes(workshop: Path, tmp_path: Path) -> Non
     line = (*SMALL, "--iterations", 9999, "--set", "checkpoint_every=1", "--set", "evaluation.every=0")
 
     def saved() -> int:
-        return max((int(path.name[5:]) for path in checkpoints_in(cut / FOLDER)), default=0)
+        return max((int(path.name[5:]) for path in checkpoints_in(cut / CHECKPOINTS)), default=0)
 
     def wait_for(step: int) -> None:
         deadline = time.monotonic() + 120
@@ -230,7 +231,7 @@ def test_killed_and_interrupted_processes(workshop: Path, tmp_path: Path) -> Non
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=120)
     assert read_manifest(cut).status == "running"
-    (cut / FOLDER / ".step-00009999.99.tmp").mkdir()  # what a kill in the middle of a write leaves
+    (cut / CHECKPOINTS / ".step-00009999.99.tmp").mkdir()  # what a kill in the middle of a write leaves
     step = saved()
     process = omp_process("finetune", "--resume", cut, "--workers", 2)
     wait_for(step + 2)
@@ -245,4 +246,4 @@ def test_killed_and_interrupted_processes(workshop: Path, tmp_path: Path) -> Non
     assert [i.kind for i in read_manifest(cut).inputs] == ["checkpoint", "dataset"]
     steps = [json.loads(row)["step"] for row in (cut / METRICS).read_text().splitlines()]
     assert steps == list(range(1, saved() + 1)), "nothing that was done is lost"
-    assert not list((cut / FOLDER).glob(".*"))
+    assert not list((cut / CHECKPOINTS).glob(".*"))

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from omp_cli.core.checkpoint import FOLDER, checkpoints_in, open_checkpoint
+from omp_cli.core.checkpoint import checkpoints_in, open_checkpoint
 from omp_cli.core.manifest import read_manifest
+from omp_cli.core.run import CHECKPOINTS
 from tests.conftest import TINY, Omp
 
 SMALL = ("--set", "pretrain.net.hidden=32", "--set", "pretrain.encoder.channels=[8,16]", "--set", "repeats=1")
@@ -101,7 +102,7 @@ def test_epsilon_auto_is_measured_told_and_kept(omp: Omp, workshop: Path, tmp_pa
     manifest = read_manifest(tmp_path / "r")
     assert manifest.config["method.epsilon"].value == "auto"
     assert manifest.metrics["epsilon"] == epsilon
-    for path in checkpoints_in(tmp_path / "r" / FOLDER):
+    for path in checkpoints_in(tmp_path / "r" / CHECKPOINTS):
         assert open_checkpoint(path).meta.policy["method"]["epsilon"] == epsilon
     rows = [json.loads(text) for text in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
     assert {row["epsilon"] for row in rows} == {epsilon}

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from omp_cli.core.checkpoint import EMA, FOLDER, MODEL, TRAINING, checkpoints_in, load_tensors
+from omp_cli.core.checkpoint import EMA, MODEL, TRAINING, checkpoints_in, load_tensors
 from omp_cli.core.manifest import read_manifest
+from omp_cli.core.run import CHECKPOINTS
 from tests.conftest import TINY, omp_process
 
 LONG = ["--steps", "200", *TINY, "--set", "train.checkpoint_every=20", "--set", "train.keep=2"]
@@ -35,7 +36,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 def same_weights(a: Path, b: Path) -> None:
     for name in (MODEL, EMA, TRAINING):
-        one, two = (load_tensors(checkpoints_in(p / FOLDER)[-1] / name) for p in (a, b))
+        one, two = (load_tensors(checkpoints_in(p / CHECKPOINTS)[-1] / name) for p in (a, b))
         assert one.keys() == two.keys()
         assert all(torch.equal(one[k], two[k]) for k in one), name
 
@@ -47,17 +48,17 @@ def test_killed_terminated_and_interrupted_runs_continue_to_the_same_bits(worksh
 
     cut = tmp_path / "cut"
     process = omp_process("pretrain", workshop / "toy", *LONG, "--out", cut)
-    wait_for(cut / FOLDER, process)
+    wait_for(cut / CHECKPOINTS, process)
     process.send_signal(signal.SIGKILL)
     assert finish(process)[0] == -signal.SIGKILL
     assert read_manifest(cut).status == "running"
-    (cut / FOLDER / ".step-00000200.99.tmp").mkdir()  # what a kill in the middle of a write leaves
+    (cut / CHECKPOINTS / ".step-00000200.99.tmp").mkdir()  # what a kill in the middle of a write leaves
 
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
-        newest = checkpoints_in(cut / FOLDER)[-1]
+        newest = checkpoints_in(cut / CHECKPOINTS)[-1]
         process = omp_process("pretrain", "--resume", cut)
         deadline = time.monotonic() + 120
-        while checkpoints_in(cut / FOLDER)[-1] == newest:
+        while checkpoints_in(cut / CHECKPOINTS)[-1] == newest:
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -71,7 +72,7 @@ def test_killed_terminated_and_interrupted_runs_continue_to_the_same_bits(worksh
     assert code == 0, err
     assert "continuing at step" in err
     assert read_manifest(cut).status == "succeeded"
-    assert not list((cut / FOLDER).glob(".*"))
+    assert not list((cut / CHECKPOINTS).glob(".*"))
     same_weights(tmp_path / "whole", cut)
 
 
@@ -124,6 +125,6 @@ def test_two_processes_of_torchrun_train_what_one_does(workshop: Path, tmp_path:
     assert result["processes"] == 2
     assert result["epsilon"] == read_manifest(tmp_path / "one").metrics["epsilon"]
     for name in (MODEL, EMA):
-        one, two = (load_tensors(checkpoints_in(tmp_path / n / FOLDER)[-1] / name) for n in ("one", "two"))
+        one, two = (load_tensors(checkpoints_in(tmp_path / n / CHECKPOINTS)[-1] / name) for n in ("one", "two"))
         for key in one:
             torch.testing.assert_close(one[key], two[key], rtol=1e-4, atol=1e-5, msg=f"{name} {key}")

@@ -15,7 +15,6 @@ import torch
 
 from omp_cli.core.checkpoint import (
     EMA,
-    FOLDER,
     MODEL,
     TRAINING,
     Checkpoint,
@@ -35,6 +34,7 @@ from omp_cli.core.rl.held_out import BEST, EVALUATIONS
 from omp_cli.core.rl.loop import START, Finetuner, check_fits, tuner_for
 from omp_cli.core.rl.ppo import Ppo
 from omp_cli.core.rl.workers import Workers
+from omp_cli.core.run import CHECKPOINTS
 from omp_cli.core.seeds import HELD_OUT, demo_seed, eval_seed, rollout_seed
 from omp_cli.core.suites.base import Outcome
 from omp_cli.core.suites.toy import Toy, ToyConfig, ToyEnv
@@ -135,9 +135,12 @@ def test_finetune_twice_is_the_same_with_any_number_of_workers_and_another_seed_
     }
     for name in ("b", "two"):
         for file in (MODEL, EMA, TRAINING):
-            assert same(weights(tmp_path / "a" / FOLDER, file), weights(tmp_path / name / FOLDER, file)), (name, file)
+            assert same(weights(tmp_path / "a" / CHECKPOINTS, file), weights(tmp_path / name / CHECKPOINTS, file)), (
+                name,
+                file,
+            )
         assert figures[name] == figures["a"]
-    assert not same(weights(tmp_path / "a" / FOLDER), weights(tmp_path / "c" / FOLDER))
+    assert not same(weights(tmp_path / "a" / CHECKPOINTS), weights(tmp_path / "c" / CHECKPOINTS))
 
 
 def test_a_run_that_was_cut_short_goes_on(start: Checkpoint, tmp_path: Path) -> None:
@@ -251,20 +254,20 @@ def test_best_and_last_are_kept(
     monkeypatch.setattr(held_out, "summarise", summarise)
     result = finetuner(start, tmp_path, keep=1).run()
     assert checkpoints_in(tmp_path / BEST) == [result.best] == [tmp_path / BEST / f"step-{best:08d}"]
-    assert checkpoints_in(tmp_path / FOLDER) == [result.checkpoint] == [tmp_path / FOLDER / "step-00000006"]
+    assert checkpoints_in(tmp_path / CHECKPOINTS) == [result.checkpoint] == [tmp_path / CHECKPOINTS / "step-00000006"]
     assert [row["success"] for row in rows(tmp_path / EVALUATIONS)] == rates
     meta = open_checkpoint(result.best).meta
     assert (meta.step, meta.nfe, meta.finetuned_by) == (best, 1, "dmpo")
     assert not (result.best / TRAINING).exists()
-    assert not same(weights(tmp_path / BEST), weights(tmp_path / FOLDER))
+    assert not same(weights(tmp_path / BEST), weights(tmp_path / CHECKPOINTS))
 
 
 @pytest.mark.parametrize("kind", ["ema", "raw"])
 def test_it_starts_from_the_weights_that_are_asked_for(start: Checkpoint, tmp_path: Path, kind: str) -> None:
     finetuner(start, tmp_path, iterations=1, method__warmup=1, weights=kind).run()
     wanted = load_tensors(start.path / (EMA if kind == "ema" else MODEL))
-    assert same(weights(tmp_path / FOLDER), wanted), "only the value function has learned"
-    assert same(weights(tmp_path / FOLDER, EMA), wanted)
+    assert same(weights(tmp_path / CHECKPOINTS), wanted), "only the value function has learned"
+    assert same(weights(tmp_path / CHECKPOINTS, EMA), wanted)
     assert same(weights(tmp_path / START), load_tensors(start.path / MODEL))
     assert not same(load_tensors(start.path / EMA), load_tensors(start.path / MODEL))
 
@@ -278,8 +281,8 @@ def test_moving_average_over_iterations(start: Checkpoint, tmp_path: Path) -> No
     for n, value in enumerate(values[1:], 1):
         decay = min(0.5, 1 - (1 + n) ** -0.75)
         expected = decay * expected + (1 - decay) * value
-    torch.testing.assert_close(weights(tmp_path / FOLDER, EMA)[name], expected)
-    assert torch.equal(weights(tmp_path / FOLDER)[name], values[-1])
+    torch.testing.assert_close(weights(tmp_path / CHECKPOINTS, EMA)[name], expected)
+    assert torch.equal(weights(tmp_path / CHECKPOINTS)[name], values[-1])
     assert not torch.equal(expected, values[-1])
 
 
@@ -292,7 +295,7 @@ def test_without_evaluations_there_is_no_best(start: Checkpoint, tmp_path: Path)
 def test_the_time_limit_ends_a_run_in_good_order(start: Checkpoint, tmp_path: Path) -> None:
     figures = finetuner(start, tmp_path, minutes=1e-6).run().figures
     assert figures["iterations"] == 1
-    assert checkpoints_in(tmp_path / FOLDER)[-1].name == "step-00000001"
+    assert checkpoints_in(tmp_path / CHECKPOINTS)[-1].name == "step-00000001"
     assert [row["step"] for row in figures["evaluations"]] == [0, 1]
     again = finetuner(start, tmp_path, minutes=1e-6)
     assert again.resume() == 1
@@ -317,7 +320,7 @@ def test_a_request_to_stop_in_a_rollout_saves_the_last_finished_iteration(
     assert next(calls) == 6 * 3 + 3, "at once"
     assert signal.getsignal(number) == before
     assert [row["step"] for row in rows(tmp_path / METRICS)] == [1, 2, 3]
-    assert same(weights(tmp_path / FOLDER), run.policy.state_dict())
+    assert same(weights(tmp_path / CHECKPOINTS), run.policy.state_dict())
     again = finetuner(start, tmp_path)
     assert again.resume() == 3
     assert same(again.tuner.tensors(), run.tuner.tensors())
@@ -359,8 +362,8 @@ def test_rewards_that_are_not_numbers_end_the_run(
     monkeypatch.setattr(ToyEnv, "step", step)
     with pytest.raises(Diverged, match=r"iteration 4.*last good checkpoint is .*step-00000002"):
         run.run()
-    assert checkpoints_in(tmp_path / FOLDER)[-1].name == "step-00000002"
-    assert finite(tmp_path / FOLDER)
+    assert checkpoints_in(tmp_path / CHECKPOINTS)[-1].name == "step-00000002"
+    assert finite(tmp_path / CHECKPOINTS)
 
 
 def test_weights_that_are_not_numbers_never_reach_a_checkpoint(
@@ -379,8 +382,8 @@ def test_weights_that_are_not_numbers_never_reach_a_checkpoint(
     with pytest.raises(Diverged, match=r"iteration 4: weights.*step-00000002") as caught:
         finetuner(start, tmp_path, evaluation__every=0).run()
     assert caught.value.exit_code == 5
-    assert checkpoints_in(tmp_path / FOLDER)[-1].name == "step-00000002"
-    assert finite(tmp_path / FOLDER)
+    assert checkpoints_in(tmp_path / CHECKPOINTS)[-1].name == "step-00000002"
+    assert finite(tmp_path / CHECKPOINTS)
     assert [row["step"] for row in rows(tmp_path / METRICS)] == [1, 2, 3]
 
 

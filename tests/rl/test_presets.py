@@ -51,7 +51,7 @@ def test_a_preset_fits_its_methods(preset: str, method: str) -> None:
     parts = {"method": {"name": PRETRAINED[method]}, "net": {"name": "residual-mlp", "hidden": 8}}
     chunk = {"n_obs": 1, "horizon": 4, "execute": 4}
     policy = Policy(PolicyConfig.model_validate({**parts, "encoder": {"name": "state"}, "chunk": chunk}), spec()).eval()
-    assert cls.fits(METHODS.build(policy.config.method))
+    assert cls.fits(METHODS.get(policy.config.method.name))
     frozen, nfe = copy.deepcopy(policy).requires_grad_(False), config.nfe or cls.nfe
     tuner = cls(
         config.method,

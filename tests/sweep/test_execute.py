@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 
-from omp_cli.core import checkpoint
 from omp_cli.core.errors import UsageError
 from omp_cli.core.manifest import read_manifest
-from omp_cli.core.run import Run
+from omp_cli.core.run import CHECKPOINTS, Run
 from omp_cli.core.sweep.execute import alone
-from omp_cli.core.sweep.job import CHECKPOINTS, Work, lock
+from omp_cli.core.sweep.job import Work, lock
 from tests.sweep.small import small_jobs, sweep
 from tests.sweep.stand_in import FREE, RUNS
 
@@ -120,7 +119,3 @@ def test_a_job_waits_for_the_process_of_an_earlier_sweep() -> None:
     assert outcome is not None
     assert outcome.state == "finished", "by that process: it is not begun again"
     assert not RUNS.exists()
-
-
-def test_checkpoints_are_where_they_are_looked_for() -> None:
-    assert checkpoint.FOLDER == CHECKPOINTS

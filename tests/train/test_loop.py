@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from omp_cli.core import config as c
-from omp_cli.core.checkpoint import EMA, FOLDER, MODEL, TRAINING, checkpoints_in, load_tensors, thin
+from omp_cli.core.checkpoint import EMA, MODEL, TRAINING, checkpoints_in, load_tensors, thin
 from omp_cli.core.data.store import read_store
 from omp_cli.core.errors import Diverged, UsageError
 from omp_cli.core.policy import LossModule
 from omp_cli.core.progress import Silent
+from omp_cli.core.run import CHECKPOINTS
 from omp_cli.core.train.batches import batch_indices
 from omp_cli.core.train.config import PretrainConfig, TrainConfig
 from omp_cli.core.train.distributed import World
@@ -36,7 +37,7 @@ def trainer(toy: Path, folder: Path, **changed: Any) -> Trainer:
 
 
 def weights(folder: Path, name: str = MODEL) -> dict[str, torch.Tensor]:
-    return load_tensors(checkpoints_in(folder / FOLDER)[-1] / name)
+    return load_tensors(checkpoints_in(folder / CHECKPOINTS)[-1] / name)
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -112,7 +113,7 @@ def test_augmentation_is_resumed_to_the_same_bits(pictures: Path, tmp_path: Path
 def test_ema_and_raw_weights_differ_and_only_the_newest_keeps_the_optimiser(toy: Path, tmp_path: Path) -> None:
     trainer(toy, tmp_path / "a").run()
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "a", EMA))
-    found = checkpoints_in(tmp_path / "a" / FOLDER)
+    found = checkpoints_in(tmp_path / "a" / CHECKPOINTS)
     assert [p.name for p in found] == ["step-00000004", "step-00000008", "step-00000012"]
     assert [(p / TRAINING).exists() for p in found] == [False, False, True]
 
@@ -177,7 +178,7 @@ def test_a_gradient_that_is_not_a_number_never_reaches_a_checkpoint(toy: Path, t
     next(broken.policy.net.parameters()).register_hook(poison)
     with pytest.raises(Diverged, match="diverged at step 4: gradient norm nan; no checkpoint"):
         broken.run()
-    assert not checkpoints_in(tmp_path / "a" / FOLDER)
+    assert not checkpoints_in(tmp_path / "a" / CHECKPOINTS)
 
 
 def test_the_parts_of_training_add_up(toy: Path, tmp_path: Path) -> None:

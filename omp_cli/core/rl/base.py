@@ -64,21 +64,19 @@ class Tuner(ABC):
     Attributes:
         nfe: default K.
         general: whether it is for policies of many methods, and so not the natural one of any.
-        takes: what it can start from, for messages.
         augments: whether pictures are shifted.
     """
 
     Config: ClassVar[type[Settings]]
     nfe: ClassVar[int] = 1
     general: ClassVar[bool] = False
-    takes: ClassVar[str]
 
     def __init__(self, config: Settings, start: Start) -> None:
         self.config, self.start = config, start
 
     @classmethod
     @abstractmethod
-    def fits(cls, method: Method) -> bool:
+    def fits(cls, method: type[Method]) -> bool:
         """Whether a policy pre-trained with this method can be fine-tuned."""
 
     @property
@@ -102,13 +100,9 @@ class Tuner(ABC):
         """Inverse of ``tensors``; DataError when they are of another run."""
 
 
-FLOWS = "policies of a flow: meanflow, omp, mp1, dmpo, imf, reflow, shortcut, flowpolicy, consistency, onedp"
-"""What ``is_flow`` accepts, for messages."""
-
-
-def is_flow(method: Method) -> bool:
+def is_flow(method: type[Method]) -> bool:
     """Whether a policy is generative and its jumps have no noise of their own."""
-    return method.generative and not isinstance(method, Diffusion)
+    return method.generative and not issubclass(method, Diffusion)
 
 
 def adamw(module: nn.Module, lr: float, weight_decay: float = 0.0) -> torch.optim.AdamW:

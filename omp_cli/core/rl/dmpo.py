@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from omp_cli.core.methods import Method
-from omp_cli.core.rl.base import FLOWS, TUNERS, is_flow
+from omp_cli.core.rl.base import TUNERS, is_flow
 from omp_cli.core.rl.ppo import Ppo
 from omp_cli.core.rl.ppo_config import BcConfig, PpoConfig
 
@@ -31,9 +31,8 @@ class Dmpo(Ppo):
 
     Config = DmpoConfig
     general = True
-    takes = FLOWS
 
     @classmethod
-    def fits(cls, method: Method) -> bool:
+    def fits(cls, method: type[Method]) -> bool:
         """See the base class."""
         return is_flow(method)

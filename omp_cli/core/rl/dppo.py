@@ -32,9 +32,8 @@ class Dppo(Ppo):
 
     Config = DppoConfig
     nfe = 10
-    takes = "diffusion policies: dp, dp3"
 
     @classmethod
-    def fits(cls, method: Method) -> bool:
+    def fits(cls, method: type[Method]) -> bool:
         """See the base class."""
-        return isinstance(method, Diffusion)
+        return issubclass(method, Diffusion)

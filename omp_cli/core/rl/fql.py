@@ -21,7 +21,7 @@ from omp_cli.core.methods import Method
 from omp_cli.core.methods.reflow import ReFlow
 from omp_cli.core.methods.shortcut import ShortCut
 from omp_cli.core.policy import Policy
-from omp_cli.core.rl.base import FLOWS, TUNERS, Start, Tuner, adamw, is_flow, named, part
+from omp_cli.core.rl.base import TUNERS, Start, Tuner, adamw, is_flow, named, part
 from omp_cli.core.rl.chain import mean_end
 from omp_cli.core.rl.critic import View
 from omp_cli.core.rl.replay import Decisions, Demonstrations, Replay, demonstrated, joined
@@ -165,10 +165,9 @@ class Fql(Tuner):
     config: FqlConfig
     nfe = 1
     general = True
-    takes = FLOWS
 
     @classmethod
-    def fits(cls, method: Method) -> bool:
+    def fits(cls, method: type[Method]) -> bool:
         """See the base class."""
         return is_flow(method)
 

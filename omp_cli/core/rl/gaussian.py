@@ -35,9 +35,8 @@ class GaussianPpo(Ppo):
     """For policies pre-trained by ``omp pretrain --method gaussian``."""
 
     Config = GaussianConfig
-    takes = "policies of method gaussian"
 
     @classmethod
-    def fits(cls, method: Method) -> bool:
+    def fits(cls, method: type[Method]) -> bool:
         """See the base class."""
-        return isinstance(method, Gaussian)
+        return issubclass(method, Gaussian)

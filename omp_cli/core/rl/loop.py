@@ -12,7 +12,6 @@ import torch
 
 from omp_cli.core.checkpoint import (
     EMA,
-    FOLDER,
     MODEL,
     TRAINING,
     Checkpoint,
@@ -35,6 +34,7 @@ from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.held_out import BEST, HeldOut, copy_checkpoint
 from omp_cli.core.rl.rollout import Collector, Stopped
 from omp_cli.core.rl.workers import Workers
+from omp_cli.core.run import CHECKPOINTS
 from omp_cli.core.seeds import derived_seed, rollout_seed
 from omp_cli.core.signals import StopRequest, stop_requests
 from omp_cli.core.suites.base import Suite, recorded_suite
@@ -69,7 +69,7 @@ def tuner_for(policy: PolicyConfig) -> str:
     Raises:
         UsageError: there is none.
     """
-    method = METHODS.build(policy.method)
+    method = METHODS.get(policy.method.name)  # type: ignore[attr-defined]
     fitting = [name for name in TUNERS.names() if TUNERS.get(name).fits(method)]
     if not fitting:
         raise UsageError(f"no fine-tuning method for a policy of method {policy.method.name}")  # type: ignore[attr-defined]
@@ -80,9 +80,10 @@ def check_fits(config: FinetuneConfig, checkpoint: Checkpoint) -> None:
     """UsageError where the method cannot start from the checkpoint, or the suite lacks what is asked for."""
     name, policy = config.method.name, checkpoint.config()  # type: ignore[attr-defined]
     tuner = TUNERS.get(name)
-    if not tuner.fits(METHODS.build(policy.method)):
+    if not tuner.fits(METHODS.get(policy.method.name)):  # type: ignore[attr-defined]
+        takes = ", ".join(known for known in METHODS.names() if tuner.fits(METHODS.get(known)))
         raise UsageError(
-            f"method {name}: cannot start from a policy of method {policy.method.name}; it takes {tuner.takes}",  # type: ignore[attr-defined]
+            f"method {name}: cannot start from a policy of method {policy.method.name}; it takes those of {takes}",  # type: ignore[attr-defined]
             f"use --method {tuner_for(policy)}",
         )
     suite = recorded_suite(checkpoint.meta.suite)
@@ -152,7 +153,7 @@ class Finetuner:
 
     def resume(self) -> int:
         """Continue from the newest checkpoint in the run's folder, if there is one; returns its iteration."""
-        newest = newest_saved(self.folder / FOLDER)
+        newest = newest_saved(self.folder / CHECKPOINTS)
         if newest is not None:
             load_weights(self.policy, newest.path / MODEL)
             load_weights(self.ema.module, newest.path / EMA)
@@ -270,9 +271,9 @@ class Finetuner:
                 "finetuned_by": self.config.method.name,  # type: ignore[attr-defined]
             }
         )
-        path = save_checkpoint(self.folder / FOLDER, meta, self.policy, self.ema.module, self.tuner.tensors())
+        path = save_checkpoint(self.folder / CHECKPOINTS, meta, self.policy, self.ema.module, self.tuner.tensors())
         self._saved = Checkpoint(path, meta)
-        thin(self.folder / FOLDER, self.config.keep)
+        thin(self.folder / CHECKPOINTS, self.config.keep)
         self.watch.lap("checkpoints")
 
     def _row(self, figures: dict[str, float], collector: Collector, envs: Workers, seconds: float) -> dict[str, Any]:

@@ -44,12 +44,11 @@ class ReinFlowR(Ppo):
 
     Config = ReinFlowRConfig
     nfe = 4
-    takes = "policies of method reflow"
 
     @classmethod
-    def fits(cls, method: Method) -> bool:
+    def fits(cls, method: type[Method]) -> bool:
         """See the base class."""
-        return isinstance(method, ReFlow)
+        return issubclass(method, ReFlow)
 
 
 @TUNERS.register("reinflow-s")
@@ -58,9 +57,8 @@ class ReinFlowS(Ppo):
 
     Config = ReinFlowSConfig
     nfe = 4
-    takes = "policies of method shortcut"
 
     @classmethod
-    def fits(cls, method: Method) -> bool:
+    def fits(cls, method: type[Method]) -> bool:
         """See the base class."""
-        return isinstance(method, ShortCut)
+        return issubclass(method, ShortCut)

@@ -15,12 +15,11 @@ from typing import IO, Any, Literal
 
 from omp_cli.core.manifest import FILE_NAME, Manifest, read_manifest
 from omp_cli.core.processes import ENDS_WITH_STDIN
+from omp_cli.core.run import CHECKPOINTS
 
 PROGRAM = (sys.executable, "-m", "omp_cli")
 POLL = 0.1
 """Seconds between looks at what is at work."""
-CHECKPOINTS = "checkpoints"
-"""``checkpoint.FOLDER``, without the torch that comes with that module."""
 State = Literal["waiting", "running", "finished", "interrupted", "failed", "blocked"]
 STATES: dict[str, State] = {"succeeded": "finished", "running": "interrupted"}
 """What a manifest's status means for a job that nobody works on; the other two have the same name."""

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from omp_cli.core.checkpoint import (
     EMA,
-    FOLDER,
     MODEL,
     TRAINING,
     CheckpointMeta,
@@ -30,6 +29,7 @@ from omp_cli.core.files import read_jsonl
 from omp_cli.core.methods import LossReport
 from omp_cli.core.policy import LossModule, Policy
 from omp_cli.core.progress import Progress
+from omp_cli.core.run import CHECKPOINTS
 from omp_cli.core.seeds import derived_seed
 from omp_cli.core.signals import stop_requests
 from omp_cli.core.timing import Stopwatch
@@ -141,7 +141,7 @@ class Trainer:
 
     def resume(self) -> int:
         """Continue from the newest checkpoint in the run's folder, if there is one; returns its step."""
-        newest = newest_saved(self.folder / FOLDER, clean=self.world.is_main)
+        newest = newest_saved(self.folder / CHECKPOINTS, clean=self.world.is_main)
         if newest is not None:
             load_weights(self.policy, newest.path / MODEL)
             load_weights(self.ema.module, newest.path / EMA)
@@ -315,10 +315,10 @@ class Trainer:
                 reference=self.dataset.provenance.get("reference"),
             )
             tensors = training_tensors(self.module, self.optimizer)
-            self._good = save_checkpoint(self.folder / FOLDER, meta, self.policy, self.ema.module, tensors)
-            thin(self.folder / FOLDER, self.config.train.keep)
+            self._good = save_checkpoint(self.folder / CHECKPOINTS, meta, self.policy, self.ema.module, tensors)
+            thin(self.folder / CHECKPOINTS, self.config.train.keep)
         else:
-            self._good = self.folder / FOLDER / f"step-{self.step:08d}"
+            self._good = self.folder / CHECKPOINTS / f"step-{self.step:08d}"
         self.world.barrier()
 
     def _figures(self, last: dict[str, float], seconds: float, steps: int) -> dict[str, Any]:
