@@ -13,7 +13,7 @@ import torch
 
 from omp_cli.core.checkpoint import Checkpoint, find_checkpoints, open_checkpoint
 from omp_cli.core.data.store import read_store
-from omp_cli.core.errors import DataError
+from omp_cli.core.errors import DataError, WorkerDied
 from omp_cli.core.measure import success as measuring
 from omp_cli.core.measure.statistics import counted
 from omp_cli.core.measure.success import Episode, EvalConfig, environments, evaluate, summarise
@@ -48,6 +48,17 @@ def test_the_result_does_not_depend_on_the_number_of_workers(checkpoint: Checkpo
     together, _ = roll_out(checkpoint, config.model_copy(update={"together": 3}))
     assert one == together
     assert [e.index for e in one] == list(range(5))
+
+
+def test_the_death_of_a_process_is_told_and_leaves_none_behind(checkpoint: Checkpoint) -> None:
+    class Killing(Silent):
+        def advance(self, units: int = 1, **figures: float | str) -> None:
+            os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+
+    config = EvalConfig(episodes=9)
+    with pytest.raises(WorkerDied, match="an environment process died"), environments(checkpoint, config, 2) as envs:
+        evaluate(checkpoint, config, config.episodes, envs, CPU, Killing())
+    assert not multiprocessing.active_children()
 
 
 def test_start_states_are_held_out_and_follow_the_seed(checkpoint: Checkpoint, workshop: Path) -> None:

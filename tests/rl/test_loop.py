@@ -25,7 +25,7 @@ from omp_cli.core.checkpoint import (
     save_checkpoint,
 )
 from omp_cli.core.config import unflatten
-from omp_cli.core.errors import Diverged, Interrupted, Terminated, UsageError
+from omp_cli.core.errors import Diverged, Interrupted, Terminated, UsageError, WorkerDied
 from omp_cli.core.policy import Policy, PolicyConfig
 from omp_cli.core.progress import Silent
 from omp_cli.core.rl import held_out
@@ -239,6 +239,32 @@ def test_a_request_to_stop_in_an_evaluation_ends_it(
     assert again.resume() == 2
     again.run()
     assert [row["step"] for row in rows(tmp_path / EVALUATIONS)] == [0, 2, 4, 6]
+
+
+def test_an_evaluation_whose_process_dies_is_made_anew(
+    start: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finetuner(start, tmp_path / "quiet", iterations=2).run()
+    honest, calls = held_out.evaluate, iter(range(9))
+
+    def evaluate(*arguments: Any) -> Any:
+        if next(calls) == 1:  # the second evaluation
+            evaluators = [c for c in multiprocessing.active_children() if "AsyncVectorEnv" in c.name]
+            os.kill(evaluators[0].pid or 0, signal.SIGKILL)
+        return honest(*arguments)
+
+    monkeypatch.setattr(held_out, "evaluate", evaluate)
+    progress = Watched()
+    finetuner(start, tmp_path / "killed", 2, progress, iterations=2).run()
+    assert "held-out evaluation: an environment process died; made anew" in progress.notes
+    found, wanted = (rows(tmp_path / name / EVALUATIONS) for name in ("killed", "quiet"))
+    assert [row.items() - {("train_seconds", row.get("train_seconds"))} for row in found] == [
+        row.items() - {("train_seconds", row.get("train_seconds"))} for row in wanted
+    ]
+    monkeypatch.setattr(held_out, "TRIES", 1)
+    calls = iter((1,))
+    with pytest.raises(WorkerDied):
+        finetuner(start, tmp_path / "again", 2, iterations=2).run()
 
 
 @pytest.mark.parametrize(("rates", "best"), [([0.2, 0.5, 0.9, 0.4], 4), ([0.9, 0.5, 0.9, 0.4], 0)])

@@ -16,7 +16,7 @@ from pydantic import Field
 from omp_cli.core.checkpoint import Checkpoint, Weights
 from omp_cli.core.config import Settings
 from omp_cli.core.encoders import ENCODERS
-from omp_cli.core.errors import DataError, OmpError, RunFailed
+from omp_cli.core.errors import DataError, OmpError, WorkerDied
 from omp_cli.core.measure.statistics import Rate, spread, wilson
 from omp_cli.core.policy import Policy
 from omp_cli.core.processes import starting_workers
@@ -25,6 +25,9 @@ from omp_cli.core.seeds import eval_seed
 from omp_cli.core.suites.base import Suite, recorded_suite
 from omp_cli.core.suites.chunking import ChunkEnv, chunk_env_factory
 from omp_cli.core.timing import Stopwatch
+
+CLOSED_PIPE = (BrokenPipeError, EOFError, ConnectionResetError)
+"""What talking to a process that has died raises."""
 
 
 class EvalConfig(Settings):
@@ -216,7 +219,20 @@ def environments(checkpoint: Checkpoint, config: EvalConfig, workers: int, filme
     try:
         yield envs
     finally:
+        _close(envs)
+
+
+def _close(envs: VectorEnv) -> None:
+    from gymnasium.vector import AsyncVectorEnv
+
+    try:
         envs.close()
+    except CLOSED_PIPE:  # Gymnasium wants an answer from every process, and one is dead
+        assert isinstance(envs, AsyncVectorEnv)
+        for process in envs.processes:
+            process.kill()
+            process.join()
+        envs.closed = True
 
 
 def worker_seconds(envs: VectorEnv) -> dict[str, float]:
@@ -260,7 +276,7 @@ def evaluate(
     Raises:
         DataError: a start state equals a demonstration's, or the weights do not fit.
         UsageError: the environment's state or action is of another size than the policy's.
-        RunFailed: an environment process died.
+        WorkerDied: an environment process is gone; ``envs`` are of no more use.
         OmpError: an environment raised it, in whatever process.
     """
     watch = watch or Stopwatch()
@@ -289,8 +305,8 @@ def evaluate(
                     state.running[worker] = None
                     progress.advance(1, **_so_far(done, suite))
             watch.lap("records")
-    except (BrokenPipeError, EOFError, ConnectionResetError) as error:
-        raise RunFailed("an environment process died", "try again with --workers 1 to see its error") from error
+    except CLOSED_PIPE as error:
+        raise WorkerDied("an environment process died", "try again with --workers 1 to see its error") from error
     except OmpError as error:
         if isinstance(cause := error.args[0], OmpError):  # Gymnasium wraps a worker's error in one of the same kind
             raise cause from error

@@ -12,9 +12,10 @@ import torch
 from gymnasium.vector import VectorEnv
 
 from omp_cli.core.checkpoint import TRAINING, Checkpoint, checkpoints_in
+from omp_cli.core.errors import WorkerDied
 from omp_cli.core.files import atomic, read_jsonl, remove
 from omp_cli.core.measure.statistics import counted
-from omp_cli.core.measure.success import EvalConfig, environments, evaluate, summarise
+from omp_cli.core.measure.success import Episode, EvalConfig, environments, evaluate, summarise
 from omp_cli.core.progress import Silent
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.rollout import Stopped
@@ -22,6 +23,8 @@ from omp_cli.core.suites.base import recorded_suite
 from omp_cli.core.train.trackers import JsonLines
 
 BEST, EVALUATIONS = "best", "evaluations.jsonl"
+TRIES = 3
+"""Of one evaluation, when processes die."""
 
 
 class HeldOut:
@@ -36,6 +39,7 @@ class HeldOut:
         device: where the network runs.
         step: rows after this iteration are dropped (they belong to work that a resumed run repeats).
         asked_to_stop: asked after every episode; ``Stopped`` is raised where it says so.
+        note: told of an environment process that died, in one line; the evaluation is then made anew.
     """
 
     def __init__(
@@ -48,9 +52,11 @@ class HeldOut:
         device: torch.device,
         step: int,
         asked_to_stop: Callable[[], bool],
+        note: Callable[[str], None],
     ) -> None:
         wanted = config.evaluation
-        self._every, self._folder, self._device, self._asked_to_stop = wanted.every, folder, device, asked_to_stop
+        self._every, self._folder, self._device = wanted.every, folder, device
+        self._asked_to_stop, self._note = asked_to_stop, note
         self._checkpoint, self._suite = checkpoint, recorded_suite(checkpoint.meta.suite)
         self._config = EvalConfig(
             episodes=wanted.episodes,
@@ -60,18 +66,23 @@ class HeldOut:
             together=min(config.envs, 8),
         )
         self._workers = min(workers, wanted.episodes)
-        self._stack = ExitStack()
+        self._open = ExitStack()
         self._envs: VectorEnv | None = None
         self._file = JsonLines(folder / EVALUATIONS, step)
 
     def __enter__(self) -> HeldOut:
-        self._stack.callback(self._file.close)
         if self._every:
-            self._envs = self._stack.enter_context(environments(self._checkpoint, self._config, self._workers))
+            self._renew()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        self._file.close()
+        self._open.close()
+
+    def _renew(self) -> None:
+        """Fresh environments in the place of those there are."""
+        self._open.close()
+        self._envs = self._open.enter_context(environments(self._checkpoint, self._config, self._workers))
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -93,12 +104,9 @@ class HeldOut:
         Returns:
             The result in one line.
         """
-        assert self._envs is not None
-        config, metric = self._config, self._suite.metric
-        progress = _Stoppable(self._asked_to_stop)
-        episodes, _ = evaluate(checkpoint, config, config.episodes, self._envs, self._device, progress)
-        found = summarise(episodes, self._suite)
-        row = {"return": found["mean_return"], "episodes": config.episodes}
+        metric = self._suite.metric
+        found = summarise(self._rolled_out(checkpoint), self._suite)
+        row = {"return": found["mean_return"], "episodes": self._config.episodes}
         line = f"return {row['return']:.4g}"
         if "success_any" in found:
             success = counted(found)
@@ -108,6 +116,21 @@ class HeldOut:
             self._keep(checkpoint)
         self._file.log(checkpoint.meta.step, row | figures)
         return line
+
+    def _rolled_out(self, checkpoint: Checkpoint) -> list[Episode]:
+        """The same episodes however often a process dies on the way; WorkerDied when it happens every time."""
+        for _ in range(TRIES - 1):
+            try:
+                return self._once(checkpoint)
+            except WorkerDied as error:
+                self._note(f"held-out evaluation: {error.message}; made anew")
+                self._renew()
+        return self._once(checkpoint)
+
+    def _once(self, checkpoint: Checkpoint) -> list[Episode]:
+        assert self._envs is not None
+        progress = _Stoppable(self._asked_to_stop)
+        return evaluate(checkpoint, self._config, self._config.episodes, self._envs, self._device, progress)[0]
 
     def _keep(self, checkpoint: Checkpoint) -> None:
         best = self._folder / BEST / checkpoint.path.name

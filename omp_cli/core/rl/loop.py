@@ -258,7 +258,7 @@ class Finetuner:
 
     def _held_out(self, stop: StopRequest) -> HeldOut:
         where = (self.nfe, self.workers, self.device, self.iteration)
-        return HeldOut(self.config, self.folder, self._start, *where, lambda: bool(stop.error))
+        return HeldOut(self.config, self.folder, self._start, *where, lambda: bool(stop.error), self.progress.note)
 
     def _save(self) -> None:
         """Write the checkpoint of this iteration, unless it is there."""
