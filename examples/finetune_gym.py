@@ -63,11 +63,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return table
 
 
-def thinned(rows: Sequence[dict[str, Any]], count: int = 40) -> list[list[float]]:
-    """Environment steps, seconds and mean return of rollouts, with noise, at about ``count`` moments of a run."""
+def thinned(rows: Sequence[dict[str, Any]], figure: str = "return", count: int = 40) -> list[list[float]]:
+    """Environment steps, seconds and a figure of the rollouts, with noise, at about ``count`` moments of a run."""
     kept = rows[:: max(len(rows) // count, 1)]
-    keys = ("env_steps", "train_seconds", "return")
-    return [[round(row[key], 1) for key in keys] for row in kept if "return" in row]
+    keys = ("env_steps", "train_seconds", figure)
+    return [[round(row[key], 2) for key in keys] for row in kept if figure in row]
 
 
 def markdown(table: dict[str, Any]) -> str:

@@ -5,7 +5,8 @@
 Twenty demonstrations of an operator that misses and tries again (`omp prepare robomimic --source scripted-noisy`),
 from poses; a one-step policy that learns from them; then DMPO. The start and the end are evaluated on ``--episodes``
 held-out start states that no demonstration and no rollout used. Whatever has finished in the folder is kept, and what
-was interrupted goes on. Writes one JSON table (``--table``) after every row and prints it as Markdown.
+was interrupted goes on. Writes one JSON table (``--table``) after every row, a plot of success against
+environment steps, and prints the table as Markdown.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from finetune_gym import thinned
 from gym_stage1 import DATA, PRESET, commit, finished
 
-from omp_cli.core.files import write_text
+from omp_cli.core.files import read_jsonl, write_text
+from omp_cli.core.measure.statistics import wilson
 
 VARIANTS: dict[str, tuple[int, tuple[object, ...]]] = {
     "K = 1": (1, ()),
@@ -68,6 +71,10 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
             for rule in ("success_any", "success_chunk"):
                 row |= {f"{when}_{rule}_{key}": manifest["metrics"][rule][key] for key in SUCCESS}
         row |= {key: made["metrics"][key] for key in KEPT}
+        learning = [
+            r | {"success": r["successes"] / r["recent_episodes"]} for r in read_jsonl(folder / "metrics.jsonl")
+        ]
+        row["rollouts"] = thinned(learning, "success", 100)
         table["rows"].append(row)
         table |= {key: seen["after"][key] for key in ("versions", "hardware")}
         write_text(args.table, json.dumps(table, indent=1) + "\n")
@@ -94,11 +101,38 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Success against environment steps: held-out episodes with Wilson's interval, and rollouts with their noise."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(7, 4))
+    for index, row in enumerate(rows):
+        colour = f"C{index}"
+        steps, _, rates = zip(*row["rollouts"], strict=True)
+        axis.plot([x / 1e3 for x in steps], rates, color=colour, alpha=0.4)
+        found = [(e.get("env_steps", 0) / 1e3, wilson(e["successes"], e["episodes"])) for e in row["evaluations"]]
+        x, held_out = zip(*found, strict=True)
+        sides = [[r.rate - r.low for r in held_out], [r.high - r.rate for r in held_out]]
+        style = {"fmt": "o-", "capsize": 3, "markersize": 4}
+        axis.errorbar(x, [r.rate for r in held_out], sides, color=colour, label=row["variant"], **style)
+    axis.set_xlabel("thousand environment steps")
+    axis.set_ylabel("success: held-out (dots), rollouts (faint)")
+    axis.set_ylim(0, 1)
+    axis.legend(fontsize=8, loc="lower right")
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where data and runs are kept")
     parser.add_argument("--table", type=Path, default=Path("examples/results/finetune-robomimic.json"))
+    parser.add_argument("--picture", type=Path, default=Path("examples/pictures/finetune-robomimic.png"))
     parser.add_argument("--task", default="lift", choices=("lift", "can"))
     parser.add_argument("--variant", nargs="+", choices=VARIANTS, default=tuple(VARIANTS))
     parser.add_argument("--demos", type=int, default=20)
@@ -112,4 +146,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    print(markdown(run(arguments())))
+    given = arguments()
+    found_rows = run(given)
+    plot(found_rows, given.picture)
+    print(markdown(found_rows))
