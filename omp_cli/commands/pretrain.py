@@ -229,11 +229,9 @@ def _run(trainer: Any, resumed: bool) -> Any:
 
 
 def _report(globals_: Globals, folder: Path, figures: dict[str, Any]) -> None:
-    rows = [
-        (name.replace("share_", "share of gradient: "), value)
-        for name, value in figures.items()
-        if not isinstance(value, dict) and (name == "grad_norm" or not name.startswith(("grad_", "lr", "processes")))
-    ]
+    left_out = {"lr", "processes", *(name for name in figures if name.startswith("grad_"))} - {"grad_norm"}
+    shown = {name: value for name, value in figures.items() if name not in left_out and not isinstance(value, dict)}
+    rows = [(name.replace("share_", "share of gradient: "), value) for name, value in shown.items()]
     document = {"command": "pretrain", "run_dir": str(folder), "manifest": str(folder / "manifest.json")}
     lines = [f"run: {folder}", "next: omp eval"]
     globals_.console.result({**document, "result": figures}, [make_table("Trained", ("figure", "value"), rows)], lines)

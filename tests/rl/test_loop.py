@@ -135,10 +135,8 @@ def test_finetune_twice_is_the_same_with_any_number_of_workers_and_another_seed_
     }
     for name in ("b", "two"):
         for file in (MODEL, EMA, TRAINING):
-            assert same(weights(tmp_path / "a" / CHECKPOINTS, file), weights(tmp_path / name / CHECKPOINTS, file)), (
-                name,
-                file,
-            )
+            one, other = (weights(tmp_path / folder / CHECKPOINTS, file) for folder in ("a", name))
+            assert same(one, other), (name, file)
         assert figures[name] == figures["a"]
     assert not same(weights(tmp_path / "a" / CHECKPOINTS), weights(tmp_path / "c" / CHECKPOINTS))
 
