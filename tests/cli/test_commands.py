@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -173,20 +172,14 @@ def test_tensorboard_is_an_extra(omp: Omp, workshop: Path, tmp_path: Path, monke
     assert "pip install" in done.err
 
 
-def test_help_is_fast_and_imports_nothing_heavy() -> None:
+def test_help_imports_nothing_heavy() -> None:
     code = "import sys; sys.argv=['omp','--help']; from omp_cli import app\ntry: app.main()\nexcept SystemExit: pass\n"
-    code += "heavy = {'torch', 'numpy', 'metaworld', 'mujoco', 'zarr', 'scipy', 'gymnasium'} & set(sys.modules)\n"
+    heavy = {"torch", "numpy", "pydantic", "metaworld", "mujoco", "zarr", "scipy", "gymnasium"}
+    code += f"heavy = {heavy} & set(sys.modules)\n"
     code += "sys.exit(f'imported {heavy}' if heavy else 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "prepare" in done.stdout
-    ours, typers = [], []
-    for _ in range(5):  # the best of five, in turn: the machine may be busy with other things
-        for words, seconds in ((["-m", "omp_cli", "--help"], ours), (["-c", "import typer, rich.table"], typers)):
-            start = time.perf_counter()
-            subprocess.run([sys.executable, *words], capture_output=True, check=True)
-            seconds.append(time.perf_counter() - start)
-    assert min(ours) < 3 * min(typers), f"omp --help took {min(ours):.2f} s, Typer's import alone {min(typers):.2f} s"
 
 
 @pytest.mark.parametrize(("command", "families"), [("pretrain", (METHODS, NETS, ENCODERS)), ("finetune", (TUNERS,))])

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gymnasium.vector import AsyncVectorEnv
 
 from omp_cli.core.checkpoint import Checkpoint, find_checkpoints, open_checkpoint
 from omp_cli.core.data.store import read_store
@@ -50,13 +52,22 @@ def test_the_result_does_not_depend_on_the_number_of_workers(checkpoint: Checkpo
     assert [e.index for e in one] == list(range(5))
 
 
-def test_the_death_of_a_process_is_told_and_leaves_none_behind(checkpoint: Checkpoint) -> None:
+@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("when", ["between steps", "in a step"])
+def test_the_death_of_a_process_is_told_and_leaves_none_behind(checkpoint: Checkpoint, victim: int, when: str) -> None:
     class Killing(Silent):
         def advance(self, units: int = 1, **figures: float | str) -> None:
-            os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+            process = envs.processes[victim]
+            if when == "between steps":
+                process.kill()
+                process.join()
+            else:  # it takes the next action and never answers, while the other one does
+                os.kill(process.pid, signal.SIGSTOP)
+                threading.Timer(0.2, process.kill).start()
 
     config = EvalConfig(episodes=9)
     with pytest.raises(WorkerDied, match="an environment process died"), environments(checkpoint, config, 2) as envs:
+        assert isinstance(envs, AsyncVectorEnv)
         evaluate(checkpoint, config, config.episodes, envs, CPU, Killing())
     assert not multiprocessing.active_children()
 

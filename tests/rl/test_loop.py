@@ -247,8 +247,9 @@ def test_an_evaluation_whose_process_dies_is_made_anew(
 
     def evaluate(*arguments: Any) -> Any:
         if next(calls) == 1:  # the second evaluation
-            evaluators = [c for c in multiprocessing.active_children() if "AsyncVectorEnv" in c.name]
-            os.kill(evaluators[0].pid or 0, signal.SIGKILL)
+            envs = arguments[3]
+            envs.processes[0].kill()
+            envs.processes[0].join()
         return honest(*arguments)
 
     monkeypatch.setattr(held_out, "evaluate", evaluate)
@@ -352,10 +353,13 @@ def test_a_request_to_stop_in_a_rollout_saves_the_last_finished_iteration(
 
 
 def test_a_killed_worker_is_restarted_and_reported(start: Checkpoint, tmp_path: Path) -> None:
+    others = multiprocessing.active_children()  # of other tests
+
     def each(count: int) -> None:
         if count == 1:
-            workers = [c for c in multiprocessing.active_children() if c.name == "environment worker 1"]
-            os.kill(workers[0].pid or 0, signal.SIGKILL)
+            ours = [c for c in multiprocessing.active_children() if c not in others]
+            (worker,) = [c for c in ours if c.name == "environment worker 1"]
+            worker.kill()
 
     progress = Watched(each)
     figures = finetuner(start, tmp_path, 2, progress, iterations=3, evaluation__every=0).run().figures

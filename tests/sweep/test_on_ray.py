@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,10 @@ import pytest
 from omp_cli.core.errors import Terminated
 from omp_cli.core.manifest import read_manifest
 from omp_cli.core.progress import Silent
-from omp_cli.core.run import Run
+from omp_cli.core.run import CHECKPOINTS, Run
 from omp_cli.core.sweep.config import SweepConfig
 from omp_cli.core.sweep.execute import execute
-from omp_cli.core.sweep.job import CHECKPOINTS
+from omp_cli.core.sweep.job import Job
 from omp_cli.core.sweep.on_ray import OnRay
 from omp_cli.core.sweep.plan import plan_jobs
 
@@ -31,16 +30,19 @@ def test_two_workers_do_real_jobs_until_the_sweep_is_stopped(tmp_path: Path, mon
     document = {"tasks": ["reach", "detour"], "seeds": [0], "prepare": "toy --demos 2 --points 32", "pretrain": WORDS}
     document["variants"] = {"one": {}, "two": {"tasks": ["reach"]}}
     jobs = plan_jobs(SweepConfig.model_validate(document), Path("out"), lambda *_: {})
-    trained = [Path("out/reach", name, "seed0") for name in ("one", "two")]
+    trainings = [job for job in jobs if job.command == "pretrain"]
     done = threading.Event()
 
-    def stop_when_both_train() -> None:
-        while not all((folder / CHECKPOINTS).is_dir() for folder in trained) and not done.is_set():
-            time.sleep(0.1)
+    def at_work() -> list[Job]:  # which two of the three depends on which data set is there first
+        return [job for job in trainings if (job.folder / CHECKPOINTS).is_dir()]
+
+    def stop_when_two_train() -> None:
+        while len(at_work()) < 2 and not done.wait(0.1):
+            pass
         if not done.is_set():
             os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=stop_when_both_train, daemon=True).start()
+    threading.Thread(target=stop_when_two_train, daemon=True).start()
     # as in what a shell starts in the background; Ray's processes inherit it
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     engine = OnRay(workers=2)
@@ -52,5 +54,5 @@ def test_two_workers_do_real_jobs_until_the_sweep_is_stopped(tmp_path: Path, mon
         signal.signal(signal.SIGINT, before)
     states = {job["name"]: job["state"] for job in read_manifest(Path("out")).metrics["jobs"]}
     assert [states[job.name] for job in jobs[:2]] == ["finished", "finished"]
-    assert [states[folder.relative_to("out").as_posix()] for folder in trained] == ["interrupted", "interrupted"]
-    assert [read_manifest(folder).status for folder in trained] == ["interrupted", "interrupted"]
+    assert [states[job.name] for job in at_work()] == ["interrupted", "interrupted"]
+    assert [read_manifest(job.folder).status for job in at_work()] == ["interrupted", "interrupted"]

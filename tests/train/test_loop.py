@@ -186,7 +186,7 @@ def test_the_parts_of_training_add_up(toy: Path, tmp_path: Path) -> None:
     parts = figures["seconds_by_part"]
     assert {"data", "encoder", "net", "backward", "optimiser", "moving average", "checkpoints"} <= parts.keys()
     assert parts["du/dt (net, unrecorded)"] > 0
-    assert sum(parts.values()) == pytest.approx(figures["train_seconds"], rel=0.2, abs=0.05)
+    assert sum(parts.values()) == pytest.approx(figures["train_seconds"], rel=0.5, abs=0.1)
 
 
 def test_learning_rate_warms_up_and_falls_to_zero() -> None:

@@ -225,14 +225,12 @@ def environments(checkpoint: Checkpoint, config: EvalConfig, workers: int, filme
 def _close(envs: VectorEnv) -> None:
     from gymnasium.vector import AsyncVectorEnv
 
-    try:
-        envs.close()
-    except CLOSED_PIPE:  # Gymnasium wants an answer from every process, and one is dead
-        assert isinstance(envs, AsyncVectorEnv)
+    if isinstance(envs, AsyncVectorEnv):  # its own way waits for an answer of every process: forever where one died
         for process in envs.processes:
             process.kill()
             process.join()
         envs.closed = True
+    envs.close()
 
 
 def worker_seconds(envs: VectorEnv) -> dict[str, float]:
