@@ -1,7 +1,7 @@
 """RoboMimic in the real robosuite: layout, determinism, pictures and rewards beside robosuite's and robomimic's."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from omp_cli.core.errors import DataError, MissingDependency, UsageError
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES
 from omp_cli.core.suites.robomimic import TASKS, Robomimic, RobomimicEnv, RobomimicSuiteConfig
-from omp_cli.core.suites.robosuite_model import Control, env_kwargs
+from omp_cli.core.suites.robosuite_model import Control, env_kwargs, refresh
 
 real = pytest.mark.skipif(importlib.util.find_spec("robosuite") is None, reason="robosuite is not installed")
 
@@ -200,6 +200,36 @@ def test_robomimic_replays_our_episode_bit_for_bit(lift: RobomimicEnv) -> None:
         _, got, _, _ = env.step(action)
         assert np.array_equal(env.get_state()["states"], state)
         assert got == reward
+
+
+@real
+@pytest.mark.parametrize("task", TASKS)
+def test_a_step_is_robosuites_own_bit_for_bit(task: str) -> None:
+    """With contacts (arms pressed onto the table, fingers closing), whichever of the two moved the arms before."""
+    env = suite(cameras=()).make(task)
+    moves = actions(30, env.spec.action_dim)
+    moves[:25, 2::7] = -1.0
+    contacts = []
+
+    def episode(ours: Callable[[int], bool]) -> list[np.ndarray]:
+        env.reset(5)
+        seen = []
+        for index, move in enumerate(moves):
+            if ours(index):
+                env.step(move)
+            else:
+                env.sim.step(move)
+                refresh(env.sim)
+            contacts.append(env.sim.sim.data.ncon)
+            observed = [np.atleast_1d(value) for value in env.observations().values()]
+            seen.append(np.concatenate([env.simulator_state(), env.sim.sim.data.ctrl, env.judge(), *observed]))
+        return seen
+
+    theirs = episode(lambda index: False)
+    assert np.array_equal(episode(lambda index: True), theirs)
+    assert np.array_equal(episode(lambda index: index % 2 == 0), theirs)
+    assert len(set(contacts)) > 1
+    env.close()
 
 
 @real

@@ -21,6 +21,7 @@ from omp_cli.core.errors import DataError, MissingDependency, UsageError, did_yo
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv
 from omp_cli.core.suites.robosuite_model import Control, load_scene, make_robosuite, numpy_seeded, refresh
+from omp_cli.core.suites.robosuite_step import control_step
 
 PROPRIOCEPTION = ("eef_pos", "eef_quat", "gripper_qpos")
 _DIMS = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2, "gripper_qvel": 2, "joint_pos": 7, "joint_vel": 7}
@@ -220,7 +221,7 @@ class RobomimicEnv(TaskEnv):
 
     def step(self, action: NDArray[np.floating[Any]]) -> Outcome:
         """One control step of 50 ms; reward 1 while the task's condition holds. Never terminates."""
-        self.sim.step(np.clip(np.asarray(action, np.float64), -1.0, 1.0))
+        control_step(self.sim, np.clip(np.asarray(action, np.float64), -1.0, 1.0))
         refresh(self.sim)
         return Outcome(*self.judge())
 
