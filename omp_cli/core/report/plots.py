@@ -91,7 +91,8 @@ def _classes(section: Section) -> Any:
             bar = axes.bar(x, 100 * cell["value"], width * 0.92, **_style(index), edgecolor="white", linewidth=0)
             bar[0].set_alpha(PALE if other else 1.0)
             below, above = _errors(cell)
-            axes.errorbar(x, 100 * cell["value"], [[below], [above]], color="0.25", linewidth=1, capsize=2)
+            if below + above > 0:  # caps of no length read as a mark
+                axes.errorbar(x, 100 * cell["value"], [[below], [above]], color="0.25", linewidth=1, capsize=2)
             if other:
                 axes.text(x, 1, str(len(cell["tasks"])), ha="center", va="bottom", fontsize=7)
             pale |= other
