@@ -66,6 +66,8 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
         amount = ("--iterations", args.iterations) + (() if args.minutes is None else ("--minutes", args.minutes))
         made = tuned(folder, before, "--nfe", nfe, *options, *amount, *shared)
         seen["after"] = finished(folder / "eval", "eval", folder, "--nfe", nfe, *counted(args, shared))
+        if nfe > 1:  # learned with several steps, run with one
+            seen["one_step"] = finished(folder / "eval-nfe1", "eval", folder, "--nfe", 1, *counted(args, shared))
         row: dict[str, Any] = {"task": args.task, "variant": variant, "nfe": nfe}
         for when, manifest in seen.items():
             for rule in ("success_any", "success_chunk"):
@@ -88,13 +90,13 @@ def counted(args: argparse.Namespace, shared: tuple[object, ...]) -> tuple[objec
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """n/N and Wilson's interval before and after."""
-    head = ["task", "variant", "before", "after", "thousand environment steps", "minutes"]
+    head = ["task", "variant", "before", "after", "after, run with one step", "thousand environment steps", "minutes"]
     lines = [head, ["---"] * len(head)]
     for row in rows:
         cells = [
             f"{row[f'{when}_success_any_successes']}/{row[f'{when}_success_any_episodes']} "
             f"[{row[f'{when}_success_any_low']:.2f}, {row[f'{when}_success_any_high']:.2f}]"
-            for when in ("before", "after")
+            for when in ("before", "after", "one_step" if row["nfe"] > 1 else "after")
         ]
         spent = (f"{row['env_steps'] / 1000:.0f}", f"{row['train_seconds'] / 60:.0f}")
         lines.append([row["task"], row["variant"], *cells, *spent])
@@ -113,8 +115,9 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
         colour = f"C{index}"
         steps, _, rates = zip(*row["rollouts"], strict=True)
         axis.plot([x / 1e3 for x in steps], rates, color=colour, alpha=0.4)
-        found = [(e.get("env_steps", 0) / 1e3, wilson(e["successes"], e["episodes"])) for e in row["evaluations"]]
-        x, held_out = zip(*found, strict=True)
+        aside = 3 * (index - (len(rows) - 1) / 2)  # or the intervals cover one another
+        x = [e.get("env_steps", 0) / 1e3 + aside for e in row["evaluations"]]
+        held_out = [wilson(e["successes"], e["episodes"]) for e in row["evaluations"]]
         sides = [[r.rate - r.low for r in held_out], [r.high - r.rate for r in held_out]]
         style = {"fmt": "o-", "capsize": 3, "markersize": 4}
         axis.errorbar(x, [r.rate for r in held_out], sides, color=colour, label=row["variant"], **style)
