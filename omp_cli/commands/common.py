@@ -51,6 +51,8 @@ class Globals:
     plugin: list[Path] = field(default_factory=list)
     resolving: bool = False
     """No option: only the settings are wanted (``lines.resolve``)."""
+    start: tuple[str, str] | None = None
+    """Of the policy that a resolved ``omp finetune`` will begin with: suite and pre-training method."""
 
     def merged(self, given: Mapping[str, Any]) -> Globals:
         """These values with those given later on the line on top."""

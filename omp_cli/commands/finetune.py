@@ -8,7 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from omp_cli.commands.common import RUNS, Globals, base_layers, newest_trained, run_folder, show_dry_run
+from omp_cli.commands.common import (
+    RUNS,
+    Globals,
+    base_layers,
+    newest_trained,
+    run_folder,
+    settings_known,
+    show_dry_run,
+)
 from omp_cli.console import make_table
 
 METHOD, OPTIM, CONFIG = "Method", "Optimisation", "Configuration"
@@ -85,6 +93,8 @@ def finetune(
     )
     count = workers or default_workers()
     if resume is None:
+        if globals_.start is not None:
+            settings_known(globals_, _settings(*globals_.start, preset, config, set_ or [], flags)[1])
         path = checkpoint or newest_trained(globals_)
         _finetune(globals_, _new_plan(globals_, path, preset, config, set_ or [], flags), count)
         return
@@ -108,28 +118,38 @@ def _new_plan(
     globals_: Globals, path: Path, preset: str | None, file: Path | None, sets: list[str], flags: Any
 ) -> Plan:
     """A run in a folder of its own."""
-    from omp_cli.core import config as c
     from omp_cli.core.checkpoint import open_run
     from omp_cli.core.errors import UsageError
-    from omp_cli.core.rl.config import FinetuneConfig
-    from omp_cli.core.rl.loop import check_fits, tuner_for
+    from omp_cli.core.rl.loop import check_fits
     from omp_cli.core.run import CHECKPOINTS
 
     found = open_run(path)[-1]
-    own = c.Layer("checkpoint", {"method.name": tuner_for(found.config())})
-    asked = c.merge([own, *base_layers(FinetuneConfig, None, file, sets, flags)])[0]["method"]["name"]
-    known = c.preset_names("finetune")
-    suite = found.meta.spec.suite
-    name = preset or next((n for n in (f"{suite}-{asked}", suite) if n in known), None)
-    layers = [own] + ([] if name is None else [c.preset_layer("finetune", name)])
-    values, layer_of = c.merge([*layers, *base_layers(FinetuneConfig, None, file, sets, flags)])
-    settings = c.validated(FinetuneConfig, values)
+    settings, sources = _settings(found.meta.spec.suite, found.config().method.name, preset, file, sets, flags)
     check_fits(settings, found)
-    sources = c.sources_of(settings, layer_of) | {"checkpoint": {"value": str(found.path), "source": "argument"}}
+    sources["checkpoint"] = {"value": str(found.path), "source": "argument"}
     folder = globals_.out or run_folder(RUNS / "finetune", f"{settings.method.name}-{found.meta.spec.task}")
     if (folder / CHECKPOINTS).exists():
         raise UsageError(f"output folder {folder}: holds checkpoints", f"use --resume {folder}, or another --out DIR")
     return Plan(settings, sources, found, folder)
+
+
+def _settings(
+    suite: str, trained: str, preset: str | None, file: Path | None, sets: list[str], flags: Any
+) -> tuple[Any, dict[str, Any]]:
+    """How a policy of the pre-training method ``trained`` is fine-tuned in ``suite``, and the source of each value."""
+    from omp_cli.core import config as c
+    from omp_cli.core.rl.config import FinetuneConfig
+    from omp_cli.core.rl.loop import check_method, tuner_for
+
+    own = c.Layer("checkpoint", {"method.name": tuner_for(trained)})
+    asked = c.merge([own, *base_layers(FinetuneConfig, None, file, sets, flags)])[0]["method"]["name"]
+    known = c.preset_names("finetune")
+    name = preset or next((n for n in (f"{suite}-{asked}", suite) if n in known), None)
+    layers = [own] + ([] if name is None else [c.preset_layer("finetune", name)])
+    values, layer_of = c.merge([*layers, *base_layers(FinetuneConfig, None, file, sets, flags)])
+    settings = c.validated(FinetuneConfig, values)
+    check_method(settings, trained)
+    return settings, c.sources_of(settings, layer_of)
 
 
 def _resume(globals_: Globals, run: Path, workers: int) -> None:

@@ -8,21 +8,30 @@ from typing import Any
 
 import typer
 
-from omp_cli.commands import common, evaluate, prepare, pretrain
+from omp_cli.commands import common, evaluate, finetune, prepare, pretrain
 from omp_cli.core.errors import UsageError
 
-COMMANDS = {"prepare": prepare.prepare, "pretrain": pretrain.pretrain, "eval": evaluate.evaluate}
+COMMANDS = {
+    "prepare": prepare.prepare,
+    "pretrain": pretrain.pretrain,
+    "finetune": finetune.finetune,
+    "eval": evaluate.evaluate,
+}
 
 
-def resolve(command: str, words: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+def resolve(
+    command: str, words: Sequence[str], start: tuple[str, str] | None = None
+) -> Mapping[str, Mapping[str, Any]]:
     """``{dotted key: {"value", "source"}}`` of ``omp COMMAND WORDS``, whose inputs need not be there yet.
+
+    ``start``: suite and pre-training method of the policy that ``omp finetune`` will begin with.
 
     Raises:
         UsageError: an option or a value that the command would refuse, or a line that makes nothing.
         DataError: a configuration file that is missing.
     """
     before = common.CURRENT
-    common.set_current(common.Globals(dry_run=True, resolving=True))
+    common.set_current(common.Globals(dry_run=True, resolving=True, start=start))
     try:
         _parser(command)(list(words), prog_name=f"omp {command}", standalone_mode=False)
     except common.Resolved as found:

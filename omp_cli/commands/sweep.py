@@ -29,7 +29,7 @@ def sweep(
     ] = None,
     gpus: Annotated[float, typer.Option(min=0, help="GPUs of a job, or its share of one.", rich_help_panel=RAY)] = 0.0,
 ) -> None:
-    """Prepare, train and evaluate tasks x variants x seeds, each as a job of its own; what has finished is kept.
+    """Prepare, train, fine-tune and evaluate tasks x variants x seeds, each a job; what has finished is kept.
 
     Example: omp sweep examples/sweeps/toy.toml
 

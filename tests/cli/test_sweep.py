@@ -17,8 +17,10 @@ pretrain = {["--steps", "10", *TINY]}
 eval = "--episodes 2 --max-steps 9"
 [variants."omp, dde"]
 pretrain = "--derivative dde"
+finetune = "--iterations 1 --envs 2 --nfe 3 --max-steps 9 --set evaluation.every=0"
 """
 OUT = Path("runs/sweep/s")
+EVAL = "reach/omp-dde/seed3/eval"
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "sweeps"
 
@@ -44,6 +46,13 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ('["reach"]', '["rech"]', ("omp prepare toy", "'rech'", "reach")),
         ("--points 48", "--points 4x", ("omp prepare", "--points")),
         ("--points 48", "--set collect.demoz=2", ("collect.demoz", "demos")),
+        ("--iterations 1", "--iteration 1", ("variant 'omp, dde': omp finetune", "--iteration")),
+        (
+            "--iterations 1",
+            "--method dppo",
+            ("omp finetune", "method dppo", "cannot start from a policy of method omp"),
+        ),
+        ("--iterations 1", "--set method.clipp=1", ("omp finetune", "method.clipp", "clip")),
         ("--max-steps 9", "--nfe 0", ("omp eval", "--nfe")),
         ("--max-steps 9", "--set episodez=1", ("omp eval", "episodez")),
     ],
@@ -79,22 +88,29 @@ def test_jobs_run_and_are_kept(omp: Omp, file: Path) -> None:
         ("prepare", "waiting"),
         ("pretrain", "waiting"),
         ("eval", "waiting"),
+        ("finetune", "waiting"),
+        ("eval", "waiting"),
     ]
     done = omp("sweep", file, "--json", "--workers", 1)
     assert done.code == 0, done.err
-    assert done.json["result"]["states"]["finished"] == 3
+    assert done.json["result"]["states"]["finished"] == 5
     assert done.json["run_dir"] == str(OUT)
-    assert "jobs: 3/3" in done.err
+    assert "jobs: 5/5" in done.err
     policy = OUT / "reach" / "omp-dde" / "seed3"
     tested = read_manifest(policy / "eval")
     assert tested.config["label"].value == "omp, dde"
     assert tested.metrics["success_any"]["episodes"] == 2
     assert read_manifest(policy).seeds == {"seed": 3}
-    assert {job["command"]: job["seconds"] for job in done.json["result"]["jobs"]}["eval"] == tested.wall_seconds
+    assert {job["name"]: job["seconds"] for job in done.json["result"]["jobs"]}[EVAL] == tested.wall_seconds
+    tuned = policy / "finetune"
+    assert read_manifest(tuned).seeds == {"seed": 3}
+    after = read_manifest(tuned / "eval")
+    assert after.config["label"].value == "omp, dde, fine-tuned"
+    assert (after.metrics["nfe"], after.metrics["policy"]["finetuned_by"]) == (3, "dmpo")
 
     again = omp("sweep", file)
     assert again.code == 0, again.err
-    assert "3 of 3 jobs finished" in again.out
+    assert "5 of 5 jobs finished" in again.out
     assert read_manifest(policy / "eval").started_at == tested.started_at
     file.write_text(SWEEP.replace("--derivative dde", "--derivative forward"))
     refused(omp("sweep", file), 2, str(policy), "method.derivative 'dde'", "'forward'", "--out")
@@ -108,7 +124,7 @@ def test_a_failed_job_is_reported(omp: Omp, file: Path) -> None:
     OUT.mkdir(parents=True)
     (OUT / "data").write_text("in the way")
     done = omp("sweep", file, "--workers", 1)
-    refused(done, 1, "1 of 3 jobs failed, 2 need them", "logs")
+    refused(done, 1, "1 of 5 jobs failed, 4 need them", "logs")
     assert "failed: data/reach" in done.err
     assert "output folder" in done.out
     assert "blocked" in done.out

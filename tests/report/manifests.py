@@ -52,9 +52,12 @@ def write_eval(
     status: m.Status = "succeeded",
     started: str = "2026-11-22T10:00:00.000000+00:00",
     max_steps: int | None = None,
+    finetuned_by: str | None = None,
 ) -> Path:
     """One manifest in ``folder``; ``curve`` are successes out of 20 of earlier checkpoints. Returns its path."""
     chosen = SETTINGS | (settings or {})
+    if finetuned_by:  # its run knows how it was fine-tuned, not how it was trained
+        chosen = {key: value for key, value in chosen.items() if not key.startswith("train.")}
     content = data or hashlib.sha256(f"{suite}/{task}".encode()).hexdigest()
     last = rate_row(successes, episodes, 2500) if returns is None else return_row(returns, 2500)
     metrics = {
@@ -68,7 +71,7 @@ def write_eval(
             "method": chosen["method.name"],
             "seed": seed,
             "steps": 2500,
-            "finetuned_by": None,
+            "finetuned_by": finetuned_by,
             "settings": chosen,
             "data": {"content_sha256": content, "demos": 10, "settings": {"name": suite, "cloud.points": 512}},
         },

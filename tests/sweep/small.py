@@ -17,11 +17,16 @@ from omp_cli.core.sweep.local import Local
 from omp_cli.core.sweep.plan import plan_jobs, same_settings
 
 
-def resolve(command: str, words: tuple[str, ...]) -> Mapping[str, Mapping[str, Any]]:
+def resolve(
+    command: str, words: tuple[str, ...], start: tuple[str, str] | None = None
+) -> Mapping[str, Mapping[str, Any]]:
     """Words ``WHAT --key value`` as settings; a word "wrong" is an error."""
     if "wrong" in words:
         raise UsageError("a wrong word", "another one")
-    return {k.lstrip("-"): {"value": v, "source": "flag"} for k, v in zip(words[1::2], words[2::2], strict=True)}
+    given = {k.lstrip("-"): {"value": v, "source": "flag"} for k, v in zip(words[1::2], words[2::2], strict=True)}
+    if command == "pretrain":
+        return {"method.name": {"value": "omp", "source": "default"}, **given}
+    return given if start is None else {"start": {"value": list(start), "source": "default"}, **given}
 
 
 def small_jobs(folder: Path, **variants: str) -> list[Job]:

@@ -38,7 +38,7 @@ def omp(command: str, *words: str) -> None:
         sources = {key: {"value": value, "source": "flag"} for key, value in given.items()}
         sources |= {"dataset": {"value": words[0], "source": "argument"}} if command == "pretrain" else {}
     with Run(folder, command, sources, {}):
-        if command == "pretrain":
+        if command in ("pretrain", "finetune"):
             checkpoint = folder / "checkpoints" / "step-00000010"
             checkpoint.mkdir(parents=True, exist_ok=True)
             (checkpoint / "policy.json").write_text("{}")

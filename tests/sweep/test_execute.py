@@ -14,9 +14,11 @@ import pytest
 from omp_cli.core.errors import UsageError
 from omp_cli.core.manifest import read_manifest
 from omp_cli.core.run import CHECKPOINTS, Run
+from omp_cli.core.sweep.config import SweepConfig
 from omp_cli.core.sweep.execute import alone
 from omp_cli.core.sweep.job import Work, lock
-from tests.sweep.small import small_jobs, sweep
+from omp_cli.core.sweep.plan import plan_jobs
+from tests.sweep.small import resolve, small_jobs, sweep
 from tests.sweep.stand_in import FREE, RUNS
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +79,15 @@ def test_every_job_once_and_a_failure_stops_only_what_needs_it() -> None:
     assert runs("") == 6
     assert set(states(sweep(OUT, jobs)).values()) == {"finished"}
     assert runs("") == 6, "all was there"
+
+
+def test_a_fine_tuning_goes_on_from_its_checkpoint() -> None:
+    document = {"tasks": ["reach"], "seeds": [0], "prepare": "toy", "variants": {"v": {"finetune": "--fail full"}}}
+    jobs = plan_jobs(SweepConfig.model_validate(document), OUT, resolve)
+    assert set(states(sweep(OUT, jobs)).values()) == {"finished", "failed", "blocked"}
+    FREE.touch()
+    assert set(states(sweep(OUT, jobs)).values()) == {"finished"}
+    assert (runs("pretrain"), runs("finetune"), runs("finetune --resume"), runs("eval")) == (1, 2, 1, 2)
 
 
 STATES = (("good", "finished", "finished"), ("bad", "failed", "blocked"))

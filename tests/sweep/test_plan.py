@@ -50,6 +50,29 @@ def test_a_job_is_an_ordinary_line() -> None:
     assert {job.line[:4] for job in jobs} == {options}
 
 
+def test_a_fine_tuned_policy_is_evaluated_before_and_after() -> None:
+    both = {**SWEEP["variants"], "tuned": {"finetune": "--iterations 3"}, "by default": {"finetune": ""}}
+    jobs = {job.name: job for job in jobs_of(variants=both, tasks=["reach"], seeds=[4])}
+    assert [job.command for job in jobs.values() if "mp1" in job.name] == ["pretrain", "eval"]
+    name = "reach/tuned/seed4"
+    assert [job for job in jobs if "/tuned/" in job] == [
+        f"{name}{n}" for n in ("", "/eval", "/finetune", "/finetune/eval")
+    ]
+    tuned, after = jobs[f"{name}/finetune"], jobs[f"{name}/finetune/eval"]
+    line = f"finetune out/{name} --workers 1 --iterations 3 --seed 4 --out out/{name}/finetune"
+    assert (shlex.join(tuned.line), tuned.needs) == (line, name)
+    assert tuned.settings["start"]["value"] == ["toy", "omp"], "its suite and pre-training method"
+    line = (
+        f"eval out/{name}/finetune --workers 1 --episodes 2 --label 'tuned, fine-tuned' --out out/{name}/finetune/eval"
+    )
+    assert (shlex.join(after.line), after.needs) == (line, tuned.name)
+    assert "--iterations" not in jobs["reach/by-default/seed4/finetune"].line
+    of_all = jobs_of(finetune="--nfe 1", variants={"v": {"finetune": "--envs 2"}})
+    assert {job.line[4:8] for job in of_all if job.command == "finetune"} == {("--nfe", "1", "--envs", "2")}
+    with pytest.raises(UsageError, match=r"variant 'v': omp finetune RUN --nfe wrong"):
+        jobs_of(variants={"v": {"finetune": "--nfe wrong"}})
+
+
 def test_variants_share_data_of_the_same_words_and_may_have_fewer_cells() -> None:
     raw = {"prepare": "--raw-actions yes", "tasks": ["detour"], "seeds": [0]}
     jobs = jobs_of(variants={**SWEEP["variants"], "raw": raw})
@@ -99,6 +122,20 @@ def test_a_finished_job_of_other_settings_is_refused(
     finished(job, steps="6", episodes="6")
     with pytest.raises(UsageError, match=rf"{job.folder}: made with \w+ '6', planned with ('5'|'2'|not set)"):
         same_settings(jobs_of())
+
+
+def test_what_a_checkpoint_says_of_itself_is_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = jobs_of()[3]
+    for found, planned, same in (
+        ("checkpoint", "default", True),
+        ("checkpoint", "flag", False),
+        ("flag", "default", False),
+    ):
+        job.settings["nfe"] = {"value": 5, "source": found}  # type: ignore[index]
+        finished(job)
+        job.settings["nfe"] = {"value": 1, "source": planned}  # type: ignore[index]
+        assert (job.change() is None) == same
 
 
 def test_what_another_version_adds_as_a_default_is_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,8 @@ Change = tuple[str, str]
 def differences(row: Row, base: Row) -> dict[str, Change]:
     """By setting: its value in ``base`` and in ``row``, on the tasks that both have (on all where there is none).
 
-    Where another method, net or encoder is taken, its own settings are not listed: they cannot be compared.
+    Where another method, net or encoder is taken, or one of the two alone was fine-tuned, the settings that belong to
+    it are not listed: they cannot be compared.
     """
     tasks = {(e.suite, e.task) for e in row.evaluations} & {(e.suite, e.task) for e in base.evaluations}
     ours, theirs = (_values(e for e in r.evaluations if not tasks or (e.suite, e.task) in tasks) for r in (row, base))
@@ -28,8 +29,12 @@ def differences(row: Row, base: Row) -> dict[str, Change]:
         for key in dict.fromkeys([*theirs, *ours])
         if theirs.get(key) != ours.get(key)
     }
-    others = tuple(key.removesuffix("name") for key in changes if key.endswith(".name"))
-    return {key: change for key, change in changes.items() if key.endswith(".name") or not key.startswith(others)}
+    names = [key for key in changes if key.endswith(".name")]
+    others = tuple(key.removesuffix("name") for key in names)
+    if "none" in changes.get("finetuned_by", ()):  # a fine-tuned policy tells that, not how it was trained before
+        names = [key for key in names if not key.startswith("finetune.")]
+        others = (*others, "train.", "finetune.")
+    return {key: change for key, change in changes.items() if not key.startswith(others) or key in names}
 
 
 def mixed(row: Row) -> dict[str, str]:

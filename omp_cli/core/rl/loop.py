@@ -27,7 +27,6 @@ from omp_cli.core.files import read_jsonl
 from omp_cli.core.measure.statistics import wilson
 from omp_cli.core.measure.success import env_factory
 from omp_cli.core.methods import METHODS
-from omp_cli.core.policy import PolicyConfig
 from omp_cli.core.progress import Progress
 from omp_cli.core.rl.base import TUNERS, Start, Tuner
 from omp_cli.core.rl.config import FinetuneConfig
@@ -63,29 +62,34 @@ class FinetuneResult:
     figures: dict[str, Any]
 
 
-def tuner_for(policy: PolicyConfig) -> str:
+def tuner_for(trained: str) -> str:
     """The fine-tuning method made for a pre-training method: one of its own, else DMPO.
 
     Raises:
         UsageError: there is none.
     """
-    method = METHODS.get(policy.method.name)  # type: ignore[attr-defined]
+    method = METHODS.get(trained)
     fitting = [name for name in TUNERS.names() if TUNERS.get(name).fits(method)]
     if not fitting:
-        raise UsageError(f"no fine-tuning method for a policy of method {policy.method.name}")  # type: ignore[attr-defined]
+        raise UsageError(f"no fine-tuning method for a policy of method {trained}")
     return ([name for name in fitting if not TUNERS.get(name).general] or ["dmpo"])[0]
+
+
+def check_method(config: FinetuneConfig, trained: str) -> None:
+    """UsageError where the method cannot start from a policy of the pre-training method ``trained``."""
+    name = config.method.name  # type: ignore[attr-defined]
+    tuner = TUNERS.get(name)
+    if not tuner.fits(METHODS.get(trained)):
+        takes = ", ".join(known for known in METHODS.names() if tuner.fits(METHODS.get(known)))
+        raise UsageError(
+            f"method {name}: cannot start from a policy of method {trained}; it takes those of {takes}",
+            f"use --method {tuner_for(trained)}",
+        )
 
 
 def check_fits(config: FinetuneConfig, checkpoint: Checkpoint) -> None:
     """UsageError where the method cannot start from the checkpoint, or the suite lacks what is asked for."""
-    name, policy = config.method.name, checkpoint.config()  # type: ignore[attr-defined]
-    tuner = TUNERS.get(name)
-    if not tuner.fits(METHODS.get(policy.method.name)):  # type: ignore[attr-defined]
-        takes = ", ".join(known for known in METHODS.names() if tuner.fits(METHODS.get(known)))
-        raise UsageError(
-            f"method {name}: cannot start from a policy of method {policy.method.name}; it takes those of {takes}",  # type: ignore[attr-defined]
-            f"use --method {tuner_for(policy)}",
-        )
+    check_method(config, checkpoint.config().method.name)  # type: ignore[attr-defined]
     suite = recorded_suite(checkpoint.meta.suite)
     if not suite.judged and (config.end_on_success or config.reward == "success"):
         raise UsageError(f"suite {checkpoint.meta.spec.suite} has no success, only a return", "leave reward as it is")

@@ -8,6 +8,7 @@ eval = "--episodes 50"
 
 [variants."omp dde"]
 pretrain = "--derivative dde"
+finetune = "--iterations 50"
 [variants."raw actions"]
 prepare = "--raw-actions --frame dp3"
 seeds = [0]
@@ -29,6 +30,7 @@ from omp_cli.core.errors import DataError, UsageError
 CHOSEN = {
     "prepare": {"--task", "-t", "--suite", "--list"},
     "pretrain": {"--seed", "--resume"},
+    "finetune": {"--seed", "--resume"},
     "eval": {"--label"},
 }
 """Options of each command that the sweep sets, or that make no job."""
@@ -54,6 +56,7 @@ class Cells(Settings):
         seeds: of training.
         prepare: words of ``omp prepare``, the benchmark first.
         pretrain: words of ``omp pretrain``.
+        finetune: words of ``omp finetune``, "" for its defaults; None for policies that are not fine-tuned.
         eval: words of ``omp eval``.
     """
 
@@ -62,12 +65,13 @@ class Cells(Settings):
     seeds: tuple[int, ...] = ()
     prepare: Words = ()
     pretrain: Words = ()
+    finetune: Words | None = None
     eval: Words = ()
 
     @model_validator(mode="after")
     def _leaves_the_sweep_its_part(self) -> Cells:
         for command, chosen in CHOSEN.items():
-            for word in getattr(self, command):
+            for word in getattr(self, command) or ():
                 if word.partition("=")[0] in chosen | CHOSEN_ALWAYS:
                     raise ValueError(f"{command}: {word} is for the sweep to choose")
         return self

@@ -40,7 +40,7 @@ class Job:
 
     Attributes:
         name: its folder below the sweep's.
-        command: "prepare", "pretrain" or "eval".
+        command: "prepare", "pretrain", "finetune" or "eval".
         root: the sweep's folder.
         line: the words after ``omp``.
         settings: what they come to, ``{dotted key: {"value", "source"}}``.
@@ -91,6 +91,8 @@ class Job:
             one, two = old.get(key), self.settings.get(key)
             if one is None or two is None:
                 same = (one or two or {}).get("source") == "default"
+            elif (one["source"], two["source"]) == ("checkpoint", "default"):
+                same = True  # what a fine-tuned checkpoint says of itself, and no line asks otherwise
             elif key == "dataset":
                 same = Path(one["value"]).name == Path(two["value"]).name
             else:
@@ -109,7 +111,7 @@ class Job:
 
     def _is_begun(self) -> bool:
         """Whether there are checkpoints to go on from; the other commands find what they left by themselves."""
-        return self.command == "pretrain" and (self.folder / CHECKPOINTS).exists()
+        return self.command in ("pretrain", "finetune") and (self.folder / CHECKPOINTS).exists()
 
 
 class Work:

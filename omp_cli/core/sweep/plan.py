@@ -17,9 +17,11 @@ from omp_cli.core.sweep.config import Cells, SweepConfig, slug
 from omp_cli.core.sweep.job import Job
 
 Sources = Mapping[str, Mapping[str, Any]]
-Resolve = Callable[[str, tuple[str, ...]], Sources]
-"""From a command and its words to the settings that they come to; UsageError when they are wrong."""
 Words = tuple[str, ...]
+Start = tuple[str, str]
+"""Suite and pre-training method of a policy that is to be fine-tuned."""
+Resolve = Callable[[str, Words, Start | None], Sources]
+"""From a command, its words and where it starts to the settings that they come to; UsageError when they are wrong."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Cell:
     seed: int
     prepare: Words
     pretrain: Words
+    finetune: Words | None
     eval: Words
 
 
@@ -45,7 +48,10 @@ def cells_of(config: SweepConfig) -> list[Cell]:
         if not tasks or not seeds:
             raise UsageError(f"variant {name!r}: no {'seeds' if tasks else 'tasks'}", 'tasks = ["hammer"], seeds = [0]')
         pretrain, evaluate = (*config.pretrain, *variant.pretrain), (*config.eval, *variant.eval)
-        cells += [Cell(task, name, seed, prepare, pretrain, evaluate) for task in tasks for seed in seeds]
+        finetune = None
+        if config.finetune is not None or variant.finetune is not None:
+            finetune = (*(config.finetune or ()), *(variant.finetune or ()))
+        cells += [Cell(task, name, seed, prepare, pretrain, finetune, evaluate) for task in tasks for seed in seeds]
     seeds, tasks = (list(dict.fromkeys(getattr(c, key) for c in cells)) for key in ("seed", "task"))
     return sorted(cells, key=lambda cell: (seeds.index(cell.seed), tasks.index(cell.task)))
 
@@ -81,9 +87,9 @@ def plan_jobs(config: SweepConfig, folder: Path, resolve: Resolve, options: Word
     return [*data.values(), *rest]
 
 
-def _checked(resolve: Resolve, variant: str, command: str, words: Words) -> Sources:
+def _checked(resolve: Resolve, variant: str, command: str, words: Words, start: Start | None = None) -> Sources:
     try:
-        return resolve(command, words)
+        return resolve(command, words, start)
     except OmpError as error:
         where = f"variant {variant!r}: omp {command} {shlex.join(words)}"
         raise type(error)(f"{where}: {error.message}", error.hint) from None
@@ -106,10 +112,23 @@ def _policy_jobs(cell: Cell, folder: Path, data: Job, check: Callable[..., Sourc
     }
     line = (*options, "pretrain", str(data.folder), *words, "--out", str(folder / name))
     train = Job(name, "pretrain", folder, line, settings, needs=data.name)
-    words = (*cell.eval, "--label", cell.variant)
+    jobs = [train, _eval_job(cell, train, cell.variant, check, options)]
+    if cell.finetune is None:
+        return jobs
+    words = (*cell.finetune, "--seed", str(cell.seed))
+    start = (cell.prepare[0], settings["method.name"]["value"])
+    settings = check(cell.variant, "finetune", ("RUN", *words), start)
+    name = f"{name}/finetune"
+    line = (*options, "finetune", str(train.folder), "--workers", "1", *words, "--out", str(folder / name))
+    tuned = Job(name, "finetune", folder, line, settings, needs=train.name)
+    return [*jobs, tuned, _eval_job(cell, tuned, f"{cell.variant}, fine-tuned", check, options)]
+
+
+def _eval_job(cell: Cell, policy: Job, label: str, check: Callable[..., Sources], options: Words) -> Job:
+    name, words = f"{policy.name}/eval", (*cell.eval, "--label", label)
     settings = check(cell.variant, "eval", ("RUN", *words))
-    line = (*options, "eval", str(train.folder), "--workers", "1", *words, "--out", str(folder / name / "eval"))
-    return [train, Job(f"{name}/eval", "eval", folder, line, settings, needs=name)]
+    line = (*options, "eval", str(policy.folder), "--workers", "1", *words, "--out", str(policy.root / name))
+    return Job(name, "eval", policy.root, line, settings, needs=policy.name)
 
 
 def same_settings(jobs: Sequence[Job]) -> None:
