@@ -75,7 +75,7 @@ def evaluate(
     """
     from omp_cli.core import config as c
     from omp_cli.core.checkpoint import open_run
-    from omp_cli.core.measure.success import EvalConfig
+    from omp_cli.core.measure.episodes import EvalConfig
     from omp_cli.core.prepare.collect import default_workers
 
     flags = c.flag_layer(

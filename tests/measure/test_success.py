@@ -17,8 +17,10 @@ from omp_cli.core.checkpoint import Checkpoint, find_checkpoints, open_checkpoin
 from omp_cli.core.data.store import read_store
 from omp_cli.core.errors import DataError, WorkerDied
 from omp_cli.core.measure import success as measuring
+from omp_cli.core.measure.environments import environments
+from omp_cli.core.measure.episodes import Episode, EvalConfig, summarise
 from omp_cli.core.measure.statistics import counted
-from omp_cli.core.measure.success import Episode, EvalConfig, environments, evaluate, summarise
+from omp_cli.core.measure.success import evaluate
 from omp_cli.core.progress import Silent
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import Outcome, TaskEnv, recorded_suite

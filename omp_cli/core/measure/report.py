@@ -15,17 +15,12 @@ from omp_cli.core.data.store import read_attributes
 from omp_cli.core.errors import DataError
 from omp_cli.core.files import write_text
 from omp_cli.core.manifest import read_manifest
+from omp_cli.core.measure.environments import environments, worker_seconds
+from omp_cli.core.measure.episodes import Episode, EvalConfig, summarise
 from omp_cli.core.measure.film import write_video
 from omp_cli.core.measure.modes import mode_coverage
 from omp_cli.core.measure.plots import plot_return, plot_success
-from omp_cli.core.measure.success import (
-    Episode,
-    EvalConfig,
-    environments,
-    evaluate,
-    summarise,
-    worker_seconds,
-)
+from omp_cli.core.measure.success import evaluate
 from omp_cli.core.progress import Progress
 from omp_cli.core.run import Run
 from omp_cli.core.suites.base import Suite, recorded_suite

@@ -14,8 +14,10 @@ from gymnasium.vector import VectorEnv
 from omp_cli.core.checkpoint import TRAINING, Checkpoint, checkpoints_in
 from omp_cli.core.errors import WorkerDied
 from omp_cli.core.files import atomic, read_jsonl, remove
+from omp_cli.core.measure.environments import environments
+from omp_cli.core.measure.episodes import Episode, EvalConfig, summarise
 from omp_cli.core.measure.statistics import counted
-from omp_cli.core.measure.success import Episode, EvalConfig, environments, evaluate, summarise
+from omp_cli.core.measure.success import evaluate
 from omp_cli.core.progress import Silent
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.rollout import Stopped

@@ -24,8 +24,8 @@ from omp_cli.core.checkpoint import (
 )
 from omp_cli.core.errors import Diverged, UsageError
 from omp_cli.core.files import read_jsonl
+from omp_cli.core.measure.environments import env_factory
 from omp_cli.core.measure.statistics import wilson
-from omp_cli.core.measure.success import env_factory
 from omp_cli.core.methods import METHODS
 from omp_cli.core.progress import Progress
 from omp_cli.core.rl.base import TUNERS, Start, Tuner

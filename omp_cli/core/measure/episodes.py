@@ -1,0 +1,134 @@
+"""What an evaluation is asked for, what it records of each episode, and the figures of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from omp_cli.core.checkpoint import Weights
+from omp_cli.core.config import Settings
+from omp_cli.core.measure.statistics import spread, wilson
+from omp_cli.core.suites.base import Suite
+
+
+class EvalConfig(Settings):
+    """How a policy is evaluated.
+
+    Attributes:
+        episodes: N.
+        nfe: evaluations of the network per decision.
+        weights: moving average, or as trained.
+        seed: of the start states and of the policy's noise.
+        max_steps: environment steps per episode; None takes the task's own limit.
+        curve: episodes for each earlier checkpoint of the run (success or return over training); 0 for none.
+        threads: torch threads.
+        together: environments that a single worker steps together; their decisions are one batch, which is faster where
+            physics is cheap.
+        label: what reports call the policy; None: its method and derivative.
+    """
+
+    episodes: int = Field(default=50, ge=1)
+    nfe: int = Field(default=1, ge=1)
+    weights: Weights = "ema"
+    seed: int = 0
+    max_steps: int | None = Field(default=None, ge=1)
+    curve: int = Field(default=0, ge=0)
+    threads: int = Field(default=1, ge=1)
+    together: int = Field(default=1, ge=1)
+    label: str | None = Field(default=None, min_length=1)
+
+
+@dataclass
+class Episode:
+    """One evaluation episode; its figures grow while it runs.
+
+    Attributes:
+        task: task name.
+        index: its number in the evaluation.
+        seed: of its start state; never a demonstration's.
+        start_state: hash of that state.
+        checkpoint_step: training step of the evaluated weights.
+        weights: "ema" or "raw".
+        nfe: evaluations of the network per decision.
+        success_any: the suite's success flag at any step.
+        success_chunk: the flag held for a whole executed chunk.
+        success_end: the flag at the last step; counts where the suite is judged at the end.
+        first_success: number of environment steps until the flag was first seen at the end of a chunk; None if never.
+        steps: environment steps until the episode ended.
+        episode_return: sum of rewards.
+        terminated: whether the task ended the episode (the robot fell, all is done), not the step limit.
+        mode: the way in which it did the task, where the suite tells them apart.
+    """
+
+    task: str
+    index: int
+    seed: int
+    start_state: str
+    checkpoint_step: int
+    weights: Weights
+    nfe: int
+    success_any: bool = False
+    success_chunk: bool = False
+    first_success: int | None = None
+    steps: int = 0
+    episode_return: float = 0.0
+    terminated: bool = False
+    mode: str | None = None
+    success_end: bool = False
+
+    def add(self, reward: float, info: Mapping[str, Any], terminated: bool) -> None:
+        """Account for a chunk.
+
+        Args:
+            reward: its sum.
+            info: what ``ChunkEnv.step`` says of it.
+            terminated: whether the task ended with it.
+        """
+        self.episode_return += reward
+        self.steps = int(info["steps"])
+        self.success_any |= bool(info["success_any"])
+        self.success_chunk |= bool(info["success_all"])
+        self.success_end = bool(info["success_end"])
+        if self.success_any and self.first_success is None:
+            self.first_success = self.steps
+        self.mode = info.get("mode", self.mode)
+        self.terminated = terminated
+
+    def as_dict(self, suite: Suite) -> dict[str, Any]:
+        """Plain data without what the suite does not have."""
+        left_out = {"terminated"} if suite.metric == "success" else set()
+        left_out |= {"mode"} if self.mode is None else set()
+        left_out |= set() if suite.judged_at_end else {"success_end"}
+        left_out |= set() if suite.judged else {"success_any", "success_chunk", "first_success"}
+        return {key: value for key, value in asdict(self).items() if key not in left_out}
+
+
+def summarise(episodes: Sequence[Episode], suite: Suite) -> dict[str, Any]:
+    """Mean return and length; rates by both success rules where there is success; a spread where the return counts."""
+    count = len(episodes)
+    figures: dict[str, Any] = {}
+    if suite.judged:
+        figures["success_any"] = wilson(sum(e.success_any for e in episodes), count).as_dict()
+        figures["success_chunk"] = wilson(sum(e.success_chunk for e in episodes), count).as_dict()
+    if suite.judged_at_end:
+        figures["success_end"] = wilson(sum(e.success_end for e in episodes), count).as_dict()
+    figures["mean_return"] = round(float(np.mean([e.episode_return for e in episodes])), 3)
+    figures["mean_steps"] = round(float(np.mean([e.steps for e in episodes])), 1)
+    if suite.metric == "return":
+        figures |= {"metric": "return"} | ({} if suite.counts is None else {"counts": suite.counts})
+        figures["return"] = spread([e.episode_return for e in episodes]).as_dict()
+        figures["steps"] = spread([float(e.steps) for e in episodes]).as_dict()
+        figures["terminated"] = sum(e.terminated for e in episodes)
+    return figures
+
+
+def so_far(episodes: Sequence[Episode], suite: Suite) -> dict[str, str]:
+    """The figure that a progress bar shows."""
+    if suite.metric == "success":
+        return {"success": str(wilson(sum(e.success_any for e in episodes), len(episodes)))}
+    mean = float(np.mean([e.episode_return for e in episodes]))
+    return {"mean_return": f"{mean:.1f}"} if suite.counts is None else {suite.counts: f"{mean:.2f}"}
