@@ -1,11 +1,18 @@
 """One merge order, strict sections, and the source of every value."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from omp_cli.core import config as c
+from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.errors import DataError, UsageError
+from omp_cli.core.methods import METHODS
+from omp_cli.core.nets import NETS
+from omp_cli.core.registry import Family
+from omp_cli.core.rl.base import TUNERS
+from omp_cli.core.suites import SUITES
 
 
 class Inner(c.Settings):
@@ -35,6 +42,19 @@ def test_later_layers_win_and_sources_are_kept() -> None:
     assert table["steps"] == {"value": 6, "source": "flag"}
     assert table["inner.width"] == {"value": 30, "source": "environment"}
     assert table["inner.name"] == {"value": "a", "source": "default"}
+
+
+@pytest.mark.parametrize(
+    ("family", "name"), [(f, name) for f in (METHODS, NETS, ENCODERS, TUNERS, SUITES) for name in f.names()]
+)
+def test_setting_one_key_leaves_its_neighbours_at_the_members_defaults(family: Family[Any], name: str) -> None:
+    """A section whose default is an instance of a general class would fall back to that class's defaults."""
+    usual = family.parse({"name": name})
+    for section in type(usual).model_fields:
+        if isinstance(inner := getattr(usual, section), c.Settings):
+            for key, value in inner.model_dump(mode="json").items():
+                named = {"name": inner.name, key: value} if hasattr(inner, "name") else {key: value}
+                assert family.parse({"name": name, section: named}) == usual, f"{section}.{key}"
 
 
 def test_choosing_another_member_drops_the_old_members_settings() -> None:

@@ -27,17 +27,25 @@ def test_the_mean_counts_tasks_alike_whatever_their_seeds_and_classes() -> None:
     assert task_mean([[[1.0, 0.0], [0.0]], [[1.0]]]) == pytest.approx((0.5 + 0 + 1) / 3)
 
 
-def test_a_single_seed_of_a_single_task_has_no_interval() -> None:
-    found = bootstrap([[[0.7]], [[0.1]]])
-    assert (found.value, found.low, found.high) == (pytest.approx(0.4), None, None)
-    assert bootstrap([[[0.7]]], [[[0.5]]]).low is None
-    assert bootstrap([[[0.7, 0.9]]]).low == pytest.approx(0.7)
+@pytest.mark.parametrize("classes", [[[[0.7]], [[0.1]]], [[[0.7, 0.9]]], [[[0.1, 0.2], [0.3, 0.4]]]])
+def test_fewer_than_three_tasks_have_no_interval(classes: list[list[list[float]]]) -> None:
+    found = bootstrap(classes)
+    assert (found.value, found.low, found.high) == (pytest.approx(task_mean(classes)), None, None)
+    assert bootstrap(classes, classes).low is None
 
 
 def test_classes_are_strata() -> None:
     """Resampling across classes would mix their levels; within them nothing varies here."""
-    found = bootstrap([[[0.9], [0.9]], [[0.1], [0.1]]])
+    found = bootstrap([[[0.9]] * 3, [[0.1]] * 3])
     assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_classes_too_small_for_strata_are_one() -> None:
+    """A class of one task never varies by itself, so its error would go unseen."""
+    found = bootstrap([[[0.9]] * 3, [[0.1]]])
+    assert found == bootstrap([[[0.9], [0.9], [0.9], [0.1]]])
+    assert found.low is not None
+    assert found.low < 0.5
 
 
 def test_a_difference_is_paired_by_task() -> None:
@@ -46,25 +54,31 @@ def test_a_difference_is_paired_by_task() -> None:
     assert (found.value, found.low, found.high) == pytest.approx((0.1, 0.1, 0.1))
 
 
-def test_two_tasks_have_the_distribution_that_can_be_counted() -> None:
-    """Means 0, 1/2, 1 with weights 1/4, 1/2, 1/4; seeds of unequal number keep their task's mean."""
-    found = bootstrap([[[0.0, 0.0, 0.0], [1.0]]])
-    assert (found.value, found.low, found.high) == (0.5, 0.0, 1.0)
+def test_three_tasks_have_the_distribution_that_can_be_counted() -> None:
+    """Two draws from 0.4, 0.5, 0.6: the 2.5 % ends are 0.4 and 0.6 (weight 1/9 each), widened by t(2) = 4.303 / 1.960;
+    seeds of unequal number keep their task's mean."""
+    found = bootstrap([[[0.3, 0.4, 0.5], [0.5], [0.6]]])
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5 - 0.2195, 0.5 + 0.2195), abs=1e-3)
+    assert bootstrap([[[0.0], [1.0], [1.0]]]).low == 0.0, "a rate is no less than 0"
+
+
+def test_many_tasks_have_the_normal_interval() -> None:
     rng = np.random.default_rng(3)
-    four = bootstrap([[[float(x)] for x in rng.integers(2, size=400)]])
-    assert four.high is not None
-    assert four.low is not None
-    assert four.high - four.low == pytest.approx(2 * 1.96 * 0.5 / 20, rel=0.08)
+    found = bootstrap([[[float(x)] for x in rng.integers(2, size=400)]])
+    assert found.high is not None
+    assert found.low is not None
+    assert found.high - found.low == pytest.approx(2 * 1.96 * 0.5 / 20, rel=0.08)
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    """20 tasks drawn around 0.6, three seeds each: of 200 intervals 95 % +- sampling error hold 0.6."""
+@pytest.mark.parametrize("sizes", [(20,), (1, 1, 2, 2), (3,), (3, 3)])
+def test_the_interval_covers_the_truth_about_as_often_as_it_says(sizes: tuple[int, ...]) -> None:
+    """Tasks drawn around a difference of -0.05, three seeds each: of 300 intervals 95 % +- sampling error hold it."""
     rng = np.random.default_rng(0)
     hits = 0
-    for _ in range(200):
-        tasks = np.clip(rng.normal(0.6, 0.1, (20, 1)) + rng.normal(0, 0.05, (20, 3)), 0, 1)
-        found = bootstrap([tasks.tolist()], resamples=400)
+    for _ in range(300):
+        tasks = [rng.normal(-0.05, 0.05, (n, 1)) + rng.normal(0, 0.05, (n, 3)) for n in sizes]
+        found = bootstrap([0.5 + x for x in tasks], [np.full((n, 1), 0.5) for n in sizes], resamples=400)
         assert found.low is not None
         assert found.high is not None
-        hits += found.low <= 0.6 <= found.high
-    assert 0.89 <= hits / 200 <= 0.99
+        hits += found.low <= -0.05 <= found.high
+    assert 0.90 <= hits / 300 <= 0.99

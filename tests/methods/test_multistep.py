@@ -53,6 +53,17 @@ def test_reflow_loss_is_the_mean_square_against_the_velocity() -> None:
     torch.testing.assert_close(report.total, by_hand)
 
 
+def test_reflow_draws_one_time_of_the_law_that_is_asked_for() -> None:
+    """Uniform by default: as many times near the data as near noise."""
+    t = built("reflow").draw((50_000, 1, 1), torch.Generator().manual_seed(0)).t
+    assert abs(t.mean() - 0.5) < 0.005
+    assert [abs((part).float().mean() - 0.1) < 0.005 for part in (t < 0.1, t > 0.9)] == [True, True]
+    method = built("reflow", times={"distribution": "logit-normal", "mu": 0.5, "sigma": 0.7})
+    logits = torch.logit(method.draw((50_000, 1, 1), torch.Generator().manual_seed(0)).t)
+    assert abs(logits.mean() - 0.5) < 0.02
+    assert abs(logits.std() - 0.7) < 0.02
+
+
 def test_reflow_asks_for_the_velocity_at_the_start_of_each_step() -> None:
     asked: list[tuple[float, float]] = []
 

@@ -94,13 +94,15 @@ def write_eval(
     return m.write_manifest(folder, manifest)
 
 
-def write_latency(folder: Path, nfe: int, ms: float, policy: str = "light", checkpoint: str | None = None) -> Path:
+def write_latency(
+    folder: Path, nfe: int, ms: float, policy: str = "light", checkpoint: str | None = None, hour: int = 10
+) -> Path:
     """One manifest of ``omp bench-latency``."""
     usual = {"policy": policy, "nfe": nfe, "batch": 1, "backend": "eager", "encoder": "once"}
     manifest = m.Manifest(
         command="bench-latency",
         status="succeeded",
-        started_at="2026-11-22T10:00:00.000000+00:00",
+        started_at=f"2026-11-22T{hour:02}:00:00.000000+00:00",
         hardware=m.Hardware(platform="Linux x86_64", cpu="a processor", cores=2, memory_gib=8.0),
         inputs=[m.Input(kind="checkpoint", path="run", sha256=checkpoint)] if checkpoint else [],
         metrics={"rows": [{**usual, "ms": {"p50": ms}}, {**usual, "backend": "onnx", "ms": None}]},

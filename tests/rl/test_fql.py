@@ -225,6 +225,7 @@ def test_distillation_comes_first_and_a_frozen_encoder_stays() -> None:
     assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), before.parameters(), strict=True))
     assert tuner.update(batch)["bc"] == 0
     assert tuner.update(batch)["bc"] > 0, "now Q counts"
+    assert not any(p.requires_grad for p in tuner.target.parameters()), "a graph would grow with every update"
     for ours, start in ((policy.encoder, before.encoder), (policy.net, before.net)):
         same = all(torch.equal(a, b) for a, b in zip(ours.parameters(), start.parameters(), strict=True))
         assert same == (ours is policy.encoder)

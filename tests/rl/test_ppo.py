@@ -224,9 +224,10 @@ def test_the_surrogate_is_ppos() -> None:
 
 
 def test_each_jump_is_a_decision_for_dppo() -> None:
-    """Two jumps, of which the first is discounted once; each ratio is of the mean over its H A entries."""
+    """Two jumps, of which the first is discounted once; each ratio is of the mean over the entries that count."""
     tuner = tuner_of("dppo", nfe=2, clip=10.0)
-    entries = tuner._entries
+    a = tuner.policy.spec.action_dim
+    entries = torch.tensor([5 * a, 4 * a])  # a horizon of 5, of which 4 are executed
     old = torch.zeros(1, 2, dtype=torch.float64)
     chain = Chain(torch.tensor([[1.1, 1.3]], dtype=torch.float64).log() * entries, old[:, 0], None, old[0, 0])
     loss, _ = tuner._surrogate(chain, old, torch.ones(1, dtype=torch.float64))

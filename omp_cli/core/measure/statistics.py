@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 RESAMPLES = 10_000
+FEWEST = 3
+"""Tasks whose mean gets an interval, and of a class that is a stratum of its own."""
 
 Tasks = Sequence[Sequence[float]]
 """One value per training seed of each task."""
@@ -106,42 +107,38 @@ def task_mean(classes: Sequence[Tasks]) -> float:
 def bootstrap(
     classes: Sequence[Tasks], minus: Sequence[Tasks] | None = None, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
-    """``task_mean`` with a percentile interval of a stratified bootstrap.
+    """``task_mean`` with the interval of a stratified bootstrap over tasks, wide enough for few of them.
 
-    Resampled with replacement are the tasks within each class and, within each drawn task, its seeds. Episodes are
-    not: their noise is part of what the seeds show.
+    Resampled with replacement are the tasks within each class, n - 1 of n, which makes the variance unbiased (McCarthy
+    and Snowden 1985); the distances of the percentiles from the mean are then widened by the quantile of Student's t
+    with (tasks - classes) degrees of freedom over the normal one. Where a class has fewer than three tasks all classes
+    are one. Seeds and episodes are not resampled: their noise is part of what the tasks' means show.
 
     Args:
         classes: the strata, each at least one task.
-        minus: another method on the same tasks: the difference of the two means is estimated, both with the same
-            tasks drawn (paired) and seeds of their own.
+        minus: another method on the same tasks: the difference of the two means is estimated, paired by task.
         resamples: how many.
         seed: of the generator.
 
     Returns:
-        Without bounds where nothing can be resampled: a single task in each class, with a single seed.
+        Without bounds for fewer than three tasks.
     """
-    value = task_mean(classes) - (0.0 if minus is None else task_mean(minus))
-    both = [*classes, *(minus or [])]
-    if all(len(tasks) == 1 for tasks in both) and all(len(tasks[0]) == 1 for tasks in both):
+    from scipy.stats import norm, t
+
+    strata = [np.array([np.mean(seeds) for seeds in tasks]) for tasks in classes]
+    if minus is not None:
+        strata = [ours - [np.mean(seeds) for seeds in tasks] for ours, tasks in zip(strata, minus, strict=True)]
+    if min(map(len, strata)) < FEWEST:
+        strata = [np.concatenate(strata)]
+    count = sum(map(len, strata))
+    value = float(np.concatenate(strata).mean())
+    if count < FEWEST:
         return Interval(value, None, None)
     rng = np.random.default_rng(seed)
     total = np.zeros(resamples)
-    for index, tasks in enumerate(classes):
-        drawn = rng.integers(len(tasks), size=(resamples, len(tasks)))
-        total += _drawn_sum(tasks, drawn, rng)
-        if minus is not None:
-            total -= _drawn_sum(minus[index], drawn, rng)
-    low, high = np.percentile(total / sum(map(len, classes)), [2.5, 97.5])
-    return Interval(value, float(low), float(high))
-
-
-def _drawn_sum(tasks: Tasks, drawn: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Sum over the drawn tasks (R, T) of the mean of as many seeds as the task has, drawn again for each: (R,)."""
-    counts = np.array([len(seeds) for seeds in tasks])
-    values = np.array([[*seeds, *[0.0] * (counts.max() - len(seeds))] for seeds in tasks])
-    n = counts[drawn][..., None]
-    picks = (rng.random((*drawn.shape, counts.max())) * n).astype(np.int64)
-    used = np.arange(counts.max()) < n
-    means = np.where(used, values[drawn[..., None], picks], 0.0).sum(-1) / n[..., 0]
-    return means.sum(-1)
+    for means in strata:
+        drawn = rng.integers(len(means), size=(resamples, len(means) - 1))
+        total += means[drawn].mean(1) * len(means)
+    wider = t.ppf(0.975, count - len(strata)) / norm.ppf(0.975)
+    low, high = value + wider * (np.percentile(total / count, [2.5, 97.5]) - value)
+    return Interval(value, float(max(low, -1.0 if minus else 0.0)), float(min(high, 1.0)))

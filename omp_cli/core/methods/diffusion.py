@@ -87,6 +87,9 @@ class Diffusion(Teaching):
     def flow(self, u: VelocityField) -> VelocityField:
         """The velocity of a DDIM step on the linear path, v = (z_t - z_0) / t with z_0 the clipped clean chunk.
 
+        Sampling takes the noise from the prediction as it is, v from the clipped clean chunk: the steps are the same
+        where nothing is clipped.
+
         Times sqrt(alpha_bar) + sqrt(1 - alpha_bar), z_t is the diffused chunk of the trained step with the same ratio
         of noise to signal: the one next to t. t = 1 is the last, as in sampling.
         """

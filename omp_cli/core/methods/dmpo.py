@@ -8,7 +8,7 @@ from pydantic import Field
 
 from omp_cli.core.methods.base import METHODS
 from omp_cli.core.methods.dispersion import DispersionConfig
-from omp_cli.core.methods.meanflow import AdaptiveConfig, MeanFlow, MeanFlowConfig
+from omp_cli.core.methods.meanflow import MeanFlow, MeanFlowConfig, PlainAdaptive
 
 
 class DmpoDispersion(DispersionConfig):
@@ -21,7 +21,7 @@ class DmpoConfig(MeanFlowConfig):
     """Settings of DMPO; see ``MeanFlowConfig``. The plain mean square is its loss: no adaptive weight."""
 
     name: Literal["dmpo"] = "dmpo"
-    adaptive: AdaptiveConfig = AdaptiveConfig(p=0)
+    adaptive: PlainAdaptive = PlainAdaptive()
     dispersion: DmpoDispersion = DmpoDispersion()
 
 

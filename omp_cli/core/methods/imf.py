@@ -14,14 +14,14 @@ from pydantic import field_validator
 from torch import Tensor
 
 from omp_cli.core.methods.base import METHODS, VelocityField
-from omp_cli.core.methods.meanflow import AdaptiveConfig, MeanFlow, MeanFlowConfig
+from omp_cli.core.methods.meanflow import MeanFlow, MeanFlowConfig, PlainAdaptive
 
 
 class ImfConfig(MeanFlowConfig):
     """Settings of improved MeanFlow; see ``MeanFlowConfig``. The plain mean square is its loss: no adaptive weight."""
 
     name: Literal["imf"] = "imf"
-    adaptive: AdaptiveConfig = AdaptiveConfig(p=0)
+    adaptive: PlainAdaptive = PlainAdaptive()
 
     @field_validator("gain")
     @classmethod

@@ -42,6 +42,12 @@ class AdaptiveConfig(Settings):
     c: float = Field(1e-3, gt=0)
 
 
+class PlainAdaptive(AdaptiveConfig):
+    """Adaptive weight, off by default: the loss is the plain mean square."""
+
+    p: float = Field(0.0, ge=0)
+
+
 class AlignmentConfig(Settings):
     """Directional alignment: ``weight`` is lambda_DA, ``scope`` what one cosine is taken over."""
 

@@ -1,7 +1,9 @@
 """MP1 (arXiv 2507.10543): OMP without directional alignment, dispersing the features of the velocity network.
 
 Its published code guides with gain (omega) 2 and takes both terms of the guidance from the conditional network, so
-the gain scales the velocity's residual and guides nowhere.
+the gain scales the velocity's residual and guides nowhere. Its code's dispersion divides squared distances by their
+largest, with temperature 1, so that no scale of the features changes it; ours is the InfoNCE of math.md section 4
+(divided by D tau, tau 0.5), as for every method here.
 """
 
 from __future__ import annotations

@@ -15,14 +15,14 @@ from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, 
 from omp_cli.core.methods.dispersion import DispersionConfig, dispersed
 from omp_cli.core.methods.path import at_least_float32, path_jumps, point, velocity
 from omp_cli.core.methods.teaching import Teaching
-from omp_cli.core.methods.times import TimeConfig, draw_times
+from omp_cli.core.methods.times import OneTimeConfig, draw_time
 
 
 class ReFlowConfig(Settings):
-    """Settings of flow matching: the distribution of t (r = t always), dispersive regularisation."""
+    """Settings of flow matching: the distribution of t, dispersive regularisation."""
 
     name: Literal["reflow"] = "reflow"
-    times: TimeConfig = TimeConfig(distribution="uniform", equal_share=1.0)
+    times: OneTimeConfig = OneTimeConfig()
     dispersion: DispersionConfig = DispersionConfig()
 
 
@@ -36,7 +36,8 @@ class ReFlow(Teaching):
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
         """Noise (B, H, A) and times (B,) with r = t, float32 on the generator's device."""
         noise = torch.randn(shape, generator=generator, device=generator.device)
-        _, t = draw_times(shape[0], self.config.times, generator)
+        times = self.config.times
+        t = draw_time(shape[0], times.distribution, times.mu, times.sigma, generator)
         return Draws(noise, t, t)
 
     def loss(self, u: VelocityField, z_0: Tensor, h: Tensor, draws: Draws, gather: Gather = same) -> LossReport:

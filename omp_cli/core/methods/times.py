@@ -1,4 +1,4 @@
-"""How the interval [r, t] of a training sample is drawn (math.md section 3).
+"""How the interval [r, t] of a training sample, or its one time t, is drawn (math.md section 3).
 
 Legend: B batch; r interval start, t interval end, 0 <= r <= t <= 1, t = 1 is noise.
 """
@@ -13,6 +13,8 @@ from torch import Tensor
 
 from omp_cli.core.config import Settings
 
+Law = Literal["logit-normal", "uniform"]
+
 
 class TimeConfig(Settings):
     """Distribution of (r, t).
@@ -25,7 +27,7 @@ class TimeConfig(Settings):
         inference_share: share of the rows at t = 1, r = 0, where one-step sampling evaluates the network.
     """
 
-    distribution: Literal["logit-normal", "uniform"] = "logit-normal"
+    distribution: Law = "logit-normal"
     mu_t: float = -0.4
     sigma_t: float = Field(1.0, gt=0)
     mu_r: float = -0.4
@@ -40,19 +42,28 @@ class TimeConfig(Settings):
         return self
 
 
+class OneTimeConfig(Settings):
+    """Distribution of t where there is no r: uniform, or sigmoid(N(mu, sigma^2))."""
+
+    distribution: Law = "uniform"
+    mu: float = -0.4
+    sigma: float = Field(1.0, gt=0)
+
+
+def draw_time(batch: int, law: Law, mu: float, sigma: float, generator: torch.Generator) -> Tensor:
+    """Draw one time per row, (B,), float32 on the generator's device."""
+    if law == "uniform":
+        return torch.rand(batch, generator=generator, device=generator.device)
+    return torch.sigmoid(mu + sigma * torch.randn(batch, generator=generator, device=generator.device))
+
+
 def draw_times(batch: int, config: TimeConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw r and t, each (B,), float32 on the generator's device.
 
     Exactly ``int(equal_share * B)`` random rows have r = t and ``int(inference_share * B)`` others t = 1, r = 0.
     """
-
-    def draw(mu: float, sigma: float) -> Tensor:
-        if config.distribution == "uniform":
-            return torch.rand(batch, generator=generator, device=generator.device)
-        normal = torch.randn(batch, generator=generator, device=generator.device)
-        return torch.sigmoid(mu + sigma * normal)
-
-    first, second = draw(config.mu_t, config.sigma_t), draw(config.mu_r, config.sigma_r)
+    first = draw_time(batch, config.distribution, config.mu_t, config.sigma_t, generator)
+    second = draw_time(batch, config.distribution, config.mu_r, config.sigma_r, generator)
     t, r = torch.maximum(first, second), torch.minimum(first, second)
 
     order = torch.randperm(batch, generator=generator, device=generator.device)

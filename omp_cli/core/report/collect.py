@@ -117,6 +117,7 @@ def collect(folders: Sequence[Path]) -> Found:
         reason = f"; {found.left_out[0]}" if found.left_out else ""
         raise DataError(f"no evaluation to report on below {where}{reason}", "make some with: omp eval, or omp sweep")
     found.evaluations.sort(key=lambda e: e.manifest.started_at)
+    found.latencies.sort(key=lambda manifest: manifest.started_at)
     _refuse_duplicates(found.evaluations)
     return found
 

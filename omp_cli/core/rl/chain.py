@@ -1,4 +1,4 @@
-"""Noise between the jumps of a policy: the Gaussian chain that PPO sees, and its log-probability (math.md section 6).
+"""Noise between the jumps of a policy: the Gaussian chain that PPO sees, and its log-probability (math.md section 7).
 
 Legend: z^0 initial noise, z^k points of the chain, mu_k where jump k leads, sigma_k its standard deviation, K jumps,
 B batch, H horizon, A action dimension, D embedding dimension. DMPO equations 6, 7 and 31; DPPO (arXiv 2409.00588) for

@@ -306,7 +306,8 @@ class Fql(Tuner):
         self._critic_optimizer.zero_grad()
         loss.backward()
         self._critic_optimizer.step()
-        torch._foreach_lerp_(list(self.target.parameters()), list(self.critics.parameters()), self.config.tau)
+        with torch.no_grad():  # else the averages carry a graph of all updates so far
+            torch._foreach_lerp_(list(self.target.parameters()), list(self.critics.parameters()), self.config.tau)
         return {"value_loss": loss.detach()}
 
     def _learn_student(self, obs: dict[str, Tensor]) -> dict[str, Tensor]:

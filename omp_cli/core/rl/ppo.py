@@ -76,6 +76,8 @@ class Ppo(Tuner):
         self.critic = Critic(config.critic, policy).to(device)
         self.actor = nn.ModuleDict({"policy": policy, "sigma": self.sigma})
         self._entries = policy.chunk.horizon * spec.action_dim
+        last = policy.chunk.execute * spec.action_dim  # of the last jump only executed actions count
+        self._entries_by_jump = torch.tensor([self._entries] * (len(self.jumps) - 1) + [last], device=device)
         self._actor_optimizer = adamw(self.actor, config.lr, config.weight_decay)
         self._critic_optimizer = adamw(self.critic, config.critic_lr, config.weight_decay)
         self.scale = RewardScale(start.envs, config.gamma)
@@ -280,7 +282,7 @@ class Ppo(Tuner):
         """PPO's clipped loss (DMPO equation 34) and its diagnostics."""
         config = self.config
         if config.per_jump:
-            log_ratio = (chain.log_probs - old) / self._entries  # (B, K): each jump's mean over its entries
+            log_ratio = (chain.log_probs - old) / self._entries_by_jump  # (B, K)
             behind = torch.arange(len(self.jumps) - 1, -1, -1, device=old.device)
             weighted = advantage[:, None] * config.jump_gamma**behind
         else:
