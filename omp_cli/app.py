@@ -28,7 +28,7 @@ from omp_cli.commands import (
     report,
     sweep,
 )
-from omp_cli.core.errors import OmpError, RunFailed, Terminated, UsageError
+from omp_cli.core.errors import Interrupted, OmpError, RunFailed, Terminated, UsageError
 
 EPILOG = (
     "Exit codes: 0 ok, 1 the run failed, 2 usage or configuration, 3 data missing or damaged, 4 a simulator, package "
@@ -95,8 +95,14 @@ def _described(function: Callable[..., None]) -> Callable[[], None]:
     return nothing
 
 
-def as_omp_error(error: Exception) -> tuple[OmpError, int]:
+OUT_OF_MEMORY = ("OutOfMemoryError", "can't allocate memory", "DefaultCPUAllocator")
+"""What torch says: the name of CUDA's exception, and the words of the CPU's."""
+
+
+def as_omp_error(error: BaseException) -> tuple[OmpError, int]:
     """What to report for an exception, and the exit code. Anything unforeseen is a failed run (1)."""
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted("interrupted"), Interrupted.exit_code
     if isinstance(error, OmpError):
         return error, error.exit_code
     if hasattr(error, "format_message"):  # Typer's own usage errors; its vendored Click is not to be imported
@@ -105,15 +111,17 @@ def as_omp_error(error: Exception) -> tuple[OmpError, int]:
         place = f"{error.filename}: " if error.filename else ""
         reason = (error.strerror or str(error)).lower()
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return RunFailed(f"{place}{reason}", "free some space and run the line again; finished parts are kept"), 1
+            return RunFailed(f"{place}{reason}", f"free some space; {common.AGAIN}"), 1
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return UsageError(f"{place}{reason}", "choose another folder with --out DIR"), 2
         return RunFailed(f"{place}{reason}"), 1
+    if isinstance(error, MemoryError) or any(words in f"{type(error).__name__}: {error}" for words in OUT_OF_MEMORY):
+        return RunFailed("out of memory", "take a smaller batch, fewer points or fewer --workers"), 1
     return RunFailed(f"{type(error).__name__}: {error}", "this looks like a bug; --verbose shows where"), 1
 
 
 def _terminate(_: int, __: FrameType | None) -> None:
-    raise Terminated("terminated", "finished parts are kept; run the same line again")
+    raise Terminated("terminated", common.AGAIN)
 
 
 def _quicker_help() -> None:
@@ -147,7 +155,7 @@ def main() -> None:
         code = make_app(COMMANDS if completing else sys.argv[1:])(standalone_mode=False)
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         report, code = as_omp_error(error)
         if common.CURRENT.verbose:
             traceback.print_exc()

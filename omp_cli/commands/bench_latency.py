@@ -93,6 +93,10 @@ def bench_latency(
     settings = c.validated(LatencyConfig, values)
     if checkpoint is not None and (preset or table):
         raise UsageError("--checkpoint and --preset/--table: one or the other", "a table compares presets")
+    if preset and table:
+        raise UsageError("--preset and --table: one or the other", "a table has every preset; --preset can be repeated")
+    if weights is not None and checkpoint is None:
+        raise UsageError("--weights: presets have fresh weights alone", "name a --checkpoint")
     _bench(globals_, settings, c.sources_of(settings, layer_of), checkpoint, preset or [], table)
 
 

@@ -16,13 +16,15 @@ import typer
 
 from omp_cli.console import Console, make_table
 from omp_cli.core.errors import Interrupted
+from omp_cli.core.seeds import MAX_SEED
 
 DATA, RUNS = Path("data"), Path("runs")
 GLOBAL = "Global options"
+AGAIN = "run the line again (omp prepare and omp sweep go on from what is finished)"
 
 
-def _option(kind: Any, help_: str, *names: str) -> Any:
-    return Annotated[kind, typer.Option(*names, help=help_, rich_help_panel=GLOBAL)]
+def _option(kind: Any, help_: str, *names: str, **limits: int) -> Any:
+    return Annotated[kind, typer.Option(*names, help=help_, rich_help_panel=GLOBAL, **limits)]
 
 
 GLOBAL_OPTIONS: dict[str, tuple[Any, Any]] = {
@@ -30,7 +32,7 @@ GLOBAL_OPTIONS: dict[str, tuple[Any, Any]] = {
     "quiet": (_option(bool, "No progress, no notes.", "--quiet", "-q"), False),
     "verbose": (_option(bool, "Where time went; tracebacks.", "--verbose", "-v"), False),
     "dry_run": (_option(bool, "Print the configuration; touch nothing.", "--dry-run"), False),
-    "seed": (_option(int | None, "Seed. (default: 0)", "--seed"), None),
+    "seed": (_option(int | None, "Seed. (default: 0)", "--seed", min=0, max=MAX_SEED), None),
     "device": (_option(str | None, "auto, cpu, cuda, cuda:N, mps. (default: auto)", "--device"), None),
     "out": (_option(Path | None, "Folder of this run.", "--out"), None),
     "plugin": (_option(list[Path] | None, "Python file that registers own parts; repeatable.", "--plugin"), None),
@@ -91,7 +93,7 @@ def with_global_options(function: Callable[..., None]) -> Callable[..., None]:
             load_plugins(CURRENT.plugin)
             function(CURRENT, **values)
         except KeyboardInterrupt:  # Typer would end the process without a word
-            raise Interrupted("interrupted", "finished parts are kept; run the same line again") from None
+            raise Interrupted("interrupted", AGAIN) from None
 
     parameters = [p.replace(annotation=hints[p.name]) for p in own]
     parameters += [

@@ -21,6 +21,8 @@ from omp_cli.commands.common import (
 from omp_cli.console import make_table
 
 EPISODES, CONFIG = "Episodes", "Configuration"
+FILMED = 4
+"""Episodes in a video."""
 HEAD = ("task", "step", "weights", "NFE")
 
 
@@ -57,8 +59,9 @@ def evaluate(
         typer.Option(help="Name in reports. (default: method and derivative)", rich_help_panel=EPISODES),
     ] = None,
     video: Annotated[
-        int, typer.Option("--video-episodes", min=0, help="Episodes in the video.", rich_help_panel=EPISODES)
-    ] = 4,
+        int | None,
+        typer.Option("--video-episodes", min=1, help="Episodes in the video. (default: 4)", rich_help_panel=EPISODES),
+    ] = None,
     with_video: Annotated[
         bool, typer.Option("--video", help="Write a video; needs no display.", rich_help_panel=EPISODES)
     ] = False,
@@ -75,6 +78,7 @@ def evaluate(
     """
     from omp_cli.core import config as c
     from omp_cli.core.checkpoint import open_run
+    from omp_cli.core.errors import UsageError
     from omp_cli.core.measure.episodes import EvalConfig
     from omp_cli.core.prepare.collect import default_workers
 
@@ -88,6 +92,9 @@ def evaluate(
         label=label,
     )
 
+    if video is not None and not with_video:
+        raise UsageError("--video-episodes: there is no video without --video", "add --video")
+
     def resolved(preset: c.Layer | None) -> tuple[EvalConfig, dict[str, Any]]:
         values, layer_of = c.merge(base_layers(EvalConfig, preset, config, set_ or [], flags))
         settings = c.validated(EvalConfig, values)
@@ -96,7 +103,7 @@ def evaluate(
     settings_known(globals_, resolved(None)[1])  # a wrong setting is told before a checkpoint is looked for
     found = open_run(checkpoint or newest_trained(globals_, "finetune"))
     settings, sources = resolved(checkpoint_layer(found[-1]))
-    _evaluate(globals_, settings, sources, found, workers or default_workers(), video if with_video else 0)
+    _evaluate(globals_, settings, sources, found, workers or default_workers(), (video or FILMED) if with_video else 0)
 
 
 def _evaluate(

@@ -98,7 +98,7 @@ def finetune(
         path = checkpoint or newest_trained(globals_)
         _finetune(globals_, _new_plan(globals_, path, preset, config, set_ or [], flags), count)
         return
-    if flags.values or config or set_ or preset or checkpoint:
+    if flags.values or config or set_ or preset or checkpoint or globals_.out:
         raise UsageError("--resume continues a run as it was configured", "leave the other settings out")
     _resume(globals_, resume, count)
 

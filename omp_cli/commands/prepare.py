@@ -128,6 +128,7 @@ def prepare(
             f"{benchmark} has no scripted expert to record; its data come from files",
             f"name a --source (sb3 trains a policy here), or a --file of yours: omp prepare {benchmark} --list",
         )
+    refuse(f"{benchmark}'s scripted expert", {"--quality": quality, "--train-steps": train_steps})
     flags = c.flag_layer(
         seed=globals_.seed,
         suite__cloud__points=points,
@@ -142,6 +143,8 @@ def prepare(
     named = c.Layer("argument", {"suite.name": benchmark})
     values, sources = c.merge(base_layers(PrepareConfig, named, config, set_ or [], flags))
     settings = c.validated(PrepareConfig, values)
+    if settings.suite.name != benchmark:
+        raise UsageError(f"suite.name: {settings.suite.name} in the settings, {benchmark} on the line", "leave it out")
     chosen = SUITES.build(settings.suite).select(task or [], suite or [])
     workers = workers or default_workers()
     root = globals_.out or DATA / settings.suite.name

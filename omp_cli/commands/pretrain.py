@@ -95,7 +95,7 @@ def pretrain(
         values, layer_of = c.merge(base_layers(PretrainConfig, preset_layer, config, set_ or [], flags))
         _train(globals_, _new_plan(globals_, c.validated(PretrainConfig, values), layer_of, dataset, teacher))
         return
-    if flags.values or config or set_ or preset or dataset or teacher:
+    if flags.values or config or set_ or preset or dataset or teacher or globals_.out:
         raise UsageError("--resume continues a run as it was configured", "leave the other settings out")
     manifest = read_manifest(resume)
     if manifest.command != "pretrain":

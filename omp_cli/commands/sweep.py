@@ -36,6 +36,7 @@ def sweep(
     Example: omp sweep examples/sweeps/metaworld6.toml --dry-run
     """
     from omp_cli.commands.lines import resolve
+    from omp_cli.core.device import pick_device
     from omp_cli.core.errors import RunFailed, UsageError
     from omp_cli.core.run import Run
     from omp_cli.core.sweep.config import read_sweep
@@ -46,14 +47,18 @@ def sweep(
         raise UsageError("--seed: the seeds of a sweep are in its file", "seeds = [0, 1, 2]")
     config = read_sweep(file)
     folder = globals_.out or RUNS / "sweep" / file.stem
+    if str(folder).startswith("-"):
+        raise UsageError(f"--out {folder}: a line would take the folder for an option", "choose another name")
     jobs = plan_jobs(config, folder, resolve, _handed_on(globals_))
     if globals_.dry_run:
         same_settings(jobs)
         _show_plan(globals_, folder, jobs)
         return
+    chosen = _engine(engine, workers, address, gpus)
+    if engine == "local":
+        pick_device(globals_.device_name)
     with alone(folder):
         same_settings(jobs)
-        chosen = _engine(engine, workers, address, gpus)
         sources = {"file": {"value": str(file), "source": "argument"}, "engine": {"value": engine, "source": "flag"}}
         sources |= {k: {"value": v, "source": f"file {file}"} for k, v in config.model_dump(mode="json").items()}
         failure = None
@@ -81,7 +86,10 @@ def _engine(name: str, workers: int | None, address: str | None, gpus: float) ->
     from omp_cli.core.sweep.local import Local
     from omp_cli.core.sweep.on_ray import OnRay
 
-    threads = int(os.environ["OMP_NUM_THREADS"])  # app.main has set it
+    asked = os.environ["OMP_NUM_THREADS"]  # app.main has set it
+    threads = int(first) if (first := asked.partition(",")[0].strip()).isdigit() else 0
+    if threads < 1:
+        raise UsageError(f"OMP_NUM_THREADS={asked}: not a number of threads", "OMP_NUM_THREADS=1")
     if name == "ray":
         return OnRay(workers, threads, gpus, address)
     if name != "local":

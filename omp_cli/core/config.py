@@ -22,7 +22,7 @@ ENV_PREFIX = "OMP_CLI_"
 class Settings(BaseModel):
     """Base of every configuration section: immutable, and a key it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 S = TypeVar("S", bound=BaseModel)
@@ -54,7 +54,7 @@ def validated(model: type[S], data: Any, where: str = "") -> S:
             raise UsageError(f"unknown setting {place}", hint) from None
         reason = first["msg"].removeprefix("Value error, ")
         got = "" if first["type"] in ("missing", "value_error") else f" (got {first['input']!r})"
-        raise UsageError(f"{place}: {reason[0].lower()}{reason[1:]}{got}") from None
+        raise UsageError(f"{f'{place}: ' if place else ''}{reason[0].lower()}{reason[1:]}{got}") from None
 
 
 def checked(model: type[S], data: Any, what: str) -> S:

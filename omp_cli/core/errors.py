@@ -72,4 +72,4 @@ def did_you_mean(name: str, known: Iterable[str], limit: int = 3) -> str:
     near = difflib.get_close_matches(name, known, n=limit, cutoff=0.5)
     if near:
         return f"did you mean {' or '.join(near)}?"
-    return f"known: {', '.join(known)}" if len(known) <= 12 else ""
+    return f"known: {', '.join(known)}" if 0 < len(known) <= 12 else ""

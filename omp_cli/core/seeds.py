@@ -7,6 +7,10 @@ import hashlib
 HELD_OUT = 1 << 30
 
 
+MAX_SEED = 2**63 - 1
+"""The largest that torch's generators take."""
+
+
 def derived_seed(*parts: int | str) -> int:
     """A number below 2**30 that depends on all parts, the same in every process and version."""
     text = "/".join(str(part) for part in parts)

@@ -52,6 +52,16 @@ class Exploding:
         (("prepare",), ("benchmark",)),
         (("evl",), ("evl",)),
         (("eval", "--nfee", "1"), ("--nfee",)),
+        (("eval", "--video-episodes", "3"), ("--video",)),
+        (("prepare", "toy", "--set", "suite.name=metaworld"), ("suite.name", "metaworld", "toy")),
+        (("prepare", "toy", "--quality", "expert"), ("--quality",)),
+        (("bench-latency", "--table", "--preset", "dmpo"), ("--table",)),
+        (("bench-latency", "--weights", "raw"), ("--checkpoint",)),
+        (("pretrain", "--resume", "somewhere", "--out", "elsewhere"), ("--resume",)),
+        (("finetune", "--resume", "somewhere", "--out", "elsewhere"), ("--resume",)),
+        (("pretrain", "--seed", "99999999999999999999"), ("--seed",)),
+        (("pretrain", "--lr", "inf"), ("train.lr", "finite")),
+        (("memprofile", "--set", "epsilons=[0]"), ("epsilons", "greater than 0")),
     ],
 )
 def test_usage(omp: Omp, line: tuple[str, ...], words: tuple[str, ...], tmp_path: Path, monkeypatch: object) -> None:
@@ -82,6 +92,24 @@ def test_wrong_settings_of_pretrain(
     ran = omp("pretrain", workshop / "toy", *options, "--out", tmp_path / "r")
     refused(ran, 2, *words)
     assert not (tmp_path / "r" / "checkpoints").exists()
+
+
+def test_a_sweep_looks_for_its_device_and_threads_first(
+    omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text('seeds = [0]\ntasks = ["reach"]\nprepare = "toy"\n[variants.a]\n')
+    out = tmp_path / "sweep"
+    refused(omp("sweep", file, "--out", out, "--device", "tpu"), 2, "unknown device")
+    for wrong in ("abc", "0"):
+        monkeypatch.setenv("OMP_NUM_THREADS", wrong)
+        refused(omp("sweep", file, "--out", out), 2, f"OMP_NUM_THREADS={wrong}")
+    assert not out.exists()
+
+
+def test_running_out_of_memory_is_no_bug(omp: Omp, workshop: Path, tmp_path: Path) -> None:
+    vast = ("--set", "net.hidden=4000000", "--set", "train.steps=1")
+    refused(omp("pretrain", workshop / "toy", *vast, "--out", tmp_path / "r"), 1, "out of memory", "batch")
 
 
 def test_a_device_that_is_not_there(omp: Omp, workshop: Path) -> None:

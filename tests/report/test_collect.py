@@ -20,6 +20,7 @@ def test_manifests_are_found_at_any_depth_and_under_any_name_and_once(tmp_path: 
     shutil.copy(first, tmp_path / "copy.json")
     write_latency(tmp_path / "l", 1, 2.0)
     (tmp_path / "other.json").write_text("[1, 2")
+    (tmp_path / "folder.json").mkdir()
     found = collect([tmp_path, tmp_path / "a", first])
     assert [(e.task, e.seed, e.successes, e.last.episodes) for e in found.evaluations] == [
         ("hammer", 0, 40, 50),

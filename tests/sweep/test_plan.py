@@ -85,7 +85,7 @@ def test_variants_share_data_of_the_same_words_and_may_have_fewer_cells() -> Non
 def test_groups_are_the_suites() -> None:
     jobs = jobs_of(tasks=[], groups=["toy"])
     assert {job.name.split("/")[0] for job in jobs} == {"data", "detour", "fork", "reach"}
-    with pytest.raises(UsageError, match="unknown group"):
+    with pytest.raises(UsageError, match="groups of the sweep: unknown group"):
         jobs_of(groups=["hard"])
 
 

@@ -129,10 +129,14 @@ def _manifests(folders: Iterable[Path]) -> Iterator[Path]:
         if not folder.exists():
             raise DataError(f"folder {folder}: no such file or folder", "give folders that hold runs of omp eval")
         for path in sorted(folder.rglob("*.json")) if folder.is_dir() else [folder]:
-            if path.resolve() in seen or path.parent.suffix == ".zarr":
+            if path.resolve() in seen or path.parent.suffix == ".zarr" or not path.is_file():
                 continue
             seen.add(path.resolve())
-            if path.name == FILE_NAME or SEAL in path.read_text(errors="replace"):
+            try:
+                sealed = path.name == FILE_NAME or SEAL in path.read_text(errors="replace")
+            except OSError as error:
+                raise DataError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
+            if sealed:
                 yield path
 
 

@@ -186,7 +186,7 @@ class Finetuner:
                     self._save()  # the last finished iteration
                     assert stop.error is not None
                     done = f"stopped at iteration {self.iteration} of {self.config.iterations}"
-                    raise stop.error(done, "continue with --resume") from None
+                    raise stop.error(done, f"continue with --resume {self.folder}") from None
         finally:
             for tracker in trackers:
                 tracker.close()

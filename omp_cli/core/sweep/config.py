@@ -26,6 +26,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from omp_cli.core.config import Settings, validated
 from omp_cli.core.errors import DataError, UsageError
+from omp_cli.core.seeds import MAX_SEED
 
 CHOSEN = {
     "prepare": {"--task", "-t", "--suite", "--list"},
@@ -34,6 +35,10 @@ CHOSEN = {
     "eval": {"--label"},
 }
 """Options of each command that the sweep sets, or that make no job."""
+FINE_TUNED = ", fine-tuned"
+"""What reports add to a variant's name after the second stage."""
+LONGEST = 100
+"""Letters of a variant's folder."""
 CHOSEN_ALWAYS = {"--out", "--dry-run", "--plugin", "--json", "--help", "-h"}
 
 
@@ -62,7 +67,7 @@ class Cells(Settings):
 
     tasks: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = ()
+    seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] = ()
     prepare: Words = ()
     pretrain: Words = ()
     finetune: Words | None = None
@@ -72,7 +77,8 @@ class Cells(Settings):
     def _leaves_the_sweep_its_part(self) -> Cells:
         for command, chosen in CHOSEN.items():
             for word in getattr(self, command) or ():
-                if word.partition("=")[0] in chosen | CHOSEN_ALWAYS:
+                option = word.partition("=")[0] if word.startswith("--") else word[:2]  # -tTASK
+                if option in chosen | CHOSEN_ALWAYS:
                     raise ValueError(f"{command}: {word} is for the sweep to choose")
         return self
 
@@ -89,6 +95,11 @@ class SweepConfig(Cells):
             if (other := taken.setdefault(slug(name), name)) != name or not slug(name):
                 what = f"and {other!r} have the same folder" if slug(name) else "has no letter or digit"
                 raise ValueError(f"variant {name!r} {what}: choose another name")
+            if len(slug(name)) > LONGEST:
+                raise ValueError(f"variant {name!r}: choose a name of at most {LONGEST} letters")
+            tuned = self.finetune is not None or self.variants[name].finetune is not None
+            if tuned and name + FINE_TUNED in self.variants:
+                raise ValueError(f"variant {name + FINE_TUNED!r} is what {name!r} is called once it is fine-tuned")
         return self
 
 

@@ -182,7 +182,9 @@ class Work:
         return Outcome("failed", found.seconds, self._last_words(code))
 
     def _last_words(self, code: int) -> str:
-        """The error line of this run's log, else its last line."""
+        """Why there is no finished run: the error line of its log, else the last line."""
+        if code == 0:
+            return f"ended without a finished run in {self.job.folder}"
         with self.job.log.open("rb") as log:
             log.seek(self._began)
             lines = log.read().decode(errors="replace").split("\n")

@@ -13,7 +13,7 @@ from typing import Any
 
 from omp_cli.core.errors import OmpError, UsageError
 from omp_cli.core.suites import SUITES
-from omp_cli.core.sweep.config import Cells, SweepConfig, slug
+from omp_cli.core.sweep.config import FINE_TUNED, Cells, SweepConfig, slug
 from omp_cli.core.sweep.job import Job
 
 Sources = Mapping[str, Mapping[str, Any]]
@@ -61,7 +61,10 @@ def _tasks(benchmark: str, config: SweepConfig, variant: Cells) -> tuple[str, ..
     if not chosen.groups:
         return tuple(dict.fromkeys(chosen.tasks))
     suite = SUITES.build(SUITES.parse({"name": benchmark}))
-    return tuple(dict.fromkeys((*chosen.tasks, *suite.select((), chosen.groups))))
+    try:
+        return tuple(dict.fromkeys((*chosen.tasks, *suite.select((), chosen.groups))))
+    except UsageError as error:
+        raise UsageError(f"groups of the sweep: {error.message}", error.hint) from None
 
 
 def plan_jobs(config: SweepConfig, folder: Path, resolve: Resolve, options: Words = ()) -> list[Job]:
@@ -121,7 +124,7 @@ def _policy_jobs(cell: Cell, folder: Path, data: Job, check: Callable[..., Sourc
     name = f"{name}/finetune"
     line = (*options, "finetune", str(train.folder), "--workers", "1", *words, "--out", str(folder / name))
     tuned = Job(name, "finetune", folder, line, settings, needs=train.name)
-    return [*jobs, tuned, _eval_job(cell, tuned, f"{cell.variant}, fine-tuned", check, options)]
+    return [*jobs, tuned, _eval_job(cell, tuned, cell.variant + FINE_TUNED, check, options)]
 
 
 def _eval_job(cell: Cell, policy: Job, label: str, check: Callable[..., Sources], options: Words) -> Job:

@@ -202,7 +202,8 @@ class Trainer:
                         self._save()
                         self.watch.lap("checkpoints")
                     if stop.error and self.step < self.total:
-                        raise stop.error(f"stopped at step {self.step} of {self.total}", "continue with --resume")
+                        done = f"stopped at step {self.step} of {self.total}"
+                        raise stop.error(done, f"continue with --resume {self.folder}")
         finally:
             for tracker in trackers:
                 tracker.close()

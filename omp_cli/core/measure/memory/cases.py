@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -53,7 +53,9 @@ class MemprofileConfig(Settings):
     repeats: int = Field(2, ge=1)
     predict: bool = True
     accuracy: bool = True
-    epsilons: tuple[float, ...] = Field((1e-1, 5e-2, 2e-2, 1e-2, 5e-3, 2e-3, 1e-3, 1e-4, 1e-5), min_length=1)
+    epsilons: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (1e-1, 5e-2, 2e-2, 1e-2, 5e-3, 2e-3, 1e-3, 1e-4, 1e-5), min_length=1
+    )
     seed: int = 0
     threads: int = Field(default=1, ge=1)
 
