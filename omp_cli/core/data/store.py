@@ -20,7 +20,7 @@ from omp_cli.core.errors import DataError
 from omp_cli.core.files import atomic
 from omp_cli.core.spec import Spec
 
-AGAIN = "delete {} and make it again with omp prepare"
+AGAIN = "make it again with omp prepare: delete its folder first, or choose another with --out"
 STORE = "demos.zarr"
 STORE_SCHEMA = 1
 FRAMES_PER_CHUNK = 100  # as the public stores have it
@@ -108,12 +108,12 @@ def read_attributes(path: Path) -> dict[str, Any]:
     try:
         attributes = dict(zarr.open_group(str(path), mode="r").attrs)
     except Exception as error:  # zarr raises many kinds for a damaged group; all mean the same to a user
-        raise DataError(f"data set {path}: damaged ({_line(error)})", AGAIN.format(path.parent)) from error
+        raise DataError(f"data set {path}: damaged ({_line(error)})", AGAIN) from error
     if attributes.get("schema_version") != STORE_SCHEMA:
         found = attributes.get("schema_version")
         raise DataError(
             f"data set {path}: schema version {found!r}, this omp reads {STORE_SCHEMA}",
-            f"it is half-written or was not made by omp prepare; {AGAIN.format(path.parent)}",
+            "it is half-written or was not made by omp prepare; make it again in another folder",
         )
     return attributes
 
@@ -136,18 +136,18 @@ def read_store(path: Path) -> Dataset:
             for name, array in root[group].arrays()  # type: ignore[union-attr]
         }
     except Exception as error:
-        raise DataError(f"data set {path}: damaged ({_line(error)})", AGAIN.format(path.parent)) from error
+        raise DataError(f"data set {path}: damaged ({_line(error)})", AGAIN) from error
     ends = everything.get("meta/episode_ends")
     arrays = {name.removeprefix("data/"): a for name, a in everything.items() if name.startswith("data/")}
     if ends is None or not len(ends) or not arrays:
-        raise DataError(f"data set {path}: no episodes in it", AGAIN.format(path.parent))
+        raise DataError(f"data set {path}: no episodes in it", AGAIN)
     spec = checked(Spec, provenance.get("spec"), f"data set {path}: spec")
     _check(path, arrays, ends, spec)
     sha256 = content_hash(everything)
     if sha256 != provenance["content_sha256"]:
         raise DataError(
             f"data set {path}: content does not match its hash, so it was changed or is damaged",
-            AGAIN.format(path.parent),
+            AGAIN,
         )
     return Dataset(path, arrays, ends, spec, provenance, sha256)
 
@@ -162,7 +162,7 @@ def _check(path: Path, arrays: Arrays, ends: NDArray[np.int64], spec: Spec) -> N
         raise DataError(f"data set {path}: meta/episode_ends does not increase")
     for name, shape in expected.items():
         if name not in arrays:
-            raise DataError(f"data set {path}: data/{name} is missing", AGAIN.format(path.parent))
+            raise DataError(f"data set {path}: data/{name} is missing", AGAIN)
         if arrays[name].shape[1:] != shape:
             raise DataError(f"data set {path}: data/{name} has shape {arrays[name].shape}, expected (T, {shape})")
     for name, array in arrays.items():

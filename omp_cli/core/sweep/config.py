@@ -35,11 +35,11 @@ CHOSEN = {
     "eval": {"--label"},
 }
 """Options of each command that the sweep sets, or that make no job."""
+CHOSEN_ALWAYS = {"--out", "--dry-run", "--plugin", "--json", "--help", "-h"}
 FINE_TUNED = ", fine-tuned"
 """What reports add to a variant's name after the second stage."""
 LONGEST = 100
 """Letters of a variant's folder."""
-CHOSEN_ALWAYS = {"--out", "--dry-run", "--plugin", "--json", "--help", "-h"}
 
 
 def _split(value: Any) -> Any:
