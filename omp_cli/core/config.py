@@ -6,7 +6,7 @@ Order, later wins: default < preset < ``--config`` file < environment ``OMP_CLI_
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -23,6 +23,34 @@ class Settings(BaseModel):
     """Base of every configuration section: immutable, and a key it does not know is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flag:
+    """Marks a setting that has an option of its own on the command line: ``Annotated[int, Flag(panel="Episodes")]``.
+
+    Type, bounds, default and words of the option are the field's. Only for a setting inside a member of a family,
+    whose class is not known before the line is read, do they stand here (``key``).
+
+    Attributes:
+        name: of the option; "" makes it from the field's name (``max_steps`` is ``--max-steps``).
+        panel: heading of the help under which it stands.
+        key: for a family's section: the setting inside it, dotted ("alignment.weight").
+        kind: with ``key``: its type; ``object`` takes whatever ``parse_value`` makes of the text.
+        help: with ``key``: its words; else instead of the first sentence of the field's docstring.
+        values: what completion offers; a ``Literal`` offers its own.
+        default: words for what happens without the option, where the default itself does not say it.
+        only_on: whether there is no ``--no-name``.
+    """
+
+    name: str = ""
+    panel: str = "Configuration"
+    key: str = ""
+    kind: type = str
+    help: str = ""
+    values: Callable[[], Iterable[str]] | None = None
+    default: str = ""
+    only_on: bool = False
 
 
 S = TypeVar("S", bound=BaseModel)

@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Annotated
 
 import torch
-from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor, nn
 
-from omp_cli.core.config import Settings
-from omp_cli.core.data.windows import ChunkConfig
 from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.encoders.base import Limits
 from omp_cli.core.errors import UsageError
@@ -23,16 +19,8 @@ from omp_cli.core.methods.base import Gather, same
 from omp_cli.core.methods.teaching import Teacher, Teaching
 from omp_cli.core.nets import NETS
 from omp_cli.core.nets.base import Net
+from omp_cli.core.policy_config import PolicyConfig
 from omp_cli.core.spec import Spec
-
-
-class PolicyConfig(Settings):
-    """Which method, net and encoder, and how actions are chunked."""
-
-    method: Annotated[SerializeAsAny[Settings], BeforeValidator(METHODS.parse)]
-    net: Annotated[SerializeAsAny[Settings], BeforeValidator(NETS.parse)]
-    encoder: Annotated[SerializeAsAny[Settings], BeforeValidator(ENCODERS.parse)]
-    chunk: ChunkConfig = ChunkConfig()
 
 
 class Policy(nn.Module):

@@ -11,6 +11,7 @@ ROOT = Path(omp_cli.__file__).parent
 BASE = {
     "config",
     "errors",
+    "families",
     "registry",
     "spec",
     "files",
@@ -22,7 +23,7 @@ BASE = {
     "run",
     "timing",
 }
-MATH = {"config", "errors", "registry", "spec"}
+MATH = {"config", "errors", "families", "registry", "spec"}
 ALLOWED = {
     "methods": MATH | {"methods"},
     "nets": MATH | {"nets"},
@@ -31,17 +32,32 @@ ALLOWED = {
     "data": BASE | {"data"},
     "suites": BASE | {"suites", "clouds", "data"},
     "prepare": BASE | {"prepare", "suites", "data"},
-    "train": BASE | {"train", "policy", "checkpoint", "device", "data", "methods"},
+    "train": BASE | {"train", "policy", "policy_config", "checkpoint", "device", "data", "methods"},
     "measure": BASE
-    | {"measure", "policy", "checkpoint", "device", "suites", "data", "encoders"}
+    | {"measure", "policy", "policy_config", "checkpoint", "device", "suites", "data", "encoders"}
     | {"deploy", "methods", "nets", "clouds", "train"},
-    "deploy": BASE | {"deploy", "policy", "checkpoint", "device", "methods", "spec"},
+    "deploy": BASE | {"deploy", "policy", "policy_config", "checkpoint", "device", "methods", "spec"},
     "report": BASE | {"report", "measure", "suites"},
     "rl": BASE
-    | {"rl", "policy", "checkpoint", "device", "methods", "nets", "encoders", "suites", "data", "measure", "train"},
+    | {
+        "rl",
+        "policy",
+        "policy_config",
+        "checkpoint",
+        "device",
+        "methods",
+        "nets",
+        "encoders",
+        "suites",
+        "data",
+        "measure",
+        "train",
+    },
     "sweep": BASE | {"sweep", "suites"},
-    "policy": MATH | {"methods", "nets", "encoders", "data"},
-    "checkpoint": BASE | {"policy"},
+    "policy": MATH | {"methods", "nets", "encoders", "data", "policy_config"},
+    "policy_config": {"config", "data", "families"},
+    "families": {"registry"} | {"data", "encoders", "methods", "nets", "rl", "suites"},  # for the type checker alone
+    "checkpoint": BASE | {"policy", "policy_config"},
     "device": {"errors"},
     "run": {"errors", "files", "manifest"},
     "registry": {"config", "errors"},

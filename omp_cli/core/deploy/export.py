@@ -19,7 +19,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from omp_cli.core.checkpoint import Checkpoint, Weights
+from omp_cli.core.checkpoint import Checkpoint
+from omp_cli.core.policy_config import Weights
 from omp_cli.core.config import Settings
 from omp_cli.core.deploy.base import Inputs
 from omp_cli.core.deploy.graph import Decision, example_inputs

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from omp_cli.core.config import Settings
-from omp_cli.core.registry import Family
+from omp_cli.core.families import ENCODERS as ENCODERS
 from omp_cli.core.spec import Spec
 
 
@@ -78,6 +78,3 @@ class Encoder(nn.Module):
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
         """obs: state (B, T, S), point_cloud (B, T, N, 3), ... in physical units -> (B, D)."""
         raise NotImplementedError
-
-
-ENCODERS: Family[Encoder] = Family("encoder", "omp_cli.core.encoders")

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from omp_cli.core.checkpoint import Weights
 from omp_cli.core.config import Settings
 from omp_cli.core.measure.statistics import spread, wilson
+from omp_cli.core.policy_config import Weights
 from omp_cli.core.suites.base import Suite
 
 

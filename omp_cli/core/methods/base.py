@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from omp_cli.core.config import Settings
-from omp_cli.core.registry import Family
+from omp_cli.core.families import METHODS as METHODS
 
 
 class VelocityField(Protocol):
@@ -93,9 +93,6 @@ Gather = Callable[[Tensor], Tensor]
 def same(x: Tensor) -> Tensor:
     """The identity: features of a single process need no gathering."""
     return x
-
-
-METHODS: Family[Method] = Family("method", "omp_cli.core.methods")
 
 
 class Method(ABC):

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from omp_cli.core.config import Settings
-from omp_cli.core.registry import Family
+from omp_cli.core.families import NETS as NETS
 
 
 class Net(nn.Module):
@@ -30,6 +30,3 @@ class Net(nn.Module):
     def forward(self, z: Tensor, r: Tensor, t: Tensor, c: Tensor, features: list[Tensor] | None = None) -> Tensor:
         """z (B, H, A), r (B,), t (B,), c (B, D) -> (B, H, A); appends hidden features (B, ...) to ``features``."""
         raise NotImplementedError
-
-
-NETS: Family[Net] = Family("net", "omp_cli.core.nets")

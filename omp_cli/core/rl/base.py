@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.config import Settings
+from omp_cli.core.families import TUNERS as TUNERS
 from omp_cli.core.methods import Method
 from omp_cli.core.methods.diffusion import Diffusion
 from omp_cli.core.policy import Policy
-from omp_cli.core.registry import Family
 from omp_cli.core.rl.rollout import Collector
 from omp_cli.core.timing import Stopwatch
 
@@ -49,9 +49,6 @@ class Start:
     checkpoint: Checkpoint | None = None
     reward: Literal["environment", "success"] = "environment"
     end_on_success: bool = False
-
-
-TUNERS: Family[Tuner] = Family("method", "omp_cli.core.rl")
 
 
 class Tuner(ABC):

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from omp_cli.core.checkpoint import Weights
 from omp_cli.core.config import Settings
-from omp_cli.core.rl.base import TUNERS
+from omp_cli.core.families import TUNERS
+from omp_cli.core.policy_config import Weights
 
 
 class EvaluationConfig(Settings):

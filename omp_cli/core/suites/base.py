@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from omp_cli.core.config import Settings
 from omp_cli.core.errors import MissingDependency, UsageError, did_you_mean
-from omp_cli.core.registry import Family
+from omp_cli.core.families import SUITES as SUITES
 from omp_cli.core.spec import Spec
 
 Metric = Literal["success", "return"]
@@ -187,9 +187,6 @@ class Suite(ABC):
                 raise UsageError(f"unknown group of tasks {group!r}", did_you_mean(group, self.groups()))
             chosen.extend(self.groups()[group])
         return tuple(dict.fromkeys(chosen)) or (self.default_task,)
-
-
-SUITES: Family[Suite] = Family("suite", "omp_cli.core.suites")
 
 
 def recorded_suite(config: Mapping[str, Any]) -> Suite:

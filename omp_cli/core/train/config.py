@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from omp_cli.core.config import Settings
-from omp_cli.core.policy import PolicyConfig
+from omp_cli.core.policy_config import PolicyConfig
 
 
 class TrainConfig(Settings):

@@ -18,8 +18,8 @@ from omp_cli.core.config import Settings
 from omp_cli.core.data.catalogue import TaskFacts
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.errors import DataError
+from omp_cli.core.families import FORMATS as FORMATS
 from omp_cli.core.progress import Progress
-from omp_cli.core.registry import Family
 from omp_cli.core.spec import Spec
 
 
@@ -109,9 +109,6 @@ class Reader(ABC):
             DataError: damaged, or not of this format.
             UsageError: the settings ask for what the file does not have.
         """
-
-
-FORMATS: Family[Reader] = Family("format", "omp_cli.core.data.readers")
 
 
 def sniff(path: Path) -> str:

@@ -7,11 +7,11 @@ from typing import Annotated
 import torch
 from pydantic import AfterValidator, Field, PositiveInt
 
-from omp_cli.core.checkpoint import Weights
 from omp_cli.core.config import Settings
 from omp_cli.core.deploy import backends
 from omp_cli.core.errors import UsageError, did_you_mean
 from omp_cli.core.measure.latency.timer import Effort
+from omp_cli.core.policy_config import Weights
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ALL = "all"

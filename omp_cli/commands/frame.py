@@ -1,0 +1,228 @@
+"""What every command does around its one call of the core.
+
+layers -> settings -> dry run -> folder -> run -> progress -> result: each is a method of ``Call``, the line on its way.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import inspect
+import os
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar
+
+import typer
+
+from omp_cli.commands import options
+from omp_cli.commands.globals import GLOBAL_OPTIONS, Globals, current, load_plugins, set_current
+from omp_cli.console import Console, RichProgress, make_table
+from omp_cli.core import config as c
+from omp_cli.core.config import Layer, Settings
+from omp_cli.core.errors import DataError, Interrupted, UsageError
+from omp_cli.core.manifest import Manifest, latest_run, read_manifest
+from omp_cli.core.run import Run
+
+DATA, RUNS = Path("data"), Path("runs")
+AGAIN = "run the line again (omp prepare and omp sweep go on from what is finished)"
+PANEL = "Configuration"
+S = TypeVar("S", bound=Settings)
+T = TypeVar("T", bound=Settings)
+Sources = dict[str, dict[str, Any]]
+
+CONFIG = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.", rich_help_panel=PANEL)]
+SET = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; repeatable.", rich_help_panel=PANEL)]
+
+
+class Resolved(Exception):
+    """Not an error: the settings of a line, of which nothing else is wanted (``lines.resolve``)."""
+
+    def __init__(self, sources: Sources) -> None:
+        super().__init__()
+        self.sources = sources
+
+
+@dataclass
+class Chosen(Generic[S]):
+    """The settings of a run and where each value came from: ``{dotted key: {"value", "source"}}``."""
+
+    settings: S
+    sources: Sources
+
+    def add(self, key: str, value: Any, source: str) -> None:
+        """Something the run depends on that is no setting: its data set, its checkpoint."""
+        self.sources[key] = {"value": value, "source": source}
+
+
+class Call(Generic[S]):
+    """One line: a command's name, its options, and the way from them to a result.
+
+    Args:
+        name: of the command.
+        model: its configuration class.
+        globals_: values of the global options.
+        flags: the settings that were given as options.
+        file: of settings.
+        sets: words of ``--set``.
+    """
+
+    def __init__(
+        self, name: str, model: type[S], globals_: Globals, flags: Layer, file: Path | None, sets: Sequence[str]
+    ) -> None:
+        self.name, self.model, self.globals = name, model, globals_
+        self.flags, self.file, self.sets = flags, file, tuple(sets)
+
+    @property
+    def console(self) -> Console:
+        """Where this command prints."""
+        return self.globals.console
+
+    def layers(self, model: type[Settings], *below: Layer | None) -> list[Layer]:
+        """All layers in their one order, later wins: ``below``, file, environment, ``--set``, options."""
+        file = c.file_layer(self.file) if self.file else None
+        found = [*below, file, c.env_layer(os.environ, model), c.set_layer(self.sets), self.flags]
+        return [layer for layer in found if layer is not None]
+
+    def settings(self, *below: Layer | None) -> Chosen[S]:
+        """The validated settings; ``below`` are a preset's or a checkpoint's, which all else on the line beats."""
+        values, layer_of = c.merge(self.layers(self.model, *below))
+        settings = c.validated(self.model, values)
+        return Chosen(settings, c.sources_of(settings, layer_of))
+
+    def known(self, chosen: Chosen[Any]) -> None:
+        """To be called before inputs are looked for: where only the settings are wanted, the command ends here."""
+        if self.globals.resolving:
+            raise Resolved(chosen.sources)
+
+    def alone(self, reason: str, *others: Any) -> None:
+        """UsageError where a setting, ``--out`` or one of the ``others`` was given beside what stands alone."""
+        if self.flags.values or self.file or self.sets or self.globals.out or any(others):
+            raise UsageError(reason, "leave the other settings out")
+
+    def resumed(self, folder: Path, *inputs: str) -> tuple[Manifest, Chosen[S] | None]:
+        """The manifest of a run that ``--resume`` names, and its settings; None in their place when it is finished.
+
+        ``inputs`` are the entries of its configuration that are no settings.
+        """
+        manifest = read_manifest(folder)
+        if manifest.command != self.name:
+            raise UsageError(f"{folder}: a run of omp {manifest.command}, not of omp {self.name}")
+        if manifest.status == "succeeded":
+            self.console.note(f"{folder} is finished; nothing to do")
+            return manifest, None
+        sources = {key: value.model_dump() for key, value in manifest.config.items()}
+        flat = {key: value.value for key, value in manifest.config.items() if key not in inputs}
+        return manifest, Chosen(c.validated(self.model, c.unflatten(flat)), sources)
+
+    def newest(self, root: Path, commands: Sequence[str], what: str, hint: str) -> Path:
+        """The newest finished run of these commands below ``root``, named to the user; DataError if there is none."""
+        found = latest_run(root, *commands)
+        if found is None:
+            raise DataError(f"no {what} below {root}/", hint)
+        self.console.note(f"{what}: {found} (the newest below {root}/)")
+        return found
+
+    def newest_trained(self, *also: str) -> Path:
+        """The newest run below runs/ that ``omp pretrain`` finished, or one of the commands ``also``."""
+        return self.newest(RUNS, ("pretrain", *also), "trained run", "train one with: omp pretrain")
+
+    def dry_run(self, chosen: Chosen[Any], **more: Any) -> bool:
+        """Whether nothing is to be done; then the settings, their sources and ``more`` have been printed."""
+        self.known(chosen)
+        if self.globals.dry_run:
+            rows = [(key, _text(entry["value"]), str(entry["source"])) for key, entry in chosen.sources.items()]
+            self.console.result(
+                {"command": self.name, "dry_run": True, "config": chosen.sources, **more},
+                [make_table(f"omp {self.name} would use", ("setting", "value", "source"), rows)],
+                [f"{key.replace('_', ' ')}: {_text(value)}" for key, value in more.items()],
+            )
+        return self.globals.dry_run
+
+    def folder(self, name: str, root: str = "") -> Path:
+        """``--out``, or a new folder ``runs/COMMAND/<time>-<name>`` that is not there yet."""
+        if self.globals.out is not None:
+            return self.globals.out
+        stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        first, n = RUNS / (root or self.name) / f"{stamp}-{name}", 1
+        folder = first
+        while folder.exists():
+            n += 1
+            folder = first.with_name(f"{first.name}-{n}")
+        return folder
+
+    @contextmanager
+    def run(
+        self, chosen: Chosen[Any], folder: Path, device: str = "cpu", bar: bool = True
+    ) -> Iterator[tuple[Run, RichProgress]]:
+        """A run with its manifest, and the display of its progress.
+
+        ``bar``: False draws no live bar, whose thread would disturb what is timed.
+        """
+        settings = chosen.settings
+        seeds = {"seed": settings.seed} if hasattr(settings, "seed") else {}
+        progress = self.console.progress()
+        with Run(folder, self.name, chosen.sources, seeds, device, getattr(settings, "threads", None)) as run:
+            if not bar:
+                yield run, progress
+                return
+            with progress:
+                yield run, progress
+
+    def result(
+        self, folder: Path, figures: Mapping[str, Any], tables: Sequence[Any] = (), lines: Sequence[str] = ()
+    ) -> None:
+        """Print what came out: one JSON document, or tables and lines."""
+        document = {"command": self.name, "run_dir": str(folder), "manifest": str(folder / "manifest.json")}
+        self.console.result({**document, "result": dict(figures)}, tables, lines)
+
+
+def command(name: str, model: type[S], of_preset: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Makes a Typer function of a command: its own parameters, the options of ``model``, the global options.
+
+    The command receives a ``Call`` first and its own parameters by name.
+
+    Args:
+        name: of the command.
+        model: its configuration class, whose fields with a ``Flag`` become options.
+        of_preset: whether the defaults come from a preset.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        hints = typing.get_type_hints(function, include_extras=True)
+        own = [p.replace(annotation=hints[p.name]) for p in list(inspect.signature(function).parameters.values())[1:]]
+        settings = options.parameters(model, of_preset)
+
+        @functools.wraps(function)
+        def typed(**values: Any) -> None:
+            globals_ = current().merged({name: values.pop(name) for name in GLOBAL_OPTIONS})
+            set_current(globals_)
+            flags = options.flag_layer(model, {p.name: values.pop(p.name) for p in settings})
+            if globals_.seed is not None and "seed" in model.model_fields:
+                flags = Layer(flags.source, {**flags.values, "seed": globals_.seed})
+            call = Call(name, model, globals_, flags, values.pop("config"), values.pop("set_") or [])
+            try:
+                load_plugins(globals_.plugin)
+                function(call, **values)
+            except KeyboardInterrupt:  # Typer would end the process without a word
+                raise Interrupted("interrupted", AGAIN) from None
+
+        last = [inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, annotation=CONFIG, default=None)]
+        last += [inspect.Parameter("set_", inspect.Parameter.KEYWORD_ONLY, annotation=SET, default=None)]
+        last += [
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+            for key, (kind, default) in GLOBAL_OPTIONS.items()
+        ]
+        signature = inspect.Signature([*own, *settings, *last])
+        typed.__signature__ = signature  # type: ignore[attr-defined]
+        typed.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+        return typed
+
+    return decorate
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else str(value)

@@ -1,0 +1,92 @@
+"""The global options, which stand before or after a command's name."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from omp_cli.console import Console
+from omp_cli.core.registry import load_plugin
+from omp_cli.core.seeds import MAX_SEED
+
+PANEL = "Global options"
+
+
+def _option(kind: Any, help_: str, *names: str, **limits: int) -> Any:
+    return Annotated[kind, typer.Option(*names, help=help_, rich_help_panel=PANEL, **limits)]
+
+
+GLOBAL_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "json_": (_option(bool, "One JSON document on stdout.", "--json"), False),
+    "quiet": (_option(bool, "No progress, no notes.", "--quiet", "-q"), False),
+    "verbose": (_option(bool, "Where time went; tracebacks.", "--verbose", "-v"), False),
+    "dry_run": (_option(bool, "Print the configuration; touch nothing.", "--dry-run"), False),
+    "seed": (_option(int | None, "Seed. (default: 0)", "--seed", min=0, max=MAX_SEED), None),
+    "device": (_option(str | None, "auto, cpu, cuda, cuda:N, mps. (default: auto)", "--device"), None),
+    "out": (_option(Path | None, "Folder of this run.", "--out"), None),
+    "plugin": (_option(list[Path] | None, "Python file that registers own parts; repeatable.", "--plugin"), None),
+}
+
+
+@dataclass(frozen=True)
+class Globals:
+    """Values of the global options."""
+
+    json_: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    dry_run: bool = False
+    seed: int | None = None
+    device: str | None = None
+    out: Path | None = None
+    plugin: list[Path] = field(default_factory=list)
+    resolving: bool = False
+    """No option: only the settings are wanted (``lines.resolve``)."""
+    start: tuple[str, str] | None = None
+    """Of the policy that a resolved ``omp finetune`` will begin with: suite and pre-training method."""
+
+    def merged(self, given: Mapping[str, Any]) -> Globals:
+        """These values with those given later on the line on top."""
+        changed = {k: v for k, v in given.items() if v not in (None, False, [])}
+        if changed.get("plugin"):
+            changed["plugin"] = [*self.plugin, *changed["plugin"]]
+        return replace(self, **changed)
+
+    @functools.cached_property
+    def console(self) -> Console:
+        """Where this command prints."""
+        if int(os.environ.get("RANK", "0")) > 0:  # of several processes the first alone speaks
+            return Console(quiet=True, verbose=self.verbose)
+        return Console(self.json_, self.quiet, self.verbose)
+
+    @property
+    def device_name(self) -> str:
+        """The device asked for by flag or environment, else "auto"."""
+        return self.device or os.environ.get("OMP_CLI_DEVICE", "auto")
+
+
+_current = Globals()
+
+
+def current() -> Globals:
+    """The options of the running command."""
+    return _current
+
+
+def set_current(values: Globals) -> None:
+    """Remember the options of the running command, for the handler of exceptions too."""
+    global _current
+    _current = values
+
+
+def load_plugins(paths: Sequence[Path]) -> None:
+    """Import the user's own parts; ``OMP_CLI_PLUGIN`` may name files too, separated as in PATH."""
+    named = [Path(p) for p in os.environ.get("OMP_CLI_PLUGIN", "").split(os.pathsep) if p]
+    for path in [*named, *paths]:
+        load_plugin(path)

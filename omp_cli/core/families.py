@@ -1,0 +1,25 @@
+"""The families of interchangeable parts, where they can be named without loading one of them.
+
+A configuration says ``METHODS.parse`` without importing torch; the package of the members is imported on first look-up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from omp_cli.core.registry import Family
+
+if TYPE_CHECKING:
+    from omp_cli.core.data.readers.base import Reader
+    from omp_cli.core.encoders.base import Encoder
+    from omp_cli.core.methods.base import Method
+    from omp_cli.core.nets.base import Net
+    from omp_cli.core.rl.base import Tuner
+    from omp_cli.core.suites.base import Suite
+
+METHODS: Family[Method] = Family("method", "omp_cli.core.methods")
+NETS: Family[Net] = Family("net", "omp_cli.core.nets")
+ENCODERS: Family[Encoder] = Family("encoder", "omp_cli.core.encoders")
+SUITES: Family[Suite] = Family("suite", "omp_cli.core.suites")
+FORMATS: Family[Reader] = Family("format", "omp_cli.core.data.readers")
+TUNERS: Family[Tuner] = Family("method", "omp_cli.core.rl")
