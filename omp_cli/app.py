@@ -8,46 +8,21 @@ import signal
 import sys
 import traceback
 import types
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from types import FrameType
 from typing import Annotated
 
 import typer
 
 from omp_cli import __version__
-from omp_cli.commands import (
-    bench_latency,
-    common,
-    evaluate,
-    export,
-    finetune,
-    manifest,
-    memprofile,
-    prepare,
-    pretrain,
-    report,
-    sweep,
-)
+from omp_cli.commands import globals as g
+from omp_cli.commands.table import COMMANDS, load
 from omp_cli.core.errors import Interrupted, OmpError, RunFailed, Terminated, UsageError
 
 EPILOG = (
     "Exit codes: 0 ok, 1 the run failed, 2 usage or configuration, 3 data missing or damaged, 4 a simulator, package "
     "or device is missing, 5 diverged, 130 interrupted, 143 terminated."
 )
-
-COMMANDS: dict[str, tuple[str, Callable[..., None]]] = {
-    "prepare": ("Data", prepare.prepare),
-    "pretrain": ("Train", pretrain.pretrain),
-    "finetune": ("Train", finetune.finetune),
-    "eval": ("Measure", evaluate.evaluate),
-    "sweep": ("Measure", sweep.sweep),
-    "report": ("Measure", report.report),
-    "bench-latency": ("Measure", bench_latency.bench_latency),
-    "export": ("Deploy", export.export),
-    "memprofile": ("Measure", memprofile.memprofile),
-    "manifest": ("Measure", manifest.manifest),
-}
-"""Panel of the help and function of each command."""
 
 
 def _version(wanted: bool) -> None:
@@ -56,9 +31,9 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@common.with_global_options
+@g.with_globals
 def _callback(
-    globals_: common.Globals,
+    values: g.Globals,
     version: Annotated[
         bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -80,19 +55,15 @@ def make_app(words: Collection[str]) -> typer.Typer:
         rich_markup_mode="rich",
     )
     app.callback()(_callback)
-    for name, (panel, function) in COMMANDS.items():
-        built = common.with_global_options(function) if name in words else _described(function)
-        app.command(name, rich_help_panel=panel)(built)
+    for name, entry in COMMANDS.items():
+        app.command(name, help=entry.line if name not in words else None, rich_help_panel=entry.panel)(
+            load(name) if name in words else _not_loaded
+        )
     return app
 
 
-def _described(function: Callable[..., None]) -> Callable[[], None]:
-    """What a list of commands shows of one."""
-
-    def nothing() -> None: ...
-
-    nothing.__doc__ = function.__doc__
-    return nothing
+def _not_loaded() -> None:
+    """Stands for a command in the list of commands."""
 
 
 OUT_OF_MEMORY = ("OutOfMemoryError", "can't allocate memory", "DefaultCPUAllocator")
@@ -111,7 +82,7 @@ def as_omp_error(error: BaseException) -> tuple[OmpError, int]:
         place = f"{error.filename}: " if error.filename else ""
         reason = (error.strerror or str(error)).lower()
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return RunFailed(f"{place}{reason}", f"free some space; {common.AGAIN}"), 1
+            return RunFailed(f"{place}{reason}", f"free some space; {g.AGAIN}"), 1
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return UsageError(f"{place}{reason}", "choose another folder with --out DIR"), 2
         return RunFailed(f"{place}{reason}"), 1
@@ -121,7 +92,7 @@ def as_omp_error(error: BaseException) -> tuple[OmpError, int]:
 
 
 def _terminate(_: int, __: FrameType | None) -> None:
-    raise Terminated("terminated", common.AGAIN)
+    raise Terminated("terminated", g.AGAIN)
 
 
 def _quicker_help() -> None:
@@ -145,7 +116,7 @@ def main() -> None:
     # One OpenMP thread unless asked otherwise: a second one waits at every barrier when anything else runs.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, _terminate)
-    common.set_current(common.Globals(json_="--json" in sys.argv))
+    g.set_current(g.Globals(json_="--json" in sys.argv))
     completing = any(name.endswith("_COMPLETE") for name in os.environ)  # the shell asks for options of any command
     try:
         if os.environ.pop("OMP_CLI_ENDS_WITH_STDIN", None):  # a job of omp sweep
@@ -157,7 +128,7 @@ def main() -> None:
         sys.exit(stop.exit_code)
     except (Exception, KeyboardInterrupt) as error:
         report, code = as_omp_error(error)
-        if common.CURRENT.verbose:
+        if g.current().verbose:
             traceback.print_exc()
-        common.CURRENT.console.error(report, code)
+        g.current().console.error(report, code)
     sys.exit(code or 0)

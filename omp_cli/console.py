@@ -10,9 +10,10 @@ from typing import Any
 
 from rich.console import Console as RichConsole
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Table as RichTable
 
 from omp_cli.core.errors import OmpError
+from omp_cli.core.table import NONE, Table, cell_text
 
 JSON_SCHEMA_VERSION = 1
 
@@ -53,7 +54,7 @@ class Console:
             self.json({"schema_version": JSON_SCHEMA_VERSION, **document})
             return
         for table in tables:
-            self._out.print(table)
+            self._out.print(rendered(table))
         for line in lines:
             self._out.print(escape(line), soft_wrap=True)
 
@@ -66,12 +67,13 @@ class Console:
         """With --verbose: where time went, on stderr. ``count`` units of work were done in all."""
         total = sum(seconds.values())
         if self.verbose and total > 0:
-            rows = [
+            rows: list[Sequence[Any]] = [
                 (part, f"{value:.2f}", f"{100 * value / total:.1f}", f"{1e3 * value / max(count, 1):.3g}")
                 for part, value in seconds.items()
             ]
             rows.append(("together", f"{total:.2f}", "100.0", f"{1e3 * total / max(count, 1):.3g}"))
-            self._err.print(make_table(f"Where time went: {title}", ("part", "seconds", "%", f"ms per {unit}"), rows))
+            columns = ("part", "seconds", "%", f"ms per {unit}")
+            self._err.print(rendered(Table(f"Where time went: {title}", columns, rows)))
 
     def progress(self) -> RichProgress:
         """A progress display; a few plain lines instead of a bar where stderr is not a terminal."""
@@ -119,7 +121,7 @@ class RichProgress:
 
     def advance(self, units: int = 1, **figures: float | str) -> None:
         """Some units are done."""
-        text = "  ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in figures.items())
+        text = "  ".join(f"{name.replace('_', ' ')} {cell_text(value)}" for name, value in figures.items())
         before = self._done
         self._done += units
         if self._bar is not None:
@@ -133,31 +135,23 @@ class RichProgress:
             self._console.print(escape(text), style="dim", soft_wrap=True)
 
 
-def make_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
-    """A plain table; numbers to the right."""
-    rows = [[_short(cell) if not isinstance(cell, str) else cell for cell in row] for row in rows]
-    table = Table(title=title, title_justify="left")
-    for index, column in enumerate(columns):
+def rendered(table: Table) -> RichTable:
+    """The table for a terminal; columns of numbers stand to the right."""
+    rows = [[cell_text(cell) for cell in row] for row in table.rows]
+    shown = RichTable(title=table.title, title_justify="left", caption=table.note or None)
+    for index, column in enumerate(table.columns):
         numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    return table
+        style = "dim" if column in table.grey_columns else None
+        shown.add_column(column, justify="right" if numeric else "left", overflow="fold", style=style)
+    for number, row in enumerate(rows):
+        shown.add_row(*map(escape, row), style="dim" if number in table.grey else None)
+    return shown
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _is_number(cell: str) -> bool:
+    """Whether a cell holds a figure, perhaps with its unit, or says that there is none."""
+    return cell == NONE or cell.lstrip("-+")[:1].isdigit()
 
 
 def _tenth(done: int, total: int) -> int:
     return 10 * done // max(total, 1)
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    return str(value)

@@ -3,66 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from omp_cli.commands.bench_latency_tables import remarks, tables
-from omp_cli.commands.common import RUNS, Globals, base_layers, run_folder, show_dry_run
+from omp_cli import core
+from omp_cli.commands.frame import Call, command
+from omp_cli.core.config import preset_names
+from omp_cli.core.errors import UsageError
+from omp_cli.core.measure.latency.config import LatencyConfig
+from omp_cli.core.measure.latency.tables import remarks, tables
 
-POLICY, EFFORT, CONFIG = "Policy", "Measuring", "Configuration"
+PANEL = "Policy"
 DEFAULT_PRESET = "light"
 
 
+@command("bench-latency", LatencyConfig)
 def bench_latency(
-    globals_: Globals,
+    call: Call[LatencyConfig],
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Folder of a run or of a checkpoint.", rich_help_panel=POLICY)
+        Path | None, typer.Option(help="Folder of a run or of a checkpoint.", rich_help_panel=PANEL)
     ] = None,
     preset: Annotated[
         list[str] | None,
-        typer.Option(help="Random weights; repeat it for a table. (default: light)", rich_help_panel=POLICY),
-    ] = None,
-    table: Annotated[
-        bool, typer.Option("--table", help="Every preset, with the papers' figures.", rich_help_panel=POLICY)
-    ] = False,
-    weights: Annotated[
-        str | None, typer.Option(help="Of a checkpoint: ema or raw. (default: ema)", rich_help_panel=POLICY)
-    ] = None,
-    nfe: Annotated[
-        list[int] | None,
-        typer.Option(min=1, help="Network evaluations; repeatable. (default: the preset's)", rich_help_panel=EFFORT),
-    ] = None,
-    batch: Annotated[
-        list[int] | None, typer.Option(min=1, help="Batch size; repeatable. (default: 1)", rich_help_panel=EFFORT)
-    ] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16, float16. (default: float32)", rich_help_panel=EFFORT)
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. (default: 1)", rich_help_panel=EFFORT)
-    ] = None,
-    backend: Annotated[
-        list[str] | None,
         typer.Option(
-            help="eager, compile, cudagraph, compile-cudagraph, aoti, onnx, all; repeatable. (default: eager, onnx)",
-            rich_help_panel=EFFORT,
+            help=f"Random weights; repeat it for a table. (default: {DEFAULT_PRESET})",
+            rich_help_panel=PANEL,
+            autocompletion=lambda: preset_names("pretrain"),
         ),
     ] = None,
-    calls: Annotated[
-        int | None, typer.Option(min=1, help="Calls per block. (default: 100)", rich_help_panel=EFFORT)
-    ] = None,
-    blocks: Annotated[
-        int | None, typer.Option(min=1, help="Blocks, taken in turn. (default: 5)", rich_help_panel=EFFORT)
-    ] = None,
-    budget: Annotated[float | None, typer.Option(help="Seconds per row. (default: 10)", rich_help_panel=EFFORT)] = None,
-    parts: Annotated[
-        bool | None, typer.Option(help="Parts and control tick. (default: one policy)", rich_help_panel=EFFORT)
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file of settings.", rich_help_panel=CONFIG)] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value; repeatable.", rich_help_panel=CONFIG)
-    ] = None,
+    table: Annotated[
+        bool, typer.Option("--table", help="Every preset, with the papers' figures.", rich_help_panel=PANEL)
+    ] = False,
 ) -> None:
     """Time a policy's decision: warm, synchronised, in repeated blocks, by every runtime; and what it is made of.
 
@@ -72,76 +44,42 @@ def bench_latency(
 
     Example: omp bench-latency --table
     """
-    from omp_cli.core import config as c
-    from omp_cli.core.errors import UsageError
-    from omp_cli.core.measure.latency.config import LatencyConfig
-
-    flags = c.flag_layer(
-        seed=globals_.seed,
-        nfe=nfe or None,
-        batch=batch or None,
-        dtype=dtype,
-        threads=threads,
-        backend=backend or None,
-        weights=weights,
-        calls=calls,
-        blocks=blocks,
-        budget=budget,
-        parts=parts,
-    )
-    values, layer_of = c.merge(base_layers(LatencyConfig, None, config, set_ or [], flags))
-    settings = c.validated(LatencyConfig, values)
     if checkpoint is not None and (preset or table):
         raise UsageError("--checkpoint and --preset/--table: one or the other", "a table compares presets")
     if preset and table:
         raise UsageError("--preset and --table: one or the other", "a table has every preset; --preset can be repeated")
-    if weights is not None and checkpoint is None:
+    if "weights" in call.flags.values and checkpoint is None:
         raise UsageError("--weights: presets have fresh weights alone", "name a --checkpoint")
-    _bench(globals_, settings, c.sources_of(settings, layer_of), checkpoint, preset or [], table)
-
-
-def _bench(
-    globals_: Globals, settings: Any, sources: dict[str, Any], path: Path | None, presets: list[str], table: bool
-) -> None:
-    from omp_cli.core.device import device_name, pick_device, use_threads
-    from omp_cli.core.errors import UsageError
-    from omp_cli.core.measure.latency import subjects as s
-    from omp_cli.core.measure.latency.bench import bench_latency as run_bench
-    from omp_cli.core.run import Run
-
-    if path is not None:
-        subjects = [s.from_checkpoint(path, settings.weights)]
-        name = f"{subjects[0].spec.task}"
-    else:
-        subjects = s.from_presets(presets or ([] if table else [DEFAULT_PRESET]), settings.seed)
-        name = subjects[0].name if len(subjects) == 1 else "table"
+    chosen = call.settings()
+    settings = chosen.settings
+    subjects = _subjects(settings, checkpoint, preset or [], table)
     if settings.parts and len(subjects) > 1:
         raise UsageError("--parts: these are the parts of one policy", "name one --preset or a --checkpoint")
-    use_threads(settings.threads)
-    device = pick_device(globals_.device_name)
-    kind = "checkpoint" if path is not None else "presets"
-    source = "argument" if path is not None or presets or table else "default"
-    sources[kind] = {"value": ", ".join(subject.name for subject in subjects), "source": source}
-    if globals_.dry_run:
-        backends = ", ".join(settings.backends(len(subjects)))
-        rows = [f"{x.label} (NFE {', '.join(map(str, settings.nfe or x.bench.nfe))})" for x in subjects]
-        show_dry_run(globals_, "bench-latency", sources, rows=", ".join(rows), backends=backends, device=str(device))
+    backends = settings.backends(len(subjects), tuple(core.BACKENDS))
+    core.use_threads(settings.threads)
+    device = core.pick_device(call.globals.device_name)
+    given = checkpoint is not None or preset or table
+    names = ", ".join(subject.name for subject in subjects)
+    chosen.add("presets" if checkpoint is None else "checkpoint", names, "argument" if given else "default")
+    rows = [f"{x.label} (NFE {', '.join(map(str, settings.nfe or x.bench.nfe))})" for x in subjects]
+    if call.dry_run(chosen, rows=", ".join(rows), backends=", ".join(backends), device=str(device)):
         return
-    folder = globals_.out or run_folder(RUNS / "bench-latency", name)
-    seeds = {"seed": settings.seed}
-    progress = globals_.console.progress()  # not entered: a live bar's thread would draw while calls are timed
-    with Run(folder, "bench-latency", sources, seeds, device_name(device), settings.threads) as run:
+    task = subjects[0].spec.task if checkpoint is not None else subjects[0].name
+    folder = call.folder(task if len(subjects) == 1 else "table")
+    with call.run(chosen, folder, core.device_name(device), bar=False) as (run, progress):
         if subjects[0].checkpoint is not None:
             run.input("checkpoint", subjects[0].checkpoint.path, subjects[0].checkpoint.sha256())
-        figures = run_bench(run, subjects, settings, device, progress)
-    _report(globals_, run, figures)
-    globals_.console.times("omp bench-latency", figures["seconds_by_part"], "row", len(figures["rows"]))
-
-
-def _report(globals_: Globals, run: Any, figures: dict[str, Any]) -> None:
+        figures = core.bench_latency(run, subjects, settings, device, progress)
     machine = run.manifest.hardware
     where = machine.cpu if machine.device == "cpu" else machine.device
     conditions = f"{where}, {figures['dtype']}, {figures['threads']} CPU thread{'s' * (figures['threads'] > 1)}"
-    document = {"command": "bench-latency", "run_dir": str(run.folder), "manifest": str(run.path), "result": figures}
     files = [f"{a.path.rpartition('.')[2]}: {run.folder / a.path}" for a in run.manifest.artifacts]
-    globals_.console.result(document, tables(figures, conditions), [*remarks(figures), *files])
+    call.result(run.folder, figures, tables(figures, conditions), [*remarks(figures), *files])
+    call.console.times("omp bench-latency", figures["seconds_by_part"], "row", len(figures["rows"]))
+
+
+def _subjects(settings: LatencyConfig, checkpoint: Path | None, presets: list[str], table: bool) -> list[core.Subject]:
+    """The policies that are timed: a checkpoint's, or fresh ones of presets (all of them in a table)."""
+    if checkpoint is not None:
+        return [core.from_checkpoint(checkpoint, settings.weights)]
+    return core.from_presets(presets or ([] if table else [DEFAULT_PRESET]), settings.seed)

@@ -8,66 +8,44 @@ from typing import Annotated, Any
 
 import typer
 
-from omp_cli.commands.common import (
-    RUNS,
-    Globals,
-    base_layers,
-    newest_trained,
-    run_folder,
-    settings_known,
-    show_dry_run,
-)
-from omp_cli.console import make_table
+from omp_cli import core
+from omp_cli.commands.frame import Call, Chosen, command
+from omp_cli.core.config import Layer, merge, preset_layer, preset_names
+from omp_cli.core.errors import UsageError
+from omp_cli.core.manifest import FILE_NAME, read_manifest
+from omp_cli.core.prepare.collect import default_workers
+from omp_cli.core.rl.config import FinetuneConfig
+from omp_cli.core.run import CHECKPOINTS
+from omp_cli.core.table import Table
+from omp_cli.core.train.trackers import METRICS
 
-METHOD, OPTIM, CONFIG = "Method", "Optimisation", "Configuration"
+FIGURES = (
+    "iterations", "env_steps", "train_seconds", "env_steps_per_second", "return", "successes", "recent_episodes",
+    "ratio", "kl", "clip_share", "explained_variance", "bc", "sigma", "worker_restarts",
+)  # fmt: skip
+HELD_OUT = ("step", "env_steps", "train_seconds", "return", "successes", "episodes")
+Input = tuple[str, Path, str]
+"""Kind, path and hash of something that the run reads."""
 
 
+@command("finetune", FinetuneConfig, of_preset=True)
 def finetune(
-    globals_: Globals,
+    call: Call[FinetuneConfig],
     checkpoint: Annotated[
         Path | None, typer.Argument(metavar="[RUN_OR_CHECKPOINT]", help="(default: the newest of omp pretrain)")
     ] = None,
     preset: Annotated[
         str | None,
         typer.Option(
-            help="gym-dmpo, dmpo-lift-paper, ... (default: what fits suite and method)", rich_help_panel=METHOD
+            help="gym-dmpo, dmpo-lift-paper, ... (default: what fits suite and method)",
+            rich_help_panel="Method",
+            autocompletion=lambda: preset_names("finetune"),
         ),
     ] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            help="dmpo, dppo, reinflow-r, reinflow-s, gaussian, fql. (default: what fits the checkpoint; dmpo)",
-            rich_help_panel=METHOD,
-        ),
-    ] = None,
-    nfe: Annotated[
-        int | None, typer.Option(min=1, help="Network evaluations per decision.", rich_help_panel=METHOD)
-    ] = None,
-    sigma: Annotated[
-        float | None, typer.Option(help="Exploration noise, or where a learned one begins.", rich_help_panel=METHOD)
-    ] = None,
-    bc: Annotated[
-        float | None, typer.Option(help="Weight of behaviour cloning at the start.", rich_help_panel=METHOD)
-    ] = None,
-    iterations: Annotated[
-        int | None, typer.Option(min=1, help="Of collecting and learning.", rich_help_panel=OPTIM)
-    ] = None,
-    minutes: Annotated[
-        float | None, typer.Option(help="Wall time after which the run ends.", rich_help_panel=OPTIM)
-    ] = None,
-    envs: Annotated[int | None, typer.Option(min=1, help="Environments.", rich_help_panel=OPTIM)] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. (default: one per core)", rich_help_panel=OPTIM)
+        int | None, typer.Option(min=1, help="Processes. (default: one per core)", rich_help_panel="Optimisation")
     ] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate of the policy.", rich_help_panel=OPTIM)] = None,
-    max_steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps per episode. (default: the task's)", rich_help_panel=OPTIM)
-    ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Continue this run.", rich_help_panel=OPTIM)] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file of settings.", rich_help_panel=CONFIG)] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="section.key=value; repeatable.", rich_help_panel=CONFIG)
-    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue this run.", rich_help_panel="Optimisation")] = None,
 ) -> None:
     """Fine-tune a policy by PPO (or FQL) in the environment of its demonstrations.
 
@@ -75,170 +53,98 @@ def finetune(
 
     Example: omp finetune runs/pretrain/RUN --nfe 1 --minutes 10, then omp eval RUN
     """
-    from omp_cli.core import config as c
-    from omp_cli.core.errors import UsageError
-    from omp_cli.core.prepare.collect import default_workers
-
-    flags = c.flag_layer(
-        seed=globals_.seed,
-        method__name=method,
-        nfe=nfe,
-        method__sigma__value=sigma,
-        method__bc__weight=bc,
-        iterations=iterations,
-        minutes=minutes,
-        envs=envs,
-        method__lr=lr,
-        max_steps=max_steps,
-    )
-    count = workers or default_workers()
     if resume is None:
-        if globals_.start is not None:
-            settings_known(globals_, _settings(*globals_.start, preset, config, set_ or [], flags)[1])
-        path = checkpoint or newest_trained(globals_)
-        _finetune(globals_, _new_plan(globals_, path, preset, config, set_ or [], flags), count)
-        return
-    if flags.values or config or set_ or preset or checkpoint or globals_.out:
-        raise UsageError("--resume continues a run as it was configured", "leave the other settings out")
-    _resume(globals_, resume, count)
+        if call.globals.start is not None:
+            call.known(_chosen(call, *call.globals.start, preset))
+        plan: Plan | None = _new_plan(call, checkpoint or call.newest_trained(), preset)
+    else:
+        call.alone("--resume continues a run as it was configured", preset, checkpoint)
+        plan = _old_plan(call, resume)
+    if plan is not None:
+        _finetune(call, plan, workers or default_workers())
 
 
 @dataclass(frozen=True)
 class Plan:
     """What to fine-tune and where."""
 
-    settings: Any
-    sources: dict[str, Any]
-    checkpoint: Any
+    chosen: Chosen[FinetuneConfig]
+    checkpoint: core.Checkpoint
     folder: Path
+    inputs: list[Input]
     resumed: bool = False
 
 
-def _new_plan(
-    globals_: Globals, path: Path, preset: str | None, file: Path | None, sets: list[str], flags: Any
-) -> Plan:
+def _new_plan(call: Call[FinetuneConfig], path: Path, preset: str | None) -> Plan:
     """A run in a folder of its own."""
-    from omp_cli.core.checkpoint import open_run
-    from omp_cli.core.errors import UsageError
-    from omp_cli.core.rl.loop import check_fits
-    from omp_cli.core.run import CHECKPOINTS
-
-    found = open_run(path)[-1]
-    settings, sources = _settings(found.meta.spec.suite, found.config().method.name, preset, file, sets, flags)
-    check_fits(settings, found)
-    sources["checkpoint"] = {"value": str(found.path), "source": "argument"}
-    folder = globals_.out or run_folder(RUNS / "finetune", f"{settings.method.name}-{found.meta.spec.task}")
+    found = core.open_run(path)[-1]
+    chosen = _chosen(call, found.meta.spec.suite, found.config().method.name, preset)
+    core.check_fits(chosen.settings, found)
+    chosen.add("checkpoint", str(found.path), "argument")
+    folder = call.folder(f"{chosen.settings.method.name}-{found.meta.spec.task}")
     if (folder / CHECKPOINTS).exists():
         raise UsageError(f"output folder {folder}: holds checkpoints", f"use --resume {folder}, or another --out DIR")
-    return Plan(settings, sources, found, folder)
+    return Plan(chosen, found, folder, _inputs(found))
 
 
-def _settings(
-    suite: str, trained: str, preset: str | None, file: Path | None, sets: list[str], flags: Any
-) -> tuple[Any, dict[str, Any]]:
-    """How a policy of the pre-training method ``trained`` is fine-tuned in ``suite``, and the source of each value."""
-    from omp_cli.core import config as c
-    from omp_cli.core.rl.config import FinetuneConfig
-    from omp_cli.core.rl.loop import check_method, tuner_for
-
-    own = c.Layer("checkpoint", {"method.name": tuner_for(trained)})
-    asked = c.merge([own, *base_layers(FinetuneConfig, None, file, sets, flags)])[0]["method"]["name"]
-    known = c.preset_names("finetune")
-    name = preset or next((n for n in (f"{suite}-{asked}", suite) if n in known), None)
-    layers = [own] + ([] if name is None else [c.preset_layer("finetune", name)])
-    values, layer_of = c.merge([*layers, *base_layers(FinetuneConfig, None, file, sets, flags)])
-    settings = c.validated(FinetuneConfig, values)
-    check_method(settings, trained)
-    return settings, c.sources_of(settings, layer_of)
+def _chosen(call: Call[FinetuneConfig], suite: str, trained: str, preset: str | None) -> Chosen[FinetuneConfig]:
+    """How a policy of the pre-training method ``trained`` is fine-tuned in ``suite``."""
+    own = Layer("checkpoint", {"method.name": core.tuner_for(trained)})
+    asked = merge(call.layers(FinetuneConfig, own))[0]["method"]["name"]
+    name = preset or next((n for n in (f"{suite}-{asked}", suite) if n in preset_names("finetune")), None)
+    chosen = call.settings(own, None if name is None else preset_layer("finetune", name))
+    core.check_method(chosen.settings, trained)
+    return chosen
 
 
-def _resume(globals_: Globals, run: Path, workers: int) -> None:
-    from omp_cli.core import config as c
-    from omp_cli.core.checkpoint import find_checkpoints, open_checkpoint
-    from omp_cli.core.errors import UsageError
-    from omp_cli.core.manifest import read_manifest
-    from omp_cli.core.rl.config import FinetuneConfig
-    from omp_cli.core.rl.loop import START
-
-    manifest = read_manifest(run)
-    if manifest.command != "finetune":
-        raise UsageError(f"{run}: a run of omp {manifest.command}, not of omp finetune")
-    if manifest.status == "succeeded":
-        globals_.console.note(f"{run} is finished; nothing to do")
-        _report(globals_, run, manifest.metrics)
-        return
-    if not (run / START).is_dir():
+def _old_plan(call: Call[FinetuneConfig], run: Path) -> Plan | None:
+    """A run that is to continue exactly as it was; None, after its figures were shown, for one that is finished."""
+    manifest, chosen = call.resumed(run, "checkpoint")
+    if chosen is None:
+        _report(call, run, manifest.metrics)
+        return None
+    if not (run / core.START).is_dir():
         raise UsageError(f"{run}: ended before it had read its checkpoint", "start it again without --resume")
-    sources = {key: value.model_dump() for key, value in manifest.config.items()}
-    flat = {key: value.value for key, value in manifest.config.items() if key != "checkpoint"}
-    settings = c.validated(FinetuneConfig, c.unflatten(flat))
-    start = open_checkpoint(find_checkpoints(run / START)[-1])
-    _finetune(globals_, Plan(settings, sources, start, run, resumed=True), workers, manifest.inputs)
+    start = core.open_checkpoint(core.find_checkpoints(run / core.START)[-1])
+    return Plan(chosen, start, run, [(i.kind, Path(i.path), i.sha256) for i in manifest.inputs], resumed=True)
 
 
-def _finetune(globals_: Globals, plan: Plan, workers: int, inputs: Any = None) -> None:
-    from omp_cli.core.device import device_name, pick_device, use_threads
-    from omp_cli.core.rl.held_out import EVALUATIONS
-    from omp_cli.core.rl.loop import Finetuner
-    from omp_cli.core.run import Run
-    from omp_cli.core.train.trackers import METRICS
+def _inputs(checkpoint: core.Checkpoint) -> list[Input]:
+    """The checkpoint, and the data set that it was trained on: ``omp eval`` shows the demonstrations' return."""
+    found = [("checkpoint", checkpoint.path, checkpoint.sha256())]
+    run = checkpoint.path.parent.parent
+    if (run / FILE_NAME).is_file():
+        found += [(i.kind, Path(i.path), i.sha256) for i in read_manifest(run).inputs if i.kind == "dataset"]
+    return found
 
-    settings, checkpoint = plan.settings, plan.checkpoint
-    use_threads(settings.threads)
-    device = pick_device(globals_.device_name)
-    if globals_.dry_run:
-        task = checkpoint.meta.spec.task
-        show_dry_run(globals_, "finetune", plan.sources, task=task, workers=workers, device=str(device))
+
+def _finetune(call: Call[FinetuneConfig], plan: Plan, workers: int) -> None:
+    settings, task = plan.chosen.settings, plan.checkpoint.meta.spec.task
+    core.use_threads(settings.threads)
+    device = core.pick_device(call.globals.device_name)
+    if call.dry_run(plan.chosen, task=task, workers=workers, device=str(device)):
         return
-    seeds = {"seed": settings.seed}
-    with (
-        globals_.console.progress() as progress,
-        Run(plan.folder, "finetune", plan.sources, seeds, device_name(device), settings.threads) as run,
-    ):
-        for kind, path, sha256 in (
-            inputs_of(checkpoint) if inputs is None else [(i.kind, i.path, i.sha256) for i in inputs]
-        ):
-            run.input(kind, Path(path), sha256)
-        tuner = Finetuner(settings, checkpoint, run.folder, device, workers, progress, synchronise=globals_.verbose)
+    with call.run(plan.chosen, plan.folder, core.device_name(device)) as (run, progress):
+        for read in plan.inputs:
+            run.input(*read)
+        tuner = core.Finetuner(
+            settings, plan.checkpoint, run.folder, device, workers, progress, synchronise=call.globals.verbose
+        )
         if plan.resumed:
             progress.note(f"continuing at iteration {tuner.resume()} of {settings.iterations}")
         result = tuner.run()
         run.metrics(**result.figures)
-        for path in (result.checkpoint, result.best, run.folder / METRICS, run.folder / EVALUATIONS):
+        for path in (result.checkpoint, result.best, run.folder / METRICS, run.folder / core.EVALUATIONS):
             if path is not None:
                 run.artifact(path)
-    _report(globals_, run.folder, result.figures)
+    _report(call, run.folder, result.figures)
     done = result.figures["iterations"] - result.figures.get("resumed_at_iteration", 0)
-    globals_.console.times("omp finetune", result.figures["seconds_by_part"], "iteration", done)
+    call.console.times("omp finetune", result.figures["seconds_by_part"], "iteration", done)
 
 
-def inputs_of(checkpoint: Any) -> list[tuple[str, str, str]]:
-    """The checkpoint, and the data set that it was trained on: ``omp eval`` shows the demonstrations' return."""
-    from omp_cli.core.manifest import FILE_NAME, read_manifest
-
-    found = [("checkpoint", str(checkpoint.path), checkpoint.sha256())]
-    run = checkpoint.path.parent.parent
-    if (run / FILE_NAME).is_file():
-        found += [(i.kind, i.path, i.sha256) for i in read_manifest(run).inputs if i.kind == "dataset"]
-    return found
-
-
-def _report(globals_: Globals, folder: Path, figures: dict[str, Any]) -> None:
-    shown = (
-        "iterations",
-        "env_steps",
-        "train_seconds",
-        "env_steps_per_second",
-        "return",
-        "successes",
-        "recent_episodes",
-    )
-    shown = (*shown, "ratio", "kl", "clip_share", "explained_variance", "bc", "sigma", "worker_restarts")
-    tables = [make_table("Fine-tuned", ("figure", "value"), [(n, figures[n]) for n in shown if n in figures])]
+def _report(call: Call[FinetuneConfig], folder: Path, figures: dict[str, Any]) -> None:
+    tables = [Table("Fine-tuned", ("figure", "value"), [(n, figures[n]) for n in FIGURES if n in figures])]
     if rows := figures.get("evaluations"):
-        keys = [k for k in ("step", "env_steps", "train_seconds", "return", "successes", "episodes") if k in rows[-1]]
-        body = [[row.get(key, 0) for key in keys] for row in rows]
-        tables.append(make_table("Held-out episodes", keys, body))
-    document = {"command": "finetune", "run_dir": str(folder), "manifest": str(folder / "manifest.json")}
-    lines = [f"run: {folder}", f"next: omp eval {folder}"]
-    globals_.console.result({**document, "result": figures}, tables, lines)
+        keys = [key for key in HELD_OUT if key in rows[-1]]
+        tables.append(Table("Held-out episodes", keys, [[row.get(key, 0) for key in keys] for row in rows]))
+    call.result(folder, figures, tables, [f"run: {folder}", f"next: omp eval {folder}"])

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import datetime
 import functools
-import inspect
 import os
-import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,20 +17,30 @@ from typing import Annotated, Any, Generic, TypeVar
 import typer
 
 from omp_cli.commands import options
-from omp_cli.commands.globals import GLOBAL_OPTIONS, Globals, current, load_plugins, set_current
-from omp_cli.console import Console, RichProgress, make_table
+from omp_cli.commands.globals import (
+    AGAIN,
+    GLOBAL_OPTIONS,
+    Globals,
+    keywords,
+    load_plugins,
+    own_parameters,
+    signed,
+    take,
+)
+from omp_cli.console import Console, RichProgress
 from omp_cli.core import config as c
 from omp_cli.core.config import Layer, Settings
 from omp_cli.core.errors import DataError, Interrupted, UsageError
 from omp_cli.core.manifest import Manifest, latest_run, read_manifest
 from omp_cli.core.run import Run
+from omp_cli.core.table import Table
 
 DATA, RUNS = Path("data"), Path("runs")
-AGAIN = "run the line again (omp prepare and omp sweep go on from what is finished)"
 PANEL = "Configuration"
 S = TypeVar("S", bound=Settings)
 T = TypeVar("T", bound=Settings)
 Sources = dict[str, dict[str, Any]]
+Function = Callable[..., None]
 
 CONFIG = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.", rich_help_panel=PANEL)]
 SET = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; repeatable.", rich_help_panel=PANEL)]
@@ -137,7 +145,7 @@ class Call(Generic[S]):
             rows = [(key, _text(entry["value"]), str(entry["source"])) for key, entry in chosen.sources.items()]
             self.console.result(
                 {"command": self.name, "dry_run": True, "config": chosen.sources, **more},
-                [make_table(f"omp {self.name} would use", ("setting", "value", "source"), rows)],
+                [Table(f"omp {self.name} would use", ("setting", "value", "source"), rows)],
                 [f"{key.replace('_', ' ')}: {_text(value)}" for key, value in more.items()],
             )
         return self.globals.dry_run
@@ -173,55 +181,53 @@ class Call(Generic[S]):
                 yield run, progress
 
     def result(
-        self, folder: Path, figures: Mapping[str, Any], tables: Sequence[Any] = (), lines: Sequence[str] = ()
+        self, folder: Path, figures: Mapping[str, Any], tables: Sequence[Table] = (), lines: Sequence[str] = ()
     ) -> None:
         """Print what came out: one JSON document, or tables and lines."""
         document = {"command": self.name, "run_dir": str(folder), "manifest": str(folder / "manifest.json")}
         self.console.result({**document, "result": dict(figures)}, tables, lines)
 
 
-def command(name: str, model: type[S], of_preset: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(
+    name: str, model: type[S] | None, of_preset: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Makes a Typer function of a command: its own parameters, the options of ``model``, the global options.
 
     The command receives a ``Call`` first and its own parameters by name.
 
     Args:
         name: of the command.
-        model: its configuration class, whose fields with a ``Flag`` become options.
+        model: its configuration class, whose fields with a ``Flag`` become options; None for a command without
+            settings, which then has neither ``--config`` nor ``--set``.
         of_preset: whether the defaults come from a preset.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        hints = typing.get_type_hints(function, include_extras=True)
-        own = [p.replace(annotation=hints[p.name]) for p in list(inspect.signature(function).parameters.values())[1:]]
-        settings = options.parameters(model, of_preset)
+        settings = [] if model is None else options.parameters(model, of_preset)
 
         @functools.wraps(function)
         def typed(**values: Any) -> None:
-            globals_ = current().merged({name: values.pop(name) for name in GLOBAL_OPTIONS})
-            set_current(globals_)
-            flags = options.flag_layer(model, {p.name: values.pop(p.name) for p in settings})
-            if globals_.seed is not None and "seed" in model.model_fields:
+            globals_ = take(values)
+            flags = options.flag_layer(model or Settings, {p.name: values.pop(p.name) for p in settings})
+            if globals_.seed is not None and model is not None and "seed" in model.model_fields:
                 flags = Layer(flags.source, {**flags.values, "seed": globals_.seed})
-            call = Call(name, model, globals_, flags, values.pop("config"), values.pop("set_") or [])
+            file, sets = values.pop("config", None), values.pop("set_", None) or []
+            call: Call[Any] = Call(name, model or Settings, globals_, flags, file, sets)
             try:
                 load_plugins(globals_.plugin)
                 function(call, **values)
             except KeyboardInterrupt:  # Typer would end the process without a word
                 raise Interrupted("interrupted", AGAIN) from None
 
-        last = [inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, annotation=CONFIG, default=None)]
-        last += [inspect.Parameter("set_", inspect.Parameter.KEYWORD_ONLY, annotation=SET, default=None)]
-        last += [
-            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
-            for key, (kind, default) in GLOBAL_OPTIONS.items()
-        ]
-        signature = inspect.Signature([*own, *settings, *last])
-        typed.__signature__ = signature  # type: ignore[attr-defined]
-        typed.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
-        return typed
+        also = {} if model is None else {"config": (CONFIG, None), "set_": (SET, None)}
+        return signed(typed, [*own_parameters(function), *settings, *keywords(also | GLOBAL_OPTIONS)])
 
     return decorate
+
+
+def checkpoint_layer(nfe: int | None) -> Layer | None:
+    """The lowest layer, what a checkpoint says of how it decides; None where it says nothing."""
+    return None if nfe is None else Layer("checkpoint", {"nfe": nfe})
 
 
 def _text(value: Any) -> str:

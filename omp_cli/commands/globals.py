@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
-from collections.abc import Mapping, Sequence
+import typing
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +18,7 @@ from omp_cli.core.registry import load_plugin
 from omp_cli.core.seeds import MAX_SEED
 
 PANEL = "Global options"
+AGAIN = "run the line again (omp prepare and omp sweep go on from what is finished)"
 
 
 def _option(kind: Any, help_: str, *names: str, **limits: int) -> Any:
@@ -83,6 +86,44 @@ def set_current(values: Globals) -> None:
     """Remember the options of the running command, for the handler of exceptions too."""
     global _current
     _current = values
+
+
+def keywords(options: Mapping[str, tuple[Any, Any]]) -> list[inspect.Parameter]:
+    """Typer parameters of annotations and defaults."""
+    return [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+        for name, (kind, default) in options.items()
+    ]
+
+
+def signed(function: Callable[..., None], parameters: Sequence[inspect.Parameter]) -> Callable[..., None]:
+    """Give a function that takes anything by name the signature that Typer reads."""
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = {p.name: p.annotation for p in parameters}
+    return function
+
+
+def own_parameters(function: Callable[..., None]) -> list[inspect.Parameter]:
+    """A function's parameters after its first one, with their annotations evaluated."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    return [p.replace(annotation=hints[p.name]) for p in list(inspect.signature(function).parameters.values())[1:]]
+
+
+def take(values: dict[str, Any]) -> Globals:
+    """The global options among Typer's values, which they leave, on top of those that stood earlier on the line."""
+    merged = current().merged({name: values.pop(name) for name in GLOBAL_OPTIONS})
+    set_current(merged)
+    return merged
+
+
+def with_globals(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a function the global options; it receives them as its first argument, a ``Globals``."""
+
+    @functools.wraps(function)
+    def typed(**values: Any) -> None:
+        function(take(values), **values)
+
+    return signed(typed, [*own_parameters(function), *keywords(GLOBAL_OPTIONS)])
 
 
 def load_plugins(paths: Sequence[Path]) -> None:

@@ -8,15 +8,10 @@ from typing import Any
 
 import typer
 
-from omp_cli.commands import common, evaluate, finetune, prepare, pretrain
+from omp_cli.commands import globals as g
+from omp_cli.commands.frame import Resolved
+from omp_cli.commands.table import load
 from omp_cli.core.errors import UsageError
-
-COMMANDS = {
-    "prepare": prepare.prepare,
-    "pretrain": pretrain.pretrain,
-    "finetune": finetune.finetune,
-    "eval": evaluate.evaluate,
-}
 
 
 def resolve(
@@ -30,23 +25,23 @@ def resolve(
         UsageError: an option or a value that the command would refuse, or a line that makes nothing.
         DataError: a configuration file that is missing.
     """
-    before = common.CURRENT
-    common.set_current(common.Globals(dry_run=True, resolving=True, start=start))
+    before = g.current()
+    g.set_current(g.Globals(dry_run=True, resolving=True, start=start))
     try:
         _parser(command)(list(words), prog_name=f"omp {command}", standalone_mode=False)
-    except common.Resolved as found:
+    except Resolved as found:
         return found.sources
     except Exception as error:
         if hasattr(error, "format_message"):  # Typer's own usage errors; its vendored Click is not to be imported
             raise UsageError(error.format_message(), f"see omp {command} --help") from None
         raise
     finally:
-        common.set_current(before)
+        g.set_current(before)
     raise UsageError("makes nothing", f"see omp {command} --help")
 
 
 @functools.cache
 def _parser(command: str) -> Any:
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    app.command(command)(common.with_global_options(COMMANDS[command]))
+    app.command(command)(load(command))
     return typer.main.get_command(app)

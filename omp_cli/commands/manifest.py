@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
-from omp_cli.commands.common import Globals
-from omp_cli.console import make_table
+from omp_cli.commands.frame import Call, command
+from omp_cli.core import manifest as m
+from omp_cli.core.config import Settings
+from omp_cli.core.errors import UsageError
+from omp_cli.core.table import Table
 
 
+@command("manifest", None)
 def manifest(
-    globals_: Globals,
+    call: Call[Settings],
     run: Annotated[Path | None, typer.Argument(help="Folder of a run, or its manifest.json.")] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of manifests.")] = False,
     files: Annotated[bool, typer.Option("--files", help="Also check every artifact's hash.")] = False,
@@ -21,11 +25,8 @@ def manifest(
 
     Example: omp manifest runs/eval/RUN --files
     """
-    from omp_cli.core import manifest as m
-    from omp_cli.core.errors import UsageError
-
     if schema:
-        globals_.console.json(m.json_schema())
+        call.console.json(m.json_schema())
         return
     if run is None:
         raise UsageError("which run?", "omp manifest RUN, or omp manifest --schema")
@@ -44,7 +45,7 @@ def manifest(
         *[("artifact", f"{a.path} ({a.bytes} bytes, {a.sha256[:12]})") for a in found.artifacts],
         *([("error", found.error.message)] if found.error else []),
     ]
-    globals_.console.result(
+    call.console.result(
         {"command": "manifest", "result": found.model_dump(mode="json")},
-        [make_table(str(run), ("what", "value"), rows)],
+        [Table(str(run), ("what", "value"), rows)],
     )

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from omp_cli.commands.common import RUNS, Globals, run_folder, show_dry_run
-from omp_cli.console import make_table
+from omp_cli import core
+from omp_cli.commands.frame import Call, command
+from omp_cli.core.report.config import ReportConfig
 
 
+@command("report", ReportConfig)
 def report(
-    globals_: Globals,
+    call: Call[ReportConfig],
     folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Hold runs of omp eval, at any depth.")],
-    baseline: Annotated[
-        str | None,
-        typer.Option(metavar="LABEL", help="Compare the others with this one. (default: the most evaluated)"),
-    ] = None,
 ) -> None:
     """Tables and plots of all evaluations below some folders, with intervals; published figures beside them.
 
@@ -28,30 +26,13 @@ def report(
 
     Example: omp report runs/sweep --baseline "omp dde" --out runs/report/family
     """
-    seed = globals_.seed or 0
-    sources: dict[str, Any] = {
-        "folders": {"value": [str(folder) for folder in folders], "source": "argument"},
-        "baseline": {"value": baseline, "source": "default" if baseline is None else "flag"},
-        "seed": {"value": seed, "source": "default" if globals_.seed is None else "flag"},
-    }
-    if globals_.dry_run:
-        show_dry_run(globals_, "report", sources)
+    chosen = call.settings()
+    chosen.add("folders", [str(folder) for folder in folders], "argument")
+    if call.dry_run(chosen):
         return
-    from omp_cli.core.report.collect import collect
-    from omp_cli.core.report.tables import all_tables
-    from omp_cli.core.report.write import write_report
-    from omp_cli.core.run import Run
-
-    found = collect(folders)
-    with Run(globals_.out or run_folder(RUNS / "report", "report"), "report", sources, {"seed": seed}) as run:
-        document = write_report(run, found, baseline, seed)
-    shown = []
-    for table in all_tables(document, by_task=globals_.verbose):
-        shown.append(make_table(table.title, table.columns, table.rows))
-        shown[-1].caption = table.note or None
-        for index in table.grey:
-            shown[-1].rows[index].style = "dim"
+    found = core.collect(folders)
+    with call.run(chosen, call.folder("report")) as (run, _):
+        document = core.write_report(run, found, chosen.settings)
     lines = [f"warning: {line}" for line in document["warnings"]]
     lines += [f"{a.path.rpartition('.')[2]}: {run.folder / a.path}" for a in run.manifest.artifacts]
-    body = {"command": "report", "run_dir": str(run.folder), "manifest": str(run.path), "result": document}
-    globals_.console.result(body, shown, lines)
+    call.result(run.folder, document, core.all_tables(document, by_task=call.globals.verbose), lines)

@@ -6,20 +6,34 @@ import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from omp_cli.commands.common import RUNS, Globals
-from omp_cli.console import make_table
+from omp_cli import core
+from omp_cli.commands.frame import RUNS, Call, command
+from omp_cli.commands.lines import resolve
+from omp_cli.core.config import Settings
+from omp_cli.core.errors import RunFailed, UsageError, did_you_mean
+from omp_cli.core.manifest import hardware
+from omp_cli.core.run import Run
+from omp_cli.core.sweep.config import read_sweep
+from omp_cli.core.sweep.execute import Engine, alone, execute
+from omp_cli.core.sweep.job import Job
+from omp_cli.core.sweep.local import Local
+from omp_cli.core.sweep.on_ray import OnRay
+from omp_cli.core.sweep.plan import plan_jobs, same_settings
+from omp_cli.core.table import Table
 
 RAY = "Engine ray"
+ENGINES = ("local", "ray")
 
 
+@command("sweep", None)
 def sweep(
-    globals_: Globals,
+    call: Call[Settings],
     file: Annotated[Path, typer.Argument(help="TOML file: tasks, seeds, variants.")],
-    engine: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    engine: Annotated[str, typer.Option(help="local or ray.", autocompletion=lambda: ENGINES)] = "local",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Jobs at once. (default: cores / OMP_NUM_THREADS; ray: the cluster's)")
     ] = None,
@@ -35,57 +49,44 @@ def sweep(
 
     Example: omp sweep examples/sweeps/metaworld6.toml --dry-run
     """
-    from omp_cli.commands.lines import resolve
-    from omp_cli.core.device import pick_device
-    from omp_cli.core.errors import RunFailed, UsageError
-    from omp_cli.core.run import Run
-    from omp_cli.core.sweep.config import read_sweep
-    from omp_cli.core.sweep.execute import alone, execute
-    from omp_cli.core.sweep.plan import plan_jobs, same_settings
-
-    if globals_.seed is not None:
+    if call.globals.seed is not None:
         raise UsageError("--seed: the seeds of a sweep are in its file", "seeds = [0, 1, 2]")
     config = read_sweep(file)
-    folder = globals_.out or RUNS / "sweep" / file.stem
+    folder = call.globals.out or RUNS / "sweep" / file.stem
     if str(folder).startswith("-"):
         raise UsageError(f"--out {folder}: a line would take the folder for an option", "choose another name")
-    jobs = plan_jobs(config, folder, resolve, _handed_on(globals_))
-    if globals_.dry_run:
+    jobs = plan_jobs(config, folder, resolve, _handed_on(call))
+    if call.globals.dry_run:
         same_settings(jobs)
-        _show_plan(globals_, folder, jobs)
+        _show_plan(call, folder, jobs)
         return
     chosen = _engine(engine, workers, address, gpus)
     if engine == "local":
-        pick_device(globals_.device_name)
+        core.pick_device(call.globals.device_name)
     with alone(folder):
         same_settings(jobs)
         sources = {"file": {"value": str(file), "source": "argument"}, "engine": {"value": engine, "source": "flag"}}
         sources |= {k: {"value": v, "source": f"file {file}"} for k, v in config.model_dump(mode="json").items()}
         failure = None
-        with globals_.console.progress() as progress:
+        with call.console.progress() as progress:
             try:
                 with Run(folder, "sweep", sources, {}) as run:
                     execute(run, jobs, chosen, progress)
             except RunFailed as error:
                 failure = error
-    if failure is None or not globals_.json_:  # one document, and that is the error's
-        _report(globals_, run)
+    if failure is None or not call.globals.json_:  # one document, and that is the error's
+        _report(call, run)
     if failure is not None:
         raise failure
 
 
-def _handed_on(globals_: Globals) -> tuple[str, ...]:
+def _handed_on(call: Call[Settings]) -> tuple[str, ...]:
     """The global options that every line gets."""
-    device = () if globals_.device is None else ("--device", globals_.device)
-    return (*device, *(word for path in globals_.plugin for word in ("--plugin", str(path))))
+    device = () if call.globals.device is None else ("--device", call.globals.device)
+    return (*device, *(word for path in call.globals.plugin for word in ("--plugin", str(path))))
 
 
-def _engine(name: str, workers: int | None, address: str | None, gpus: float) -> Any:
-    from omp_cli.core.errors import UsageError, did_you_mean
-    from omp_cli.core.manifest import hardware
-    from omp_cli.core.sweep.local import Local
-    from omp_cli.core.sweep.on_ray import OnRay
-
+def _engine(name: str, workers: int | None, address: str | None, gpus: float) -> Engine:
     asked = os.environ["OMP_NUM_THREADS"]  # app.main has set it
     threads = int(first) if (first := asked.partition(",")[0].strip()).isdigit() else 0
     if threads < 1:
@@ -93,27 +94,27 @@ def _engine(name: str, workers: int | None, address: str | None, gpus: float) ->
     if name == "ray":
         return OnRay(workers, threads, gpus, address)
     if name != "local":
-        raise UsageError(f"unknown engine {name!r}", did_you_mean(name, ("local", "ray")))
+        raise UsageError(f"unknown engine {name!r}", did_you_mean(name, ENGINES))
     if address is not None or gpus:
         raise UsageError("--address and --gpus are for --engine ray")
     return Local(workers or max(hardware().cores // threads, 1))
 
 
-def _show_plan(globals_: Globals, folder: Path, jobs: Sequence[Any]) -> None:
+def _show_plan(call: Call[Settings], folder: Path, jobs: Sequence[Job]) -> None:
     states = [job.outcome().state for job in jobs]
     rows = [(job.name, state, f"omp {shlex.join(job.line)}") for job, state in zip(jobs, states, strict=True)]
     listed = [
         {"name": job.name, "command": job.command, "state": state, "line": list(job.line)}
         for job, state in zip(jobs, states, strict=True)
     ]
-    globals_.console.result(
+    call.console.result(
         {"command": "sweep", "dry_run": True, "run_dir": str(folder), "jobs": listed},
-        [make_table(f"Jobs of {folder}", ("job", "state", "line"), rows)],
+        [Table(f"Jobs of {folder}", ("job", "state", "line"), rows)],
         [f"{len(jobs)} jobs, {states.count('finished')} finished"],
     )
 
 
-def _report(globals_: Globals, run: Any) -> None:
+def _report(call: Call[Settings], run: Run) -> None:
     metrics = run.manifest.metrics
     jobs, states = metrics["jobs"], metrics["states"]
     kinds = dict.fromkeys(job["command"] for job in jobs)
@@ -123,13 +124,12 @@ def _report(globals_: Globals, run: Any) -> None:
         finished = [job["seconds"] for job in of if job["state"] == "finished"]
         mean = f"{sum(finished) / len(finished):.1f}" if finished else "none"
         rows.append((f"omp {kind}", f"{len(finished)}/{len(of)}", mean))
-    tables = [make_table("Jobs", ("command", "finished", "mean seconds"), rows)]
+    tables = [Table("Jobs", ("command", "finished", "mean seconds"), rows)]
     lost = [(job["name"], job["state"], job["error"] or "") for job in jobs if job["state"] != "finished"]
     if lost:
-        tables.append(make_table("Not finished", ("job", "state", "why"), lost))
-    document = {"command": "sweep", "run_dir": str(run.folder), "manifest": str(run.path)}
+        tables.append(Table("Not finished", ("job", "state", "why"), lost))
     lines = [
         f"sweep: {run.folder}, {states['finished']} of {len(jobs)} jobs finished",
         f"next: omp report {run.folder}",
     ]
-    globals_.console.result({**document, "result": metrics}, tables, lines)
+    call.result(run.folder, metrics, tables, lines)

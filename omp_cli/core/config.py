@@ -22,7 +22,7 @@ ENV_PREFIX = "OMP_CLI_"
 class Settings(BaseModel):
     """Base of every configuration section: immutable, and a key it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True, kw_only=True)

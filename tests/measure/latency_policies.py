@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from omp_cli.core.deploy.backends import BACKENDS
 from omp_cli.core.measure.latency.cells import Bench, subject_rows
 from omp_cli.core.measure.latency.config import LatencyConfig
 from omp_cli.core.measure.latency.machine import Watch
@@ -47,7 +48,7 @@ def subject(**bench: Any) -> Subject:
 def bench_of(folder: Path, **settings: Any) -> Bench:
     """A quick measurement on the CPU."""
     config = LatencyConfig(**{**QUICK, **settings})
-    return Bench(config, config.backends(1), Clock(CPU), Watch(CPU), Silent(), folder)
+    return Bench(config, config.backends(1, tuple(BACKENDS)), Clock(CPU), Watch(CPU), Silent(), folder)
 
 
 def rows_of(folder: Path, nfe: tuple[int, ...] = (1,), **settings: Any) -> list[Row]:

@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from omp_cli.core.checkpoint import Checkpoint
-from omp_cli.core.policy_config import Weights
-from omp_cli.core.config import Settings
 from omp_cli.core.deploy.base import Inputs
+from omp_cli.core.deploy.config import ExportConfig
 from omp_cli.core.deploy.graph import Decision, example_inputs
 from omp_cli.core.deploy.onnx_runtime import OnnxPrepared
 from omp_cli.core.deploy.parity import Difference, difference
@@ -46,28 +44,6 @@ SIGNATURE_SCHEMA = 1
 SAMPLES = 5
 Format = Literal["pt2", "onnx"]
 Check = Callable[[Path, Sequence[Inputs]], list[Tensor]]
-
-
-class ExportConfig(Settings):
-    """What is exported.
-
-    Attributes:
-        format: the files to write.
-        nfe: evaluations of the network per decision, unrolled in the graph.
-        weights: moving average, or as trained.
-        batch: B, decisions per call.
-        dynamic_batch: any B instead.
-        seed: of the observations and the noise on which the files are compared with the policy.
-        threads: torch's and ONNX Runtime's while comparing.
-    """
-
-    format: Literal["both", "pt2", "onnx"] = "both"
-    nfe: int = Field(default=1, ge=1)
-    weights: Weights = "ema"
-    batch: int = Field(default=1, ge=1)
-    dynamic_batch: bool = False
-    seed: int = 0
-    threads: int = Field(default=1, ge=1)
 
 
 def formats(wanted: Literal["both", "pt2", "onnx"]) -> tuple[list[Format], dict[str, str]]:

@@ -8,7 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from omp_cli.core.report.tables import Table, all_tables, header_rows
+from omp_cli.core.report.tables import all_tables, header_rows
+from omp_cli.core.table import Table
 
 TITLE = "Success of policies on held-out episodes"
 

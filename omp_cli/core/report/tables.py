@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from omp_cli.core.report.sections import OTHER, TOTAL
+from omp_cli.core.table import NONE, Table
 
-NONE = "-"
 MINUS, PLUS_MINUS = "\N{MINUS SIGN}", "\N{PLUS-MINUS SIGN}"
 SHOWN = 8
 """Settings in one cell; the JSON document has all."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells of text; a line break in a cell is one. ``grey`` are the rows of published figures."""
-
-    title: str
-    columns: Sequence[str]
-    rows: list[list[str]]
-    grey: set[int] = field(default_factory=set)
-    note: str = ""
 
 
 def all_tables(document: Mapping[str, Any], by_task: bool = True) -> list[Table]:

@@ -8,6 +8,7 @@ from omp_cli.core.files import sha256_of, write_json, write_text
 from omp_cli.core.manifest import Input
 from omp_cli.core.report import pages
 from omp_cli.core.report.collect import Found
+from omp_cli.core.report.config import ReportConfig
 from omp_cli.core.report.plots import draw
 from omp_cli.core.report.summary import summarise
 from omp_cli.core.run import Run
@@ -15,22 +16,21 @@ from omp_cli.core.run import Run
 JSON, MARKDOWN, HTML = "report.json", "report.md", "report.html"
 
 
-def write_report(run: Run, found: Found, baseline: str | None, seed: int) -> dict[str, Any]:
+def write_report(run: Run, found: Found, config: ReportConfig) -> dict[str, Any]:
     """Write ``report.json``, ``report.md``, ``report.html`` and the plots into the run's folder.
 
     Args:
         run: its manifest names every evaluation that was read.
         found: evaluations and latencies.
-        baseline: row that others are compared with; None for the one with most evaluations.
-        seed: of the bootstrap.
+        config: what the others are compared with, and the seed of the bootstrap.
 
     Returns:
         The document of ``report.json``.
 
     Raises:
-        UsageError: no row is called ``baseline``.
+        UsageError: no row is called ``config.baseline``.
     """
-    document = summarise(found, baseline, seed)
+    document = summarise(found, config.baseline, config.seed)
     run.manifest.inputs += [Input(kind="eval", path=str(e.path), sha256=sha256_of(e.path)) for e in found.evaluations]
     pictures = {title: path for section in document["sections"] for title, path in draw(run.folder, section).items()}
     write_json(run.folder / JSON, document)

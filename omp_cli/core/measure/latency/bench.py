@@ -54,7 +54,7 @@ def bench_latency(
     errors: list[OmpError] = []
     with_parts = len(subjects) == 1 if config.parts is None else config.parts
     with tempfile.TemporaryDirectory(prefix="omp-bench-") as scratch:
-        chosen = config.backends(len(subjects))
+        chosen = config.backends(len(subjects), tuple(BACKENDS))
         bench = Bench(config, chosen, Clock(device), watch, progress, Path(scratch))
         for subject in subjects:
             try:
@@ -127,7 +127,7 @@ def _figures(
         "parts": [part.as_json() for part in parts],
         "ticks": [tick.as_json() for tick in ticks],
         "published": published(subjects),
-        "not_asked_for": [name for name in BACKENDS if name not in config.backends(len(subjects))],
+        "not_asked_for": [name for name in BACKENDS if name not in config.backends(len(subjects), tuple(BACKENDS))],
     }
 
 

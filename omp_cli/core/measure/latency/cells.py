@@ -17,7 +17,7 @@ from omp_cli.core.deploy.backends import Outcome
 from omp_cli.core.deploy.base import Inputs, Prepared
 from omp_cli.core.deploy.graph import Decision, example_inputs
 from omp_cli.core.deploy.parity import difference
-from omp_cli.core.measure.latency.config import DTYPES, LatencyConfig
+from omp_cli.core.measure.latency.config import LatencyConfig
 from omp_cli.core.measure.latency.machine import Watch
 from omp_cli.core.measure.latency.rows import EAGER, Encoder, Row
 from omp_cli.core.measure.latency.samples import Statistics, composed
@@ -54,7 +54,7 @@ class Bench:
     @property
     def dtype(self) -> torch.dtype:
         """In which policies compute."""
-        return DTYPES[self.config.dtype]
+        return getattr(torch, self.config.dtype)
 
     def time(self, calls: Sequence[Call], title: str) -> list[Samples]:
         """Time calls in turn while the machine is watched."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
-import torch
 from pydantic import AfterValidator, Field, PositiveInt
 
 from omp_cli.core.config import Settings
-from omp_cli.core.deploy import backends
 from omp_cli.core.errors import UsageError, did_you_mean
-from omp_cli.core.measure.latency.timer import Effort
 from omp_cli.core.policy_config import Weights
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = ("float32", "bfloat16", "float16")
 ALL = "all"
+MIN_CALLS = 3
 
 
 def _known_dtype(name: str) -> str:
@@ -23,10 +23,29 @@ def _known_dtype(name: str) -> str:
     return name
 
 
-def _known_backend(name: str) -> str:
-    if name not in (known := (*backends.names(), ALL)):
-        raise UsageError(f"unknown backend {name!r}", did_you_mean(name, known))
-    return name
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured.
+
+    Attributes:
+        calls: per block, at most.
+        blocks: repeated blocks.
+        warmup: calls before the first block, at most.
+        warmup_seconds: and for at least so long, so that clocks have risen.
+        budget: seconds for all blocks of one row; a slow row gets fewer calls, never fewer than ``MIN_CALLS``.
+    """
+
+    calls: int
+    blocks: int
+    warmup: int
+    warmup_seconds: float
+    budget: float
+
+    def plan(self, seconds: float) -> tuple[int, int]:
+        """Blocks, and calls in each, for a call that takes so long."""
+        total = min(self.calls * self.blocks, max(MIN_CALLS, int(self.budget / max(seconds, 1e-9))))
+        blocks = min(self.blocks, total)
+        return blocks, max(total // blocks, -(-min(MIN_CALLS, total) // blocks))
 
 
 class LatencyConfig(Settings):
@@ -56,7 +75,7 @@ class LatencyConfig(Settings):
     batch: tuple[PositiveInt, ...] = Field((1,), min_length=1)
     dtype: Annotated[str, AfterValidator(_known_dtype)] = "float32"
     threads: int = Field(1, ge=1)
-    backend: tuple[Annotated[str, AfterValidator(_known_backend)], ...] | None = Field(None, min_length=1)
+    backend: tuple[str, ...] | None = Field(None, min_length=1)
     weights: Weights = "ema"
     calls: int = Field(100, ge=1)
     blocks: int = Field(5, ge=1)
@@ -73,8 +92,10 @@ class LatencyConfig(Settings):
         """How much is measured per row."""
         return Effort(self.calls, self.blocks, self.warmup, self.warmup_seconds, self.budget)
 
-    def backends(self, policies: int) -> tuple[str, ...]:
-        """Runtimes to measure, eager first, when so many policies are measured."""
+    def backends(self, policies: int, known: Sequence[str]) -> tuple[str, ...]:
+        """Runtimes to measure, eager first, when so many policies are measured; UsageError for one not ``known``."""
         asked = self.backend or (("eager", "onnx") if policies == 1 else ("eager",))
-        chosen = backends.names() if ALL in asked else asked
-        return tuple(dict.fromkeys(("eager", *chosen)))
+        for name in asked:
+            if name not in (*known, ALL):
+                raise UsageError(f"unknown backend {name!r}", did_you_mean(name, (*known, ALL)))
+        return tuple(dict.fromkeys(("eager", *(known if ALL in asked else asked))))

@@ -10,39 +10,15 @@ from time import perf_counter, process_time
 
 import torch
 
+from omp_cli.core.measure.latency.config import MIN_CALLS as MIN_CALLS
+from omp_cli.core.measure.latency.config import Effort
 from omp_cli.core.measure.latency.samples import Statistics, statistics
 from omp_cli.core.progress import Progress
 
-MIN_CALLS = 3
 WARM_UP_SHARE = 0.2
 """Of a row's budget, at most so much is spent on warming up."""
 
 Call = Callable[[], object]
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much is measured.
-
-    Attributes:
-        calls: per block, at most.
-        blocks: repeated blocks.
-        warmup: calls before the first block, at most.
-        warmup_seconds: and for at least so long, so that clocks have risen.
-        budget: seconds for all blocks of one row; a slow row gets fewer calls, never fewer than ``MIN_CALLS``.
-    """
-
-    calls: int
-    blocks: int
-    warmup: int
-    warmup_seconds: float
-    budget: float
-
-    def plan(self, seconds: float) -> tuple[int, int]:
-        """Blocks, and calls in each, for a call that takes so long."""
-        total = min(self.calls * self.blocks, max(MIN_CALLS, int(self.budget / max(seconds, 1e-9))))
-        blocks = min(self.blocks, total)
-        return blocks, max(total // blocks, -(-min(MIN_CALLS, total) // blocks))
 
 
 @dataclass

@@ -16,7 +16,8 @@ from omp_cli.core.deploy.graph import example_inputs, fresh_policy
 from omp_cli.core.errors import RunFailed, UsageError
 from omp_cli.core.manifest import FILE_NAME, read_manifest
 from omp_cli.core.measure.memory.accuracy import epsilon_analysis
-from omp_cli.core.measure.memory.cases import Case, MemprofileConfig
+from omp_cli.core.measure.memory.cases import Case
+from omp_cli.core.measure.memory.config import MemprofileConfig
 from omp_cli.core.measure.memory.paper import published_gb
 from omp_cli.core.measure.memory.plots import plot_errors, plot_memory
 from omp_cli.core.measure.memory.profile import Row, compare, measure_cpu, measure_cuda, predict_cuda

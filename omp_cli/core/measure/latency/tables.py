@@ -1,17 +1,16 @@
-"""The tables that ``omp bench-latency`` prints; strings only, made from the figures of the manifest."""
+"""The tables of a measurement of latency, made from the figures of its manifest."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omp_cli.console import make_table
+from omp_cli.core.table import NONE, Table
 
-NONE = "-"
 Figures = Mapping[str, Any]
 
 
-def tables(figures: Figures, conditions: str) -> list[Any]:
+def tables(figures: Figures, conditions: str) -> list[Table]:
     """Everything that was measured.
 
     Args:
@@ -54,7 +53,7 @@ def _parity(rows: Sequence[Figures], backend: str) -> str:
     )
 
 
-def _backends(figures: Figures, conditions: str) -> Any:
+def _backends(figures: Figures, conditions: str) -> Table:
     """One policy: every row with its distribution; those without figures follow as lines."""
     first = figures["rows"][0]
     size = f"{first['parameters'] / 1e6:.2f} M parameters, {number(first['megabytes'])} MB"
@@ -83,14 +82,14 @@ def _backends(figures: Figures, conditions: str) -> Any:
     return _table(title, (*columns, f"p50 {clock}", "calls"), lines)
 
 
-def _published(published: Sequence[Figures]) -> Any:
+def _published(published: Sequence[Figures]) -> Table:
     lines = [[str(p["nfe"]), number(p["ms"]), rate(p["hz"]), p["device"], p["source"]] for p in published]
     table = _table("The papers' own figures, on their machines", ("NFE", "ms", "Hz", "device", "source"), lines)
-    table.style = "dim"
+    table.grey = set(range(len(table.rows)))
     return table
 
 
-def _policies(figures: Figures, conditions: str) -> Any:
+def _policies(figures: Figures, conditions: str) -> Table:
     """Several policies: size, rate and speed-up, the papers' figures beside."""
     title = f"Decisions; {conditions}"
     if reference := figures["reference"]:
@@ -120,7 +119,7 @@ def _policies(figures: Figures, conditions: str) -> Any:
     return _table(title, columns, lines)
 
 
-def _parts(parts: Sequence[Figures]) -> Any:
+def _parts(parts: Sequence[Figures]) -> Table:
     lines = []
     for part in parts:
         ms = part["ms"] or {}
@@ -129,7 +128,7 @@ def _parts(parts: Sequence[Figures]) -> Any:
     return _table("Parts, eager, batch 1; ms", ("part", "per", "p50", "p95", "min", "note"), lines)
 
 
-def _ticks(ticks: Sequence[Figures]) -> Any:
+def _ticks(ticks: Sequence[Figures]) -> Table:
     step, chunk = ticks[0]["step_ms"], ticks[0]["chunk_ms"]
     title = f"Control tick, eager, batch 1; ms. A control step is {step:g} ms, the executed chunk {chunk:g} ms"
     columns = ("NFE", "observe", "decide", "tick p50", "tick p95", "Hz", "over a step", "over the chunk", "ticks")
@@ -148,17 +147,12 @@ def _ticks(ticks: Sequence[Figures]) -> Any:
     return _table(title, columns, lines)
 
 
-def _table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> Any:
-    """A table without the columns that say nothing; figures stand to the right, the papers' in grey."""
+def _table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
+    """A table without the columns that say nothing; the papers' figures are grey."""
     cells = [[line[i] for line in lines] for i in range(len(columns))]
     keep = [i for i, column in enumerate(columns) if not _says_nothing(column, cells[i])]
-    table = make_table(title, [columns[i] for i in keep], [[line[i] for i in keep] for line in lines])
-    for column, i in zip(table.columns, keep, strict=True):
-        if any(cell[:1].isdigit() for cell in cells[i]):
-            column.justify = "right"
-        if columns[i].startswith("papers"):
-            column.style = "dim"
-    return table
+    papers = {columns[i] for i in keep if columns[i].startswith("papers")}
+    return Table(title, [columns[i] for i in keep], [[line[i] for i in keep] for line in lines], grey_columns=papers)
 
 
 def _says_nothing(column: str, cells: Sequence[str]) -> bool:

@@ -1,0 +1,42 @@
+"""The commands: where each is found, its panel and its line in the list. Each is imported when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """One command.
+
+    Attributes:
+        place: "module:function" below ``omp_cli.commands``.
+        panel: heading under which ``omp --help`` lists it.
+        line: what it does.
+    """
+
+    place: str
+    panel: str
+    line: str
+
+
+COMMANDS: dict[str, Entry] = {
+    "prepare": Entry("prepare:prepare", "Data", "Record scripted experts, or convert demonstrations of others."),
+    "pretrain": Entry("pretrain:pretrain", "Train", "Train a one-step policy from demonstrations."),
+    "finetune": Entry("finetune:finetune", "Train", "Fine-tune a policy by PPO (or FQL) in its environment."),
+    "eval": Entry("evaluate:evaluate", "Measure", "Roll a policy out from start states that no demonstration used."),
+    "sweep": Entry("sweep:sweep", "Measure", "Prepare, train and evaluate tasks x variants x seeds from one file."),
+    "report": Entry("report:report", "Measure", "Tables and plots of evaluations, with intervals."),
+    "bench-latency": Entry("bench_latency:bench_latency", "Measure", "Time a policy's decision by every runtime."),
+    "memprofile": Entry("memprofile:memprofile", "Measure", "Memory of a training step by derivative; error of du/dt."),
+    "manifest": Entry("manifest:manifest", "Measure", "Check the manifest of a run, and show what it says."),
+    "export": Entry("export:export", "Deploy", "Write a policy as files that run without omp."),
+}
+
+
+def load(name: str) -> Callable[..., None]:
+    """The Typer function of a command."""
+    module, _, function = COMMANDS[name].place.partition(":")
+    loaded: Callable[..., None] = getattr(importlib.import_module(f"omp_cli.commands.{module}"), function)
+    return loaded

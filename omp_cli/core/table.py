@@ -1,0 +1,44 @@
+"""A table of results, as the core makes it for every kind of output alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+NONE = "-"
+"""What stands in a cell where there is no figure."""
+
+
+@dataclass
+class Table:
+    """Rows of cells. Text stands as it is (a line break in a cell is one); numbers get four digits.
+
+    Attributes:
+        title: above the table.
+        columns: their headings.
+        rows: one cell per column.
+        grey: numbers of the rows that are others' figures, shown paler.
+        grey_columns: headings of the columns that are so.
+        note: below the table.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: list[Sequence[Any]]
+    grey: set[int] = field(default_factory=set)
+    grey_columns: set[str] = field(default_factory=set)
+    note: str = ""
+
+
+def table_of(title: str, columns: dict[str, list[str]], always: Iterable[str] = ()) -> Table:
+    """A table of columns of text; one in which every cell is ``NONE`` is left out, unless it is among ``always``."""
+    shown = {name: cells for name, cells in columns.items() if name in always or set(cells) != {NONE}}
+    return Table(title, tuple(shown), list(zip(*shown.values(), strict=True)))
+
+
+def cell_text(value: Any) -> str:
+    """A cell as text: four significant digits, none after the point from 1000 on."""
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return str(value)
