@@ -220,6 +220,7 @@ def command(
                 raise Interrupted("interrupted", AGAIN) from None
 
         also = {} if model is None else {"config": (CONFIG, None), "set_": (SET, None)}
+        typed.model = model  # type: ignore[attr-defined]
         return signed(typed, [*own_parameters(function), *settings, *keywords(also | GLOBAL_OPTIONS)])
 
     return decorate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 import typing
@@ -78,7 +79,6 @@ class Option:
         """The parameter's annotation for Typer."""
         default = self.default(of_preset)
         words = self.words + (f" (default: {default})" if default else "")
-        offered = self.values
         return Annotated[
             self.kind | None,
             typer.Option(
@@ -86,7 +86,7 @@ class Option:
                 help=words,
                 rich_help_panel=self.flag.panel,
                 min=_at_least(self.field) if self.kind in (int, list[int]) else None,
-                autocompletion=None if offered is None else lambda incomplete: _starting(offered(), incomplete),
+                autocompletion=None if self.values is None else functools.partial(completed, self),
             ),
         ]
 
@@ -134,6 +134,12 @@ def flag_layer(model: type[BaseModel], given: Mapping[str, Any]) -> Layer:
     return Layer("flag", {key: value for key, value in values.items() if value is not None})
 
 
+def completed(option: Option, incomplete: str) -> list[str]:
+    """The values of an option that begin so."""
+    offered = option.values
+    return [] if offered is None else [str(value) for value in offered() if str(value).startswith(incomplete)]
+
+
 def first_sentence(text: str) -> str:
     """The first sentence of a docstring, in one line."""
     line = " ".join(text.split())
@@ -168,18 +174,19 @@ def _typer_kind(annotation: Any) -> Any:
 
 def _at_least(field: FieldInfo) -> int | None:
     """The smallest value of a whole number, or of the numbers of a tuple."""
-    metadata = list(field.metadata)
-    kind = field.annotation
-    for inner in typing.get_args(kind) or ():
-        if typing.get_origin(inner) is Annotated:
-            metadata += typing.get_args(inner)[1:]
-    for mark in metadata:
+    for mark in [*field.metadata, *_marks(field.annotation)]:
         if isinstance(mark, annotated_types.Ge):
             return int(mark.ge)  # type: ignore[call-overload]
         if isinstance(mark, annotated_types.Gt):
             return int(mark.gt) + 1  # type: ignore[call-overload]
+        if isinstance(mark, FieldInfo) and (found := _at_least(mark)) is not None:
+            return found
     return None
 
 
-def _starting(values: Any, incomplete: str) -> list[str]:
-    return [str(value) for value in values if str(value).startswith(incomplete)]
+def _marks(annotation: Any) -> Iterator[Any]:
+    """What stands in ``Annotated`` at any depth of a type."""
+    if typing.get_origin(annotation) is Annotated:
+        yield from annotation.__metadata__
+    for inner in typing.get_args(annotation):
+        yield from _marks(inner)
