@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -178,6 +178,7 @@ def _train(globals_: Globals, plan: Plan) -> None:
     from omp_cli.core.device import device_name, pick_device, use_threads
     from omp_cli.core.progress import Silent
     from omp_cli.core.run import Run
+    from omp_cli.core.suites.base import with_displacements
     from omp_cli.core.train.distributed import local_device, world
     from omp_cli.core.train.loop import Trainer, build_policy, check_compile
     from omp_cli.core.train.teacher import load_teacher
@@ -188,6 +189,8 @@ def _train(globals_: Globals, plan: Plan) -> None:
     device = pick_device(local_device(globals_.device_name))
     check_compile(settings)
     data = read_store(plan.dataset)
+    if settings.train.turn:
+        data = replace(data, spec=with_displacements(data.spec, data.provenance["recipe"]["suite"]))
     plan.check("dataset", plan.dataset, data.sha256)
     inputs, teacher = [("dataset", plan.dataset, data.sha256)], None
     if plan.teacher is not None:
