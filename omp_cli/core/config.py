@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from omp_cli.core.errors import DataError, UsageError, did_you_mean
 
 ENV_PREFIX = "OMP_CLI_"
+COMPLETE = "complete"
+"""Context of a dump that holds every setting; others leave out those that a section says are younger than old data."""
 
 
 class Settings(BaseModel):
@@ -121,7 +123,7 @@ def merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
 
 def sources_of(config: BaseModel, sources: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """``{dotted key: {"value": ..., "source": ...}}`` of a validated configuration; what no layer set is a default."""
-    flat = flatten(config.model_dump(mode="json"))
+    flat = flatten(config.model_dump(mode="json", context=COMPLETE))
     return {key: {"value": value, "source": sources.get(key, "default")} for key, value in flat.items()}
 
 

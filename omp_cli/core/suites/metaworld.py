@@ -178,6 +178,7 @@ class MetaWorldEnv(CloudedEnv):
             self.config.cloud,
             self.config.hidden_bodies,
             tables.DROPPED_MATERIALS if world else (),
+            tables.ROBOT,
         )
 
     def camera(self, size: int) -> Camera:
