@@ -96,7 +96,7 @@ def save_checkpoint(
         save_file(_plain(policy.state_dict()), temporary / MODEL)
         save_file(_plain(ema.state_dict()), temporary / EMA)
         save_file(_plain(training), temporary / TRAINING)
-        (temporary / META).write_text(json.dumps(meta.model_dump(mode="json"), indent=2) + "\n")
+        (temporary / META).write_text(json.dumps(meta.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
     for older in checkpoints_in(folder):
         if older != path:
             remove(older / TRAINING)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from omp_cli.core.measure.modes import mode_coverage
 from omp_cli.core.measure.plots import plot_return, plot_success
 from omp_cli.core.measure.success import evaluate
 from omp_cli.core.progress import Progress
-from omp_cli.core.run import Run
+from omp_cli.core.run import Run, whereabouts
 from omp_cli.core.suites.base import Suite, recorded_suite
 from omp_cli.core.timing import Stopwatch, rounded
 
@@ -108,10 +109,12 @@ def demonstrations(checkpoint: Checkpoint) -> tuple[Path, dict[str, Any]]:
         DataError: the run's manifest or the data set is gone, or is another one by now.
     """
     run = checkpoint.path.parent.parent
-    for path in [Path(i.path) for i in read_manifest(run).inputs if i.kind == "dataset"]:
-        attributes = read_attributes(path)
-        if attributes.get("content_sha256") == checkpoint.meta.dataset_sha256:
-            return path, attributes
+    inputs = [i for i in read_manifest(run).inputs if i.kind == "dataset"]
+    for path in (place for i in inputs for place in whereabouts(run, i.path)):
+        with suppress(DataError):  # something else of the same name
+            attributes = read_attributes(path)
+            if attributes.get("content_sha256") == checkpoint.meta.dataset_sha256:
+                return path, attributes
     raise DataError(f"run {run}: names no data set with the content that the policy was trained on")
 
 
