@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from rich.console import Console as RichConsole
@@ -110,12 +110,13 @@ class Console:
 
     def error(self, error: OmpError, exit_code: int) -> None:
         """Report an error: one line and its hint, or a JSON document."""
-        if self.as_json:
-            body = {"code": exit_code, "type": type(error).__name__, "message": error.message, "hint": error.hint}
-            self.json({"error": body})
         self._err.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
         if error.hint:
             self._err.print(f"[dim]hint:[/]  {escape(error.hint)}", soft_wrap=True)
+        if self.as_json:
+            body = {"code": exit_code, "type": type(error).__name__, "message": error.message, "hint": error.hint}
+            with suppress(OSError):  # stdout may be what failed; stderr has it
+                self.json({"error": body})
 
     def result(self, document: Mapping[str, Any], tables: Iterable[Table] = (), lines: Sequence[str] = ()) -> None:
         """Print a command's result: tables and lines for people, or the document as JSON."""

@@ -23,7 +23,7 @@ WHERE = {
 def pretrain(
     globals_: Globals,
     dataset: Annotated[
-        Path | None, typer.Argument(help="Data set. (default: the newest of omp prepare; with --resume, the run's)")
+        Path | None, typer.Argument(help="Data set. (default: the newest of omp prepare; resumed: the run's)")
     ] = None,
     preset: Annotated[
         str | None,
