@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 import traceback
@@ -109,12 +110,13 @@ def as_omp_error(error: BaseException) -> tuple[OmpError, int]:
         return error, error.exit_code
     if hasattr(error, "format_message"):  # Typer's own usage errors; its vendored Click is not to be imported
         return UsageError(error.format_message(), "see --help"), getattr(error, "exit_code", 2)
-    if isinstance(error, OSError):
-        place = f"{error.filename}: " if error.filename else ""
-        reason = (error.strerror or str(error)).lower()
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if isinstance(error, OSError) or _errno(error) is not None:
+        place = f"{name}: " if (name := getattr(error, "filename", None)) else ""
+        number = _errno(error)
+        reason = (os.strerror(number) if number else getattr(error, "strerror", None) or str(error)).lower()
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return RunFailed(f"{place}{reason}", f"free some space; {common.AGAIN}"), 1
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
             return UsageError(f"{place}{reason}", "choose another folder with --out DIR"), 2
         return RunFailed(f"{place}{reason}"), 1
     if isinstance(error, UnicodeEncodeError):
@@ -123,6 +125,14 @@ def as_omp_error(error: BaseException) -> tuple[OmpError, int]:
     if isinstance(error, MemoryError) or any(words in f"{type(error).__name__}: {error}" for words in OUT_OF_MEMORY):
         return RunFailed("out of memory", "take a smaller batch, fewer points or fewer --workers"), 1
     return RunFailed(f"{type(error).__name__}: {error}", "this looks like a bug; --verbose shows where"), 1
+
+
+def _errno(error: BaseException) -> int | None:
+    """The number of an operating system's error, also where a library (safetensors, HDF5) tells it as text."""
+    if (number := getattr(error, "errno", None)) is not None:
+        return int(number)
+    told = re.search(r"\((?:os error|.*errno =) (\d+)", str(error))
+    return int(told[1]) if told else None
 
 
 def _end(number: int, _: FrameType | None) -> None:
