@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -105,12 +106,12 @@ def finetune(
 
 @dataclass(frozen=True)
 class Plan:
-    """What to fine-tune and where."""
+    """What to fine-tune and where; ``folder`` None means one of the run's own, made when it begins."""
 
     settings: Any
     sources: dict[str, Any]
     checkpoint: Any
-    folder: Path
+    folder: Path | None
     resumed: bool = False
 
 
@@ -119,18 +120,16 @@ def _new_plan(
 ) -> Plan:
     """A run in a folder of its own."""
     from omp_cli.core.checkpoint import open_run
-    from omp_cli.core.errors import UsageError
     from omp_cli.core.rl.loop import check_fits
-    from omp_cli.core.run import CHECKPOINTS
+    from omp_cli.core.run import refuse_checkpoints
 
     found = open_run(path)[-1]
     settings, sources = _settings(found.meta.spec.suite, found.config().method.name, preset, file, sets, flags)
     check_fits(settings, found)
     sources["checkpoint"] = {"value": str(found.path), "source": "argument"}
-    folder = globals_.out or run_folder(RUNS / "finetune", f"{settings.method.name}-{found.meta.spec.task}")
-    if (folder / CHECKPOINTS).exists():
-        raise UsageError(f"output folder {folder}: holds checkpoints", f"use --resume {folder}, or another --out DIR")
-    return Plan(settings, sources, found, folder)
+    if globals_.out is not None:
+        refuse_checkpoints(globals_.out)
+    return Plan(settings, sources, found, globals_.out)
 
 
 def _settings(
@@ -154,11 +153,9 @@ def _settings(
 
 def _resume(globals_: Globals, run: Path, workers: int) -> None:
     from omp_cli.core import config as c
-    from omp_cli.core.checkpoint import find_checkpoints, open_checkpoint
     from omp_cli.core.errors import UsageError
     from omp_cli.core.manifest import read_manifest
     from omp_cli.core.rl.config import FinetuneConfig
-    from omp_cli.core.rl.loop import START
 
     manifest = read_manifest(run)
     if manifest.command != "finetune":
@@ -167,13 +164,28 @@ def _resume(globals_: Globals, run: Path, workers: int) -> None:
         globals_.console.note(f"{run} is finished; nothing to do")
         _report(globals_, run, manifest.metrics)
         return
-    if not (run / START).is_dir():
-        raise UsageError(f"{run}: ended before it had read its checkpoint", "start it again without --resume")
     sources = {key: value.model_dump() for key, value in manifest.config.items()}
     flat = {key: value.value for key, value in manifest.config.items() if key != "checkpoint"}
     settings = c.validated(FinetuneConfig, c.unflatten(flat))
-    start = open_checkpoint(find_checkpoints(run / START)[-1])
+    start = _start(run, manifest)
     _finetune(globals_, Plan(settings, sources, start, run, resumed=True), workers, manifest.inputs)
+
+
+def _start(run: Path, manifest: Any) -> Any:
+    """The checkpoint that a run began with: its own copy, or the original where a kill prevented that copy."""
+    from omp_cli.core.checkpoint import checkpoints_in, open_checkpoint
+    from omp_cli.core.errors import DataError, UsageError
+    from omp_cli.core.rl.loop import START
+    from omp_cli.core.run import whereabouts
+
+    if own := checkpoints_in(run / START):
+        return open_checkpoint(own[-1])
+    for read in (i for i in manifest.inputs if i.kind == "checkpoint"):
+        for place in whereabouts(run, read.path):
+            with suppress(DataError):  # something else of that name
+                if (found := open_checkpoint(place)).sha256() == read.sha256:
+                    return found
+    raise UsageError(f"{run}: ended before it had copied its checkpoint", "start it again without --resume")
 
 
 def _finetune(globals_: Globals, plan: Plan, workers: int, inputs: Any = None) -> None:
@@ -191,14 +203,13 @@ def _finetune(globals_: Globals, plan: Plan, workers: int, inputs: Any = None) -
         show_dry_run(globals_, "finetune", plan.sources, task=task, workers=workers, device=str(device))
         return
     seeds = {"seed": settings.seed}
+    read = inputs_of(checkpoint) if inputs is None else [(i.kind, i.path, i.sha256) for i in inputs]
+    folder = plan.folder or run_folder(RUNS / "finetune", f"{settings.method.name}-{checkpoint.meta.spec.task}")
+    how = (plan.sources, seeds, device_name(device), settings.threads)
     with (
         globals_.console.progress() as progress,
-        Run(plan.folder, "finetune", plan.sources, seeds, device_name(device), settings.threads) as run,
+        Run(folder, "finetune", *how, new=not plan.resumed, inputs=read) as run,
     ):
-        for kind, path, sha256 in (
-            inputs_of(checkpoint) if inputs is None else [(i.kind, i.path, i.sha256) for i in inputs]
-        ):
-            run.input(kind, Path(path), sha256)
         tuner = Finetuner(settings, checkpoint, run.folder, device, workers, progress, synchronise=globals_.verbose)
         if plan.resumed:
             progress.note(f"continuing at iteration {tuner.resume()} of {settings.iterations}")

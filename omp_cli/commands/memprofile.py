@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -149,10 +150,13 @@ def _trained(globals_: Globals, path: Path) -> tuple[Any, Any]:
     """The last checkpoint of a run and, where it is still there, the data set that it was trained on."""
     from omp_cli.core.checkpoint import open_run
     from omp_cli.core.data.store import read_store
-    from omp_cli.core.measure.memory.report import dataset_of
+    from omp_cli.core.errors import DataError
+    from omp_cli.core.measure.report import demonstrations
 
     checkpoint = open_run(path)[-1]
-    dataset = dataset_of(checkpoint.path.parent.parent)
+    dataset = None
+    with suppress(DataError):  # gone, or another one by now
+        dataset = demonstrations(checkpoint)[0]
     found = "made-up observations" if dataset is None else f"observations from {dataset}"
     globals_.console.note(f"checkpoint: {checkpoint.path}; {found}")
     return checkpoint, None if dataset is None else read_store(dataset)

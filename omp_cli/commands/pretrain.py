@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,11 +13,18 @@ from omp_cli.commands.common import DATA, RUNS, Globals, base_layers, newest, ru
 from omp_cli.console import make_table
 
 METHOD, OPTIM, CONFIG = "Method", "Optimisation", "Configuration"
+WHERE = {
+    "dataset": "say where that is now: omp pretrain DATASET --resume RUN",
+    "teacher": "say where that is now: omp pretrain --teacher RUN_OR_CHECKPOINT --resume RUN",
+}
+"""How a resumed run is told of an input that has moved."""
 
 
 def pretrain(
     globals_: Globals,
-    dataset: Annotated[Path | None, typer.Argument(help="Data set. (default: the newest of omp prepare)")] = None,
+    dataset: Annotated[
+        Path | None, typer.Argument(help="Data set. (default: the newest of omp prepare; resumed: the run's)")
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(help="light, dmpo, dmpo-state, omp-paper, ... (default: light)", rich_help_panel=METHOD),
@@ -56,7 +64,12 @@ def pretrain(
     compile_: Annotated[
         bool | None, typer.Option("--compile", help="Compile the network (dde only).", rich_help_panel=OPTIM)
     ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Continue this run.", rich_help_panel=OPTIM)] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Continue this run; a data set or --teacher beside it says where that is now.", rich_help_panel=OPTIM
+        ),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.", rich_help_panel=CONFIG)] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="section.key=value; repeatable.", rich_help_panel=CONFIG)
@@ -95,7 +108,7 @@ def pretrain(
         values, layer_of = c.merge(base_layers(PretrainConfig, preset_layer, config, set_ or [], flags))
         _train(globals_, _new_plan(globals_, c.validated(PretrainConfig, values), layer_of, dataset, teacher))
         return
-    if flags.values or config or set_ or preset or dataset or teacher or globals_.out:
+    if flags.values or config or set_ or preset or globals_.out:
         raise UsageError("--resume continues a run as it was configured", "leave the other settings out")
     manifest = read_manifest(resume)
     if manifest.command != "pretrain":
@@ -104,18 +117,22 @@ def pretrain(
         globals_.console.note(f"{resume} is finished; nothing to do")
         _report(globals_, resume, manifest.metrics)
     else:
-        _train(globals_, _old_plan(resume, manifest))
+        _train(globals_, _old_plan(resume, manifest, {"dataset": dataset, "teacher": teacher}))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to train, where and from which teacher; ``content`` are the hashes that a resumed run's inputs had."""
+    """What to train, where and from which teacher.
+
+    ``folder`` None means one of the run's own, made when it begins; ``content`` are the hashes that a resumed run's
+    inputs had.
+    """
 
     settings: Any
     sources: dict[str, Any]
     dataset: Path
     teacher: Path | None
-    folder: Path
+    folder: Path | None
     content: dict[str, str] | None = None
 
     def check(self, kind: str, path: Path, sha256: str) -> None:
@@ -123,7 +140,7 @@ class Plan:
         from omp_cli.core.errors import DataError
 
         if self.content is not None and self.content[kind] != sha256:
-            raise DataError(f"{kind} {path}: has another content than the one the run began with")
+            raise DataError(f"{kind} {path}: has another content than the one the run began with", WHERE[kind])
 
 
 def _new_plan(
@@ -131,9 +148,8 @@ def _new_plan(
 ) -> Plan:
     """A run in a folder of its own."""
     from omp_cli.core import config as c
-    from omp_cli.core.errors import UsageError
     from omp_cli.core.policy import check_teacher
-    from omp_cli.core.run import CHECKPOINTS
+    from omp_cli.core.run import refuse_checkpoints
 
     check_teacher(settings.method.name, teacher is not None)
     sources = c.sources_of(settings, layer_of)
@@ -142,11 +158,9 @@ def _new_plan(
     settings_known(globals_, sources)
     dataset = _dataset(globals_, given)
     sources |= {"dataset": {"value": str(dataset), "source": "argument"}}
-    name = f"{settings.method.name}-{dataset.resolve().name.removesuffix('.zarr')}"
-    folder = globals_.out or run_folder(RUNS / "pretrain", name)
-    if (folder / CHECKPOINTS).exists():
-        raise UsageError(f"output folder {folder}: holds checkpoints", f"use --resume {folder}, or another --out DIR")
-    return Plan(settings, sources, dataset, teacher, folder)
+    if globals_.out is not None:
+        refuse_checkpoints(globals_.out)
+    return Plan(settings, sources, dataset, teacher, globals_.out)
 
 
 def _dataset(globals_: Globals, given: Path | None) -> Path:
@@ -154,8 +168,8 @@ def _dataset(globals_: Globals, given: Path | None) -> Path:
     return given or newest(globals_, DATA, ("prepare",), "data set", "make one with: omp prepare metaworld")
 
 
-def _old_plan(run: Path, manifest: Any) -> Plan:
-    """A run that is to continue exactly as it was."""
+def _old_plan(run: Path, manifest: Any, given: dict[str, Path | None]) -> Plan:
+    """A run that is to continue exactly as it was; ``given`` says where its inputs are now."""
     from omp_cli.core import config as c
     from omp_cli.core.errors import UsageError
     from omp_cli.core.train.config import PretrainConfig
@@ -166,10 +180,31 @@ def _old_plan(run: Path, manifest: Any) -> Plan:
     found = {i.kind: i for i in manifest.inputs}
     if any(kind not in found for kind in wanted):
         raise UsageError(f"{run}: ended before it had read its data set", "start it again without --resume")
-    paths = {kind: Path(found[kind].path) for kind in wanted}
+    for kind, path in given.items():
+        if path is not None and kind not in wanted:
+            raise UsageError(f"{run}: has no {kind}", "leave it out")
+    paths = {kind: given[kind] or _found(run, found[kind]) for kind in wanted}
     settings = c.validated(PretrainConfig, c.unflatten(flat))
     content = {kind: found[kind].sha256 for kind in wanted}
     return Plan(settings, sources, paths["dataset"], paths.get("teacher"), run, content)
+
+
+def _found(run: Path, read: Any) -> Path:
+    """Where an input of a run is now: the first place with the content that the run began with, else as recorded."""
+    from omp_cli.core.checkpoint import open_run
+    from omp_cli.core.data.store import read_attributes
+    from omp_cli.core.errors import DataError
+    from omp_cli.core.run import whereabouts
+
+    places = list(whereabouts(run, read.path))
+    for place in places:
+        with suppress(DataError):  # something else of that name
+            same = read_attributes(place)["content_sha256"] if read.kind == "dataset" else open_run(place)[-1].sha256()
+            if same == read.sha256:
+                return place
+    if not places:
+        raise DataError(f"{read.kind} {read.path}: no such file or folder, nor is it near {run}", WHERE[read.kind])
+    return places[0]
 
 
 def _train(globals_: Globals, plan: Plan) -> None:
@@ -184,7 +219,7 @@ def _train(globals_: Globals, plan: Plan) -> None:
     from omp_cli.core.train.teacher import load_teacher
     from omp_cli.core.train.trackers import METRICS
 
-    settings, folder, resumed = plan.settings, plan.folder, plan.content is not None
+    settings, resumed = plan.settings, plan.content is not None
     use_threads(settings.threads)
     device = pick_device(local_device(globals_.device_name))
     check_compile(settings)
@@ -208,13 +243,14 @@ def _train(globals_: Globals, plan: Plan) -> None:
         )
         return
     with world(device) as peers, globals_.console.progress() as progress:
-        if not peers.is_main:  # the first process alone prints and writes
-            _run(Trainer(settings, data, folder, device, peers, Silent(), teacher), resumed)
+        if not peers.is_main:  # the first process alone prints, writes and needs the folder
+            _run(Trainer(settings, data, plan.folder or RUNS, device, peers, Silent(), teacher), resumed)
             return
         seeds = {"seed": settings.seed}
-        with Run(folder, "pretrain", plan.sources, seeds, device_name(device), settings.threads) as run:
-            for read in inputs:
-                run.input(*read)
+        name = f"{settings.method.name}-{plan.dataset.resolve().name.removesuffix('.zarr')}"
+        folder = plan.folder or run_folder(RUNS / "pretrain", name)
+        how = (plan.sources, seeds, device_name(device), settings.threads)
+        with Run(folder, "pretrain", *how, new=not resumed, inputs=inputs) as run:
             trainer = Trainer(settings, data, run.folder, device, peers, progress, teacher, globals_.verbose)
             result = _run(trainer, resumed)
             run.metrics(**result.figures)

@@ -38,9 +38,11 @@ def sweep(
     from omp_cli.commands.lines import resolve
     from omp_cli.core.device import pick_device
     from omp_cli.core.errors import RunFailed, UsageError
+    from omp_cli.core.files import writable_folder
+    from omp_cli.core.locks import hold
     from omp_cli.core.run import Run
     from omp_cli.core.sweep.config import read_sweep
-    from omp_cli.core.sweep.execute import alone, execute
+    from omp_cli.core.sweep.execute import execute
     from omp_cli.core.sweep.plan import plan_jobs, same_settings
 
     if globals_.seed is not None:
@@ -57,7 +59,7 @@ def sweep(
     chosen = _engine(engine, workers, address, gpus)
     if engine == "local":
         pick_device(globals_.device_name)
-    with alone(folder):
+    with hold(writable_folder(folder)):
         same_settings(jobs)
         sources = {"file": {"value": str(file), "source": "argument"}, "engine": {"value": engine, "source": "flag"}}
         sources |= {k: {"value": v, "source": f"file {file}"} for k, v in config.model_dump(mode="json").items()}

@@ -137,7 +137,7 @@ def preset_document(command: str, name: str) -> dict[str, Any]:
     """A preset with the settings of the one that it ``extends``; UsageError with the nearest names if there is none."""
     if name not in (known := preset_names(command)):
         raise UsageError(f"unknown preset {name!r}", did_you_mean(name, known))
-    text = (resources.files("omp_cli.presets") / command / f"{name}.toml").read_text()
+    text = (resources.files("omp_cli.presets") / command / f"{name}.toml").read_text(encoding="utf-8")
     document = tomllib.loads(text)
     if (base := document.pop("extends", None)) is None:
         return document
@@ -153,7 +153,7 @@ def preset_layer(command: str, name: str) -> Layer:
 def file_layer(path: Path) -> Layer:
     """A TOML configuration file; DataError when it is missing, UsageError when it does not parse."""
     try:
-        return Layer(f"file {path}", flatten(tomllib.loads(path.read_text())))
+        return Layer(f"file {path}", flatten(tomllib.loads(path.read_text(encoding="utf-8-sig"))))
     except OSError as error:
         raise DataError(f"configuration {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

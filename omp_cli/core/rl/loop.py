@@ -152,7 +152,7 @@ class Finetuner:
         self._resumed_at: int | None = None
         self._saved: Checkpoint | None = None
         self._start = Checkpoint(folder / START / "step-00000000", checkpoint.meta)
-        if not self._start.path.exists():  # a resumed run starts from its own copy
+        if checkpoint.path.resolve() != self._start.path.resolve():  # a resumed run starts from its own copy
             copy_checkpoint(checkpoint.path, self._start.path)
 
     def resume(self) -> int:

@@ -150,7 +150,7 @@ class Trainer:
 
     def resume(self) -> int:
         """Continue from the newest checkpoint in the run's folder, if there is one; returns its step."""
-        newest = newest_saved(self.folder / CHECKPOINTS, clean=self.world.is_main)
+        newest = newest_saved(self.folder / CHECKPOINTS)
         if newest is not None:
             load_weights(self.policy, newest.path / MODEL)
             load_weights(self.ema.module, newest.path / EMA)
