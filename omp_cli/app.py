@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 import traceback
@@ -17,11 +18,13 @@ import typer
 from omp_cli import __version__
 from omp_cli.commands import globals as g
 from omp_cli.commands.table import COMMANDS, load
-from omp_cli.core.errors import Interrupted, OmpError, RunFailed, Terminated, UsageError
+from omp_cli.console import standard_streams
+from omp_cli.core.errors import Interrupted, OmpError, RunFailed, UsageError
+from omp_cli.core.signals import ERRORS, heeded
 
 EPILOG = (
     "Exit codes: 0 ok, 1 the run failed, 2 usage or configuration, 3 data missing or damaged, 4 a simulator, package "
-    "or device is missing, 5 diverged, 130 interrupted, 143 terminated."
+    "or device is missing, 5 diverged, 129 the terminal is gone (SIGHUP), 130 interrupted, 143 terminated."
 )
 
 
@@ -78,21 +81,33 @@ def as_omp_error(error: BaseException) -> tuple[OmpError, int]:
         return error, error.exit_code
     if hasattr(error, "format_message"):  # Typer's own usage errors; its vendored Click is not to be imported
         return UsageError(error.format_message(), "see --help"), getattr(error, "exit_code", 2)
-    if isinstance(error, OSError):
-        place = f"{error.filename}: " if error.filename else ""
-        reason = (error.strerror or str(error)).lower()
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if isinstance(error, OSError) or _errno(error) is not None:
+        place = f"{name}: " if (name := getattr(error, "filename", None)) else ""
+        number = _errno(error)
+        reason = (os.strerror(number) if number else getattr(error, "strerror", None) or str(error)).lower()
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return RunFailed(f"{place}{reason}", f"free some space; {g.AGAIN}"), 1
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
             return UsageError(f"{place}{reason}", "choose another folder with --out DIR"), 2
         return RunFailed(f"{place}{reason}"), 1
+    if isinstance(error, UnicodeEncodeError):
+        what = f"{error.object!a}: the encoding {error.encoding} of this locale lacks a letter of it"
+        return UsageError(what, "set LC_ALL=C.UTF-8, or PYTHONUTF8=1"), 2
     if isinstance(error, MemoryError) or any(words in f"{type(error).__name__}: {error}" for words in OUT_OF_MEMORY):
         return RunFailed("out of memory", "take a smaller batch, fewer points or fewer --workers"), 1
     return RunFailed(f"{type(error).__name__}: {error}", "this looks like a bug; --verbose shows where"), 1
 
 
-def _terminate(_: int, __: FrameType | None) -> None:
-    raise Terminated("terminated", g.AGAIN)
+def _errno(error: BaseException) -> int | None:
+    """The number of an operating system's error, also where a library (safetensors, HDF5) tells it as text."""
+    if (number := getattr(error, "errno", None)) is not None:
+        return int(number)
+    told = re.search(r"\((?:os error|.*errno =) (\d+)", str(error))
+    return int(told[1]) if told else None
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    raise ERRORS[number](signal.strsignal(number).lower(), g.AGAIN)  # type: ignore[union-attr]
 
 
 def _quicker_help() -> None:
@@ -112,10 +127,18 @@ def _quicker_help() -> None:
 
 def main() -> None:
     """Entry point of ``omp``; ends the process with the documented exit code."""
+    with standard_streams():
+        sys.exit(_run())
+
+
+def _run() -> int:
+    """The command of this process's line; its exit code."""
     _quicker_help()
     # One OpenMP thread unless asked otherwise: a second one waits at every barrier when anything else runs.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in heeded():
+        if number != signal.SIGINT:  # KeyboardInterrupt is Python's own way
+            signal.signal(number, _end)
     g.set_current(g.Globals(json_="--json" in sys.argv))
     completing = any(name.endswith("_COMPLETE") for name in os.environ)  # the shell asks for options of any command
     try:
@@ -123,12 +146,18 @@ def main() -> None:
             from omp_cli.core.processes import end_with_stdin
 
             end_with_stdin()
-        code = make_app(COMMANDS if completing else sys.argv[1:])(standalone_mode=False)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
+        code = _exit_code(make_app(COMMANDS if completing else sys.argv[1:]))
+        sys.stdout.flush()  # a full disk shows now
     except (Exception, KeyboardInterrupt) as error:
         report, code = as_omp_error(error)
         if g.current().verbose:
             traceback.print_exc()
         g.current().console.error(report, code)
-    sys.exit(code or 0)
+    return code
+
+
+def _exit_code(app: typer.Typer) -> int:
+    try:
+        return app(standalone_mode=False) or 0
+    except typer.Exit as stop:
+        return stop.exit_code

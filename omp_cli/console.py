@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
 
 from rich.console import Console as RichConsole
 from rich.markup import escape
@@ -16,6 +18,74 @@ from omp_cli.core.errors import OmpError
 from omp_cli.core.table import NONE, Table, cell_text
 
 JSON_SCHEMA_VERSION = 1
+GONE = (errno.EPIPE, errno.EIO)
+"""What writing to a closed pipe or to a terminal that is gone ends with."""
+
+
+class Stream:
+    """A standard stream that may lose its reader (``| head -1``, a closed terminal): work goes on without one.
+
+    What this locale's encoding does not have is written as an escape. A full disk is an error as ever.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        """Write, to nowhere once nobody reads."""
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            self._discard_if_gone(error)
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, to nowhere once nobody reads."""
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._discard_if_gone(error)
+
+    def discard(self) -> None:
+        """Let all that is written from now on, and what waits in the buffer, go nowhere."""
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self._stream.fileno())
+        os.close(null)
+
+    def _discard_if_gone(self, error: OSError) -> None:
+        if error.errno not in GONE:
+            raise error
+        self.discard()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def standard_streams() -> Iterator[None]:
+    """Standard streams for a command: ``Stream`` for output, and what was closed (``>&-``) leads nowhere.
+
+    A closed one would lend its number to the next file that is opened, in which C libraries then print.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    old = sys.stdout, sys.stderr
+    new = [Stream(s or os.fdopen(n, "w", closefd=False, encoding="utf-8")) for n, s in enumerate(old, 1)]
+    sys.stdout, sys.stderr = new  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = old
+        for stream in new:
+            try:
+                stream.flush()
+            except OSError:  # a full disk, which was told; Python would try again at its end
+                stream.discard()
 
 
 class Console:
@@ -41,12 +111,13 @@ class Console:
 
     def error(self, error: OmpError, exit_code: int) -> None:
         """Report an error: one line and its hint, or a JSON document."""
-        if self.as_json:
-            body = {"code": exit_code, "type": type(error).__name__, "message": error.message, "hint": error.hint}
-            self.json({"error": body})
         self._err.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
         if error.hint:
             self._err.print(f"[dim]hint:[/]  {escape(error.hint)}", soft_wrap=True)
+        if self.as_json:
+            body = {"code": exit_code, "type": type(error).__name__, "message": error.message, "hint": error.hint}
+            with suppress(OSError):  # stdout may be what failed; stderr has it
+                self.json({"error": body})
 
     def result(self, document: Mapping[str, Any], tables: Iterable[Table] = (), lines: Sequence[str] = ()) -> None:
         """Print a command's result: tables and lines for people, or the document as JSON."""
@@ -59,8 +130,13 @@ class Console:
             self._out.print(escape(line), soft_wrap=True)
 
     def json(self, document: Mapping[str, Any]) -> None:
-        """One JSON document on stdout."""
-        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        """One JSON document on stdout; ASCII where the stream's encoding lacks a letter of it."""
+        text = json.dumps(document, indent=2, ensure_ascii=False)
+        try:
+            text.encode(sys.stdout.encoding or "utf-8")
+        except UnicodeEncodeError:
+            text = json.dumps(document, indent=2)
+        sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
     def times(self, title: str, seconds: Mapping[str, float], unit: str, count: int) -> None:

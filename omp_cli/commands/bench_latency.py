@@ -65,8 +65,10 @@ def bench_latency(
     if call.dry_run(chosen, rows=", ".join(rows), backends=", ".join(backends), device=str(device)):
         return
     task = subjects[0].spec.task if checkpoint is not None else subjects[0].name
-    folder = call.folder(task if len(subjects) == 1 else "table")
-    with call.run(chosen, folder, core.device_name(device), bar=False) as (run, progress):
+    with call.run(chosen, task if len(subjects) == 1 else "table", core.device_name(device), bar=False) as (
+        run,
+        progress,
+    ):
         if subjects[0].checkpoint is not None:
             run.input("checkpoint", subjects[0].checkpoint.path, subjects[0].checkpoint.sha256())
         figures = core.bench_latency(run, subjects, settings, device, progress)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime
 import functools
 import inspect
+import itertools
 import os
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +22,7 @@ from omp_cli.core.seeds import MAX_SEED
 
 DATA, RUNS = Path("data"), Path("runs")
 GLOBAL = "Global options"
-AGAIN = "run the line again (omp prepare and omp sweep go on from what is finished)"
+AGAIN = "run the line again (omp prepare and omp sweep go on from what is finished), or continue with --resume RUN"
 
 
 def _option(kind: Any, help_: str, *names: str, **limits: int) -> Any:
@@ -87,6 +89,7 @@ def with_global_options(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def command(**values: Any) -> None:
+        values = {name: _expanded(value) for name, value in values.items()}
         given = {name: values.pop(name) for name in GLOBAL_OPTIONS}
         set_current(CURRENT.merged(given))
         try:
@@ -105,6 +108,18 @@ def with_global_options(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def _expanded(value: Any) -> Any:
+    """Paths with ``~`` as the home folder, for no shell does that after ``=``; any other value as it is."""
+    if isinstance(value, list):
+        return [_expanded(item) for item in value]
+    if not isinstance(value, Path):
+        return value
+    try:
+        return value.expanduser()
+    except RuntimeError:  # there is no such user: then it is a name
+        return value
+
+
 def set_current(values: Globals) -> None:
     """Remember the options of the running command."""
     global CURRENT
@@ -115,7 +130,7 @@ def load_plugins(paths: Sequence[Path]) -> None:
     """Import the user's own parts; ``OMP_CLI_PLUGIN`` may name files too, separated as in PATH."""
     from omp_cli.core.registry import load_plugin
 
-    named = [Path(p) for p in os.environ.get("OMP_CLI_PLUGIN", "").split(os.pathsep) if p]
+    named = [_expanded(Path(p)) for p in os.environ.get("OMP_CLI_PLUGIN", "").split(os.pathsep) if p]
     for path in [*named, *paths]:
         load_plugin(path)
 
@@ -141,13 +156,21 @@ def checkpoint_layer(checkpoint: Any) -> Any:
 
 
 def run_folder(root: Path, name: str) -> Path:
-    """A new folder ``root/<time>-<name>`` that is not there yet."""
+    """Make a new folder ``root/<time>-<name>``; no other process gets the same one.
+
+    Raises:
+        UsageError: ``root`` cannot be written.
+    """
+    from omp_cli.core.files import writable_folder
+
+    writable_folder(root)
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder, n = root / f"{stamp}-{name}", 1
-    while folder.exists():
-        n += 1
-        folder = root / f"{stamp}-{name}-{n}"
-    return folder
+    for n in itertools.count(1):
+        folder = root / (f"{stamp}-{name}" if n == 1 else f"{stamp}-{name}-{n}")
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+    raise AssertionError("there is always a next number")
 
 
 def newest(globals_: Globals, root: Path, commands: Sequence[str], what: str, hint: str) -> Path:
@@ -155,7 +178,7 @@ def newest(globals_: Globals, root: Path, commands: Sequence[str], what: str, hi
     from omp_cli.core.errors import DataError
     from omp_cli.core.manifest import latest_run
 
-    found = latest_run(root, *commands)
+    found = latest_run(root, *commands, note=globals_.console.note)
     if found is None:
         raise DataError(f"no {what} below {root}/", hint)
     globals_.console.note(f"{what}: {found} (the newest below {root}/)")

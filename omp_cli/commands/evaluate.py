@@ -55,8 +55,7 @@ def evaluate(
     device = core.pick_device(call.globals.device_name)
     if call.dry_run(chosen, task=task, workers=workers, device=str(device)):
         return
-    folder = call.folder(f"{task}-nfe{settings.nfe}")
-    with call.run(chosen, folder, core.device_name(device)) as (run, progress):
+    with call.run(chosen, f"{task}-nfe{settings.nfe}", core.device_name(device)) as (run, progress):
         run.input("checkpoint", last.path, last.sha256())
         films = (video or FILMED) if with_video else 0
         figures = core.evaluate_run(run, found, settings, workers, device, progress, films)

@@ -43,7 +43,7 @@ def export(
     core.use_threads(settings.threads)
     if call.dry_run(chosen, task=task):
         return
-    with call.run(chosen, call.folder(f"{task}-nfe{settings.nfe}")) as (run, progress):
+    with call.run(chosen, f"{task}-nfe{settings.nfe}") as (run, progress):
         run.input("checkpoint", last.path, last.sha256())
         figures = core.export_run(run, last, settings, progress)
     call.result(run.folder, figures, [_table(figures)], [f"run it: python examples/deploy_loop.py {run.folder}"])

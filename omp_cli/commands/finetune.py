@@ -9,13 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from omp_cli import core
-from omp_cli.commands.frame import Call, Chosen, command
+from omp_cli.commands.frame import Call, Chosen, Input, command
 from omp_cli.core.config import Layer, merge, preset_layer, preset_names
-from omp_cli.core.errors import UsageError
 from omp_cli.core.manifest import FILE_NAME, read_manifest
 from omp_cli.core.prepare.collect import default_workers
 from omp_cli.core.rl.config import FinetuneConfig
-from omp_cli.core.run import CHECKPOINTS
 from omp_cli.core.table import Table
 from omp_cli.core.train.trackers import METRICS
 
@@ -24,8 +22,6 @@ FIGURES = (
     "ratio", "kl", "clip_share", "explained_variance", "bc", "sigma", "worker_restarts",
 )  # fmt: skip
 HELD_OUT = ("step", "env_steps", "train_seconds", "return", "successes", "episodes")
-Input = tuple[str, Path, str]
-"""Kind, path and hash of something that the run reads."""
 
 
 @command("finetune", FinetuneConfig, of_preset=True)
@@ -66,13 +62,12 @@ def finetune(
 
 @dataclass(frozen=True)
 class Plan:
-    """What to fine-tune and where."""
+    """What to fine-tune and where; ``folder`` None means a new one, made when the run begins."""
 
     chosen: Chosen[FinetuneConfig]
     checkpoint: core.Checkpoint
-    folder: Path
     inputs: list[Input]
-    resumed: bool = False
+    folder: Path | None = None
 
 
 def _new_plan(call: Call[FinetuneConfig], path: Path, preset: str | None) -> Plan:
@@ -81,10 +76,8 @@ def _new_plan(call: Call[FinetuneConfig], path: Path, preset: str | None) -> Pla
     chosen = _chosen(call, found.meta.spec.suite, found.config().method.name, preset)
     core.check_fits(chosen.settings, found)
     chosen.add("checkpoint", str(found.path), "argument")
-    folder = call.folder(f"{chosen.settings.method.name}-{found.meta.spec.task}")
-    if (folder / CHECKPOINTS).exists():
-        raise UsageError(f"output folder {folder}: holds checkpoints", f"use --resume {folder}, or another --out DIR")
-    return Plan(chosen, found, folder, _inputs(found))
+    call.refuse_checkpoints()
+    return Plan(chosen, found, _inputs(found))
 
 
 def _chosen(call: Call[FinetuneConfig], suite: str, trained: str, preset: str | None) -> Chosen[FinetuneConfig]:
@@ -103,10 +96,8 @@ def _old_plan(call: Call[FinetuneConfig], run: Path) -> Plan | None:
     if chosen is None:
         _report(call, run, manifest.metrics)
         return None
-    if not (run / core.START).is_dir():
-        raise UsageError(f"{run}: ended before it had read its checkpoint", "start it again without --resume")
-    start = core.open_checkpoint(core.find_checkpoints(run / core.START)[-1])
-    return Plan(chosen, start, run, [(i.kind, Path(i.path), i.sha256) for i in manifest.inputs], resumed=True)
+    read = [(i.kind, Path(i.path), i.sha256) for i in manifest.inputs]
+    return Plan(chosen, core.start_of(run, manifest), read, run)
 
 
 def _inputs(checkpoint: core.Checkpoint) -> list[Input]:
@@ -124,13 +115,12 @@ def _finetune(call: Call[FinetuneConfig], plan: Plan, workers: int) -> None:
     device = core.pick_device(call.globals.device_name)
     if call.dry_run(plan.chosen, task=task, workers=workers, device=str(device)):
         return
-    with call.run(plan.chosen, plan.folder, core.device_name(device)) as (run, progress):
-        for read in plan.inputs:
-            run.input(*read)
+    resumed, where = plan.folder is not None, plan.folder or f"{settings.method.name}-{task}"
+    with call.run(plan.chosen, where, core.device_name(device), plan.inputs, not resumed) as (run, progress):
         tuner = core.Finetuner(
             settings, plan.checkpoint, run.folder, device, workers, progress, synchronise=call.globals.verbose
         )
-        if plan.resumed:
+        if resumed:
             progress.note(f"continuing at iteration {tuner.resume()} of {settings.iterations}")
         result = tuner.run()
         run.metrics(**result.figures)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import datetime
 import functools
+import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
@@ -31,8 +32,9 @@ from omp_cli.console import Console, RichProgress
 from omp_cli.core import config as c
 from omp_cli.core.config import Layer, Settings
 from omp_cli.core.errors import DataError, Interrupted, UsageError
+from omp_cli.core.files import writable_folder
 from omp_cli.core.manifest import Manifest, latest_run, read_manifest
-from omp_cli.core.run import Run
+from omp_cli.core.run import Run, refuse_checkpoints
 from omp_cli.core.table import Table
 
 DATA, RUNS = Path("data"), Path("runs")
@@ -41,6 +43,8 @@ S = TypeVar("S", bound=Settings)
 T = TypeVar("T", bound=Settings)
 Sources = dict[str, dict[str, Any]]
 Function = Callable[..., None]
+Input = tuple[str, Path, str]
+"""Kind, path and hash of something that a run reads."""
 
 CONFIG = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.", rich_help_panel=PANEL)]
 SET = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; repeatable.", rich_help_panel=PANEL)]
@@ -106,6 +110,11 @@ class Call(Generic[S]):
         if self.globals.resolving:
             raise Resolved(chosen.sources)
 
+    def refuse_checkpoints(self) -> None:
+        """UsageError where ``--out`` names a folder that holds checkpoints of an earlier run."""
+        if self.globals.out is not None:
+            refuse_checkpoints(self.globals.out)
+
     def alone(self, reason: str, *others: Any) -> None:
         """UsageError where a setting, ``--out`` or one of the ``others`` was given beside what stands alone."""
         if self.flags.values or self.file or self.sets or self.globals.out or any(others):
@@ -128,7 +137,7 @@ class Call(Generic[S]):
 
     def newest(self, root: Path, commands: Sequence[str], what: str, hint: str) -> Path:
         """The newest finished run of these commands below ``root``, named to the user; DataError if there is none."""
-        found = latest_run(root, *commands)
+        found = latest_run(root, *commands, note=self.console.note)
         if found is None:
             raise DataError(f"no {what} below {root}/", hint)
         self.console.note(f"{what}: {found} (the newest below {root}/)")
@@ -150,30 +159,45 @@ class Call(Generic[S]):
             )
         return self.globals.dry_run
 
-    def folder(self, name: str, root: str = "") -> Path:
-        """``--out``, or a new folder ``runs/COMMAND/<time>-<name>`` that is not there yet."""
+    def _folder(self, name: str) -> Path:
+        """``--out``, or a folder ``runs/COMMAND/<time>-<name>`` that this call has made; nobody else gets the same."""
         if self.globals.out is not None:
             return self.globals.out
+        root = writable_folder(RUNS / self.name)
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        first, n = RUNS / (root or self.name) / f"{stamp}-{name}", 1
-        folder = first
-        while folder.exists():
-            n += 1
-            folder = first.with_name(f"{first.name}-{n}")
-        return folder
+        for n in itertools.count(1):
+            folder = root / (f"{stamp}-{name}" if n == 1 else f"{stamp}-{name}-{n}")
+            with suppress(FileExistsError):
+                folder.mkdir()
+                return folder
+        raise AssertionError("there is always a next number")
 
     @contextmanager
     def run(
-        self, chosen: Chosen[Any], folder: Path, device: str = "cpu", bar: bool = True
+        self,
+        chosen: Chosen[Any],
+        where: str | Path,
+        device: str = "cpu",
+        inputs: Iterable[Input] = (),
+        new: bool = False,
+        bar: bool = True,
     ) -> Iterator[tuple[Run, RichProgress]]:
         """A run with its manifest, and the display of its progress.
 
-        ``bar``: False draws no live bar, whose thread would disturb what is timed.
+        Args:
+            chosen: its settings.
+            where: the name of a new folder, made now, or the folder itself.
+            device: where tensors live.
+            inputs: kind, path and hash of what is known to be read.
+            new: whether the folder may not hold checkpoints.
+            bar: False draws no live bar, whose thread would disturb what is timed.
         """
         settings = chosen.settings
+        folder = self._folder(where) if isinstance(where, str) else where
         seeds = {"seed": settings.seed} if hasattr(settings, "seed") else {}
+        threads = getattr(settings, "threads", None)
         progress = self.console.progress()
-        with Run(folder, self.name, chosen.sources, seeds, device, getattr(settings, "threads", None)) as run:
+        with Run(folder, self.name, chosen.sources, seeds, device, threads, new, inputs) as run:
             if not bar:
                 yield run, progress
                 return

@@ -18,7 +18,7 @@ from omp_cli.core.registry import load_plugin
 from omp_cli.core.seeds import MAX_SEED
 
 PANEL = "Global options"
-AGAIN = "run the line again (omp prepare and omp sweep go on from what is finished)"
+AGAIN = "run the line again (omp prepare and omp sweep go on from what is finished), or continue with --resume RUN"
 
 
 def _option(kind: Any, help_: str, *names: str, **limits: int) -> Any:
@@ -109,8 +109,24 @@ def own_parameters(function: Callable[..., None]) -> list[inspect.Parameter]:
     return [p.replace(annotation=hints[p.name]) for p in list(inspect.signature(function).parameters.values())[1:]]
 
 
+def expanded(value: Any) -> Any:
+    """Paths with ``~`` as the home folder, for no shell does that after ``=``; any other value as it is."""
+    if isinstance(value, list):
+        return [expanded(item) for item in value]
+    if not isinstance(value, Path):
+        return value
+    try:
+        return value.expanduser()
+    except RuntimeError:  # there is no such user: then it is a name
+        return value
+
+
 def take(values: dict[str, Any]) -> Globals:
-    """The global options among Typer's values, which they leave, on top of those that stood earlier on the line."""
+    """The global options among Typer's values, which they leave, on top of those that stood earlier on the line.
+
+    Paths among all the values have their ``~`` expanded.
+    """
+    values.update({name: expanded(value) for name, value in values.items()})
     merged = current().merged({name: values.pop(name) for name in GLOBAL_OPTIONS})
     set_current(merged)
     return merged
@@ -128,6 +144,6 @@ def with_globals(function: Callable[..., None]) -> Callable[..., None]:
 
 def load_plugins(paths: Sequence[Path]) -> None:
     """Import the user's own parts; ``OMP_CLI_PLUGIN`` may name files too, separated as in PATH."""
-    named = [Path(p) for p in os.environ.get("OMP_CLI_PLUGIN", "").split(os.pathsep) if p]
+    named = [expanded(Path(p)) for p in os.environ.get("OMP_CLI_PLUGIN", "").split(os.pathsep) if p]
     for path in [*named, *paths]:
         load_plugin(path)

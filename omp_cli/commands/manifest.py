@@ -11,6 +11,7 @@ from omp_cli.commands.frame import Call, command
 from omp_cli.core import manifest as m
 from omp_cli.core.config import Settings
 from omp_cli.core.errors import UsageError
+from omp_cli.core.run import state_of
 from omp_cli.core.table import Table
 
 
@@ -31,12 +32,14 @@ def manifest(
     if run is None:
         raise UsageError("which run?", "omp manifest RUN, or omp manifest --schema")
     found = m.read_manifest(run)
+    folder = run if run.is_dir() else run.parent
+    state = state_of(folder, found)
     if files:
-        m.check_artifacts(run if run.is_dir() else run.parent, found)
+        m.check_artifacts(folder, found)
     metrics = [(name, str(value)) for name, value in found.metrics.items() if not isinstance(value, list | dict)]
     rows = [
         ("command", f"omp {found.command}"),
-        ("status", found.status),
+        ("status", "lost (its process is gone)" if state == "lost" else state),
         ("started", found.started_at),
         ("seconds", str(found.wall_seconds)),
         ("machine", f"{found.hardware.cpu}, {found.hardware.cores} cores, device {found.hardware.device}"),
@@ -46,6 +49,6 @@ def manifest(
         *([("error", found.error.message)] if found.error else []),
     ]
     call.console.result(
-        {"command": "manifest", "result": found.model_dump(mode="json")},
+        {"command": "manifest", "state": state, "result": found.model_dump(mode="json")},
         [Table(str(run), ("what", "value"), rows)],
     )

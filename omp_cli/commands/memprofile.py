@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from omp_cli import core
 from omp_cli.commands.frame import Call, command
 from omp_cli.core.config import Layer
 from omp_cli.core.data.store import Dataset, read_store
-from omp_cli.core.errors import UsageError
+from omp_cli.core.errors import DataError, UsageError
 from omp_cli.core.measure.memory.config import MemprofileConfig
 from omp_cli.core.measure.memory.tables import accuracy_table, grid_tables, paper_tables, remarks
 
@@ -67,8 +68,8 @@ def memprofile(
     kinds = ["measured"] * measure + ["predicted"] * settings.predict
     if call.dry_run(chosen, cases=len(cases), rows=" and ".join(kinds), device=str(device)):
         return
-    folder = call.folder("paper" if paper else "checkpoint" if trained else "grid")
-    with call.run(chosen, folder, core.device_name(device)) as (run, progress):
+    name = "paper" if paper else "checkpoint" if trained else "grid"
+    with call.run(chosen, name, core.device_name(device)) as (run, progress):
         if trained is not None:
             run.input("checkpoint", trained[0].path, trained[0].sha256())
         figures = core.profile_run(run, cases, settings, device, progress, measure, snapshot, trained)
@@ -81,7 +82,9 @@ def memprofile(
 def _trained(call: Call[MemprofileConfig], path: Path) -> tuple[core.Checkpoint, Dataset | None]:
     """The last checkpoint of a run and, where it is still there, the data set that it was trained on."""
     checkpoint = core.open_run(path)[-1]
-    dataset = core.dataset_of(checkpoint.path.parent.parent)
+    dataset = None
+    with suppress(DataError):  # gone, or another one by now
+        dataset = core.demonstrations(checkpoint)[0]
     found = "made-up observations" if dataset is None else f"observations from {dataset}"
     call.console.note(f"checkpoint: {checkpoint.path}; {found}")
     return checkpoint, None if dataset is None else read_store(dataset)

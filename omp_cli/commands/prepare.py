@@ -56,6 +56,13 @@ def prepare(
     frame: Annotated[
         str | None, typer.Option(help="world, or dp3: the public pipeline's frame and crop.", rich_help_panel=CLOUD)
     ] = None,
+    robot: Annotated[
+        str | None, typer.Option(help="Links shown: shown (all), or gripper: hand and fingers.", rich_help_panel=CLOUD)
+    ] = None,
+    fovea: Annotated[
+        int | None,
+        typer.Option(min=1, help="Times finer the camera sees what is kept. (default: 1)", rich_help_panel=CLOUD),
+    ] = None,
     fps_backend: Annotated[
         str | None, typer.Option(help="Farthest point sampling: numpy or open3d.", rich_help_panel=CLOUD)
     ] = None,
@@ -110,6 +117,7 @@ def prepare(
         raise UsageError("name a benchmark: omp prepare metaworld, for one", "omp prepare --list shows public data")
     if source or file or format_ or offline or _only_files(benchmark):
         seen = {"--images": images, "--points": points, "--camera-size": camera_size, "--fps-backend": fps_backend}
+        seen |= {"--robot": robot, "--fovea": fovea}
         asked = Asked(benchmark, task or [], source, file, format_, offline, demos, config, set_ or [], workers, seen)
         refused = {"--suite": suite, "--raw-actions": raw_actions, "--frame": frame}
         success, training = {"--after-success": after_success}, {"--quality": quality, "--train-steps": train_steps}
@@ -134,6 +142,8 @@ def prepare(
         suite__cloud__points=points,
         suite__cloud__camera_size=camera_size,
         suite__cloud__frame=frame,
+        suite__cloud__robot=robot,
+        suite__cloud__fovea=fovea,
         suite__cloud__fps_backend=fps_backend,
         collect__demos=demos,
         collect__after_success=after_success,

@@ -14,6 +14,8 @@ SHOWN = {
     "--images": "shown__images",
     "--points": "shown__cloud__points",
     "--camera-size": "shown__cloud__camera_size",
+    "--robot": "shown__cloud__robot",
+    "--fovea": "shown__cloud__fovea",
     "--fps-backend": "shown__cloud__fps_backend",
 }
 """Options and the settings they mean."""

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from omp_cli import core
-from omp_cli.commands.frame import DATA, Call, Chosen, command
+from omp_cli.commands.frame import DATA, RUNS, Call, Chosen, command
 from omp_cli.core.config import Layer, preset_layer, preset_names
 from omp_cli.core.data.store import read_store
 from omp_cli.core.errors import DataError, UsageError
 from omp_cli.core.progress import Silent
-from omp_cli.core.run import CHECKPOINTS
+from omp_cli.core.suites.base import with_displacements
 from omp_cli.core.table import Table
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.trackers import METRICS
 
 DEFAULT_PRESET = "light"
-INPUTS = ("dataset", "teacher")
+WHERE = {
+    "dataset": "say where that is now: omp pretrain DATASET --resume RUN",
+    "teacher": "say where that is now: omp pretrain --teacher RUN_OR_CHECKPOINT --resume RUN",
+}
+"""The inputs of a run, and how a resumed one is told of an input that has moved."""
+INPUTS = tuple(WHERE)
 
 
 @command("pretrain", PretrainConfig, of_preset=True)
@@ -39,7 +44,13 @@ def pretrain(
     teacher: Annotated[
         Path | None, typer.Option(help="Run or checkpoint that consistency and onedp distil.", rich_help_panel="Method")
     ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Continue this run.", rich_help_panel="Optimisation")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Continue this run; a data set or --teacher beside it says where that is now.",
+            rich_help_panel="Optimisation",
+        ),
+    ] = None,
 ) -> None:
     """Train a one-step policy from demonstrations.
 
@@ -50,25 +61,29 @@ def pretrain(
     if resume is None:
         _train(call, _new_plan(call, preset, dataset, teacher))
         return
-    call.alone("--resume continues a run as it was configured", preset, dataset, teacher)
-    if (plan := _old_plan(call, resume)) is not None:
+    call.alone("--resume continues a run as it was configured", preset)
+    if (plan := _old_plan(call, resume, {"dataset": dataset, "teacher": teacher})) is not None:
         _train(call, plan)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to train, where and from which teacher; ``content`` are the hashes that a resumed run's inputs had."""
+    """What to train, where and from which teacher.
+
+    ``folder`` None means a new one, made when the run begins; ``content`` are the hashes that a resumed run's inputs
+    had.
+    """
 
     chosen: Chosen[PretrainConfig]
     dataset: Path
     teacher: Path | None
-    folder: Path
+    folder: Path | None = None
     content: Mapping[str, str] | None = None
 
     def check(self, kind: str, path: Path, sha256: str) -> None:
         """DataError when an input of a resumed run is not what the run began with."""
         if self.content is not None and self.content[kind] != sha256:
-            raise DataError(f"{kind} {path}: has another content than the one the run began with")
+            raise DataError(f"{kind} {path}: has another content than the one the run began with", WHERE[kind])
 
 
 def _new_plan(call: Call[PretrainConfig], preset: str | None, given: Path | None, teacher: Path | None) -> Plan:
@@ -82,14 +97,15 @@ def _new_plan(call: Call[PretrainConfig], preset: str | None, given: Path | None
     call.known(chosen)
     dataset = given or call.newest(DATA, ("prepare",), "data set", "make one with: omp prepare metaworld")
     chosen.add("dataset", str(dataset), "argument")
-    folder = call.folder(f"{chosen.settings.method.name}-{dataset.resolve().name.removesuffix('.zarr')}")
-    if (folder / CHECKPOINTS).exists():
-        raise UsageError(f"output folder {folder}: holds checkpoints", f"use --resume {folder}, or another --out DIR")
-    return Plan(chosen, dataset, teacher, folder)
+    call.refuse_checkpoints()
+    return Plan(chosen, dataset, teacher)
 
 
-def _old_plan(call: Call[PretrainConfig], run: Path) -> Plan | None:
-    """A run that is to continue exactly as it was; None, after its figures were shown, for one that is finished."""
+def _old_plan(call: Call[PretrainConfig], run: Path, given: Mapping[str, Path | None]) -> Plan | None:
+    """A run that is to continue exactly as it was; ``given`` says where its inputs are now.
+
+    None, after its figures were shown, for a run that is finished.
+    """
     manifest, chosen = call.resumed(run, *INPUTS)
     if chosen is None:
         _report(call, run, manifest.metrics)
@@ -98,7 +114,10 @@ def _old_plan(call: Call[PretrainConfig], run: Path) -> Plan | None:
     found = {i.kind: i for i in manifest.inputs}
     if any(kind not in found for kind in wanted):
         raise UsageError(f"{run}: ended before it had read its data set", "start it again without --resume")
-    paths = {kind: Path(found[kind].path) for kind in wanted}
+    for kind, path in given.items():
+        if path is not None and kind not in wanted:
+            raise UsageError(f"{run}: has no {kind}", "leave it out")
+    paths = {kind: given[kind] or core.find_input(run, found[kind], WHERE[kind]) for kind in wanted}
     content = {kind: found[kind].sha256 for kind in wanted}
     return Plan(chosen, paths["dataset"], paths.get("teacher"), run, content)
 
@@ -109,6 +128,8 @@ def _train(call: Call[PretrainConfig], plan: Plan) -> None:
     device = core.pick_device(core.local_device(call.globals.device_name))
     core.check_compile(settings)
     data = read_store(plan.dataset)
+    if settings.train.turn:
+        data = replace(data, spec=with_displacements(data.spec, data.provenance["recipe"]["suite"]))
     plan.check("dataset", plan.dataset, data.sha256)
     inputs, teacher = [("dataset", plan.dataset, data.sha256)], None
     if plan.teacher is not None:
@@ -123,12 +144,11 @@ def _train(call: Call[PretrainConfig], plan: Plan) -> None:
         call.dry_run(plan.chosen, parameters=size, frames=frames, steps=total, device=str(device))
         return
     with core.world(device) as peers:
-        if not peers.is_main:  # the first process alone prints and writes
-            _run(core.Trainer(settings, data, plan.folder, device, peers, Silent(), teacher), resumed)
+        if not peers.is_main:  # the first process alone prints, writes and needs the folder
+            _run(core.Trainer(settings, data, plan.folder or RUNS, device, peers, Silent(), teacher), resumed)
             return
-        with call.run(plan.chosen, plan.folder, core.device_name(device)) as (run, progress):
-            for read in inputs:
-                run.input(*read)
+        where = plan.folder or f"{settings.method.name}-{plan.dataset.resolve().name.removesuffix('.zarr')}"
+        with call.run(plan.chosen, where, core.device_name(device), inputs, not resumed) as (run, progress):
             trainer = core.Trainer(
                 settings, data, run.folder, device, peers, progress, teacher, synchronise=call.globals.verbose
             )

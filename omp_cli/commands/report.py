@@ -31,7 +31,7 @@ def report(
     if call.dry_run(chosen):
         return
     found = core.collect(folders)
-    with call.run(chosen, call.folder("report")) as (run, _):
+    with call.run(chosen, "report") as (run, _):
         document = core.write_report(run, found, chosen.settings)
     lines = [f"warning: {line}" for line in document["warnings"]]
     lines += [f"{a.path.rpartition('.')[2]}: {run.folder / a.path}" for a in run.manifest.artifacts]

@@ -15,12 +15,14 @@ from omp_cli.commands.frame import RUNS, Call, command
 from omp_cli.commands.lines import resolve
 from omp_cli.core.config import Settings
 from omp_cli.core.errors import RunFailed, UsageError, did_you_mean
+from omp_cli.core.files import writable_folder
+from omp_cli.core.locks import hold
 from omp_cli.core.manifest import hardware
 from omp_cli.core.run import Run
 from omp_cli.core.sweep.config import read_sweep
-from omp_cli.core.sweep.execute import Engine, alone, execute
+from omp_cli.core.sweep.execute import execute
 from omp_cli.core.sweep.job import Job
-from omp_cli.core.sweep.local import Local
+from omp_cli.core.sweep.local import Engine, Local
 from omp_cli.core.sweep.on_ray import OnRay
 from omp_cli.core.sweep.plan import plan_jobs, same_settings
 from omp_cli.core.table import Table
@@ -63,7 +65,7 @@ def sweep(
     chosen = _engine(engine, workers, address, gpus)
     if engine == "local":
         core.pick_device(call.globals.device_name)
-    with alone(folder):
+    with hold(writable_folder(folder)):
         same_settings(jobs)
         sources = {"file": {"value": str(file), "source": "argument"}, "engine": {"value": engine, "source": "flag"}}
         sources |= {k: {"value": v, "source": f"file {file}"} for k, v in config.model_dump(mode="json").items()}

@@ -96,7 +96,7 @@ def save_checkpoint(
         save_file(_plain(policy.state_dict()), temporary / MODEL)
         save_file(_plain(ema.state_dict()), temporary / EMA)
         save_file(_plain(training), temporary / TRAINING)
-        (temporary / META).write_text(json.dumps(meta.model_dump(mode="json"), indent=2) + "\n")
+        (temporary / META).write_text(json.dumps(meta.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
     for older in checkpoints_in(folder):
         if older != path:
             remove(older / TRAINING)
@@ -117,11 +117,8 @@ def checkpoints_in(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", p.name) and (p / META).is_file())
 
 
-def newest_saved(folder: Path, clean: bool = True) -> Checkpoint | None:
-    """The newest whole checkpoint, to go on from; what a killed save left behind is removed where ``clean``."""
-    if clean:
-        for leftover in folder.glob(".*.tmp*"):
-            remove(leftover)
+def newest_saved(folder: Path) -> Checkpoint | None:
+    """The newest whole checkpoint, to go on from."""
     found = checkpoints_in(folder)
     return open_checkpoint(found[-1]) if found else None
 

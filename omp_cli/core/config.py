@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from omp_cli.core.errors import DataError, UsageError, did_you_mean
 
 ENV_PREFIX = "OMP_CLI_"
+COMPLETE = "complete"
+"""Context of a dump that holds every setting; others leave out those that a section says are younger than old data."""
 
 
 class Settings(BaseModel):
@@ -149,7 +151,7 @@ def merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
 
 def sources_of(config: BaseModel, sources: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """``{dotted key: {"value": ..., "source": ...}}`` of a validated configuration; what no layer set is a default."""
-    flat = flatten(config.model_dump(mode="json"))
+    flat = flatten(config.model_dump(mode="json", context=COMPLETE))
     return {key: {"value": value, "source": sources.get(key, "default")} for key, value in flat.items()}
 
 
@@ -163,7 +165,7 @@ def preset_document(command: str, name: str) -> dict[str, Any]:
     """A preset with the settings of the one that it ``extends``; UsageError with the nearest names if there is none."""
     if name not in (known := preset_names(command)):
         raise UsageError(f"unknown preset {name!r}", did_you_mean(name, known))
-    text = (resources.files("omp_cli.presets") / command / f"{name}.toml").read_text()
+    text = (resources.files("omp_cli.presets") / command / f"{name}.toml").read_text(encoding="utf-8")
     document = tomllib.loads(text)
     if (base := document.pop("extends", None)) is None:
         return document
@@ -179,7 +181,7 @@ def preset_layer(command: str, name: str) -> Layer:
 def file_layer(path: Path) -> Layer:
     """A TOML configuration file; DataError when it is missing, UsageError when it does not parse."""
     try:
-        return Layer(f"file {path}", flatten(tomllib.loads(path.read_text())))
+        return Layer(f"file {path}", flatten(tomllib.loads(path.read_text(encoding="utf-8-sig"))))
     except OSError as error:
         raise DataError(f"configuration {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

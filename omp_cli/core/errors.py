@@ -66,6 +66,12 @@ class Terminated(OmpError):
     exit_code = 143
 
 
+class HungUp(Terminated):
+    """SIGHUP, the terminal is gone; otherwise as SIGTERM: exit code 129."""
+
+    exit_code = 129
+
+
 def did_you_mean(name: str, known: Iterable[str], limit: int = 3) -> str:
     """Hint that names the nearest of ``known``; falls back to the whole list when it is short, '' when it is not."""
     known = sorted(known)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from omp_cli.core.errors import DataError, UsageError
+
+LEFTOVER = re.compile(r"\.(.+\.\d+\.tmp(\..+)?|probe\.\d+)")
+"""Names that ``atomic`` and ``writable_folder`` give to what is not finished."""
 
 
 def fsync_tree(path: Path) -> None:
@@ -67,17 +71,23 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
+    """Write a text file (UTF-8) atomically.
+
+    A file's name may hold bytes that are no UTF-8, which Python keeps as lone surrogates. They are written as
+    ``\\udcXX``, XX being the byte; in a JSON string that is what stands for them, so that they are read as they were.
+    """
     with atomic(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_json(path: Path, what: str) -> Any:
     """Read a JSON file; DataError in one line when it is missing or not JSON."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(f"{what} {path}: {(error.strerror or 'cannot be read').lower()}") from None
+    except RecursionError:
+        raise DataError(f"{what} {path}: nested too deeply") from None
     except ValueError as error:
         raise DataError(f"{what} {path}: not a JSON file ({error})") from None
 
@@ -87,7 +97,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     rows: list[dict[str, Any]] = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             rows.append(json.loads(line))
         except ValueError:

@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -103,7 +103,7 @@ class Manifest(_Part):
 def _seal(document: dict[str, Any]) -> str:
     content = {key: value for key, value in document.items() if key != "seal"}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()  # names of files that are not UTF-8
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Path:
@@ -121,7 +121,11 @@ def read_manifest(path: Path) -> Manifest:
         version = document.get("schema_version") if isinstance(document, dict) else None
         raise DataError(f"manifest {path}: schema version {version!r}, this omp reads {SCHEMA_VERSION}")
     manifest = checked(Manifest, document, f"manifest {path}")
-    if manifest.seal != _seal(document):
+    try:
+        seal = _seal(document)
+    except RecursionError:
+        raise DataError(f"manifest {path}: nested too deeply") from None
+    if manifest.seal != seal:
         raise DataError(
             f"manifest {path}: content does not match its seal, so it was edited or damaged",
             "restore the original file, or repeat the run",
@@ -144,17 +148,23 @@ def check_artifacts(folder: Path, manifest: Manifest) -> None:
             raise DataError(f"artifact {path}: content differs from the manifest's hash")
 
 
-def latest_run(folder: Path, *commands: str) -> Path | None:
-    """Folder of the newest succeeded run of one of ``commands`` below ``folder``; unreadable manifests do not count."""
+def latest_run(folder: Path, *commands: str, note: Callable[[str], None] = lambda _: None) -> Path | None:
+    """Folder of the newest succeeded run of one of ``commands`` below ``folder``.
+
+    Manifests that cannot be read do not count; ``note`` is told of each, in one line.
+    """
 
     def finished(path: Path) -> float | None:
         try:
             manifest = read_manifest(path)
-        except DataError:
-            return None
-        if manifest.command not in commands or manifest.status != "succeeded" or manifest.finished_at is None:
-            return None
-        return datetime.datetime.fromisoformat(manifest.finished_at).timestamp()
+            if manifest.command not in commands or manifest.status != "succeeded" or manifest.finished_at is None:
+                return None
+            return datetime.datetime.fromisoformat(manifest.finished_at).timestamp()
+        except DataError as error:
+            note(f"passed over: {error.message}")
+        except (ValueError, OverflowError):
+            note(f"passed over: manifest {path}: finished_at is no time")
+        return None
 
     return newest(folder, finished)
 
@@ -192,7 +202,7 @@ def hardware(device: str = "cpu", threads: int | None = None) -> Hardware:
 def _cpu_name() -> str:
     info = Path("/proc/cpuinfo")
     if sys.platform == "linux" and info.exists():
-        for line in info.read_text().splitlines():
+        for line in info.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

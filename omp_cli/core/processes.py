@@ -14,15 +14,20 @@ from pathlib import Path
 from omp_cli.core.registry import load_plugin
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+LEFT_TO_PARENT = (signal.SIGINT, signal.SIGHUP)
+"""What a terminal sends to a command and its workers alike: the command saves, and ends its workers itself."""
 
 
 def begin_worker(plugins: Sequence[Path] = ()) -> None:
-    """In a worker: leave Ctrl-C to the parent, do not outlive it (a killed parent closes no queue), know its plugins.
+    """In a worker: leave Ctrl-C and the like to the parent, do not outlive it, know its plugins.
+
+    A killed parent closes no queue that would end the worker.
 
     Args:
         plugins: ``registry.loaded_plugins()`` of the parent.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in LEFT_TO_PARENT:
+        signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
@@ -52,14 +57,14 @@ def end_with_stdin() -> None:
 
 @contextmanager
 def starting_workers() -> Iterator[None]:
-    """In the parent, around the start of processes: each gets one thread, and Ctrl-C does not reach them.
+    """In the parent, around the start of processes: each gets one thread and no signal of the terminal.
 
     Numerical libraries read their number of threads when they load, before any line of ours runs in the worker; nor
-    could it ignore Ctrl-C before.
+    could it ignore a signal before.
     """
     resource_tracker.ensure_running()  # its start lifts the mask
     before = {name: os.environ.get(name) for name in _THREADS}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, LEFT_TO_PARENT)
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
         yield

@@ -1,11 +1,12 @@
-"""A run: a folder with a manifest that always tells its true status."""
+"""A run: a folder with one writer and a manifest that always tells its true status."""
 
 from __future__ import annotations
 
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,24 +14,58 @@ from typing import Any
 from omp_cli.core import manifest as m
 from omp_cli.core.errors import Interrupted, OmpError, Terminated, UsageError
 from omp_cli.core.files import sha256_of, size_of, writable_folder, write_text
+from omp_cli.core.locks import hold, is_held
 
 CHECKPOINTS = "checkpoints"
 """The folder of checkpoints in a run's."""
+TRACEBACK = "traceback.txt"
+
+
+def refuse_checkpoints(folder: Path) -> None:
+    """UsageError when a folder that is meant for a new run holds checkpoints of an earlier one."""
+    if (folder / CHECKPOINTS).exists():
+        raise UsageError(f"output folder {folder}: holds checkpoints", f"use --resume {folder}, or another --out DIR")
+
+
+def state_of(folder: Path, manifest: m.Manifest) -> str:
+    """The status that the manifest in ``folder`` tells, or "lost" where it says "running" and no process is at work."""
+    return "lost" if manifest.status == "running" and not is_held(folder) else manifest.status
+
+
+def whereabouts(run: Path, recorded: str) -> Iterator[Path]:
+    """Where an input of a run may be now: as recorded, else below the folders above the run's, nearest first.
+
+    A relative path is one from the folder in which the run was started; the end of any path still fits when a project
+    was moved as a whole, or the data beside the run. Whether the content is the same is for the caller to see.
+
+    Args:
+        run: the run's folder.
+        recorded: the path in its manifest.
+    """
+    path = Path(recorded)
+    above = dict.fromkeys((*run.absolute().parents, *run.resolve().parents))
+    ends = [Path(*path.parts[n:]) for n in range(int(path.is_absolute()), len(path.parts))]
+    yield from dict.fromkeys(p for p in (path, *(folder / end for end in ends for folder in above)) if p.exists())
 
 
 class Run:
     """Context manager around the work of one command.
 
-    Entering writes a manifest with status "running"; leaving writes the final one. An exception is recorded
-    (failed, or interrupted for Ctrl-C and SIGTERM) and goes on to the caller.
+    Entering takes the folder for this process and writes a manifest with status "running"; leaving writes the final
+    one. An exception is recorded (failed, or interrupted where somebody asked to stop) and goes on to the caller.
+
+    Entering raises UsageError, and changes nothing, when the folder cannot be written, when another process is at work
+    there, when it belongs to another command, or holds checkpoints though the run is ``new``.
 
     Args:
-        folder: the run's folder, made if needed; UsageError when it cannot be written or belongs to another command.
+        folder: the run's folder, made if needed.
         command: "prepare", "pretrain", ...
         config: ``{dotted key: {"value", "source"}}`` as made by ``config.sources_of``.
         seeds: every seed that the run depends on.
         device: where tensors live.
         threads: torch threads, where that matters.
+        new: the folder may not hold checkpoints.
+        inputs: what is known to be read, as for ``input``; a resumed run that is killed at once still has them.
     """
 
     def __init__(
@@ -41,10 +76,11 @@ class Run:
         seeds: Mapping[str, int],
         device: str = "cpu",
         threads: int | None = None,
+        new: bool = False,
+        inputs: Iterable[tuple[str, Path | str, str]] = (),
     ) -> None:
-        self.folder = writable_folder(folder)
-        if self.path.exists() and (other := m.read_manifest(self.path).command) != command:
-            raise UsageError(f"output folder {folder}: holds a run of omp {other}", "choose another with --out DIR")
+        self.folder, self._new = folder, new
+        self._held = ExitStack()
         self._clock = time.monotonic()
         self.manifest = m.Manifest(
             command=command,
@@ -54,6 +90,7 @@ class Run:
             seeds=dict(seeds),
             versions=m.versions(),
             hardware=m.hardware(device, threads),
+            inputs=[m.Input(kind=kind, path=str(path), sha256=sha256) for kind, path, sha256 in inputs],
         )
 
     @property
@@ -78,13 +115,26 @@ class Run:
         self.manifest.metrics.update(figures)
 
     def __enter__(self) -> Run:
-        m.write_manifest(self.folder, self.manifest)
+        with ExitStack() as stack:
+            stack.enter_context(hold(writable_folder(self.folder)))
+            if self.path.exists() and (other := m.read_manifest(self.path).command) != self.manifest.command:
+                where = f"output folder {self.folder}"
+                raise UsageError(f"{where}: holds a run of omp {other}", "choose another with --out DIR")
+            if self._new:
+                refuse_checkpoints(self.folder)
+            m.write_manifest(self.folder, self.manifest)
+            self._held = stack.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if error is None:
-            self._finish("succeeded")
-            return
+        with self._held:
+            if error is None:
+                (self.folder / TRACEBACK).unlink(missing_ok=True)  # of an earlier try
+                self._finish("succeeded")
+            else:
+                self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
         interrupted = isinstance(error, KeyboardInterrupt | Interrupted | Terminated)
         self.manifest.error = m.Failure(
             type=type(error).__name__,
@@ -94,7 +144,7 @@ class Run:
         )
         try:
             if not interrupted and not isinstance(error, OmpError):
-                write_text(self.folder / "traceback.txt", "".join(traceback.format_exception(error)))
+                write_text(self.folder / TRACEBACK, "".join(traceback.format_exception(error)))
             self._finish("interrupted" if interrupted else "failed")
         except OSError as second:  # a full disk: the first error is the one to report
             error.add_note(f"the manifest could not be updated either: {second}")

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as requests to stop at the next safe point."""
+"""Ctrl-C, SIGTERM and SIGHUP as requests to stop at the next safe point."""
 
 from __future__ import annotations
 
@@ -8,7 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from omp_cli.core.errors import Interrupted, OmpError, Terminated
+from omp_cli.core.errors import HungUp, Interrupted, OmpError, Terminated
+
+ERRORS: dict[int, type[OmpError]] = {
+    signal.SIGINT: Interrupted,
+    signal.SIGTERM: Terminated,
+    signal.SIGHUP: HungUp,
+}
+"""How a command that is asked to stop ends."""
+
+
+def heeded() -> list[int]:
+    """The signals of ``ERRORS``, without SIGHUP where this process was started to ignore it (nohup)."""
+    return [n for n in ERRORS if n != signal.SIGHUP or signal.getsignal(n) is not signal.SIG_IGN]
 
 
 class StopRequest:
@@ -20,17 +32,17 @@ class StopRequest:
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self.error is Interrupted and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.error = Interrupted if number == signal.SIGINT else Terminated
+        self.error = ERRORS[number]
 
 
 @contextmanager
 def stop_requests(enabled: bool = True) -> Iterator[StopRequest]:
-    """Collect SIGINT and SIGTERM instead of dying of them (main thread only); the old handlers come back at the end."""
+    """Collect signals instead of dying of them (main thread only); the old handlers come back at the end."""
     request = StopRequest()
     if not enabled or threading.current_thread() is not threading.main_thread():
         yield request
         return
-    old = {number: signal.signal(number, request._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {number: signal.signal(number, request._handle) for number in heeded()}
     try:
         yield request
     finally:

@@ -20,6 +20,9 @@ class Spec(Settings):
         end_effector: indices of the end-effector's x, y, z (metres, world frame) in the state, if there is one.
         positions: triples of the state that are positions (x, y, z in metres, world frame), where moving all of them
             and the cloud by the same amount leaves the right action as it is: actions are displacements.
+        displacements: triples of the action that are displacements (x, y, z in one unit, world frame), where turning
+            all ``positions`` and the cloud about the vertical turns the right action with them; the rest of state and
+            action must not depend on directions. Data made before there was this field have none.
         max_steps: environment steps after which an evaluation episode ends.
         cloud_in_world: whether the cloud is in the frame of the end-effector, the world's.
         cloud_in_fps_order: whether the points come in the order of farthest point sampling, so that the first half is
@@ -34,6 +37,7 @@ class Spec(Settings):
     points: int | None = None
     end_effector: tuple[int, int, int] | None = None
     positions: tuple[tuple[int, int, int], ...] = ()
+    displacements: tuple[tuple[int, int, int], ...] = ()
     max_steps: int
     control_hz: float
     image: tuple[int, int, int] | None = None

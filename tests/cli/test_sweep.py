@@ -2,10 +2,13 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from omp_cli.commands.lines import resolve
 from omp_cli.core.manifest import read_manifest
+from omp_cli.core.sweep.config import read_sweep
 from tests.cli.test_bad_input import refused
 from tests.conftest import TINY, Omp
 
@@ -70,6 +73,39 @@ def test_every_line_of_the_examples_is_right(omp: Omp, example: Path) -> None:
     planned = omp("sweep", example, "--dry-run", "--json")
     assert planned.code == 0, planned.err
     assert {job["state"] for job in planned.json["jobs"]} == {"waiting"}
+
+
+def test_rows_of_the_table_are_what_they_are_called() -> None:
+    """One net, encoder and schedule; the methods' settings are those of light, of the papers' presets, or their own."""
+    config = read_sweep(EXAMPLES / "metaworld34.toml")
+
+    def settings(words: tuple[str, ...]) -> dict[str, Any]:
+        return {key: entry["value"] for key, entry in resolve("pretrain", ("DATA", *words)).items()}
+
+    def method(found: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in found.items() if key.startswith("method.")}
+
+    rows = {name: settings((*config.pretrain, *row.pretrain)) for name, row in config.variants.items()}
+    light, last = rows["light"], rows.pop("light-1 on the papers' data")
+    assert light == settings(("--preset", "light"))
+    assert {name: row.eval for name, row in config.variants.items() if row.eval} == {"dp3": ("--nfe", "10")}
+    assert {frozenset(found.items() - method(found).items()) for found in map(hashable, rows.values())} == {
+        frozenset(hashable(light).items() - method(hashable(light)).items())
+    }
+    paper = method(settings(("--preset", "omp-paper")))
+    assert method(rows["omp"]) == paper
+    assert method(rows["omp, dde"]) == paper | {"method.derivative": "dde"}
+    assert paper["method.alignment.weight"] > 0 < paper["method.dispersion.weight"]
+    for name in ("mp1", "flowpolicy", "dp3"):
+        assert method(rows[name]) == method(settings(("--method", name))), name
+    assert method(rows["mp1"])["method.dispersion.form"] == "max_normalised"
+    assert last == settings(("--preset", "light-1")) | {"encoder.origin": "world"}
+    data = resolve("prepare", (*config.prepare, *config.variants["light-1 on the papers' data"].prepare))
+    assert (data["suite.cloud.frame"]["value"], data["collect.raw_actions"]["value"]) == ("dp3", True)
+
+
+def hashable(found: dict[str, Any]) -> dict[str, Any]:
+    return {key: str(value) for key, value in found.items()}
 
 
 def test_options_that_do_not_go(omp: Omp, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,19 +7,23 @@ import pytest
 
 from omp_cli.core.clouds.camera import Camera
 from omp_cli.core.clouds.crop import Box
+from omp_cli.core.clouds.fovea import thinned
 from omp_cli.core.clouds.picture import Painter
-from omp_cli.core.clouds.raycast import MARKER, Marker
-from omp_cli.core.clouds.sensor import DP3_BOX, DP3_ROTATION, CloudConfig, CloudSensor
-from omp_cli.core.config import validated
+from omp_cli.core.clouds.raycast import MARKER, Marker, RayCaster, geoms_of
+from omp_cli.core.clouds.sensor import DP3_BOX, DP3_ROTATION, CloudConfig, CloudSensor, RobotBodies
+from omp_cli.core.config import sources_of, validated
 from omp_cli.core.errors import DataError, UsageError
 from tests.clouds.scenes import front, scene
 
 BOX = Box((-0.4, -0.4, 0.0), (0.8, 0.4, 0.9))
 
 
+ROBOT = RobotBodies(arm=("ball",), gripper=("cube",))
+
+
 def sensor(config: CloudConfig, box: Box = BOX, camera: Camera | None = None) -> tuple[CloudSensor, object]:
     model, data = scene()
-    return CloudSensor(model, camera or front(config.size), box, config, ["wall"], ["wood"]), data
+    return CloudSensor(model, camera or front(config.size), box, config, ["wall"], ["wood"], ROBOT), data
 
 
 def test_cloud_lies_on_the_things_inside_the_crop() -> None:
@@ -43,6 +47,90 @@ def test_casting_only_what_can_meet_the_crop_changes_nothing() -> None:
         scene()[0], front(84), Box((-9, -9, -9), (9, 9, 9)), CloudConfig(), ["wall"], ["wood"]
     ).cropped(data)
     assert np.array_equal(points, everything[BOX.contains(everything)])
+
+
+@pytest.mark.parametrize("dropped", [["wood"], []])
+def test_rays_that_are_left_out_would_have_met_nothing_that_is_kept(dropped: list[str]) -> None:
+    model, data = scene()
+    camera, markers = front(84), [Marker((-0.3, -0.2, 0.3), 0.05)]
+    box = Box((-0.4, -0.4, -0.1), (0.8, 0.4, 0.9))  # the floor, a plane without bounds, lies in it
+    points, geom = CloudSensor(model, camera, box, CloudConfig(), ["wall"], dropped).cropped(data, markers)
+    caster = RayCaster(model, camera.position, camera.directions(), ["wall"])
+    hits = caster.cast(data, markers)
+    everything = caster.points(hits)
+    keep = box.contains(np.nan_to_num(everything, posinf=9.0, neginf=9.0))
+    keep &= ~np.isin(hits.geom, geoms_of(model, ["table"])) | (not dropped)
+    assert np.array_equal(geom, hits.geom[keep])
+    assert np.array_equal(points, everything[keep])
+    assert len(np.unique(geom)) == (3 if dropped else 4)
+
+
+def test_the_arm_is_left_out_and_still_stops_rays() -> None:
+    markers = [Marker((0.0, 0.3, 0.55), 0.1)]  # half behind the ball
+    shown, data = sensor(CloudConfig())
+    points, geom = shown.cropped(data, markers)
+    arm = np.isin(geom, geoms_of(scene()[0], ["ball"]))
+    left, theirs = sensor(CloudConfig(robot="gripper"))[0].cropped(data, markers)
+    assert 0 < arm.sum() < len(points)
+    assert np.array_equal(left, points[~arm])
+    assert np.array_equal(theirs, geom[~arm])
+    assert (theirs == MARKER).any()
+
+
+@pytest.mark.parametrize("robot", ["shown", "gripper"])
+def test_refined_points_are_those_of_the_finer_camera(robot: str) -> None:
+    markers = [Marker((-0.3, -0.2, 0.3), 0.05)]
+    eye, data = sensor(CloudConfig(points=2048, camera_size=40, fovea=3, robot=robot))
+    plain, _ = sensor(CloudConfig(points=2048, camera_size=120, robot=robot))
+    points, geom = eye.cropped(data, markers)
+    everything, of_all = plain.cropped(data, markers)
+    where = {point.tobytes(): thing for point, thing in zip(everything, of_all, strict=True)}
+    assert all(where[point.tobytes()] == thing for point, thing in zip(points, geom, strict=True))
+    # none is lost: what the finer camera sees of a thing is in a pixel that shows the thing, or beside one
+    assert len(points) == len(everything)
+    coarse, _ = sensor(CloudConfig(points=256, camera_size=40, robot=robot))
+    assert len(points) > 8 * len(coarse.cropped(data, markers)[0])
+
+
+def test_a_marker_that_no_coarse_ray_meets_is_seen() -> None:
+    tiny = [Marker((-0.3, -0.2, 0.3), 0.012)]
+    coarse, data = sensor(CloudConfig(camera_size=20))
+    assert not (coarse.cropped(data, tiny)[1] == MARKER).any()
+    points, geom = sensor(CloudConfig(camera_size=20, fovea=8))[0].cropped(data, tiny)
+    finer, _ = sensor(CloudConfig(camera_size=160))
+    assert (geom == MARKER).sum() == (finer.cropped(data, tiny)[1] == MARKER).sum() >= 3
+    assert np.allclose(np.linalg.norm(points[geom == MARKER] - tiny[0].centre, axis=1), 0.012, atol=1e-9)
+
+
+def test_only_large_things_are_thinned() -> None:
+    things = np.repeat(np.array([4, 1, 9, 4], np.int32), [500, 30, 90, 400])
+    kept = thinned(things, 300)
+    assert {t: int((things[kept] == t).sum()) for t in (1, 4, 9)} == {1: 30, 4: 180, 9: 90}
+    assert np.array_equal(kept, np.unique(kept))
+    steps = np.diff(np.searchsorted(np.flatnonzero(things == 4), kept[things[kept] == 4]))
+    assert set(steps.tolist()) == {5}
+    assert np.array_equal(thinned(things, 1020), np.arange(1020))
+    assert len(thinned(things, 2)) == 3  # never nothing of a thing
+
+
+def test_a_scene_full_of_points_costs_so_many_rays() -> None:
+    eye, data = sensor(CloudConfig(points=64, camera_size=100, fovea=8))
+    points, geom = eye.cropped(data)
+    by_thing = np.unique(geom, return_counts=True)[1]
+    assert len(by_thing) == 2
+    assert 1000 < len(points) <= 1280
+    assert by_thing.min() > 400
+    assert np.array_equal(eye.capture(data), eye.capture(data))
+
+
+def test_settings_younger_than_data_stay_out_of_their_recipes() -> None:
+    before = {"points": 64, "camera_size": None, "frame": "world", "fps_backend": "numpy"}
+    assert CloudConfig(points=64).model_dump(mode="json") == before
+    young = CloudConfig(points=64, robot="gripper", fovea=4)
+    assert young.model_dump(mode="json") == before | {"robot": "gripper", "fovea": 4}
+    assert CloudConfig.model_validate(young.model_dump(mode="json")) == young
+    assert CloudConfig.model_validate(before) == CloudConfig(points=64, robot="shown", fovea=1)
+    assert sources_of(CloudConfig(), {})["robot"] == {"value": "shown", "source": "default"}
 
 
 def test_a_marker_on_the_floor_of_the_crop_is_kept_whole() -> None:
@@ -75,6 +163,7 @@ def test_too_few_points_name_the_camera_size() -> None:
     ("settings", "size"),
     [
         ({}, 84), ({"points": 100}, 84), ({"points": 513}, 128), ({"points": 1024}, 128), ({"points": 4096}, 256),
+        ({"points": 4096, "fovea": 4}, 84), ({"points": 513, "fovea": 4, "camera_size": 64}, 64),
         ({"camera_size": 50}, 50), ({"frame": "dp3"}, 128), ({"frame": "dp3", "points": 1024}, 128),
     ],
 )  # fmt: skip
@@ -82,7 +171,13 @@ def test_the_camera_grows_with_the_cloud(settings: dict[str, object], size: int)
     assert CloudConfig(**settings).size == size  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("bad", [{"points": 0}, {"camera_size": 1}, {"frame": "table"}, {"fps_backend": "magic"}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"points": 0}, {"camera_size": 1}, {"frame": "table"}, {"fps_backend": "magic"}, {"robot": "arm"},
+        {"fovea": 0}, {"fovea": 3, "frame": "dp3"}, {"fovea": 16, "camera_size": 129},
+    ],
+)  # fmt: skip
 def test_bad_settings_are_usage_errors(bad: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         validated(CloudConfig, bad)

@@ -15,6 +15,7 @@ BASE = {
     "registry",
     "spec",
     "files",
+    "locks",
     "manifest",
     "processes",
     "progress",
@@ -59,7 +60,8 @@ ALLOWED = {
     "families": {"registry"} | {"data", "encoders", "methods", "nets", "rl", "suites"},  # for the type checker alone
     "checkpoint": BASE | {"policy", "policy_config"},
     "device": {"errors"},
-    "run": {"errors", "files", "manifest"},
+    "run": {"errors", "files", "locks", "manifest"},
+    "locks": {"errors", "files", "manifest"},
     "registry": {"config", "errors"},
     "config": {"errors"},
     "manifest": {"config", "errors", "files"},

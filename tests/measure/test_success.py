@@ -19,6 +19,7 @@ from omp_cli.core.errors import DataError, WorkerDied
 from omp_cli.core.measure import success as measuring
 from omp_cli.core.measure.environments import environments
 from omp_cli.core.measure.episodes import Episode, EvalConfig, summarise
+from omp_cli.core.measure.rollouts import TRIES, Rollouts
 from omp_cli.core.measure.statistics import counted
 from omp_cli.core.measure.success import evaluate
 from omp_cli.core.progress import Silent
@@ -72,6 +73,59 @@ def test_the_death_of_a_process_is_told_and_leaves_none_behind(checkpoint: Check
         assert isinstance(envs, AsyncVectorEnv)
         evaluate(checkpoint, config, config.episodes, envs, CPU, Killing())
     assert not multiprocessing.active_children()
+
+
+class Mortal:
+    """Makes one environment process die in each of the first ``deaths`` starts; the others do not outlive the start."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, deaths: int) -> None:
+        honest, self.starts = AsyncVectorEnv._check_spaces, 0
+
+        def check(envs: AsyncVectorEnv) -> None:
+            self.starts += 1
+            if self.starts <= deaths:
+                assert len(multiprocessing.active_children()) == 2, "those of an earlier start are gone"
+                envs.processes[1].kill()
+                envs.processes[1].join()
+            honest(envs)
+
+        monkeypatch.setattr(AsyncVectorEnv, "_check_spaces", check)
+
+
+def test_a_process_killed_at_its_start_is_started_again(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, notes = EvalConfig(episodes=3), []
+    wanted, _ = roll_out(checkpoint, config)
+    mortal = Mortal(monkeypatch, deaths=TRIES - 1)
+    with Rollouts(checkpoint, config, 2, notes.append) as rollouts:
+        found, _ = rollouts.evaluate(checkpoint, 3, CPU, Silent())
+    assert found == wanted
+    assert mortal.starts == TRIES
+    assert notes == ["start of the environments: an environment process died; made anew"] * (TRIES - 1)
+    Mortal(monkeypatch, deaths=99)
+    with pytest.raises(WorkerDied), Rollouts(checkpoint, config, 2, notes.append):
+        pass
+    assert not multiprocessing.active_children()
+
+
+def test_an_evaluation_goes_on_with_new_processes(checkpoint: Checkpoint) -> None:
+    config, notes = EvalConfig(episodes=3), []
+    wanted, _ = roll_out(checkpoint, config)
+
+    class Killing(Silent):
+        def advance(self, units: int = 1, **figures: float | str) -> None:
+            if not notes:
+                for process in multiprocessing.active_children():
+                    process.kill()
+
+    with Rollouts(checkpoint, config, 2, notes.append) as rollouts:
+        assert rollouts.evaluate(checkpoint, 3, CPU, Killing())[0] == wanted
+        assert rollouts.seconds()["physics"] > 0
+        for process in multiprocessing.active_children():
+            process.kill()
+        assert rollouts.seconds() == {}
+    assert [line.split(":")[0] for line in notes] == ["evaluation", "times of the environments are not known"]
 
 
 def test_start_states_are_held_out_and_follow_the_seed(checkpoint: Checkpoint, workshop: Path) -> None:

@@ -8,14 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from omp_cli.core.methods import METHODS
 from omp_cli.core.methods.dispersion import (
     Form,
     dispersion_diagnostics,
     dispersion_loss,
     squared_distances,
 )
+from omp_cli.core.nets import NETS
 
-FORMS: tuple[Form, ...] = ("infonce_l2", "infonce_cosine", "hinge", "covariance", "as-released")
+FORMS: tuple[Form, ...] = ("infonce_l2", "max_normalised", "infonce_cosine", "hinge", "covariance", "as-released")
 
 
 def rows(*values: tuple[float, ...]) -> Tensor:
@@ -27,6 +29,96 @@ def test_infonce_l2_by_hand() -> None:
     h = rows((0, 0), (2, 0))
     expected = math.log((2 + 2 * math.exp(-4)) / 4)
     assert dispersion_loss(h, "infonce_l2", temperature=0.5).item() == pytest.approx(expected)
+
+
+def by_pairs(h: Tensor, temperature: float = 1.0) -> Tensor:
+    """log mean_{i,j} exp(-|h_i - h_j|^2 / (max tau)), pair by pair, gradient through the maximum included."""
+    squares = torch.stack([(a - b).square().sum() for a in h for b in h])
+    return torch.log(torch.exp(-squares / squares.max() / temperature).mean())
+
+
+def test_max_normalised_by_hand() -> None:
+    """Squared distances 1, 4 and 9: a ninth, four ninths and one, each pair twice, and three rows with themselves."""
+    expected = math.log((3 + 2 * math.exp(-1 / 9) + 2 * math.exp(-4 / 9) + 2 * math.exp(-1)) / 9)
+    found = dispersion_loss(rows((0, 5), (1, 5), (3, 5)), "max_normalised", temperature=1.0)
+    assert found.item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_max_normalised_and_its_gradient_are_the_formulas(temperature: float) -> None:
+    h = torch.randn(12, 7, dtype=torch.float64, requires_grad=True)
+    value, expected = dispersion_loss(h, "max_normalised", temperature), by_pairs(h, temperature)
+    torch.testing.assert_close(value, expected)
+    gradients = [torch.autograd.grad(x, h)[0] for x in (value, expected)]
+    torch.testing.assert_close(*gradients)
+    fixed = squared_distances(h) / squared_distances(h).amax().detach() / temperature
+    (without,) = torch.autograd.grad(torch.log(torch.exp(-fixed).mean()), h)
+    assert (gradients[0] - without).norm() > 0.1 * without.norm(), "the maximum has its part of the gradient"
+
+
+@pytest.mark.parametrize("spread", [1e-12, 1e-3, 1.0, 1e3, 1e12])
+def test_max_normalised_is_free_of_scale_and_place(spread: float) -> None:
+    """So its gradient points neither outwards nor inwards: it has no part along h - mean(h)."""
+    h = torch.randn(10, 6, dtype=torch.float64)
+    scaled = (spread * h).requires_grad_()
+    value = dispersion_loss(scaled, "max_normalised", 1.0)
+    torch.testing.assert_close(value, by_pairs(h))
+    assert -1 < value.item() < 0
+    (gradient,) = torch.autograd.grad(value, scaled)
+    outwards = (scaled - scaled.mean(0)).detach()
+    assert abs((gradient * outwards).sum().item()) < 1e-12
+    torch.testing.assert_close(gradient * spread, torch.autograd.grad(by_pairs(h.requires_grad_()), h)[0])
+    if spread <= 1e3:
+        torch.testing.assert_close(dispersion_loss(scaled + 5 * spread, "max_normalised", 1.0), value)
+
+
+@pytest.mark.parametrize("like", [torch.full((16, 8), 0.123), torch.zeros(16, 8), torch.randn(8).expand(16, 8)])
+def test_max_normalised_of_rows_that_all_coincide_pushes_nothing(like: Tensor) -> None:
+    """No 0 / 0, and rounding is not blown up to distances between 0 and 1."""
+    h = like.clone().requires_grad_()
+    value = dispersion_loss(h, "max_normalised", 1.0)
+    (gradient,) = torch.autograd.grad(value, h)
+    assert value.item() == pytest.approx(0, abs=1e-6)
+    assert gradient.abs().max() < 1e-6
+    apart = like.clone()
+    apart[0] += 1e-3
+    assert dispersion_loss(apart, "max_normalised", 1.0) < -0.01, "a small distance is one all the same"
+
+
+def test_mp1s_form_pushes_another_way_than_infonce_l2() -> None:
+    """On random features of the size of MP1's first tap the two gradients are all but orthogonal."""
+    torch.manual_seed(0)
+    cosines = []
+    for _ in range(5):
+        h = torch.randn(64, 2048, requires_grad=True)
+        forms: tuple[tuple[Form, float], ...] = (("max_normalised", 1.0), ("infonce_l2", 0.5))
+        mp1, ours = (torch.autograd.grad(dispersion_loss(h, form, tau), h)[0] for form, tau in forms)
+        cosines.append(torch.nn.functional.cosine_similarity(mp1.flatten(), ours.flatten(), dim=0).item())
+    assert max(map(abs, cosines)) < 0.1, cosines
+
+
+def test_mp1_disperses_the_two_upper_levels_of_the_unet() -> None:
+    """Each level after its second residual block, flattened over channels and time; summed, times 0.5."""
+    torch.manual_seed(0)
+    net = NETS.build(NETS.parse({"name": "unet1d", "dims": [16, 32, 32], "groups": 8}), 8, 3, 5).double()
+    c, seen = torch.randn(6, 5, dtype=torch.float64), []
+    for level in net.down:  # type: ignore[union-attr]
+        level.blocks[1].register_forward_hook(lambda _, __, out: seen.append(out) if out.requires_grad else None)
+    method = METHODS.build(METHODS.parse({"name": "mp1"}))
+    draws = method.draw((6, 8, 3), torch.Generator().manual_seed(0))
+
+    def u(z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
+        return net(z, r, t, c, features)
+
+    report = method.loss(u, torch.randn(6, 8, 3, dtype=torch.float64), c, draws)
+    assert [tuple(x.shape) for x in seen] == [(6, 16, 8), (6, 32, 4), (6, 32, 2)]
+    expected = sum(by_pairs(x.flatten(1)) for x in seen[:2])
+    torch.testing.assert_close(report.terms["dispersion"], 0.5 * expected)
+
+
+def test_mp1_of_an_earlier_omp_goes_on_with_the_form_that_it_recorded() -> None:
+    recorded = {"weight": 0.5, "form": "infonce_l2", "temperature": 0.5, "margin": 1.0, "on": "net"}
+    assert METHODS.parse({"name": "mp1", "dispersion": recorded}).model_dump()["dispersion"] == recorded
 
 
 def test_infonce_cosine_by_hand() -> None:

@@ -181,6 +181,8 @@ def test_members_and_their_numbers() -> None:
     omp, mp1, plain = (METHODS.parse({"name": name}) for name in ("omp", "mp1", "meanflow"))
     assert (omp.alignment.weight, omp.dispersion.weight, omp.dispersion.on, omp.gain) == (0.1, 0.5, "condition", 1)
     assert (mp1.alignment.weight, mp1.dispersion.weight, mp1.dispersion.on, mp1.gain) == (0, 0.5, "net", 2)
+    assert (mp1.dispersion.form, mp1.dispersion.temperature) == ("max_normalised", 1)
+    assert (omp.dispersion.form, omp.dispersion.temperature) == ("infonce_l2", 0.5)
     assert (plain.alignment.weight, plain.dispersion.weight) == (0, 0)
     partly = METHODS.parse({"name": "omp", "dispersion": {"form": "hinge"}, "alignment": {"scope": "step"}})
     assert (partly.dispersion.weight, partly.alignment.weight) == (0.5, 0.1)
@@ -193,6 +195,6 @@ def test_mp1_has_no_alignment() -> None:
 
 
 def test_mp1_is_omp_without_alignment() -> None:
-    same = {"gain": 2.0, "dispersion": {"on": "net"}}
+    same = {"gain": 2.0, "dispersion": {"on": "net", "form": "max_normalised", "temperature": 1.0}}
     mp1, omp = net_loss(built("mp1"))[0], net_loss(built("omp", alignment={"weight": 0}, **same))[0]
     assert torch.equal(mp1.total, omp.total)

@@ -128,11 +128,82 @@ def test_schedule_and_steps_are_those_of_diffusers(name: str, prediction: str) -
             z = start
             for k, jump in zip(theirs.timesteps, method.jumps(nfe, eta), strict=True):
                 t = z.new_full((len(z),), k / 100)
-                step = theirs.step(u(z, t, t), k, z, eta=eta, variance_noise=torch.zeros_like(z)).prev_sample
+                step = theirs.step(
+                    u(z, t, t), k, z, eta=eta, use_clipped_model_output=True, variance_noise=torch.zeros_like(z)
+                ).prev_sample
                 torch.testing.assert_close(jump.mean(u, z), step, rtol=1e-9, atol=1e-9)
                 following = k - 100 // nfe
                 assert jump.std == pytest.approx(eta * float(theirs._get_variance(k, following)) ** 0.5, abs=1e-9)
                 z = step
+
+
+def anywhere(count: int) -> tuple[Tensor, Tensor]:
+    """Points up to 3 and predictions up to 2 from 0: most imply a clean chunk beyond [-1, 1], many do not."""
+    g = torch.Generator().manual_seed(3)
+    z, predicted = (2 * torch.rand(count, 2, 1, generator=g, dtype=torch.float64) - 1 for _ in range(2))
+    return 3 * z, 2 * predicted
+
+
+def constant(predicted: Tensor) -> VelocityField:
+    def u(z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
+        return predicted
+
+    return u
+
+
+@pytest.mark.parametrize(("prediction", "their_name"), [("noise", "epsilon"), ("sample", "sample")])
+def test_clipped_steps_are_those_of_diffusers(prediction: str, their_name: str) -> None:
+    """Every step of DDPM, and DDIM's with a clipped noise, at points where the clean chunk is clipped and where not."""
+    diffusers = pytest.importorskip("diffusers")
+    settings = {"num_train_timesteps": 100, "beta_schedule": "squaredcos_cap_v2", "clip_sample": True}
+    ddpm = diffusers.DDPMScheduler(**settings, prediction_type=their_name)
+    ddim = diffusers.DDIMScheduler(**settings, prediction_type=their_name)
+    method = built("diffusion", prediction=prediction)
+    ddim.alphas_cumprod = ddpm.alphas_cumprod = torch.tensor(method.alpha_bar, dtype=torch.float64)  # type: ignore[attr-defined]
+    ddpm.alphas = ddpm.alphas_cumprod / torch.cat([torch.ones(1), ddpm.alphas_cumprod[:-1]])
+    ddpm.set_timesteps(100)
+    z, predicted = anywhere(400)
+    ddpm._get_variance = lambda *_, **__: torch.zeros(())  # the mean alone
+    clipped = 0
+    for k, jump in zip(ddpm.timesteps, method.jumps(100, eta=1.0), strict=True):
+        step = ddpm.step(predicted, k, z)
+        clipped += int((step.pred_original_sample.abs() == 1).sum())
+        torch.testing.assert_close(jump.mean(constant(predicted), z), step.prev_sample, rtol=1e-8, atol=1e-8)
+    assert 0.2 < clipped / (100 * z.numel()) < 0.95
+    for nfe, eta in ((10, 0.0), (10, 0.5), (16, 1.0)):
+        ddim.set_timesteps(nfe)
+        for k, jump in zip(ddim.timesteps, method.jumps(nfe, eta), strict=True):
+            step = ddim.step(predicted, k, z, eta, use_clipped_model_output=True, variance_noise=torch.zeros_like(z))
+            torch.testing.assert_close(jump.mean(constant(predicted), z), step.prev_sample, rtol=1e-8, atol=1e-8)
+
+
+def test_a_clipped_step_of_ddpm_by_hand() -> None:
+    """T = 100, k = 90, z = 1.5, predicted noise 0: the clean chunk is 1, and the posterior mean of it and z 1.375."""
+    jump = built("dp").jumps(100, eta=1.0)[9]
+    z = torch.full((1, 1, 1), 1.5, dtype=torch.float64)
+    assert jump.t == 0.90
+    assert float(jump.mean(constant(torch.zeros_like(z)), z)) == pytest.approx(1.375, abs=5e-4)
+    bar = squared_cosine(100)
+    here, there, kept = bar[90], bar[89], bar[90] / bar[89]
+    posterior = math.sqrt(there) * (1 - kept) / (1 - here) + 1.5 * math.sqrt(kept) * (1 - there) / (1 - here)
+    assert float(jump.mean(constant(torch.zeros_like(z)), z)) == pytest.approx(posterior, abs=1e-12)
+
+
+@pytest.mark.parametrize("prediction", ["noise", "sample"])
+def test_ddim_is_eulers_step_along_its_flow_also_where_it_clips(prediction: str) -> None:
+    """What a distilling method follows is what the policy itself would do."""
+    method = built("diffusion", prediction=prediction)
+    z, predicted = anywhere(400)
+    times = (*method._linear_times, 0.0)  # type: ignore[attr-defined]
+    steps = ddim_steps(100, 10)
+    for k, following, jump in zip(steps, [*steps[1:], None], method.jumps(10), strict=True):
+        t, r = times[k], 0.0 if following is None else times[following]
+        norm, after = (
+            (b**0.5 + (1 - b) ** 0.5)
+            for b in (method.alpha_bar[k], 1.0 if following is None else method.alpha_bar[following])
+        )  # type: ignore[attr-defined]
+        v = method.flow(constant(predicted))(z / norm, z.new_full((400,), t), z.new_full((400,), t))  # type: ignore[attr-defined]
+        torch.testing.assert_close(after * (z / norm - (t - r) * v), jump.mean(constant(predicted), z))
 
 
 def test_the_diffused_chunk_is_that_of_diffusers() -> None:

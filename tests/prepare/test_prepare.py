@@ -140,3 +140,13 @@ def test_folder_names_tell_usual_from_unusual() -> None:
     unusual = folder_name(config(after_success=3), "reach")
     assert unusual.startswith("reach-p32-d4-s0-")
     assert folder_name(config(after_success=4), "reach") not in (usual, unusual)
+
+
+def test_names_of_data_sets_made_before_a_setting_existed_stay() -> None:
+    def name(**cloud: object) -> str:
+        return folder_name(PrepareConfig.model_validate({"suite": {"name": "metaworld", "cloud": cloud}}), "reach")
+
+    assert name() == name(robot="shown", fovea=1) == "reach-p512-d10-s0"
+    assert name(points=256, camera_size=200) == "reach-p256-d10-s0-efe242"
+    assert name(frame="dp3") == "reach-p512-d10-s0-c4e339"
+    assert len({name(), name(robot="gripper"), name(robot="gripper", fovea=4), name(fovea=4)}) == 4

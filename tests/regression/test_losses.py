@@ -25,11 +25,13 @@ from omp_cli.core.train.loop import Trainer
 FROZEN = Path(__file__).with_name("losses.json")
 STEPS = 6
 TERMS = {"method.alignment.weight": 0.1, "method.dispersion.weight": 0.5, "method.adaptive.p": 0.5}
+SMALL_UNET = {"net.name": "unet1d", "net.dims": [16, 32, 32], "net.groups": 8}
 CASES = {
     "omp dde": {"method.name": "omp", "method.derivative": "dde", **TERMS},
     "omp forward": {"method.name": "omp", "method.derivative": "forward", **TERMS},
     "flowpolicy": {"method.name": "flowpolicy"},
-    "mp1 unet1d": {"method.name": "mp1", "net.name": "unet1d", "net.dims": [16, 32, 32], "net.groups": 8},
+    "mp1 unet1d": {"method.name": "mp1", **SMALL_UNET, "method.dispersion": {"form": "infonce_l2", "temperature": 0.5}},
+    "mp1 unet1d, its own dispersion": {"method.name": "mp1", **SMALL_UNET},
 }
 
 

@@ -47,6 +47,13 @@ def policy_of(method: str = "meanflow", n_obs: int = 1, execute: int = 2, encode
     return Policy(PolicyConfig.model_validate({**parts, "chunk": chunk}), SPEC).eval()
 
 
+def within_bounds(tuner: Fql) -> Fql:
+    """With noise so small that an untrained policy's chunks, which are mostly noise, are not clipped."""
+    draw = tuner._noise
+    tuner._noise = lambda obs: 0.2 * draw(obs)  # type: ignore[method-assign]
+    return tuner
+
+
 def fql_of(policy: Policy, nfe: int = 1, envs: int = 4, notes: list[str] | None = None, **settings: Any) -> Fql:
     settings = {"distil_steps": 0, "student_every": 1, "fill": 1, "batch_size": 64} | settings
     pretrained = copy.deepcopy(policy).requires_grad_(False)
@@ -198,9 +205,9 @@ class Quadratic(nn.Module):
 @pytest.mark.parametrize("alpha", [0.0, 1e4])
 def test_the_student_goes_to_the_best_action_or_to_its_teacher(alpha: float) -> None:
     policy = policy_of()
-    tuner = fql_of(policy, alpha=alpha, normalise=False, lr=3e-3)
+    tuner = within_bounds(fql_of(policy, alpha=alpha, normalise=False, lr=3e-3))
     tuner.critics = Quadratic()  # type: ignore[assignment]
-    obs, z = {"state": torch.randn(256, 1, 2)}, torch.randn(256, 3, 1)
+    obs, z = {"state": torch.randn(256, 1, 2)}, 0.2 * torch.randn(256, 3, 1)
     with torch.no_grad():
         teacher = policy.act(obs, z)
         if alpha:
@@ -215,11 +222,44 @@ def test_the_student_goes_to_the_best_action_or_to_its_teacher(alpha: float) -> 
     assert moved > 0.1
 
 
+class Apart(nn.Module):
+    """Two critics: Q_1 = 3 sum a, and Q_2 = -sum a - 1, which is the lesser one where sum a > -1/4."""
+
+    def forward(self, obs: dict[str, Tensor], action: Tensor) -> Tensor:
+        total = action.sum((1, 2))
+        return torch.stack([3 * total, -total - 1])
+
+
+@pytest.mark.parametrize("combine", ["mean", "min"])
+def test_the_student_learns_from_the_clipped_teacher_and_the_mean_of_the_critics(
+    combine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The student's chunk is s (0.5, -0.3, 0.5), s = 1, of which two actions are executed; the teacher's has two
+    entries beyond the bounds. ``combine`` is for the critics' target alone."""
+    policy = policy_of()
+    tuner = fql_of(policy, alpha=3.0, normalise=False, combine=combine)
+    tuner.critics = Apart()  # type: ignore[assignment]
+    parameter = policy.net.outlet.bias  # type: ignore[union-attr]
+    student, teacher, goal = (0.5, -0.3, 0.5), (2.5, -0.4, -3.0), (1.0, -0.4, -1.0)
+
+    def end(u: Any, jumps: Any, z: Tensor) -> Tensor:
+        scale = 1 + (parameter - parameter.detach()).sum()
+        numbers = torch.tensor(student) * scale if jumps is tuner._jumps else torch.tensor(teacher)
+        return numbers.view(1, 3, 1).expand(4, 3, 1)
+
+    monkeypatch.setattr("omp_cli.core.rl.fql.mean_end", end)
+    figures = tuner._learn_student({"state": torch.zeros(4, 1, 2)})
+    assert float(figures["bc"]) == pytest.approx((0.5**2 + 0.1**2 + 1.5**2) / 3)
+    assert float(figures["q"]) == pytest.approx((3 * 0.2 - 0.2 - 1) / 2)
+    slope = 3 * sum(2 * (a - b) * a for a, b in zip(student, goal, strict=True)) / 3 - 0.2
+    assert parameter.grad.flatten()[0] == pytest.approx(slope, rel=1e-5)  # type: ignore[union-attr, operator]
+
+
 def test_distillation_comes_first_and_a_frozen_encoder_stays() -> None:
     policy = policy_of(n_obs=2)
     before = copy.deepcopy(policy)
-    tuner = fql_of(policy, distil_steps=3, encoder="frozen", alpha=0.0)
-    batch = Demonstrations(data(), policy, True).sample(16)
+    tuner = within_bounds(fql_of(policy, distil_steps=3, encoder="frozen", alpha=0.0))
+    batch = Demonstrations(data(state=np.zeros((9, 2), np.float32)), policy, True).sample(16)
     for _ in range(3):
         assert tuner.update(batch)["bc"] == 0  # the teacher of a mean flow takes one step, as the student does
     assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), before.parameters(), strict=True))
@@ -234,7 +274,7 @@ def test_distillation_comes_first_and_a_frozen_encoder_stays() -> None:
 @pytest.mark.parametrize(("method", "nfe"), [("reflow", 4), ("shortcut", 4), ("meanflow", 1), ("dmpo", 1), ("imf", 1)])
 def test_the_teacher_takes_the_steps_that_it_was_trained_for(method: str, nfe: int) -> None:
     policy, seen = policy_of(method), []
-    tuner, obs = fql_of(policy), {"state": torch.randn(5, 1, 2)}
+    tuner, obs = within_bounds(fql_of(policy)), {"state": torch.randn(5, 1, 2)}
     assert len(fql_of(policy, teacher_nfe=7)._teacher_jumps) == 7
     hook = tuner.teacher.net.register_forward_hook(lambda *_: seen.append(None))
     distance = tuner._learn_student(obs)["bc"]

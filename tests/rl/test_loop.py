@@ -26,6 +26,7 @@ from omp_cli.core.checkpoint import (
 )
 from omp_cli.core.config import unflatten
 from omp_cli.core.errors import Diverged, Interrupted, Terminated, UsageError, WorkerDied
+from omp_cli.core.measure import rollouts
 from omp_cli.core.policy import Policy, PolicyConfig
 from omp_cli.core.progress import Silent
 from omp_cli.core.rl import held_out
@@ -202,14 +203,14 @@ def test_an_evaluation_that_a_kill_prevented_is_made_up_for(
     start: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     """At the start and after the last iteration too, where nothing else is left to do."""
-    honest, calls = held_out.evaluate, iter(range(9))
+    honest, calls = rollouts.evaluate, iter(range(9))
 
     def evaluate(*arguments: Any) -> Any:
         if 2 * next(calls) == at:
             raise Killed
         return honest(*arguments)
 
-    monkeypatch.setattr(held_out, "evaluate", evaluate)
+    monkeypatch.setattr(rollouts, "evaluate", evaluate)
     with pytest.raises(Killed):
         finetuner(start, tmp_path, iterations=2).run()
     again = finetuner(start, tmp_path, iterations=2)
@@ -243,7 +244,7 @@ def test_an_evaluation_whose_process_dies_is_made_anew(
     start: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finetuner(start, tmp_path / "quiet", iterations=2).run()
-    honest, calls = held_out.evaluate, iter(range(9))
+    honest, calls = rollouts.evaluate, iter(range(9))
 
     def evaluate(*arguments: Any) -> Any:
         if next(calls) == 1:  # the second evaluation
@@ -252,15 +253,15 @@ def test_an_evaluation_whose_process_dies_is_made_anew(
             envs.processes[0].join()
         return honest(*arguments)
 
-    monkeypatch.setattr(held_out, "evaluate", evaluate)
+    monkeypatch.setattr(rollouts, "evaluate", evaluate)
     progress = Watched()
     finetuner(start, tmp_path / "killed", 2, progress, iterations=2).run()
-    assert "held-out evaluation: an environment process died; made anew" in progress.notes
+    assert "held-out episodes: evaluation: an environment process died; made anew" in progress.notes
     found, wanted = (rows(tmp_path / name / EVALUATIONS) for name in ("killed", "quiet"))
     assert [row.items() - {("train_seconds", row.get("train_seconds"))} for row in found] == [
         row.items() - {("train_seconds", row.get("train_seconds"))} for row in wanted
     ]
-    monkeypatch.setattr(held_out, "TRIES", 1)
+    monkeypatch.setattr(rollouts, "TRIES", 1)
     calls = iter((1,))
     with pytest.raises(WorkerDied):
         finetuner(start, tmp_path / "again", 2, iterations=2).run()

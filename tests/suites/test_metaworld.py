@@ -11,6 +11,7 @@ import pytest
 
 from omp_cli.core.clouds import opengl
 from omp_cli.core.clouds.raycast import MARKER, RayCaster, geoms_made_of, geoms_of
+from omp_cli.core.clouds.sensor import CloudConfig, CloudSensor
 from omp_cli.core.errors import MissingDependency
 from omp_cli.core.suites import metaworld_tables as tables
 from omp_cli.core.suites.base import SUITES
@@ -144,6 +145,78 @@ def test_the_crop_keeps_objects_and_drops_table_and_wall(env: MetaWorldEnv) -> N
         env.step(env.expert())
     assert visible > 0
     assert kept / visible >= 0.98
+
+
+def test_every_body_of_the_robot_is_arm_or_gripper(env: MetaWorldEnv) -> None:
+    model = env._model
+    sawyer = model.body_rootid[model.body("hand").id]
+    bodies = [model.body(body).name for body in range(model.nbody) if model.body_rootid[body] == sawyer]
+    assert sorted(bodies) == sorted(tables.ROBOT.arm + tables.ROBOT.gripper)
+
+
+def test_without_the_arm_all_else_stays(env: MetaWorldEnv) -> None:
+    model = env._model
+    without = CloudSensor(
+        model, env.camera(84), env.sensor._box, CloudConfig(robot="gripper"),
+        env.config.hidden_bodies, tables.DROPPED_MATERIALS, tables.ROBOT,
+    )  # fmt: skip
+    arm, seen = geoms_of(model, tables.ROBOT.arm), set()
+    env.reset(3)
+    for step in range(61):
+        if step % 30 == 0:
+            points, geom = env.sensor.cropped(env._data, env.markers)
+            left, theirs = without.cropped(env._data, env.markers)
+            of_arm = np.isin(geom, arm)
+            assert of_arm.any()
+            assert np.array_equal(left, points[~of_arm])
+            assert np.array_equal(theirs, geom[~of_arm])
+            seen |= {"marker" if g == MARKER else model.body(model.geom_bodyid[g]).name for g in theirs}
+        env.step(env.expert())
+    assert {"right_hand", "rightpad", "leftpad"} <= seen
+    assert not seen & set(tables.ROBOT.arm)
+    assert seen - set(tables.ROBOT.gripper) - {"marker"} or env.spec.task in ("reach",)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "pick-place", "coffee-pull", "shelf-place", "disassemble", "soccer", "peg-unplug-side", "reach", "stick-pull",
+    ],
+)  # fmt: skip
+def test_a_fovea_sees_512_points_without_the_arm(task: str) -> None:
+    env, plain = (suite(points=256, robot="gripper", fovea=fovea).make(task) for fovea in (4, 1))
+    for made in (env, plain):
+        made.reset(5)
+    for step in range(81):
+        if step % 20 == 0:
+            points, geom = env.sensor.cropped(env._data, env.markers)
+            assert len(points) >= 512
+            assert not np.isin(geom, geoms_of(env._model, tables.ROBOT.arm)).any()
+            _, coarse = plain.sensor.cropped(plain._data, plain.markers)
+            of_thing, of_coarse = (np.append(env._model.geom_bodyid, -1)[np.maximum(g, -1)] for g in (geom, coarse))
+            for thing in np.unique(of_coarse):  # small things gain most, and none but the largest lose
+                few = (of_coarse == thing).sum()
+                assert (of_thing == thing).sum() >= min(4 * few, 60)
+        action = env.expert()
+        for made in (env, plain):
+            made.step(action)
+
+
+def test_a_foveated_cloud_is_the_same_in_another_process() -> None:
+    script = "from tests.suites.test_metaworld import foveated; print(foveated())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == foveated()
+
+
+def foveated() -> str:
+    """Hash of foveated clouds along an episode."""
+    env = suite(points=128, robot="gripper", fovea=4).make("stick-pull")
+    env.reset(2)
+    digest = hashlib.sha256()
+    for _ in range(8):
+        digest.update(env.observe(["point_cloud"])["point_cloud"].tobytes())
+        env.step(env.expert())
+    return digest.hexdigest()
 
 
 @pytest.mark.parametrize("task", ["assembly", "pick-place", "push", "hammer", "drawer-open", "sweep-into"])

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from omp_cli.core.errors import OmpError, RunFailed, UsageError
+from omp_cli.core.files import writable_folder
+from omp_cli.core.locks import hold
 from omp_cli.core.manifest import read_manifest
 from omp_cli.core.progress import Silent
 from omp_cli.core.run import Run
 from omp_cli.core.sweep import job
 from omp_cli.core.sweep.config import SweepConfig
-from omp_cli.core.sweep.execute import alone, execute
+from omp_cli.core.sweep.execute import execute
 from omp_cli.core.sweep.job import Job
 from omp_cli.core.sweep.local import Local
 from omp_cli.core.sweep.plan import plan_jobs, same_settings
@@ -40,7 +42,7 @@ def sweep(folder: Path, jobs: list[Job]) -> dict[str, Any]:
     """Two workers to the end; the figures of the sweep's manifest, also when jobs failed."""
     program, job.PROGRAM = job.PROGRAM, (sys.executable, "-m", "tests.sweep.stand_in")
     try:
-        with alone(folder), Run(folder, "sweep", {}, {}) as run:
+        with hold(writable_folder(folder)), Run(folder, "sweep", {}, {}) as run:
             same_settings(jobs)
             execute(run, jobs, Local(2), Silent())
     except RunFailed:

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from omp_cli.core.errors import UsageError
+from omp_cli.core.locks import PATIENCE, hold, is_held
 from omp_cli.core.manifest import read_manifest
 from omp_cli.core.run import CHECKPOINTS, Run
+from omp_cli.core.sweep import job as module
 from omp_cli.core.sweep.config import SweepConfig
-from omp_cli.core.sweep.execute import alone
-from omp_cli.core.sweep.job import Work, lock
+from omp_cli.core.sweep.job import Work
 from omp_cli.core.sweep.plan import plan_jobs
 from tests.sweep.small import resolve, small_jobs, sweep
 from tests.sweep.stand_in import FREE, RUNS
@@ -96,7 +97,7 @@ STATES = (("good", "finished", "finished"), ("bad", "failed", "blocked"))
 def test_stopped_and_killed_sweeps_take_their_jobs_with_them_and_a_new_one_goes_on() -> None:
     cut = process()
     wait_until(both_train)
-    with pytest.raises(UsageError, match="another omp sweep"), alone(OUT):
+    with pytest.raises(UsageError, match=f"process {cut.pid} .*at work there"), hold(OUT):
         pass
     cut.send_signal(signal.SIGTERM)
     assert "stopped with 1 of 5 jobs finished" in cut.communicate(timeout=120)[1]
@@ -119,14 +120,29 @@ def test_stopped_and_killed_sweeps_take_their_jobs_with_them_and_a_new_one_goes_
 
 def test_a_job_waits_for_the_process_of_an_earlier_sweep() -> None:
     job = small_jobs(OUT, one="")[0]
-    job.log.parent.mkdir(parents=True)
-    with job.log.open("ab") as held:
-        assert lock(held)
-        work = Work(job)
+    work = Work(job)
+    with Run(job.folder, "prepare", {}, {}):
+        assert is_held(job.folder)
         assert work.poll() is None
-        with Run(job.folder, "prepare", {}, {}):
-            assert job.outcome().state == "running"
+        assert job.outcome().state == "running"
     outcome = work.poll()
     assert outcome is not None
     assert outcome.state == "finished", "by that process: it is not begun again"
     assert not RUNS.exists()
+
+
+def test_a_job_that_finds_its_folder_taken_waits_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of an earlier sweep may take the folder between our look and our own process's try."""
+    monkeypatch.setattr(module, "PROGRAM", (sys.executable, "-m", "tests.sweep.stand_in"))
+    job = small_jobs(OUT, one="")[0]
+    work = Work(job)
+    assert work.poll() is None
+    with Run(job.folder, "prepare", {}, {}):
+        wait_until(lambda: RUNS.exists())
+        time.sleep(2 * PATIENCE)  # refused by now
+        assert work.poll() is None
+        assert work.poll() is None
+    outcome = work.poll()
+    assert outcome is not None
+    assert outcome.state == "finished", "by the one that had the folder"
+    assert runs("") == 1

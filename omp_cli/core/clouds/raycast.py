@@ -15,7 +15,8 @@ NOTHING = -1
 """Geom id of a ray that hits nothing (MuJoCo's own convention)."""
 MARKER = -2
 """Geom id of a ray that hits a goal marker: a marker is a site, which MuJoCo draws but does not ray-cast."""
-_VISIBLE_GROUPS = np.array([1, 1, 1, 0, 0, 0], np.uint8)  # what MuJoCo's renderer draws by default
+VISIBLE_GROUPS = np.array([1, 1, 1, 0, 0, 0], np.uint8)
+"""What MuJoCo's renderer draws by default."""
 _HIDDEN_GROUP = 5
 
 
@@ -60,13 +61,16 @@ class RayCaster:
         self._origin = np.ascontiguousarray(origin, np.float64)
         self.directions = np.ascontiguousarray(directions, np.float64)
         self._hidden = geoms_of(model, hidden)
-        self._geom = np.empty(len(self.directions), np.int32)
-        self._distance = np.empty(len(self.directions), np.float64)
 
-    def cast(self, data: Any, markers: Sequence[Marker] = ()) -> Hits:
-        """The nearest visible geometry or marker on every ray, in the present state of ``data`` (``mujoco.MjData``)."""
+    def cast(self, data: Any, markers: Sequence[Marker] = (), which: NDArray[np.intp] | None = None) -> Hits:
+        """The nearest visible geometry or marker on every ray, in the present state of ``data`` (``mujoco.MjData``).
+
+        With ``which`` (K,), on those rays alone: what one ray meets does not depend on the others.
+        """
         import mujoco
 
+        directions = self.directions if which is None else self.directions[which]
+        found, reached = np.empty(len(directions), np.int32), np.empty(len(directions), np.float64)
         groups, trees = self._model.geom_group, self._model.body_bvhadr
         before, trees_before = groups[self._hidden].copy(), trees.copy()
         groups[self._hidden] = _HIDDEN_GROUP  # visibility only: MuJoCo's collisions do not look at groups
@@ -76,22 +80,21 @@ class RayCaster:
         trees[:] = -1
         try:
             mujoco.mj_multiRay(
-                self._model, data, self._origin, self.directions.ravel(), _VISIBLE_GROUPS, 1, -1,
-                self._geom, self._distance, len(self.directions), mujoco.mjMAXVAL,
+                self._model, data, self._origin, directions.ravel(), VISIBLE_GROUPS, 1, -1,
+                found, reached, len(directions), mujoco.mjMAXVAL,
             )  # fmt: skip
         finally:
             groups[self._hidden] = before
             trees[:] = trees_before
-        distance = np.where(self._geom >= 0, self._distance, np.inf)
-        geom = self._geom.copy()
-        which = np.full(len(geom), -1, np.int32)
+        distance = np.where(found >= 0, reached, np.inf)
+        marked = np.full(len(found), -1, np.int32)
         for index, marker in enumerate(markers):
-            reach = sphere_distance(self._origin, self.directions, marker.centre, marker.radius)
+            reach = sphere_distance(self._origin, directions, marker.centre, marker.radius)
             nearer = reach < distance
             distance[nearer] = reach[nearer]
-            geom[nearer] = MARKER
-            which[nearer] = index
-        return Hits(distance, geom, which)
+            found[nearer] = MARKER
+            marked[nearer] = index
+        return Hits(distance, found, marked)
 
     def points(self, hits: Hits) -> NDArray[np.float64]:
         """World points (M, 3) of the hits; not finite where nothing was hit."""
@@ -117,7 +120,8 @@ def sphere_distance(
 ) -> NDArray[np.float64]:
     """Distance (M,) along unit rays (M, 3) from ``origin`` to a sphere; infinite on a miss or from inside it."""
     to_centre = np.asarray(centre, np.float64) - origin
-    along = directions @ to_centre
+    # not a product of matrices: its rounding depends on how many rays there are, and a ray's point must not
+    along = directions[:, 0] * to_centre[0] + directions[:, 1] * to_centre[1] + directions[:, 2] * to_centre[2]
     inside_root = along * along - (to_centre @ to_centre - radius * radius)
     distance = np.full(len(directions), np.inf)
     hit = inside_root >= 0.0

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from math import ceil, sqrt
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from omp_cli.core.clouds import fps
+from omp_cli.core.clouds.bounds import Bounds
 from omp_cli.core.clouds.camera import Camera
 from omp_cli.core.clouds.crop import Box
-from omp_cli.core.clouds.raycast import MARKER, Hits, Marker, RayCaster, geoms_made_of
-from omp_cli.core.config import Settings
+from omp_cli.core.clouds.fovea import Fovea, thinned
+from omp_cli.core.clouds.raycast import MARKER, Hits, Marker, RayCaster, geoms_made_of, geoms_of
+from omp_cli.core.config import COMPLETE, Settings
 from omp_cli.core.errors import DataError
 
 Frame = Literal["world", "dp3"]
+Robot = Literal["shown", "gripper"]
+MAX_SIZE = 2048
+_FINE_RAYS, _RAYS_PER_POINT = 1280, 3
 
 
 class CloudConfig(Settings):
@@ -29,22 +35,66 @@ class CloudConfig(Settings):
         camera_size: width = height of the depth camera in pixels; None chooses one that sees enough points.
         frame: "world" is the true world frame and a tight crop; "dp3" the frame and crop of the public pipelines.
         fps_backend: implementation of farthest point sampling; all give the same set of points.
+        robot: which of the robot's links are shown: all, or "gripper": its hand and fingers. Rays stop at the links
+            of its arm all the same, as they do at the table, and their points are left out.
+        fovea: k: where the camera's picture shows something that is kept, its pixels are seen again as k x k finer
+            ones, and the cloud is made of those; 1 for none. Rays are thinned at even steps where they are too many.
     """
 
+    LATER: ClassVar[tuple[str, ...]] = ("robot", "fovea")
+    """Settings that data sets made before them lack: left out of recipes while they are what they were then."""
+
     points: int = Field(512, ge=1)
-    camera_size: int | None = Field(None, ge=8, le=2048)
+    camera_size: int | None = Field(None, ge=8, le=MAX_SIZE)
     frame: Frame = "world"
     fps_backend: fps.FpsBackend = "numpy"
+    robot: Robot = "shown"
+    fovea: int = Field(1, ge=1, le=16)
+
+    @model_validator(mode="after")
+    def _fovea_fits(self) -> CloudConfig:
+        if self.fovea > 1 and self.frame != "world":
+            raise ValueError("fovea: a finer camera is known of the world frame alone; leave it at 1 with frame = dp3")
+        if self.size * self.fovea > MAX_SIZE:
+            raise ValueError(
+                f"fovea: a camera of {self.size} pixels {self.fovea} times finer has more than {MAX_SIZE}; "
+                "take a smaller camera_size or fovea"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        found = dump(self)
+        if info.context == COMPLETE:
+            return found
+        usual = {name: type(self).model_fields[name].default for name in self.LATER}
+        return {key: value for key, value in found.items() if key not in usual or value != usual[key]}
 
     @property
     def size(self) -> int:
-        """The camera size in use: 84 up to 512 points, 128 up to 1024, then growing with the square root."""
+        """The camera size in use: 84 up to 512 points, 128 up to 1024, then growing with the square root.
+
+        A camera with a fovea sees points enough from 84.
+        """
         if self.camera_size is not None:
             return self.camera_size
-        if self.points <= 512 and self.frame == "world":
+        if self.frame == "world" and (self.points <= 512 or self.fovea > 1):
             return 84
         # the public pipelines always take 128; with it changes how much of the table their half-pixel shift leaves
         return 128 * ceil(sqrt(self.points / 1024))
+
+
+@dataclass(frozen=True)
+class RobotBodies:
+    """Names of the bodies of a robot; names that a model lacks are ignored.
+
+    Attributes:
+        arm: what carries the gripper.
+        gripper: hand and fingers.
+    """
+
+    arm: tuple[str, ...] = ()
+    gripper: tuple[str, ...] = ()
 
 
 class CloudSensor:
@@ -54,9 +104,10 @@ class CloudSensor:
         model: ``mujoco.MjModel``.
         camera: the depth camera, world frame.
         box: the crop, in the frame of the cloud.
-        config: number of points, frame, backend.
+        config: number of points, frame, backend, what is shown of the robot, fovea.
         hidden: bodies that rays pass through.
         dropped: materials that stop rays but whose points are left out (the table).
+        robot: the robot's bodies; the arm's points are left out with ``config.robot == "gripper"``.
     """
 
     def __init__(
@@ -67,22 +118,33 @@ class CloudSensor:
         config: CloudConfig,
         hidden: Iterable[str] = (),
         dropped: Iterable[str] = (),
+        robot: RobotBodies = RobotBodies(),
     ) -> None:
         fps.require(config.fps_backend)
         self._config = config
         self._camera = camera
         self._box = box
+        hidden = tuple(hidden)
         directions = camera.directions()
+        left_out = [geoms_made_of(model, dropped), *([geoms_of(model, robot.arm)] if config.robot == "gripper" else [])]
+        self._dropped = np.concatenate(left_out)
+        self._bounds: Bounds | None = None
+        self._fovea: Fovea | None = None
         if config.frame == "world":
-            cast = np.flatnonzero(box.meets(camera.position, directions))
+            self._pixels = np.flatnonzero(box.meets(camera.position, directions))
             self._to_cloud = None
+            self._bounds = Bounds(model, camera.position, box, np.union1d(self._dropped, geoms_of(model, hidden)))
         else:
-            cast = np.arange(len(directions))
+            self._pixels = np.arange(len(directions))
             # depth times this is the public pipelines' point: they project through pixel corners
             self._to_cloud = camera.slopes(offset=0.0) @ DP3_ROTATION.T
             self._per_distance = 1.0 / np.linalg.norm(camera.slopes(), axis=1)
-        self._caster = RayCaster(model, camera.position, directions[cast], hidden)
-        self._dropped = geoms_made_of(model, dropped)
+        self._caster = RayCaster(model, camera.position, directions, hidden)
+        # what a geom belongs to, its body; the last entry is that of MARKER (-2) and of nothing (-1)
+        self._things = np.concatenate([model.geom_bodyid, [model.nbody, model.nbody]]).astype(np.int32) + 1
+        if config.fovea > 1:
+            self._fovea = Fovea(camera, config.fovea, box)
+            self._finer = RayCaster(model, camera.position, self._fovea.directions, hidden)
         self.first: int | None = None
         self.filled = 0
         self.frames = 0
@@ -94,40 +156,71 @@ class CloudSensor:
         With ``first`` set, only the first so many points of it. Also adds to ``frames`` and ``seconds`` (wall time of
         rays, crop and fps).
         """
+        points, _ = self.cropped(data, markers)
         start = perf_counter()
-        hits = self._caster.cast(data, markers)
-        after_rays = perf_counter()
-        points, _ = self._cropped(hits)
-        after_crop = perf_counter()
         try:
             cloud, self.filled = fps.sample(points, self._config.points, self._config.fps_backend, self.first)
         except DataError as error:
-            raise DataError(error.message, f"use a camera size above {self._camera.size} or fewer points") from None
-        done = perf_counter()
+            finer = "--fovea above 1, " if self._fovea is None and self._to_cloud is None else ""
+            hint = f"use {finer}a camera size above {self._camera.size} or fewer points"
+            raise DataError(error.message, hint) from None
         self.frames += 1
-        self.seconds["rays"] += after_rays - start
-        self.seconds["crop"] += after_crop - after_rays
-        self.seconds["fps"] += done - after_crop
+        self.seconds["fps"] += perf_counter() - start
         return cloud
 
     def cropped(self, data: Any, markers: Sequence[Marker] = ()) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
         """Every point inside the crop (M, 3) and the geom id it lies on (M,), before sampling."""
-        return self._cropped(self._caster.cast(data, markers))
+        rays, points, geom = self._look(self._caster, data, markers, self._pixels)
+        if self._fovea is None:
+            return points, geom
+        start = perf_counter()
+        finer, things = self._fovea.around(rays, self._things[geom], markers)
+        self.seconds["rays"] += perf_counter() - start
+        _, points, geom = self._look(self._finer, data, markers, finer, things)
+        return points, geom
 
-    def _cropped(self, hits: Hits) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    def _look(
+        self,
+        caster: RayCaster,
+        data: Any,
+        markers: Sequence[Marker],
+        rays: NDArray[np.intp],
+        things: NDArray[np.int32] | None = None,
+    ) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.int32]]:
+        """Of those rays of a caster (K,), by index, which are kept, their points and geoms.
+
+        With ``things`` (K,), what they were chosen for, they are thinned where they are too many.
+        """
+        start = perf_counter()
+        if self._bounds is not None:
+            useful = self._bounds.meet(data, markers, caster.directions[rays])
+            rays, things = rays[useful], None if things is None else things[useful]
+        if things is not None:
+            rays = rays[thinned(things, max(_FINE_RAYS, _RAYS_PER_POINT * self._config.points))]
+        hits = caster.cast(data, markers, rays)
+        after_rays = perf_counter()
+        keep, points = self._kept(caster.directions, rays, hits)
+        self.seconds["rays"] += after_rays - start
+        self.seconds["crop"] += perf_counter() - after_rays
+        return rays[keep], points, hits.geom[keep]
+
+    def _kept(
+        self, directions: NDArray[np.float64], rays: NDArray[np.intp], hits: Hits
+    ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Which of the hits (K,) a cloud keeps, by index, and their points (M, 3) in its frame."""
         met = np.flatnonzero(np.isfinite(hits.distance))
         geom = hits.geom[met]
         distance = hits.distance[met, None]
         if self._to_cloud is None:
-            points = self._camera.position + distance * self._caster.directions[met]
+            points = self._camera.position + distance * directions[rays[met]]
             # a marker lying on the table is cut by the floor of the box: the goal counts as a whole
             keep = self._box.contains(points) | (geom == MARKER)
         else:
-            points = distance * self._per_distance[met, None] * self._to_cloud[met]
+            points = distance * self._per_distance[rays[met], None] * self._to_cloud[rays[met]]
             keep = self._box.contains(points)
         if len(self._dropped):
             keep &= ~np.isin(geom, self._dropped)
-        return points[keep], geom[keep]
+        return met[keep], points[keep]
 
     def describe(self) -> dict[str, Any]:
         """JSON form for a data set's provenance."""
@@ -136,7 +229,13 @@ class CloudSensor:
             frame["rotation_from_world"] = np.round(DP3_ROTATION @ self._camera.rotation.T, 6).tolist()
             frame["origin"] = self._camera.position.tolist()
             frame["pixel_offset"] = 0.0
-        return {"camera": self._camera.describe(), "crop": self._box.describe(), "frame": frame}
+        finer = {} if self._fovea is None else {"finer_camera_size": self._fovea.camera.size}
+        return {
+            "camera": self._camera.describe() | finer,
+            "crop": self._box.describe(),
+            "frame": frame,
+            "robot": self._config.robot,
+        }
 
 
 def _dp3_rotation() -> NDArray[np.float64]:

@@ -170,7 +170,7 @@ def read_catalogue() -> Catalogue:
     if not named:
         return shipped
     try:
-        own = _parsed(Path(named).read_text(), named)
+        own = _parsed(Path(named).expanduser().read_text(encoding="utf-8-sig"), named)
     except OSError as error:
         raise DataError(f"catalogue {named}: {(error.strerror or 'cannot be read').lower()}") from None
     replaced = {e.name for e in own.entries}
@@ -181,7 +181,7 @@ def read_catalogue() -> Catalogue:
 def cache_folder() -> Path:
     """Where downloads are kept: ``OMP_CLI_CACHE``, else ``omp-cli`` in the user's cache folder."""
     if named := os.environ.get("OMP_CLI_CACHE"):
-        return Path(named)
+        return Path(named).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "omp-cli"
 
 
@@ -189,8 +189,8 @@ def _shipped_text() -> str:
     """``datasets.toml`` from inside an installed package, or beside the package in a checkout."""
     inside = resources.files("omp_cli") / FILE
     if inside.is_file():
-        return inside.read_text()
-    return (Path(str(resources.files("omp_cli"))).parent / FILE).read_text()
+        return inside.read_text(encoding="utf-8")
+    return (Path(str(resources.files("omp_cli"))).parent / FILE).read_text(encoding="utf-8")
 
 
 def _parsed(text: str, where: str) -> Catalogue:

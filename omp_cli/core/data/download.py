@@ -10,7 +10,6 @@ What has arrived lies in ``<file>.part`` with ``<file>.part.json`` beside it: th
 from __future__ import annotations
 
 import errno
-import fcntl
 import http.client
 import os
 import shutil
@@ -18,8 +17,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ from omp_cli.core.config import Settings
 from omp_cli.core.data import headers
 from omp_cli.core.errors import DataError, OmpError, RunFailed, UsageError
 from omp_cli.core.files import fsync_tree, read_json, sha256_of, write_json
+from omp_cli.core.locks import hold
 from omp_cli.core.progress import Progress
 
 BLOCK = 1 << 18
@@ -94,6 +93,7 @@ def fetch(wanted: Wanted, config: DownloadConfig, progress: Progress) -> Fetched
     Raises:
         DataError: not there (404 and the like), not what the catalogue says, or not in the cache and ``offline``.
         RunFailed: the network failed after all tries, or the disk is too small.
+        UsageError: another process is fetching to the same folder.
     """
     if (kept := _from_cache(wanted, progress)) is not None:
         return kept
@@ -102,7 +102,9 @@ def fetch(wanted: Wanted, config: DownloadConfig, progress: Progress) -> Fetched
         raise DataError(f"{name}: not in the cache {wanted.target.parent}", "leave --offline out, or give it by --file")
     wanted.target.parent.mkdir(parents=True, exist_ok=True)
     failures: list[OmpError] = []
-    with _alone(wanted.target.parent):
+    with hold(wanted.target.parent, "wait for that one"):
+        if (kept := _from_cache(wanted, progress)) is not None:  # another omp has just fetched it
+            return kept
         for url in wanted.urls:
             try:
                 _transfer(url, wanted, config, progress)
@@ -113,19 +115,6 @@ def fetch(wanted: Wanted, config: DownloadConfig, progress: Progress) -> Fetched
                     progress.note(f"{error.message}; trying the next address")
     kind = RunFailed if any(isinstance(f, RunFailed) for f in failures) else DataError
     raise kind("; ".join(f.message for f in failures), failures[-1].hint)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep a second omp from writing to the same part; the lock goes with the process, however it ends."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise RunFailed(f"{folder}: another omp is downloading to it", "wait for that one") from None
-    finally:
-        os.close(descriptor)
 
 
 def _from_cache(wanted: Wanted, progress: Progress) -> Fetched | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from gymnasium.vector import VectorEnv
 
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.encoders import ENCODERS
+from omp_cli.core.errors import WorkerDied
 from omp_cli.core.measure.episodes import EvalConfig
 from omp_cli.core.processes import starting_workers
 from omp_cli.core.seeds import eval_seed
@@ -52,6 +54,7 @@ def environments(checkpoint: Checkpoint, config: EvalConfig, workers: int, filme
 
     Raises:
         MissingDependency: the suite has no environment here.
+        WorkerDied: a process ended while it started.
     """
     from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
@@ -63,12 +66,34 @@ def environments(checkpoint: Checkpoint, config: EvalConfig, workers: int, filme
         # the other mode refuses to step an environment whose episodes have run out
         envs: VectorEnv = SyncVectorEnv([make] * count, autoreset_mode=AutoresetMode.NEXT_STEP)
     else:  # spawn: a forked copy of a process with torch's threads and a simulator in it is a lottery
-        with starting_workers():
+        with starting_workers(), deaths_told(), _none_left_behind():
             envs = AsyncVectorEnv([make] * workers, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
     try:
         yield envs
     finally:
         _close(envs)
+
+
+@contextmanager
+def deaths_told() -> Iterator[None]:
+    """WorkerDied for what talking to a process that has died raises."""
+    try:
+        yield
+    except (BrokenPipeError, EOFError, ConnectionResetError) as error:
+        raise WorkerDied("an environment process died", "try again with --workers 1 to see its error") from error
+
+
+@contextmanager
+def _none_left_behind() -> Iterator[None]:
+    """End the processes that the block has started when it fails: nobody else knows them then."""
+    before = set(multiprocessing.active_children())
+    try:
+        yield
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - before:
+            process.kill()
+            process.join()
+        raise
 
 
 def _close(envs: VectorEnv) -> None:
@@ -83,9 +108,11 @@ def _close(envs: VectorEnv) -> None:
 
 
 def worker_seconds(envs: VectorEnv) -> dict[str, float]:
-    """Seconds by part that all environments together spent."""
+    """Seconds by part that all environments together spent; WorkerDied when a process is gone."""
     watch = Stopwatch()
-    for seconds in envs.call("seconds_by_part"):
+    with deaths_told():
+        all_seconds = envs.call("seconds_by_part")
+    for seconds in all_seconds:
         for part, value in seconds.items():
             watch.add(part, value)
     return watch.seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,13 @@ from omp_cli.core.data.store import read_attributes
 from omp_cli.core.errors import DataError
 from omp_cli.core.files import write_text
 from omp_cli.core.manifest import read_manifest
-from omp_cli.core.measure.environments import environments, worker_seconds
 from omp_cli.core.measure.episodes import Episode, EvalConfig, summarise
 from omp_cli.core.measure.film import write_video
 from omp_cli.core.measure.modes import mode_coverage
 from omp_cli.core.measure.plots import plot_return, plot_success
-from omp_cli.core.measure.success import evaluate
+from omp_cli.core.measure.rollouts import Rollouts
 from omp_cli.core.progress import Progress
-from omp_cli.core.run import Run
+from omp_cli.core.run import Run, whereabouts
 from omp_cli.core.suites.base import Suite, recorded_suite
 from omp_cli.core.timing import Stopwatch, rounded
 
@@ -56,14 +56,14 @@ def evaluate_run(
     films = min(films, config.episodes)
     workers = min(workers, config.episodes)
     watch = Stopwatch()
-    with environments(last, config, workers, films) as envs:
+    with Rollouts(last, config, workers, progress.note, films) as rollouts:
         watch.lap("start of the environments")
         for checkpoint in earlier:
-            episodes, _ = evaluate(checkpoint, config, config.curve, envs, device, progress, watch=watch)
+            episodes, _ = rollouts.evaluate(checkpoint, config.curve, device, progress, watch=watch)
             records += episodes
             curve.append(_row(checkpoint, config, episodes, suite))
-        episodes, pictures = evaluate(last, config, config.episodes, envs, device, progress, films, watch)
-        busy = worker_seconds(envs)
+        episodes, pictures = rollouts.evaluate(last, config.episodes, device, progress, films, watch)
+        busy = rollouts.seconds()
         watch.start()
     watch.lap("end of the environments")
     # Workers advance together, chunk by chunk: who is ready early waits for the slowest, and all wait for the policy.
@@ -108,10 +108,12 @@ def demonstrations(checkpoint: Checkpoint) -> tuple[Path, dict[str, Any]]:
         DataError: the run's manifest or the data set is gone, or is another one by now.
     """
     run = checkpoint.path.parent.parent
-    for path in [Path(i.path) for i in read_manifest(run).inputs if i.kind == "dataset"]:
-        attributes = read_attributes(path)
-        if attributes.get("content_sha256") == checkpoint.meta.dataset_sha256:
-            return path, attributes
+    inputs = [i for i in read_manifest(run).inputs if i.kind == "dataset"]
+    for path in (place for i in inputs for place in whereabouts(run, i.path)):
+        with suppress(DataError):  # something else of the same name
+            attributes = read_attributes(path)
+            if attributes.get("content_sha256") == checkpoint.meta.dataset_sha256:
+                return path, attributes
     raise DataError(f"run {run}: names no data set with the content that the policy was trained on")
 
 

@@ -11,16 +11,14 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from omp_cli.core.checkpoint import Checkpoint
-from omp_cli.core.errors import DataError, OmpError, WorkerDied
+from omp_cli.core.errors import DataError, OmpError
+from omp_cli.core.measure.environments import deaths_told
 from omp_cli.core.measure.episodes import Episode, EvalConfig, so_far
 from omp_cli.core.policy import Policy
 from omp_cli.core.progress import Progress
 from omp_cli.core.seeds import eval_seed
 from omp_cli.core.suites.base import recorded_suite
 from omp_cli.core.timing import Stopwatch
-
-CLOSED_PIPE = (BrokenPipeError, EOFError, ConnectionResetError)
-"""What talking to a process that has died raises."""
 
 
 @dataclass
@@ -93,7 +91,8 @@ def evaluate(
             watch.lap("environments: reset")
             actions = _decide(policy, state, config.nfe, device)
             watch.lap("policy")
-            state.obs, rewards, terminated, truncated, info = envs.step(actions)
+            with deaths_told():
+                state.obs, rewards, terminated, truncated, info = envs.step(actions)
             watch.lap("environments: step")
             for worker, running in enumerate(state.running):
                 if running is None:
@@ -111,8 +110,6 @@ def evaluate(
                     state.running[worker] = None
                     progress.advance(1, **so_far(done, suite))
             watch.lap("records")
-    except CLOSED_PIPE as error:
-        raise WorkerDied("an environment process died", "try again with --workers 1 to see its error") from error
     except OmpError as error:
         if isinstance(cause := error.args[0], OmpError):  # Gymnasium wraps a worker's error in one of the same kind
             raise cause from error
@@ -134,7 +131,8 @@ def _start_waiting(envs: VectorEnv, state: _State) -> bool:
         seeds[worker] = eval_seed(seed, task, index)
     # the first reset has to reach every worker
     mask = np.array([w in fresh or not state.obs for w in range(envs.num_envs)])
-    state.obs, info = envs.reset(seed=seeds, options={"reset_mask": mask, "film": state.filmed > 0})
+    with deaths_told():
+        state.obs, info = envs.reset(seed=seeds, options={"reset_mask": mask, "film": state.filmed > 0})
     known = set(state.checkpoint.meta.start_states)
     for worker, index in fresh.items():
         start = str(info["start_state"][worker])

@@ -11,7 +11,7 @@ G(z_t, t, s) = z_t - (t - s) u(z_t, s, t); it is the consistency trajectory mode
 The target comes from the student's present weights, as in the published configuration (moving average with decay 0):
 with s = w it is the teacher alone, from which the rest follows. Other than there: the difference is taken at s, in
 velocities, instead of after two further jumps to 0, so that both terms have one unit; the teacher's step is Euler's
-(for diffusion DDIM's where nothing is clipped) instead of Heun's; several jumps go down the step grid and draw no new
+(for diffusion DDIM's) instead of Heun's; several jumps go down the step grid and draw no new
 noise between.
 """
 

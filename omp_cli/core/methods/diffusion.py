@@ -66,6 +66,10 @@ class Diffusion(Teaching):
     def jumps(self, nfe: int, eta: float = 0.0) -> tuple[Jump, ...]:
         """K DDIM steps, K = ``nfe`` (Song et al. 2021, equations 12 and 16; eta 1 with K = T is DDPM).
 
+        The noise of a step is the one that the clipped clean chunk leaves, as in DDPM's posterior mean (Ho et al. 2020,
+        equation 7) and in DPPO. DDIM in diffusers does the same with ``use_clipped_model_output``; its default, with
+        which DP and DP3 were released, keeps the predicted noise, so that a clipped step is none of DDPM's.
+
         Raises:
             UsageError: more steps than the T of training.
         """
@@ -79,16 +83,14 @@ class Diffusion(Teaching):
 
         def mean(u: VelocityField, z: Tensor) -> Tensor:
             times = z.new_full(z.shape[:1], t)
-            z_0, eps = self._split(u(z, times, times), z, here)
-            return math.sqrt(there) * z_0.clamp(-1, 1) + math.sqrt(max(1 - there - std**2, 0.0)) * eps
+            z_0 = self._clean(u(z, times, times), z, here)
+            eps = (z - math.sqrt(here) * z_0) / math.sqrt(1 - here)
+            return math.sqrt(there) * z_0 + math.sqrt(max(1 - there - std**2, 0.0)) * eps
 
         return Jump(t, mean, std)
 
     def flow(self, u: VelocityField) -> VelocityField:
         """The velocity of a DDIM step on the linear path, v = (z_t - z_0) / t with z_0 the clipped clean chunk.
-
-        Sampling takes the noise from the prediction as it is, v from the clipped clean chunk: the steps are the same
-        where nothing is clipped.
 
         Times sqrt(alpha_bar) + sqrt(1 - alpha_bar), z_t is the diffused chunk of the trained step with the same ratio
         of noise to signal: the one next to t. t = 1 is the last, as in sampling.
@@ -98,8 +100,8 @@ class Diffusion(Teaching):
             index = self._nearest(t)
             alpha_bar = rows(z.new_tensor(self.alpha_bar)[index], z)
             x, time = (alpha_bar.sqrt() + (1 - alpha_bar).sqrt()) * z, index.to(t) / self.config.train_steps
-            z_0, _ = self._split(at_least_float32(u(x, time, time, features)), x, alpha_bar)
-            return (z - z_0.clamp(-1, 1)) / rows(t, z)
+            z_0 = self._clean(at_least_float32(u(x, time, time, features)), x, alpha_bar)
+            return (z - z_0) / rows(t, z)
 
         return v
 
@@ -131,12 +133,11 @@ class Diffusion(Teaching):
         target = noise if self.config.prediction == "noise" else z_0
         return (at_least_float32(u(z_t, t, t)) - target).square().mean()
 
-    def _split(self, predicted: Tensor, z: Tensor, alpha_bar: float | Tensor) -> tuple[Tensor, Tensor]:
-        """The clean chunk and the noise that a prediction at z implies."""
-        signal, spread = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+    def _clean(self, predicted: Tensor, z: Tensor, alpha_bar: float | Tensor) -> Tensor:
+        """The clean chunk that a prediction at z implies, clipped to [-1, 1]: (B, H, A)."""
         if self.config.prediction == "noise":
-            return (z - spread * predicted) / signal, predicted
-        return predicted, (z - signal * predicted) / spread
+            predicted = (z - (1 - alpha_bar) ** 0.5 * predicted) / alpha_bar**0.5
+        return predicted.clamp(-1, 1)
 
 
 def squared_cosine(steps: int) -> tuple[float, ...]:

@@ -19,7 +19,7 @@ from omp_cli.core.errors import UsageError
 from omp_cli.core.methods.base import Gather, LossReport
 from omp_cli.core.methods.path import at_least_float32, full_precision
 
-Form = Literal["infonce_l2", "infonce_cosine", "hinge", "covariance", "as-released"]
+Form = Literal["infonce_l2", "max_normalised", "infonce_cosine", "hinge", "covariance", "as-released"]
 
 _CLAMP = 10.0  # of the public code's similarities
 
@@ -30,7 +30,7 @@ class DispersionConfig(Settings):
     Attributes:
         weight: lambda_Disp.
         form: which of the formulas; "as-released" is there to be compared with, not to be used.
-        temperature: tau of the InfoNCE forms.
+        temperature: tau of the InfoNCE forms, max_normalised among them.
         margin: m of the hinge.
         on: the condition embedding h, or the hidden features that the network taps (summed over them).
     """
@@ -87,6 +87,9 @@ def dispersion_loss(h: Tensor, form: Form, temperature: float = 0.5, margin: flo
     """One of the forms, (B, D) -> scalar; zero for a single row, which has nothing to be dispersed from.
 
     * infonce_l2: log mean_{i,j} exp(-|h_i - h_j|^2 / (D tau));
+    * max_normalised: log mean_{i,j} exp(-|h_i - h_j|^2 / (M tau)), M = max_{i,j} |h_i - h_j|^2 with its gradient; what
+      MP1's code computes (its paper does not divide by M). It lies in (-1 / tau, 0] and is free of scale: it spreads
+      the rows evenly over the room that they take, and never pushes them to take more;
     * infonce_cosine: log mean_{i,j} exp(cos(h_i, h_j) / tau);
     * hinge: mean_{i != j} max(0, m - |h_i - h_j|)^2;
     * covariance: sum_{a != b} C_ab^2 / D with C the (unbiased) batch covariance;
@@ -100,6 +103,8 @@ def dispersion_loss(h: Tensor, form: Form, temperature: float = 0.5, margin: flo
         h = at_least_float32(h)
         if form == "infonce_l2":
             return _log_mean_exp(-squared_distances(h) / (h.shape[1] * temperature))
+        if form == "max_normalised":
+            return _log_mean_exp(-_over_largest(squared_distances(h), h) / temperature)
         if form == "infonce_cosine":
             unit = nn.functional.normalize(h, dim=1)
             return _log_mean_exp(unit @ unit.T / temperature)
@@ -143,6 +148,13 @@ def _distances(h: Tensor) -> Tensor:
     """|h_i - h_j| over i < j: (B, D) -> (B (B - 1) / 2,). Rows that coincide get gradient 0 instead of NaN."""
     i, j = torch.triu_indices(h.shape[0], h.shape[0], offset=1, device=h.device)
     return squared_distances(h)[i, j].clamp_min(torch.finfo(h.dtype).tiny).sqrt()
+
+
+def _over_largest(squares: Tensor, h: Tensor) -> Tensor:
+    """squares (B, B) of rows h (B, D), divided by the largest; as they are where all rows coincide but for rounding."""
+    largest = squares.amax()
+    rounding = (torch.finfo(h.dtype).eps * h.detach().abs().amax()).square()
+    return squares / torch.where(largest > rounding, largest, torch.ones_like(largest))
 
 
 def _centred(h: Tensor) -> Tensor:

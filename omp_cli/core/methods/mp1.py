@@ -1,9 +1,11 @@
 """MP1 (arXiv 2507.10543): OMP without directional alignment, dispersing the features of the velocity network.
 
 Its published code guides with gain (omega) 2 and takes both terms of the guidance from the conditional network, so
-the gain scales the velocity's residual and guides nowhere. Its code's dispersion divides squared distances by their
-largest, with temperature 1, so that no scale of the features changes it; ours is the InfoNCE of math.md section 4
-(divided by D tau, tau 0.5), as for every method here.
+the gain scales the velocity's residual and guides nowhere. Its code's dispersion, unlike its paper's, divides squared
+distances by their largest, with temperature 1 (form "max_normalised"), and is summed over what the network taps: of the
+U-Net the two upper levels, after the second residual block and before downsampling, as in MP1; of the light net, which
+has no levels, the middle block (the third of four). Runs of omp up to 0.1 had "infonce_l2" with temperature 0.5, which
+they recorded and go on with.
 """
 
 from __future__ import annotations
@@ -13,14 +15,16 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from omp_cli.core.methods.base import METHODS
-from omp_cli.core.methods.dispersion import DispersionConfig
+from omp_cli.core.methods.dispersion import DispersionConfig, Form
 from omp_cli.core.methods.meanflow import AlignmentConfig, MeanFlow, MeanFlowConfig
 
 
 class Mp1Dispersion(DispersionConfig):
-    """Dispersive regularisation of the network's hidden features, on by default."""
+    """Dispersive regularisation of the network's hidden features as in MP1's code, on by default."""
 
     weight: float = Field(0.5, ge=0)
+    form: Form = "max_normalised"
+    temperature: float = Field(1.0, gt=0)
     on: Literal["condition", "net"] = "net"
 
 

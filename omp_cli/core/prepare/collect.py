@@ -19,7 +19,7 @@ from omp_cli.core.config import Settings
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.errors import DataError, RunFailed
 from omp_cli.core.files import atomic
-from omp_cli.core.processes import begin_worker
+from omp_cli.core.processes import begin_worker, starting_workers
 from omp_cli.core.progress import Progress
 from omp_cli.core.registry import loaded_plugins
 from omp_cli.core.seeds import demo_seed
@@ -209,7 +209,8 @@ def in_order(function: Callable[[J], R], jobs: Iterable[J], workers: int) -> Ite
         pending: list[concurrent.futures.Future[R]] = []
         try:
             for job in jobs:
-                pending.append(pool.submit(function, job))
+                with starting_workers():  # the pool starts them when there is work
+                    pending.append(pool.submit(function, job))
                 if len(pending) > workers + 1:
                     yield pending.pop(0).result()
             while pending:

@@ -20,7 +20,7 @@ from omp_cli.core.data.readers import FORMATS, Reader, Recording
 from omp_cli.core.data.reference import Reference
 from omp_cli.core.data.store import STORE, Arrays, read_attributes, read_store, write_store
 from omp_cli.core.errors import DataError, MissingDependency, UsageError
-from omp_cli.core.files import remove, sha256_of
+from omp_cli.core.files import sha256_of
 from omp_cli.core.prepare.make import SHEET, same_recipe
 from omp_cli.core.prepare.origin import Origin
 from omp_cli.core.prepare.replay import replayed
@@ -109,8 +109,6 @@ def convert(run: Run, config: ConvertConfig, origin: Origin, progress: Progress,
         RunFailed: the network failed.
     """
     watch = Stopwatch()
-    for leftover in run.folder.glob(f".{Path(STORE).stem}.*.tmp{Path(STORE).suffix}"):
-        remove(leftover)
     reader = FORMATS.build(config.format)
     files = _files(config, origin, reader, progress)
     watch.lap("download and hashes")

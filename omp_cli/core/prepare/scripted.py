@@ -25,6 +25,7 @@ from omp_cli.core.data.readers.robomimic import NOTES
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.errors import UsageError, did_you_mean
 from omp_cli.core.files import atomic, remove
+from omp_cli.core.locks import hold
 from omp_cli.core.prepare.collect import Kept, first_successes, load_episode
 from omp_cli.core.progress import Progress
 from omp_cli.core.seeds import demo_seed
@@ -116,13 +117,23 @@ def record_scripted(config: ScriptedConfig, workers: int, progress: Progress) ->
     Raises:
         MissingDependency: robosuite is not installed.
         RunFailed: the operator succeeds too rarely, or a worker process died.
+        UsageError: another process is recording to the same folder.
     """
     if config.file.is_file():
         progress.note(f"recorded before: {config.file}")
         return config.file
     config.suite().require()
-    episodes = config.file.parent / f".{config.source}.episodes"
-    episodes.mkdir(parents=True, exist_ok=True)
+    folder = config.file.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with hold(folder, "wait for it"):
+        if not config.file.is_file():  # by the one that has just ended
+            _record_all(config, folder / f".{config.source}.episodes", workers, progress)
+    return config.file
+
+
+def _record_all(config: ScriptedConfig, episodes: Path, workers: int, progress: Progress) -> None:
+    """Record what is not there yet, and write the file."""
+    episodes.mkdir(exist_ok=True)
     jobs = (
         Job(config, (seed := demo_seed(config.seed, config.task, index)), episodes / f"{index:06d}-{seed}.npz")
         for index in range(config.demos * config.max_attempts)
@@ -133,7 +144,6 @@ def record_scripted(config: ScriptedConfig, workers: int, progress: Progress) ->
         _KEPT.close()  # with one worker it was made in this process
     _write(config, [load_episode(candidate.file) for candidate in kept], failed)
     remove(episodes)
-    return config.file
 
 
 def record(job: Job) -> Candidate:

@@ -23,6 +23,7 @@ from omp_cli.core.data.catalogue import cache_folder, read_catalogue
 from omp_cli.core.data.readers.d4rl import NOTES
 from omp_cli.core.errors import DataError, MissingDependency, UsageError, did_you_mean
 from omp_cli.core.files import atomic
+from omp_cli.core.locks import hold
 from omp_cli.core.progress import Progress
 from omp_cli.core.seeds import demo_seed
 from omp_cli.core.suites.base import SUITES, TaskEnv
@@ -119,12 +120,22 @@ def record_trained(config: TrainedConfig, progress: Progress) -> Path:
 
     Raises:
         MissingDependency: stable-baselines3 is not installed.
+        UsageError: another process is recording to the same folder.
     """
     if config.file.is_file():
         progress.note(f"recorded before: {config.file}")
         return config.file
     if find_spec("stable_baselines3") is None:
         raise MissingDependency("stable-baselines3 is not installed", "pip install 'stable-baselines3>=2.4,<3'")
+    config.file.parent.mkdir(parents=True, exist_ok=True)
+    with hold(config.file.parent, "wait for it"):
+        if not config.file.is_file():  # by the one that has just ended
+            _record_all(config, progress)
+    return config.file
+
+
+def _record_all(config: TrainedConfig, progress: Progress) -> None:
+    """Learn, roll out, and write the file."""
     env = SUITES.build(SUITES.parse({"name": "gym"})).make(config.environment)
     try:
         act = _trained(config, env.provenance()["gymnasium_id"], progress)
@@ -132,7 +143,6 @@ def record_trained(config: TrainedConfig, progress: Progress) -> Path:
         _write(config, env, rows, returns)
     finally:
         env.close()
-    return config.file
 
 
 class _Actor:
@@ -168,7 +178,6 @@ def _trained(config: TrainedConfig, name: str, progress: Progress) -> _Actor:
             _learn(model, config, progress)
             statistics = {"mean": envs.obs_rms.mean, "variance": envs.obs_rms.var}
             tensors = {f"statistics.{k}": torch.from_numpy(np.asarray(v, np.float64)) for k, v in statistics.items()}
-            kept.parent.mkdir(parents=True, exist_ok=True)
             with atomic(kept) as temporary:
                 save_file({**model.policy.state_dict(), **tensors}, temporary)
         tensors = load_file(kept)

@@ -10,6 +10,7 @@ from typing import Any
 from omp_cli.core.errors import DataError, UsageError
 from omp_cli.core.manifest import FILE_NAME, Manifest, read_manifest
 from omp_cli.core.measure.statistics import counted
+from omp_cli.core.run import state_of
 
 SEAL = '"seal": "'
 
@@ -105,7 +106,7 @@ def collect(folders: Sequence[Path]) -> Found:
             continue
         seals.add(manifest.seal)
         if manifest.status != "succeeded":
-            found.left_out.append(f"omp {manifest.command} {path}: {manifest.status}")
+            found.left_out.append(f"omp {manifest.command} {path}: {state_of(path.parent, manifest)}")
         elif manifest.command == "bench-latency":
             found.latencies.append(manifest)
         elif "policy" not in manifest.metrics:
@@ -133,7 +134,7 @@ def _manifests(folders: Iterable[Path]) -> Iterator[Path]:
                 continue
             seen.add(path.resolve())
             try:
-                sealed = path.name == FILE_NAME or SEAL in path.read_text(errors="replace")
+                sealed = path.name == FILE_NAME or SEAL in path.read_text(encoding="utf-8", errors="replace")
             except OSError as error:
                 raise DataError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
             if sealed:

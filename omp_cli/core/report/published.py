@@ -15,7 +15,7 @@ CLASSES = {"adroit": 3, "easy": 21, "medium": 4, "hard": 4, "very-hard": 5}
 @functools.cache
 def document() -> dict[str, Any]:
     """``published.toml``."""
-    return tomllib.loads((resources.files("omp_cli.core.report") / "published.toml").read_text())
+    return tomllib.loads((resources.files("omp_cli.core.report") / "published.toml").read_text(encoding="utf-8"))
 
 
 def protocol() -> str:

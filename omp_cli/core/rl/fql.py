@@ -73,7 +73,7 @@ class FqlConfig(Settings):
         alpha: weight of the distillation.
         normalise: whether Q in the student's loss is divided by its mean magnitude over the batch, so that alpha does
             not depend on the scale of rewards.
-        combine: what of the two critics counts.
+        combine: what of the two critics counts in their target; the student climbs their mean.
         teacher_nfe: evaluations of the teacher; None for what it was fine-tuned with, else 4 where it was trained for
             several steps (reflow, shortcut) and 1 for other flows.
         encoder: whether the student's encoder learns.
@@ -144,8 +144,8 @@ def student_loss(distance: Tensor, q: Tensor, alpha: float, normalise: bool) -> 
     """alpha |student - teacher|^2 - Q(o, student), Q perhaps divided by its mean magnitude; a scalar.
 
     Args:
-        distance: mean square over the student's chunks, a scalar.
-        q: of the student's actions, (B,).
+        distance: mean square over the student's chunks, to the teacher's clipped to [-1, 1]; a scalar.
+        q: mean of the critics at the student's actions, (B,).
         alpha: weight of the distillation.
         normalise: see ``FqlConfig``.
     """
@@ -298,7 +298,8 @@ class Fql(Tuner):
     def targets(self, batch: Decisions) -> Tensor:
         """What the critics should say of the decisions, (B,): the student goes on from where they led."""
         chunk = self._student(batch.following, self._noise(batch.following)).clamp(-1, 1)
-        next_q = self._combined(self.target(batch.following, chunk[:, self.policy.window]))
+        q = self.target(batch.following, chunk[:, self.policy.window])
+        next_q = q.amin(0) if self.config.combine == "min" else q.mean(0)
         return batch.reward + self.config.gamma * torch.where(batch.terminated, 0.0, next_q)
 
     def _learn_critics(self, batch: Decisions) -> dict[str, Tensor]:
@@ -313,20 +314,16 @@ class Fql(Tuner):
     def _learn_student(self, obs: dict[str, Tensor]) -> dict[str, Tensor]:
         config, z = self.config, self._noise(obs)
         with torch.no_grad():
-            goal = mean_end(self.teacher.field(self.teacher.encoder(obs)), self._teacher_jumps, z)
+            goal = mean_end(self.teacher.field(self.teacher.encoder(obs)), self._teacher_jumps, z).clamp(-1, 1)
         chunk = self._student(obs, z)
         distance = (chunk - goal).square().mean()
-        q = self._combined(self.critics(obs, chunk.clamp(-1, 1)[:, self.policy.window]))
+        q = self.critics(obs, chunk.clamp(-1, 1)[:, self.policy.window]).mean(0)
         distils = self._updates < config.distil_steps
         loss = distance if distils else student_loss(distance, q, config.alpha, config.normalise)
         self._optimizer.zero_grad()
         loss.backward(inputs=[p for p in self.policy.parameters() if p.requires_grad])  # not the critics
         self._optimizer.step()
         return {"bc": distance.detach(), "q": q.detach().mean()}
-
-    def _combined(self, q: Tensor) -> Tensor:
-        """Of two critics (2, B) -> (B,)."""
-        return q.amin(0) if self.config.combine == "min" else q.mean(0)
 
     def tensors(self) -> dict[str, Tensor]:
         """See the base class."""

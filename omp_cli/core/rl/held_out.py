@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
-from gymnasium.vector import VectorEnv
 
 from omp_cli.core.checkpoint import TRAINING, Checkpoint, checkpoints_in
-from omp_cli.core.errors import WorkerDied
 from omp_cli.core.files import atomic, read_jsonl, remove
-from omp_cli.core.measure.environments import environments
 from omp_cli.core.measure.episodes import Episode, EvalConfig, summarise
+from omp_cli.core.measure.rollouts import Rollouts
 from omp_cli.core.measure.statistics import counted
-from omp_cli.core.measure.success import evaluate
 from omp_cli.core.progress import Silent
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.rollout import Stopped
@@ -25,8 +21,6 @@ from omp_cli.core.suites.base import recorded_suite
 from omp_cli.core.train.trackers import JsonLines
 
 BEST, EVALUATIONS = "best", "evaluations.jsonl"
-TRIES = 3
-"""Of one evaluation, when processes die."""
 
 
 class HeldOut:
@@ -59,7 +53,7 @@ class HeldOut:
         wanted = config.evaluation
         self._every, self._folder, self._device = wanted.every, folder, device
         self._asked_to_stop, self._note = asked_to_stop, note
-        self._checkpoint, self._suite = checkpoint, recorded_suite(checkpoint.meta.suite)
+        self._suite = recorded_suite(checkpoint.meta.suite)
         self._config = EvalConfig(
             episodes=wanted.episodes,
             nfe=nfe,
@@ -67,24 +61,20 @@ class HeldOut:
             max_steps=config.max_steps,
             together=min(config.envs, 8),
         )
-        self._workers = min(workers, wanted.episodes)
-        self._open = ExitStack()
-        self._envs: VectorEnv | None = None
+        self._rollouts = Rollouts(checkpoint, self._config, min(workers, wanted.episodes), self._told)
         self._file = JsonLines(folder / EVALUATIONS, step)
 
     def __enter__(self) -> HeldOut:
         if self._every:
-            self._renew()
+            self._rollouts.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
-        self._open.close()
+        self._rollouts.__exit__()
 
-    def _renew(self) -> None:
-        """Fresh environments in the place of those there are."""
-        self._open.close()
-        self._envs = self._open.enter_context(environments(self._checkpoint, self._config, self._workers))
+    def _told(self, line: str) -> None:
+        self._note(f"held-out episodes: {line}")
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -120,19 +110,9 @@ class HeldOut:
         return line
 
     def _rolled_out(self, checkpoint: Checkpoint) -> list[Episode]:
-        """The same episodes however often a process dies on the way; WorkerDied when it happens every time."""
-        for _ in range(TRIES - 1):
-            try:
-                return self._once(checkpoint)
-            except WorkerDied as error:
-                self._note(f"held-out evaluation: {error.message}; made anew")
-                self._renew()
-        return self._once(checkpoint)
-
-    def _once(self, checkpoint: Checkpoint) -> list[Episode]:
-        assert self._envs is not None
+        """The held-out episodes; WorkerDied when a process dies every time."""
         progress = _Stoppable(self._asked_to_stop)
-        return evaluate(checkpoint, self._config, self._config.episodes, self._envs, self._device, progress)[0]
+        return self._rollouts.evaluate(checkpoint, self._config.episodes, self._device, progress)[0]
 
     def _keep(self, checkpoint: Checkpoint) -> None:
         best = self._folder / BEST / checkpoint.path.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from omp_cli.core.checkpoint import (
     load_tensors,
     load_weights,
     newest_saved,
+    open_checkpoint,
     save_checkpoint,
     thin,
 )
-from omp_cli.core.errors import Diverged, UsageError
+from omp_cli.core.errors import DataError, Diverged, UsageError
 from omp_cli.core.files import read_jsonl
+from omp_cli.core.manifest import Manifest
 from omp_cli.core.measure.environments import env_factory
 from omp_cli.core.measure.statistics import wilson
 from omp_cli.core.methods import METHODS
@@ -33,7 +36,7 @@ from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.held_out import BEST, HeldOut, copy_checkpoint
 from omp_cli.core.rl.rollout import Collector, Stopped
 from omp_cli.core.rl.workers import Workers
-from omp_cli.core.run import CHECKPOINTS
+from omp_cli.core.run import CHECKPOINTS, whereabouts
 from omp_cli.core.seeds import derived_seed, rollout_seed
 from omp_cli.core.signals import StopRequest, stop_requests
 from omp_cli.core.suites.base import Suite, recorded_suite
@@ -152,7 +155,7 @@ class Finetuner:
         self._resumed_at: int | None = None
         self._saved: Checkpoint | None = None
         self._start = Checkpoint(folder / START / "step-00000000", checkpoint.meta)
-        if not self._start.path.exists():  # a resumed run starts from its own copy
+        if checkpoint.path.resolve() != self._start.path.resolve():  # a resumed run starts from its own copy
             copy_checkpoint(checkpoint.path, self._start.path)
 
     def resume(self) -> int:
@@ -324,3 +327,19 @@ class Finetuner:
             "evaluations": evaluations,
             "seconds_by_part": self.watch.rounded(),
         }
+
+
+def start_of(run: Path, manifest: Manifest) -> Checkpoint:
+    """The checkpoint that a run began with: its own copy, or the original where a kill prevented that copy.
+
+    Raises:
+        UsageError: neither is to be found.
+    """
+    if own := checkpoints_in(run / START):
+        return open_checkpoint(own[-1])
+    for read in (i for i in manifest.inputs if i.kind == "checkpoint"):
+        for place in whereabouts(run, read.path):
+            with suppress(DataError):  # something else of that name
+                if (found := open_checkpoint(place)).sha256() == read.sha256:
+                    return found
+    raise UsageError(f"{run}: ended before it had copied its checkpoint", "start it again without --resume")

@@ -248,7 +248,9 @@ class AdroitEnv(CloudedEnv):
         if cloud is None:
             raise UsageError(f"{self.spec.task} is shown without clouds")
         camera = self.camera(cloud.camera_size or max(cloud.size, tables.CAMERA_SIZE))
-        return CloudSensor(self.model, camera, self.info.crop, cloud, dropped=tables.DROPPED_MATERIALS)
+        return CloudSensor(
+            self.model, camera, self.info.crop, cloud, dropped=tables.DROPPED_MATERIALS, robot=tables.ROBOT
+        )
 
     def provenance(self) -> dict[str, Any]:
         """Camera, crop, state, repeat, success, versions."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from omp_cli.core.clouds.crop import Box, Triple
+from omp_cli.core.clouds.sensor import RobotBodies
 
 Rotation = tuple[Triple, Triple, Triple]
 
@@ -70,6 +71,15 @@ TASKS: Mapping[str, AdroitTask] = {
         Box((-0.45, -0.45, -0.01), (0.45, 0.5, 0.7)), ((-0.75, -0.75, 0.65), (0.0, 0.0, 0.1)), "target",
     ),
 }  # fmt: skip
+ROBOT = RobotBodies(
+    arm=("vive_tracker", "forearm"),
+    gripper=(
+        "wrist", "palm", "ffknuckle", "ffproximal", "ffmiddle", "ffdistal", "mfknuckle", "mfproximal", "mfmiddle",
+        "mfdistal", "rfknuckle", "rfproximal", "rfmiddle", "rfdistal", "lfmetacarpal", "lfknuckle", "lfproximal",
+        "lfmiddle", "lfdistal", "thbase", "thproximal", "thhub", "thmiddle", "thdistal",
+    ),
+)  # fmt: skip
+"""The Shadow hand: its gripper is what its 24 joints move, wrist, palm and fingers; its arm the forearm before them."""
 PALM = "S_grasp"
 """The site between the fingers."""
 PAPERS = ("hammer", "door", "pen")

@@ -189,6 +189,28 @@ class Suite(ABC):
         return tuple(dict.fromkeys(chosen)) or (self.default_task,)
 
 
+def with_displacements(spec: Spec, config: Mapping[str, Any]) -> Spec:
+    """The spec of data made before specs had displacements, with those that the data's suite names today.
+
+    Args:
+        spec: of the data.
+        config: the suite that recorded them, as plain data.
+
+    Returns:
+        ``spec`` itself where it names some, and where that suite is not here or shows another state or action by now.
+    """
+    if spec.displacements or config.get("name") not in SUITES.names():
+        return spec
+    suite = SUITES.build(SUITES.parse(config))
+    if spec.task not in suite.tasks():
+        return spec
+    today = suite.spec(spec.task)
+    layout = ("state_dim", "action_dim", "end_effector", "positions")
+    if any(getattr(spec, name) != getattr(today, name) for name in layout):
+        return spec
+    return spec.model_copy(update={"displacements": today.displacements})
+
+
 def recorded_suite(config: Mapping[str, Any]) -> Suite:
     """The suite that a data set or checkpoint names; MissingDependency when only its data can be had here."""
     if config.get("name") not in SUITES.names():

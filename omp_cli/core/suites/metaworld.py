@@ -70,6 +70,7 @@ class MetaWorld(Suite):
             points=self.config.cloud.points,
             end_effector=(0, 1, 2),
             positions=((0, 1, 2), (3, 4, 5), (6, 7, 8)),
+            displacements=((0, 1, 2),),
             max_steps=200,
             control_hz=80.0,
             cloud_in_world=self.config.cloud.frame == "world",
@@ -177,6 +178,7 @@ class MetaWorldEnv(CloudedEnv):
             self.config.cloud,
             self.config.hidden_bodies,
             tables.DROPPED_MATERIALS if world else (),
+            tables.ROBOT,
         )
 
     def camera(self, size: int) -> Camera:

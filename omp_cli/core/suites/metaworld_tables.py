@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from omp_cli.core.clouds.crop import Box
+from omp_cli.core.clouds.sensor import RobotBodies
 
 EASY = (
     "button-press", "button-press-wall", "dial-turn", "door-close", "door-open", "door-unlock", "drawer-close",
@@ -34,6 +35,16 @@ HIDDEN_BODIES = ("RetainingWall",)
 """A 12 cm rim around the table that the papers' scenes do not have: rays pass through it, physics keeps it."""
 DROPPED_MATERIALS = ("table_wood",)
 """Tables stop rays and their points are left out: objects keep their lowest millimetres, and holes their contents."""
+
+ROBOT = RobotBodies(
+    arm=(
+        "base", "controller_box", "pedestal_feet", "torso", "pedestal", "right_arm_base_link", "head", "screen",
+        "head_camera", "right_torso_itb", "right_arm_itb", "right_l0", "right_l1", "right_l1_2", "right_l2",
+        "right_l2_2", "right_l3", "right_l4", "right_l4_2", "right_l5", "right_hand_camera", "right_wrist", "right_l6",
+    ),
+    gripper=("right_hand", "hand", "rightclaw", "rightpad", "leftclaw", "leftpad"),
+)  # fmt: skip
+"""The Sawyer: everything up to the flange of its wrist (``right_l6``), and what is screwed to it."""
 
 DEFAULT_CROP = Box((-0.5, 0.3, 0.0), (0.5, 1.07, 0.6))
 """Metres, world frame: the space above the table top (z = 0) that the hand reaches, and the fixtures at its far edge

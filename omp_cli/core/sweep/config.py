@@ -111,7 +111,7 @@ def slug(name: str) -> str:
 def read_sweep(path: Path) -> SweepConfig:
     """Read a sweep file; DataError when it is missing, UsageError in one line when it is wrong."""
     try:
-        document = tomllib.loads(path.read_text())
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(f"sweep {path}: {(error.strerror or 'cannot be read').lower()}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -1,32 +1,20 @@
-"""The jobs of a sweep, each as soon as what it needs is there and the engine has room; one sweep per folder."""
+"""The jobs of a sweep, each as soon as what it needs is there and the engine has room."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import get_args
 
-from omp_cli.core.errors import RunFailed, UsageError
-from omp_cli.core.files import writable_folder
+from omp_cli.core.errors import RunFailed
 from omp_cli.core.manifest import write_manifest
 from omp_cli.core.progress import Progress
 from omp_cli.core.run import Run
 from omp_cli.core.signals import stop_requests
-from omp_cli.core.sweep.job import POLL, Job, Outcome, State, lock
+from omp_cli.core.sweep.job import POLL, Job, Outcome, State
 from omp_cli.core.sweep.local import Engine
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold the folder for one sweep, until this process ends at the latest; UsageError when another has it."""
-    with (writable_folder(folder) / ".lock").open("ab") as file:
-        if not lock(file):
-            raise UsageError(f"{folder}: another omp sweep is at work there", "wait for it, or choose --out DIR")
-        yield
 
 
 def execute(run: Run, jobs: Sequence[Job], engine: Engine, progress: Progress) -> None:

@@ -1,8 +1,7 @@
-"""One job: its folder says how far it is, its log shows what it said and, locked, that it is at work."""
+"""One job: its folder says how far it is and, held by a process, that it is at work; its log shows what it said."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
 import signal
@@ -11,11 +10,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
+from omp_cli.core.errors import UsageError
+from omp_cli.core.locks import is_held
 from omp_cli.core.manifest import FILE_NAME, Manifest, read_manifest
 from omp_cli.core.processes import ENDS_WITH_STDIN
 from omp_cli.core.run import CHECKPOINTS
+from omp_cli.core.signals import ERRORS
 
 PROGRAM = (sys.executable, "-m", "omp_cli")
 POLL = 0.1
@@ -61,7 +63,7 @@ class Job:
 
     @property
     def log(self) -> Path:
-        """What its process wrote; locked while one is alive."""
+        """What its process wrote."""
         return self.root / "logs" / f"{self.name}.log"
 
     def manifest(self) -> Manifest | None:
@@ -73,7 +75,7 @@ class Job:
         if (found := self.manifest()) is None:
             return Outcome("waiting")
         state = STATES.get(found.status, found.status)  # type: ignore[arg-type]
-        if state != "finished" and _is_locked(self.log):
+        if state != "finished" and is_held(self.folder):
             state = "running"
         return Outcome(state, found.wall_seconds, found.error and found.error.message)
 
@@ -117,8 +119,8 @@ class Job:
 class Work:
     """A job's process, from waiting for an earlier one of the same job to its outcome; never blocks.
 
-    The process inherits the locked log, so that the lock lasts as long as it lives; and its standard input is a pipe
-    whose other end is here, so that it saves and ends when this process is killed.
+    The process holds the job's folder; its standard input is a pipe whose other end is here, so that it saves and ends
+    when this process is killed. Where another process turns out to hold the folder, the job waits for that one.
 
     Args:
         job: what to do.
@@ -138,6 +140,9 @@ class Work:
             return None
         if self._process.stdin is not None:
             self._process.stdin.close()
+        if code == UsageError.exit_code and not self._stopped and is_held(self.job.folder):
+            self._process = None
+            return None
         return self._judge(code)
 
     def stop(self) -> None:
@@ -153,10 +158,10 @@ class Work:
             self._process.wait()
 
     def _begin(self) -> Outcome | None:
+        if is_held(self.job.folder):
+            return None
         self.job.log.parent.mkdir(parents=True, exist_ok=True)
         with self.job.log.open("ab") as log:
-            if not lock(log):
-                return None
             if (found := self.job.outcome()).state == "finished":  # by a process of an earlier sweep
                 return found
             line = self.job.next_line()
@@ -177,7 +182,7 @@ class Work:
         found = self.job.outcome()
         if code == 0 and found.state == "finished":
             return found
-        if self._stopped or code in (130, 143, -signal.SIGTERM):
+        if self._stopped or code in (*(error.exit_code for error in ERRORS.values()), -signal.SIGTERM):
             return Outcome("interrupted", found.seconds)
         return Outcome("failed", found.seconds, self._last_words(code))
 
@@ -193,19 +198,3 @@ class Work:
         if code < 0:
             return f"ended by {signal.Signals(-code).name}"
         return (errors or lines or [f"exit code {code}"])[-1]
-
-
-def lock(file: IO[bytes]) -> bool:
-    """Take a file's lock, which ends with the last process that has the file open; False when it is taken."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_locked(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("ab") as file:
-        return not lock(file)

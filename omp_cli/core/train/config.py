@@ -19,6 +19,9 @@ class TrainConfig(Settings):
         epochs: passes over all windows (the papers count so); where given, ``steps`` does not count.
         batch_size: windows per step, over all processes.
         draws: noises and times per window and step; each observation is encoded once and shared by its draws.
+        turn: degrees; each window is turned about the vertical through the gripper by an angle within [-turn, turn]:
+            cloud, positions and action displacements together, for tasks that name both (``Spec.displacements``).
+            Turned displacements are clipped as the environment clips them.
         lr: peak learning rate of AdamW.
         betas: AdamW's.
         eps: AdamW's.
@@ -42,6 +45,7 @@ class TrainConfig(Settings):
     epochs: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=128, ge=1)
     draws: int = Field(default=1, ge=1)
+    turn: float = Field(default=0.0, ge=0, le=180)
     lr: float = Field(default=1e-4, gt=0)
     lr_end: float = Field(default=0.0, ge=0)
     betas: tuple[float, float] = (0.95, 0.999)

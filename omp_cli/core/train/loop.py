@@ -40,6 +40,7 @@ from omp_cli.core.train.distributed import World
 from omp_cli.core.train.optim import make_ema, make_optimizer, restore_training, training_tensors
 from omp_cli.core.train.teacher import learn_from
 from omp_cli.core.train.trackers import METRICS, make_trackers
+from omp_cli.core.train.turning import check_turnable, reach_of, turn_angles, turned, with_turned_limits
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,12 @@ def build_policy(config: PretrainConfig, dataset: Dataset) -> Policy:
     torch.manual_seed(config.seed)
     policy = Policy(config.policy(), dataset.spec)
     check_arrays(policy, dataset)
-    policy.fit({key: torch.from_numpy(dataset.arrays[key]) for key in (*policy.keys, "action")})
+    arrays = {key: torch.from_numpy(dataset.arrays[key]) for key in (*policy.keys, "action")}
+    if config.train.turn:
+        check_turnable(policy.keys, dataset.spec)
+        windows = make_windows(dataset.episode_ends, config.chunk)
+        arrays = with_turned_limits(arrays, windows, config.train.turn, dataset.spec)
+    policy.fit(arrays)
     return policy
 
 
@@ -135,13 +141,16 @@ class Trainer:
         self._action = torch.from_numpy(self.windows.action).to(device)
         keys = dict.fromkeys((*self.policy.keys, *(teacher.keys if teacher else ()), "action"))
         self._data = {k: torch.from_numpy(dataset.arrays[k]).to(device) for k in keys}
+        if train.turn:
+            check_turnable(keys.keys() - {"action"}, dataset.spec)
+            self._reach = reach_of(self._data["action"], dataset.spec)
         self._good: Path | None = None
         self._resumed_at: int | None = None
         self._measured: dict[str, float] = {}
 
     def resume(self) -> int:
         """Continue from the newest checkpoint in the run's folder, if there is one; returns its step."""
-        newest = newest_saved(self.folder / CHECKPOINTS, clean=self.world.is_main)
+        newest = newest_saved(self.folder / CHECKPOINTS)
         if newest is not None:
             load_weights(self.policy, newest.path / MODEL)
             load_weights(self.ema.module, newest.path / EMA)
@@ -278,6 +287,9 @@ class Trainer:
         mine = index[start:stop].to(self.device)
         obs = {key: data[self._obs[mine]] for key, data in self._data.items() if key != "action"}
         actions = self._data["action"][self._action[mine]]
+        if train.turn:
+            angles = turn_angles(train.turn, train.batch_size, self.config.seed, self.step)[start:stop].to(actions)
+            obs, actions = turned(obs, actions, angles, self.dataset.spec, self._reach)
         return obs, actions, draws.part(start * train.draws, stop * train.draws).to(actions)
 
     def _term_norms(self, report: LossReport) -> dict[str, float]:

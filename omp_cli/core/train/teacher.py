@@ -25,7 +25,8 @@ def load_teacher(checkpoint: Checkpoint, config: PretrainConfig, spec: Spec, dev
         UsageError: it is no teacher for that student.
     """
     chunk = checkpoint.config().chunk
-    must_agree = [(name, checkpoint.meta.spec, spec) for name in Spec.model_fields]
+    shown = Spec.model_fields.keys() - {"displacements"}  # how data may be turned; earlier checkpoints do not say it
+    must_agree = [(name, checkpoint.meta.spec, spec) for name in Spec.model_fields if name in shown]
     must_agree += [("n_obs", chunk, config.chunk), ("horizon", chunk, config.chunk)]
     for name, theirs, ours in must_agree:
         if (a := getattr(theirs, name)) != (b := getattr(ours, name)):

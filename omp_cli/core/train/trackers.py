@@ -33,7 +33,7 @@ class JsonLines:
     def __init__(self, path: Path, step: int) -> None:
         rows = [row for row in read_jsonl(path) if row["step"] <= step]
         write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
-        self._stream = path.open("a")
+        self._stream = path.open("a", encoding="utf-8")
 
     def log(self, step: int, figures: dict[str, float]) -> None:
         """Append a row."""

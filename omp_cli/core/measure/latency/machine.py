@@ -46,7 +46,7 @@ def state(device: torch.device) -> dict[str, Any]:
 def _lines(path: str | Path) -> list[str]:
     """Lines of a file that may not be there."""
     try:
-        return Path(path).read_text().splitlines()
+        return Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
 
@@ -76,7 +76,7 @@ def _gpu(device: torch.device) -> dict[str, str] | None:
         return None
     query = ["nvidia-smi", f"--query-gpu={','.join(GPU_FIELDS)}", "--format=csv,noheader", f"--id={_gpu_id(device)}"]
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+        answer = subprocess.run(query, capture_output=True, encoding="utf-8", timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return None
     values = [value.strip() for value in answer.strip().split(",")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,6 @@ from omp_cli.core.data.store import Dataset
 from omp_cli.core.data.windows import make_windows
 from omp_cli.core.deploy.graph import example_inputs, fresh_policy
 from omp_cli.core.errors import RunFailed, UsageError
-from omp_cli.core.manifest import FILE_NAME, read_manifest
 from omp_cli.core.measure.memory.accuracy import epsilon_analysis
 from omp_cli.core.measure.memory.cases import Case
 from omp_cli.core.measure.memory.config import MemprofileConfig
@@ -162,12 +160,3 @@ def _real(policy: Policy, data: Dataset, seed: int) -> tuple[dict[str, Tensor], 
     index = batch_indices(len(windows), WINDOWS, seed, 0).numpy()
     obs = {key: torch.from_numpy(data.arrays[key][windows.obs[index]]) for key in policy.keys}
     return obs, torch.from_numpy(data.arrays["action"][windows.action[index]])
-
-
-def dataset_of(run: Path) -> Path | None:
-    """The data set that a training run names, if it is still there."""
-    if not (run / FILE_NAME).is_file():
-        return None
-    inputs = (i for i in read_manifest(run).inputs if i.kind == "dataset")
-    path = next((Path(i.path) for i in inputs), None)
-    return path if path is not None and path.exists() else None

@@ -1,0 +1,70 @@
+"""Which rays can meet something that a cloud keeps: bounding spheres of geoms and markers against rays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.clouds.crop import Box
+from omp_cli.core.clouds.raycast import VISIBLE_GROUPS, Marker
+
+_MARGIN = 1e-6
+"""Metres added to every radius: far above rounding, far below anything seen."""
+
+
+class Bounds:
+    """The things whose points a cloud keeps, as spheres around them.
+
+    A ray that meets none of the spheres can only hit what is left out anyway, so leaving such rays out changes no
+    cloud; most rays are of that kind once the table and the arm are left out.
+
+    Args:
+        model: ``mujoco.MjModel``.
+        origin: (3,) where all rays begin, metres, world frame.
+        box: the crop, world frame; what lies outside it is not kept.
+        left_out: (G,) ids of the geoms whose points are left out or that rays pass through.
+    """
+
+    def __init__(self, model: Any, origin: NDArray[np.float64], box: Box, left_out: NDArray[np.intp]) -> None:
+        kept = VISIBLE_GROUPS[np.clip(model.geom_group, 0, len(VISIBLE_GROUPS) - 1)] > 0
+        kept[left_out] = False
+        boundless = model.geom_rbound <= 0.0  # planes
+        self._geoms, self._planes = np.flatnonzero(kept & ~boundless), np.flatnonzero(kept & boundless)
+        self._radii = model.geom_rbound[self._geoms] + _MARGIN
+        self._origin = origin
+        self._low, self._high = np.array(box.low), np.array(box.high)
+        self._corners = np.array(list(product(*zip(box.low, box.high, strict=True))))
+
+    def meet(self, data: Any, markers: Sequence[Marker], directions: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of the rays along the unit ``directions`` (M, 3) can hit what is kept: (M,)."""
+        if self._a_plane_cuts_the_box(data):
+            return np.ones(len(directions), np.bool_)
+        centres = data.geom_xpos[self._geoms]
+        outside = np.maximum(self._low - centres, 0.0) + np.maximum(centres - self._high, 0.0)
+        near = np.einsum("ij,ij->i", outside, outside) <= self._radii**2
+        spheres = [np.column_stack([centres[near], self._radii[near]])]
+        spheres += [np.array([[*marker.centre, marker.radius + _MARGIN]]) for marker in markers]
+        return _meets(directions, np.concatenate(spheres), self._origin)
+
+    def _a_plane_cuts_the_box(self, data: Any) -> bool:
+        for plane in self._planes:
+            normal = data.geom_xmat[plane].reshape(3, 3)[:, 2]
+            height = (self._corners - data.geom_xpos[plane]) @ normal
+            if height.min() <= _MARGIN and height.max() >= -_MARGIN:
+                return True
+        return False
+
+
+def _meets(
+    directions: NDArray[np.float64], spheres: NDArray[np.float64], origin: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Which of the unit rays (K, 3) from ``origin`` meet one of the spheres (G, 4): centre and radius."""
+    towards = spheres[:, :3] - origin
+    # the part of a ray's direction that points to the centre decides: at least as much as the tangent to the sphere has
+    square = np.einsum("ij,ij->i", towards, towards) - spheres[:, 3] ** 2
+    tangent = np.where(square > 0.0, np.sqrt(np.maximum(square, 0.0)), -np.inf)
+    return (directions @ towards.T >= tangent).any(axis=1)
