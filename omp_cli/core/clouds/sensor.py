@@ -31,7 +31,7 @@ class CloudConfig(Settings):
         fps_backend: implementation of farthest point sampling; all give the same set of points.
     """
 
-    points: int = Field(512, ge=1)
+    points: int = Field(512, ge=1, le=2**20)
     camera_size: int | None = Field(None, ge=8, le=2048)
     frame: Frame = "world"
     fps_backend: fps.FpsBackend = "numpy"
