@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Annotated
+
+from pydantic import Field
 
 HELD_OUT = 1 << 30
 
 
 MAX_SEED = 2**63 - 1
 """The largest that torch's generators take."""
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+"""Of a setting, by whatever way it is given."""
 
 
 def derived_seed(*parts: int | str) -> int:

@@ -44,7 +44,7 @@ class CloudConfig(Settings):
     LATER: ClassVar[tuple[str, ...]] = ("robot", "fovea")
     """Settings that data sets made before them lack: left out of recipes while they are what they were then."""
 
-    points: int = Field(512, ge=1)
+    points: int = Field(512, ge=1, le=2**20)
     camera_size: int | None = Field(None, ge=8, le=MAX_SIZE)
     frame: Frame = "world"
     fps_backend: fps.FpsBackend = "numpy"

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from omp_cli.core.checkpoint import Checkpoint, Weights
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Count, Depth, Settings, Threads
 from omp_cli.core.deploy.base import Inputs
 from omp_cli.core.deploy.graph import Decision, example_inputs
 from omp_cli.core.deploy.onnx_runtime import OnnxPrepared
@@ -38,6 +37,7 @@ from omp_cli.core.errors import MissingDependency, RunFailed
 from omp_cli.core.files import atomic, remove, sha256_of, write_json
 from omp_cli.core.progress import Progress
 from omp_cli.core.run import Run
+from omp_cli.core.seeds import Seed
 from omp_cli.core.spec import Spec
 
 SIGNATURE = "policy.json"
@@ -61,12 +61,12 @@ class ExportConfig(Settings):
     """
 
     format: Literal["both", "pt2", "onnx"] = "both"
-    nfe: int = Field(default=1, ge=1)
+    nfe: Depth = 1
     weights: Weights = "ema"
-    batch: int = Field(default=1, ge=1)
+    batch: Count = 1
     dynamic_batch: bool = False
-    seed: int = 0
-    threads: int = Field(default=1, ge=1)
+    seed: Seed = 0
+    threads: Threads = 1
 
 
 def formats(wanted: Literal["both", "pt2", "onnx"]) -> tuple[list[Format], dict[str, str]]:

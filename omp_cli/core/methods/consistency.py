@@ -20,10 +20,9 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import AtLeast0, Count, Settings, Share
 from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, VelocityField, same
 from omp_cli.core.methods.path import at_least_float32, path_jumps, point, rows
 from omp_cli.core.methods.teaching import Teacher, Teaching
@@ -42,9 +41,9 @@ class ConsistencyConfig(Settings):
     """
 
     name: Literal["consistency"] = "consistency"
-    bins: int = Field(20, ge=1)
-    end_share: float = Field(0.25, ge=0, le=1)
-    dsm_weight: float = Field(0.1, ge=0)
+    bins: Count = 20
+    end_share: Share = 0.25
+    dsm_weight: AtLeast0 = 0.1
     warm_start: bool = True
 
 

@@ -22,7 +22,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import AtLeast0, Count, Settings
 from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, Method, VelocityField, same
 from omp_cli.core.methods.path import at_least_float32, path_jumps, point, rows, step_grid
 
@@ -45,9 +45,9 @@ class FlowPolicyConfig(Settings):
     """
 
     name: Literal["flowpolicy"] = "flowpolicy"
-    segments: int = Field(2, ge=1)
+    segments: Count = 2
     delta: float = Field(1e-2, gt=0, lt=1)
-    velocity_weight: float = Field(1e-5, ge=0)
+    velocity_weight: AtLeast0 = 1e-5
     as_released: bool = False
 
 

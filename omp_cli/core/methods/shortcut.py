@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Count, Settings, Share
 from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, VelocityField, same
 from omp_cli.core.methods.dispersion import DispersionConfig, dispersed
 from omp_cli.core.methods.path import at_least_float32, path_jumps, point, rows, velocity
@@ -31,8 +30,8 @@ class ShortCutConfig(Settings):
     """
 
     name: Literal["shortcut"] = "shortcut"
-    levels: int = Field(7, ge=1)
-    consistency_share: float = Field(0.25, ge=0, le=1)
+    levels: Count = 7
+    consistency_share: Share = 0.25
     dispersion: DispersionConfig = DispersionConfig()
 
 

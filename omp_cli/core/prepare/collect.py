@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Count, CountOrZero, Settings
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.errors import DataError, RunFailed
 from omp_cli.core.files import atomic
@@ -85,12 +85,12 @@ class CollectConfig(Settings):
         max_attempts: candidates tried per wanted demonstration before giving up.
     """
 
-    demos: int = 10
-    after_success: int = 10
-    max_steps: int | None = None
+    demos: Count = 10
+    after_success: CountOrZero = 10
+    max_steps: Count | None = None
     raw_actions: bool = False
     images: bool = False
-    max_attempts: int = 10
+    max_attempts: Count = 10
 
 
 @dataclass(frozen=True)

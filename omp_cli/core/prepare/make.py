@@ -19,6 +19,7 @@ from omp_cli.core.prepare.collect import EXTRAS, Candidate, CollectConfig, colle
 from omp_cli.core.prepare.sheet import contact_sheet
 from omp_cli.core.progress import Progress
 from omp_cli.core.run import Run
+from omp_cli.core.seeds import Seed
 from omp_cli.core.suites import SUITES
 from omp_cli.core.suites.base import start_hash
 from omp_cli.core.timing import Stopwatch
@@ -38,7 +39,7 @@ class PrepareConfig(Settings):
 
     suite: Annotated[SerializeAsAny[Settings], BeforeValidator(SUITES.parse)]
     collect: CollectConfig = CollectConfig()
-    seed: int = 0
+    seed: Seed = 0
 
 
 def recipe(config: PrepareConfig, task: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Count, CountOrZero, Settings
 from omp_cli.core.data.catalogue import cache_folder
 from omp_cli.core.data.readers.robomimic import NOTES
 from omp_cli.core.data.store import Arrays
@@ -28,7 +28,7 @@ from omp_cli.core.files import atomic, remove
 from omp_cli.core.locks import hold
 from omp_cli.core.prepare.collect import Kept, first_successes, load_episode
 from omp_cli.core.progress import Progress
-from omp_cli.core.seeds import demo_seed
+from omp_cli.core.seeds import Seed, demo_seed
 from omp_cli.core.suites.robomimic import RENDERING, TASKS, Robomimic, RobomimicEnv, RobomimicSuiteConfig
 from omp_cli.core.suites.robosuite_experts import OPERATORS, make_expert
 from omp_cli.core.suites.robosuite_model import env_kwargs
@@ -56,12 +56,12 @@ class ScriptedConfig(Settings):
 
     task: str = "lift"
     operator: Literal["clean", "noisy"] = "clean"
-    demos: int = Field(100, ge=1)
+    demos: Count = 100
     cameras: tuple[str, ...] | None = None
-    image_size: int = Field(96, ge=8)
-    after_success: int = Field(10, ge=0)
-    max_attempts: int = Field(10, ge=1)
-    seed: int = 0
+    image_size: int = Field(96, ge=8, le=4096)
+    after_success: CountOrZero = 10
+    max_attempts: Count = 10
+    seed: Seed = 0
 
     @field_validator("task")
     @classmethod

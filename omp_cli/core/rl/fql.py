@@ -14,7 +14,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import LARGEST, Above0, AtLeast0, Count, CountOrZero, Depth, Settings, Share, Width
 from omp_cli.core.encoders.images import shifted
 from omp_cli.core.errors import DataError, Diverged, UsageError
 from omp_cli.core.methods import Method
@@ -42,14 +42,14 @@ class QConfig(Settings):
 
     sees: Literal["state", "own"] | None = None
     train_encoder: bool = True
-    hidden: int = Field(256, ge=1)
-    depth: int = Field(2, ge=1)
+    hidden: Width = 256
+    depth: Depth = 2
 
 
 class FqlSigma(Settings):
     """Noise added to the student's normalised actions while exploring, besides that of its z; 0 as in the paper."""
 
-    value: float = Field(0.0, ge=0)
+    value: AtLeast0 = 0.0
 
 
 class FqlConfig(Settings):
@@ -83,23 +83,23 @@ class FqlConfig(Settings):
     """
 
     name: Literal["fql"] = "fql"
-    decisions: int = Field(16, ge=1)
-    updates: float = Field(1.0, gt=0)
-    offline_steps: int = Field(0, ge=0)
-    student_every: int = Field(2, ge=1)
-    distil_steps: int = Field(500, ge=0)
-    batch_size: int = Field(256, ge=2)
-    demonstrations: float = Field(0.5, ge=0, le=1)
-    capacity: int = Field(100_000, ge=1)
-    fill: int = Field(1000, ge=1)
-    lr: float = Field(3e-4, gt=0)
-    critic_lr: float = Field(3e-4, gt=0)
+    decisions: Count = 16
+    updates: Above0 = 1.0
+    offline_steps: CountOrZero = 0
+    student_every: Count = 2
+    distil_steps: CountOrZero = 500
+    batch_size: int = Field(256, ge=2, le=LARGEST)
+    demonstrations: Share = 0.5
+    capacity: Count = 100_000
+    fill: Count = 1000
+    lr: Above0 = 3e-4
+    critic_lr: Above0 = 3e-4
     gamma: float = Field(0.99, gt=0, le=1)
     tau: float = Field(0.005, gt=0, le=1)
-    alpha: float = Field(3.0, ge=0)
+    alpha: AtLeast0 = 3.0
     normalise: bool = True
     combine: Literal["mean", "min"] = "mean"
-    teacher_nfe: int | None = Field(None, ge=1)
+    teacher_nfe: Depth | None = None
     encoder: Literal["trained", "frozen"] = "trained"
     augment: bool = True
     sigma: FqlSigma = FqlSigma()

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from omp_cli.core.config import Layer, Settings, flatten, merge, preset_layer, validated
+from omp_cli.core.config import Count, Layer, Settings, Threads, Width, flatten, merge, preset_layer, validated
 from omp_cli.core.errors import UsageError
 from omp_cli.core.methods import METHODS
+from omp_cli.core.methods.meanflow import HalfWidth
 from omp_cli.core.policy import Policy
+from omp_cli.core.seeds import Seed
 from omp_cli.core.spec import Spec
 from omp_cli.core.train.config import PretrainConfig
 
@@ -43,21 +45,19 @@ class MemprofileConfig(Settings):
 
     presets: tuple[str, ...] = Field(("light", "omp-small"), min_length=1)
     derivatives: tuple[Column, ...] = Field(COLUMNS, min_length=1)
-    horizons: tuple[int, ...] = Field((4, 16), min_length=1)
-    points: tuple[int, ...] = Field((512,), min_length=1)
-    batches: tuple[int, ...] = ()
+    horizons: tuple[Width, ...] = Field((4, 16), min_length=1)
+    points: tuple[Count, ...] = Field((512,), min_length=1)
+    batches: tuple[Count, ...] = ()
     pretrain: dict[str, Any] = Field(default_factory=dict)
-    action_dim: int = Field(4, ge=1)
-    state_dim: int = Field(9, ge=3)
-    image: tuple[int, int, int] = (96, 96, 3)
-    repeats: int = Field(2, ge=1)
+    action_dim: Width = 4
+    state_dim: int = Field(9, ge=3, le=2**16)
+    image: tuple[Width, Width, Width] = (96, 96, 3)
+    repeats: Count = 2
     predict: bool = True
     accuracy: bool = True
-    epsilons: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        (1e-1, 5e-2, 2e-2, 1e-2, 5e-3, 2e-3, 1e-3, 1e-4, 1e-5), min_length=1
-    )
-    seed: int = 0
-    threads: int = Field(default=1, ge=1)
+    epsilons: tuple[HalfWidth, ...] = Field((1e-1, 5e-2, 2e-2, 1e-2, 5e-3, 2e-3, 1e-3, 1e-4, 1e-5), min_length=1)
+    seed: Seed = 0
+    threads: Threads = 1
 
 
 @dataclass(frozen=True)
