@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from omp_cli.core.config import Count, CountOrZero, Settings
 from omp_cli.core.data.store import Arrays
@@ -83,6 +84,9 @@ class CollectConfig(Settings):
         raw_actions: store what the expert asked for, outside [-1, 1] too, as the public data does.
         images: also store RGB pictures "img" (84, 84, 3).
         max_attempts: candidates tried per wanted demonstration before giving up.
+        spread: start states looked at per wanted demonstration. With 1, demonstrations begin as the seed draws; with
+            more, those are tried first that lie farthest from each other (``start_order``), so that a few
+            demonstrations show more of the task. Evaluations always draw; other pipelines' demonstrations do, too.
     """
 
     demos: Count = 10
@@ -91,6 +95,7 @@ class CollectConfig(Settings):
     raw_actions: bool = False
     images: bool = False
     max_attempts: Count = 10
+    spread: int = Field(1, ge=1, le=1000)
 
 
 @dataclass(frozen=True)
@@ -136,8 +141,9 @@ def collect(
 ) -> tuple[list[Candidate], int]:
     """Record ``config.demos`` successful episodes of one task.
 
-    Candidates have consecutive indices and the first successes in that order are kept, so the result does not
-    depend on the number of workers or on interruptions. Finished candidates are files in ``folder`` and are reused.
+    Candidates have consecutive indices, or the order of ``start_order``, and the first successes in it are kept, so the
+    result does not depend on the number of workers or on interruptions. Finished candidates are files in ``folder`` and
+    are reused.
 
     Args:
         suite: the suite's configuration as plain data, ``{"name": ..., ...}``.
@@ -155,12 +161,16 @@ def collect(
         RunFailed: too few candidates succeeded, or a worker died.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = (
+    jobs = [
         Job(suite, task, (s := demo_seed(seed, task, i)), config, folder / f"{i:06d}-{s}.npz")
-        for i in range(config.demos * config.max_attempts)
-    )
+        for i in range(config.demos * max(config.max_attempts, config.spread))
+    ]
     try:
-        return first_successes(record, jobs, config.demos, task, workers, progress)
+        looked_at = config.demos * config.spread
+        if config.spread > 1:
+            jobs = [*_spread(jobs[:looked_at], task, workers, progress), *jobs[looked_at:]]
+        tried = iter(jobs[: config.demos * config.max_attempts])
+        return first_successes(record, tried, config.demos, task, workers, progress)
     finally:
         _KEPT.close()  # with one worker it was made in this process
 
@@ -220,6 +230,42 @@ def in_order(function: Callable[[J], R], jobs: Iterable[J], workers: int) -> Ite
         finally:
             for future in pending:
                 future.cancel()
+
+
+def start_order(starts: NDArray[np.float64]) -> list[int]:
+    """Farthest point sampling of start states: the first, then always the one farthest from all before it.
+
+    Args:
+        starts: ``TaskEnv.start_state`` of the candidates, (M, D); distances are Euclidean in its own units, which are
+            metres where it holds the positions of objects and goals.
+
+    Returns:
+        All M indices in that order; of equally far ones the lowest first.
+    """
+    order = [0]
+    nearest = np.square(starts - starts[0]).sum(1)
+    for _ in range(len(starts) - 1):
+        nearest[order[-1]] = -1.0  # taken, and farther than nothing, where start states coincide too
+        order.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, np.square(starts - starts[order[-1]]).sum(1))
+    return order
+
+
+def _spread(jobs: list[Job], task: str, workers: int, progress: Progress) -> list[Job]:
+    """The candidates in the order of ``start_order``."""
+    progress.start(f"{task}: start states", len(jobs))
+    starts = []
+    for start in in_order(start_of, jobs, workers):
+        starts.append(start)
+        progress.advance()
+    return [jobs[i] for i in start_order(np.stack(starts))]
+
+
+def start_of(job: Job) -> NDArray[np.float64]:
+    """The start state of a candidate."""
+    env = _environment(job)
+    env.reset(job.seed)
+    return env.start_state()
 
 
 def record(job: Job) -> Candidate:

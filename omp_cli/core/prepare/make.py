@@ -44,7 +44,8 @@ class PrepareConfig(Settings):
 
 def recipe(config: PrepareConfig, task: str) -> dict[str, Any]:
     """What determines the bytes of a data set, as plain data."""
-    return {**config.model_dump(mode="json"), "task": task}
+    later = {"spread"} if config.collect.spread == 1 else set()  # data made before had none, and keep their names
+    return {**config.model_dump(mode="json", exclude={"collect": later}), "task": task}
 
 
 def folder_name(config: PrepareConfig, task: str) -> str:
@@ -121,7 +122,16 @@ def _provenance(
         "frames_filled": sum(c.frames_filled for c in kept),
         "points_filled": sum(c.filled for c in kept),
         **_modes(kept),
+        **_chosen(config.collect),
     }
+
+
+def _chosen(collecting: CollectConfig) -> dict[str, Any]:
+    """How the start states came about, where they are not simply drawn."""
+    if collecting.spread == 1:
+        return {}
+    looked_at = collecting.demos * collecting.spread
+    return {"start_states_chosen": {"by": "farthest point sampling of start states", "of": looked_at}}
 
 
 def _modes(kept: list[Candidate]) -> dict[str, Any]:
