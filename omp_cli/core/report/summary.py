@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from omp_cli.core.measure.statistics import FEWEST, RESAMPLES, Rate, bootstrap, newcombe, spread, wilson
+from omp_cli.core.measure.statistics import COVERAGE, FEWEST, RESAMPLES, Rate, bootstrap, newcombe, spread, wilson
 from omp_cli.core.report import published
 from omp_cli.core.report.caveats import caveats
 from omp_cli.core.report.collect import Evaluation, Found
@@ -18,7 +18,10 @@ STATISTICS = {
     "means": "of the rates of a task's training seeds, then over tasks; the total is unweighted over all tasks.",
     "intervals of means": f"95 % percentiles of {RESAMPLES} bootstrap resamples with a fixed seed: tasks are drawn "
     f"within their class, or among all where a class has fewer than {FEWEST}, and the percentiles are widened to "
-    f"Student's t for their number. None is shown for fewer than {FEWEST} tasks or where all rates were equal.",
+    "Student's t for their number; never narrower than Student's t interval. In simulations "
+    + ", ".join(f"{even} % of them held the truth with {n} tasks ({skew} %)" for n, (even, skew) in COVERAGE.items())
+    + ", in brackets where most tasks are near 100 %: a few tasks that are all easy say little of a hard one. "
+    f"None is shown for fewer than {FEWEST} tasks or where all rates were equal.",
     "intervals of tasks": "Wilson 95 % of n/N pooled over seeds; they leave out that seeds differ.",
     "differences": "between tasks that both rows have. Per task: Newcombe's hybrid score interval of two pooled "
     "proportions (method 10). Per class: the bootstrap above, with the same tasks drawn for both.",
