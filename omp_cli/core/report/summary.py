@@ -26,8 +26,9 @@ STATISTICS = {
     "differences": "between tasks that both rows have. Per task: Newcombe's hybrid score interval of two pooled "
     "proportions (method 10). Per class: the bootstrap above, with the same tasks drawn for both.",
     "last": "the last checkpoint, evaluated once. This is what all tables show but the one of selection.",
-    "top5": "the mean of the five best evaluations over training, as in the papers. It is biased upwards: with 20 "
-    "episodes each, the best five of 15 gain about 10 points by luck alone; the best five of five gain nothing.",
+    "top5": "the mean of the five best evaluations over training, as in the papers; not defined for a run of five or "
+    "fewer, whose mean it would be. It is biased upwards: with 20 episodes each, the best five of 15 gain about 10 "
+    "points by luck alone.",
 }
 
 
@@ -69,6 +70,7 @@ def _header(found: Found) -> dict[str, Any]:
         "evaluations": len(evaluations),
         "episodes": sum(e.last.episodes for e in evaluations),
         "policies": list(dict.fromkeys(e.label for e in evaluations)),
+        "renamed": {e.label: e.own_label for e in evaluations if e.label != e.own_label},
         "tasks": len({(e.suite, e.task) for e in evaluations}),
         "seeds": sorted({e.seed for e in evaluations if e.seed is not None}),
         "first": min(e.manifest.started_at for e in evaluations),
