@@ -72,7 +72,9 @@ def test_the_page_is_whole_and_needs_nothing_else(tmp_path: Path) -> None:
             assert line.startswith("| *")
 
 
-@pytest.mark.parametrize(("tasks", "bars"), [(("hammer", "soccer"), False), (("hammer", "soccer", "sweep"), True)])
+@pytest.mark.parametrize(
+    ("tasks", "bars"), [(("hammer", "soccer"), False), (("hammer", "soccer", "coffee-pull"), True)]
+)
 def test_a_title_names_bars_that_are_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tasks: tuple[str, ...], bars: bool
 ) -> None:
