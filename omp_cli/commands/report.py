@@ -18,6 +18,12 @@ def report(
         str | None,
         typer.Option(metavar="LABEL", help="Compare the others with this one. (default: the most evaluated)"),
     ] = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OLD=NEW", help="Show a row under another name; may be repeated. Manifests stay as they are."
+        ),
+    ] = None,
 ) -> None:
     """Tables and plots of all evaluations below some folders, with intervals; published figures beside them.
 
@@ -27,22 +33,27 @@ def report(
     Example: omp report runs/eval
 
     Example: omp report runs/sweep --baseline "omp dde" --out runs/report/family
+
+    Example: omp report runs/sweep --rename "omp dde=light-1" --baseline light-1
     """
     seed = globals_.seed or 0
     sources: dict[str, Any] = {
         "folders": {"value": [str(folder) for folder in folders], "source": "argument"},
         "baseline": {"value": baseline, "source": "default" if baseline is None else "flag"},
+        "rename": {"value": rename or [], "source": "flag" if rename else "default"},
         "seed": {"value": seed, "source": "default" if globals_.seed is None else "flag"},
     }
     if globals_.dry_run:
         show_dry_run(globals_, "report", sources)
         return
     from omp_cli.core.report.collect import collect
+    from omp_cli.core.report.rename import renamed
     from omp_cli.core.report.tables import all_tables
     from omp_cli.core.report.write import write_report
     from omp_cli.core.run import Run
 
     found = collect(folders)
+    found.evaluations = renamed(found.evaluations, rename or [])
     with Run(globals_.out or run_folder(RUNS / "report", "report"), "report", sources, {"seed": seed}) as run:
         document = write_report(run, found, baseline, seed)
     shown = []

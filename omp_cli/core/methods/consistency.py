@@ -22,15 +22,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from omp_cli.core.config import AtLeast0, Count, Settings, Share
+from omp_cli.core.config import AtLeast0, Count, Share
 from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, VelocityField, same
-from omp_cli.core.methods.path import at_least_float32, path_jumps, point, rows
+from omp_cli.core.methods.path import FlowConfig, at_least_float32, path_jumps, point, rows
 from omp_cli.core.methods.teaching import Teacher, Teaching
 from omp_cli.core.methods.times import count_of
 
 
-class ConsistencyConfig(Settings):
-    """Settings of consistency policy.
+class ConsistencyConfig(FlowConfig):
+    """Settings of consistency policy; see also ``FlowConfig``.
 
     Attributes:
         bins: steps of the teacher from noise to data; a diffusion teacher has no more than it was trained with.
@@ -88,7 +88,7 @@ class Consistency(Teaching):
 
     def jumps(self, nfe: int, eta: float = 0.0) -> tuple[Jump, ...]:
         """K jumps on the step grid; see the base class."""
-        return path_jumps(nfe)
+        return path_jumps(nfe, clip=self.config.clip_steps)
 
     def _on_grid(self, method: Teaching, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
         """s, w and t, each (B,)."""

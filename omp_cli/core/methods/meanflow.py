@@ -21,7 +21,7 @@ from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, 
 from omp_cli.core.methods.derivative import Derivative, value_and_derivative
 from omp_cli.core.methods.dispersion import DispersionConfig, dispersed
 from omp_cli.core.methods.epsilon import EpsilonChoice, pick_epsilon
-from omp_cli.core.methods.path import at_least_float32, path_jumps, point, rows, velocity
+from omp_cli.core.methods.path import FlowConfig, at_least_float32, path_jumps, point, rows, velocity
 from omp_cli.core.methods.teaching import Teaching
 from omp_cli.core.methods.times import TimeConfig, draw_times
 
@@ -57,8 +57,8 @@ class AlignmentConfig(Settings):
     scope: Scope = "chunk"
 
 
-class MeanFlowConfig(Settings):
-    """Settings of the MeanFlow family.
+class MeanFlowConfig(FlowConfig):
+    """Settings of the MeanFlow family; see also ``FlowConfig``.
 
     Attributes:
         name: registered name.
@@ -118,7 +118,7 @@ class MeanFlow(Teaching):
 
     def jumps(self, nfe: int, eta: float = 0.0) -> tuple[Jump, ...]:
         """K jumps on the step grid; see the base class."""
-        return path_jumps(nfe)
+        return path_jumps(nfe, clip=self.config.clip_steps)
 
     def measure_epsilon(self, u: VelocityField, z_0: Tensor, draws: Draws) -> EpsilonChoice:
         """The best half width for the central difference at these points; see ``loss`` for the arguments."""

@@ -97,7 +97,7 @@ class Chain:
 
     Attributes:
         log_probs: log N(z^{k+1}; mu_k, sigma_k^2) summed over the entries that count, (B, K), float64.
-        entropy: mean entropy per entry, (B,).
+        entropy: mean entropy per entry, (B,): DMPO's equation 36 divided by its K H A terms.
         end: where the jumps lead without noise, not clipped, (B, H, A); only where asked for.
         sigma: mean sigma, a scalar.
     """

@@ -153,6 +153,13 @@ def student_loss(distance: Tensor, q: Tensor, alpha: float, normalise: bool) -> 
     return alpha * distance - q.mean() / scale
 
 
+def _unclipped(method: Method) -> Method:
+    """The same with ``clip_steps`` off: the student's clipped entries would have no gradient to come back by."""
+    if not getattr(method.config, "clip_steps", False):
+        return method
+    return type(method)(method.config.model_copy(update={"clip_steps": False}))
+
+
 @TUNERS.register("fql")
 class Fql(Tuner):
     """Off-policy: every decision is learned from many times, together with the demonstrations where those have rewards.
@@ -176,7 +183,7 @@ class Fql(Tuner):
         if start.nfe != 1:
             raise UsageError(f"nfe: an fql student decides with 1 evaluation (got {start.nfe})", "see teacher_nfe")
         self.policy, self.teacher = start.policy, start.pretrained
-        self._jumps = self.policy.method.jumps(1)
+        self._jumps = _unclipped(self.policy.method).jumps(1)
         self._teacher_jumps = self.teacher.method.jumps(config.teacher_nfe or self._usual_nfe())
         self.policy.requires_grad_(True).encoder.requires_grad_(config.encoder == "trained")
         self.critics = Critics(config.critic, self.policy).to(start.device)

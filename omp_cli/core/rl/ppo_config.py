@@ -51,7 +51,9 @@ class PpoConfig(Settings):
         normalise: whether advantages are normalised per minibatch.
         scale_rewards: whether rewards are divided by the running deviation of the discounted return.
         value_coef: c_v.
-        entropy_coef: c_e; matters only for a learnable sigma.
+        entropy_coef: c_e, weight of the mean entropy per entry of the chain; matters only for a learnable sigma. DMPO's
+            equation 36 sums the entropy over all K H A entries: its c_e is this one divided by K H A. Released code has
+            a mean too, with the constant entropy of z^0 in it: its c_e is this one times (K + 1) / K.
         reduction: "sum" is the true log-probability of a chain, "mean" divides by its entries (released code).
         per_jump: each jump is a decision of its own in PPO (DPPO), its advantage discounted by ``jump_gamma`` per
             jump that follows.
