@@ -3,6 +3,7 @@
 import importlib
 import re
 import shlex
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ PAGES = sorted(
     ]
 )
 ROOMS = ("suites", "data", "methods", "rl", "measure", "sweep", "deploy")
-COMMENTED = sorted([*ROOT.glob("examples/**/*.toml"), *ROOT.glob("examples/*.py"), *ROOT.glob("examples/*.sh")])
+COMMENTED = sorted(path for kind in ("toml", "py", "sh", "yml") for path in ROOT.glob(f"examples/**/*.{kind}"))
 ClickException = typer.BadParameter.__mro__[2]
 """What a parser raises; Typer's vendored Click is not to be imported."""
 OWN_START = {"--list", "--resume", "--file", "--demos-file"}
@@ -214,3 +215,16 @@ def test_the_readme_is_read_in_one_sitting_and_every_room_has_its_page() -> None
         assert (ROOT / "omp_cli" / room / "README.md").is_file(), f"omp_cli/{room} has no page"
     for command in COMMANDS:
         assert f"`omp {command}" in readme, f"the table of commands has no omp {command}"
+
+
+def test_the_dockerfile_copies_what_the_package_is_built_from() -> None:
+    """All that pyproject.toml builds a wheel from, and nothing that is not there."""
+    text = (ROOT / "examples" / "Dockerfile").read_text()
+    copied = {word for words in re.findall(r"^COPY (.*) \S+$", text, flags=re.MULTILINE) for word in words.split()}
+    assert all((ROOT / word).exists() for word in copied)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {*wheel["packages"], *wheel["force-include"], project["project"]["readme"]}
+    assert needed | {"pyproject.toml", *project["project"]["license-files"]} <= copied
+    torch = next(x for x in project["project"]["dependencies"] if x.startswith("torch"))
+    assert f'"{torch}"' in text, "the torch that is installed first is the one the package asks for"
