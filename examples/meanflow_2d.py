@@ -1,6 +1,6 @@
 """MeanFlow in two dimensions, to be read from top to bottom and looked at: u, du/dt in three ways, and one step.
 
-    python examples/meanflow_2d.py                    # about 20 seconds of one core -> runs/meanflow-2d/*.png
+    python examples/meanflow_2d.py                    # half a minute of one busy core -> runs/meanflow-2d/*.png
     python examples/meanflow_2d.py FOLDER --steps 300
 
 The "action chunk" is one action (H = 1) with two numbers (A = 2), so that everything can be drawn, and there is no
@@ -101,7 +101,7 @@ def derivative_errors(u: VelocityField, generator: torch.Generator, count: int =
 
 # %% One step: z_0 = z_1 - u(z_1, 0, 1). How far do the samples lie from the blobs, and which do they reach?
 def quality(samples: Tensor) -> dict[str, Any]:
-    """Mean distance of samples (N, 1, 2) to the nearest blob's centre (0.063 for the data) and the share of each."""
+    """Mean distance of samples (N, 1, 2) to the nearest blob's centre (0.063 for the data itself) and the share of each."""
     angle = 2 * torch.pi * torch.arange(BLOBS) / BLOBS
     centres = 0.8 * torch.stack([angle.cos(), angle.sin()], -1)
     distance, blob = torch.cdist(samples[:, 0], centres).min(1)
