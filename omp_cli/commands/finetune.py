@@ -13,6 +13,7 @@ from omp_cli.commands.common import (
     RUNS,
     Globals,
     base_layers,
+    check_free,
     newest_trained,
     run_folder,
     settings_known,
@@ -167,6 +168,7 @@ def _resume(globals_: Globals, run: Path, workers: int) -> None:
     sources = {key: value.model_dump() for key, value in manifest.config.items()}
     flat = {key: value.value for key, value in manifest.config.items() if key != "checkpoint"}
     settings = c.validated(FinetuneConfig, c.unflatten(flat))
+    check_free(run)
     start = _start(run, manifest)
     _finetune(globals_, Plan(settings, sources, start, run, resumed=True), workers, manifest.inputs)
 

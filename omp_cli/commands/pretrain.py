@@ -9,7 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
-from omp_cli.commands.common import DATA, RUNS, Globals, base_layers, newest, run_folder, settings_known, show_dry_run
+from omp_cli.commands.common import (
+    DATA,
+    RUNS,
+    Globals,
+    base_layers,
+    check_free,
+    newest,
+    run_folder,
+    settings_known,
+    show_dry_run,
+)
 from omp_cli.console import make_table
 
 METHOD, OPTIM, CONFIG = "Method", "Optimisation", "Configuration"
@@ -117,6 +127,7 @@ def pretrain(
         globals_.console.note(f"{resume} is finished; nothing to do")
         _report(globals_, resume, manifest.metrics)
     else:
+        check_free(resume)
         _train(globals_, _old_plan(resume, manifest, {"dataset": dataset, "teacher": teacher}))
 
 

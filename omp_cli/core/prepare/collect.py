@@ -215,7 +215,9 @@ def in_order(function: Callable[[J], R], jobs: Iterable[J], workers: int) -> Ite
         yield from map(function, jobs)
         return
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, context, begin_worker, (loaded_plugins(),)) as pool:
+    with starting_workers():
+        executor = concurrent.futures.ProcessPoolExecutor(workers, context, begin_worker, (loaded_plugins(),))
+    with executor as pool:
         pending: list[concurrent.futures.Future[R]] = []
         try:
             for job in jobs:
