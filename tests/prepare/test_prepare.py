@@ -10,7 +10,7 @@ import pytest
 from omp_cli.core.data.store import read_store
 from omp_cli.core.errors import RunFailed, UsageError
 from omp_cli.core.prepare import make as making
-from omp_cli.core.prepare.collect import CollectConfig, collect, start_order
+from omp_cli.core.prepare.collect import CollectConfig, collect, counted_since, points_on, start_order
 from omp_cli.core.prepare.make import PrepareConfig, folder_name, prepare_task
 from omp_cli.core.progress import Silent
 from omp_cli.core.run import Run
@@ -214,3 +214,10 @@ def test_names_of_data_sets_made_before_a_setting_existed_stay() -> None:
     assert name(points=256, camera_size=200) == "reach-p256-d10-s0-efe242"
     assert name(frame="dp3") == "reach-p512-d10-s0-c4e339"
     assert len({name(), name(robot="gripper"), name(robot="gripper", fovea=4), name(fovea=4)}) == 4
+
+
+def test_what_points_lay_on_is_a_share_of_those_seen() -> None:
+    first = counted_since({"arm": 5}, {"arm": 5, "obj": 30, "marker": 10})
+    assert first == {"obj": 30, "marker": 10}
+    assert points_on([first, {"obj": 60}], 4) == {"points_seen": 25.0, "points_on": {"marker": 0.1, "obj": 0.9}}
+    assert points_on([{}, {}], 4) == {}

@@ -7,7 +7,8 @@ import json
 import multiprocessing
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -123,6 +124,7 @@ class Candidate:
         file: the recorded episode.
         overhead: wall time of the episode's other parts.
         mode: the way in which it did the task, where the suite tells them apart.
+        points_on: points of its clouds before sampling, by what they lay on.
     """
 
     seed: int
@@ -134,6 +136,7 @@ class Candidate:
     file: Path
     overhead: dict[str, float] = field(default_factory=dict)
     mode: str | None = None
+    points_on: dict[str, int] = field(default_factory=dict)
 
 
 def collect(
@@ -278,7 +281,7 @@ def record(job: Job) -> Candidate:
     env = _environment(job)
     watch.lap("start of the simulator")
     env.reset(job.seed)
-    before = env.seconds
+    before, on_before = env.seconds, env.points_on
     extras = {"start_state": env.start_state(), "first_picture": env.picture(PICTURE_SIZE)}
     keys = ["state", "full_state"]
     keys += ["point_cloud"] if env.spec.points is not None else []
@@ -315,9 +318,30 @@ def record(job: Job) -> Candidate:
     watch.lap("reset and pictures")
     result = {"seed": job.seed, "success": kept, "steps": steps, "filled": filled}
     result |= {"frames_filled": frames_filled, "seconds": seconds, "overhead": watch.seconds, "mode": outcome.mode}
+    result["points_on"] = counted_since(on_before, env.points_on)
     with atomic(job.file) as temporary:
         np.savez(temporary, result=json.dumps(result), **extras, **arrays)
     return Candidate(**result, file=job.file)
+
+
+def counted_since(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
+    """What was added to counts by name."""
+    return {name: more for name, count in now.items() if (more := count - before.get(name, 0))}
+
+
+def points_on(counts: Iterable[Mapping[str, int]], frames: int) -> dict[str, Any]:
+    """Counts of points by what they lay on, over all frames, as a provenance has them; empty without clouds.
+
+    "points_seen" is the mean number of a frame before sampling, "points_on" the share of each thing in them.
+    """
+    total = sum((Counter(count) for count in counts), Counter[str]())
+    seen = total.total()
+    if not seen:
+        return {}
+    return {
+        "points_seen": round(seen / frames, 1),
+        "points_on": {name: round(count / seen, 4) for name, count in sorted(total.items())},
+    }
 
 
 def _environment(job: Job) -> TaskEnv:

@@ -15,7 +15,7 @@ from omp_cli.core.config import Settings, flatten
 from omp_cli.core.data.store import STORE, Arrays, read_attributes, read_store, write_store
 from omp_cli.core.errors import UsageError
 from omp_cli.core.files import read_json, remove, write_json
-from omp_cli.core.prepare.collect import EXTRAS, Candidate, CollectConfig, collect, load_episode
+from omp_cli.core.prepare.collect import EXTRAS, Candidate, CollectConfig, collect, load_episode, points_on
 from omp_cli.core.prepare.sheet import contact_sheet
 from omp_cli.core.progress import Progress
 from omp_cli.core.run import Run
@@ -123,6 +123,7 @@ def _provenance(
         "points_filled": sum(c.filled for c in kept),
         **_modes(kept),
         **_chosen(config.collect),
+        **points_on((c.points_on for c in kept), sum(c.steps for c in kept)),
     }
 
 
@@ -150,6 +151,7 @@ def _figures(provenance: dict[str, Any]) -> dict[str, Any]:
         "mean_steps": round(sum(steps) / len(steps), 1),
         "frames_filled": provenance["frames_filled"],
         "points_filled": provenance["points_filled"],
+        **{key: provenance[key] for key in ("points_seen", "points_on") if key in provenance},
         "reused": False,
     }
 
