@@ -1,7 +1,8 @@
 """A suite of one's own in one file, and what demonstrations cannot teach: a point must find a goal that it cannot see.
 
 The goal is always at the same place, but it is no part of the observation, and the expert believes it to be elsewhere.
-A policy trained on its demonstrations goes there and fails; only the reward tells where the goal is.
+A policy trained on its demonstrations goes there and fails; only the reward tells where the goal is. With
+``suite.expert_knows`` the expert goes to the goal, and a policy learns it from demonstrations alone: add_a_suite.py.
 
     omp prepare hidden --demos 20 --plugin examples/hidden_goal.py
     omp pretrain --preset dmpo-state --steps 300 --plugin examples/hidden_goal.py
@@ -28,25 +29,31 @@ SPEED = 0.05
 GOAL, RADIUS = np.array([0.25, 0.2]), 0.06
 """An episode succeeds while the point is this near to the goal, metres."""
 BELIEF = np.array([-0.2, -0.2])
-"""Where the expert takes the goal to be."""
+"""Where the expert takes the goal to be, unless it knows."""
 
 
 class HiddenConfig(Settings):
-    """Nothing about it can be set."""
+    """Settings of the suite: what is declared here becomes ``--set suite.<name>=<value>`` of ``omp prepare``.
+
+    Attributes:
+        expert_knows: whether the expert goes to the goal instead of to where it believes the goal to be.
+    """
 
     name: Literal["hidden"] = "hidden"
+    expert_knows: bool = False
 
 
 @SUITES.register("hidden")
 class Hidden(Suite):
-    """One task, whose demonstrations fail and are recorded all the same."""
+    """One task, whose demonstrations may fail and are recorded all the same."""
 
     Config: ClassVar[type[Settings]] = HiddenConfig
+    config: HiddenConfig
     default_task: ClassVar[str] = "goal"
     keeps_failures: ClassVar[bool] = True
 
     def groups(self) -> Mapping[str, tuple[str, ...]]:
-        """None."""
+        """A suite of one task has no groups of tasks."""
         return {}
 
     def tasks(self) -> tuple[str, ...]:
@@ -59,14 +66,19 @@ class Hidden(Suite):
 
     def make(self, task: str) -> HiddenEnv:
         """A fresh arena."""
-        return HiddenEnv(self.spec(task))
+        return HiddenEnv(self.spec(task), GOAL if self.config.expert_knows else BELIEF)
 
 
 class HiddenEnv(TaskEnv):
-    """The arena."""
+    """The arena.
 
-    def __init__(self, spec: Spec) -> None:
-        self.spec = spec
+    Args:
+        spec: the task.
+        belief: where the expert goes, (2,) metres.
+    """
+
+    def __init__(self, spec: Spec, belief: NDArray[np.float64]) -> None:
+        self.spec, self._belief = spec, belief
         self.reset(0)
 
     def reset(self, seed: int) -> None:
@@ -88,8 +100,8 @@ class HiddenEnv(TaskEnv):
         return {key: self._position.astype(np.float32) for key in keys}
 
     def expert(self) -> NDArray[np.float32]:
-        """Straight to where the goal is not."""
-        wanted = (BELIEF - self._position) / SPEED
+        """Straight to where the expert takes the goal to be."""
+        wanted = (self._belief - self._position) / SPEED
         return (wanted / max(1.0, float(np.abs(wanted).max()))).astype(np.float32)
 
     def start_state(self) -> NDArray[np.float64]:
@@ -101,7 +113,7 @@ class HiddenEnv(TaskEnv):
         along = ((np.arange(size) + 0.5) / size * 2.0 - 1.0) * ARENA
         x, y = np.meshgrid(along, -along)
         picture = np.full((size, size, 3), 250, np.uint8)
-        discs = ((BELIEF, (170, 170, 170)), (GOAL, (60, 170, 90)), (self._position, (210, 60, 50)))
+        discs = ((self._belief, (170, 170, 170)), (GOAL, (60, 170, 90)), (self._position, (210, 60, 50)))
         for centre, colour in discs:
             picture[(x - centre[0]) ** 2 + (y - centre[1]) ** 2 < RADIUS**2] = colour
         return picture

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,18 @@ def omp_process(*arguments: object, cwd: Path | None = None, **environment: str)
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+
+
+@contextmanager
+def held_by_another(folder: Path) -> Iterator[int]:
+    """A process, whose id is given, holds the folder as ``core.locks`` does."""
+    code = "import sys; from pathlib import Path; from omp_cli.core.locks import hold\n"
+    code += "with hold(Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
+    line = [sys.executable, "-c", code, str(folder)]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process.pid
 
 
 def in_process(folder: Path, *arguments: object) -> None:

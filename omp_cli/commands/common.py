@@ -190,6 +190,14 @@ def newest_trained(globals_: Globals, *also: str) -> Path:
     return newest(globals_, RUNS, ("pretrain", *also), "trained run", "train one with: omp pretrain")
 
 
+def check_free(run: Path) -> None:
+    """UsageError when a process is at work on a run that is to be resumed, before anything else is looked at."""
+    from omp_cli.core.locks import refuse_held
+
+    if int(os.environ.get("RANK", "0")) == 0:  # of several processes the first alone holds the folder
+        refuse_held(run)
+
+
 class Resolved(Exception):
     """Not an error: the settings of a line, of which nothing else is wanted (``lines.resolve``)."""
 

@@ -33,6 +33,7 @@ from omp_cli.core import config as c
 from omp_cli.core.config import Layer, Settings
 from omp_cli.core.errors import DataError, Interrupted, UsageError
 from omp_cli.core.files import writable_folder
+from omp_cli.core.locks import refuse_held
 from omp_cli.core.manifest import Manifest, latest_run, read_manifest
 from omp_cli.core.run import Run, refuse_checkpoints
 from omp_cli.core.table import Table
@@ -131,6 +132,8 @@ class Call(Generic[S]):
         if manifest.status == "succeeded":
             self.console.note(f"{folder} is finished; nothing to do")
             return manifest, None
+        if int(os.environ.get("RANK", "0")) == 0:  # of several processes the first alone holds the folder
+            refuse_held(folder)
         sources = {key: value.model_dump() for key, value in manifest.config.items()}
         flat = {key: value.value for key, value in manifest.config.items() if key not in inputs}
         return manifest, Chosen(c.validated(self.model, c.unflatten(flat)), sources)

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from omp_cli.console import Console
-from omp_cli.core.registry import load_plugin
+from omp_cli.core.plugins import load_plugin
 from omp_cli.core.seeds import MAX_SEED
 
 PANEL = "Global options"

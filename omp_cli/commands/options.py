@@ -85,6 +85,7 @@ class Option:
                 *self._names(),
                 help=words,
                 rich_help_panel=self.flag.panel,
+                metavar=self.flag.metavar,
                 min=_at_least(self.field) if self.kind in (int, list[int]) else None,
                 autocompletion=None if self.values is None else functools.partial(completed, self),
             ),

@@ -25,12 +25,15 @@ def report(
     Example: omp report runs/eval
 
     Example: omp report runs/sweep --baseline "omp dde" --out runs/report/family
+
+    Example: omp report runs/sweep --rename "omp dde=light-1" --baseline light-1
     """
     chosen = call.settings()
     chosen.add("folders", [str(folder) for folder in folders], "argument")
     if call.dry_run(chosen):
         return
     found = core.collect(folders)
+    found.evaluations = core.renamed(found.evaluations, chosen.settings.rename)
     with call.run(chosen, "report") as (run, _):
         document = core.write_report(run, found, chosen.settings)
     lines = [f"warning: {line}" for line in document["warnings"]]

@@ -20,6 +20,7 @@ from .measure.report import demonstrations as demonstrations
 from .measure.report import evaluate_run as evaluate_run
 from .policy import check_teacher as check_teacher
 from .report.collect import collect as collect
+from .report.rename import renamed as renamed
 from .report.tables import all_tables as all_tables
 from .report.write import write_report as write_report
 from .rl.held_out import EVALUATIONS as EVALUATIONS

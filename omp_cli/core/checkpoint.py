@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from torch import Tensor
 
 from omp_cli.core.config import checked, validated
@@ -175,7 +176,7 @@ def load_tensors(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise DataError(f"checkpoint {file}: no such file", "the checkpoint is incomplete; use another")
     try:
-        return load_file(file)
+        return load_file(file) if _is_utf8(file) else load(file.read_bytes())
     except (SafetensorError, OSError) as error:
         raise DataError(f"checkpoint {file}: {_file_kind(file)} ({error})", "use another checkpoint") from None
 
@@ -189,6 +190,15 @@ def _file_kind(path: Path) -> str:
     if start[:2] == b"PK" or start[:1] == b"\x80":
         return "a pickle, which can run code when loaded; omp never loads one"
     return "a file, not a checkpoint"
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether safetensors opens a file of this name."""
+    try:
+        os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

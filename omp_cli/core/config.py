@@ -5,24 +5,47 @@ Order, later wins: default < preset < ``--config`` file < environment ``OMP_CLI_
 
 from __future__ import annotations
 
+import functools
 import tomllib
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from omp_cli.core.errors import DataError, UsageError, did_you_mean
+from omp_cli.core.seeds import MAX_SEED
 
 ENV_PREFIX = "OMP_CLI_"
 COMPLETE = "complete"
 """Context of a dump that holds every setting; others leave out those that a section says are younger than old data."""
+LARGEST = 2**31 - 1
+"""What no count, size or weight exceeds: torch, NumPy and the simulators take it everywhere, and float32 its square."""
+
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+CountOrZero = Annotated[int, Field(ge=0, le=LARGEST)]
+Width = Annotated[int, Field(ge=1, le=2**16)]
+"""Of a layer, in numbers; of a chunk, in steps; of a set of things that are in memory together."""
+Depth = Annotated[int, Field(ge=1, le=1000)]
+"""Layers, or steps of a sampler, one after the other."""
+Threads = Annotated[int, Field(ge=1, le=1024)]
+Above0 = Annotated[float, Field(gt=0, le=LARGEST)]
+AtLeast0 = Annotated[float, Field(ge=0, le=LARGEST)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+HalfWidth = Annotated[float, Field(gt=0, le=1)]
+"""Of a difference in time, which goes from 0 to 1."""
 
 
 class Settings(BaseModel):
-    """Base of every configuration section: immutable, and a key it does not know is an error."""
+    """Base of every configuration section: immutable, and a key it does not know is an error.
+
+    Every number has bounds at its field (a test walks them all); true and false are no numbers, though Python says so.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
@@ -43,6 +66,7 @@ class Flag:
         values: what completion offers; a ``Literal`` offers its own.
         default: words for what happens without the option, where the default itself does not say it.
         only_on: whether there is no ``--no-name``.
+        metavar: what stands for the value in the help.
     """
 
     name: str = ""
@@ -53,6 +77,26 @@ class Flag:
     values: Callable[[], Iterable[str]] | None = None
     default: str = ""
     only_on: bool = False
+    metavar: str | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
+        if _has_boolean(value) and bool not in kinds and kinds & {int, float}:
+            raise PydanticCustomError("number", "input should be a number, not true or false")
+        return value
+
+
+@functools.cache
+def _kinds(annotation: Any) -> frozenset[Any]:
+    """The plain types that an annotation is made of: ``tuple[int, ...] | None`` -> int, NoneType, Ellipsis."""
+    parts = typing.get_args(annotation)
+    return frozenset().union(*map(_kinds, parts)) if parts else frozenset({annotation})
+
+
+def _has_boolean(value: Any) -> bool:
+    return isinstance(value, bool) or (isinstance(value, list | tuple) and any(map(_has_boolean, value)))
 
 
 S = TypeVar("S", bound=BaseModel)
@@ -60,10 +104,13 @@ S = TypeVar("S", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Layer:
-    """Values from one place; keys are dotted ("train.steps")."""
+    """Values from one place; keys are dotted ("train.steps"), and a table given as a value is its keys."""
 
     source: str
     values: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", flatten(self.values))
 
 
 def validated(model: type[S], data: Any, where: str = "") -> S:
@@ -106,7 +153,7 @@ def _fields_at(model: type[BaseModel], place: tuple[int | str, ...]) -> Iterable
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mapping to dotted keys; lists are leaves."""
+    """Nested mapping to dotted keys, whose parts may be dotted already; lists are leaves."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
@@ -131,7 +178,10 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Merge layers, later wins. Returns nested values and the source of each dotted key.
+    """Merge layers key by key, later wins. Returns nested values and the source of each dotted key.
+
+    A section that was switched off ("x = none") is there again once a later layer sets one of its keys, and the other
+    way round.
 
     A layer that names a member of a family ("net.name") speaks of that member: when a later layer picks another one,
     what it says of the section is dropped, for a preset's ``net.hidden`` means nothing to another net. What a layer
@@ -144,8 +194,14 @@ def merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
     for layer in layers:
         others = tuple(k.removesuffix("name") for k, v in layer.values.items() if k in chosen and v != chosen[k])
         for key, value in layer.values.items():
-            if not key.startswith(others):
-                values[key], sources[key] = value, layer.source
+            if key.startswith(others):
+                continue
+            sections = key.split(".")
+            off = [s for n in range(1, len(sections)) if (s := ".".join(sections[:n])) in values and values[s] is None]
+            inside = [k for k in values if k.startswith(f"{key}.")] if value is None else []
+            for gone in (*off, *inside):
+                del values[gone], sources[gone]
+            values[key], sources[key] = value, layer.source
     return unflatten(values), sources
 
 
@@ -208,7 +264,7 @@ def set_layer(pairs: Iterable[str]) -> Layer:
         key, equals, text = pair.partition("=")
         if not equals or not key.strip():
             raise UsageError(f"--set {pair!r}: expected section.key=value", "example: --set train.steps=500")
-        values[key.strip()] = parse_value(text.strip())
+        values |= flatten({key.strip(): parse_value(text.strip())})
     return Layer("--set", values)
 
 
@@ -218,7 +274,7 @@ def flag_layer(**flags: Any) -> Layer:
 
 
 def parse_value(text: str) -> Any:
-    """A TOML value if it is one (numbers, booleans, lists), otherwise the text itself; "none" is null."""
+    """A TOML value if it is one (numbers, booleans, lists, tables), otherwise the text itself; "none" is null."""
     if text.lower() in ("none", "null"):
         return None
     try:

@@ -24,8 +24,11 @@ PATIENCE = 1.0
 """Seconds that a holder is waited for: it may be about to end, or somebody only looks (``is_held``)."""
 
 
+WAIT = "wait for it, or choose another folder with --out DIR"
+
+
 @contextmanager
-def hold(folder: Path, hint: str = "wait for it, or choose another folder with --out DIR") -> Iterator[None]:
+def hold(folder: Path, hint: str = WAIT) -> Iterator[None]:
     """Hold a folder, which must be there, until the block ends; this process may hold it already.
 
     Temporary files that killed processes left there are removed: nobody else writes there now.
@@ -39,7 +42,7 @@ def hold(folder: Path, hint: str = "wait for it, or choose another folder with -
     try:
         lock.acquire()
     except Timeout:
-        raise UsageError(f"{folder}: {_holder(path)} is at work there", hint) from None
+        raise _taken(folder, hint) from None
     outermost = lock.lock_counter == 1
     try:
         if outermost:
@@ -73,6 +76,16 @@ def _remove_leftovers(folder: Path) -> None:
             continue
         for path in [p for p in place.iterdir() if LEFTOVER.fullmatch(p.name)]:
             remove(path)
+
+
+def refuse_held(folder: Path) -> None:
+    """UsageError, as of ``hold``, where a process holds the folder."""
+    if is_held(folder):
+        raise _taken(folder, WAIT)
+
+
+def _taken(folder: Path, hint: str) -> UsageError:
+    return UsageError(f"{folder}: {_holder(folder / LOCK)} is at work there", hint)
 
 
 def _holder(path: Path) -> str:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
 
-from omp_cli.core.registry import load_plugin
+from omp_cli.core.plugins import load_plugin
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 LEFT_TO_PARENT = (signal.SIGINT, signal.SIGHUP)
@@ -62,9 +62,10 @@ def starting_workers() -> Iterator[None]:
     Numerical libraries read their number of threads when they load, before any line of ours runs in the worker; nor
     could it ignore a signal before.
     """
-    resource_tracker.ensure_running()  # its start lifts the mask
     before = {name: os.environ.get(name) for name in _THREADS}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, LEFT_TO_PARENT)
+    resource_tracker.ensure_running()  # a process of this kind too; its start lifts the mask in part
+    signal.pthread_sigmask(signal.SIG_BLOCK, LEFT_TO_PARENT)
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
         yield

@@ -9,16 +9,13 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from omp_cli.core.config import Settings, validated
-from omp_cli.core.errors import DataError, UsageError, did_you_mean
+from omp_cli.core.errors import UsageError, did_you_mean
 
 T = TypeVar("T")
-_PLUGIN = "omp_plugin_"
 
 
 class Family(Generic[T]):
@@ -77,23 +74,3 @@ class Family(Generic[T]):
             package = importlib.import_module(self._package)
             for module in pkgutil.iter_modules(package.__path__):
                 importlib.import_module(f"{self._package}.{module.name}")
-
-
-def load_plugin(path: Path) -> None:
-    """Import a Python file of the user's that registers members of a family (``--plugin FILE``)."""
-    if not path.is_file():
-        raise DataError(f"plugin {path}: no such file")
-    name = f"{_PLUGIN}{path.stem}"
-    if name in sys.modules:
-        return
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"plugin {path}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-
-
-def loaded_plugins() -> tuple[Path, ...]:
-    """The files that ``load_plugin`` has imported here, for the worker processes to do the same."""
-    return tuple(Path(str(m.__file__)) for name, m in list(sys.modules.items()) if name.startswith(_PLUGIN))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 
 HELD_OUT = 1 << 30
-
-
 MAX_SEED = 2**63 - 1
 """The largest that torch's generators take."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Above0, Count, CountOrZero, Settings
 from omp_cli.core.errors import UsageError
 
 
@@ -32,15 +32,15 @@ class Spec(Settings):
 
     suite: str
     task: str
-    action_dim: int
-    state_dim: int
-    points: int | None = None
-    end_effector: tuple[int, int, int] | None = None
-    positions: tuple[tuple[int, int, int], ...] = ()
-    displacements: tuple[tuple[int, int, int], ...] = ()
-    max_steps: int
-    control_hz: float
-    image: tuple[int, int, int] | None = None
+    action_dim: Count
+    state_dim: CountOrZero
+    points: Count | None = None
+    end_effector: tuple[CountOrZero, CountOrZero, CountOrZero] | None = None
+    positions: tuple[tuple[CountOrZero, CountOrZero, CountOrZero], ...] = ()
+    displacements: tuple[tuple[CountOrZero, CountOrZero, CountOrZero], ...] = ()
+    max_steps: Count
+    control_hz: Above0
+    image: tuple[Count, Count, Count] | None = None
     cloud_in_world: bool = True
     cloud_in_fps_order: bool = True
 

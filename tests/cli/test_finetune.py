@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from omp_cli.core.checkpoint import META, checkpoints_in, open_checkpoint
+from omp_cli.core.checkpoint import META, MODEL, checkpoints_in, open_checkpoint
 from omp_cli.core.files import sha256_of
 from omp_cli.core.manifest import check_artifacts, read_manifest, write_manifest
 from omp_cli.core.rl.held_out import BEST, EVALUATIONS
@@ -136,8 +137,29 @@ def test_what_cannot_be_resumed(omp: Omp, run: Path, tuned: Path, tmp_path: Path
     refused(omp("finetune", "--resume", run), 2, "a run of omp pretrain, not of omp finetune")
     refused(omp("finetune", "--resume", tmp_path / "nowhere"), 3, "no such file")
     (tmp_path / "early").mkdir()
-    write_manifest(tmp_path / "early", read_manifest(tuned).model_copy(update={"status": "failed"}))
-    refused(omp("finetune", "--resume", tmp_path / "early"), 2, "before it had read its checkpoint")
+    write_manifest(tmp_path / "early", read_manifest(tuned).model_copy(update={"status": "failed", "inputs": []}))
+    refused(omp("finetune", "--resume", tmp_path / "early"), 2, "before it had copied its checkpoint")
+
+
+def test_a_run_killed_while_it_copied_its_start_goes_on(omp: Omp, tuned: Path, tmp_path: Path) -> None:
+    early = tmp_path / "early"
+    (early / START / ".step-00000000.99.tmp").mkdir(parents=True)
+    write_manifest(early, read_manifest(tuned).model_copy(update={"status": "running", "metrics": {}}))
+    done = omp("finetune", "--resume", early, "--workers", 1)
+    assert done.code == 0, done.err
+    assert [p.name for p in (early / START).iterdir()] == ["step-00000000"]
+    newest = [checkpoints_in(folder / CHECKPOINTS)[-1] for folder in (early, tuned)]
+    assert len({sha256_of(path / MODEL) for path in newest}) == 1
+
+
+def test_a_new_run_takes_no_start_that_another_left(omp: Omp, run: Path, tuned: Path, tmp_path: Path) -> None:
+    """A folder without checkpoints may hold the start of a run of another policy."""
+    other = tmp_path / "other"
+    shutil.copytree(tuned / START, other / START)
+    policy = other / START / "step-00000000" / META
+    policy.write_text(policy.read_text() + " ")
+    assert omp("finetune", run, *QUICK, "--out", other).code == 0
+    assert sha256_of(policy) == sha256_of(tuned / START / "step-00000000" / META)
 
 
 def test_the_run_is_an_ordinary_one_afterwards(omp: Omp, tuned: Path, tmp_path: Path) -> None:

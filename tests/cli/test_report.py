@@ -71,6 +71,14 @@ def test_report_ends_with_the_documented_codes(omp: Omp, tmp_path: Path, monkeyp
     assert omp("report", "nowhere").code == 3
     assert omp("report").code == 2
     write_eval(tmp_path / "a", "hammer", 5)
+    renamed = omp("report", "a", "--rename", "omp dde=light-1", "--baseline", "light-1", "--out", "renamed", "--json")
+    assert renamed.code == 0, renamed.err
+    assert renamed.json["result"]["header"]["policies"] == ["light-1"]
+    manifest = json.loads((tmp_path / "renamed" / "manifest.json").read_text())
+    assert manifest["config"]["rename"] == {"value": ["omp dde=light-1"], "source": "flag"}
+    assert "light-1 (evaluated as omp dde)" in (tmp_path / "renamed" / "report.md").read_text()
+    nobody = omp("report", "a", "--rename", "omp dda=x")
+    assert (nobody.code, "did you mean omp dde?" in nobody.err) == (2, True)
     unknown = omp("report", "a", "--baseline", "omp dda")
     assert unknown.code == 2
     assert "omp dde" in unknown.err

@@ -77,6 +77,29 @@ def test_the_arm_is_left_out_and_still_stops_rays() -> None:
     assert (theirs == MARKER).any()
 
 
+def test_hand_and_objects_out_of_sight_do_not_end_an_episode() -> None:
+    import mujoco
+
+    model, data = scene()
+    camera = front(84)
+    eye, shown = (
+        CloudSensor(model, camera, BOX, CloudConfig(points=64, robot=robot), ["wall"], ["wood"], ROBOT)
+        for robot in ("gripper", "shown")
+    )
+    whole = shown.capture(data)
+    assert not np.array_equal(eye.capture(data), whole)
+    assert eye.points_on == {"gripper": len(eye.cropped(data)[0])}
+    model.body("cube").pos[:] = [0.5, 3.0, 0.1]
+    mujoco.mj_forward(model, data)
+    assert len(eye.cropped(data)[0]) == 0
+    assert np.array_equal(eye.capture(data), shown.capture(data))
+    assert eye.points_on["arm"] == len(shown.cropped(data)[0])
+    fresh = CloudSensor(model, camera, BOX, CloudConfig(points=64, robot="gripper"), ["wall"], ["wood"], ROBOT)
+    with pytest.raises(DataError) as caught:  # not lost for a while, but never fit: the setting is wrong
+        fresh.capture(data)
+    assert "--fovea" in caught.value.hint
+
+
 @pytest.mark.parametrize("robot", ["shown", "gripper"])
 def test_refined_points_are_those_of_the_finer_camera(robot: str) -> None:
     markers = [Marker((-0.3, -0.2, 0.3), 0.05)]

@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from omp_cli.core.plugins import load_plugin, loaded_plugins
 from omp_cli.core.prepare.collect import in_order
 from omp_cli.core.processes import ENDS_WITH_STDIN
-from omp_cli.core.registry import load_plugin, loaded_plugins
 
 
 def here(name: str) -> bool:

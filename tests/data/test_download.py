@@ -1,9 +1,7 @@
 """Downloads from a server that cuts, lies, forgets and refuses: resumed, verified, one line each, nothing lost."""
 
-import fcntl
 import hashlib
 import json
-import os
 import random
 import socket
 import time
@@ -17,7 +15,9 @@ import pytest
 
 from omp_cli.core.data.download import DownloadConfig, Fetched, Wanted, fetch
 from omp_cli.core.errors import DataError, RunFailed, UsageError
+from omp_cli.core.locks import LOCK
 from omp_cli.core.progress import Silent
+from tests.conftest import held_by_another
 from tests.data.server import Behaviour, serving
 
 CONTENT = random.Random(0).randbytes(700_000)
@@ -258,14 +258,10 @@ def test_a_torn_record_means_starting_over(base: str, how: Behaviour, tmp_path: 
 
 
 def test_two_omps_do_not_write_to_one_part(base: str, tmp_path: Path) -> None:
-    other = os.open(tmp_path, os.O_RDONLY)
-    fcntl.flock(other, fcntl.LOCK_EX)
-    try:
-        with pytest.raises(RunFailed, match="another omp"):
-            get(base, tmp_path)
-    finally:
-        os.close(other)
+    with held_by_another(tmp_path) as process, pytest.raises(UsageError, match=f"process {process} .*is at work there"):
+        get(base, tmp_path)
     assert get(base, tmp_path).sha256 == SHA256
+    assert not (tmp_path / LOCK).exists()
 
 
 def test_other_schemes_are_refused(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Newcombe's interval against published values; the bootstrap against what can be computed by hand."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from omp_cli.core.measure.statistics import bootstrap, newcombe, task_mean, wilson
+from omp_cli.core.measure.statistics import COVERAGE, bootstrap, newcombe, task_mean, wilson
 
 
 @pytest.mark.parametrize(
@@ -55,10 +57,14 @@ def test_a_difference_is_paired_by_task() -> None:
 
 
 def test_three_tasks_have_the_distribution_that_can_be_counted() -> None:
-    """Two draws from 0.4, 0.5, 0.6: the 2.5 % ends are 0.4 and 0.6 (weight 1/9 each), widened by t(2) = 4.303 / 1.960;
-    seeds of unequal number keep their task's mean."""
+    """Two draws from 0.4, 0.5, 0.6: the 2.5 % ends are 0.4 and 0.6 (weight 1/9 each), widened by t(2) = 4.303 / 1.960
+    0.2195 from the mean. Student's interval is wider, 4.303 * 0.1 / sqrt(3). Seeds of unequal number keep their task's
+    mean."""
     found = bootstrap([[[0.3, 0.4, 0.5], [0.5], [0.6]]])
-    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5 - 0.2195, 0.5 + 0.2195), abs=1e-3)
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5 - 0.2484, 0.5 + 0.2484), abs=1e-4)
+    skewed = bootstrap([[[0.9], [0.88], [0.6]]])
+    assert skewed.low == pytest.approx(0.7933 - 2.1955 * (0.7933 - 0.6), abs=1e-3), "the percentile where it is farther"
+    assert skewed.high == 1.0
     assert bootstrap([[[0.0], [1.0], [1.0]]]).low == 0.0, "a rate is no less than 0"
 
 
@@ -82,3 +88,26 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says(sizes: tuple[in
         assert found.high is not None
         hits += found.low <= -0.05 <= found.high
     assert 0.90 <= hits / 300 <= 0.99
+
+
+def skewed(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[np.ndarray, float]:
+    """Rates of 150 episodes of tasks most of which are easy, Beta(2, 1); their mean."""
+    return rng.binomial(150, rng.beta(2, 1, shape)) / 150, 2 / 3
+
+
+def normal(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[np.ndarray, float]:
+    return rng.normal(0.5, 0.05, shape), 0.5
+
+
+@pytest.mark.parametrize("law", [normal, skewed])
+@pytest.mark.parametrize("tasks", COVERAGE)
+def test_coverage_is_what_the_report_says(tasks: int, law: Callable[..., tuple[np.ndarray, float]]) -> None:
+    """1500 intervals: the standard error of the coverage is 0.6 %."""
+    rates, truth = law(np.random.default_rng(1), (1500, tasks))
+    held = 0
+    for index, row in enumerate(rates):
+        found = bootstrap([[[float(rate)] for rate in row]], resamples=600, seed=index)
+        assert found.low is not None
+        assert found.high is not None
+        held += found.low <= truth <= found.high
+    assert 100 * held / len(rates) == pytest.approx(COVERAGE[tasks][law is skewed], abs=1.5)

@@ -10,11 +10,12 @@ import pytest
 from omp_cli.core.data.store import read_store
 from omp_cli.core.errors import RunFailed, UsageError
 from omp_cli.core.prepare import make as making
-from omp_cli.core.prepare.collect import CollectConfig, collect
+from omp_cli.core.prepare.collect import CollectConfig, collect, counted_since, points_on, start_order
 from omp_cli.core.prepare.make import PrepareConfig, folder_name, prepare_task
 from omp_cli.core.progress import Silent
 from omp_cli.core.run import Run
-from omp_cli.core.seeds import HELD_OUT
+from omp_cli.core.seeds import HELD_OUT, demo_seed
+from omp_cli.core.suites.base import SUITES, start_hash
 from omp_cli.core.suites.toy import ToyEnv
 
 SUITE = {"name": "toy", "cloud": {"points": 32}}
@@ -134,6 +135,69 @@ def test_failed_experts_are_counted_and_too_many_end_the_run(tmp_path: Path, mon
         collect(SUITE, "reach", CollectConfig(demos=2, max_attempts=3), 0, tmp_path / "e", 1, Silent())
 
 
+def start(seed: int) -> np.ndarray:
+    """Where the episode of a seed begins."""
+    env = SUITES.build(SUITES.parse(SUITE)).make("reach")
+    env.reset(seed)
+    return env.start_state()
+
+
+def test_start_order_by_hand() -> None:
+    """The farther end, then the middle of the larger gap; what coincides comes last and is not left out."""
+    line = np.array([0.0, 1.0, 0.0, 10.0, 4.0, 10.0])[:, None]
+    assert start_order(line) == [0, 3, 4, 1, 2, 5]
+    assert start_order(np.array([[0.0, 0], [3, 4], [0, 6], [6, 0]])) == [0, 2, 3, 1]
+    assert start_order(np.zeros((3, 2))) == [0, 1, 2]
+
+
+def test_spread_demonstrations_lie_farther_apart_and_say_so(tmp_path: Path) -> None:
+    one, again, two = (make(tmp_path / n, config(spread=8), workers=w) for n, w in (("a", 1), ("c", 1), ("b", 2)))
+    assert one["content_sha256"] == two["content_sha256"] == again["content_sha256"]
+    make(tmp_path / "drawn")
+    spread, drawn = (read_store(tmp_path / name).provenance for name in ("a", "drawn"))
+    candidates = [demo_seed(0, "reach", i) for i in range(32)]
+    assert set(spread["episode_seeds"]) <= set(candidates)
+    assert drawn["episode_seeds"] == candidates[:4], "as ever"
+    apart = []
+    for provenance in (spread, drawn):
+        places = np.stack([start(seed) for seed in provenance["episode_seeds"]])
+        assert [start_hash(place) for place in places] == provenance["start_states"]
+        distances = np.linalg.norm(places[:, None] - places[None], axis=-1)
+        apart.append(distances[np.triu_indices(4, 1)].min())
+    assert apart[0] > 1.5 * apart[1]
+    assert spread["start_states_chosen"] == {"by": "farthest point sampling of start states", "of": 32}
+    assert spread["recipe"]["collect"]["spread"] == 8
+    assert "start_states_chosen" not in drawn
+    assert "spread" not in drawn["recipe"]["collect"], "data made before are the same recipe"
+    with pytest.raises(UsageError, match=r"collect.spread = None, asked for 8"):
+        make(tmp_path / "drawn", config(spread=8))
+
+
+def test_where_a_spread_candidate_fails_the_next_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than the candidates that were looked at, if need be, and no more than may be tried."""
+    honest = ToyEnv.expert
+    good = [demo_seed(0, "reach", i) for i in (1, 5)]
+    placed = [tuple(start(seed)) for seed in good]
+    monkeypatch.setattr(ToyEnv, "expert", lambda self: honest(self) * (tuple(self.start_state()) in placed))
+    kept, failed = collect(SUITE, "reach", CollectConfig(demos=2, spread=2), 0, tmp_path / "e", 1, Silent())
+    assert [candidate.seed for candidate in kept] == good
+    assert failed == 4
+    for attempts in (2, 1):
+        with pytest.raises(RunFailed, match=rf"only . of 2 demonstrations after {2 * attempts} attempts"):
+            few = CollectConfig(demos=2, spread=2, max_attempts=attempts)
+            collect(SUITE, "reach", few, 0, tmp_path / f"f{attempts}", 1, Silent())
+
+
+def test_data_sets_keep_their_names() -> None:
+    """A folder's name is a hash of the recipe, and a setting that is not used is not part of it."""
+    assert folder_name(config(raw_actions=True), "reach") == "reach-p32-d4-s0-f7e2a3"
+    assert folder_name(config(raw_actions=True, spread=1), "reach") == "reach-p32-d4-s0-f7e2a3"
+    assert folder_name(config(raw_actions=True, spread=2), "reach") != "reach-p32-d4-s0-f7e2a3"
+    assert folder_name(config(spread=2), "reach") != "reach-p32-d4-s0"
+
+
 def test_folder_names_tell_usual_from_unusual() -> None:
     usual = folder_name(config(), "reach")
     assert usual == "reach-p32-d4-s0"
@@ -150,3 +214,10 @@ def test_names_of_data_sets_made_before_a_setting_existed_stay() -> None:
     assert name(points=256, camera_size=200) == "reach-p256-d10-s0-efe242"
     assert name(frame="dp3") == "reach-p512-d10-s0-c4e339"
     assert len({name(), name(robot="gripper"), name(robot="gripper", fovea=4), name(fovea=4)}) == 4
+
+
+def test_what_points_lay_on_is_a_share_of_those_seen() -> None:
+    first = counted_since({"arm": 5}, {"arm": 5, "obj": 30, "marker": 10})
+    assert first == {"obj": 30, "marker": 10}
+    assert points_on([first, {"obj": 60}], 4) == {"points_seen": 25.0, "points_on": {"marker": 0.1, "obj": 0.9}}
+    assert points_on([{}, {}], 4) == {}

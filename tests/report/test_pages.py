@@ -2,6 +2,11 @@
 
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
 
 from omp_cli.core.report import pages
 from omp_cli.core.report.collect import collect
@@ -65,6 +70,30 @@ def test_the_page_is_whole_and_needs_nothing_else(tmp_path: Path) -> None:
     for line in text.splitlines():
         if line.startswith("| DP3") or line.startswith("| *DP3"):
             assert line.startswith("| *")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "bars"), [(("hammer", "soccer"), False), (("hammer", "soccer", "coffee-pull"), True)]
+)
+def test_a_title_names_bars_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tasks: tuple[str, ...], bars: bool
+) -> None:
+    """Two tasks have no interval; three have one."""
+    for label in ("a", "b"):
+        for index, task in enumerate(tasks):
+            write_eval(tmp_path / f"{label}-{task}", task, 20 + 10 * index, label=label, nfe=1 + (label == "b"))
+    document = summarise(collect([tmp_path]))
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, dpi: (path.touch(), drawn.update({path.name: self})))
+    draw(tmp_path, document["sections"][0])
+    shown = {name: figure for name, figure in drawn.items() if "training" not in name}
+    assert len(shown) == 2
+    for figure in shown.values():
+        titles = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
+        found = [bar for axes in figure.axes for c in axes.containers for bar in getattr(c, "lines", ((), (), ()))[2]]
+        segments = [s for bar in found for s in bar.get_segments() if s.size and np.isfinite(s).all()]
+        assert (any("95 % bootstrap" in title for title in titles), bool(segments)) == (bars, bars), titles
+    assert ("95 % bootstrap" in pages.markdown(document, {}).partition("## How to read it")[0]) == bars
 
 
 def test_plots_that_would_show_nothing_are_not_made(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from omp_cli.core.errors import UsageError
 from omp_cli.core.report import published
 from omp_cli.core.report.collect import collect
+from omp_cli.core.report.rename import renamed
 from omp_cli.core.report.summary import summarise
-from omp_cli.core.report.tables import all_tables, main_table, percent
+from omp_cli.core.report.tables import all_tables, header_rows, main_table, percent
 from omp_cli.core.suites.metaworld_tables import GROUPS, MW34
 from tests.report.manifests import write_eval, write_latency
 
@@ -100,7 +102,7 @@ def test_rows_are_compared_by_their_settings(tmp_path: Path) -> None:
     }
 
 
-def test_top5_needs_five_evaluations(tmp_path: Path) -> None:
+def test_top5_needs_more_than_five_evaluations(tmp_path: Path) -> None:
     write_eval(tmp_path / "a", "hammer", 40, curve=(2, 20, 10, 18, 16))
     write_eval(tmp_path / "b", "soccer", 10, curve=(1, 2, 3))
     section = section_of(tmp_path)
@@ -114,6 +116,58 @@ def test_top5_needs_five_evaluations(tmp_path: Path) -> None:
     section = section_of(tmp_path)
     assert section["selection"][0]["classes"]["medium"]["top5"] is None
     assert not any("Selection" in table.title for table in all_tables({"sections": [section], "returns": []}))
+
+
+def test_top5_of_five_evaluations_would_be_their_mean(tmp_path: Path) -> None:
+    """So it is not defined, also where other runs of the same class have more."""
+    write_eval(tmp_path / "a", "hammer", 40, curve=(2, 20, 10, 18))
+    section = section_of(tmp_path)
+    cell = section["selection"][0]["classes"]["medium"]
+    assert (cell["top5"], cell["last"], cell["runs"], cell["of"]) == (None, None, 0, 1)
+    (table,) = (t for t in all_tables({"sections": [section], "returns": []}) if "Selection" in t.title)
+    assert table.rows == [["omp dde", "0 of 1", "5", "not defined"]]
+    write_eval(tmp_path / "b", "soccer", 10, label="six", curve=(1, 2, 3, 4, 5))
+    write_eval(tmp_path / "c", "soccer", 10, label="none")
+    section = section_of(tmp_path)
+    (table,) = (t for t in all_tables({"sections": [section], "returns": []}) if "Selection" in t.title)
+    assert [row[-1] for row in table.rows] == ["not defined", "20.0 / 18.0", "-"]
+
+
+def test_rows_can_be_shown_under_other_names(tmp_path: Path) -> None:
+    for label in ("omp dde", "omp dde, t = 1", "mp1"):
+        write_eval(tmp_path / label, "hammer", 40, label=label)
+    found = collect([tmp_path])
+    found.evaluations = renamed(found.evaluations, ["omp dde=light-1", "omp dde, t = 1 = light-1, t = 1"])
+    document = summarise(found, "light-1")
+    (section,) = document["sections"]
+    assert [row["title"] for row in section["rows"]] == ["mp1", "light-1", "light-1, t = 1"]
+    assert section["baseline"] == "light-1"
+    assert document["header"]["renamed"] == {"light-1": "omp dde", "light-1, t = 1": "omp dde, t = 1"}
+    policies = dict(header_rows(document["header"]))["policies"]
+    assert policies == "mp1; light-1 (evaluated as omp dde); light-1, t = 1 (evaluated as omp dde, t = 1)"
+    assert {e.label for e in collect([tmp_path]).evaluations} == {"omp dde", "omp dde, t = 1", "mp1"}
+    swapped = renamed(collect([tmp_path]).evaluations, ["mp1=omp dde", "omp dde=mp1"])
+    assert [e.label for e in swapped] == ["omp dde", "mp1", "omp dde, t = 1"], "in the order of their paths"
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["omp dda=x"], "'omp dda=x': no row is called 'omp dda'"),
+        (["omp dde"], "takes OLD=NEW"),
+        (["omp dde="], "takes OLD=NEW|no row is called"),
+        (["=x"], "takes OLD=NEW"),
+        (["omp dde=mp1"], "'mp1' and 'omp dde' would both be called 'mp1'"),
+        (["omp dde=x", "mp1=x"], "would both be called 'x'"),
+        (["omp dde=x", "omp dde=y"], "two new names, 'x' and 'y'"),
+        (["a=b=c"], "could mean 'a' or 'a=b'"),
+    ],
+)
+def test_a_name_that_cannot_be_given(tmp_path: Path, names: list[str], says: str) -> None:
+    for label in ("omp dde", "mp1", "a", "a=b"):
+        write_eval(tmp_path / label, "hammer", 40, label=label)
+    with pytest.raises(UsageError, match=says):
+        renamed(collect([tmp_path]).evaluations, names)
 
 
 def test_what_is_not_comparable_is_said(tmp_path: Path) -> None:

@@ -82,6 +82,37 @@ def test_diffusion_chains_too(eta: float) -> None:
     assert stds[-1] == 0.1
 
 
+@pytest.mark.parametrize("method", FLOWS)
+def test_a_chain_of_clipped_steps_has_clipped_means(method: str) -> None:
+    """u = -theta z leads away from 0, beyond the bounds: N(z^{k+1}; clip((1 + theta / K) z^k), std^2)."""
+    k, theta, std = 3, torch.tensor(0.9, dtype=torch.float64), 0.3
+    jumps = METHODS.build(METHODS.parse({"name": method, "clip_steps": True})).jumps(k)
+    h = torch.zeros(B, D, dtype=torch.float64)
+    points, sampled = sample_chain(linear(-theta), jumps, sigma(value=std), h, drawn(k), ALL)
+    mean = ((1 + theta / k) * points[:, :-1]).clamp(-1, 1)
+    assert 0.1 < (mean.abs() == 1).double().mean() < 0.9
+    residual = (points[:, 1:] - mean) / std
+    density = (-0.5 * residual**2 - math.log(std) - 0.5 * math.log(2 * math.pi)).flatten(2).sum(2)
+    torch.testing.assert_close(sampled, density)
+    found = evaluate_chain(linear(-theta), jumps, sigma(value=std), h, points, ALL, want_end=True)
+    torch.testing.assert_close(found.log_probs, density)
+    assert found.end is not None
+    assert found.end.abs().max() == 1
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_entropy_is_that_of_equation_36_by_entry(k: int) -> None:
+    """DMPO's closed form, sum over K, H and A of log(sigma sqrt(2 pi e)), divided by K H A."""
+    jumps = METHODS.build(METHODS.parse({"name": "dmpo"})).jumps(k)
+    h, u = torch.randn(B, D, dtype=torch.float64), linear(torch.tensor(0.5, dtype=torch.float64))
+    spread = sigma("net")
+    with torch.no_grad():
+        spread.net[-1].weight.normal_()
+    points, _ = sample_chain(u, jumps, spread, h, drawn(k), ALL)
+    total = sum((spread(h, jump) * math.sqrt(2 * math.pi * math.e)).log().sum((1, 2)) for jump in jumps)
+    torch.testing.assert_close(evaluate_chain(u, jumps, spread, h, points, ALL).entropy * (k * H * A), total)
+
+
 def test_ddim_with_all_steps_and_eta_1_is_ddpm() -> None:
     """Posterior deviation of DDPM: beta_t (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t)."""
     method = METHODS.build(METHODS.parse({"name": "dp", "train_steps": 20}))

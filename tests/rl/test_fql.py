@@ -255,6 +255,16 @@ def test_the_student_learns_from_the_clipped_teacher_and_the_mean_of_the_critics
     assert parameter.grad.flatten()[0] == pytest.approx(slope, rel=1e-5)  # type: ignore[union-attr, operator]
 
 
+def test_a_student_beyond_the_bounds_finds_back_although_its_method_clips_every_step() -> None:
+    policy = policy_of()
+    policy.method = METHODS.build(METHODS.parse({"name": "meanflow", "clip_steps": True}))
+    tuner, obs = fql_of(policy, distil_steps=100), {"state": torch.zeros(16, 1, 2)}
+    with torch.no_grad():
+        policy.net.outlet.bias -= 5  # type: ignore[operator, union-attr]
+    tuner._learn_student(obs)
+    assert policy.net.outlet.bias.grad.abs().min() > 0  # type: ignore[union-attr]
+
+
 def test_distillation_comes_first_and_a_frozen_encoder_stays() -> None:
     policy = policy_of(n_obs=2)
     before = copy.deepcopy(policy)

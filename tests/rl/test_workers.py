@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from omp_cli.core.errors import DataError, RunFailed
-from omp_cli.core.registry import load_plugin
+from omp_cli.core.plugins import load_plugin
 from omp_cli.core.rl.workers import Obs, Stepped, Workers
 from omp_cli.core.seeds import rollout_seed
 from omp_cli.core.suites import SUITES

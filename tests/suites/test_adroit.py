@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("gymnasium_robotics")
 
+from omp_cli.core.clouds.raycast import geoms_of
 from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.data.readers import FORMATS
 from omp_cli.core.data.store import read_store
@@ -186,6 +187,29 @@ def test_clouds_show_hand_and_objects_and_no_table(envs: dict[str, AdroitEnv]) -
         assert np.abs(points - cloud.mean(axis=0)).max() < 1.0
 
 
+def test_without_the_arm_the_hand_stays(envs: dict[str, AdroitEnv]) -> None:
+    for task, shown in envs.items():
+        env = make(task, cloud={"robot": "gripper"})
+        finer = make(task, cloud={"robot": "gripper", "fovea": 3})
+        for made in (shown, env, finer):
+            made.reset(1)
+        points, geoms = shown.sensor.cropped(shown.data, shown.markers)
+        of_arm = np.isin(geoms, geoms_of(shown.model, tables.ROBOT.arm))
+        left, theirs = env.sensor.cropped(env.data, env.markers)
+        np.testing.assert_array_equal(left, points[~of_arm])
+        np.testing.assert_array_equal(theirs, geoms[~of_arm])
+        finer.observe(["point_cloud"])
+        assert "arm" not in finer.points_on, task
+        assert finer.points_on["gripper"] > 0
+        assert sum(finer.points_on.values()) >= 512
+        hand = {env.model.body(env.model.geom_bodyid[g]).name for g in theirs if g >= 0} & set(tables.ROBOT.gripper)
+        assert {"wrist", "palm"} <= hand
+        roots, bodies = env.model.body_rootid, range(env.model.nbody)
+        tree = [env.model.body(b).name for b in bodies if roots[b] == roots[env.model.body("forearm").id]]
+        assert sorted(tree) == sorted(tables.ROBOT.arm + tables.ROBOT.gripper)
+    assert of_arm.any()
+
+
 @pytest.mark.parametrize("task", ["pen", "door"])
 def test_files_in_d4rls_layout_are_shown_anew(task: str, omp: Omp, tmp_path: Path) -> None:
     env = make(task, repeat=1, cloud={"points": 64, "camera_size": 48})
@@ -193,6 +217,12 @@ def test_files_in_d4rls_layout_are_shown_anew(task: str, omp: Omp, tmp_path: Pat
     file = write(tmp_path / "demos.hdf5", [bad, good, bad])
     line = ("prepare", "adroit", "--task", task, "--demos-file", file, "--workers", 1, "--json")
     result = omp(*line, "--points", 64, "--camera-size", 48, "--out", tmp_path / "d").json["result"]
+    told = omp(*line, "--points", 64, "--robot", "gripper", "--fovea", 2, "--out", tmp_path / "g").json["result"]
+    assert told["points"] == 64
+    notes = read_store(tmp_path / "g").provenance["environment"]
+    assert notes["shown"]["cloud"]["robot"] == "gripper"
+    assert "arm" not in notes["points_on"]
+    assert sum(notes["points_on"].values()) == pytest.approx(1.0, abs=0.01)
     assert (result["demos"], result["success_share"], result["points"]) == (1, 1.0, 64)
     assert (tmp_path / "d" / "contact_sheet.png").stat().st_size > 1000
     data = read_store(tmp_path / "d")

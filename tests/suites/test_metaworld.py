@@ -202,6 +202,22 @@ def test_a_fovea_sees_512_points_without_the_arm(task: str) -> None:
             made.step(action)
 
 
+def test_an_episode_goes_on_where_the_hand_leaves_the_picture() -> None:
+    env = suite(points=256, robot="gripper", fovea=4).make("sweep")
+    env.reset(1)
+    for step in range(90):
+        if step % 10 == 0:
+            had = env.points_on
+            cloud = env.observe(["point_cloud"])["point_cloud"]
+            on = {name: count - had.get(name, 0) for name, count in env.points_on.items()}
+            seen = env.sensor.cropped(env._data, env.markers)[0]
+            assert cloud.shape == (256, 3)
+            assert (on.get("arm", 0) > 0) == (len(seen) < 128)
+        env.step(env.expert())
+    assert len(seen) == 0
+    assert set(on) == {"arm", "gripper", "obj"}
+
+
 def test_a_foveated_cloud_is_the_same_in_another_process() -> None:
     script = "from tests.suites.test_metaworld import foveated; print(foveated())"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

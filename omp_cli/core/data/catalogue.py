@@ -11,22 +11,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from omp_cli.core.config import Settings, checked
+from omp_cli.core.config import Above0, AtLeast0, Count, CountOrZero, Settings, checked
 from omp_cli.core.errors import DataError, UsageError, did_you_mean
 
 FILE = "datasets.toml"
 SCHEMA = 1
+
+Bytes = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
 class RemoteFile(Settings):
     """One file of a set: its path below the set's base, and exact size (bytes) and SHA-256 where they are known."""
 
     path: str
-    size: int | None = Field(None, ge=0)
+    size: Bytes | None = None
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
 
     @property
@@ -63,8 +65,8 @@ class Entry(Settings):
     base: str | None = None
     mirrors: tuple[str, ...] = ()
     page: str | None = None
-    megabytes: float | None = None
-    max_steps: int | None = Field(None, ge=1)
+    megabytes: AtLeast0 | None = None
+    max_steps: Count | None = None
     note: str = ""
     checked: bool = False
 
@@ -103,17 +105,17 @@ class TaskFacts(Settings):
     ``action_limit`` is the size of the largest action as files hold it; stores hold actions in [-1, 1].
     """
 
-    max_steps: int = Field(ge=1)
-    control_hz: float = Field(gt=0)
+    max_steps: Count
+    control_hz: Above0
     env: str | None = None
-    action_limit: float = Field(1.0, gt=0)
+    action_limit: Above0 = 1.0
 
 
 class SuiteFacts(Settings):
     """A benchmark: its usual task, where the end-effector is in the state, and its tasks."""
 
     task: str
-    end_effector: tuple[int, int, int] | None = None
+    end_effector: tuple[CountOrZero, CountOrZero, CountOrZero] | None = None
     tasks: dict[str, TaskFacts]
 
     def facts(self, task: str) -> TaskFacts | None:

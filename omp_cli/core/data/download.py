@@ -22,10 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
 from omp_cli import __version__
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Above0, AtLeast0, Count, Settings
 from omp_cli.core.data import headers
 from omp_cli.core.errors import DataError, OmpError, RunFailed, UsageError
 from omp_cli.core.files import fsync_tree, read_json, sha256_of, write_json
@@ -48,10 +46,10 @@ class DownloadConfig(Settings):
     """
 
     offline: bool = False
-    tries: int = Field(5, ge=1)
-    wait: float = Field(1.0, ge=0)
-    longest_wait: float = Field(120.0, ge=0)
-    timeout: float = Field(30.0, gt=0)
+    tries: Count = 5
+    wait: AtLeast0 = 1.0
+    longest_wait: AtLeast0 = 120.0
+    timeout: Above0 = 30.0
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Count, Settings
 from omp_cli.core.errors import DataError
 
 Picture = NDArray[np.uint8]
@@ -43,7 +43,7 @@ class Reference(Settings):
     """
 
     state: tuple[float, ...]
-    shape: tuple[int, int, int]
+    shape: tuple[Count, Count, Count]
     pixels: str
 
     @classmethod

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Settings, Width
 from omp_cli.core.errors import UsageError
 
 
@@ -18,13 +18,11 @@ class ChunkConfig(Settings):
     executes ``[n_obs - 1 : n_obs - 1 + execute]``.
     """
 
-    n_obs: int = 2
-    horizon: int = 4
-    execute: int = 3
+    n_obs: Width = 2
+    horizon: Width = 4
+    execute: Width = 3
 
     def model_post_init(self, _: object) -> None:
-        if min(self.n_obs, self.horizon, self.execute) < 1:
-            raise UsageError("chunk: n_obs, horizon and execute must be at least 1")
         if self.n_obs - 1 + self.execute > self.horizon:
             raise UsageError(
                 f"chunk: horizon {self.horizon} is shorter than n_obs - 1 + execute = {self.n_obs - 1 + self.execute}"

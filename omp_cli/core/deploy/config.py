@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Count, Depth, Seed, Settings, Threads
 from omp_cli.core.policy_config import Weights
 
 
@@ -24,9 +22,9 @@ class ExportConfig(Settings):
     """
 
     format: Literal["both", "pt2", "onnx"] = "both"
-    nfe: int = Field(default=1, ge=1)
+    nfe: Depth = 1
     weights: Weights = "ema"
-    batch: int = Field(default=1, ge=1)
+    batch: Count = 1
     dynamic_batch: bool = False
-    seed: int = 0
-    threads: int = Field(default=1, ge=1)
+    seed: Seed = 0
+    threads: Threads = 1

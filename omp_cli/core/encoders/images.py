@@ -10,10 +10,9 @@ from abc import abstractmethod
 from collections.abc import Mapping
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import CountOrZero, Settings
 from omp_cli.core.encoders.base import Encoder, Limits
 from omp_cli.core.errors import UsageError
 from omp_cli.core.spec import Spec
@@ -23,7 +22,7 @@ class ImageConfig(Settings):
     """Settings of a picture encoder: training pictures are shifted by up to ``shift`` pixels; 0 turns it off."""
 
     name: str
-    shift: int = Field(4, ge=0)
+    shift: CountOrZero = 4
 
 
 class ImageEncoder(Encoder):

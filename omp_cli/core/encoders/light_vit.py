@@ -12,6 +12,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from omp_cli.core.config import Count, Depth, Width
 from omp_cli.core.encoders.base import ENCODERS
 from omp_cli.core.encoders.images import ImageConfig, ImageEncoder
 from omp_cli.core.errors import UsageError
@@ -29,9 +30,9 @@ class LightVitConfig(ImageConfig):
     """
 
     name: Literal["light-vit"] = "light-vit"
-    width: int = Field(128, ge=1)
-    heads: int = Field(4, ge=1)
-    depth: int = Field(1, ge=1)
+    width: Width = 128
+    heads: Count = 4
+    depth: Depth = 1
     dropout: float = Field(0.0, ge=0, lt=1)
 
     @model_validator(mode="after")

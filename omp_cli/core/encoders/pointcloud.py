@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Above0, AtLeast0, Count, Settings, Width
 from omp_cli.core.encoders.base import ENCODERS, Encoder, Limits
 from omp_cli.core.encoders.pointnet import PointNet
 from omp_cli.core.errors import UsageError
@@ -38,15 +38,15 @@ class PointCloudConfig(Settings):
     """
 
     name: Literal["pointcloud"] = "pointcloud"
-    channels: tuple[int, ...] = Field((64, 128, 256), min_length=1)
-    out: int = Field(64, ge=1)
-    state: int = Field(64, ge=1)
-    points: int | None = Field(None, ge=1)
+    channels: tuple[Width, ...] = Field((64, 128, 256), min_length=1)
+    out: Width = 64
+    state: Width = 64
+    points: Count | None = None
     origin: Literal["gripper", "world"] = "gripper"
-    scale: float = Field(0.3, gt=0)
+    scale: Above0 = 0.3
     two_pass: bool = True
-    jitter: float = Field(0.0, ge=0)
-    translate: float = Field(0.0, ge=0)
+    jitter: AtLeast0 = 0.0
+    translate: AtLeast0 = 0.0
 
 
 @ENCODERS.register("pointcloud")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import Field
 from torch import Tensor, nn
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Settings, Width
 from omp_cli.core.encoders.base import ENCODERS, Encoder, Limits
 from omp_cli.core.spec import Spec
 
@@ -17,8 +16,8 @@ class StateConfig(Settings):
     """Settings of the state encoder: width of its hidden layer and D (DMPO: 64 and 16, 128 and 32, 32 and 16)."""
 
     name: Literal["state"] = "state"
-    hidden: int = Field(128, ge=1)
-    out: int = Field(128, ge=1)
+    hidden: Width = 128
+    out: Width = 128
 
 
 @ENCODERS.register("state")

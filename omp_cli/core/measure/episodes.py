@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Count, CountOrZero, Depth, Seed, Settings, Threads, Width
 from omp_cli.core.measure.statistics import spread, wilson
 from omp_cli.core.policy_config import Weights
 from omp_cli.core.suites.base import Suite
@@ -31,14 +31,14 @@ class EvalConfig(Settings):
         label: what reports call the policy; None: its method and derivative.
     """
 
-    episodes: int = Field(default=50, ge=1)
-    nfe: int = Field(default=1, ge=1)
+    episodes: Count = 50
+    nfe: Depth = 1
     weights: Weights = "ema"
-    seed: int = 0
-    max_steps: int | None = Field(default=None, ge=1)
-    curve: int = Field(default=0, ge=0)
-    threads: int = Field(default=1, ge=1)
-    together: int = Field(default=1, ge=1)
+    seed: Seed = 0
+    max_steps: Count | None = None
+    curve: CountOrZero = 0
+    threads: Threads = 1
+    together: Width = 1
     label: str | None = Field(default=None, min_length=1)
 
 

@@ -109,11 +109,14 @@ def demonstrations(checkpoint: Checkpoint) -> tuple[Path, dict[str, Any]]:
     """
     run = checkpoint.path.parent.parent
     inputs = [i for i in read_manifest(run).inputs if i.kind == "dataset"]
-    for path in (place for i in inputs for place in whereabouts(run, i.path)):
+    places = [place for i in inputs for place in whereabouts(run, i.path)]
+    for path in places:
         with suppress(DataError):  # something else of the same name
             attributes = read_attributes(path)
             if attributes.get("content_sha256") == checkpoint.meta.dataset_sha256:
                 return path, attributes
+    if inputs and not places:
+        raise DataError(f"data set {inputs[0].path}: no such file or folder, nor is it near {run}")
     raise DataError(f"run {run}: names no data set with the content that the policy was trained on")
 
 

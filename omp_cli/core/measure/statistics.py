@@ -12,6 +12,10 @@ RESAMPLES = 10_000
 FEWEST = 3
 """Tasks whose mean gets an interval, and of a class that is a stratum of its own."""
 
+COVERAGE = {3: (95, 92), 6: (95, 94), 12: (95, 95)}
+"""By number of tasks: per cent of simulated 95 % intervals of a mean over tasks (``bootstrap``) that held the truth,
+where the tasks' rates are normal and where they are skewed towards 100 % (Beta(2, 1), 150 episodes each)."""
+
 Tasks = Sequence[Sequence[float]]
 """One value per training seed of each task."""
 
@@ -111,8 +115,10 @@ def bootstrap(
 
     Resampled with replacement are the tasks within each class, n - 1 of n, which makes the variance unbiased (McCarthy
     and Snowden 1985); the distances of the percentiles from the mean are then widened by the quantile of Student's t
-    with (tasks - classes) degrees of freedom over the normal one. Where a class has fewer than three tasks all classes
-    are one. Seeds and episodes are not resampled: their noise is part of what the tasks' means show.
+    with (tasks - classes) degrees of freedom over the normal one. Of three tasks the percentiles are the outermost
+    tasks, and that interval held the truth in 92.7 % of 10 000 simulations; so no bound is nearer to the mean than
+    Student's t interval has it. ``COVERAGE`` is what the two together hold. Where a class has fewer than three tasks
+    all classes are one. Seeds and episodes are not resampled: their noise is part of what the tasks' means show.
 
     Args:
         classes: the strata, each at least one task.
@@ -139,6 +145,8 @@ def bootstrap(
     for means in strata:
         drawn = rng.integers(len(means), size=(resamples, len(means) - 1))
         total += means[drawn].mean(1) * len(means)
-    wider = t.ppf(0.975, count - len(strata)) / norm.ppf(0.975)
-    low, high = value + wider * (np.percentile(total / count, [2.5, 97.5]) - value)
+    quantile = float(t.ppf(0.975, count - len(strata)))
+    distances = quantile / norm.ppf(0.975) * (np.percentile(total / count, [2.5, 97.5]) - value)
+    error = sum(len(means) * means.var(ddof=1) for means in strata) ** 0.5 / count
+    low, high = value + min(distances[0], -quantile * error), value + max(distances[1], quantile * error)
     return Interval(value, float(max(low, -1.0 if minus else 0.0)), float(min(high, 1.0)))

@@ -20,18 +20,17 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import AtLeast0, Count, Share
 from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, VelocityField, same
-from omp_cli.core.methods.path import at_least_float32, path_jumps, point, rows
+from omp_cli.core.methods.path import FlowConfig, at_least_float32, path_jumps, point, rows
 from omp_cli.core.methods.teaching import Teacher, Teaching
 from omp_cli.core.methods.times import count_of
 
 
-class ConsistencyConfig(Settings):
-    """Settings of consistency policy.
+class ConsistencyConfig(FlowConfig):
+    """Settings of consistency policy; see also ``FlowConfig``.
 
     Attributes:
         bins: steps of the teacher from noise to data; a diffusion teacher has no more than it was trained with.
@@ -42,9 +41,9 @@ class ConsistencyConfig(Settings):
     """
 
     name: Literal["consistency"] = "consistency"
-    bins: int = Field(20, ge=1)
-    end_share: float = Field(0.25, ge=0, le=1)
-    dsm_weight: float = Field(0.1, ge=0)
+    bins: Count = 20
+    end_share: Share = 0.25
+    dsm_weight: AtLeast0 = 0.1
     warm_start: bool = True
 
 
@@ -89,7 +88,7 @@ class Consistency(Teaching):
 
     def jumps(self, nfe: int, eta: float = 0.0) -> tuple[Jump, ...]:
         """K jumps on the step grid; see the base class."""
-        return path_jumps(nfe)
+        return path_jumps(nfe, clip=self.config.clip_steps)
 
     def _on_grid(self, method: Teaching, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
         """s, w and t, each (B,)."""

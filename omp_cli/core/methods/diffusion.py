@@ -34,7 +34,7 @@ class DiffusionConfig(Settings):
     """
 
     name: str = "diffusion"
-    train_steps: int = Field(100, ge=1)
+    train_steps: int = Field(100, ge=1, le=10_000)
     prediction: Literal["noise", "sample"] = "noise"
 
 

@@ -11,10 +11,9 @@ import math
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Above0, AtLeast0, Settings
 from omp_cli.core.errors import UsageError
 from omp_cli.core.methods.base import Gather, LossReport
 from omp_cli.core.methods.path import at_least_float32, full_precision
@@ -35,10 +34,10 @@ class DispersionConfig(Settings):
         on: the condition embedding h, or the hidden features that the network taps (summed over them).
     """
 
-    weight: float = Field(0.0, ge=0)
+    weight: AtLeast0 = 0.0
     form: Form = "infonce_l2"
-    temperature: float = Field(0.5, gt=0)
-    margin: float = Field(1.0, gt=0)
+    temperature: Above0 = 0.5
+    margin: Above0 = 1.0
     on: Literal["condition", "net"] = "condition"
 
     def taps(self) -> list[Tensor] | None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
+from omp_cli.core.config import AtLeast0
 from omp_cli.core.methods.base import METHODS
 from omp_cli.core.methods.dispersion import DispersionConfig
 from omp_cli.core.methods.meanflow import MeanFlow, MeanFlowConfig, PlainAdaptive
@@ -14,7 +13,7 @@ from omp_cli.core.methods.meanflow import MeanFlow, MeanFlowConfig, PlainAdaptiv
 class DmpoDispersion(DispersionConfig):
     """Dispersive regularisation of the condition embedding, on by default."""
 
-    weight: float = Field(0.5, ge=0)
+    weight: AtLeast0 = 0.5
 
 
 class DmpoConfig(MeanFlowConfig):

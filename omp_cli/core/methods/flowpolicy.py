@@ -22,9 +22,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import AtLeast0, Count
 from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, Method, VelocityField, same
-from omp_cli.core.methods.path import at_least_float32, path_jumps, point, rows, step_grid
+from omp_cli.core.methods.path import FlowConfig, at_least_float32, clipped, path_jumps, point, rows, step_grid
 
 RELEASED_END = 1e-2
 """How far from pure noise the public code stays, in training and in sampling."""
@@ -32,8 +32,8 @@ ROUNDING = 1e-5
 """A time so little above a boundary lies on it."""
 
 
-class FlowPolicyConfig(Settings):
-    """Settings of FlowPolicy; the numbers are the published ones.
+class FlowPolicyConfig(FlowConfig):
+    """Settings of FlowPolicy; the numbers are the published ones. See also ``FlowConfig``.
 
     Attributes:
         segments: K.
@@ -45,9 +45,9 @@ class FlowPolicyConfig(Settings):
     """
 
     name: Literal["flowpolicy"] = "flowpolicy"
-    segments: int = Field(2, ge=1)
+    segments: Count = 2
     delta: float = Field(1e-2, gt=0, lt=1)
-    velocity_weight: float = Field(1e-5, ge=0)
+    velocity_weight: AtLeast0 = 1e-5
     as_released: bool = False
 
 
@@ -86,8 +86,9 @@ class FlowPolicy(Method):
     def jumps(self, nfe: int, eta: float = 0.0) -> tuple[Jump, ...]:
         """K jumps on the step grid, each along the velocity of the segment in which it starts; see the module."""
         if not self.config.as_released:
-            return path_jumps(nfe, self._of_segment)
-        return tuple(_released_jump((1 - RELEASED_END) * t, 1 / nfe) for t in step_grid(nfe)[:-1])
+            return path_jumps(nfe, self._of_segment, self.config.clip_steps)
+        jumps = (_released_jump((1 - RELEASED_END) * t, 1 / nfe) for t in step_grid(nfe)[:-1])
+        return tuple(clipped(jump) if self.config.clip_steps else jump for jump in jumps)
 
     def _start(self, t: Tensor) -> Tensor:
         """s < t, the nearer end to the data of the segment in which each time lies: (B,) -> (B,)."""

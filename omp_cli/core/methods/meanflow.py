@@ -11,17 +11,17 @@ import math
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator
 from torch import Tensor
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Above0, AtLeast0, HalfWidth, Settings
 from omp_cli.core.errors import UsageError
 from omp_cli.core.methods.alignment import Scope, alignment_loss, cosine
 from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, VelocityField, same
 from omp_cli.core.methods.derivative import Derivative, value_and_derivative
 from omp_cli.core.methods.dispersion import DispersionConfig, dispersed
 from omp_cli.core.methods.epsilon import EpsilonChoice, pick_epsilon
-from omp_cli.core.methods.path import at_least_float32, path_jumps, point, rows, velocity
+from omp_cli.core.methods.path import FlowConfig, at_least_float32, path_jumps, point, rows, velocity
 from omp_cli.core.methods.teaching import Teaching
 from omp_cli.core.methods.times import TimeConfig, draw_times
 
@@ -29,34 +29,34 @@ AUTO: Literal["auto"] = "auto"
 
 
 def _half_width(value: Any) -> Any:
-    """A positive number or "auto"; one message for both."""
-    if value == AUTO or (isinstance(value, float | int) and not isinstance(value, bool) and 0 < value < math.inf):
+    """A number in ]0, 1] or "auto"; one message for both."""
+    if value == AUTO or (isinstance(value, float | int) and not isinstance(value, bool) and 0 < value <= 1):
         return value
-    raise ValueError(f"must be a number above 0, or auto (got {value!r})")
+    raise ValueError(f"must be a number above 0 and at most 1, or auto (got {value!r})")
 
 
 class AdaptiveConfig(Settings):
     """Adaptive weight w = sg[1 / (delta^2 + c)^p] of a sample, delta^2 its mean square error; p = 0 turns it off."""
 
-    p: float = Field(0.5, ge=0)
-    c: float = Field(1e-3, gt=0)
+    p: AtLeast0 = 0.5
+    c: Above0 = 1e-3
 
 
 class PlainAdaptive(AdaptiveConfig):
     """Adaptive weight, off by default: the loss is the plain mean square."""
 
-    p: float = Field(0.0, ge=0)
+    p: AtLeast0 = 0.0
 
 
 class AlignmentConfig(Settings):
     """Directional alignment: ``weight`` is lambda_DA, ``scope`` what one cosine is taken over."""
 
-    weight: float = Field(0.0, ge=0)
+    weight: AtLeast0 = 0.0
     scope: Scope = "chunk"
 
 
-class MeanFlowConfig(Settings):
-    """Settings of the MeanFlow family.
+class MeanFlowConfig(FlowConfig):
+    """Settings of the MeanFlow family; see also ``FlowConfig``.
 
     Attributes:
         name: registered name.
@@ -72,8 +72,8 @@ class MeanFlowConfig(Settings):
 
     name: str = "meanflow"
     derivative: Derivative = "forward"
-    epsilon: Annotated[float | Literal["auto"], BeforeValidator(_half_width)] = 5e-3
-    gain: float = 1.0
+    epsilon: Annotated[HalfWidth | Literal["auto"], BeforeValidator(_half_width)] = 5e-3
+    gain: Above0 = 1.0
     adaptive: AdaptiveConfig = AdaptiveConfig()
     times: TimeConfig = TimeConfig()
     dispersion: DispersionConfig = DispersionConfig()
@@ -116,7 +116,7 @@ class MeanFlow(Teaching):
 
     def jumps(self, nfe: int, eta: float = 0.0) -> tuple[Jump, ...]:
         """K jumps on the step grid; see the base class."""
-        return path_jumps(nfe)
+        return path_jumps(nfe, clip=self.config.clip_steps)
 
     def measure_epsilon(self, u: VelocityField, z_0: Tensor, draws: Draws) -> EpsilonChoice:
         """The best half width for the central difference at these points; see ``loss`` for the arguments."""

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
+from omp_cli.core.config import Above0, AtLeast0
 from omp_cli.core.methods.base import METHODS
 from omp_cli.core.methods.dispersion import DispersionConfig, Form
 from omp_cli.core.methods.meanflow import AlignmentConfig, MeanFlow, MeanFlowConfig
@@ -22,9 +23,9 @@ from omp_cli.core.methods.meanflow import AlignmentConfig, MeanFlow, MeanFlowCon
 class Mp1Dispersion(DispersionConfig):
     """Dispersive regularisation of the network's hidden features as in MP1's code, on by default."""
 
-    weight: float = Field(0.5, ge=0)
+    weight: AtLeast0 = 0.5
     form: Form = "max_normalised"
-    temperature: float = Field(1.0, gt=0)
+    temperature: Above0 = 1.0
     on: Literal["condition", "net"] = "net"
 
 
@@ -32,7 +33,7 @@ class Mp1Config(MeanFlowConfig):
     """Settings of MP1; see ``MeanFlowConfig``."""
 
     name: Literal["mp1"] = "mp1"
-    gain: float = 2.0
+    gain: Above0 = 2.0
     dispersion: Mp1Dispersion = Mp1Dispersion()
 
     @field_validator("alignment")

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
+from omp_cli.core.config import AtLeast0
 from omp_cli.core.methods.base import METHODS
 from omp_cli.core.methods.dispersion import DispersionConfig
 from omp_cli.core.methods.meanflow import AlignmentConfig, MeanFlow, MeanFlowConfig
@@ -18,13 +17,13 @@ from omp_cli.core.methods.meanflow import AlignmentConfig, MeanFlow, MeanFlowCon
 class OmpDispersion(DispersionConfig):
     """Dispersive regularisation, on by default."""
 
-    weight: float = Field(0.5, ge=0)
+    weight: AtLeast0 = 0.5
 
 
 class OmpAlignment(AlignmentConfig):
     """Directional alignment, on by default."""
 
-    weight: float = Field(0.1, ge=0)
+    weight: AtLeast0 = 0.1
 
 
 class OmpConfig(MeanFlowConfig):

@@ -17,10 +17,9 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Above0, Settings
 from omp_cli.core.errors import UsageError
 from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, Method, VelocityField, same
 from omp_cli.core.methods.path import at_least_float32, point, rows, velocity
@@ -43,7 +42,7 @@ class OneDpConfig(Settings):
 
     name: Literal["onedp"] = "onedp"
     stochastic: bool = True
-    generator_rate: float = Field(0.2, gt=0)
+    generator_rate: Above0 = 0.2
     warm_start: bool = True
 
 

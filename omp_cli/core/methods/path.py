@@ -8,13 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from omp_cli.core.config import Settings
 from omp_cli.core.errors import UsageError
 from omp_cli.core.methods.base import Jump, VelocityField
+
+
+class FlowConfig(Settings):
+    """Settings of every method that goes down the step grid.
+
+    Attributes:
+        clip_steps: clip to [-1, 1] where each jump leads, as the public code of DMPO and ReinFlow does in sampling and
+            in the mean of a fine-tuned chain's jump; else the last one alone, in sampling. Points of the path are data
+            *and noise*: those beyond the bounds are moved although they were right. With the exact mean velocity of two
+            modes at -0.6 and 0.6, deviation 0.100, samples have 0.095, 0.086 and 0.081 in 2, 5 and 20 steps (0.101
+            unclipped); with ReFlow a mode of 40 % keeps 37 % in 5 steps or more. One step gives the same samples.
+            A clipped entry of a chain's mean has no gradient.
+    """
+
+    clip_steps: bool = False
 
 
 def rows(t: Tensor, like: Tensor) -> Tensor:
@@ -49,13 +66,27 @@ def step(u: VelocityField, z: Tensor, t: float, r: float) -> Tensor:
     return z - (t - r) * u(z, z.new_full(batch, r), z.new_full(batch, t))
 
 
-def path_jumps(nfe: int, field: Callable[[VelocityField], VelocityField] = lambda u: u) -> tuple[Jump, ...]:
-    """K jumps on the step grid along ``field`` of u (u itself: the mean velocity of each interval)."""
+def path_jumps(
+    nfe: int, field: Callable[[VelocityField], VelocityField] = lambda u: u, clip: bool = False
+) -> tuple[Jump, ...]:
+    """K jumps on the step grid along ``field`` of u (u itself: the mean velocity of each interval).
+
+    Args:
+        nfe: K.
+        field: what of u is followed.
+        clip: see ``FlowConfig.clip_steps``.
+    """
 
     def jump(t: float, r: float) -> Jump:
         return Jump(t, lambda u, z: step(field(u), z, t, r))
 
-    return tuple(jump(t, r) for t, r in pairwise(step_grid(nfe)))
+    jumps = (jump(t, r) for t, r in pairwise(step_grid(nfe)))
+    return tuple(clipped(jump) if clip else jump for jump in jumps)
+
+
+def clipped(jump: Jump) -> Jump:
+    """The jump with its mean clipped to [-1, 1]."""
+    return replace(jump, mean=lambda u, z: jump.mean(u, z).clamp(-1, 1))
 
 
 def at_least_float32(x: Tensor) -> Tensor:

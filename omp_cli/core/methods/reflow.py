@@ -10,16 +10,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from omp_cli.core.config import Settings
 from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, VelocityField, same
 from omp_cli.core.methods.dispersion import DispersionConfig, dispersed
-from omp_cli.core.methods.path import at_least_float32, path_jumps, point, velocity
+from omp_cli.core.methods.path import FlowConfig, at_least_float32, path_jumps, point, velocity
 from omp_cli.core.methods.teaching import Teaching
 from omp_cli.core.methods.times import OneTimeConfig, draw_time
 
 
-class ReFlowConfig(Settings):
-    """Settings of flow matching: the distribution of t, dispersive regularisation."""
+class ReFlowConfig(FlowConfig):
+    """Settings of flow matching: the distribution of t, dispersive regularisation; see also ``FlowConfig``."""
 
     name: Literal["reflow"] = "reflow"
     times: OneTimeConfig = OneTimeConfig()
@@ -50,7 +49,7 @@ class ReFlow(Teaching):
 
     def jumps(self, nfe: int, eta: float = 0.0) -> tuple[Jump, ...]:
         """K Euler steps on the step grid; see the base class."""
-        return path_jumps(nfe, instantaneous)
+        return path_jumps(nfe, instantaneous, self.config.clip_steps)
 
     def flow(self, u: VelocityField) -> VelocityField:
         """The velocity at t, which an Euler step follows all the way to r."""

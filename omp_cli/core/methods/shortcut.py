@@ -9,19 +9,18 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Count, Share
 from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, VelocityField, same
 from omp_cli.core.methods.dispersion import DispersionConfig, dispersed
-from omp_cli.core.methods.path import at_least_float32, path_jumps, point, rows, velocity
+from omp_cli.core.methods.path import FlowConfig, at_least_float32, path_jumps, point, rows, velocity
 from omp_cli.core.methods.teaching import Teaching
 from omp_cli.core.methods.times import count_of
 
 
-class ShortCutConfig(Settings):
-    """Settings of ShortCut.
+class ShortCutConfig(FlowConfig):
+    """Settings of ShortCut; see also ``FlowConfig``.
 
     Attributes:
         levels: step sizes trained against their halves are 1, 1/2, ... 1/2^(levels - 1); below the last of them the
@@ -31,8 +30,8 @@ class ShortCutConfig(Settings):
     """
 
     name: Literal["shortcut"] = "shortcut"
-    levels: int = Field(7, ge=1)
-    consistency_share: float = Field(0.25, ge=0, le=1)
+    levels: Count = 7
+    consistency_share: Share = 0.25
     dispersion: DispersionConfig = DispersionConfig()
 
 
@@ -74,7 +73,7 @@ class ShortCut(Teaching):
 
     def jumps(self, nfe: int, eta: float = 0.0) -> tuple[Jump, ...]:
         """K jumps on the step grid; see the base class."""
-        return path_jumps(nfe)
+        return path_jumps(nfe, clip=self.config.clip_steps)
 
     @torch.no_grad()
     def _two_halves(self, u: VelocityField, z_t: Tensor, r: Tensor, t: Tensor) -> Tensor:

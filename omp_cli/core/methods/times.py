@@ -5,15 +5,17 @@ Legend: B batch; r interval start, t interval end, 0 <= r <= t <= 1, t = 1 is no
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Above0, Settings, Share
 
 Law = Literal["logit-normal", "uniform"]
+Mean = Annotated[float, Field(ge=-100, le=100)]
+"""Of a logit; the sigmoid is 0 or 1 in float32 long before its bounds."""
 
 
 class TimeConfig(Settings):
@@ -28,12 +30,12 @@ class TimeConfig(Settings):
     """
 
     distribution: Law = "logit-normal"
-    mu_t: float = -0.4
-    sigma_t: float = Field(1.0, gt=0)
-    mu_r: float = -0.4
-    sigma_r: float = Field(1.0, gt=0)
-    equal_share: float = Field(0.5, ge=0, le=1)
-    inference_share: float = Field(0.0, ge=0, le=1)
+    mu_t: Mean = -0.4
+    sigma_t: Above0 = 1.0
+    mu_r: Mean = -0.4
+    sigma_r: Above0 = 1.0
+    equal_share: Share = 0.5
+    inference_share: Share = 0.0
 
     @model_validator(mode="after")
     def _shares_fit(self) -> TimeConfig:
@@ -46,8 +48,8 @@ class OneTimeConfig(Settings):
     """Distribution of t where there is no r: uniform, or sigmoid(N(mu, sigma^2))."""
 
     distribution: Law = "uniform"
-    mu: float = -0.4
-    sigma: float = Field(1.0, gt=0)
+    mu: Mean = -0.4
+    sigma: Above0 = 1.0
 
 
 def draw_time(batch: int, law: Law, mu: float, sigma: float, generator: torch.Generator) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Above0, Depth, Settings, Width
 from omp_cli.core.nets.base import NETS, Net
 from omp_cli.core.nets.embedding import Sinusoidal
 
@@ -27,10 +27,10 @@ class FilmMlpConfig(Settings):
     """
 
     name: Literal["film-mlp"] = "film-mlp"
-    hidden: int = Field(256, ge=1)
-    depth: int = Field(4, ge=1)
-    time_dim: int = Field(32, ge=4, multiple_of=2)
-    time_scale: float = Field(6.0, gt=0)
+    hidden: Width = 256
+    depth: Depth = 4
+    time_dim: int = Field(32, ge=4, le=2**16, multiple_of=2)
+    time_scale: Above0 = 6.0
 
 
 class FilmBlock(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Above0, Depth, Settings, Width
 from omp_cli.core.nets.base import NETS, Net
 from omp_cli.core.nets.embedding import time_mlp
 
@@ -27,10 +27,10 @@ class ResidualMlpConfig(Settings):
     """
 
     name: Literal["residual-mlp"] = "residual-mlp"
-    hidden: int = Field(768, ge=1)
-    depth: int = Field(1, ge=1)
-    time_dim: int = Field(16, ge=4, multiple_of=2)
-    time_scale: float = Field(1.0, gt=0)
+    hidden: Width = 768
+    depth: Depth = 1
+    time_dim: int = Field(16, ge=4, le=2**16, multiple_of=2)
+    time_scale: Above0 = 1.0
 
 
 class ResidualBlock(nn.Module):

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Above0, Depth, Settings, Width
 from omp_cli.core.errors import UsageError
 from omp_cli.core.nets.base import NETS, Net
 from omp_cli.core.nets.embedding import time_mlp
@@ -32,12 +32,12 @@ class Unet1dConfig(Settings):
     """
 
     name: Literal["unet1d"] = "unet1d"
-    dims: tuple[int, ...] = Field((512, 1024, 2048), min_length=1)
-    kernel: int = Field(5, ge=1)
-    groups: int = Field(8, ge=1)
-    blocks: int = Field(2, ge=1)
-    time_dim: int = Field(128, ge=4, multiple_of=2)
-    time_scale: float = Field(1.0, gt=0)
+    dims: tuple[Width, ...] = Field((512, 1024, 2048), min_length=1)
+    kernel: Width = 5
+    groups: Width = 8
+    blocks: Depth = 2
+    time_dim: int = Field(128, ge=4, le=2**16, multiple_of=2)
+    time_scale: Above0 = 1.0
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Unet1dConfig:

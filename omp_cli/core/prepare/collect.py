@@ -7,21 +7,23 @@ import json
 import multiprocessing
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Count, CountOrZero, Settings
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.errors import DataError, RunFailed
 from omp_cli.core.files import atomic
+from omp_cli.core.plugins import loaded_plugins
 from omp_cli.core.processes import begin_worker, starting_workers
 from omp_cli.core.progress import Progress
-from omp_cli.core.registry import loaded_plugins
 from omp_cli.core.seeds import demo_seed
 from omp_cli.core.suites import SUITES, TaskEnv
 from omp_cli.core.timing import Stopwatch
@@ -83,14 +85,18 @@ class CollectConfig(Settings):
         raw_actions: store what the expert asked for, outside [-1, 1] too, as the public data does.
         images: also store RGB pictures "img" (84, 84, 3).
         max_attempts: candidates tried per wanted demonstration before giving up.
+        spread: start states looked at per wanted demonstration. With 1, demonstrations begin as the seed draws; with
+            more, those are tried first that lie farthest from each other (``start_order``), so that a few
+            demonstrations show more of the task. Evaluations always draw; other pipelines' demonstrations do, too.
     """
 
-    demos: int = 10
-    after_success: int = 10
-    max_steps: int | None = None
+    demos: Count = 10
+    after_success: CountOrZero = 10
+    max_steps: Count | None = None
     raw_actions: bool = False
     images: bool = False
-    max_attempts: int = 10
+    max_attempts: Count = 10
+    spread: int = Field(1, ge=1, le=1000)
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,7 @@ class Candidate:
         file: the recorded episode.
         overhead: wall time of the episode's other parts.
         mode: the way in which it did the task, where the suite tells them apart.
+        points_on: points of its clouds before sampling, by what they lay on.
     """
 
     seed: int
@@ -129,6 +136,7 @@ class Candidate:
     file: Path
     overhead: dict[str, float] = field(default_factory=dict)
     mode: str | None = None
+    points_on: dict[str, int] = field(default_factory=dict)
 
 
 def collect(
@@ -136,8 +144,9 @@ def collect(
 ) -> tuple[list[Candidate], int]:
     """Record ``config.demos`` successful episodes of one task.
 
-    Candidates have consecutive indices and the first successes in that order are kept, so the result does not
-    depend on the number of workers or on interruptions. Finished candidates are files in ``folder`` and are reused.
+    Candidates have consecutive indices, or the order of ``start_order``, and the first successes in it are kept, so the
+    result does not depend on the number of workers or on interruptions. Finished candidates are files in ``folder`` and
+    are reused.
 
     Args:
         suite: the suite's configuration as plain data, ``{"name": ..., ...}``.
@@ -155,12 +164,16 @@ def collect(
         RunFailed: too few candidates succeeded, or a worker died.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = (
+    jobs = [
         Job(suite, task, (s := demo_seed(seed, task, i)), config, folder / f"{i:06d}-{s}.npz")
-        for i in range(config.demos * config.max_attempts)
-    )
+        for i in range(config.demos * max(config.max_attempts, config.spread))
+    ]
     try:
-        return first_successes(record, jobs, config.demos, task, workers, progress)
+        looked_at = config.demos * config.spread
+        if config.spread > 1:
+            jobs = [*_spread(jobs[:looked_at], task, workers, progress), *jobs[looked_at:]]
+        tried = iter(jobs[: config.demos * config.max_attempts])
+        return first_successes(record, tried, config.demos, task, workers, progress)
     finally:
         _KEPT.close()  # with one worker it was made in this process
 
@@ -205,7 +218,9 @@ def in_order(function: Callable[[J], R], jobs: Iterable[J], workers: int) -> Ite
         yield from map(function, jobs)
         return
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, context, begin_worker, (loaded_plugins(),)) as pool:
+    with starting_workers():
+        executor = concurrent.futures.ProcessPoolExecutor(workers, context, begin_worker, (loaded_plugins(),))
+    with executor as pool:
         pending: list[concurrent.futures.Future[R]] = []
         try:
             for job in jobs:
@@ -222,6 +237,42 @@ def in_order(function: Callable[[J], R], jobs: Iterable[J], workers: int) -> Ite
                 future.cancel()
 
 
+def start_order(starts: NDArray[np.float64]) -> list[int]:
+    """Farthest point sampling of start states: the first, then always the one farthest from all before it.
+
+    Args:
+        starts: ``TaskEnv.start_state`` of the candidates, (M, D); distances are Euclidean in its own units, which are
+            metres where it holds the positions of objects and goals.
+
+    Returns:
+        All M indices in that order; of equally far ones the lowest first.
+    """
+    order = [0]
+    nearest = np.square(starts - starts[0]).sum(1)
+    for _ in range(len(starts) - 1):
+        nearest[order[-1]] = -1.0  # taken, and farther than nothing, where start states coincide too
+        order.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, np.square(starts - starts[order[-1]]).sum(1))
+    return order
+
+
+def _spread(jobs: list[Job], task: str, workers: int, progress: Progress) -> list[Job]:
+    """The candidates in the order of ``start_order``."""
+    progress.start(f"{task}: start states", len(jobs))
+    starts = []
+    for start in in_order(start_of, jobs, workers):
+        starts.append(start)
+        progress.advance()
+    return [jobs[i] for i in start_order(np.stack(starts))]
+
+
+def start_of(job: Job) -> NDArray[np.float64]:
+    """The start state of a candidate."""
+    env = _environment(job)
+    env.reset(job.seed)
+    return env.start_state()
+
+
 def record(job: Job) -> Candidate:
     """Roll the expert out once and keep the episode as a file; returns at once when the file is there."""
     if job.file.exists():
@@ -230,7 +281,7 @@ def record(job: Job) -> Candidate:
     env = _environment(job)
     watch.lap("start of the simulator")
     env.reset(job.seed)
-    before = env.seconds
+    before, on_before = env.seconds, env.points_on
     extras = {"start_state": env.start_state(), "first_picture": env.picture(PICTURE_SIZE)}
     keys = ["state", "full_state"]
     keys += ["point_cloud"] if env.spec.points is not None else []
@@ -267,9 +318,30 @@ def record(job: Job) -> Candidate:
     watch.lap("reset and pictures")
     result = {"seed": job.seed, "success": kept, "steps": steps, "filled": filled}
     result |= {"frames_filled": frames_filled, "seconds": seconds, "overhead": watch.seconds, "mode": outcome.mode}
+    result["points_on"] = counted_since(on_before, env.points_on)
     with atomic(job.file) as temporary:
         np.savez(temporary, result=json.dumps(result), **extras, **arrays)
     return Candidate(**result, file=job.file)
+
+
+def counted_since(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
+    """What was added to counts by name."""
+    return {name: more for name, count in now.items() if (more := count - before.get(name, 0))}
+
+
+def points_on(counts: Iterable[Mapping[str, int]], frames: int) -> dict[str, Any]:
+    """Counts of points by what they lay on, over all frames, as a provenance has them; empty without clouds.
+
+    "points_seen" is the mean number of a frame before sampling, "points_on" the share of each thing in them.
+    """
+    total = sum((Counter(count) for count in counts), Counter[str]())
+    seen = total.total()
+    if not seen:
+        return {}
+    return {
+        "points_seen": round(seen / frames, 1),
+        "points_on": {name: round(count / seen, 4) for name, count in sorted(total.items())},
+    }
 
 
 def _environment(job: Job) -> TaskEnv:

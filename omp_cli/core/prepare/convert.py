@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import BeforeValidator, SerializeAsAny
 
 from omp_cli.core import manifest
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Count, Settings
 from omp_cli.core.data.catalogue import Entry, cache_folder
 from omp_cli.core.data.download import DownloadConfig, Fetched, Wanted, fetch
 from omp_cli.core.data.readers import FORMATS, Reader, Recording
@@ -55,7 +55,7 @@ class ConvertConfig(Settings):
     task: str
     source: str
     format: Annotated[SerializeAsAny[Settings], BeforeValidator(FORMATS.parse)]
-    demos: int | None = Field(None, ge=1)
+    demos: Count | None = None
     environment: str | None = None
     check_pictures: bool = True
     shown: Annotated[SerializeAsAny[Settings], BeforeValidator(SUITES.parse)] | None = None

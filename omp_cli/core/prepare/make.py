@@ -11,11 +11,11 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, SerializeAsAny
 
 from omp_cli.core import manifest
-from omp_cli.core.config import Settings, flatten
+from omp_cli.core.config import Seed, Settings, flatten
 from omp_cli.core.data.store import STORE, Arrays, read_attributes, read_store, write_store
 from omp_cli.core.errors import UsageError
 from omp_cli.core.files import read_json, remove, write_json
-from omp_cli.core.prepare.collect import EXTRAS, Candidate, CollectConfig, collect, load_episode
+from omp_cli.core.prepare.collect import EXTRAS, Candidate, CollectConfig, collect, load_episode, points_on
 from omp_cli.core.prepare.sheet import contact_sheet
 from omp_cli.core.progress import Progress
 from omp_cli.core.run import Run
@@ -38,12 +38,13 @@ class PrepareConfig(Settings):
 
     suite: Annotated[SerializeAsAny[Settings], BeforeValidator(SUITES.parse)]
     collect: CollectConfig = CollectConfig()
-    seed: int = 0
+    seed: Seed = 0
 
 
 def recipe(config: PrepareConfig, task: str) -> dict[str, Any]:
     """What determines the bytes of a data set, as plain data."""
-    return {**config.model_dump(mode="json"), "task": task}
+    later = {"spread"} if config.collect.spread == 1 else set()  # data made before had none, and keep their names
+    return {**config.model_dump(mode="json", exclude={"collect": later}), "task": task}
 
 
 def folder_name(config: PrepareConfig, task: str) -> str:
@@ -120,7 +121,17 @@ def _provenance(
         "frames_filled": sum(c.frames_filled for c in kept),
         "points_filled": sum(c.filled for c in kept),
         **_modes(kept),
+        **_chosen(config.collect),
+        **points_on((c.points_on for c in kept), sum(c.steps for c in kept)),
     }
+
+
+def _chosen(collecting: CollectConfig) -> dict[str, Any]:
+    """How the start states came about, where they are not simply drawn."""
+    if collecting.spread == 1:
+        return {}
+    looked_at = collecting.demos * collecting.spread
+    return {"start_states_chosen": {"by": "farthest point sampling of start states", "of": looked_at}}
 
 
 def _modes(kept: list[Candidate]) -> dict[str, Any]:
@@ -139,6 +150,7 @@ def _figures(provenance: dict[str, Any]) -> dict[str, Any]:
         "mean_steps": round(sum(steps) / len(steps), 1),
         "frames_filled": provenance["frames_filled"],
         "points_filled": provenance["points_filled"],
+        **{key: provenance[key] for key in ("points_seen", "points_on") if key in provenance},
         "reused": False,
     }
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Count, CountOrZero, Seed, Settings
 from omp_cli.core.data.catalogue import cache_folder
 from omp_cli.core.data.readers.robomimic import NOTES
 from omp_cli.core.data.store import Arrays
@@ -56,12 +56,12 @@ class ScriptedConfig(Settings):
 
     task: str = "lift"
     operator: Literal["clean", "noisy"] = "clean"
-    demos: int = Field(100, ge=1)
+    demos: Count = 100
     cameras: tuple[str, ...] | None = None
-    image_size: int = Field(96, ge=8)
-    after_success: int = Field(10, ge=0)
-    max_attempts: int = Field(10, ge=1)
-    seed: int = 0
+    image_size: int = Field(96, ge=8, le=4096)
+    after_success: CountOrZero = 10
+    max_attempts: Count = 10
+    seed: Seed = 0
 
     @field_validator("task")
     @classmethod

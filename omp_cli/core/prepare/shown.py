@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
 
@@ -13,7 +13,7 @@ from omp_cli.core.config import Settings
 from omp_cli.core.data.readers.base import Recording, Subject
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.errors import DataError
-from omp_cli.core.prepare.collect import PICTURE_SIZE, Kept, in_order
+from omp_cli.core.prepare.collect import PICTURE_SIZE, Kept, counted_since, in_order, points_on
 from omp_cli.core.progress import Progress
 from omp_cli.core.suites.adroit import Adroit, AdroitConfig, AdroitEnv
 from omp_cli.core.suites.adroit_poses import states_of
@@ -43,12 +43,14 @@ class Shown:
         pictures: for a contact sheet.
         start: the simulator's first state, as one vector.
         deviation: largest difference of a joint position after the first action to the file's next state, rad or m.
+        points_on: points of the clouds before sampling, by what they lay on.
     """
 
     frames: Arrays | None
     pictures: Arrays
     start: NDArray[np.float64]
     deviation: float
+    points_on: dict[str, int] = field(default_factory=dict)
 
 
 _KEPT: Kept[AdroitEnv] = Kept()
@@ -118,6 +120,7 @@ def shown(
         "failures_left_out": tried - len(kept),
         "deviation_after_first_action": float(np.median([found.deviation for _, found in kept])),
     }
+    notes |= points_on((found.points_on for _, found in kept), sum(len(e["action"]) for e in episodes))
     sheet = [{**episode, **found.pictures} for episode, found in kept]
     return replace(
         recording,
@@ -153,15 +156,17 @@ def show(job: Job) -> Shown:
         *(["img"] if job.suite.images else []),
     ]
     rows: dict[str, list[Any]] = {key: [] for key in keys}
+    before = env.points_on
     for state in states:
         _put(env, state)
         for key, value in env.observe(keys).items():
             rows[key].append(value)
+    on = counted_since(before, env.points_on)
     pictures = {"last_picture": env.picture(PICTURE_SIZE)}
     _put(env, states[0])
     pictures["first_picture"] = env.picture(PICTURE_SIZE)
     frames = {key: np.stack(values) for key, values in rows.items()}
-    return Shown({**frames, "success": np.array(success)}, pictures, start, deviation)
+    return Shown({**frames, "success": np.array(success)}, pictures, start, deviation, on)
 
 
 def _put(env: AdroitEnv, state: Arrays) -> None:

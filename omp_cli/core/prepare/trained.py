@@ -16,9 +16,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Count, Seed, Settings
 from omp_cli.core.data.catalogue import cache_folder, read_catalogue
 from omp_cli.core.data.readers.d4rl import NOTES
 from omp_cli.core.errors import DataError, MissingDependency, UsageError, did_you_mean
@@ -62,9 +61,9 @@ class TrainedConfig(Settings):
 
     robot: str
     quality: Literal["medium", "expert"] = "medium"
-    steps: int | None = Field(None, ge=1)
-    episodes: int = Field(100, ge=1)
-    seed: int = 0
+    steps: Count | None = None
+    episodes: Count = 100
+    seed: Seed = 0
 
     @property
     def budget(self) -> int:

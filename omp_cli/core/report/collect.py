@@ -32,7 +32,7 @@ class Evaluation:
         path: its manifest.
         manifest: all of it.
         policy: what was evaluated (``metrics.policy``).
-        label: how the policy is called: the name given, or its method and derivative.
+        label: how the policy is called: the name given, or its method and derivative; or what the report renames it to.
         suite: suite.
         task: task.
         seed: of the training; None where it is not known.
@@ -55,6 +55,11 @@ class Evaluation:
     successes: int | None
     last: Point
     curve: tuple[Point, ...]
+
+    @property
+    def own_label(self) -> str:
+        """How the policy was called when it was evaluated: the name given, or its method and derivative."""
+        return _label(self.manifest, self.policy)
 
     def setting(self, key: str) -> Any:
         """A setting of the evaluation itself; None where it has none of that name."""
@@ -144,13 +149,12 @@ def _manifests(folders: Iterable[Path]) -> Iterator[Path]:
 def _evaluation(path: Path, manifest: Manifest) -> Evaluation:
     metrics = manifest.metrics
     policy = metrics["policy"]
-    given = manifest.config.get("label")
     judged = metrics.get("metric", "success") == "success"
     return Evaluation(
         path=path,
         manifest=manifest,
         policy=policy,
-        label=given.value if given is not None and given.value else usual_label(policy),
+        label=_label(manifest, policy),
         suite=metrics["suite"],
         task=metrics["task"],
         seed=policy["seed"],
@@ -160,6 +164,11 @@ def _evaluation(path: Path, manifest: Manifest) -> Evaluation:
         last=_point(metrics),
         curve=tuple(_point(row) for row in metrics.get("curve", [])),
     )
+
+
+def _label(manifest: Manifest, policy: Mapping[str, Any]) -> str:
+    given = manifest.config.get("label")
+    return given.value if given is not None and given.value else usual_label(policy)
 
 
 def _point(row: Mapping[str, Any]) -> Point:

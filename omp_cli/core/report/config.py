@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from omp_cli.core.config import Flag, Settings
+from omp_cli.core.config import Flag, Seed, Settings
 
 
 class ReportConfig(Settings):
@@ -12,5 +12,7 @@ class ReportConfig(Settings):
 
     baseline: Annotated[str | None, Flag(panel="Report", default="the most evaluated")] = None
     """The row, by its label, with which the others are compared."""
-    seed: int = 0
+    rename: Annotated[tuple[str, ...], Flag(panel="Report", metavar="OLD=NEW")] = ()
+    """Rows to show under another name, each OLD=NEW; manifests stay as they are. Repeatable."""
+    seed: Seed = 0
     """Seed of the bootstrap."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omp_cli.core.files import atomic
 from omp_cli.core.report.sections import OTHER, TOTAL
-from omp_cli.core.report.tables import column_head, common_tasks
+from omp_cli.core.report.tables import any_interval, column_head, common_tasks, interval
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F", "#6B4226")
 """Told apart by colour-blind readers too (Okabe and Ito); hatched or dashed from the ninth row on."""
@@ -66,10 +67,15 @@ def _legend(figure: Any, axes: Any) -> None:
 
 
 def _errors(cell: Mapping[str, Any]) -> tuple[float, float]:
-    """How far the interval reaches below and above, per cent."""
-    if cell["low"] is None:
-        return 0.0, 0.0
+    """How far the interval reaches below and above, per cent; NaN, which draws nothing, where there is none."""
+    if not interval(cell):
+        return math.nan, math.nan
     return max(0.0, 100 * (cell["value"] - cell["low"])), max(0.0, 100 * (cell["high"] - cell["value"]))
+
+
+def _bars(cells: Sequence[Mapping[str, Any]]) -> str:
+    """What a title says of the bars, where there are any: none for fewer than three tasks."""
+    return ", bars: 95 % bootstrap" * any_interval(cells)
 
 
 def _names(section: Section) -> list[str]:
@@ -81,7 +87,7 @@ def _classes(section: Section) -> Any:
     rows, names = section["rows"], _names(section)
     names += [TOTAL] * (len(names) > 1)
     figure, (axes,) = _figure(max(6.0, 3.0 + len(names) * (0.55 + 0.13 * len(rows))), 4.0)
-    width, pale = 0.84 / len(rows), False
+    width, pale, cells = 0.84 / len(rows), False, []
     for place, name in enumerate(names):
         common = common_tasks(rows, name)
         for index, row in enumerate(rows):
@@ -91,8 +97,8 @@ def _classes(section: Section) -> Any:
             bar = axes.bar(x, 100 * cell["value"], width * 0.92, **_style(index), edgecolor="white", linewidth=0)
             bar[0].set_alpha(PALE if other else 1.0)
             below, above = _errors(cell)
-            if below + above > 0:  # caps of no length read as a mark
-                axes.errorbar(x, 100 * cell["value"], [[below], [above]], color="0.25", linewidth=1, capsize=2)
+            axes.errorbar(x, 100 * cell["value"], [[below], [above]], color="0.25", linewidth=1, capsize=2)
+            cells.append(cell)
             if other:
                 axes.text(x, 1, str(len(cell["tasks"])), ha="center", va="bottom", fontsize=7)
             pale |= other
@@ -101,7 +107,7 @@ def _classes(section: Section) -> Any:
     axes.set_xticks(range(len(names)), [column_head(section, name) for name in names], fontsize=9)
     axes.set_xlim(-0.6, len(names) - 0.4)
     note = "; pale: on other tasks, so many" if pale else ""
-    axes.set_title(f"Mean over tasks and seeds, 95 % bootstrap{note}", fontsize=10)
+    axes.set_title(f"Mean over tasks and seeds{_bars(cells)}{note}", fontsize=10)
     _legend(figure, axes)
     return figure
 
@@ -162,7 +168,8 @@ def _nfe(section: Section) -> Any:
         panels[1].set(xscale="log", xlabel=f"median decision, ms ({'; '.join(machines)})")
         panels[1].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         panels[1].xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
-    figure.suptitle(f"Mean over the same {len(common)} task{'s' * (len(common) > 1)}, 95 % bootstrap", fontsize=10)
+    bars = _bars([row["classes"][TOTAL] for row in rows])
+    figure.suptitle(f"Mean over the same {len(common)} task{'s' * (len(common) > 1)}{bars}", fontsize=10)
     _legend(figure, panels[0])
     return figure
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from omp_cli.core.measure.statistics import FEWEST, RESAMPLES, Rate, bootstrap, newcombe, spread, wilson
+from omp_cli.core.measure.statistics import COVERAGE, FEWEST, RESAMPLES, Rate, bootstrap, newcombe, spread, wilson
 from omp_cli.core.report import published
 from omp_cli.core.report.caveats import caveats
 from omp_cli.core.report.collect import Evaluation, Found
@@ -18,13 +18,17 @@ STATISTICS = {
     "means": "of the rates of a task's training seeds, then over tasks; the total is unweighted over all tasks.",
     "intervals of means": f"95 % percentiles of {RESAMPLES} bootstrap resamples with a fixed seed: tasks are drawn "
     f"within their class, or among all where a class has fewer than {FEWEST}, and the percentiles are widened to "
-    f"Student's t for their number. None is shown for fewer than {FEWEST} tasks or where all rates were equal.",
+    "Student's t for their number; never narrower than Student's t interval. In simulations "
+    + ", ".join(f"{even} % of them held the truth with {n} tasks ({skew} %)" for n, (even, skew) in COVERAGE.items())
+    + ", in brackets where most tasks are near 100 %: a few tasks that are all easy say little of a hard one. "
+    f"None is shown for fewer than {FEWEST} tasks or where all rates were equal.",
     "intervals of tasks": "Wilson 95 % of n/N pooled over seeds; they leave out that seeds differ.",
     "differences": "between tasks that both rows have. Per task: Newcombe's hybrid score interval of two pooled "
     "proportions (method 10). Per class: the bootstrap above, with the same tasks drawn for both.",
     "last": "the last checkpoint, evaluated once. This is what all tables show but the one of selection.",
-    "top5": "the mean of the five best evaluations over training, as in the papers. It is biased upwards: with 20 "
-    "episodes each, the best five of 15 gain about 10 points by luck alone; the best five of five gain nothing.",
+    "top5": "the mean of the five best evaluations over training, as in the papers; not defined for a run of five or "
+    "fewer, whose mean it would be. It is biased upwards: with 20 episodes each, the best five of 15 gain about 10 "
+    "points by luck alone.",
 }
 
 
@@ -66,6 +70,7 @@ def _header(found: Found) -> dict[str, Any]:
         "evaluations": len(evaluations),
         "episodes": sum(e.last.episodes for e in evaluations),
         "policies": list(dict.fromkeys(e.label for e in evaluations)),
+        "renamed": {e.label: e.own_label for e in evaluations if e.label != e.own_label},
         "tasks": len({(e.suite, e.task) for e in evaluations}),
         "seeds": sorted({e.seed for e in evaluations if e.seed is not None}),
         "first": min(e.manifest.started_at for e in evaluations),

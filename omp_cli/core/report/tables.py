@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from omp_cli.core.report.over_training import TOP
 from omp_cli.core.report.sections import OTHER, TOTAL
 from omp_cli.core.table import NONE, Table
 
@@ -34,7 +35,8 @@ def main_table(section: Mapping[str, Any]) -> Table:
     for row in section["published"]:
         figures = [_published(row["classes"][name]) for name in classes]
         rows.append([f"{row['title']}, {row['source']}", str(row["nfe"] or NONE), *figures, ""])
-    note = "Mean over tasks of the mean over training seeds [95 % bootstrap]."
+    bounds = " [95 % bootstrap]" * any_interval(row["classes"][name] for row in section["rows"] for name in classes)
+    note = f"Mean over tasks of the mean over training seeds{bounds}."
     if len(rows) > ours:
         whose = section["baseline"] or section["rows"][0]["title"]
         note += f" Published: means over the tasks of {whose}, other protocol."
@@ -100,6 +102,11 @@ def interval(cell: Mapping[str, Any], sign: bool = False) -> str:
     return f" [{percent(cell['low'], sign, 0)},{percent(cell['high'], sign, 0)}]"
 
 
+def any_interval(cells: Iterable[Mapping[str, Any] | None]) -> bool:
+    """Whether any of the figures is shown with bounds."""
+    return any(cell is not None and interval(cell) for cell in cells)
+
+
 def _comparisons(section: Mapping[str, Any]) -> list[Table]:
     if not section["differences"]:
         return []
@@ -114,12 +121,15 @@ def _comparisons(section: Mapping[str, Any]) -> list[Table]:
 
     rows = [[row["title"], *(cell(row["classes"][name]) for name in classes)] for row in section["differences"]]
     settings = [[row["title"], settings_text(row["settings"])] for row in section["differences"]]
+    bounds = " [95 % bootstrap]" * any_interval(
+        row["classes"][name] for row in section["differences"] for name in classes
+    )
     return [
         Table(
             f"Difference to {base}, % points",
             ["policy", *classes],
             rows,
-            note="On the tasks that both have, paired by task [95 % bootstrap]. --baseline names another row.",
+            note=f"On the tasks that both have, paired by task{bounds}. --baseline names another row.",
         ),
         Table(f"Settings that differ from {base}", ["policy", "differs in"], settings),
     ]
@@ -159,12 +169,14 @@ def task_table(section: Mapping[str, Any]) -> Table:
 
 
 def _selection(section: Mapping[str, Any]) -> list[Table]:
-    """``last`` and ``top5`` side by side; nothing where no run has a curve."""
+    """``last`` and ``top5`` side by side; nothing where all runs have fewer than five evaluations."""
     classes = _shown(section)
 
     def cell(found: Mapping[str, Any] | None) -> str:
-        if found is None or found["top5"] is None:
+        if found is None:
             return NONE
+        if found["top5"] is None:
+            return "not defined" if found["evaluations"][1] > 1 else NONE
         return f"{percent(found['last'])} / {percent(found['top5'])}"
 
     rows = []
@@ -173,11 +185,13 @@ def _selection(section: Mapping[str, Any]) -> list[Table]:
         low, high = total["evaluations"]
         counts = [f"{total['runs']} of {total['of']}", str(low) if low == high else f"{low}-{high}"]
         rows.append([row["title"], *counts, *(cell(row["classes"][name]) for name in classes)])
-    if all(text == NONE for row in rows for text in row[3:]):
+    figures = [found for row in section["selection"] for found in row["classes"].values() if found]
+    if all(found["evaluations"][1] < TOP for found in figures):
         return []
-    columns = ["policy", "runs with five", "evaluations a run", *classes]
+    columns = ["policy", "runs with more than five", "evaluations a run", *classes]
     note = (
-        "last / top5, of the same runs. top5, the mean of the five best evaluations over training, is biased upwards."
+        "last / top5, of the same runs. top5, the mean of the five best evaluations over training, is biased upwards, "
+        "and not defined for runs of five evaluations or fewer."
     )
     return [Table(f"Selection of the checkpoint on {section['title']}, success in %", columns, rows, note=note)]
 
@@ -206,7 +220,7 @@ def header_rows(header: Mapping[str, Any]) -> list[list[str]]:
             "evaluated",
             f"{header['evaluations']} runs of omp eval, {header['episodes']} episodes from held-out start states",
         ],
-        ["policies", "; ".join(header["policies"])],
+        ["policies", "; ".join(_named(name, header["renamed"]) for name in header["policies"])],
         ["tasks", str(header["tasks"])],
         ["training seeds", ", ".join(map(str, header["seeds"])) or NONE],
         ["from", f"{header['first'][:16].replace('T', ' ')} to {header['last'][:16].replace('T', ' ')}, UTC"],
@@ -214,3 +228,7 @@ def header_rows(header: Mapping[str, Any]) -> list[list[str]]:
         ["versions", ", ".join(versions)],
         ["training data (content)", ", ".join(data)],
     ]
+
+
+def _named(name: str, renamed: Mapping[str, str]) -> str:
+    return f"{name} (evaluated as {renamed[name]})" if name in renamed else name

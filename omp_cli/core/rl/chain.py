@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Above0, Settings, Width
 from omp_cli.core.methods import Jump, VelocityField
 
 LOG_2_PI = math.log(2 * math.pi)
@@ -35,10 +35,10 @@ class SigmaConfig(Settings):
     """
 
     kind: Literal["fixed", "vector", "net"] = "fixed"
-    value: float = Field(0.1, gt=0)
-    low: float = Field(0.05, gt=0)
-    high: float = Field(0.2, gt=0)
-    hidden: int = Field(64, ge=1)
+    value: Above0 = 0.1
+    low: Above0 = 0.05
+    high: Above0 = 0.2
+    hidden: Width = 64
 
     @model_validator(mode="after")
     def _ordered(self) -> SigmaConfig:
@@ -97,7 +97,7 @@ class Chain:
 
     Attributes:
         log_probs: log N(z^{k+1}; mu_k, sigma_k^2) summed over the entries that count, (B, K), float64.
-        entropy: mean entropy per entry, (B,).
+        entropy: mean entropy per entry, (B,): DMPO's equation 36 divided by its K H A terms.
         end: where the jumps lead without noise, not clipped, (B, H, A); only where asked for.
         sigma: mean sigma, a scalar.
     """

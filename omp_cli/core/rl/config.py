@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Above0, Count, CountOrZero, Depth, Seed, Settings, Threads, Width
 from omp_cli.core.families import TUNERS
 from omp_cli.core.policy_config import Weights
 
@@ -19,8 +19,8 @@ class EvaluationConfig(Settings):
         episodes: of each.
     """
 
-    every: int = Field(20, ge=0)
-    episodes: int = Field(20, ge=1)
+    every: CountOrZero = 20
+    episodes: Count = 20
 
 
 class FinetuneConfig(Settings):
@@ -46,18 +46,18 @@ class FinetuneConfig(Settings):
     """
 
     method: Annotated[SerializeAsAny[Settings], BeforeValidator(TUNERS.parse)]
-    nfe: int | None = Field(default=None, ge=1)
-    envs: int = Field(default=16, ge=1)
-    iterations: int = Field(default=100, ge=1)
-    minutes: float | None = Field(default=None, gt=0)
-    max_steps: int | None = Field(default=None, ge=1)
+    nfe: Depth | None = None
+    envs: Width = 16
+    iterations: Count = 100
+    minutes: Above0 | None = None
+    max_steps: Count | None = None
     reward: Literal["environment", "success"] = "environment"
     end_on_success: bool = False
     weights: Weights = "ema"
     ema_max: float | None = Field(default=None, gt=0, lt=1)
     evaluation: EvaluationConfig = EvaluationConfig()
-    checkpoint_every: int = Field(default=5, ge=1)
-    keep: int = Field(default=3, ge=1)
+    checkpoint_every: Count = 5
+    keep: Count = 3
     tracker: Literal["jsonl", "tensorboard"] = "jsonl"
-    seed: int = 0
-    threads: int = Field(default=1, ge=1)
+    seed: Seed = 0
+    threads: Threads = 1

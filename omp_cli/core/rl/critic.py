@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Settings, Width
 from omp_cli.core.encoders.base import Limits
 from omp_cli.core.nets.residual_mlp import ResidualBlock
 from omp_cli.core.policy import Policy
@@ -34,8 +34,8 @@ class CriticConfig(Settings):
 
     sees: Sees | None = None
     train_encoder: bool = True
-    hidden: int = Field(256, ge=1)
-    depth: int = Field(1, ge=0)
+    hidden: Width = 256
+    depth: int = Field(1, ge=0, le=1000)
 
 
 class View(nn.Module):

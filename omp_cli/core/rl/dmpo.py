@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
+from omp_cli.core.config import AtLeast0
 from omp_cli.core.methods import Method
 from omp_cli.core.rl.base import TUNERS, is_flow
 from omp_cli.core.rl.ppo import Ppo
@@ -15,7 +14,7 @@ from omp_cli.core.rl.ppo_config import BcConfig, PpoConfig
 class DmpoBc(BcConfig):
     """Behaviour cloning, on by default and fading."""
 
-    weight: float = Field(0.05, ge=0)
+    weight: AtLeast0 = 0.05
 
 
 class DmpoConfig(PpoConfig):

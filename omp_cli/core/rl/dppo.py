@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
+from omp_cli.core.config import Above0, Share
 from omp_cli.core.methods import Method
 from omp_cli.core.methods.diffusion import Diffusion
 from omp_cli.core.rl.base import TUNERS
@@ -21,9 +20,9 @@ class DppoConfig(PpoConfig):
 
     name: Literal["dppo"] = "dppo"
     per_jump: bool = True
-    eta: float = Field(1.0, ge=0, le=1)
-    clip: float = Field(0.01, gt=0)
-    target_kl: float | None = Field(1.0, gt=0)
+    eta: Share = 1.0
+    clip: Above0 = 0.01
+    target_kl: Above0 | None = 1.0
 
 
 @TUNERS.register("dppo")

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import LARGEST, Above0, AtLeast0, Count, CountOrZero, Depth, Settings, Share, Width
 from omp_cli.core.encoders.images import shifted
 from omp_cli.core.errors import DataError, Diverged, UsageError
 from omp_cli.core.methods import Method
@@ -42,14 +42,14 @@ class QConfig(Settings):
 
     sees: Literal["state", "own"] | None = None
     train_encoder: bool = True
-    hidden: int = Field(256, ge=1)
-    depth: int = Field(2, ge=1)
+    hidden: Width = 256
+    depth: Depth = 2
 
 
 class FqlSigma(Settings):
     """Noise added to the student's normalised actions while exploring, besides that of its z; 0 as in the paper."""
 
-    value: float = Field(0.0, ge=0)
+    value: AtLeast0 = 0.0
 
 
 class FqlConfig(Settings):
@@ -83,23 +83,23 @@ class FqlConfig(Settings):
     """
 
     name: Literal["fql"] = "fql"
-    decisions: int = Field(16, ge=1)
-    updates: float = Field(1.0, gt=0)
-    offline_steps: int = Field(0, ge=0)
-    student_every: int = Field(2, ge=1)
-    distil_steps: int = Field(500, ge=0)
-    batch_size: int = Field(256, ge=2)
-    demonstrations: float = Field(0.5, ge=0, le=1)
-    capacity: int = Field(100_000, ge=1)
-    fill: int = Field(1000, ge=1)
-    lr: float = Field(3e-4, gt=0)
-    critic_lr: float = Field(3e-4, gt=0)
+    decisions: Count = 16
+    updates: Above0 = 1.0
+    offline_steps: CountOrZero = 0
+    student_every: Count = 2
+    distil_steps: CountOrZero = 500
+    batch_size: int = Field(256, ge=2, le=LARGEST)
+    demonstrations: Share = 0.5
+    capacity: Count = 100_000
+    fill: Count = 1000
+    lr: Above0 = 3e-4
+    critic_lr: Above0 = 3e-4
     gamma: float = Field(0.99, gt=0, le=1)
     tau: float = Field(0.005, gt=0, le=1)
-    alpha: float = Field(3.0, ge=0)
+    alpha: AtLeast0 = 3.0
     normalise: bool = True
     combine: Literal["mean", "min"] = "mean"
-    teacher_nfe: int | None = Field(None, ge=1)
+    teacher_nfe: Depth | None = None
     encoder: Literal["trained", "frozen"] = "trained"
     augment: bool = True
     sigma: FqlSigma = FqlSigma()
@@ -153,6 +153,13 @@ def student_loss(distance: Tensor, q: Tensor, alpha: float, normalise: bool) -> 
     return alpha * distance - q.mean() / scale
 
 
+def _unclipped(method: Method) -> Method:
+    """The same with ``clip_steps`` off: the student's clipped entries would have no gradient to come back by."""
+    if not getattr(method.config, "clip_steps", False):
+        return method
+    return type(method)(method.config.model_copy(update={"clip_steps": False}))
+
+
 @TUNERS.register("fql")
 class Fql(Tuner):
     """Off-policy: every decision is learned from many times, together with the demonstrations where those have rewards.
@@ -176,7 +183,7 @@ class Fql(Tuner):
         if start.nfe != 1:
             raise UsageError(f"nfe: an fql student decides with 1 evaluation (got {start.nfe})", "see teacher_nfe")
         self.policy, self.teacher = start.policy, start.pretrained
-        self._jumps = self.policy.method.jumps(1)
+        self._jumps = _unclipped(self.policy.method).jumps(1)
         self._teacher_jumps = self.teacher.method.jumps(config.teacher_nfe or self._usual_nfe())
         self.policy.requires_grad_(True).encoder.requires_grad_(config.encoder == "trained")
         self.critics = Critics(config.critic, self.policy).to(start.device)

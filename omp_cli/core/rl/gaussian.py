@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
+from omp_cli.core.config import Above0
 from omp_cli.core.methods import Method
 from omp_cli.core.methods.gaussian import Gaussian
 from omp_cli.core.rl.base import TUNERS
@@ -18,9 +17,9 @@ class GaussianSigma(SigmaConfig):
     """DPPO's bounds."""
 
     kind: Literal["fixed", "vector", "net"] = "vector"
-    value: float = Field(0.1, gt=0)
-    low: float = Field(0.01, gt=0)
-    high: float = Field(0.2, gt=0)
+    value: Above0 = 0.1
+    low: Above0 = 0.01
+    high: Above0 = 0.2
 
 
 class GaussianConfig(PpoConfig):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import LARGEST, Above0, AtLeast0, Count, CountOrZero, Settings, Share
 from omp_cli.core.rl.chain import SigmaConfig
 from omp_cli.core.rl.critic import CriticConfig
 
@@ -17,10 +17,10 @@ class BcConfig(Settings):
     Its weight is ``weight`` up to iteration ``begin``, ``end_weight`` from iteration ``end`` on, linear between.
     """
 
-    weight: float = Field(0.0, ge=0)
-    end_weight: float = Field(0.0, ge=0)
-    begin: int = Field(0, ge=0)
-    end: int = Field(100, ge=1)
+    weight: AtLeast0 = 0.0
+    end_weight: AtLeast0 = 0.0
+    begin: CountOrZero = 0
+    end: Count = 100
 
     def at(self, iteration: int) -> float:
         """Weight at an iteration (DMPO equation 38)."""
@@ -51,7 +51,9 @@ class PpoConfig(Settings):
         normalise: whether advantages are normalised per minibatch.
         scale_rewards: whether rewards are divided by the running deviation of the discounted return.
         value_coef: c_v.
-        entropy_coef: c_e; matters only for a learnable sigma.
+        entropy_coef: c_e, weight of the mean entropy per entry of the chain; matters only for a learnable sigma. DMPO's
+            equation 36 sums the entropy over all K H A entries: its c_e is this one divided by K H A. Released code has
+            a mean too, with the constant entropy of z^0 in it: its c_e is this one times (K + 1) / K.
         reduction: "sum" is the true log-probability of a chain, "mean" divides by its entries (released code).
         per_jump: each jump is a decision of its own in PPO (DPPO), its advantage discounted by ``jump_gamma`` per
             jump that follows.
@@ -65,28 +67,28 @@ class PpoConfig(Settings):
     """
 
     name: str
-    decisions: int = Field(64, ge=1)
-    epochs: int = Field(5, ge=1)
-    batch_size: int = Field(1024, ge=2)
-    micro_batch: int | None = Field(None, ge=1)
-    lr: float = Field(2e-5, gt=0)
-    lr_warmup: int = Field(10, ge=1)
-    critic_lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    grad_clip: float | None = Field(1.0, gt=0)
-    warmup: int = Field(5, ge=0)
+    decisions: Count = 64
+    epochs: Count = 5
+    batch_size: int = Field(1024, ge=2, le=LARGEST)
+    micro_batch: Count | None = None
+    lr: Above0 = 2e-5
+    lr_warmup: Count = 10
+    critic_lr: Above0 = 1e-3
+    weight_decay: AtLeast0 = 0.0
+    grad_clip: Above0 | None = 1.0
+    warmup: CountOrZero = 5
     gamma: float = Field(0.99, gt=0, le=1)
-    gae_lambda: float = Field(0.95, ge=0, le=1)
-    clip: float = Field(0.1, gt=0)
-    target_kl: float | None = Field(0.03, gt=0)
+    gae_lambda: Share = 0.95
+    clip: Above0 = 0.1
+    target_kl: Above0 | None = 0.03
     normalise: bool = True
     scale_rewards: bool = True
-    value_coef: float = Field(0.5, gt=0)
-    entropy_coef: float = Field(0.0, ge=0)
+    value_coef: Above0 = 0.5
+    entropy_coef: AtLeast0 = 0.0
     reduction: Literal["sum", "mean"] = "sum"
     per_jump: bool = False
     jump_gamma: float = Field(0.99, gt=0, le=1)
-    eta: float = Field(0.0, ge=0, le=1)
+    eta: Share = 0.0
     encoder: Literal["trained", "frozen"] = "trained"
     augment: bool = True
     sigma: SigmaConfig = SigmaConfig()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
+from omp_cli.core.config import Above0, AtLeast0
 from omp_cli.core.methods import Method
 from omp_cli.core.methods.reflow import ReFlow
 from omp_cli.core.methods.shortcut import ShortCut
@@ -19,16 +18,16 @@ class ReinFlowSigma(SigmaConfig):
     """A network's noise between the public code's bounds for Hopper and Walker2d."""
 
     kind: Literal["fixed", "vector", "net"] = "net"
-    value: float = Field(0.15, gt=0)
-    low: float = Field(0.10, gt=0)
-    high: float = Field(0.24, gt=0)
+    value: Above0 = 0.15
+    low: Above0 = 0.10
+    high: Above0 = 0.24
 
 
 class ReinFlowRConfig(PpoConfig):
     """Settings of ReinFlow-R; see ``PpoConfig``."""
 
     name: Literal["reinflow-r"] = "reinflow-r"
-    entropy_coef: float = Field(0.01, ge=0)
+    entropy_coef: AtLeast0 = 0.01
     sigma: ReinFlowSigma = ReinFlowSigma()
 
 

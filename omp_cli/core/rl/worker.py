@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.errors import OmpError, RunFailed
+from omp_cli.core.plugins import loaded_plugins
 from omp_cli.core.processes import begin_worker, starting_workers
-from omp_cli.core.registry import loaded_plugins
 from omp_cli.core.suites.chunking import ChunkEnv, Obs
 from omp_cli.core.timing import Stopwatch
 

@@ -29,12 +29,12 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from omp_cli.core.clouds.camera import Camera, look_at
 from omp_cli.core.clouds.raycast import Marker
 from omp_cli.core.clouds.sensor import CloudConfig, CloudSensor
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Count, Settings
 from omp_cli.core.errors import MissingDependency, UsageError, did_you_mean
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites import adroit_tables as tables
@@ -66,9 +66,9 @@ class AdroitConfig(Settings):
     palm: bool = True
     cloud: CloudConfig | None = CloudConfig()
     images: bool = False
-    repeat: int = Field(2, ge=1)
+    repeat: Count = 2
     success: Literal["dp3", "gymnasium"] = "dp3"
-    max_steps: int | None = Field(None, ge=1)
+    max_steps: Count | None = None
 
     @field_validator("cloud")
     @classmethod

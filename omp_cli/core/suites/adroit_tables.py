@@ -72,7 +72,7 @@ TASKS: Mapping[str, AdroitTask] = {
     ),
 }  # fmt: skip
 ROBOT = RobotBodies(
-    arm=("vive_tracker", "forearm"),
+    arm=("forearm",),
     gripper=(
         "wrist", "palm", "ffknuckle", "ffproximal", "ffmiddle", "ffdistal", "mfknuckle", "mfproximal", "mfmiddle",
         "mfdistal", "rfknuckle", "rfproximal", "rfmiddle", "rfdistal", "lfmetacarpal", "lfknuckle", "lfproximal",

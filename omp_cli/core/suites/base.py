@@ -106,6 +106,11 @@ class TaskEnv(ABC):
         """Wall time of observations since the environment was made, by part ("rays", "crop", "fps" ...)."""
         return {}
 
+    @property
+    def points_on(self) -> dict[str, int]:
+        """Points of all clouds since the environment was made, before sampling, by what they lay on."""
+        return {}
+
     def provenance(self) -> dict[str, Any]:
         """What a reader of the data must know: camera, crop, versions; JSON types only."""
         return {}

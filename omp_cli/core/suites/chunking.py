@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.data.reference import Reference
-from omp_cli.core.registry import load_plugin, loaded_plugins
+from omp_cli.core.plugins import load_plugin, loaded_plugins
 from omp_cli.core.suites.base import Outcome, Suite, TaskEnv, recorded_suite, start_hash
 from omp_cli.core.timing import Stopwatch
 

@@ -41,3 +41,8 @@ class CloudedEnv(TaskEnv):
     def seconds(self) -> dict[str, float]:
         """Wall time of rays, crop and farthest point sampling so far."""
         return dict(self._sensor.seconds) if self._sensor else {}
+
+    @property
+    def points_on(self) -> dict[str, int]:
+        """Points before sampling so far, by what they lay on: "arm", "gripper", "marker", or a body's name."""
+        return self._sensor.points_on if self._sensor else {}

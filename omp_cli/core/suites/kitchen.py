@@ -22,13 +22,13 @@ import io
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from importlib.util import find_spec
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import LARGEST, Count, Settings
 from omp_cli.core.errors import MissingDependency, UsageError, did_you_mean
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Metric, Outcome, Suite, TaskEnv, loading
@@ -48,6 +48,8 @@ _NOISE = 0.1  # of the amplitudes, robot and objects (D4RL, KitchenV0.robot_nois
 _CAMERA, _TARGET, _FOVY = (-1.1, -1.6, 3.1), (-0.15, 0.6, 1.95), 45.0
 _HINT = "pip install 'omp-cli[kitchen]'"
 
+Joint = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+
 
 class KitchenConfig(Settings):
     """What a policy is shown.
@@ -60,8 +62,8 @@ class KitchenConfig(Settings):
 
     name: Literal["kitchen"] = "kitchen"
     environment: Literal["d4rl", "v1"] | None = None
-    goal: tuple[float, ...] | None = Field(None, min_length=_POSITIONS, max_length=_POSITIONS)
-    max_steps: int = Field(280, ge=1)
+    goal: tuple[Joint, ...] | None = Field(None, min_length=_POSITIONS, max_length=_POSITIONS)
+    max_steps: Count = 280
 
 
 @SUITES.register("kitchen")
@@ -136,7 +138,7 @@ class KitchenEnv(TaskEnv):
         goal: that "d4rl" shows; None builds it.
     """
 
-    def __init__(self, spec: Spec, environment: str, goal: tuple[float, ...] | None = None) -> None:
+    def __init__(self, spec: Spec, environment: str, goal: tuple[Joint, ...] | None = None) -> None:
         self.spec = spec
         self._environment = environment
         self._sim, goals = _make(SUBTASKS[spec.task], {"robot_noise_ratio": _NOISE} if environment == "d4rl" else {})

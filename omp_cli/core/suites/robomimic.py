@@ -72,7 +72,7 @@ class RobomimicSuiteConfig(Settings):
 
     name: Literal["robomimic"] = "robomimic"
     cameras: tuple[str, ...] | None = None
-    image_size: int = Field(96, ge=8)
+    image_size: int = Field(96, ge=8, le=4096)
     state: tuple[str, ...] = ()
     object_state: bool = False
     control: Control = Control()

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import AtLeast0, Settings
 from omp_cli.core.errors import UsageError, did_you_mean
 from omp_cli.core.suites.robosuite_plans import PLANS, Hand, Phase, Pick, Pose, wrap
 
@@ -58,8 +58,8 @@ class Operator(Settings):
 
     speed: float = Field(1.0, gt=0, le=1)
     speed_spread: float = Field(0.0, ge=0, lt=1)
-    noise: float = Field(0.0, ge=0)
-    grasp_offset: float = Field(0.0, ge=0)
+    noise: AtLeast0 = 0.0
+    grasp_offset: AtLeast0 = 0.0
 
 
 OPERATORS: Mapping[str, Operator] = {

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Above0, AtLeast0, Settings
 from omp_cli.core.errors import MissingDependency, UsageError
 
 CONTROLLER = "OSC_POSE"
@@ -30,11 +30,11 @@ class Control(Settings):
         output_max: displacement that action 1 asks for: 3 of position (m), 3 of rotation (rad).
     """
 
-    control_freq: float = 20.0
-    kp: float = 150.0
-    damping_ratio: float = 1.0
+    control_freq: Above0 = 20.0
+    kp: Above0 = 150.0
+    damping_ratio: AtLeast0 = 1.0
     control_delta: bool = True
-    output_max: tuple[float, float, float, float, float, float] = (0.05, 0.05, 0.05, 0.5, 0.5, 0.5)
+    output_max: tuple[AtLeast0, AtLeast0, AtLeast0, AtLeast0, AtLeast0, AtLeast0] = (0.05, 0.05, 0.05, 0.5, 0.5, 0.5)
 
     @classmethod
     def of(cls, env_kwargs: Mapping[str, Any]) -> Control:

@@ -42,7 +42,7 @@ _PILLAR_HEIGHT = 0.1
 class ToyCloud(Settings):
     """The point cloud of the toy: ``points`` is N."""
 
-    points: int = Field(128, ge=16)
+    points: int = Field(128, ge=16, le=2**20)
 
 
 class ToyConfig(Settings):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Above0, AtLeast0, Count, CountOrZero, Seed, Settings, Share, Threads
 from omp_cli.core.policy_config import PolicyConfig
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+"""Decay of a moving average of AdamW's."""
 
 
 class TrainConfig(Settings):
@@ -41,27 +44,27 @@ class TrainConfig(Settings):
         tracker: "jsonl" alone, or TensorBoard event files beside it.
     """
 
-    steps: int = Field(default=2000, ge=1)
-    epochs: int | None = Field(default=None, ge=1)
-    batch_size: int = Field(default=128, ge=1)
-    draws: int = Field(default=1, ge=1)
+    steps: Count = 2000
+    epochs: Count | None = None
+    batch_size: Count = 128
+    draws: Count = 1
     turn: float = Field(default=0.0, ge=0, le=180)
-    lr: float = Field(default=1e-4, gt=0)
-    lr_end: float = Field(default=0.0, ge=0)
-    betas: tuple[float, float] = (0.95, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = Field(default=1e-6, ge=0)
-    warmup_steps: int | None = Field(default=None, ge=0)
+    lr: Above0 = 1e-4
+    lr_end: AtLeast0 = 0.0
+    betas: tuple[Beta, Beta] = (0.95, 0.999)
+    eps: Above0 = 1e-8
+    weight_decay: AtLeast0 = 1e-6
+    warmup_steps: CountOrZero | None = None
     warmup_share: float = Field(default=0.05, ge=0, lt=1)
     schedule: Literal["cosine", "constant"] = "cosine"
-    grad_clip: float | None = None
-    ema_power: float = 0.75
-    ema_max: float = 0.9999
+    grad_clip: Above0 | None = None
+    ema_power: AtLeast0 = 0.75
+    ema_max: Share = 0.9999
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
-    log_every: int = Field(default=50, ge=1)
-    checkpoint_every: int | None = Field(default=None, ge=1)
-    keep: int = Field(default=5, ge=1)
+    log_every: Count = 50
+    checkpoint_every: Count | None = None
+    keep: Count = 5
     tracker: Literal["jsonl", "tensorboard"] = "jsonl"
 
     def total_steps(self, windows: int) -> int:
@@ -83,8 +86,8 @@ class PretrainConfig(PolicyConfig):
     """A whole pre-training run; the data set and the place of the results are not part of it."""
 
     train: TrainConfig = TrainConfig()
-    seed: int = 0
-    threads: int = Field(default=1, ge=1)
+    seed: Seed = 0
+    threads: Threads = 1
 
     def policy(self) -> PolicyConfig:
         """The part that describes the policy."""

@@ -48,7 +48,7 @@ class LerobotConfig(Settings):
     state: tuple[str, ...] = Field(("observation.state",), min_length=1)
     action: str = "action"
     cameras: tuple[str, ...] | None = None
-    size: int | None = Field(None, ge=1)
+    size: int | None = Field(None, ge=1, le=4096)
     instruction: str | None = None
 
 

@@ -51,7 +51,7 @@ class RobomimicConfig(Settings):
     object_state: bool = False
     cameras: tuple[str, ...] | None = None
     replay: bool = False
-    image_size: int = Field(96, ge=8)
+    image_size: int = Field(96, ge=8, le=4096)
 
 
 @FORMATS.register("robomimic")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, PositiveInt
+from pydantic import AfterValidator, Field
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import LARGEST, Above0, AtLeast0, Count, Depth, Seed, Settings, Threads
 from omp_cli.core.errors import UsageError, did_you_mean
 from omp_cli.core.policy_config import Weights
 
@@ -71,22 +71,22 @@ class LatencyConfig(Settings):
         seed: of random weights and observations.
     """
 
-    nfe: tuple[PositiveInt, ...] | None = Field(None, min_length=1)
-    batch: tuple[PositiveInt, ...] = Field((1,), min_length=1)
+    nfe: tuple[Depth, ...] | None = Field(None, min_length=1)
+    batch: tuple[Count, ...] = Field((1,), min_length=1)
     dtype: Annotated[str, AfterValidator(_known_dtype)] = "float32"
-    threads: int = Field(1, ge=1)
+    threads: Threads = 1
     backend: tuple[str, ...] | None = Field(None, min_length=1)
     weights: Weights = "ema"
-    calls: int = Field(100, ge=1)
-    blocks: int = Field(5, ge=1)
-    warmup: int = Field(20, ge=1)
-    warmup_seconds: float = Field(0.3, ge=0)
-    budget: float = Field(10.0, gt=0)
+    calls: Count = 100
+    blocks: Count = 5
+    warmup: Count = 20
+    warmup_seconds: AtLeast0 = 0.3
+    budget: Above0 = 10.0
     place: bool = True
     parts: bool | None = None
-    ticks: int = Field(30, ge=3)
-    drift_percent: float = Field(5.0, gt=0)
-    seed: int = 0
+    ticks: int = Field(30, ge=3, le=LARGEST)
+    drift_percent: Above0 = 5.0
+    seed: Seed = 0
 
     def effort(self) -> Effort:
         """How much is measured per row."""

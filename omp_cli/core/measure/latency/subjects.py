@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from omp_cli.core import config as c
 from omp_cli.core.checkpoint import Checkpoint, Weights, open_run
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Above0, Depth, Settings
 from omp_cli.core.deploy.graph import fresh_policy
 from omp_cli.core.policy import Policy
 from omp_cli.core.spec import Spec
@@ -35,8 +35,8 @@ class Published(Settings):
 
     source: str
     device: str
-    nfe: PositiveInt
-    ms: float = Field(gt=0)
+    nfe: Depth
+    ms: Above0
     reference: bool = False
 
 
@@ -52,10 +52,10 @@ class BenchTable(Settings):
     """
 
     label: str | None = None
-    nfe: tuple[PositiveInt, ...] = Field((1,), min_length=1)
+    nfe: tuple[Depth, ...] = Field((1,), min_length=1)
     spec: Spec | None = None
     published: tuple[Published, ...] = ()
-    reference_nfe: PositiveInt | None = None
+    reference_nfe: Depth | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,144 @@
+"""One writer per folder, whose lock ends with its process; what is left of killed ones; lost runs, moved inputs."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from omp_cli.core.errors import UsageError
+from omp_cli.core.files import atomic
+from omp_cli.core.locks import LOCK, hold, is_held
+from omp_cli.core.manifest import read_manifest, write_manifest
+from omp_cli.core.run import CHECKPOINTS, TRACEBACK, Run, state_of, whereabouts
+from tests.conftest import held_by_another
+
+PARENT = """
+import multiprocessing, sys, time
+from pathlib import Path
+from omp_cli.core.locks import hold
+if __name__ == "__main__":
+    with hold(Path(sys.argv[1])):
+        child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+        child.start()
+        print(child.pid, flush=True)
+        time.sleep(60)
+"""
+
+
+def test_the_second_is_told_who_is_at_work_and_the_lock_leaves_nothing(tmp_path: Path) -> None:
+    link = tmp_path.with_name(f"{tmp_path.name}-link")
+    link.symlink_to(tmp_path)
+    with held_by_another(tmp_path) as process:
+        for folder in (tmp_path, link):
+            assert is_held(folder)
+            with pytest.raises(UsageError, match=rf"process {process} \(since 20.*\) is at work there"), hold(folder):
+                pass
+        assert (tmp_path / LOCK).exists()
+    assert not is_held(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    with hold(tmp_path), hold(link):
+        assert is_held(tmp_path)
+        (tmp_path / "file").touch()
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_killed_holder_leaves_no_lock_though_its_workers_live_on(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with subprocess.Popen([sys.executable, script, folder], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert is_held(folder)
+        parent.kill()
+        parent.wait()
+        try:
+            os.kill(child, 0)  # it lives
+            assert (folder / LOCK).exists()
+            assert not is_held(folder)
+            with hold(folder):
+                assert is_held(folder)
+        finally:
+            os.kill(child, signal.SIGKILL)
+    assert list(folder.iterdir()) == []
+
+
+def test_leftovers_of_killed_processes_go_and_those_of_other_runs_stay(tmp_path: Path) -> None:
+    litter = [
+        ".demos.99.tmp.zarr",
+        ".manifest.99.tmp.json",
+        ".probe.99",
+        "checkpoints/.step-00000010.99.tmp",
+        "start/.step-00000000.99.tmp",
+        ".episodes/.000001-5.99.tmp.npz",
+    ]
+    for name in litter:
+        (tmp_path / name).mkdir(parents=True)
+    kept = ["other/.x.99.tmp", "working/.x.99.tmp", ".mine.tmp", "data/deep/.x.99.tmp"]
+    for name in kept:
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "other" / "manifest.json").touch()
+    (tmp_path / "working" / LOCK).touch()
+    with hold(tmp_path):
+        assert [name for name in litter if (tmp_path / name).exists()] == []
+        assert [name for name in kept if not (tmp_path / name).exists()] == []
+        with atomic(tmp_path / "own.json") as temporary:
+            temporary.touch()
+            with hold(tmp_path):
+                assert temporary.exists(), "of the present holder"
+
+
+def test_a_refused_run_changes_nothing(tmp_path: Path) -> None:
+    with Run(tmp_path, "pretrain", {}, {}):
+        (tmp_path / CHECKPOINTS).mkdir()
+    with held_by_another(tmp_path):
+        (tmp_path / CHECKPOINTS / ".step-00000010.99.tmp").mkdir()  # what the other is writing
+        before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+        with pytest.raises(UsageError, match="is at work there"), Run(tmp_path, "pretrain", {}, {}):
+            pass
+        assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+    with pytest.raises(UsageError, match="holds checkpoints"), Run(tmp_path, "pretrain", {}, {}, new=True):
+        pass
+    assert read_manifest(tmp_path).status == "succeeded"
+
+
+def test_a_running_manifest_of_nobody_is_lost(tmp_path: Path) -> None:
+    with Run(tmp_path, "eval", {}, {}, inputs=[("checkpoint", Path("c"), "0")]):
+        found = read_manifest(tmp_path)
+        assert state_of(tmp_path, found) == found.status == "running"
+        assert [i.path for i in found.inputs] == ["c"], "a kill right now loses none"
+    assert state_of(tmp_path, read_manifest(tmp_path)) == "succeeded"
+    write_manifest(tmp_path, found)
+    assert state_of(tmp_path, read_manifest(tmp_path)) == "lost"
+    with held_by_another(tmp_path):
+        assert state_of(tmp_path, read_manifest(tmp_path)) == "running"
+
+
+def test_the_traceback_of_an_earlier_try_goes_with_success(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), Run(tmp_path, "eval", {}, {}):
+        _ = 1 / 0
+    assert (tmp_path / TRACEBACK).exists()
+    with Run(tmp_path, "eval", {}, {}):
+        pass
+    assert not (tmp_path / TRACEBACK).exists()
+
+
+def test_inputs_are_looked_for_where_the_run_was_begun_and_where_a_project_was_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, data = tmp_path / "project" / "runs" / "r", tmp_path / "project" / "data" / "toy"
+    run.mkdir(parents=True)
+    data.mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert list(whereabouts(run, "data/toy")) == [data]
+    assert list(whereabouts(run, "/before/it/was/moved/data/toy")) == [data]
+    link = tmp_path / "link"
+    link.symlink_to(run)
+    assert list(whereabouts(link, "data/toy")) == [data]
+    assert next(whereabouts(run, str(data))) == data
+    assert list(whereabouts(run, "data/other")) == []
