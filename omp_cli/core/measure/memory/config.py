@@ -19,7 +19,24 @@ class MemprofileConfig(Settings):
     Attributes:
         presets: presets of omp pretrain.
         derivatives: how du/dt is computed; "none" is plain flow matching with the same net, the floor.
-        horizons: tuple[Width, ...] = Field((4, 16), min_length=1)
+        horizons: chunk lengths H.
+        points: points per cloud N.
+        batches: windows per step B; empty takes each preset's own.
+        pretrain: settings of omp pretrain on top of the presets, such as ``net.dims``.
+        action_dim: A.
+        state_dim: S.
+        image: height, width and channels of the picture that an image encoder sees.
+        repeats: timed steps per row; the fastest counts.
+        predict: whether a prediction for CUDA is made too.
+        accuracy: whether the error of du/dt over epsilon is measured.
+        epsilons: half widths of the central difference to measure.
+        seed: of weights and data.
+        threads: torch threads.
+    """
+
+    presets: tuple[str, ...] = Field(("light", "omp-small"), min_length=1)
+    derivatives: tuple[Column, ...] = Field(COLUMNS, min_length=1)
+    horizons: tuple[Width, ...] = Field((4, 16), min_length=1)
     points: tuple[Count, ...] = Field((512,), min_length=1)
     batches: tuple[Count, ...] = ()
     pretrain: dict[str, Any] = Field(default_factory=dict)
