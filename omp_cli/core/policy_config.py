@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Flag, Settings
 from omp_cli.core.data.windows import ChunkConfig
 from omp_cli.core.families import ENCODERS, METHODS, NETS
 
@@ -17,7 +17,56 @@ Weights = Literal["ema", "raw"]
 class PolicyConfig(Settings):
     """Which method, net and encoder, and how actions are chunked."""
 
-    method: Annotated[SerializeAsAny[Settings], BeforeValidator(METHODS.parse)]
-    net: Annotated[SerializeAsAny[Settings], BeforeValidator(NETS.parse)]
-    encoder: Annotated[SerializeAsAny[Settings], BeforeValidator(ENCODERS.parse)]
+    method: Annotated[
+        SerializeAsAny[Settings],
+        BeforeValidator(METHODS.parse),
+        Flag(
+            "--method",
+            panel="Method",
+            key="name",
+            help="omp, mp1, dmpo, meanflow, imf, reflow, shortcut, flowpolicy, dp, dp3, diffusion, gaussian; with "
+            "--teacher consistency, onedp. Another method than the preset's takes over none of its settings.",
+            values=METHODS.names,
+        ),
+        Flag(
+            "--derivative",
+            panel="Method",
+            key="derivative",
+            help="How du/dt is computed: jvp, forward or dde.",
+            values=lambda: ("jvp", "forward", "dde"),
+        ),
+        Flag(
+            "--epsilon",
+            panel="Method",
+            key="epsilon",
+            kind=object,
+            help="Half width of dde's central difference; auto measures it.",
+        ),
+        Flag(
+            "--lambda-da", panel="Method", key="alignment.weight", kind=float, help="Weight of directional alignment."
+        ),
+        Flag(
+            "--lambda-disp",
+            panel="Method",
+            key="dispersion.weight",
+            kind=float,
+            help="Weight of dispersion (MeanFlow, imf, reflow, shortcut).",
+        ),
+    ]
+    net: Annotated[
+        SerializeAsAny[Settings],
+        BeforeValidator(NETS.parse),
+        Flag("--net", panel="Method", key="name", help="film-mlp, unet1d, residual-mlp.", values=NETS.names),
+    ]
+    encoder: Annotated[
+        SerializeAsAny[Settings],
+        BeforeValidator(ENCODERS.parse),
+        Flag(
+            "--encoder",
+            panel="Method",
+            key="name",
+            help="pointcloud, light-vit, resnet18, state.",
+            values=ENCODERS.names,
+        ),
+    ]
     chunk: ChunkConfig = ChunkConfig()

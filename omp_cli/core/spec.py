@@ -7,42 +7,42 @@ from omp_cli.core.errors import UsageError
 
 
 class Spec(Settings):
-    """Observation and action of one task.
-
-    Attributes:
-        suite: registered name of the suite.
-        task: task name within it.
-        action_dim: A; actions are in [-1, 1] per dimension as the environment executes them.
-        state_dim: S, the proprioceptive vector.
-        points: N, points per cloud; None when the task has no cloud.
-        image: height, width and channels of the picture "img", uint8; several cameras lie one after the other in the
-            channels. None when the policy is shown no picture.
-        end_effector: indices of the end-effector's x, y, z (metres, world frame) in the state, if there is one.
-        positions: triples of the state that are positions (x, y, z in metres, world frame), where moving all of them
-            and the cloud by the same amount leaves the right action as it is: actions are displacements.
-        displacements: triples of the action that are displacements (x, y, z in one unit, world frame), where turning
-            all ``positions`` and the cloud about the vertical turns the right action with them; the rest of state and
-            action must not depend on directions. Data made before there was this field have none.
-        max_steps: environment steps after which an evaluation episode ends.
-        cloud_in_world: whether the cloud is in the frame of the end-effector, the world's.
-        cloud_in_fps_order: whether the points come in the order of farthest point sampling, so that the first half is
-            a sample of its own.
-        control_hz: environment steps per second of simulated time.
-    """
+    """Observation and action of one task."""
 
     suite: str
+    """Registered name of the suite."""
     task: str
+    """Task name within it."""
     action_dim: Count
+    """A; actions are in [-1, 1] per dimension as the environment executes them."""
     state_dim: CountOrZero
+    """S, the proprioceptive vector."""
     points: Count | None = None
+    """N, points per cloud; None when the task has no cloud."""
     end_effector: tuple[CountOrZero, CountOrZero, CountOrZero] | None = None
+    """Indices of the end-effector's x, y, z (metres, world frame) in the state, if there is one."""
     positions: tuple[tuple[CountOrZero, CountOrZero, CountOrZero], ...] = ()
+    """Triples of the state that are positions (x, y, z in metres, world frame), where moving all of them and the cloud
+    by the same amount leaves the right action as it is: actions are displacements.
+    """
     displacements: tuple[tuple[CountOrZero, CountOrZero, CountOrZero], ...] = ()
+    """Triples of the action that are displacements (x, y, z in one unit, world frame), where turning all ``positions``
+    and the cloud about the vertical turns the right action with them; the rest of state and action must not depend on
+    directions. Data made before there was this field have none.
+    """
     max_steps: Count
+    """Environment steps after which an evaluation episode ends."""
     control_hz: Above0
+    """Environment steps per second of simulated time."""
     image: tuple[Count, Count, Count] | None = None
+    """Height, width and channels of the picture "img", uint8; several cameras lie one after the other in the channels.
+    None when the policy is shown no picture.
+    """
     cloud_in_world: bool = True
+    """Whether the cloud is in the frame of the end-effector, the world's."""
     cloud_in_fps_order: bool = True
+    """Whether the points come in the order of farthest point sampling, so that the first half is a sample of its own.
+    """
 
     def same_layout(self, other: Spec) -> None:
         """UsageError when data or a policy (``other``) have state, action or picture of another size than this task."""

@@ -37,28 +37,27 @@ _FOVEA = {
 
 
 class CloudConfig(Settings):
-    """What a point cloud looks like.
-
-    Attributes:
-        points: N, points per cloud.
-        camera_size: width = height of the depth camera in pixels; None chooses one that sees enough points.
-        frame: "world" is the true world frame and a tight crop; "dp3" the frame and crop of the public pipelines.
-        fps_backend: implementation of farthest point sampling; all give the same set of points.
-        robot: which of the robot's links are shown: all, or "gripper": its hand and fingers. Rays stop at the links
-            of its arm all the same, as they do at the table, and their points are left out.
-        fovea: k: where the camera's picture shows something that is kept, its pixels are seen again as k x k finer
-            ones, and the cloud is made of those; 1 for none. Rays are thinned at even steps where they are too many.
-    """
+    """What a point cloud looks like."""
 
     LATER: ClassVar[tuple[str, ...]] = ("robot", "fovea")
     """Settings that data sets made before them lack: left out of recipes while they are what they were then."""
 
     points: int = Field(512, ge=1, le=2**20)
+    """N, points per cloud."""
     camera_size: int | None = Field(None, ge=8, le=MAX_SIZE)
+    """Width = height of the depth camera in pixels; None chooses one that sees enough points."""
     frame: Frame = "world"
+    """"world" is the true world frame and a tight crop; "dp3" the frame and crop of the public pipelines."""
     fps_backend: fps.FpsBackend = "numpy"
+    """Implementation of farthest point sampling; all give the same set of points."""
     robot: Robot = "shown"
+    """Which of the robot's links are shown: all, or "gripper": its hand and fingers. Rays stop at the links of its arm
+    all the same, as they do at the table, and their points are left out.
+    """
     fovea: int = Field(1, ge=1, le=16)
+    """K: where the camera's picture shows something that is kept, its pixels are seen again as k x k finer ones, and
+    the cloud is made of those; 1 for none. Rays are thinned at even steps where they are too many.
+    """
 
     @model_validator(mode="after")
     def _fovea_fits(self) -> CloudConfig:

@@ -38,37 +38,34 @@ class RemoteFile(Settings):
 
 
 class Entry(Settings):
-    """One data set.
-
-    Attributes:
-        suite: benchmark.
-        task: task within it.
-        source: who made it ("ph", "d4rl", "dmpo-img" ...), unique for a task.
-        format: name of its reader.
-        licence: SPDX name where the publisher states one.
-        files: the file that is read first, then those that belong to it.
-        base: address that the files' paths are appended to; None for sets that are fetched by hand.
-        mirrors: other such addresses.
-        page: where to fetch it by hand.
-        megabytes: size of all files as a page gives it, in 10^6 bytes.
-        max_steps: of evaluation, where it is not the task's.
-        note: what to know about it.
-        checked: whether the address was opened with this omp.
-    """
+    """One data set."""
 
     suite: str
+    """Benchmark."""
     task: str
+    """Task within it."""
     source: str
+    """Who made it ("ph", "d4rl", "dmpo-img" ...), unique for a task."""
     format: str
+    """Name of its reader."""
     licence: str
+    """SPDX name where the publisher states one."""
     files: tuple[RemoteFile, ...] = Field(min_length=1)
+    """The file that is read first, then those that belong to it."""
     base: str | None = None
+    """Address that the files' paths are appended to; None for sets that are fetched by hand."""
     mirrors: tuple[str, ...] = ()
+    """Other such addresses."""
     page: str | None = None
+    """Where to fetch it by hand."""
     megabytes: AtLeast0 | None = None
+    """Size of all files as a page gives it, in 10^6 bytes."""
     max_steps: Count | None = None
+    """Of evaluation, where it is not the task's."""
     note: str = ""
+    """What to know about it."""
     checked: bool = False
+    """Whether the address was opened with this omp."""
 
     @field_validator("files", mode="before")
     @classmethod

@@ -35,21 +35,18 @@ KEPT = "what has arrived is kept; run the same line again to continue"
 
 
 class DownloadConfig(Settings):
-    """How patient a download is.
-
-    Attributes:
-        offline: never touch the network.
-        tries: connections in a row that bring no new byte before giving up.
-        wait: seconds before the second try; doubled for each further one.
-        longest_wait: seconds that a server may ask to wait.
-        timeout: seconds without a byte after which a connection counts as lost.
-    """
+    """How patient a download is."""
 
     offline: bool = False
+    """Never touch the network."""
     tries: Count = 5
+    """Connections in a row that bring no new byte before giving up."""
     wait: AtLeast0 = 1.0
+    """Seconds before the second try; doubled for each further one."""
     longest_wait: AtLeast0 = 120.0
+    """Seconds that a server may ask to wait."""
     timeout: Above0 = 30.0
+    """Seconds without a byte after which a connection counts as lost."""
 
 
 @dataclass(frozen=True)

@@ -34,17 +34,14 @@ _MISTAKES: Mapping[str, Callable[[Picture], Picture]] = {
 
 
 class Reference(Settings):
-    """A simulator state and what the policy's cameras show in it.
-
-    Attributes:
-        state: the simulator's state vector.
-        shape: of the picture, (H, W, C).
-        pixels: of the picture, uint8, compressed (zlib, base64).
-    """
+    """A simulator state and what the policy's cameras show in it."""
 
     state: tuple[float, ...]
+    """The simulator's state vector."""
     shape: tuple[Count, Count, Count]
+    """Of the picture, (H, W, C)."""
     pixels: str
+    """Of the picture, uint8, compressed (zlib, base64)."""
 
     @classmethod
     def of(cls, state: NDArray[np.floating[Any]], picture: Picture) -> Reference:

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from omp_cli.core.config import Count, Depth, Seed, Settings, Threads
+from omp_cli.core.config import Count, Depth, Flag, Seed, Settings, Threads
 from omp_cli.core.policy_config import Weights
 
 
 class ExportConfig(Settings):
-    """What is exported.
+    """What is exported."""
 
-    Attributes:
-        format: the files to write.
-        nfe: evaluations of the network per decision, unrolled in the graph.
-        weights: moving average, or as trained.
-        batch: B, decisions per call.
-        dynamic_batch: any B instead.
-        seed: of the observations and the noise on which the files are compared with the policy.
-        threads: torch's and ONNX Runtime's while comparing.
-    """
-
-    format: Literal["both", "pt2", "onnx"] = "both"
-    nfe: Depth = 1
-    weights: Weights = "ema"
-    batch: Count = 1
-    dynamic_batch: bool = False
+    format: Annotated[Literal["both", "pt2", "onnx"], Flag(panel="Graph")] = "both"
+    """Files to write."""
+    nfe: Annotated[Depth, Flag(panel="Graph", default="as trained")] = 1
+    """Network evaluations per decision, unrolled in the graph."""
+    weights: Annotated[Weights, Flag(panel="Graph")] = "ema"
+    """Weights of the checkpoint: their moving average, or as trained."""
+    batch: Annotated[Count, Flag(panel="Graph")] = 1
+    """Decisions per call, B."""
+    dynamic_batch: Annotated[bool, Flag(panel="Graph", only_on=True)] = False
+    """Whether a call takes any number of decisions instead."""
     seed: Seed = 0
+    """Of the observations and the noise on which the files are compared with the policy."""
     threads: Threads = 1
+    """Torch's and ONNX Runtime's while comparing."""

@@ -20,20 +20,17 @@ from omp_cli.core.spec import Spec
 
 
 class LightVitConfig(ImageConfig):
-    """Settings of the light ViT; the defaults are DMPO's.
-
-    Attributes:
-        width: E, and width of the picture's embedding.
-        heads: attention heads; divides ``width``.
-        depth: transformer blocks.
-        dropout: on the picture's embedding while training (0 in DPPO and ReinFlow, 0.1 in DMPO's code).
-    """
+    """Settings of the light ViT; the defaults are DMPO's."""
 
     name: Literal["light-vit"] = "light-vit"
     width: Width = 128
+    """E, and width of the picture's embedding."""
     heads: Count = 4
+    """Attention heads; divides ``width``."""
     depth: Depth = 1
+    """Transformer blocks."""
     dropout: float = Field(0.0, ge=0, lt=1)
+    """On the picture's embedding while training (0 in DPPO and ReinFlow, 0.1 in DMPO's code)."""
 
     @model_validator(mode="after")
     def _heads_fit(self) -> LightVitConfig:

@@ -20,33 +20,33 @@ from omp_cli.core.spec import Spec
 
 
 class PointCloudConfig(Settings):
-    """Settings of the point-cloud encoder; the sizes are those of DP3, FlowPolicy and MP1.
-
-    Attributes:
-        channels: widths of the per-point layers.
-        out: width of the cloud's embedding of one frame.
-        state: width of the state's embedding of one frame, and of its hidden layer.
-        points: P, the first so many of the cloud at most; None uses all. Clouds are stored in farthest-point order,
-            so the first P are a farthest-point sample too.
-        origin: "gripper" subtracts the frame's end-effector position and divides by ``scale``; "world" maps the
-            limits of the data to [-1, 1].
-        scale: metres that become 1 in the gripper frame.
-        two_pass: exact and faster gradient through the critical points only.
-        jitter: metres, standard deviation of noise on every coordinate of every point, in training only.
-        translate: metres, largest shift per axis of cloud and positions in the state together, the same for all frames
-            of a sample, in training only; for tasks whose actions are displacements (``Spec.positions``).
-    """
+    """Settings of the point-cloud encoder; the sizes are those of DP3, FlowPolicy and MP1."""
 
     name: Literal["pointcloud"] = "pointcloud"
     channels: tuple[Width, ...] = Field((64, 128, 256), min_length=1)
+    """Widths of the per-point layers."""
     out: Width = 64
+    """Width of the cloud's embedding of one frame."""
     state: Width = 64
+    """Width of the state's embedding of one frame, and of its hidden layer."""
     points: Count | None = None
+    """P, the first so many of the cloud at most; None uses all. Clouds are stored in farthest-point order, so the first
+    P are a farthest-point sample too.
+    """
     origin: Literal["gripper", "world"] = "gripper"
+    """"gripper" subtracts the frame's end-effector position and divides by ``scale``; "world" maps the limits of the
+    data to [-1, 1].
+    """
     scale: Above0 = 0.3
+    """Metres that become 1 in the gripper frame."""
     two_pass: bool = True
+    """Exact and faster gradient through the critical points only."""
     jitter: AtLeast0 = 0.0
+    """Metres, standard deviation of noise on every coordinate of every point, in training only."""
     translate: AtLeast0 = 0.0
+    """Metres, largest shift per axis of cloud and positions in the state together, the same for all frames of a sample,
+    in training only; for tasks whose actions are displacements (``Spec.positions``).
+    """
 
 
 @ENCODERS.register("pointcloud")

@@ -4,42 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from omp_cli.core.config import Count, CountOrZero, Depth, Seed, Settings, Threads, Width
+from omp_cli.core.config import Count, CountOrZero, Depth, Flag, Seed, Settings, Threads, Width
 from omp_cli.core.measure.statistics import spread, wilson
 from omp_cli.core.policy_config import Weights
 from omp_cli.core.suites.base import Suite
 
 
 class EvalConfig(Settings):
-    """How a policy is evaluated.
+    """How a policy is evaluated."""
 
-    Attributes:
-        episodes: N.
-        nfe: evaluations of the network per decision.
-        weights: moving average, or as trained.
-        seed: of the start states and of the policy's noise.
-        max_steps: environment steps per episode; None takes the task's own limit.
-        curve: episodes for each earlier checkpoint of the run (success or return over training); 0 for none.
-        threads: torch threads.
-        together: environments that a single worker steps together; their decisions are one batch, which is faster where
-            physics is cheap.
-        label: what reports call the policy; None: its method and derivative.
-    """
-
-    episodes: Count = 50
-    nfe: Depth = 1
-    weights: Weights = "ema"
+    episodes: Annotated[Count, Flag(panel="Episodes")] = 50
+    """Held-out episodes."""
+    nfe: Annotated[Depth, Flag(panel="Episodes", default="as trained")] = 1
+    """Network evaluations per decision."""
+    weights: Annotated[Weights, Flag(panel="Episodes")] = "ema"
+    """Weights of the checkpoint: their moving average, or as trained."""
     seed: Seed = 0
-    max_steps: Count | None = None
-    curve: CountOrZero = 0
+    """Of the start states and of the policy's noise."""
+    max_steps: Annotated[Count | None, Flag(panel="Episodes", default="the task's")] = None
+    """Environment steps per episode; None takes the task's own limit."""
+    curve: Annotated[CountOrZero, Flag(panel="Episodes")] = 0
+    """Episodes for each earlier checkpoint of the run, to plot success or return over training; 0 for none."""
     threads: Threads = 1
+    """Torch threads."""
     together: Width = 1
-    label: str | None = Field(default=None, min_length=1)
+    """Environments that a single worker steps together; their decisions are one batch, which is faster where physics is
+    cheap.
+    """
+    label: Annotated[str | None, Flag(panel="Episodes", default="method and derivative")] = Field(
+        default=None, min_length=1
+    )
+    """Name of the policy in reports."""
 
 
 @dataclass

@@ -30,21 +30,19 @@ from omp_cli.core.methods.times import count_of
 
 
 class ConsistencyConfig(FlowConfig):
-    """Settings of consistency policy; see also ``FlowConfig``.
-
-    Attributes:
-        bins: steps of the teacher from noise to data; a diffusion teacher has no more than it was trained with.
-        end_share: share of the rows that jump all the way to data, s = 0; in the others s is uniform below t.
-        dsm_weight: weight of DSM beside CTM's 1. Published is 1, between chunks; between velocities the spread of
-            z_1 - z_0 around its mean would then drown the difference to the teacher.
-        warm_start: start from the teacher's weights where net and encoder are the same.
-    """
+    """Settings of consistency policy; see also ``FlowConfig``."""
 
     name: Literal["consistency"] = "consistency"
     bins: Count = 20
+    """Steps of the teacher from noise to data; a diffusion teacher has no more than it was trained with."""
     end_share: Share = 0.25
+    """Share of the rows that jump all the way to data, s = 0; in the others s is uniform below t."""
     dsm_weight: AtLeast0 = 0.1
+    """Weight of DSM beside CTM's 1. Published is 1, between chunks; between velocities the spread of z_1 - z_0 around
+    its mean would then drown the difference to the teacher.
+    """
     warm_start: bool = True
+    """Start from the teacher's weights where net and encoder are the same."""
 
 
 @METHODS.register("consistency")

@@ -25,17 +25,14 @@ from omp_cli.core.methods.teaching import Teaching
 
 
 class DiffusionConfig(Settings):
-    """Settings of the diffusion family.
-
-    Attributes:
-        name: registered name.
-        train_steps: T.
-        prediction: what the network regresses: the noise (DP), or the clean chunk (DP3).
-    """
+    """Settings of the diffusion family."""
 
     name: str = "diffusion"
+    """Registered name."""
     train_steps: int = Field(100, ge=1, le=10_000)
+    """T."""
     prediction: Literal["noise", "sample"] = "noise"
+    """What the network regresses: the noise (DP), or the clean chunk (DP3)."""
 
 
 @METHODS.register("diffusion")

@@ -24,21 +24,18 @@ _CLAMP = 10.0  # of the public code's similarities
 
 
 class DispersionConfig(Settings):
-    """Dispersive regularisation.
-
-    Attributes:
-        weight: lambda_Disp.
-        form: which of the formulas; "as-released" is there to be compared with, not to be used.
-        temperature: tau of the InfoNCE forms, max_normalised among them.
-        margin: m of the hinge.
-        on: the condition embedding h, or the hidden features that the network taps (summed over them).
-    """
+    """Dispersive regularisation."""
 
     weight: AtLeast0 = 0.0
+    """Lambda_Disp."""
     form: Form = "infonce_l2"
+    """Which of the formulas; "as-released" is there to be compared with, not to be used."""
     temperature: Above0 = 0.5
+    """Tau of the InfoNCE forms, max_normalised among them."""
     margin: Above0 = 1.0
+    """M of the hinge."""
     on: Literal["condition", "net"] = "condition"
+    """The condition embedding h, or the hidden features that the network taps (summed over them)."""
 
     def taps(self) -> list[Tensor] | None:
         """A list for the network's hidden layers, where the term is on those."""

@@ -33,22 +33,20 @@ ROUNDING = 1e-5
 
 
 class FlowPolicyConfig(FlowConfig):
-    """Settings of FlowPolicy; the numbers are the published ones. See also ``FlowConfig``.
-
-    Attributes:
-        segments: K.
-        delta: distance of the two times that are compared.
-        velocity_weight: alpha, weight of the equal velocities beside that of the equal ends, 1.
-        as_released: repeat the public code where it leaves its paper: the gradient goes through both times' velocities;
-            w may lie in the next segment; the network is given one time; t never exceeds 0.99, yet sampling steps over
-            the whole of [0, 1]. (Its factor 99 on the time is ``net.time_scale``.)
-    """
+    """Settings of FlowPolicy; the numbers are the published ones. See also ``FlowConfig``."""
 
     name: Literal["flowpolicy"] = "flowpolicy"
     segments: Count = 2
+    """K."""
     delta: float = Field(1e-2, gt=0, lt=1)
+    """Distance of the two times that are compared."""
     velocity_weight: AtLeast0 = 1e-5
+    """Alpha, weight of the equal velocities beside that of the equal ends, 1."""
     as_released: bool = False
+    """Repeat the public code where it leaves its paper: the gradient goes through both times' velocities; w may lie in
+    the next segment; the network is given one time; t never exceeds 0.99, yet sampling steps over the whole of [0, 1].
+    (Its factor 99 on the time is ``net.time_scale``.).
+    """
 
 
 @METHODS.register("flowpolicy")

@@ -56,28 +56,26 @@ class AlignmentConfig(Settings):
 
 
 class MeanFlowConfig(FlowConfig):
-    """Settings of the MeanFlow family; see also ``FlowConfig``.
-
-    Attributes:
-        name: registered name.
-        derivative: how du/dt is computed: "jvp", "forward" or "dde".
-        epsilon: half width of the central difference; 5e-3 is about where float32 truncation and rounding balance.
-            "auto" lets a training run measure it on its first batch and keep the number.
-        gain: omega of MP1, v_tilde = omega v + (1 - omega) u(z_t, t, t); 1 means v itself.
-        adaptive: adaptive weight of a sample.
-        times: distribution of (r, t).
-        dispersion: dispersive regularisation.
-        alignment: directional alignment.
-    """
+    """Settings of the MeanFlow family; see also ``FlowConfig``."""
 
     name: str = "meanflow"
+    """Registered name."""
     derivative: Derivative = "forward"
+    """How du/dt is computed: "jvp", "forward" or "dde"."""
     epsilon: Annotated[HalfWidth | Literal["auto"], BeforeValidator(_half_width)] = 5e-3
+    """Half width of the central difference; 5e-3 is about where float32 truncation and rounding balance. "auto" lets a
+    training run measure it on its first batch and keep the number.
+    """
     gain: Above0 = 1.0
+    """Omega of MP1, v_tilde = omega v + (1 - omega) u(z_t, t, t); 1 means v itself."""
     adaptive: AdaptiveConfig = AdaptiveConfig()
+    """Adaptive weight of a sample."""
     times: TimeConfig = TimeConfig()
+    """Distribution of (r, t)."""
     dispersion: DispersionConfig = DispersionConfig()
+    """Dispersive regularisation."""
     alignment: AlignmentConfig = AlignmentConfig()
+    """Directional alignment."""
 
 
 @METHODS.register("meanflow")

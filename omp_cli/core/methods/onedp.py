@@ -30,20 +30,19 @@ _TIMES = 100
 
 
 class OneDpConfig(Settings):
-    """Settings of OneDP.
-
-    Attributes:
-        stochastic: OneDP-S; false is OneDP-D, one chunk for an observation.
-        generator_rate: learning rate of the generator beside a score network, in units of that one's (``train.lr``).
-            The two follow each other, and where both are linear they swing unless this is at most 1/4.
-        warm_start: start the generator from the teacher's weights where net and encoder are the same. The score
-            network always starts from the teacher's.
-    """
+    """Settings of OneDP."""
 
     name: Literal["onedp"] = "onedp"
     stochastic: bool = True
+    """OneDP-S; false is OneDP-D, one chunk for an observation."""
     generator_rate: Above0 = 0.2
+    """Learning rate of the generator beside a score network, in units of that one's (``train.lr``). The two follow each
+    other, and where both are linear they swing unless this is at most 1/4.
+    """
     warm_start: bool = True
+    """Start the generator from the teacher's weights where net and encoder are the same. The score network always
+    starts from the teacher's.
+    """
 
 
 @METHODS.register("onedp")

@@ -20,18 +20,16 @@ from omp_cli.core.methods.base import Jump, VelocityField
 
 
 class FlowConfig(Settings):
-    """Settings of every method that goes down the step grid.
-
-    Attributes:
-        clip_steps: clip to [-1, 1] where each jump leads, as the public code of DMPO and ReinFlow does in sampling and
-            in the mean of a fine-tuned chain's jump; else the last one alone, in sampling. Points of the path are data
-            *and noise*: those beyond the bounds are moved although they were right. With the exact mean velocity of two
-            modes at -0.6 and 0.6, deviation 0.100, samples have 0.095, 0.086 and 0.081 in 2, 5 and 20 steps (0.101
-            unclipped); with ReFlow a mode of 40 % keeps 37 % in 5 steps or more. One step gives the same samples.
-            A clipped entry of a chain's mean has no gradient.
-    """
+    """Settings of every method that goes down the step grid."""
 
     clip_steps: bool = False
+    """Clip to [-1, 1] where each jump leads, as the public code of DMPO and ReinFlow does in sampling and in the mean
+    of a fine-tuned chain's jump; else the last one alone, in sampling. Points of the path are data *and noise*: those
+    beyond the bounds are moved although they were right. With the exact mean velocity of two modes at -0.6 and 0.6,
+    deviation 0.100, samples have 0.095, 0.086 and 0.081 in 2, 5 and 20 steps (0.101 unclipped); with ReFlow a mode of
+    40 % keeps 37 % in 5 steps or more. One step gives the same samples. A clipped entry of a chain's mean has no
+    gradient.
+    """
 
 
 def rows(t: Tensor, like: Tensor) -> Tensor:

@@ -20,19 +20,17 @@ from omp_cli.core.methods.times import count_of
 
 
 class ShortCutConfig(FlowConfig):
-    """Settings of ShortCut; see also ``FlowConfig``.
-
-    Attributes:
-        levels: step sizes trained against their halves are 1, 1/2, ... 1/2^(levels - 1); below the last of them the
-            velocity itself (d = 0) stands in for the half step.
-        consistency_share: share of the rows that learn a long step; the others learn the velocity at r = t.
-        dispersion: dispersive regularisation.
-    """
+    """Settings of ShortCut; see also ``FlowConfig``."""
 
     name: Literal["shortcut"] = "shortcut"
     levels: Count = 7
+    """Step sizes trained against their halves are 1, 1/2, ... 1/2^(levels - 1); below the last of them the velocity
+    itself (d = 0) stands in for the half step.
+    """
     consistency_share: Share = 0.25
+    """Share of the rows that learn a long step; the others learn the velocity at r = t."""
     dispersion: DispersionConfig = DispersionConfig()
+    """Dispersive regularisation."""
 
 
 @METHODS.register("shortcut")

@@ -19,23 +19,18 @@ Mean = Annotated[float, Field(ge=-100, le=100)]
 
 
 class TimeConfig(Settings):
-    """Distribution of (r, t).
-
-    Attributes:
-        distribution: law of the two draws; mu and sigma matter to the logit-normal only.
-        mu_t, sigma_t: first draw, sigmoid(N(mu, sigma^2)).
-        mu_r, sigma_r: second draw. t is the larger of the two, r the smaller.
-        equal_share: share of the rows that get r = t (plain flow matching).
-        inference_share: share of the rows at t = 1, r = 0, where one-step sampling evaluates the network.
-    """
+    """Distribution of (r, t)."""
 
     distribution: Law = "logit-normal"
+    """Law of the two draws; mu and sigma matter to the logit-normal only."""
     mu_t: Mean = -0.4
     sigma_t: Above0 = 1.0
     mu_r: Mean = -0.4
     sigma_r: Above0 = 1.0
     equal_share: Share = 0.5
+    """Share of the rows that get r = t (plain flow matching)."""
     inference_share: Share = 0.0
+    """Share of the rows at t = 1, r = 0, where one-step sampling evaluates the network."""
 
     @model_validator(mode="after")
     def _shares_fit(self) -> TimeConfig:

@@ -17,20 +17,17 @@ from omp_cli.core.nets.embedding import Sinusoidal
 
 
 class FilmMlpConfig(Settings):
-    """Settings of the light net.
-
-    Attributes:
-        hidden: W.
-        depth: number of residual blocks.
-        time_dim: E, for t and for t - r each.
-        time_scale: highest angular frequency of the time embeddings.
-    """
+    """Settings of the light net."""
 
     name: Literal["film-mlp"] = "film-mlp"
     hidden: Width = 256
+    """W."""
     depth: Depth = 4
+    """Number of residual blocks."""
     time_dim: int = Field(32, ge=4, le=2**16, multiple_of=2)
+    """E, for t and for t - r each."""
     time_scale: Above0 = 6.0
+    """Highest angular frequency of the time embeddings."""
 
 
 class FilmBlock(nn.Module):

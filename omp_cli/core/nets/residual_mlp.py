@@ -17,20 +17,17 @@ from omp_cli.core.nets.embedding import time_mlp
 
 
 class ResidualMlpConfig(Settings):
-    """Settings of the residual MLP; the defaults are DMPO's for RoboMimic (Gym: 512, Kitchen: 256).
-
-    Attributes:
-        hidden: W.
-        depth: number of residual blocks.
-        time_dim: E, for t and for r each.
-        time_scale: highest angular frequency of the sinusoids; 1 feeds raw times, as DMPO does.
-    """
+    """Settings of the residual MLP; the defaults are DMPO's for RoboMimic (Gym: 512, Kitchen: 256)."""
 
     name: Literal["residual-mlp"] = "residual-mlp"
     hidden: Width = 768
+    """W."""
     depth: Depth = 1
+    """Number of residual blocks."""
     time_dim: int = Field(16, ge=4, le=2**16, multiple_of=2)
+    """E, for t and for r each."""
     time_scale: Above0 = 1.0
+    """Highest angular frequency of the sinusoids; 1 feeds raw times, as DMPO does."""
 
 
 class ResidualBlock(nn.Module):

@@ -20,24 +20,21 @@ from omp_cli.core.nets.embedding import time_mlp
 
 
 class Unet1dConfig(Settings):
-    """Settings of the U-Net; the defaults are MP1's net.
-
-    Attributes:
-        dims: channels of the levels; the horizon must be divisible by 2 ** (levels - 1).
-        kernel: kernel size of the convolutions, odd.
-        groups: groups of the group norms; divides every entry of ``dims``.
-        blocks: residual blocks per level and in the middle (Simple DP3 has 1, with dims 128, 256, 384).
-        time_dim: E.
-        time_scale: factor on t and r before the sinusoids; 1 feeds them raw, as MP1 does.
-    """
+    """Settings of the U-Net; the defaults are MP1's net."""
 
     name: Literal["unet1d"] = "unet1d"
     dims: tuple[Width, ...] = Field((512, 1024, 2048), min_length=1)
+    """Channels of the levels; the horizon must be divisible by 2 ** (levels - 1)."""
     kernel: Width = 5
+    """Kernel size of the convolutions, odd."""
     groups: Width = 8
+    """Groups of the group norms; divides every entry of ``dims``."""
     blocks: Depth = 2
+    """Residual blocks per level and in the middle (Simple DP3 has 1, with dims 128, 256, 384)."""
     time_dim: int = Field(128, ge=4, le=2**16, multiple_of=2)
+    """E."""
     time_scale: Above0 = 1.0
+    """Factor on t and r before the sinusoids; 1 feeds them raw, as MP1 does."""
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Unet1dConfig:

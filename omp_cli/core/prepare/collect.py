@@ -75,28 +75,27 @@ _KEPT: Kept[TaskEnv] = Kept()
 
 
 class CollectConfig(Settings):
-    """What is recorded.
-
-    Attributes:
-        demos: episodes to keep: successful ones, unless the suite keeps failures.
-        after_success: steps recorded after the first success. Ten lets the policy see what holding the goal looks
-            like without filling the data with post-success behaviour (44-84 % of the public 200-step demonstrations).
-        max_steps: steps within which the expert must succeed; None takes the task's own limit.
-        raw_actions: store what the expert asked for, outside [-1, 1] too, as the public data does.
-        images: also store RGB pictures "img" (84, 84, 3).
-        max_attempts: candidates tried per wanted demonstration before giving up.
-        spread: start states looked at per wanted demonstration. With 1, demonstrations begin as the seed draws; with
-            more, those are tried first that lie farthest from each other (``start_order``), so that a few
-            demonstrations show more of the task. Evaluations always draw; other pipelines' demonstrations do, too.
-    """
+    """What is recorded."""
 
     demos: Count = 10
+    """Episodes to keep: successful ones, unless the suite keeps failures."""
     after_success: CountOrZero = 10
+    """Steps recorded after the first success. Ten lets the policy see what holding the goal looks like without filling
+    the data with post-success behaviour (44-84 % of the public 200-step demonstrations).
+    """
     max_steps: Count | None = None
+    """Steps within which the expert must succeed; None takes the task's own limit."""
     raw_actions: bool = False
+    """Store what the expert asked for, outside [-1, 1] too, as the public data does."""
     images: bool = False
+    """Also store RGB pictures "img" (84, 84, 3)."""
     max_attempts: Count = 10
+    """Candidates tried per wanted demonstration before giving up."""
     spread: int = Field(1, ge=1, le=1000)
+    """Start states looked at per wanted demonstration. With 1, demonstrations begin as the seed draws; with more, those
+    are tried first that lie farthest from each other (``start_order``), so that a few demonstrations show more of the
+    task. Evaluations always draw; other pipelines' demonstrations do, too.
+    """
 
 
 @dataclass(frozen=True)

@@ -33,35 +33,34 @@ from omp_cli.core.timing import Stopwatch
 
 
 class ConvertConfig(Settings):
-    """All that decides the content of a data set but the files themselves.
-
-    Attributes:
-        suite: benchmark.
-        task: task within it.
-        source: the catalogue's name of the set, or the file's.
-        format: its name, and what is taken from its files.
-        demos: first so many episodes; None takes all.
-        environment: the suite's name of the environment in which to roll out; None finds the one that shows such data.
-        check_pictures: compare a picture of the data with what the environment shows in the same state, here and before
-            every evaluation; matters where files hold the simulator's states.
-        shown: the suite's configuration with which the simulator's states in files are shown anew: cloud, picture,
-            state; how long an action lasts there is the files' to say. None for suites that do not.
-        replay: False takes what files hold themselves.
-        keep_failures: of what is shown anew, episodes too that are at the goal for less than ten actions.
-        download: how patient a download is; does not change the content.
-    """
+    """All that decides the content of a data set but the files themselves."""
 
     suite: str
+    """Benchmark."""
     task: str
+    """Task within it."""
     source: str
+    """The catalogue's name of the set, or the file's."""
     format: Annotated[SerializeAsAny[Settings], BeforeValidator(FORMATS.parse)]
+    """Its name, and what is taken from its files."""
     demos: Count | None = None
+    """First so many episodes; None takes all."""
     environment: str | None = None
+    """The suite's name of the environment in which to roll out; None finds the one that shows such data."""
     check_pictures: bool = True
+    """Compare a picture of the data with what the environment shows in the same state, here and before every
+    evaluation; matters where files hold the simulator's states.
+    """
     shown: Annotated[SerializeAsAny[Settings], BeforeValidator(SUITES.parse)] | None = None
+    """The suite's configuration with which the simulator's states in files are shown anew: cloud, picture, state; how
+    long an action lasts there is the files' to say. None for suites that do not.
+    """
     replay: bool = True
+    """False takes what files hold themselves."""
     keep_failures: bool = False
+    """Of what is shown anew, episodes too that are at the goal for less than ten actions."""
     download: DownloadConfig = DownloadConfig()
+    """How patient a download is; does not change the content."""
 
     def unusual(self) -> dict[str, Any]:
         """Settings of format and replay that are not the usual ones, as plain data."""

@@ -28,17 +28,14 @@ EPISODES = ".episodes"
 
 
 class PrepareConfig(Settings):
-    """All that decides the content of a data set but the task.
-
-    Attributes:
-        suite: which benchmark, and how it observes.
-        collect: what is recorded.
-        seed: seed of the start states.
-    """
+    """All that decides the content of a data set but the task."""
 
     suite: Annotated[SerializeAsAny[Settings], BeforeValidator(SUITES.parse)]
+    """Which benchmark, and how it observes."""
     collect: CollectConfig = CollectConfig()
+    """What is recorded."""
     seed: Seed = 0
+    """Seed of the start states."""
 
 
 def recipe(config: PrepareConfig, task: str) -> dict[str, Any]:

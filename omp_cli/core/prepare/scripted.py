@@ -41,27 +41,24 @@ VALID_SHARE = 10
 
 
 class ScriptedConfig(Settings):
-    """What decides the content of a recorded file.
-
-    Attributes:
-        task: "lift", "can" or "square".
-        operator: who demonstrates: "clean" or "noisy".
-        demos: successful episodes.
-        cameras: recorded; None takes the paper's of the task, an empty list none.
-        image_size: of their pictures, pixels.
-        after_success: steps recorded after the first success.
-        max_attempts: candidates tried per wanted demonstration before giving up.
-        seed: of the start states and of the operator.
-    """
+    """What decides the content of a recorded file."""
 
     task: str = "lift"
+    """"lift", "can" or "square"."""
     operator: Literal["clean", "noisy"] = "clean"
+    """Who demonstrates: "clean" or "noisy"."""
     demos: Count = 100
+    """Successful episodes."""
     cameras: tuple[str, ...] | None = None
+    """Recorded; None takes the paper's of the task, an empty list none."""
     image_size: int = Field(96, ge=8, le=4096)
+    """Of their pictures, pixels."""
     after_success: CountOrZero = 10
+    """Steps recorded after the first success."""
     max_attempts: Count = 10
+    """Candidates tried per wanted demonstration before giving up."""
     seed: Seed = 0
+    """Of the start states and of the operator."""
 
     @field_validator("task")
     @classmethod

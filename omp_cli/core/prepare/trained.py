@@ -49,21 +49,18 @@ CLIP = 10.0
 
 
 class TrainedConfig(Settings):
-    """What decides the content of a recorded file.
-
-    Attributes:
-        robot: "hopper", "walker2d" ...; learnt and recorded in its v5.
-        quality: medium takes a short training's stochastic policy, expert a long one's deterministic one.
-        steps: of the environment, in training; None takes the quality's usual number.
-        episodes: recorded.
-        seed: of training and of the start states.
-    """
+    """What decides the content of a recorded file."""
 
     robot: str
+    """"hopper", "walker2d" ...; learnt and recorded in its v5."""
     quality: Literal["medium", "expert"] = "medium"
+    """Medium takes a short training's stochastic policy, expert a long one's deterministic one."""
     steps: Count | None = None
+    """Of the environment, in training; None takes the quality's usual number."""
     episodes: Count = 100
+    """Recorded."""
     seed: Seed = 0
+    """Of training and of the start states."""
 
     @property
     def budget(self) -> int:

@@ -23,22 +23,20 @@ LOG_2_PI = math.log(2 * math.pi)
 
 
 class SigmaConfig(Settings):
-    """Exploration noise, in normalised actions.
-
-    Attributes:
-        kind: "fixed" (DMPO), "vector" (a learnable number per action dimension: Gaussian PPO), or "net" (learnable, of
-            observation and time: ReinFlow).
-        value: sigma, or where a learnable one begins. A jump with more noise of its own (diffusion) keeps that.
-        low: least sigma of a learnable one.
-        high: largest sigma of a learnable one.
-        hidden: width of the two hidden layers of "net".
-    """
+    """Exploration noise, in normalised actions."""
 
     kind: Literal["fixed", "vector", "net"] = "fixed"
+    """"fixed" (DMPO), "vector" (a learnable number per action dimension: Gaussian PPO), or "net" (learnable, of
+    observation and time: ReinFlow).
+    """
     value: Above0 = 0.1
+    """Sigma, or where a learnable one begins. A jump with more noise of its own (diffusion) keeps that."""
     low: Above0 = 0.05
+    """Least sigma of a learnable one."""
     high: Above0 = 0.2
+    """Largest sigma of a learnable one."""
     hidden: Width = 64
+    """Width of the two hidden layers of "net"."""
 
     @model_validator(mode="after")
     def _ordered(self) -> SigmaConfig:

@@ -6,58 +6,72 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from omp_cli.core.config import Above0, Count, CountOrZero, Depth, Seed, Settings, Threads, Width
+from omp_cli.core.config import Above0, Count, CountOrZero, Depth, Flag, Seed, Settings, Threads, Width
 from omp_cli.core.families import TUNERS
 from omp_cli.core.policy_config import Weights
 
 
 class EvaluationConfig(Settings):
-    """Evaluations on held-out start states during fine-tuning, without exploration noise.
-
-    Attributes:
-        every: iterations between them; the start and the end are evaluated as well. 0 for none at all.
-        episodes: of each.
-    """
+    """Evaluations on held-out start states during fine-tuning, without exploration noise."""
 
     every: CountOrZero = 20
+    """Iterations between them; the start and the end are evaluated as well. 0 for none at all."""
     episodes: Count = 20
+    """Of each."""
 
 
 class FinetuneConfig(Settings):
-    """A whole fine-tuning run; the checkpoint and the place of the results are not part of it.
+    """A whole fine-tuning run; the checkpoint and the place of the results are not part of it."""
 
-    Attributes:
-        method: how the policy improves.
-        nfe: K, evaluations of the network per decision; None for the method's own.
-        envs: N environments, shared out to the worker processes.
-        iterations: of collecting and learning.
-        minutes: time of collecting and learning after which the run ends in good order; None for no limit.
-        max_steps: environment steps per episode; None takes the task's own limit.
-        reward: the suite's own, or 1 for each chunk with success in it and 0 otherwise.
-        end_on_success: whether success ends an episode (nothing follows), for tasks that go on after it.
-        weights: which of the pre-trained weights to start from.
-        ema_max: largest decay of a moving average over iterations, which is then evaluated; None for none.
-        evaluation: during the run.
-        checkpoint_every: iterations between checkpoints.
-        keep: checkpoints kept, spread over the run; the newest always. The best evaluated one is kept besides.
-        tracker: "jsonl" alone, or TensorBoard event files beside it.
-        seed: of everything random.
-        threads: torch threads.
-    """
-
-    method: Annotated[SerializeAsAny[Settings], BeforeValidator(TUNERS.parse)]
-    nfe: Depth | None = None
-    envs: Width = 16
-    iterations: Count = 100
-    minutes: Above0 | None = None
-    max_steps: Count | None = None
+    method: Annotated[
+        SerializeAsAny[Settings],
+        BeforeValidator(TUNERS.parse),
+        Flag(
+            "--method",
+            panel="Method",
+            key="name",
+            help="dmpo, dppo, reinflow-r, reinflow-s, gaussian, fql.",
+            default="what fits the checkpoint; dmpo",
+            values=TUNERS.names,
+        ),
+        Flag(
+            "--sigma",
+            panel="Method",
+            key="sigma.value",
+            kind=float,
+            help="Exploration noise, or where a learned one begins.",
+        ),
+        Flag("--bc", panel="Method", key="bc.weight", kind=float, help="Weight of behaviour cloning at the start."),
+        Flag("--lr", panel="Optimisation", key="lr", kind=float, help="Learning rate of the policy."),
+    ]
+    """How the policy improves."""
+    nfe: Annotated[Depth | None, Flag(panel="Method", default="as trained")] = None
+    """Network evaluations per decision, K."""
+    envs: Annotated[Width, Flag(panel="Optimisation")] = 16
+    """Environments, shared out to the worker processes."""
+    iterations: Annotated[Count, Flag(panel="Optimisation")] = 100
+    """Iterations of collecting and learning."""
+    minutes: Annotated[Above0 | None, Flag(panel="Optimisation")] = None
+    """Minutes of collecting and learning after which the run ends in good order; None for no limit."""
+    max_steps: Annotated[Count | None, Flag(panel="Optimisation", default="the task's")] = None
+    """Environment steps per episode; None takes the task's own limit."""
     reward: Literal["environment", "success"] = "environment"
+    """The suite's own, or 1 for each chunk with success in it and 0 otherwise."""
     end_on_success: bool = False
+    """Whether success ends an episode (nothing follows), for tasks that go on after it."""
     weights: Weights = "ema"
+    """Which of the pre-trained weights to start from."""
     ema_max: float | None = Field(default=None, gt=0, lt=1)
+    """Largest decay of a moving average over iterations, which is then evaluated; None for none."""
     evaluation: EvaluationConfig = EvaluationConfig()
+    """During the run."""
     checkpoint_every: Count = 5
+    """Iterations between checkpoints."""
     keep: Count = 3
+    """Checkpoints kept, spread over the run; the newest always. The best evaluated one is kept besides."""
     tracker: Literal["jsonl", "tensorboard"] = "jsonl"
+    """"jsonl" alone, or TensorBoard event files beside it."""
     seed: Seed = 0
+    """Of everything random."""
     threads: Threads = 1
+    """Torch threads."""

@@ -21,21 +21,19 @@ Sees = Literal["state", "own", "shared"]
 
 
 class CriticConfig(Settings):
-    """Settings of the value function.
-
-    Attributes:
-        sees: "state" (the normalised state alone), "own" (an encoder of its own, which begins as a copy of the
-            policy's), "shared" (the policy's embedding, through which it also learns); None for "state" where the
-            policy sees nothing else, else "own".
-        train_encoder: whether an encoder of its own learns.
-        hidden: width of its hidden layers.
-        depth: number of residual blocks after the first layer.
-    """
+    """Settings of the value function."""
 
     sees: Sees | None = None
+    """"state" (the normalised state alone), "own" (an encoder of its own, which begins as a copy of the policy's),
+    "shared" (the policy's embedding, through which it also learns); None for "state" where the policy sees nothing
+    else, else "own".
+    """
     train_encoder: bool = True
+    """Whether an encoder of its own learns."""
     hidden: Width = 256
+    """Width of its hidden layers."""
     depth: int = Field(1, ge=0, le=1000)
+    """Number of residual blocks after the first layer."""
 
 
 class View(nn.Module):

@@ -30,20 +30,18 @@ from omp_cli.core.train.optim import optimizer_tensors, restore_optimizer
 
 
 class QConfig(Settings):
-    """Settings of the two critics.
-
-    Attributes:
-        sees: "state" (the normalised state alone) or "own" (an encoder of their own, which begins as a copy of the
-            policy's); None for "state" where the policy sees nothing else, else "own".
-        train_encoder: whether an encoder of their own learns.
-        hidden: width of the hidden layers.
-        depth: number of hidden layers.
-    """
+    """Settings of the two critics."""
 
     sees: Literal["state", "own"] | None = None
+    """"state" (the normalised state alone) or "own" (an encoder of their own, which begins as a copy of the policy's);
+    None for "state" where the policy sees nothing else, else "own".
+    """
     train_encoder: bool = True
+    """Whether an encoder of their own learns."""
     hidden: Width = 256
+    """Width of the hidden layers."""
     depth: Depth = 2
+    """Number of hidden layers."""
 
 
 class FqlSigma(Settings):
@@ -53,57 +51,56 @@ class FqlSigma(Settings):
 
 
 class FqlConfig(Settings):
-    """Settings of FQL.
-
-    Attributes:
-        name: registered name.
-        decisions: per environment and iteration.
-        updates: gradient steps per decision of all environments.
-        offline_steps: gradient steps on the demonstrations before the first decision; they are the first iterations.
-        student_every: gradient steps of the critics per one of the student.
-        distil_steps: gradient steps at the start in which the student only follows the teacher, and the critics learn.
-        batch_size: B.
-        demonstrations: share of a batch that comes from the demonstrations, where they have rewards.
-        capacity: decisions that are kept.
-        fill: decisions that are collected before learning from them begins, also after a resumption.
-        lr: of the student (Adam).
-        critic_lr: of the critics (Adam).
-        gamma: discount per decision.
-        tau: share of the critics that their moving average takes over per gradient step.
-        alpha: weight of the distillation.
-        normalise: whether Q in the student's loss is divided by its mean magnitude over the batch, so that alpha does
-            not depend on the scale of rewards.
-        combine: what of the two critics counts in their target; the student climbs their mean.
-        teacher_nfe: evaluations of the teacher; None for what it was fine-tuned with, else 4 where it was trained for
-            several steps (reflow, shortcut) and 1 for other flows.
-        encoder: whether the student's encoder learns.
-        augment: shift pictures as in pre-training, anew whenever a decision is learned from.
-        sigma: exploration noise.
-        critic: the critics.
-    """
+    """Settings of FQL."""
 
     name: Literal["fql"] = "fql"
+    """Registered name."""
     decisions: Count = 16
+    """Per environment and iteration."""
     updates: Above0 = 1.0
+    """Gradient steps per decision of all environments."""
     offline_steps: CountOrZero = 0
+    """Gradient steps on the demonstrations before the first decision; they are the first iterations."""
     student_every: Count = 2
+    """Gradient steps of the critics per one of the student."""
     distil_steps: CountOrZero = 500
+    """Gradient steps at the start in which the student only follows the teacher, and the critics learn."""
     batch_size: int = Field(256, ge=2, le=LARGEST)
+    """B."""
     demonstrations: Share = 0.5
+    """Share of a batch that comes from the demonstrations, where they have rewards."""
     capacity: Count = 100_000
+    """Decisions that are kept."""
     fill: Count = 1000
+    """Decisions that are collected before learning from them begins, also after a resumption."""
     lr: Above0 = 3e-4
+    """Of the student (Adam)."""
     critic_lr: Above0 = 3e-4
+    """Of the critics (Adam)."""
     gamma: float = Field(0.99, gt=0, le=1)
+    """Discount per decision."""
     tau: float = Field(0.005, gt=0, le=1)
+    """Share of the critics that their moving average takes over per gradient step."""
     alpha: AtLeast0 = 3.0
+    """Weight of the distillation."""
     normalise: bool = True
+    """Whether Q in the student's loss is divided by its mean magnitude over the batch, so that alpha does not depend on
+    the scale of rewards.
+    """
     combine: Literal["mean", "min"] = "mean"
+    """What of the two critics counts in their target; the student climbs their mean."""
     teacher_nfe: Depth | None = None
+    """Evaluations of the teacher; None for what it was fine-tuned with, else 4 where it was trained for several steps
+    (reflow, shortcut) and 1 for other flows.
+    """
     encoder: Literal["trained", "frozen"] = "trained"
+    """Whether the student's encoder learns."""
     augment: bool = True
+    """Shift pictures as in pre-training, anew whenever a decision is learned from."""
     sigma: FqlSigma = FqlSigma()
+    """Exploration noise."""
     critic: QConfig = QConfig()
+    """The critics."""
 
     @model_validator(mode="after")
     def _reachable(self) -> FqlConfig:

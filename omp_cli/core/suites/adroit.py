@@ -49,26 +49,23 @@ _HINT = "pip install 'omp-cli[adroit]'"
 
 
 class AdroitConfig(Settings):
-    """What a policy is shown, how its actions are executed, and what counts.
-
-    Attributes:
-        state: "hand", or "observation": the environment's own, which D4RL's files hold.
-        palm: the position of the palm follows the joints in "hand".
-        cloud: the point cloud; None for none.
-        images: whether replayed data hold pictures (84, 84, 3) from the cloud's camera, too.
-        repeat: simulator steps that an action lasts.
-        success: whose definition.
-        max_steps: actions of an episode; None takes the task's simulator steps over ``repeat``.
-    """
+    """What a policy is shown, how its actions are executed, and what counts."""
 
     name: Literal["adroit"] = "adroit"
     state: Literal["hand", "observation"] = "hand"
+    """"hand", or "observation": the environment's own, which D4RL's files hold."""
     palm: bool = True
+    """The position of the palm follows the joints in "hand"."""
     cloud: CloudConfig | None = CloudConfig()
+    """The point cloud; None for none."""
     images: bool = False
+    """Whether replayed data hold pictures (84, 84, 3) from the cloud's camera, too."""
     repeat: Count = 2
+    """Simulator steps that an action lasts."""
     success: Literal["dp3", "gymnasium"] = "dp3"
+    """Whose definition."""
     max_steps: Count | None = None
+    """Actions of an episode; None takes the task's simulator steps over ``repeat``."""
 
     @field_validator("cloud")
     @classmethod

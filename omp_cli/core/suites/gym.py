@@ -67,14 +67,11 @@ ENVIRONMENTS: Mapping[str, Environment] = {
 
 
 class GymConfig(Settings):
-    """Where data sets are rolled out.
-
-    Attributes:
-        environment: task name of the environment for the tasks that are data sets; None takes the robot's usual one.
-    """
+    """Where data sets are rolled out."""
 
     name: Literal["gym"] = "gym"
     environment: str | None = None
+    """Task name of the environment for the tasks that are data sets; None takes the robot's usual one."""
 
 
 @SUITES.register("gym")

@@ -52,18 +52,15 @@ Joint = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 
 
 class KitchenConfig(Settings):
-    """What a policy is shown.
-
-    Attributes:
-        environment: "d4rl" or "v1"; None takes "d4rl".
-        goal: the last 30 numbers of the state of "d4rl"; None builds them.
-        max_steps: after which an episode ends: D4RL's and FrankaKitchen-v1's; Minari's data were recorded with 450.
-    """
+    """What a policy is shown."""
 
     name: Literal["kitchen"] = "kitchen"
     environment: Literal["d4rl", "v1"] | None = None
+    """"d4rl" or "v1"; None takes "d4rl"."""
     goal: tuple[Joint, ...] | None = Field(None, min_length=_POSITIONS, max_length=_POSITIONS)
+    """The last 30 numbers of the state of "d4rl"; None builds them."""
     max_steps: Count = 280
+    """After which an episode ends: D4RL's and FrankaKitchen-v1's; Minari's data were recorded with 450."""
 
 
 @SUITES.register("kitchen")

@@ -26,16 +26,13 @@ FULL_STATE_DIM = 39
 
 
 class MetaWorldConfig(Settings):
-    """What changes the observations of Meta-World.
-
-    Attributes:
-        cloud: number of points, camera, frame.
-        retaining_wall: whether clouds show the rim around the table; None: not in the world frame, yes in "dp3".
-    """
+    """What changes the observations of Meta-World."""
 
     name: Literal["metaworld"] = "metaworld"
     cloud: CloudConfig = CloudConfig()
+    """Number of points, camera, frame."""
     retaining_wall: bool | None = None
+    """Whether clouds show the rim around the table; None: not in the world frame, yes in "dp3"."""
 
     @property
     def hidden_bodies(self) -> tuple[str, ...]:

@@ -60,22 +60,19 @@ TASKS: Mapping[str, TaskInfo] = {
 
 
 class RobomimicSuiteConfig(Settings):
-    """What a policy is shown, and how its actions are executed.
-
-    Attributes:
-        cameras: of the picture, one after the other in its channels; None takes the paper's, an empty list none.
-        image_size: height and width of the picture, pixels.
-        state: robosuite's observations that make the state; empty takes each arm's proprioception.
-        object_state: append the poses of the objects ("object"), as state-only policies see them.
-        control: the controller of the arms.
-    """
+    """What a policy is shown, and how its actions are executed."""
 
     name: Literal["robomimic"] = "robomimic"
     cameras: tuple[str, ...] | None = None
+    """Of the picture, one after the other in its channels; None takes the paper's, an empty list none."""
     image_size: int = Field(96, ge=8, le=4096)
+    """Height and width of the picture, pixels."""
     state: tuple[str, ...] = ()
+    """Robosuite's observations that make the state; empty takes each arm's proprioception."""
     object_state: bool = False
+    """Append the poses of the objects ("object"), as state-only policies see them."""
     control: Control = Control()
+    """The controller of the arms."""
 
 
 @SUITES.register("robomimic")

@@ -44,22 +44,20 @@ _TREMOR = 0.4
 
 
 class Operator(Settings):
-    """Who demonstrates.
-
-    Attributes:
-        speed: largest commanded displacement as a share of the controller's (0.05 m, 0.5 rad), before the disturbance.
-        speed_spread: share of the speed by which a whole demonstration may be slower, uniform.
-        noise: standard deviation of an Ornstein-Uhlenbeck disturbance of the displacement, as a share of the fastest
-            commanded one (a quarter of that on rotations); less where the hand slows down; correlated over a third of
-            a second.
-        grasp_offset: standard deviation in metres, in x and in y, of the error of the aimed grasp; drawn anew, half as
-            large, each time that the grasp is tried again.
-    """
+    """Who demonstrates."""
 
     speed: float = Field(1.0, gt=0, le=1)
+    """Largest commanded displacement as a share of the controller's (0.05 m, 0.5 rad), before the disturbance."""
     speed_spread: float = Field(0.0, ge=0, lt=1)
+    """Share of the speed by which a whole demonstration may be slower, uniform."""
     noise: AtLeast0 = 0.0
+    """Standard deviation of an Ornstein-Uhlenbeck disturbance of the displacement, as a share of the fastest commanded
+    one (a quarter of that on rotations); less where the hand slows down; correlated over a third of a second.
+    """
     grasp_offset: AtLeast0 = 0.0
+    """Standard deviation in metres, in x and in y, of the error of the aimed grasp; drawn anew, half as large, each
+    time that the grasp is tried again.
+    """
 
 
 OPERATORS: Mapping[str, Operator] = {

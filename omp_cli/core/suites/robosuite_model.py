@@ -20,21 +20,18 @@ _COLLISION, _HIDDEN = 0, 5
 
 
 class Control(Settings):
-    """The operational-space controller of the arms; the defaults are those of robomimic's data sets.
-
-    Attributes:
-        control_freq: actions per second.
-        kp: stiffness.
-        damping_ratio: 1 is critical.
-        control_delta: whether actions are displacements.
-        output_max: displacement that action 1 asks for: 3 of position (m), 3 of rotation (rad).
-    """
+    """The operational-space controller of the arms; the defaults are those of robomimic's data sets."""
 
     control_freq: Above0 = 20.0
+    """Actions per second."""
     kp: Above0 = 150.0
+    """Stiffness."""
     damping_ratio: AtLeast0 = 1.0
+    """1 is critical."""
     control_delta: bool = True
+    """Whether actions are displacements."""
     output_max: tuple[AtLeast0, AtLeast0, AtLeast0, AtLeast0, AtLeast0, AtLeast0] = (0.05, 0.05, 0.05, 0.5, 0.5, 0.5)
+    """Displacement that action 1 asks for: 3 of position (m), 3 of rotation (rad)."""
 
     @classmethod
     def of(cls, env_kwargs: Mapping[str, Any]) -> Control:

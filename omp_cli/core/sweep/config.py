@@ -53,25 +53,22 @@ Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
 class Cells(Settings):
-    """Some runs and how they are made.
-
-    Attributes:
-        tasks: by name.
-        groups: by the suite's names of groups, beside ``tasks``.
-        seeds: of training.
-        prepare: words of ``omp prepare``, the benchmark first.
-        pretrain: words of ``omp pretrain``.
-        finetune: words of ``omp finetune``, "" for its defaults; None for policies that are not fine-tuned.
-        eval: words of ``omp eval``.
-    """
+    """Some runs and how they are made."""
 
     tasks: tuple[str, ...] = ()
+    """By name."""
     groups: tuple[str, ...] = ()
+    """By the suite's names of groups, beside ``tasks``."""
     seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] = ()
+    """Of training."""
     prepare: Words = ()
+    """Words of ``omp prepare``, the benchmark first."""
     pretrain: Words = ()
+    """Words of ``omp pretrain``."""
     finetune: Words | None = None
+    """Words of ``omp finetune``, "" for its defaults; None for policies that are not fine-tuned."""
     eval: Words = ()
+    """Words of ``omp eval``."""
 
     @model_validator(mode="after")
     def _leaves_the_sweep_its_part(self) -> Cells:

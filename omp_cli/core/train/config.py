@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from omp_cli.core.config import Above0, AtLeast0, Count, CountOrZero, Seed, Settings, Share, Threads
+from omp_cli.core.config import Above0, AtLeast0, Count, CountOrZero, Flag, Seed, Settings, Share, Threads
 from omp_cli.core.policy_config import PolicyConfig
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -15,57 +15,55 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainConfig(Settings):
-    """Optimisation.
+    """Optimisation."""
 
-    Attributes:
-        steps: optimiser steps; with ``epochs`` given, computed from it.
-        epochs: passes over all windows (the papers count so); where given, ``steps`` does not count.
-        batch_size: windows per step, over all processes.
-        draws: noises and times per window and step; each observation is encoded once and shared by its draws.
-        turn: degrees; each window is turned about the vertical through the gripper by an angle within [-turn, turn]:
-            cloud, positions and action displacements together, for tasks that name both (``Spec.displacements``).
-            Turned displacements are clipped as the environment clips them.
-        lr: peak learning rate of AdamW.
-        betas: AdamW's.
-        eps: AdamW's.
-        weight_decay: AdamW's.
-        lr_end: learning rate at the last step of the cosine.
-        warmup_steps: steps of linear warm-up; None for ``warmup_share`` of the run.
-        warmup_share: counts where ``warmup_steps`` is None.
-        schedule: what follows the warm-up.
-        grad_clip: largest gradient norm; None for no clipping (as the public code, whatever its configuration says).
-        ema_power: EMA decay of update n is ``min(ema_max, 1 - (1 + n)^-ema_power)``.
-        ema_max: its limit.
-        precision: "fp32", or "bf16" autocast around the loss (parameters and optimiser stay float32).
-        compile: compile the velocity network; refused where that is known to fail.
-        log_every: steps between log lines.
-        checkpoint_every: steps between checkpoints; None for ten over the run.
-        keep: checkpoints kept, spread over the run; the newest always.
-        tracker: "jsonl" alone, or TensorBoard event files beside it.
-    """
-
-    steps: Count = 2000
+    steps: Annotated[Count, Flag(panel="Optimisation")] = 2000
+    """Optimiser steps; with ``epochs`` given, computed from it."""
     epochs: Count | None = None
-    batch_size: Count = 128
+    """Passes over all windows (the papers count so); where given, ``steps`` does not count."""
+    batch_size: Annotated[Count, Flag(panel="Optimisation")] = 128
+    """Windows per step, over all processes."""
     draws: Count = 1
+    """Noises and times per window and step; each observation is encoded once and shared by its draws."""
     turn: float = Field(default=0.0, ge=0, le=180)
-    lr: Above0 = 1e-4
+    """Degrees; each window is turned about the vertical through the gripper by an angle within [-turn, turn]: cloud,
+    positions and action displacements together, for tasks that name both (``Spec.displacements``). Turned displacements
+    are clipped as the environment clips them.
+    """
+    lr: Annotated[Above0, Flag(panel="Optimisation")] = 1e-4
+    """Peak learning rate of AdamW."""
     lr_end: AtLeast0 = 0.0
+    """Learning rate at the last step of the cosine."""
     betas: tuple[Beta, Beta] = (0.95, 0.999)
+    """AdamW's."""
     eps: Above0 = 1e-8
+    """AdamW's."""
     weight_decay: AtLeast0 = 1e-6
+    """AdamW's."""
     warmup_steps: CountOrZero | None = None
+    """Steps of linear warm-up; None for ``warmup_share`` of the run."""
     warmup_share: float = Field(default=0.05, ge=0, lt=1)
+    """Counts where ``warmup_steps`` is None."""
     schedule: Literal["cosine", "constant"] = "cosine"
+    """What follows the warm-up."""
     grad_clip: Above0 | None = None
+    """Largest gradient norm; None for no clipping (as the public code, whatever its configuration says)."""
     ema_power: AtLeast0 = 0.75
+    """EMA decay of update n is ``min(ema_max, 1 - (1 + n)^-ema_power)``."""
     ema_max: Share = 0.9999
-    precision: Literal["fp32", "bf16"] = "fp32"
-    compile: bool = False
+    """Its limit."""
+    precision: Annotated[Literal["fp32", "bf16"], Flag(panel="Optimisation")] = "fp32"
+    """Precision of the loss: fp32, or bf16 autocast around it (parameters and optimiser stay float32)."""
+    compile: Annotated[bool, Flag(panel="Optimisation", only_on=True)] = False
+    """Whether the velocity network is compiled (dde only)."""
     log_every: Count = 50
+    """Steps between log lines."""
     checkpoint_every: Count | None = None
+    """Steps between checkpoints; None for ten over the run."""
     keep: Count = 5
+    """Checkpoints kept, spread over the run; the newest always."""
     tracker: Literal["jsonl", "tensorboard"] = "jsonl"
+    """"jsonl" alone, or TensorBoard event files beside it."""
 
     def total_steps(self, windows: int) -> int:
         """Optimiser steps of the whole run on a data set of that many windows."""

@@ -33,23 +33,21 @@ _MOST_GB = 16.0
 
 
 class LerobotConfig(Settings):
-    """What is taken from a LeRobot folder.
-
-    Attributes:
-        state: features that make the state, in order.
-        action: feature that is the action.
-        cameras: cameras ("top" of "observation.images.top" ...) whose pictures lie one after the other in the
-            channels; None takes all, an empty list none.
-        size: pictures are resized to (size, size) by area averaging, whatever their shape was; None keeps them.
-        instruction: only episodes with this text as their task; None takes all.
-    """
+    """What is taken from a LeRobot folder."""
 
     name: Literal["lerobot"] = "lerobot"
     state: tuple[str, ...] = Field(("observation.state",), min_length=1)
+    """Features that make the state, in order."""
     action: str = "action"
+    """Feature that is the action."""
     cameras: tuple[str, ...] | None = None
+    """Cameras ("top" of "observation.images.top" ...) whose pictures lie one after the other in the channels; None
+    takes all, an empty list none.
+    """
     size: int | None = Field(None, ge=1, le=4096)
+    """Pictures are resized to (size, size) by area averaging, whatever their shape was; None keeps them."""
     instruction: str | None = None
+    """Only episodes with this text as their task; None takes all."""
 
 
 @FORMATS.register("lerobot")

@@ -32,15 +32,13 @@ STATES = ("infos/state", "state", "infos")
 
 
 class MinariConfig(Settings):
-    """What is taken from a Minari file.
-
-    Attributes:
-        state: parts of a dictionary observation that make the state, in order; a part inside another one is
-            "desired_goal/kettle". Unused when observations are plain vectors.
-    """
+    """What is taken from a Minari file."""
 
     name: Literal["minari"] = "minari"
     state: tuple[str, ...] = ("observation",)
+    """Parts of a dictionary observation that make the state, in order; a part inside another one is
+    "desired_goal/kettle". Unused when observations are plain vectors.
+    """
 
 
 @FORMATS.register("minari")

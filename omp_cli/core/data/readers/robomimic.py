@@ -31,27 +31,27 @@ NOTES = "omp"
 
 
 class RobomimicConfig(Settings):
-    """What is taken from a robomimic file.
-
-    Attributes:
-        filter: a filter key of the file ("train", "20_percent", "better" ...); None takes all demonstrations.
-        state: observation keys that make the state, in order; empty takes position (3), quaternion (4) and gripper
-            (2) of each arm, as DPPO and DMPO do.
-        object_state: append the key "object", as their state-only policies see it.
-        cameras: cameras ("agentview" ...) whose pictures lie one after the other in the channels; None takes all that
-            the file has, an empty list none.
-        replay: show the recorded states in the simulator anew, for observations and pictures that the file lacks;
-            raw files, which have states alone, are always replayed. None of cameras then means the paper's.
-        image_size: of pictures rendered in a replay, pixels.
-    """
+    """What is taken from a robomimic file."""
 
     name: Literal["robomimic"] = "robomimic"
     filter: str | None = None
+    """A filter key of the file ("train", "20_percent", "better" ...); None takes all demonstrations."""
     state: tuple[str, ...] = ()
+    """Observation keys that make the state, in order; empty takes position (3), quaternion (4) and gripper (2) of each
+    arm, as DPPO and DMPO do.
+    """
     object_state: bool = False
+    """Append the key "object", as their state-only policies see it."""
     cameras: tuple[str, ...] | None = None
+    """Cameras ("agentview" ...) whose pictures lie one after the other in the channels; None takes all that the file
+    has, an empty list none.
+    """
     replay: bool = False
+    """Show the recorded states in the simulator anew, for observations and pictures that the file lacks; raw files,
+    which have states alone, are always replayed. None of cameras then means the paper's.
+    """
     image_size: int = Field(96, ge=8, le=4096)
+    """Of pictures rendered in a replay, pixels."""
 
 
 @FORMATS.register("robomimic")

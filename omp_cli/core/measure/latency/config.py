@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from omp_cli.core.config import LARGEST, Above0, AtLeast0, Count, Depth, Seed, Settings, Threads
+from omp_cli.core.config import LARGEST, Above0, AtLeast0, Count, Depth, Flag, Seed, Settings, Threads
 from omp_cli.core.errors import UsageError, did_you_mean
 from omp_cli.core.policy_config import Weights
 
@@ -49,44 +49,44 @@ class Effort:
 
 
 class LatencyConfig(Settings):
-    """What is measured, and how thoroughly.
+    """What is measured, and how thoroughly."""
 
-    Attributes:
-        nfe: evaluations of the network per decision; None: what the preset's ``[bench]`` table says, else 1.
-        batch: observations per decision.
-        dtype: of weights and inputs (pictures stay uint8).
-        threads: torch threads.
-        backend: runtimes, or "all"; None: eager and onnx, in a table of several policies eager alone. Eager is always
-            there: it is what the others are compared with.
-        weights: of a checkpoint: moving average, or as trained.
-        calls: per block, at most.
-        blocks: repeated blocks.
-        warmup: calls before the first block, at most.
-        warmup_seconds: and for at least so long.
-        budget: seconds per row. A slow row gets fewer calls; one whose single call takes longer is composed of parts.
-        place: each timed call takes in a new observation (a CUDA graph copies it); off: the same one again.
-        parts: the parts of a decision and the whole control tick; None: for one policy yes, in a table no.
-        ticks: control ticks measured.
-        drift_percent: blocks whose medians lie further apart are reported.
-        seed: of random weights and observations.
-    """
-
-    nfe: tuple[Depth, ...] | None = Field(None, min_length=1)
-    batch: tuple[Count, ...] = Field((1,), min_length=1)
-    dtype: Annotated[str, AfterValidator(_known_dtype)] = "float32"
-    threads: Threads = 1
-    backend: tuple[str, ...] | None = Field(None, min_length=1)
-    weights: Weights = "ema"
-    calls: Count = 100
-    blocks: Count = 5
+    nfe: Annotated[tuple[Depth, ...] | None, Flag(panel="Measuring", default="the policy's own")] = Field(
+        None, min_length=1
+    )
+    """Network evaluations per decision; repeatable."""
+    batch: Annotated[tuple[Count, ...], Flag(panel="Measuring")] = Field((1,), min_length=1)
+    """Batch size; repeatable."""
+    dtype: Annotated[str, AfterValidator(_known_dtype), Flag(panel="Measuring", values=lambda: DTYPES)] = "float32"
+    """Type of weights and inputs: float32, bfloat16 or float16 (pictures stay uint8)."""
+    threads: Annotated[Threads, Flag(panel="Measuring")] = 1
+    """CPU threads."""
+    backend: Annotated[tuple[str, ...] | None, Flag(panel="Measuring", default="eager, onnx")] = Field(
+        None, min_length=1
+    )
+    """Runtime: eager, compile, cudagraph, compile-cudagraph, aoti, onnx or all; repeatable."""
+    weights: Annotated[Weights, Flag(panel="Policy")] = "ema"
+    """Weights of a checkpoint: their moving average, or as trained."""
+    calls: Annotated[Count, Flag(panel="Measuring")] = 100
+    """Calls per block, at most."""
+    blocks: Annotated[Count, Flag(panel="Measuring")] = 5
+    """Blocks of calls, which the backends take in turn."""
     warmup: Count = 20
+    """Calls before the first block, at most."""
     warmup_seconds: AtLeast0 = 0.3
-    budget: Above0 = 10.0
+    """And for at least so long."""
+    budget: Annotated[Above0, Flag(panel="Measuring")] = 10.0
+    """Seconds per row."""
     place: bool = True
-    parts: bool | None = None
+    """Each timed call takes in a new observation (a CUDA graph copies it); off: the same one again."""
+    parts: Annotated[bool | None, Flag(panel="Measuring", default="for one policy")] = None
+    """Whether the parts of a decision and the control tick are measured too."""
     ticks: int = Field(30, ge=3, le=LARGEST)
+    """Control ticks measured."""
     drift_percent: Above0 = 5.0
+    """Blocks whose medians lie further apart are reported."""
     seed: Seed = 0
+    """Of random weights and observations."""
 
     def effort(self) -> Effort:
         """How much is measured per row."""

@@ -23,39 +23,33 @@ DEFAULT_SUITE = {"name": "metaworld"}
 
 
 class Published(Settings):
-    """A figure from a paper: printed beside ours, never mixed with them.
-
-    Attributes:
-        source: paper and table.
-        device: on which they measured.
-        nfe: evaluations of the network per decision.
-        ms: per decision.
-        reference: the row that the paper's own speed-ups refer to.
-    """
+    """A figure from a paper: printed beside ours, never mixed with them."""
 
     source: str
+    """Paper and table."""
     device: str
+    """On which they measured."""
     nfe: Depth
+    """Evaluations of the network per decision."""
     ms: Above0
+    """Per decision."""
     reference: bool = False
+    """The row that the paper's own speed-ups refer to."""
 
 
 class BenchTable(Settings):
-    """The ``[bench]`` table of a preset.
-
-    Attributes:
-        label: what the row is called; None: the preset's name.
-        nfe: rows.
-        spec: observation and action; None: the default task of Meta-World.
-        published: the papers' own figures.
-        reference_nfe: the row with so many evaluations is the one that our speed-ups refer to.
-    """
+    """The ``[bench]`` table of a preset."""
 
     label: str | None = None
+    """What the row is called; None: the preset's name."""
     nfe: tuple[Depth, ...] = Field((1,), min_length=1)
+    """Rows."""
     spec: Spec | None = None
+    """Observation and action; None: the default task of Meta-World."""
     published: tuple[Published, ...] = ()
+    """The papers' own figures."""
     reference_nfe: Depth | None = None
+    """The row with so many evaluations is the one that our speed-ups refer to."""
 
 
 @dataclass(frozen=True)

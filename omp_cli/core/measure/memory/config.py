@@ -2,50 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from omp_cli.core.config import Count, HalfWidth, Settings, Threads, Width
-from omp_cli.core.config import Seed
+from omp_cli.core.config import Count, Flag, HalfWidth, Seed, Settings, Threads, Width, preset_names
+from omp_cli.core.families import NETS
 
 Column = Literal["none", "dde", "forward", "jvp"]
 COLUMNS: tuple[Column, ...] = ("none", "dde", "forward", "jvp")
 
 
 class MemprofileConfig(Settings):
-    """Configuration of ``omp memprofile``.
+    """Configuration of ``omp memprofile``."""
 
-    Attributes:
-        presets: presets of omp pretrain.
-        derivatives: how du/dt is computed; "none" is plain flow matching with the same net, the floor.
-        horizons: chunk lengths H.
-        points: points per cloud N.
-        batches: windows per step B; empty takes each preset's own.
-        pretrain: settings of omp pretrain on top of the presets, such as ``net.dims``.
-        action_dim: A.
-        state_dim: S.
-        image: height, width and channels of the picture that an image encoder sees.
-        repeats: timed steps per row; the fastest counts.
-        predict: whether a prediction for CUDA is made too.
-        accuracy: whether the error of du/dt over epsilon is measured.
-        epsilons: half widths of the central difference to measure.
-        seed: of weights and data.
-        threads: torch threads.
-    """
-
-    presets: tuple[str, ...] = Field(("light", "omp-small"), min_length=1)
-    derivatives: tuple[Column, ...] = Field(COLUMNS, min_length=1)
-    horizons: tuple[Width, ...] = Field((4, 16), min_length=1)
-    points: tuple[Count, ...] = Field((512,), min_length=1)
-    batches: tuple[Count, ...] = ()
-    pretrain: dict[str, Any] = Field(default_factory=dict)
+    presets: Annotated[
+        tuple[str, ...], Flag("--preset", panel="What is profiled", values=lambda: preset_names("pretrain"))
+    ] = Field(("light", "omp-small"), min_length=1)
+    """Preset of omp pretrain; repeatable."""
+    derivatives: Annotated[tuple[Column, ...], Flag("--derivative", panel="What is profiled", default="all")] = Field(
+        COLUMNS, min_length=1
+    )
+    """How du/dt is computed: jvp, forward, dde, or none for plain flow matching; repeatable."""
+    horizons: Annotated[tuple[Width, ...], Flag("--horizon", panel="What is profiled")] = Field((4, 16), min_length=1)
+    """Chunk length H; repeatable."""
+    points: Annotated[tuple[Count, ...], Flag(panel="What is profiled")] = Field((512,), min_length=1)
+    """Points per cloud; repeatable."""
+    batches: Annotated[tuple[Count, ...], Flag("--batch", panel="What is profiled", default="the preset's")] = ()
+    """Windows per step; repeatable."""
+    pretrain: Annotated[
+        dict[str, Any],
+        Flag(
+            "--net",
+            panel="What is profiled",
+            key="net.name",
+            help="Another net: film-mlp, unet1d, residual-mlp.",
+            values=NETS.names,
+        ),
+    ] = Field(default_factory=dict)
+    """Settings of omp pretrain on top of the presets, such as ``net.dims``."""
     action_dim: Width = 4
+    """A."""
     state_dim: int = Field(9, ge=3, le=2**16)
+    """S."""
     image: tuple[Width, Width, Width] = (96, 96, 3)
+    """Height, width and channels of the picture that an image encoder sees."""
     repeats: Count = 2
-    predict: bool = True
-    accuracy: bool = True
+    """Timed steps per row; the fastest counts."""
+    predict: Annotated[bool, Flag(panel="How")] = True
+    """Whether a prediction for CUDA is made too."""
+    accuracy: Annotated[bool, Flag(panel="How", default="with --paper not")] = True
+    """Whether the error of du/dt over epsilon is measured."""
     epsilons: tuple[HalfWidth, ...] = Field((1e-1, 5e-2, 2e-2, 1e-2, 5e-3, 2e-3, 1e-3, 1e-4, 1e-5), min_length=1)
+    """Half widths of the central difference to measure."""
     seed: Seed = 0
+    """Of weights and data."""
     threads: Threads = 1
+    """Torch threads."""
