@@ -42,6 +42,8 @@ DATA, RUNS = Path("data"), Path("runs")
 PANEL = "Configuration"
 S = TypeVar("S", bound=Settings)
 T = TypeVar("T", bound=Settings)
+KEEP = object()
+"""Not given: as it is."""
 Sources = dict[str, dict[str, Any]]
 Function = Callable[..., None]
 Input = tuple[str, Path, str]
@@ -88,6 +90,13 @@ class Call(Generic[S]):
     ) -> None:
         self.name, self.model, self.globals = name, model, globals_
         self.flags, self.file, self.sets = flags, file, tuple(sets)
+
+    def of(
+        self, model: type[T], flags: Mapping[str, Any], sets: Sequence[str], file: Path | object | None = KEEP
+    ) -> Call[T]:
+        """The same line, read as the settings of another configuration class."""
+        kept = self.file if file is KEEP else file
+        return Call(self.name, model, self.globals, Layer("flag", dict(flags)), kept, sets)  # type: ignore[arg-type]
 
     @property
     def console(self) -> Console:

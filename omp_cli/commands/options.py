@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import types
 import typing
@@ -87,9 +86,12 @@ class Option:
                 rich_help_panel=self.flag.panel,
                 metavar=self.flag.metavar,
                 min=_at_least(self.field) if self.kind in (int, list[int]) else None,
-                autocompletion=None if self.values is None else functools.partial(completed, self),
+                autocompletion=None if self.values is None else self._complete,
             ),
         ]
+
+    def _complete(self, incomplete: str) -> list[str]:
+        return completed(self, incomplete)
 
     def _names(self) -> tuple[str, ...]:
         if self.kind is bool and not self.flag.only_on:

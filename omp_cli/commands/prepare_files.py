@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omp_cli.commands.common import DATA, Globals, base_layers, show_dry_run
-from omp_cli.console import make_table
+from omp_cli.commands import options
+from omp_cli.commands.frame import DATA, Call
+from omp_cli.core.config import Layer
+from omp_cli.core.data.catalogue import cache_folder, read_catalogue
+from omp_cli.core.errors import UsageError
+from omp_cli.core.prepare.collect import default_workers
+from omp_cli.core.prepare.convert import ConvertConfig, convert, folder_name, wanted_files
+from omp_cli.core.prepare.make import PrepareConfig
+from omp_cli.core.prepare.origin import Origin, from_catalogue, from_file
+from omp_cli.core.prepare.scripted import ScriptedConfig, record_scripted
+from omp_cli.core.prepare.trained import TrainedConfig, record_trained, robot_of
+from omp_cli.core.table import Table
 
 SHOWN = {
-    "--images": "shown__images",
-    "--points": "shown__cloud__points",
-    "--camera-size": "shown__cloud__camera_size",
-    "--robot": "shown__cloud__robot",
-    "--fovea": "shown__cloud__fovea",
-    "--fps-backend": "shown__cloud__fps_backend",
+    f"suite.cloud.{name}": f"shown.cloud.{name}" for name in ("points", "camera_size", "robot", "fovea", "fps_backend")
 }
-"""Options and the settings they mean."""
+SHOWN["collect.images"] = "shown.images"
+"""Settings of a recording, and those that they mean where states of the simulator in files are shown anew."""
+FILES = {"collect.demos": "demos"}
+SCRIPTED = {"collect.demos": "demos", "collect.after_success": "after_success"}
+TRAINED = {"collect.demos": "episodes"}
+RECORD = "record."
+"""Settings of a scripted recording on the line: ``--set record.image_size=64``."""
+OPERATORS = {"scripted": "clean", "scripted-noisy": "noisy"}
+"""Names of the source and the operator each means."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What the line says about files."""
+    """What the line says about files, beside settings."""
 
     suite: str
     tasks: Sequence[str] = ()
@@ -31,18 +44,11 @@ class Asked:
     file: Path | None = None
     format: str | None = None
     offline: bool = False
-    demos: int | None = None
-    config: Path | None = None
-    sets: Sequence[str] = ()
     workers: int | None = None
-    seen: Mapping[str, Any] = field(default_factory=dict)
-    """Options, by name, on how states of the simulator in files are shown anew."""
 
 
-def list_catalogue(globals_: Globals, suite: str | None, tasks: Sequence[str], source: str | None) -> None:
+def list_catalogue(call: Call[Any], suite: str | None, tasks: Sequence[str], source: str | None) -> None:
     """Print what the catalogue knows."""
-    from omp_cli.core.data.catalogue import cache_folder, read_catalogue
-
     entries = read_catalogue().of(suite, tasks, source)
     columns = ("suite", "task", "source", "format", "size", "licence", "fetched")
     rows = [(e.suite, e.task, e.source, e.format, e.size, e.licence, e.fetched) for e in entries]
@@ -60,29 +66,78 @@ def list_catalogue(globals_: Globals, suite: str | None, tasks: Sequence[str], s
     ]
     lines += ["made here, without a download: gym --source sb3; robomimic --source scripted, scripted-noisy"]
     lines += [f"notes and addresses: --json   cache: {cache_folder()}"]
-    globals_.console.result(document, [make_table("Data sets", columns, rows)], lines)
+    call.console.result(document, [Table("Data sets", columns, rows)], lines)
 
 
-def refuse(what: str, options: Mapping[str, Any]) -> None:
+def refuse(what: str, given: Mapping[str, Any]) -> None:
     """UsageError when one of the options, which mean nothing for what is asked, was given."""
-    from omp_cli.core.errors import UsageError
-
-    for option, value in options.items():
+    for option, value in given.items():
         if value is not None and value != []:
             raise UsageError(f"{option} does not go with {what}", "leave it out")
 
 
-def prepare_files(globals_: Globals, asked: Asked) -> None:
-    """Download what is not here, and convert."""
-    from omp_cli.core.data.catalogue import read_catalogue
-    from omp_cli.core.errors import UsageError
-    from omp_cli.core.prepare.origin import from_catalogue, from_file
+def meant(call: Call[PrepareConfig], known: Mapping[str, str], what: str) -> dict[str, Any]:
+    """The options on the line as the settings that they mean for ``what``; UsageError for one that means nothing."""
+    names = {option.key: option.name for option in options.options_of(PrepareConfig)}
+    given = {key: value for key, value in call.flags.values.items() if key != "seed"}
+    refuse(what, {names[key]: value for key, value in given.items() if key not in known})
+    return {known[key]: value for key, value in given.items()}
 
+
+def prepare_trained(call: Call[PrepareConfig], asked: Asked, quality: str | None, steps: int | None) -> None:
+    """``--source sb3``: a policy learns the task, and its episodes are the data; the cache is used again."""
+    _one_recording(asked, "sb3 learns")
+    robot = robot_of(asked.tasks[0] if asked.tasks else "hopper")
+    flags = {"robot": robot, "quality": quality, "steps": steps, "seed": call.globals.seed}
+    flags |= meant(call, TRAINED, "--source sb3")
+    own = call.of(TrainedConfig, {key: value for key, value in flags.items() if value is not None}, ())
+    chosen = own.settings()
+    chosen.sources["steps"]["value"] = chosen.settings.budget
+    if call.dry_run(chosen, file=str(chosen.settings.file)):
+        return
+    with call.console.progress() as progress:
+        file = record_trained(chosen.settings, progress)
+    settings = chosen.settings
+    prepare_files(
+        call.of(PrepareConfig, {}, call.sets),
+        replace(asked, tasks=[settings.task], source=settings.source, file=file, format="d4rl"),
+    )
+
+
+def prepare_scripted(call: Call[PrepareConfig], asked: Asked) -> None:
+    """``--source scripted``: operators are recorded in robosuite, and their file is the data; the cache is used."""
+    _one_recording(asked, "scripted records")
+    flags = meant(call, SCRIPTED, f"--source {asked.source}")
+    if call.globals.seed is not None:
+        flags["seed"] = call.globals.seed
+    mine = tuple(s.removeprefix(RECORD) for s in call.sets if s.startswith(RECORD))
+    task = asked.tasks[0] if asked.tasks else "lift"
+    named = Layer("argument", {"task": task, "operator": OPERATORS[str(asked.source)]})
+    chosen = call.of(ScriptedConfig, flags, mine, file=None).settings(named)
+    workers = asked.workers or default_workers()
+    if call.dry_run(chosen, file=str(chosen.settings.file), workers=workers):
+        return
+    with call.console.progress() as progress:
+        file = record_scripted(chosen.settings, workers, progress)
+    rest = tuple(s for s in call.sets if not s.startswith(RECORD))
+    found = replace(asked, tasks=[task], source=chosen.settings.source, file=file, format="robomimic")
+    prepare_files(call.of(PrepareConfig, {}, rest), found)
+
+
+def _one_recording(asked: Asked, who: str) -> None:
+    if len(asked.tasks) > 1:
+        raise UsageError(f"--source {who} one task; several --task were given")
+    if asked.format is not None:
+        raise UsageError("--format says how to read --file; there is none to read")
+
+
+def prepare_files(call: Call[PrepareConfig], asked: Asked) -> None:
+    """Download what is not here, and convert."""
     if asked.file is not None and len(asked.tasks) > 1:
         raise UsageError("--file is one task's; several --task were given")
     if asked.file is None and asked.format is not None:
         raise UsageError("--format says how to read --file; the catalogue knows its own formats")
-    if globals_.out is not None and len(asked.tasks) > 1:
+    if call.globals.out is not None and len(asked.tasks) > 1:
         raise UsageError("--out is one data set's folder; several --task were given")
     catalogue = read_catalogue()
     origins = [
@@ -91,51 +146,44 @@ def prepare_files(globals_: Globals, asked: Asked) -> None:
         else from_file(catalogue, asked.suite, task, asked.source, asked.file, asked.format)
         for task in asked.tasks or [None]
     ]
-    if not all(origin.subject.states for origin in origins):
-        refuse(f"data of {asked.suite} from files", asked.seen)
-    results = [_prepare_one(globals_, asked, origin) for origin in origins]
-    if not globals_.dry_run:
-        _report(globals_, results)
+    shown_anew = all(origin.subject.states for origin in origins)
+    flags = meant(call, FILES | (SHOWN if shown_anew else {}), f"data of {asked.suite} from files")
+    if asked.offline:
+        flags["download.offline"] = True
+    results = [_prepare_one(call.of(ConvertConfig, flags, call.sets), asked, origin) for origin in origins]
+    if not call.globals.dry_run:
+        _report(call, results)
 
 
-def _prepare_one(globals_: Globals, asked: Asked, origin: Any) -> dict[str, Any]:
-    from omp_cli.core import config as c
-    from omp_cli.core.prepare.collect import default_workers
-    from omp_cli.core.prepare.convert import ConvertConfig, convert, folder_name, wanted_files
-    from omp_cli.core.run import Run
-
+def _prepare_one(call: Call[ConvertConfig], asked: Asked, origin: Origin) -> dict[str, Any]:
     subject = origin.subject
-    named = c.Layer(
+    named = Layer(
         "argument" if origin.task_by == "asked for" else origin.task_by,
         {"suite": subject.suite, "task": subject.task, "source": origin.source, "format.name": origin.format}
         | ({"shown.name": subject.suite} if subject.states else {}),
     )
-    seen = {SHOWN[option]: value for option, value in asked.seen.items()}
-    flags = c.flag_layer(demos=asked.demos, download__offline=asked.offline or None, **seen)
-    values, layer_of = c.merge(base_layers(ConvertConfig, named, asked.config, asked.sets, flags))
-    settings = c.validated(ConvertConfig, values)
-    sources = c.sources_of(settings, layer_of)
-    folder = globals_.out or DATA / settings.suite / folder_name(settings)
-    where = str(origin.file) if origin.file else [w.urls[0] for w in wanted_files(origin.entry)]
-    if globals_.dry_run:
-        size = {} if origin.file else {"size": origin.entry.size, "licence": origin.entry.licence}
-        show_dry_run(globals_, "prepare", sources, files=where, **size, folder=str(folder))
+    chosen = call.settings(named)
+    settings = chosen.settings
+    folder = call.globals.out or DATA / settings.suite / folder_name(settings)
+    if origin.entry is None or origin.file is not None:
+        where: str | list[str] = str(origin.file)
+        size: dict[str, Any] = {}
+    else:
+        where = [w.urls[0] for w in wanted_files(origin.entry)]
+        size = {"size": origin.entry.size, "licence": origin.entry.licence}
+    if call.dry_run(chosen, files=where, **size, folder=str(folder)):
         return {}
-    _say(globals_, origin)
-    sources = {**sources, "files": {"value": where, "source": "argument" if origin.file else "catalogue"}}
-    with globals_.console.progress() as progress, Run(folder, "prepare", sources, {}) as run:
+    _say(call, origin)
+    chosen.add("files", where, "argument" if origin.file else "catalogue")
+    with call.run(chosen, folder) as (run, progress):
         figures = convert(run, settings, origin, progress, asked.workers or default_workers())
-    globals_.console.times(
-        f"omp prepare, {subject.task}", figures.get("seconds_by_part", {}), "frame", figures["frames"]
-    )
+    call.console.times(f"omp prepare, {subject.task}", figures.get("seconds_by_part", {}), "frame", figures["frames"])
     return {"run_dir": str(folder), "manifest": str(run.path), "result": figures}
 
 
-def _say(globals_: Globals, origin: Any) -> None:
+def _say(call: Call[Any], origin: Origin) -> None:
     """Before anything is fetched: how much, from where, to where, under which licence."""
-    from omp_cli.core.prepare.convert import wanted_files
-
-    console, subject = globals_.console, origin.subject
+    console, subject = call.console, origin.subject
     if origin.task_by == "default":
         console.note(f"task {subject.task}: the usual one of {subject.suite}; --task names another")
     if origin.file is None:
@@ -149,7 +197,7 @@ def _say(globals_: Globals, origin: Any) -> None:
             console.note(f"to {wanted[0].target.parent}")
 
 
-def _report(globals_: Globals, results: list[dict[str, Any]]) -> None:
+def _report(call: Call[Any], results: list[dict[str, Any]]) -> None:
     columns = ("task", "source", "demos", "frames", "steps", "return", "success", "state", "picture", "content")
     rows = []
     for entry in results:
@@ -173,4 +221,4 @@ def _report(globals_: Globals, results: list[dict[str, Any]]) -> None:
     ]
     preset = "" if clouds else f" --preset {'dmpo' if pictures else 'dmpo-state'}"
     lines.append(f"next: omp pretrain{preset}")
-    globals_.console.result(document, [make_table("Data sets", columns, rows)], lines)
+    call.console.result(document, [Table("Data sets", columns, rows)], lines)

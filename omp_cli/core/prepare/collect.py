@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omp_cli.core.config import Count, CountOrZero, Settings
+from omp_cli.core.config import Count, CountOrZero, Flag, Settings
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.errors import DataError, RunFailed
 from omp_cli.core.files import atomic
@@ -77,18 +77,18 @@ _KEPT: Kept[TaskEnv] = Kept()
 class CollectConfig(Settings):
     """What is recorded."""
 
-    demos: Count = 10
-    """Episodes to keep: successful ones, unless the suite keeps failures."""
-    after_success: CountOrZero = 10
+    demos: Annotated[Count, Flag(panel="Recording", default="10; of files all")] = 10
+    """Episodes to keep: successful ones, unless the suite keeps failures; of files the first so many."""
+    after_success: Annotated[CountOrZero, Flag(panel="Recording")] = 10
     """Steps recorded after the first success. Ten lets the policy see what holding the goal looks like without filling
     the data with post-success behaviour (44-84 % of the public 200-step demonstrations).
     """
     max_steps: Count | None = None
     """Steps within which the expert must succeed; None takes the task's own limit."""
-    raw_actions: bool = False
-    """Store what the expert asked for, outside [-1, 1] too, as the public data does."""
-    images: bool = False
-    """Also store RGB pictures "img" (84, 84, 3)."""
+    raw_actions: Annotated[bool, Flag(panel="Recording", only_on=True)] = False
+    """Whether to store what the expert asked for, outside [-1, 1] too, as the public data does."""
+    images: Annotated[bool, Flag(panel="Recording", only_on=True)] = False
+    """Whether to store RGB pictures "img" (84, 84, 3) as well, which needs OpenGL."""
     max_attempts: Count = 10
     """Candidates tried per wanted demonstration before giving up."""
     spread: int = Field(1, ge=1, le=1000)

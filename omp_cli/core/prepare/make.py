@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, SerializeAsAny
 
 from omp_cli.core import manifest
-from omp_cli.core.config import Seed, Settings, flatten
+from omp_cli.core.config import Flag, Seed, Settings, flatten
 from omp_cli.core.data.store import STORE, Arrays, read_attributes, read_store, write_store
 from omp_cli.core.errors import UsageError
 from omp_cli.core.files import read_json, remove, write_json
@@ -27,10 +27,26 @@ SHEET = "contact_sheet.png"
 EPISODES = ".episodes"
 
 
+def _cloud(name: str, kind: type, words: str, default: str = "512", values: tuple[str, ...] = ()) -> Flag:
+    """The option of a setting of the suite's cloud, which suites without a depth camera do not have."""
+    option = f"--{name.replace('_', '-')}"
+    offered = (lambda: values) if values else None
+    return Flag(option, "Observation", f"cloud.{name}", kind, words, offered, default)
+
+
 class PrepareConfig(Settings):
     """All that decides the content of a data set but the task."""
 
-    suite: Annotated[SerializeAsAny[Settings], BeforeValidator(SUITES.parse)]
+    suite: Annotated[
+        SerializeAsAny[Settings],
+        BeforeValidator(SUITES.parse),
+        _cloud("points", int, "Points per cloud."),
+        _cloud("camera_size", int, "Width of the depth picture, pixels.", "by points"),
+        _cloud("frame", str, "world, or dp3: the public pipeline's frame and crop.", "world", ("world", "dp3")),
+        _cloud("robot", str, "What of the robot clouds show: shown (all), or gripper.", "shown", ("shown", "gripper")),
+        _cloud("fovea", int, "How many times finer the depth camera sees what is kept.", "1"),
+        _cloud("fps_backend", str, "Farthest point sampling: numpy or open3d.", "numpy", ("numpy", "open3d")),
+    ]
     """Which benchmark, and how it observes."""
     collect: CollectConfig = CollectConfig()
     """What is recorded."""
