@@ -198,6 +198,10 @@ class CloudSensor:
                 counts[name] = counts.get(name, 0) + count
         return counts
 
+    def lying_on(self, geom: NDArray[np.int32]) -> list[str]:
+        """What points lie on, by the geom ids (M,) that ``cropped`` gives: names as in ``points_on``."""
+        return [self._names[thing - 1] for thing in self._things[geom]]
+
     def _visible(self, data: Any, markers: Sequence[Marker]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
         """What ``cropped`` sees, or, where that is too little for once, what it sees together with the arm."""
         points, geom = self.cropped(data, markers)
