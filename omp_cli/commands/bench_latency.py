@@ -31,7 +31,9 @@ def bench_latency(
     ] = None,
     nfe: Annotated[
         list[int] | None,
-        typer.Option(min=1, help="Network evaluations; repeatable. (default: the preset's)", rich_help_panel=EFFORT),
+        typer.Option(
+            min=1, help="Network evaluations; repeatable. (default: the policy's own)", rich_help_panel=EFFORT
+        ),
     ] = None,
     batch: Annotated[
         list[int] | None, typer.Option(min=1, help="Batch size; repeatable. (default: 1)", rich_help_panel=EFFORT)

@@ -121,12 +121,15 @@ def _new_plan(
 ) -> Plan:
     """A run in a folder of its own."""
     from omp_cli.core.checkpoint import open_run
-    from omp_cli.core.rl.loop import check_fits
+    from omp_cli.core.rl.loop import chain_length, check_fits
     from omp_cli.core.run import refuse_checkpoints
 
     found = open_run(path)[-1]
     settings, sources = _settings(found.meta.spec.suite, found.config().method.name, preset, file, sets, flags)
     check_fits(settings, found)
+    if settings.nfe is None:
+        settings = settings.model_copy(update={"nfe": chain_length(settings, found)})
+        sources["nfe"] = {"value": settings.nfe, "source": f"method {settings.method.name}"}
     sources["checkpoint"] = {"value": str(found.path), "source": "argument"}
     if globals_.out is not None:
         refuse_checkpoints(globals_.out)

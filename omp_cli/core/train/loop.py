@@ -326,6 +326,7 @@ class Trainer:
                 dataset_sha256=self.dataset.sha256,
                 start_states=self.dataset.provenance["start_states"],
                 reference=self.dataset.provenance.get("reference"),
+                nfe=self.policy.nfe,
             )
             tensors = training_tensors(self.module, self.optimizer)
             self._good = save_checkpoint(self.folder / CHECKPOINTS, meta, self.policy, self.ema.module, tensors)

@@ -34,7 +34,8 @@ class LatencyConfig(Settings):
     """What is measured, and how thoroughly.
 
     Attributes:
-        nfe: evaluations of the network per decision; None: what the preset's ``[bench]`` table says, else 1.
+        nfe: evaluations of the network per decision; None: what the preset's ``[bench]`` table says, a
+            checkpoint's own number.
         batch: observations per decision.
         dtype: of weights and inputs (pictures stay uint8).
         threads: torch threads.
