@@ -96,6 +96,14 @@ def memprofile(
         predict=predict,
         accuracy=False if paper and accuracy is None else accuracy,
     )
+    for option, given in {
+        "--preset": preset,
+        "--derivative": derivative,
+        "--horizon": horizon,
+        "--points": points,
+    }.items():
+        if given and len(set(given)) < len(given):
+            raise UsageError(f"{option}: the same value is given twice", "name each value once")
     values, layer_of = c.merge(base_layers(MemprofileConfig, None, config, set_ or [], flags))
     settings = c.validated(MemprofileConfig, values)
     _profile(globals_, settings, c.sources_of(settings, layer_of), paper, checkpoint, measure, snapshot)

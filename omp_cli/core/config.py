@@ -22,6 +22,8 @@ from omp_cli.core.errors import DataError, UsageError, did_you_mean
 ENV_PREFIX = "OMP_CLI_"
 COMPLETE = "complete"
 """Context of a dump that holds every setting; others leave out those that a section says are younger than old data."""
+ON_THE_LINE = ("flag", "--set")
+"""Sources of what the command line itself says."""
 LARGEST = 2**31 - 1
 """What no count, size or weight exceeds: torch, NumPy and the simulators take it everywhere, and float32 its square."""
 
@@ -52,6 +54,10 @@ class Settings(BaseModel):
         if _has_boolean(value) and bool not in kinds and kinds & {int, float}:
             raise PydanticCustomError("number", "input should be a number, not true or false")
         return value
+
+    def passed_over(self) -> dict[str, str]:
+        """The settings of this section that do not count beside its others, each with the reason."""
+        return {}
 
 
 @functools.cache
@@ -172,9 +178,26 @@ def merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def sources_of(config: BaseModel, sources: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """``{dotted key: {"value": ..., "source": ...}}`` of a validated configuration; what no layer set is a default."""
+    """``{dotted key: {"value": ..., "source": ...}}`` of a validated configuration; what no layer set is a default.
+
+    Raises:
+        UsageError: the command line itself sets what does not count (``Settings.passed_over``). A preset, a file or
+            the environment may: they are written for more than one line.
+    """
+    for key, reason in _all_passed_over(config).items():
+        if sources.get(key) in ON_THE_LINE:
+            raise UsageError(f"{key} does not count: {reason}", "leave it out, or change the other setting")
     flat = flatten(config.model_dump(mode="json", context=COMPLETE))
     return {key: {"value": value, "source": sources.get(key, "default")} for key, value in flat.items()}
+
+
+def _all_passed_over(config: BaseModel, prefix: str = "") -> dict[str, str]:
+    own = config.passed_over() if isinstance(config, Settings) else {}
+    found = {f"{prefix}{key}": reason for key, reason in own.items()}
+    for name in type(config).model_fields:
+        if isinstance(section := getattr(config, name), BaseModel):
+            found |= _all_passed_over(section, f"{prefix}{name}.")
+    return found
 
 
 def preset_names(command: str) -> tuple[str, ...]:
