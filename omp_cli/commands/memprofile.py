@@ -96,14 +96,6 @@ def memprofile(
         predict=predict,
         accuracy=False if paper and accuracy is None else accuracy,
     )
-    for option, given in {
-        "--preset": preset,
-        "--derivative": derivative,
-        "--horizon": horizon,
-        "--points": points,
-    }.items():
-        if given and len(set(given)) < len(given):
-            raise UsageError(f"{option}: the same value is given twice", "name each value once")
     values, layer_of = c.merge(base_layers(MemprofileConfig, None, config, set_ or [], flags))
     settings = c.validated(MemprofileConfig, values)
     _profile(globals_, settings, c.sources_of(settings, layer_of), paper, checkpoint, measure, snapshot)
@@ -118,6 +110,7 @@ def _profile(
     measure: bool,
     snapshot: bool,
 ) -> None:
+    from omp_cli.core.config import ON_THE_LINE
     from omp_cli.core.device import device_name, pick_device, use_threads
     from omp_cli.core.errors import UsageError
     from omp_cli.core.measure.memory.cases import grid
@@ -136,6 +129,9 @@ def _profile(
         sources["checkpoint"] = {"value": str(trained[0].path), "source": "flag"}
     else:
         cases = paper_cases(settings.derivatives, settings.seed) if paper else grid(settings)
+        blind = [case.name for case in cases if not case.describe()["points"]]
+        if blind and sources["points"]["source"] in ON_THE_LINE:
+            raise UsageError(f"--points: the policy of preset {blind[0]} sees no cloud", "leave --points out")
     if globals_.dry_run:
         kinds = ["measured"] * measure + ["predicted"] * settings.predict
         show_dry_run(globals_, "memprofile", sources, cases=len(cases), rows=" and ".join(kinds), device=str(device))

@@ -29,7 +29,7 @@ LARGEST = 2**31 - 1
 
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
 CountOrZero = Annotated[int, Field(ge=0, le=LARGEST)]
-Width = Annotated[int, Field(ge=1, le=2**16)]
+Width = Annotated[int, Field(ge=1, le=2**24)]
 """Of a layer, in numbers; of a chunk, in steps; of a set of things that are in memory together."""
 Depth = Annotated[int, Field(ge=1, le=1000)]
 """Layers, or steps of a sampler, one after the other."""
@@ -65,6 +65,14 @@ def _kinds(annotation: Any) -> frozenset[Any]:
     """The plain types that an annotation is made of: ``tuple[int, ...] | None`` -> int, NoneType, Ellipsis."""
     parts = typing.get_args(annotation)
     return frozenset().union(*map(_kinds, parts)) if parts else frozenset({annotation})
+
+
+def distinct(values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+    """The values of a list whose entries are rows of a table, as they are; ValueError where one is there twice."""
+    twice = [value for i, value in enumerate(values or ()) if value in (values or ())[:i]]
+    if twice:
+        raise ValueError(f"{twice[0]} is named twice: name each value once")
+    return values
 
 
 def _has_boolean(value: Any) -> bool:

@@ -39,7 +39,8 @@ def test_eval_takes_it_and_says_so(omp: Omp, diffusion: Path, tmp_path: Path) ->
 
 def test_other_commands_take_it_too(omp: Omp, diffusion: Path) -> None:
     assert omp("export", diffusion, "--dry-run", "--json").json["config"]["nfe"]["value"] == 10
-    assert omp("finetune", diffusion, "--dry-run", "--json").json["config"]["nfe"]["value"] == 10
+    tuned = omp("finetune", diffusion, "--dry-run", "--json").json["config"]["nfe"]
+    assert tuned == {"value": 10, "source": "checkpoint"}
     assert "(NFE 10)" in omp("bench-latency", "--checkpoint", diffusion, "--dry-run", "--json").json["rows"]
 
 
