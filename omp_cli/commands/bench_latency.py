@@ -31,7 +31,9 @@ def bench_latency(
     ] = None,
     nfe: Annotated[
         list[int] | None,
-        typer.Option(min=1, help="Network evaluations; repeatable. (default: the preset's)", rich_help_panel=EFFORT),
+        typer.Option(
+            min=1, help="Network evaluations; repeatable. (default: the policy's own)", rich_help_panel=EFFORT
+        ),
     ] = None,
     batch: Annotated[
         list[int] | None, typer.Option(min=1, help="Batch size; repeatable. (default: 1)", rich_help_panel=EFFORT)
@@ -95,6 +97,8 @@ def bench_latency(
         raise UsageError("--checkpoint and --preset/--table: one or the other", "a table compares presets")
     if preset and table:
         raise UsageError("--preset and --table: one or the other", "a table has every preset; --preset can be repeated")
+    if len(set(preset or [])) < len(preset or []):
+        raise UsageError("--preset: one is named twice", "name each preset once")
     if weights is not None and checkpoint is None:
         raise UsageError("--weights: presets have fresh weights alone", "name a --checkpoint")
     _bench(globals_, settings, c.sources_of(settings, layer_of), checkpoint, preset or [], table)

@@ -148,11 +148,11 @@ def base_layers(model: Any, preset: Any, config: Path | None, sets: Sequence[str
 
 
 def checkpoint_layer(checkpoint: Any) -> Any:
-    """The lowest layer, what a fine-tuned checkpoint says of how it decides; None for any other checkpoint."""
+    """The lowest layer: the evaluations per decision that a checkpoint names, in an earlier omp's its method."""
     from omp_cli.core import config as c
 
-    nfe = checkpoint.meta.nfe
-    return None if nfe is None else c.Layer("checkpoint", {"nfe": nfe})
+    source = "checkpoint" if checkpoint.meta.nfe else f"method {checkpoint.config().method.name}"
+    return c.Layer(source, {"nfe": checkpoint.nfe})
 
 
 def run_folder(root: Path, name: str) -> Path:

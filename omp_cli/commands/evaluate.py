@@ -38,7 +38,7 @@ def evaluate(
     nfe: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Network evaluations per decision. (default: as fine-tuned, 1)", rich_help_panel=EPISODES
+            min=1, help="Network evaluations per decision. (default: the checkpoint's own)", rich_help_panel=EPISODES
         ),
     ] = None,
     weights: Annotated[str | None, typer.Option(help="ema or raw. (default: ema)", rich_help_panel=EPISODES)] = None,

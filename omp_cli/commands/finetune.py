@@ -14,6 +14,7 @@ from omp_cli.commands.common import (
     Globals,
     base_layers,
     check_free,
+    checkpoint_layer,
     newest_trained,
     run_folder,
     settings_known,
@@ -121,12 +122,18 @@ def _new_plan(
 ) -> Plan:
     """A run in a folder of its own."""
     from omp_cli.core.checkpoint import open_run
-    from omp_cli.core.rl.loop import check_fits
+    from omp_cli.core.rl.base import TUNERS
+    from omp_cli.core.rl.loop import chain_length, check_fits
     from omp_cli.core.run import refuse_checkpoints
 
     found = open_run(path)[-1]
     settings, sources = _settings(found.meta.spec.suite, found.config().method.name, preset, file, sets, flags)
     check_fits(settings, found)
+    if settings.nfe is None:
+        settings = settings.model_copy(update={"nfe": chain_length(settings, found)})
+        own = TUNERS.get(settings.method.name).nfe is not None
+        source = f"method {settings.method.name}" if own else checkpoint_layer(found).source
+        sources["nfe"] = {"value": settings.nfe, "source": source}
     sources["checkpoint"] = {"value": str(found.path), "source": "argument"}
     if globals_.out is not None:
         refuse_checkpoints(globals_.out)

@@ -110,6 +110,7 @@ def _profile(
     measure: bool,
     snapshot: bool,
 ) -> None:
+    from omp_cli.core.config import ON_THE_LINE
     from omp_cli.core.device import device_name, pick_device, use_threads
     from omp_cli.core.errors import UsageError
     from omp_cli.core.measure.memory.cases import grid
@@ -128,6 +129,9 @@ def _profile(
         sources["checkpoint"] = {"value": str(trained[0].path), "source": "flag"}
     else:
         cases = paper_cases(settings.derivatives, settings.seed) if paper else grid(settings)
+        blind = [case.name for case in cases if not case.describe()["points"]]
+        if blind and sources["points"]["source"] in ON_THE_LINE:
+            raise UsageError(f"--points: the policy of preset {blind[0]} sees no cloud", "leave --points out")
     if globals_.dry_run:
         kinds = ["measured"] * measure + ["predicted"] * settings.predict
         show_dry_run(globals_, "memprofile", sources, cases=len(cases), rows=" and ".join(kinds), device=str(device))

@@ -249,6 +249,8 @@ def _train(globals_: Globals, plan: Plan) -> None:
         size = sum(p.numel() for p in policy.parameters())
         frames = int(data.episode_ends[-1])
         total = settings.train.total_steps(frames)
+        if (remark := settings.train.remark(frames)) is not None:
+            globals_.console.note(remark)
         show_dry_run(
             globals_, "pretrain", plan.sources, parameters=size, frames=frames, steps=total, device=str(device)
         )

@@ -52,7 +52,7 @@ class ExportConfig(Settings):
 
     Attributes:
         format: the files to write.
-        nfe: evaluations of the network per decision, unrolled in the graph.
+        nfe: evaluations of the network per decision, unrolled in the graph; None for the checkpoint's own.
         weights: moving average, or as trained.
         batch: B, decisions per call.
         dynamic_batch: any B instead.
@@ -61,7 +61,7 @@ class ExportConfig(Settings):
     """
 
     format: Literal["both", "pt2", "onnx"] = "both"
-    nfe: Depth = 1
+    nfe: Depth | None = None
     weights: Weights = "ema"
     batch: Count = 1
     dynamic_batch: bool = False
@@ -97,6 +97,7 @@ def export_run(run: Run, checkpoint: Checkpoint, config: ExportConfig, progress:
     """
     chosen, left_out = formats(config.format)
     policy = checkpoint.load(config.weights)
+    config = config.model_copy(update={"nfe": config.nfe or policy.nfe})
     decision = Decision(policy, config.nfe)
     batches = (2, 1, 5, 2, 3) if config.dynamic_batch else (config.batch,) * SAMPLES
     samples = [example_inputs(policy, batch, config.seed + i) for i, batch in enumerate(batches)]

@@ -21,7 +21,7 @@ class EvalConfig(Settings):
 
     Attributes:
         episodes: N.
-        nfe: evaluations of the network per decision.
+        nfe: evaluations of the network per decision; None for the checkpoint's own (``Checkpoint.nfe``).
         weights: moving average, or as trained.
         seed: of the start states and of the policy's noise.
         max_steps: environment steps per episode; None takes the task's own limit.
@@ -33,7 +33,7 @@ class EvalConfig(Settings):
     """
 
     episodes: Count = 50
-    nfe: Depth = 1
+    nfe: Depth | None = None
     weights: Weights = "ema"
     seed: Seed = 0
     max_steps: Count | None = None

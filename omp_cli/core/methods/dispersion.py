@@ -40,6 +40,13 @@ class DispersionConfig(Settings):
     margin: Above0 = 1.0
     on: Literal["condition", "net"] = "condition"
 
+    def passed_over(self) -> dict[str, str]:
+        """Everything, without weight; what another form has."""
+        if not self.weight:
+            return dict.fromkeys(("form", "temperature", "margin", "on"), "the weight of the dispersion is 0")
+        idle = ["margin"] * (self.form != "hinge") + ["temperature"] * (self.form in ("hinge", "covariance"))
+        return dict.fromkeys(idle, f"the form is {self.form}")
+
     def taps(self) -> list[Tensor] | None:
         """A list for the network's hidden layers, where the term is on those."""
         return [] if self.weight > 0 and self.on == "net" else None

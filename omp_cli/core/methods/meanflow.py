@@ -56,6 +56,10 @@ class AlignmentConfig(Settings):
     weight: AtLeast0 = 0.0
     scope: Scope = "chunk"
 
+    def passed_over(self) -> dict[str, str]:
+        """Everything, without weight."""
+        return {} if self.weight else {"scope": "the weight of the alignment is 0"}
+
 
 class MeanFlowConfig(FlowConfig):
     """Settings of the MeanFlow family; see also ``FlowConfig``.
@@ -80,6 +84,10 @@ class MeanFlowConfig(FlowConfig):
     times: TimeConfig = TimeConfig()
     dispersion: DispersionConfig = DispersionConfig()
     alignment: AlignmentConfig = AlignmentConfig()
+
+    def passed_over(self) -> dict[str, str]:
+        """The half width of a difference that is not taken."""
+        return {} if self.derivative == "dde" else {"epsilon": f"the derivative is {self.derivative}, not dde"}
 
 
 @METHODS.register("meanflow")

@@ -40,6 +40,11 @@ class SigmaConfig(Settings):
     high: Above0 = 0.2
     hidden: Width = 64
 
+    def passed_over(self) -> dict[str, str]:
+        """What belongs to another kind."""
+        idle = {"fixed": ("low", "high", "hidden"), "vector": ("hidden",), "net": ()}[self.kind]
+        return dict.fromkeys(idle, f"sigma's kind is {self.kind}")
+
     @model_validator(mode="after")
     def _ordered(self) -> SigmaConfig:
         if self.kind != "fixed" and not self.low < self.value < self.high:

@@ -29,7 +29,7 @@ class FinetuneConfig(Settings):
 
     Attributes:
         method: how the policy improves.
-        nfe: K, evaluations of the network per decision; None for the method's own.
+        nfe: K, evaluations of the network per decision; None for the fine-tuning method's own, or the policy's.
         envs: N environments, shared out to the worker processes.
         iterations: of collecting and learning.
         minutes: time of collecting and learning after which the run ends in good order; None for no limit.

@@ -94,3 +94,8 @@ class PpoConfig(Settings):
     sigma: SigmaConfig = SigmaConfig()
     critic: CriticConfig = CriticConfig()
     bc: BcConfig = BcConfig()
+
+    def passed_over(self) -> dict[str, str]:
+        """What only another kind of chain or noise uses."""
+        found = {} if self.per_jump else {"jump_gamma": "per_jump is off"}
+        return found if self.sigma.kind != "fixed" else {**found, "entropy_coef": "sigma is fixed"}

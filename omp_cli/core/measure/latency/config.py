@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from omp_cli.core.checkpoint import Weights
-from omp_cli.core.config import LARGEST, Above0, AtLeast0, Count, Depth, Settings, Threads
+from omp_cli.core.config import LARGEST, Above0, AtLeast0, Count, Depth, Settings, Threads, distinct
 from omp_cli.core.deploy import backends
 from omp_cli.core.errors import UsageError, did_you_mean
 from omp_cli.core.measure.latency.timer import Effort
@@ -34,7 +34,8 @@ class LatencyConfig(Settings):
     """What is measured, and how thoroughly.
 
     Attributes:
-        nfe: evaluations of the network per decision; None: what the preset's ``[bench]`` table says, else 1.
+        nfe: evaluations of the network per decision; None: what the preset's ``[bench]`` table says, a
+            checkpoint's own number.
         batch: observations per decision.
         dtype: of weights and inputs (pictures stay uint8).
         threads: torch threads.
@@ -69,6 +70,8 @@ class LatencyConfig(Settings):
     ticks: int = Field(30, ge=3, le=LARGEST)
     drift_percent: Above0 = 5.0
     seed: Seed = 0
+
+    rows_differ = field_validator("nfe", "batch", "backend")(distinct)
 
     def effort(self) -> Effort:
         """How much is measured per row."""

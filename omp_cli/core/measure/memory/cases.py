@@ -7,9 +7,20 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from omp_cli.core.config import Count, Layer, Settings, Threads, Width, flatten, merge, preset_layer, validated
+from omp_cli.core.config import (
+    Count,
+    Layer,
+    Settings,
+    Threads,
+    Width,
+    distinct,
+    flatten,
+    merge,
+    preset_layer,
+    validated,
+)
 from omp_cli.core.errors import UsageError
 from omp_cli.core.methods import METHODS
 from omp_cli.core.methods.meanflow import HalfWidth
@@ -58,6 +69,8 @@ class MemprofileConfig(Settings):
     epsilons: tuple[HalfWidth, ...] = Field((1e-1, 5e-2, 2e-2, 1e-2, 5e-3, 2e-3, 1e-3, 1e-4, 1e-5), min_length=1)
     seed: Seed = 0
     threads: Threads = 1
+
+    rows_differ = field_validator("presets", "derivatives", "horizons", "points", "batches", "epsilons")(distinct)
 
 
 @dataclass(frozen=True)
