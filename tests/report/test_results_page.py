@@ -1,4 +1,4 @@
-"""The committed table of six tasks is what its own command makes of the committed manifests, under names that are true."""
+"""The committed table of six tasks is what its command makes of the committed manifests, under names that are true."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ def test_the_table_is_what_its_command_makes() -> None:
 
 def test_no_row_is_named_after_a_method_whose_terms_it_lacks() -> None:
     settings = {e.label: e.settings for e in shown_as().evaluations}
+    assert {"light-1", "light-1, Disp", "mp1 (InfoNCE)"} <= set(settings)
     for label, found in settings.items():
         if label.startswith("omp"):
             assert found["method.alignment.weight"] > 0
