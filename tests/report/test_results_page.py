@@ -1,4 +1,4 @@
-"""The committed table of six tasks is what its command makes of the committed manifests, under names that are true."""
+"""The committed table of six tasks is what its command makes of the committed manifests; names are true."""
 
 from __future__ import annotations
 
