@@ -21,7 +21,7 @@ def report(
     rename: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="OLD=NEW", help="Show a row under another name; may be repeated. Manifests stay as they are."
+            metavar="OLD=NEW", help="Show a row under another name; OLD*=NEW* all that begin so. May be repeated."
         ),
     ] = None,
 ) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from omp_cli.core.config import LARGEST, Above0, AtLeast0, Count, CountOrZero, Settings, Share
 from omp_cli.core.rl.chain import SigmaConfig
@@ -28,6 +29,39 @@ class BcConfig(Settings):
         return self.weight + done * (self.end_weight - self.weight)
 
 
+class CosineConfig(Settings):
+    """A learning rate in cycles of iterations: it rises in a line to its largest value, then falls by half a cosine.
+
+    As in the public code of DPPO, ReinFlow and DMPO: cosine annealing with warm restarts, one step an iteration.
+
+    Attributes:
+        end: the least rate, at which a cycle begins and ends; None for a constant one.
+        cycle: iterations of one.
+        warmup: iterations of its rise.
+    """
+
+    end: Above0 | None = None
+    cycle: Count = 100
+    warmup: CountOrZero = 0
+
+    @model_validator(mode="after")
+    def _falls(self) -> CosineConfig:
+        if self.warmup >= self.cycle:
+            raise ValueError(f"warmup has to be less than cycle (got {self.warmup} and {self.cycle})")
+        return self
+
+    def at(self, largest: float, iteration: int) -> float:
+        """Rate of an iteration."""
+        if self.end is None:
+            return largest
+        place = iteration % self.cycle
+        if place < self.warmup:
+            share = place / self.warmup
+        else:
+            share = (1 + math.cos(math.pi * (place - self.warmup) / (self.cycle - self.warmup))) / 2
+        return self.end + share * (largest - self.end)
+
+
 class PpoConfig(Settings):
     """Settings of PPO over chains.
 
@@ -40,8 +74,11 @@ class PpoConfig(Settings):
         lr: of the policy (AdamW).
         lr_warmup: iterations over which it rises to that: Adam's first steps are as large in directions that do not
             matter as in those that do, and can undo the pre-training.
+        schedule: how the policy's rate goes on; ``lr`` is its largest value.
         critic_lr: of the value function (AdamW).
-        weight_decay: of both.
+        critic_schedule: how that rate goes on.
+        weight_decay: of both, or of the policy alone where the other has its own.
+        critic_weight_decay: of the value function; None for ``weight_decay``.
         grad_clip: largest gradient norm of each; None for no clipping.
         warmup: iterations at the start in which only the value function learns.
         gamma: discount per decision.
@@ -73,8 +110,11 @@ class PpoConfig(Settings):
     micro_batch: Count | None = None
     lr: Above0 = 2e-5
     lr_warmup: Count = 10
+    schedule: CosineConfig = CosineConfig()
     critic_lr: Above0 = 1e-3
+    critic_schedule: CosineConfig = CosineConfig()
     weight_decay: AtLeast0 = 0.0
+    critic_weight_decay: AtLeast0 | None = None
     grad_clip: Above0 | None = 1.0
     warmup: CountOrZero = 5
     gamma: float = Field(0.99, gt=0, le=1)
