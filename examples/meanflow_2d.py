@@ -101,7 +101,7 @@ def derivative_errors(u: VelocityField, generator: torch.Generator, count: int =
 
 # %% One step: z_0 = z_1 - u(z_1, 0, 1). How far do the samples lie from the blobs, and which do they reach?
 def quality(samples: Tensor) -> dict[str, Any]:
-    """Mean distance of samples (N, 1, 2) to the nearest blob's centre (0.063 for the data itself) and the share of each."""
+    """Mean distance of samples (N, 1, 2) to the nearest blob's centre (the data's: 0.063) and the share of each."""
     angle = 2 * torch.pi * torch.arange(BLOBS) / BLOBS
     centres = 0.8 * torch.stack([angle.cos(), angle.sin()], -1)
     distance, blob = torch.cdist(samples[:, 0], centres).min(1)

@@ -26,7 +26,7 @@ DDE = ("--derivative", "dde")
 ALIGNMENT = (0, 0.05, 0.1, 0.5, 1)
 VARIANTS: dict[str, tuple[tuple[object, ...], tuple[int, ...]]] = {
     **{
-        f"omp, λ_DA {weight}": (("--method", "omp", *DDE, "--lambda-disp", 0, "--lambda-da", weight), (1,))
+        f"meanflow, λ_DA {weight}": (("--method", "omp", *DDE, "--lambda-disp", 0, "--lambda-da", weight), (1,))
         for weight in ALIGNMENT
     },
     "mp1": (("--method", "mp1", *DDE), (1,)),

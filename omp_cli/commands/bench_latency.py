@@ -48,6 +48,8 @@ def bench_latency(
         raise UsageError("--checkpoint and --preset/--table: one or the other", "a table compares presets")
     if preset and table:
         raise UsageError("--preset and --table: one or the other", "a table has every preset; --preset can be repeated")
+    if len(set(preset or [])) < len(preset or []):
+        raise UsageError("--preset: one is named twice", "name each preset once")
     if "weights" in call.flags.values and checkpoint is None:
         raise UsageError("--weights: presets have fresh weights alone", "name a --checkpoint")
     chosen = call.settings()

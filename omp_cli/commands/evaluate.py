@@ -48,7 +48,7 @@ def evaluate(
     call.known(call.settings())  # a wrong setting is told before a checkpoint is looked for
     found = core.open_run(checkpoint or call.newest_trained("finetune"))
     last, workers = found[-1], workers or default_workers()
-    chosen = call.settings(checkpoint_layer(last.meta.nfe))
+    chosen = call.settings(checkpoint_layer(last))
     chosen.add("checkpoint", str(last.path), "argument")
     settings, task = chosen.settings, last.meta.spec.task
     core.use_threads(settings.threads)

@@ -34,7 +34,7 @@ def export(
         raise UsageError(f"--device {call.globals.device}: policies are exported on the CPU", "leave --device out")
     call.known(call.settings())
     last = core.open_run(checkpoint or call.newest_trained("finetune"))[-1]
-    chosen = call.settings(checkpoint_layer(last.meta.nfe))
+    chosen = call.settings(checkpoint_layer(last))
     chosen.add("checkpoint", str(last.path), "argument")
     settings, task = chosen.settings, last.meta.spec.task
     _, left_out = core.formats(settings.format)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from omp_cli import core
-from omp_cli.commands.frame import Call, Chosen, Input, command
+from omp_cli.commands.frame import Call, Chosen, Input, checkpoint_layer, command
 from omp_cli.core.config import Layer, merge, preset_layer, preset_names
 from omp_cli.core.manifest import FILE_NAME, read_manifest
 from omp_cli.core.prepare.collect import default_workers
@@ -74,6 +74,11 @@ def _new_plan(call: Call[FinetuneConfig], path: Path, preset: str | None) -> Pla
     """A run in a folder of its own."""
     found = core.open_run(path)[-1]
     chosen = _chosen(call, found.meta.spec.suite, found.config().method.name, preset)
+    if chosen.settings.nfe is None:
+        chosen.settings = chosen.settings.model_copy(update={"nfe": core.chain_length(chosen.settings, found)})
+        name = chosen.settings.method.name
+        own = core.TUNERS.get(name).nfe is not None
+        chosen.add("nfe", chosen.settings.nfe, f"method {name}" if own else checkpoint_layer(found).source)
     core.check_fits(chosen.settings, found)
     chosen.add("checkpoint", str(found.path), "argument")
     call.refuse_checkpoints()

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import typer
 
+from omp_cli import core
 from omp_cli.commands import options
 from omp_cli.commands.globals import (
     AGAIN,
@@ -262,9 +263,10 @@ def command(
     return decorate
 
 
-def checkpoint_layer(nfe: int | None) -> Layer | None:
-    """The lowest layer, what a checkpoint says of how it decides; None where it says nothing."""
-    return None if nfe is None else Layer("checkpoint", {"nfe": nfe})
+def checkpoint_layer(checkpoint: core.Checkpoint) -> Layer:
+    """The lowest layer: the evaluations per decision that a checkpoint names, in an earlier omp's its method."""
+    source = "checkpoint" if checkpoint.meta.nfe else f"method {checkpoint.config().method.name}"
+    return Layer(source, {"nfe": checkpoint.nfe})
 
 
 def _text(value: Any) -> str:

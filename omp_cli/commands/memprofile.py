@@ -10,7 +10,7 @@ import typer
 
 from omp_cli import core
 from omp_cli.commands.frame import Call, command
-from omp_cli.core.config import Layer
+from omp_cli.core.config import ON_THE_LINE, Layer
 from omp_cli.core.data.store import Dataset, read_store
 from omp_cli.core.errors import DataError, UsageError
 from omp_cli.core.measure.memory.config import MemprofileConfig
@@ -65,6 +65,9 @@ def memprofile(
         chosen.add("checkpoint", str(trained[0].path), "flag")
     else:
         cases = core.paper_cases(settings.derivatives, settings.seed) if paper else core.grid(settings)
+        blind = [case.name for case in cases if not case.describe()["points"]]
+        if blind and chosen.sources["points"]["source"] in ON_THE_LINE:
+            raise UsageError(f"--points: the policy of preset {blind[0]} sees no cloud", "leave --points out")
     kinds = ["measured"] * measure + ["predicted"] * settings.predict
     if call.dry_run(chosen, cases=len(cases), rows=" and ".join(kinds), device=str(device)):
         return

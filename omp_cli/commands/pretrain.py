@@ -141,6 +141,8 @@ def _train(call: Call[PretrainConfig], plan: Plan) -> None:
         size = sum(p.numel() for p in core.build_policy(settings, data).parameters())
         frames = int(data.episode_ends[-1])
         total = settings.train.total_steps(frames)
+        if (remark := settings.train.remark(frames)) is not None:
+            call.console.note(remark)
         call.dry_run(plan.chosen, parameters=size, frames=frames, steps=total, device=str(device))
         return
     with core.world(device) as peers:

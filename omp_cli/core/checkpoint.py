@@ -27,7 +27,7 @@ from omp_cli.core.config import checked, validated
 from omp_cli.core.errors import DataError, OmpError
 from omp_cli.core.files import atomic, read_json, remove, sha256_of
 from omp_cli.core.manifest import FILE_NAME, read_manifest
-from omp_cli.core.policy import Policy
+from omp_cli.core.policy import Policy, PolicyConfig, usual_nfe
 from omp_cli.core.policy_config import PolicyConfig, Weights
 from omp_cli.core.run import CHECKPOINTS
 from omp_cli.core.spec import Spec
@@ -40,7 +40,8 @@ class CheckpointMeta(BaseModel):
     """``policy.json``: all that is needed to rebuild the policy and its environment.
 
     ``reference`` is a picture that the environment has to repeat (``data.reference.Reference`` as plain data). A
-    fine-tuned policy also says by which method, and the evaluations per decision (``nfe``) it was fine-tuned with.
+    fine-tuned policy also says by which method. ``nfe`` is the evaluations per decision that it was fine-tuned with, or
+    its method's own number; checkpoints of omp 0.2 and earlier that were not fine-tuned do not say it.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -72,9 +73,15 @@ class Checkpoint:
             hint = "the part may come from a plugin: give it with --plugin FILE" if "unknown" in error.message else ""
             raise DataError(f"checkpoint {self.path}: {error.message}", hint) from None
 
+    @property
+    def nfe(self) -> int:
+        """Evaluations per decision unless told: what ``policy.json`` says, else the method's own number."""
+        return self.meta.nfe or usual_nfe(self.config())
+
     def load(self, weights: Weights, device: torch.device | str = "cpu") -> Policy:
         """The policy in evaluation mode; DataError when the weights are damaged or do not fit."""
         policy = Policy(self.config(), self.meta.spec)
+        policy.nfe = self.meta.nfe or policy.nfe
         load_weights(policy, self.path / (EMA if weights == "ema" else MODEL))
         return policy.eval().to(device)
 

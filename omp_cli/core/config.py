@@ -23,12 +23,14 @@ from omp_cli.core.seeds import MAX_SEED
 ENV_PREFIX = "OMP_CLI_"
 COMPLETE = "complete"
 """Context of a dump that holds every setting; others leave out those that a section says are younger than old data."""
+ON_THE_LINE = ("flag", "--set")
+"""Sources of what the command line itself says."""
 LARGEST = 2**31 - 1
 """What no count, size or weight exceeds: torch, NumPy and the simulators take it everywhere, and float32 its square."""
 
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
 CountOrZero = Annotated[int, Field(ge=0, le=LARGEST)]
-Width = Annotated[int, Field(ge=1, le=2**16)]
+Width = Annotated[int, Field(ge=1, le=2**24)]
 """Of a layer, in numbers; of a chunk, in steps; of a set of things that are in memory together."""
 Depth = Annotated[int, Field(ge=1, le=1000)]
 """Layers, or steps of a sampler, one after the other."""
@@ -87,12 +89,24 @@ class Flag:
             raise PydanticCustomError("number", "input should be a number, not true or false")
         return value
 
+    def passed_over(self) -> dict[str, str]:
+        """The settings of this section that do not count beside its others, each with the reason."""
+        return {}
+
 
 @functools.cache
 def _kinds(annotation: Any) -> frozenset[Any]:
     """The plain types that an annotation is made of: ``tuple[int, ...] | None`` -> int, NoneType, Ellipsis."""
     parts = typing.get_args(annotation)
     return frozenset().union(*map(_kinds, parts)) if parts else frozenset({annotation})
+
+
+def distinct(values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+    """The values of a list whose entries are rows of a table, as they are; ValueError where one is there twice."""
+    twice = [value for i, value in enumerate(values or ()) if value in (values or ())[:i]]
+    if twice:
+        raise ValueError(f"{twice[0]} is named twice: name each value once")
+    return values
 
 
 def _has_boolean(value: Any) -> bool:
@@ -206,9 +220,26 @@ def merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def sources_of(config: BaseModel, sources: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """``{dotted key: {"value": ..., "source": ...}}`` of a validated configuration; what no layer set is a default."""
+    """``{dotted key: {"value": ..., "source": ...}}`` of a validated configuration; what no layer set is a default.
+
+    Raises:
+        UsageError: the command line itself sets what does not count (``Settings.passed_over``). A preset, a file or
+            the environment may: they are written for more than one line.
+    """
+    for key, reason in _all_passed_over(config).items():
+        if sources.get(key) in ON_THE_LINE:
+            raise UsageError(f"{key} does not count: {reason}", "leave it out, or change the other setting")
     flat = flatten(config.model_dump(mode="json", context=COMPLETE))
     return {key: {"value": value, "source": sources.get(key, "default")} for key, value in flat.items()}
+
+
+def _all_passed_over(config: BaseModel, prefix: str = "") -> dict[str, str]:
+    own = config.passed_over() if isinstance(config, Settings) else {}
+    found = {f"{prefix}{key}": reason for key, reason in own.items()}
+    for name in type(config).model_fields:
+        if isinstance(section := getattr(config, name), BaseModel):
+            found |= _all_passed_over(section, f"{prefix}{name}.")
+    return found
 
 
 def preset_names(command: str) -> tuple[str, ...]:

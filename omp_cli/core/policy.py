@@ -23,18 +23,27 @@ from omp_cli.core.policy_config import PolicyConfig
 from omp_cli.core.spec import Spec
 
 
+def usual_nfe(config: PolicyConfig) -> int:
+    """Evaluations per decision that the method takes unless told otherwise."""
+    return METHODS.build(config.method).usual_nfe
+
+
 class Policy(nn.Module):
     """Maps raw observations to action chunks in the units that the environment takes.
 
     Args:
         config: the parts.
         spec: the task's observation and action; UsageError when a part needs what the task does not have.
+
+    Attributes:
+        nfe: K of a decision unless told: the method's own, or what the checkpoint says that it was loaded from.
     """
 
     def __init__(self, config: PolicyConfig, spec: Spec) -> None:
         super().__init__()
         self.config, self.spec, self.chunk = config, spec, config.chunk
         self.method = METHODS.build(config.method)
+        self.nfe = self.method.usual_nfe
         self.encoder = ENCODERS.build(config.encoder, spec, self.chunk.n_obs)
         self.net = NETS.build(config.net, self.chunk.horizon, spec.action_dim, self.encoder.out_dim)
         self.action_limits = Limits(spec.action_dim)
@@ -54,18 +63,18 @@ class Policy(nn.Module):
         return field_of(self.net, h)
 
     @torch.no_grad()
-    def act(self, obs: Mapping[str, Tensor], noise: Tensor, nfe: int = 1) -> Tensor:
+    def act(self, obs: Mapping[str, Tensor], noise: Tensor, nfe: int | None = None) -> Tensor:
         """Action chunk to execute.
 
         Args:
             obs: raw arrays (B, T, ...), see ``keys``.
             noise: z_1, (B, H, A).
-            nfe: number of evaluations of the network; the observation is encoded once.
+            nfe: number of evaluations of the network, None for the policy's own; the observation is encoded once.
 
         Returns:
             (B, E, A) actions in the environment's units.
         """
-        return self.executed(self.method.sample(self.field(self.encoder(obs)), noise, nfe))
+        return self.executed(self.method.sample(self.field(self.encoder(obs)), noise, nfe or self.nfe))
 
     @property
     def window(self) -> slice:

@@ -49,6 +49,8 @@ class Exploding:
         (("prepare", "toy", "--points", "0"), ("--points",)),
         (("prepare", "toy", "--set", "collect.demo=3"), ("collect.demo", "demos")),
         (("prepare", "metaworld", "--frame", "wrld"), ("frame",)),
+        (("prepare", "metaworld", "--robot", "arm"), ("robot", "gripper")),
+        (("prepare", "metaworld", "--fovea", "3", "--frame", "dp3"), ("fovea", "world frame")),
         (("prepare",), ("benchmark",)),
         (("evl",), ("evl",)),
         (("eval", "--nfee", "1"), ("--nfee",)),

@@ -87,7 +87,7 @@ def test_dry_run_shows_sources_and_touches_nothing(
         "method.bc.weight": (0.5, "file c.toml"),
         "envs": (6, "environment"),
         "iterations": (7, "file c.toml"),
-        "nfe": (None, "default"),
+        "nfe": (1, "method dmpo"),
         "checkpoint": (str(checkpoints_in(workshop / "run" / CHECKPOINTS)[-1]), "argument"),
     }
     for key, (value, source) in expected.items():
@@ -187,7 +187,7 @@ def test_eval_takes_the_nfe_that_the_policy_was_fine_tuned_with(omp: Omp, worksh
     assert nfe(tuned) == {"value": 2, "source": "checkpoint"}
     assert nfe(tuned, "--set", "nfe=3") == {"value": 3, "source": "--set"}
     assert nfe(tuned, "--nfe", 1) == {"value": 1, "source": "flag"}
-    assert nfe(workshop / "run") == {"value": 1, "source": "default"}
+    assert nfe(workshop / "run") == {"value": 1, "source": "checkpoint"}
 
 
 def test_terminated_and_continued_to_the_end(

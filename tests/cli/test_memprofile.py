@@ -110,7 +110,18 @@ def test_epsilon_auto_is_measured_told_and_kept(omp: Omp, workshop: Path, tmp_pa
 
 
 def test_exact_derivatives_leave_epsilon_alone(omp: Omp, workshop: Path, tmp_path: Path) -> None:
-    line = ("pretrain", workshop / "toy", "--derivative", "forward", "--epsilon", "auto", "--steps", 5, *TINY)
+    (tmp_path / "c.toml").write_text('method.epsilon = "auto"\n')  # on the line it would be refused
+    line = (
+        "pretrain",
+        workshop / "toy",
+        "--derivative",
+        "forward",
+        "--config",
+        tmp_path / "c.toml",
+        "--steps",
+        5,
+        *TINY,
+    )
     done = omp(*line, "--json", "--out", tmp_path / "r")
     assert done.code == 0, done.err
     assert "epsilon" not in done.json["result"]

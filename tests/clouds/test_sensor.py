@@ -125,15 +125,16 @@ def test_a_marker_that_no_coarse_ray_meets_is_seen() -> None:
     assert np.allclose(np.linalg.norm(points[geom == MARKER] - tiny[0].centre, axis=1), 0.012, atol=1e-9)
 
 
-def test_only_large_things_are_thinned() -> None:
-    things = np.repeat(np.array([4, 1, 9, 4], np.int32), [500, 30, 90, 400])
-    kept = thinned(things, 300)
-    assert {t: int((things[kept] == t).sum()) for t in (1, 4, 9)} == {1: 30, 4: 180, 9: 90}
+def test_only_large_things_are_thinned_and_first_beside_them() -> None:
+    things = np.repeat(np.array([4, 1, -1, 9, -9, 4, -4, 0], np.int32), [500, 20, 10, 90, 200, 400, 300, 5])
+    kept = thinned(things, 405)
+    counts = {t: int((things[kept] == t).sum()) for t in np.unique(things).tolist()}
+    assert counts == {-9: 95, -4: 0, -1: 10, 0: 5, 1: 20, 4: 185, 9: 90}
     assert np.array_equal(kept, np.unique(kept))
     steps = np.diff(np.searchsorted(np.flatnonzero(things == 4), kept[things[kept] == 4]))
-    assert set(steps.tolist()) == {5}
-    assert np.array_equal(thinned(things, 1020), np.arange(1020))
-    assert len(thinned(things, 2)) == 3  # never nothing of a thing
+    assert set(steps.tolist()) == {4, 5}
+    assert np.array_equal(thinned(things, len(things)), np.arange(len(things)))
+    assert len(thinned(things, 2)) == 4  # never nothing of a thing
 
 
 def test_a_scene_full_of_points_costs_so_many_rays() -> None:
@@ -141,8 +142,8 @@ def test_a_scene_full_of_points_costs_so_many_rays() -> None:
     points, geom = eye.cropped(data)
     by_thing = np.unique(geom, return_counts=True)[1]
     assert len(by_thing) == 2
-    assert 1000 < len(points) <= 1280
-    assert by_thing.min() > 400
+    assert 900 < len(points) <= 1024
+    assert by_thing.min() > 400  # half of the rays each, some of the one's next to the other
     assert np.array_equal(eye.capture(data), eye.capture(data))
 
 

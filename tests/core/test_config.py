@@ -134,3 +134,78 @@ def test_every_preset_validates_and_unknown_ones_are_refused() -> None:
         c.validated(PretrainConfig, c.merge([c.preset_layer("pretrain", name)])[0])
     with pytest.raises(UsageError, match="unknown preset"):
         c.preset_layer("pretrain", "lihgt")
+
+
+LIGHT = c.Layer("preset light", {"inner.width": 1, "inner.name": "a", "steps": 3})
+
+
+@pytest.mark.parametrize(
+    "upper",
+    [
+        c.set_layer(["inner={width=2}"]),
+        c.env_layer({"OMP_CLI_INNER": "{width=2}"}, Outer),
+        c.Layer("file f", {"inner": {"width": 2}}),
+        c.set_layer(["inner={name='a'}", "inner={width=2}"]),
+    ],
+    ids=lambda layer: layer.source,
+)
+def test_a_table_sets_its_keys_and_leaves_the_others(upper: c.Layer) -> None:
+    values, sources = c.merge([LIGHT, upper])
+    assert values == {"inner": {"width": 2, "name": "a"}, "steps": 3}
+    assert (sources["inner.width"], sources["steps"]) == (upper.source, "preset light")
+
+
+def test_a_table_that_names_another_member_begins_anew() -> None:
+    values, sources = c.merge([LIGHT, c.set_layer(["inner={name='b'}"])])
+    assert values == {"inner": {"name": "b"}, "steps": 3}
+    assert sources == {"inner.name": "--set", "steps": "preset light"}
+
+
+def test_a_section_is_switched_off_and_on_again() -> None:
+    off = c.set_layer(["inner=none"])
+    assert c.merge([LIGHT, off])[0] == {"inner": None, "steps": 3}
+    assert c.merge([off, c.flag_layer(inner__width=2)])[0] == {"inner": {"width": 2}}
+
+
+@pytest.mark.parametrize(
+    ("said", "key"),
+    [
+        (["method.epsilon=0.01", "method.derivative=jvp"], "method.epsilon"),
+        (["method.epsilon=0.01", "method.derivative=forward"], "method.epsilon"),
+        (["method.dispersion.weight=0", "method.dispersion.form=hinge"], "method.dispersion.form"),
+        (["method.dispersion.margin=2"], "method.dispersion.margin"),
+        (["method.alignment.scope=step", "method.alignment.weight=0"], "method.alignment.scope"),
+        (["method.times.distribution=uniform", "method.times.mu_t=1"], "method.times.mu_t"),
+        (["train.epochs=3", "train.steps=9"], "train.steps"),
+        (["train.warmup_steps=3", "train.warmup_share=0.1"], "train.warmup_share"),
+        (["train.schedule=constant", "train.lr_end=1e-6"], "train.lr_end"),
+    ],
+    ids=str,
+)
+def test_what_does_not_count_is_refused_on_the_line_and_left_alone_elsewhere(said: list[str], key: str) -> None:
+    from omp_cli.core.train.config import PretrainConfig
+
+    usual = {
+        "method.name": "omp",
+        "method.dispersion.weight": 0.5,
+        "net.name": "film-mlp",
+        "encoder.name": "pointcloud",
+    }
+    for layer in (c.set_layer(said), c.Layer("file f", c.set_layer(said).values)):
+        values, sources = c.merge([c.Layer("preset p", usual), layer])
+        config = c.validated(PretrainConfig, values)
+        if layer.source == "--set":
+            with pytest.raises(UsageError, match=f"{key} does not count"):
+                c.sources_of(config, sources)
+        else:
+            assert c.sources_of(config, sources)[key]["source"] == "file f"
+
+
+def test_a_batch_larger_than_the_data_set_is_said() -> None:
+    from omp_cli.core.train.config import TrainConfig
+
+    remark = TrainConfig(batch_size=700).remark(483)
+    assert remark is not None
+    assert "700" in remark
+    assert "483" in remark
+    assert TrainConfig(batch_size=483).remark(483) is None

@@ -155,6 +155,14 @@ def test_a_line_that_omp_refuses_is_found(line: str, check: Check) -> None:
         check(line)
 
 
+def test_the_table_of_exit_codes_has_all_of_them() -> None:
+    def codes(kind: type[OmpError]) -> set[int]:
+        return {kind.exit_code}.union(*map(codes, kind.__subclasses__()))
+
+    table = re.findall(r"^\| (\d+) \|", (ROOT / "omp_cli" / "commands" / "README.md").read_text(), flags=re.MULTILINE)
+    assert sorted(map(int, table)) == sorted({0, *codes(OmpError)})
+
+
 def slugs(page: Path) -> set[str]:
     """Anchors of a page's headings, as the forges make them."""
     prose = prose_of(page)

@@ -50,8 +50,8 @@ def test_resumes_and_sums_over_seeds(script: ModuleType, monkeypatch: pytest.Mon
     lines = script.markdown(rows).splitlines()
     assert len(lines) == 3 + 11
     assert lines[2].startswith("| demonstrations |  | 0.40 | 0.60 |")
-    assert lines[3].startswith("| omp, λ_DA 0 | 1 | 0.30 | 0.70 | 0.00 | 0.30 (")
+    assert lines[3].startswith("| meanflow, λ_DA 0 | 1 | 0.30 | 0.70 | 0.00 | 0.30 (")
     assert "| 0.25, 0.35 | 0.10 | 14/80 |" in lines[3]
-    stuck = next(line for line in lines if line.startswith("| omp, λ_DA 1 |"))
-    assert stuck.startswith("| omp, λ_DA 1 | 1 | 0.24 | 0.56 | 0.20 | 0.30 (")
+    stuck = next(line for line in lines if line.startswith("| meanflow, λ_DA 1 |"))
+    assert stuck.startswith("| meanflow, λ_DA 1 | 1 | 0.24 | 0.56 | 0.20 | 0.30 (")
     assert "| 0.20 | 14/100 |" in stuck

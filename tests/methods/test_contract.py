@@ -111,3 +111,15 @@ def test_trains_under_bfloat16_autocast(name: str) -> None:
     assert report.total.dtype == torch.float32
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
     assert any(p.grad.any() for p in net.parameters())
+
+
+USUAL = {"dp": 10, "dp3": 10, "diffusion": 10, "reflow": 20, "shortcut": 5}
+
+
+def test_takes_its_own_number_of_steps_unless_told(name: str) -> None:
+    method = built(name)
+    assert method.usual_nfe == USUAL.get(name, 1)
+    assert len(method.jumps(method.usual_nfe)) == method.usual_nfe
+    if hasattr(method.config, "train_steps"):  # no more than the training had
+        short = METHODS.build(METHODS.parse({"name": name, "train_steps": 4}))
+        assert short.usual_nfe == len(short.jumps(short.usual_nfe)) == 4

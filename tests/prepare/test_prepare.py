@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from omp_cli.core.config import LARGEST
 from omp_cli.core.data.store import read_store
 from omp_cli.core.errors import RunFailed, UsageError
 from omp_cli.core.prepare import make as making
@@ -188,6 +189,12 @@ def test_where_a_spread_candidate_fails_the_next_takes_its_place(
         with pytest.raises(RunFailed, match=rf"only . of 2 demonstrations after {2 * attempts} attempts"):
             few = CollectConfig(demos=2, spread=2, max_attempts=attempts)
             collect(SUITE, "reach", few, 0, tmp_path / f"f{attempts}", 1, Silent())
+
+
+def test_many_attempts_may_be_allowed(tmp_path: Path) -> None:
+    """Candidates are thought of one by one: as many as may be tried would not fit into memory."""
+    kept, _ = collect(SUITE, "reach", CollectConfig(demos=2, max_attempts=LARGEST), 0, tmp_path, 1, Silent())
+    assert [candidate.seed for candidate in kept] == [demo_seed(0, "reach", i) for i in (0, 1)]
 
 
 def test_data_sets_keep_their_names() -> None:

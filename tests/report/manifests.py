@@ -53,6 +53,8 @@ def write_eval(
     started: str = "2026-11-22T10:00:00.000000+00:00",
     max_steps: int | None = None,
     finetuned_by: str | None = None,
+    weights: str = "ema",
+    checkpoint: str = "",
 ) -> Path:
     """One manifest in ``folder``; ``curve`` are successes out of 20 of earlier checkpoints. Returns its path."""
     chosen = SETTINGS | (settings or {})
@@ -84,10 +86,10 @@ def write_eval(
         status=status,
         started_at=started,
         finished_at=started,
-        config=config(episodes=episodes, nfe=nfe, weights="ema", seed=0, max_steps=max_steps, label=label),
+        config=config(episodes=episodes, nfe=nfe, weights=weights, seed=0, max_steps=max_steps, label=label),
         versions={"python": "3.11.7", "omp": "0.1.0", "torch": "2.13.0"},
         hardware=m.Hardware(platform="Linux x86_64", cpu="a processor", cores=2, memory_gib=8.0),
-        inputs=[m.Input(kind="checkpoint", path="run", sha256=f"{label}-{task}-{seed}")],
+        inputs=[m.Input(kind="checkpoint", path="run", sha256=checkpoint or f"{label}-{task}-{seed}")],
         metrics=metrics,
     )
     folder.mkdir(parents=True, exist_ok=True)

@@ -51,14 +51,26 @@ def test_nothing_to_report_on(tmp_path: Path) -> None:
         collect([tmp_path / "nowhere"])
 
 
-def test_the_same_evaluation_twice_is_an_error_that_names_both(tmp_path: Path) -> None:
-    one, two = write_eval(tmp_path / "one", "hammer", 40), write_eval(tmp_path / "two", "hammer", 41)
+@pytest.mark.parametrize("other", [{"checkpoint": "another"}, {"weights": "raw"}], ids=str)
+def test_two_policies_of_one_name_are_an_error_that_names_both(tmp_path: Path, other: dict[str, str]) -> None:
+    one, two = write_eval(tmp_path / "one", "hammer", 40), write_eval(tmp_path / "two", "hammer", 41, **other)
     with pytest.raises(UsageError) as error:
         collect([tmp_path])
     assert str(one) in error.value.message
     assert str(two) in error.value.message
     write_eval(tmp_path / "two", "hammer", 41, nfe=5)
     assert len(collect([tmp_path]).evaluations) == 2
+
+
+def test_of_several_evaluations_of_one_policy_the_newest_counts_and_that_is_said(tmp_path: Path) -> None:
+    for name, hour, successes in (("a", 12, 42), ("b", 10, 40), ("c", 11, 41)):
+        write_eval(tmp_path / name, "hammer", successes, started=f"2026-11-22T{hour}:00:00+00:00")
+    write_eval(tmp_path / "elsewhere", "soccer", 3)
+    found = collect([tmp_path])
+    assert sorted((e.task, e.successes) for e in found.evaluations) == [("hammer", 42), ("soccer", 3)]
+    assert len(found.left_out) == 2
+    assert all("the same policy later" in line for line in found.left_out)
+    assert found.left_out[-1].startswith(f"omp eval {tmp_path / 'c'}")
 
 
 def test_a_policy_without_a_label_goes_by_method_derivative_and_fine_tuning() -> None:

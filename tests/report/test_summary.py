@@ -150,6 +150,17 @@ def test_rows_can_be_shown_under_other_names(tmp_path: Path) -> None:
     assert [e.label for e in swapped] == ["omp dde", "mp1", "omp dde, t = 1"], "in the order of their paths"
 
 
+def test_rows_that_begin_alike_are_renamed_together(tmp_path: Path) -> None:
+    for label in ("omp dde", "omp dde, t = 1", "omp forward", "mp1"):
+        write_eval(tmp_path / label, "hammer", 40, label=label)
+    found = renamed(collect([tmp_path]).evaluations, ["omp dde*=light-1*", "omp forward=light-1, forward"])
+    assert [e.label for e in found] == ["mp1", "light-1", "light-1, t = 1", "light-1, forward"]
+    with pytest.raises(UsageError, match="two new names, 'x' and 'y'"):
+        renamed(collect([tmp_path]).evaluations, ["omp dde=x", "omp dde*=y*"])
+    with pytest.raises(UsageError, match="no row is called 'dde\\*'"):
+        renamed(collect([tmp_path]).evaluations, ["dde*=y*"])
+
+
 @pytest.mark.parametrize(
     ("names", "says"),
     [

@@ -16,7 +16,7 @@ from omp_cli.core.policy import Policy, PolicyConfig
 from omp_cli.core.rl.base import TUNERS, Start
 from omp_cli.core.rl.chain import Chain, mean_end
 from omp_cli.core.rl.ppo import Ppo
-from omp_cli.core.rl.ppo_config import BcConfig
+from omp_cli.core.rl.ppo_config import BcConfig, CosineConfig
 from omp_cli.core.rl.rollout import Collector, Rollout
 from omp_cli.core.rl.workers import Workers
 from omp_cli.core.seeds import rollout_seed
@@ -317,3 +317,29 @@ def test_the_policys_learning_rate_rises(collectors: Any) -> None:
         tuner.iterate(iteration, collector)
         rates.append(tuner._actor_optimizer.param_groups[0]["lr"])
     assert rates[1:] == pytest.approx([5e-4, 1e-3, 1e-3])
+
+
+def test_rates_of_both_go_through_their_cycles(collectors: Any) -> None:
+    """By hand: a rise of one iteration from the least rate, then half a cosine over the other two of three."""
+    cycles = {"schedule__end": 2e-4, "schedule__cycle": 2, "critic_schedule__end": 1e-4, "critic_schedule__cycle": 3}
+    tuner = tuner_of(lr=1e-3, lr_warmup=1, critic_lr=4e-3, critic_schedule__warmup=1, **cycles)
+    collector, rates = collectors(tuner), []
+    for iteration in range(4):
+        tuner.iterate(iteration, collector)
+        rates.append([o.param_groups[0]["lr"] for o in (tuner._actor_optimizer, tuner._critic_optimizer)])
+    policy, critic = zip(*rates, strict=True)
+    assert policy == pytest.approx((1e-3, 6e-4, 1e-3, 6e-4))
+    assert critic == pytest.approx((1e-4, 4e-3, 2.05e-3, 1e-4))
+    with pytest.raises(ValueError, match="warmup has to be less than cycle"):
+        CosineConfig(cycle=3, warmup=3)
+
+
+def test_the_value_function_may_have_a_weight_decay_of_its_own() -> None:
+    def decays(**given: float) -> list[float]:
+        tuner = tuner_of(**given)
+        return [o.param_groups[0]["weight_decay"] for o in (tuner._actor_optimizer, tuner._critic_optimizer)]
+
+    assert decays() == [0, 0]
+    assert decays(weight_decay=0.1) == [0.1, 0.1]
+    assert decays(weight_decay=0.1, critic_weight_decay=0.2) == [0.1, 0.2]
+    assert decays(weight_decay=0.1, critic_weight_decay=0.0) == [0.1, 0]

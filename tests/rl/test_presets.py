@@ -132,3 +132,28 @@ def test_what_differs_between_dmpos_tasks(
     assert (found["bc"]["begin"], found["bc"]["end"]) == ((20, 50) if bc[0] > bc[1] else (0, 100))
     same = ("clip", "target_kl", "reduction", "epochs", "warmup", "sigma", "grad_clip", "gae_lambda", "value_coef")
     assert {key: found[key] for key in same} == {key: flat("dmpo-lift-paper")[key] for key in same}
+
+
+@pytest.mark.parametrize(
+    ("preset", "largest", "end", "warmup", "decay"),
+    [
+        ("dmpo-lift-paper", 4.5e-4, 3e-4, 25, None),
+        ("dmpo-can-paper", 4e-4, 2.5e-4, 25, None),
+        ("dmpo-square-paper", 4e-4, 2.5e-4, 25, None),
+        ("dmpo-transport-paper", 4.5e-4, 3e-4, 25, None),
+        ("dmpo-gym-paper", 4.5e-4, 3e-4, 25, 1e-5),
+        ("dmpo-kitchen-paper", 6.5e-4, 3e-4, 10, 1e-5),
+    ],
+)
+def test_dmpos_critics_have_their_published_rates(
+    preset: str, largest: float, end: float, warmup: int, decay: float | None
+) -> None:
+    """From the least to the largest rate in ``warmup`` of 100 iterations, and back by half a cosine; the policy's is
+    constant."""
+    config = settings(preset, "dmpo").method
+    assert isinstance(config, PpoConfig)
+    first, peak, last, again = (config.critic_schedule.at(config.critic_lr, i) for i in (0, warmup, 99, 100))
+    assert (first, peak, again) == pytest.approx((end, largest, end))
+    assert last == pytest.approx(end, rel=1e-3)
+    assert config.schedule.end is None
+    assert (config.critic_weight_decay, config.weight_decay) == (decay, 0.0)

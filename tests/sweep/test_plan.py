@@ -92,7 +92,7 @@ def test_groups_are_the_suites() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"pretrain": "--steps wrong"}, "variant 'omp dde': omp pretrain DATA --steps wrong .*--seed 1: a wrong word"),
+        ({"pretrain": "--steps wrong"}, "variant 'omp dde': omp pretrain DATA --steps wrong.*: a wrong word"),
         ({"tasks": ["reach", "wrong"]}, "omp prepare toy --demos 3 --task wrong"),
         ({"variants": {"v": {"eval": "--nfe wrong"}}}, "variant 'v': omp eval RUN .*--nfe wrong"),
         ({"prepare": "--demos 3"}, "benchmark"),
@@ -147,3 +147,20 @@ def test_what_another_version_adds_as_a_default_is_no_change(tmp_path: Path, mon
         assert (job.change() is None) == (source == "default")
     with pytest.raises(UsageError, match="dataset"):
         same_settings(jobs_of(prepare="toy --demos 4"))
+
+
+def test_a_line_is_resolved_once_for_all_tasks_and_seeds() -> None:
+    asked: list[tuple[str, tuple[str, ...]]] = []
+
+    def counting(command: str, words: tuple[str, ...], start: Any) -> Any:
+        asked.append((command, words))
+        return resolve(command, words, start)
+
+    config = SweepConfig.model_validate({**SWEEP, "seeds": list(range(50))})
+    jobs = plan_jobs(config, Path("out"), counting)
+    assert len(jobs) == 2 + 2 * 2 * 50 * 2
+    assert len(asked) == len(set(asked)) == 2 + 2 + 1  # data of each task, training of each variant, one evaluation
+    trained = {job.name: job for job in jobs if job.command == "pretrain"}
+    assert trained["reach/mp1/seed7"].settings["seed"] == {"value": 7, "source": "flag"}
+    tested = next(job for job in jobs if job.name == "reach/mp1/seed7/eval")
+    assert tested.settings["label"] == {"value": "mp1", "source": "flag"}

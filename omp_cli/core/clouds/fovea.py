@@ -48,14 +48,14 @@ class Fovea:
             markers: the goal markers.
 
         Returns:
-            The finer rays (M,), by index, coarse pixel by coarse pixel, and the thing that each was chosen for (M,): 0
-            for a marker that no coarse ray met.
+            The finer rays (M,), by index, coarse pixel by coarse pixel, and what each was chosen for (M,): a thing's
+            number, the same below 0 in a pixel beside those that show it, 0 for a marker that no coarse ray met.
         """
         size = self._coarse.size
         shown = np.zeros((size, size), np.int32)
         shown.flat[pixels] = things
         shown = _grown(shown)
-        wanted = shown.ravel() > 0
+        wanted = shown.ravel() != 0
         for marker in markers:
             wanted |= self._near(marker)
         chosen = np.flatnonzero(wanted)
@@ -73,18 +73,30 @@ class Fovea:
 
 
 def thinned(things: NDArray[np.int32], count: int) -> NDArray[np.intp]:
-    """Which rays to cast, by index, at most ``count`` of M where the things (M,) they were chosen for are few.
+    """Which rays to cast, by index, at most ``count`` of M where there are fewer things.
 
     Every thing may have the same number of rays, and what a small one leaves goes to the larger ones; so small things
-    are seen as finely as the camera can, and only large ones are thinned, at even steps. The numbers decide alone.
+    are seen as finely as the camera can, and only large ones are thinned, at even steps: first beside them, where most
+    rays miss, then on them. The numbers decide alone.
+
+    Args:
+        things: (M,) what each ray was chosen for, as ``Fovea.around`` has it.
+        count: rays wanted.
     """
     if len(things) <= count:
         return np.arange(len(things))
-    _, groups, sizes = np.unique(things, return_inverse=True, return_counts=True)
-    share = _share(sizes, count)
-    by_thing = np.split(np.argsort(groups, kind="stable"), np.cumsum(sizes)[:-1])
-    kept = [rays[np.arange(n) * len(rays) // n] for rays in by_thing for n in [min(len(rays), share)]]
+    sizes = np.bincount(np.abs(things))
+    share = _share(sizes[sizes > 0], count)
+    kept = []
+    for thing in np.flatnonzero(sizes):
+        on = _evenly(np.flatnonzero(things == thing), share)
+        beside = np.flatnonzero(things == -thing) if thing else on[:0]
+        kept += [on, _evenly(beside, share - len(on))]
     return np.sort(np.concatenate(kept))
+
+
+def _evenly(rays: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    return rays if len(rays) <= count else rays[np.arange(count) * len(rays) // count]
 
 
 def _share(sizes: NDArray[np.intp], count: int) -> int:
@@ -99,11 +111,11 @@ def _share(sizes: NDArray[np.intp], count: int) -> int:
 
 
 def _grown(picture: Labels) -> Labels:
-    """The picture with every empty pixel (0) given the largest of its eight neighbours."""
+    """The picture with every empty pixel (0) given minus the largest of its eight neighbours."""
     tall = picture.copy()
     np.maximum(tall[1:], picture[:-1], out=tall[1:])
     np.maximum(tall[:-1], picture[1:], out=tall[:-1])
     wide = tall.copy()
     np.maximum(wide[:, 1:], tall[:, :-1], out=wide[:, 1:])
     np.maximum(wide[:, :-1], tall[:, 1:], out=wide[:, :-1])
-    return np.where(picture > 0, picture, wide)
+    return np.where(picture > 0, picture, -wide)

@@ -13,8 +13,8 @@ class ExportConfig(Settings):
 
     format: Annotated[Literal["both", "pt2", "onnx"], Flag(panel="Graph")] = "both"
     """Files to write."""
-    nfe: Annotated[Depth, Flag(panel="Graph", default="as trained")] = 1
-    """Network evaluations per decision, unrolled in the graph."""
+    nfe: Annotated[Depth | None, Flag(panel="Graph", default="the checkpoint's own")] = None
+    """Network evaluations per decision, unrolled in the graph; None for the checkpoint's own."""
     weights: Annotated[Weights, Flag(panel="Graph")] = "ema"
     """Weights of the checkpoint: their moving average, or as trained."""
     batch: Annotated[Count, Flag(panel="Graph")] = 1

@@ -20,8 +20,8 @@ class EvalConfig(Settings):
 
     episodes: Annotated[Count, Flag(panel="Episodes")] = 50
     """Held-out episodes."""
-    nfe: Annotated[Depth, Flag(panel="Episodes", default="as trained")] = 1
-    """Network evaluations per decision."""
+    nfe: Annotated[Depth | None, Flag(panel="Episodes", default="the checkpoint's own")] = None
+    """Network evaluations per decision; None for the checkpoint's own (``Checkpoint.nfe``)."""
     weights: Annotated[Weights, Flag(panel="Episodes")] = "ema"
     """Weights of the checkpoint: their moving average, or as trained."""
     seed: Seed = 0

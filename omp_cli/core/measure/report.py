@@ -164,7 +164,7 @@ def _row(checkpoint: Checkpoint, config: EvalConfig, episodes: Sequence[Episode]
         "task": checkpoint.meta.spec.task,
         "checkpoint_step": checkpoint.meta.step,
         "weights": config.weights,
-        "nfe": config.nfe,
+        "nfe": config.nfe or checkpoint.nfe,
         "selection": "last",
         **summarise(episodes, suite),
     }

@@ -81,6 +81,7 @@ def evaluate(
     watch = watch or Stopwatch()
     suite = recorded_suite(checkpoint.meta.suite)
     policy = checkpoint.load(config.weights, device)
+    config = config.model_copy(update={"nfe": config.nfe or policy.nfe})
     suite.spec(checkpoint.meta.spec.task).same_layout(checkpoint.meta.spec)
     watch.lap("loading the policy")
     progress.start(f"{checkpoint.meta.spec.task}: step {checkpoint.meta.step}, nfe {config.nfe}", episodes)

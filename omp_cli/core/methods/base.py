@@ -103,12 +103,14 @@ class Method(ABC):
         distils: whether the loss learns from a trained policy, which it gets as a further argument ``teacher``
             (``methods.teaching.Teacher``).
         needs_score: whether that has to come with a copy of the teacher's network that learns beside the policy.
+        usual_nfe: K of a decision unless somebody asks for another; checkpoints keep it.
     """
 
     Config: ClassVar[type[Settings]]
     generative: ClassVar[bool] = True
     distils: ClassVar[bool] = False
     needs_score: bool = False
+    usual_nfe: int = 1
 
     def __init__(self, config: Settings) -> None:
         self.config = config

@@ -37,6 +37,13 @@ class DispersionConfig(Settings):
     on: Literal["condition", "net"] = "condition"
     """The condition embedding h, or the hidden features that the network taps (summed over them)."""
 
+    def passed_over(self) -> dict[str, str]:
+        """Everything, without weight; what another form has."""
+        if not self.weight:
+            return dict.fromkeys(("form", "temperature", "margin", "on"), "the weight of the dispersion is 0")
+        idle = ["margin"] * (self.form != "hinge") + ["temperature"] * (self.form in ("hinge", "covariance"))
+        return dict.fromkeys(idle, f"the form is {self.form}")
+
     def taps(self) -> list[Tensor] | None:
         """A list for the network's hidden layers, where the term is on those."""
         return [] if self.weight > 0 and self.on == "net" else None

@@ -54,6 +54,10 @@ class AlignmentConfig(Settings):
     weight: AtLeast0 = 0.0
     scope: Scope = "chunk"
 
+    def passed_over(self) -> dict[str, str]:
+        """Everything, without weight."""
+        return {} if self.weight else {"scope": "the weight of the alignment is 0"}
+
 
 class MeanFlowConfig(FlowConfig):
     """Settings of the MeanFlow family; see also ``FlowConfig``."""
@@ -76,6 +80,10 @@ class MeanFlowConfig(FlowConfig):
     """Dispersive regularisation."""
     alignment: AlignmentConfig = AlignmentConfig()
     """Directional alignment."""
+
+    def passed_over(self) -> dict[str, str]:
+        """The half width of a difference that is not taken."""
+        return {} if self.derivative == "dde" else {"epsilon": f"the derivative is {self.derivative}, not dde"}
 
 
 @METHODS.register("meanflow")

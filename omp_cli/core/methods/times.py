@@ -32,6 +32,11 @@ class TimeConfig(Settings):
     inference_share: Share = 0.0
     """Share of the rows at t = 1, r = 0, where one-step sampling evaluates the network."""
 
+    def passed_over(self) -> dict[str, str]:
+        """The parameters of the law that is not taken."""
+        idle = ("mu_t", "sigma_t", "mu_r", "sigma_r") if self.distribution == "uniform" else ()
+        return dict.fromkeys(idle, "the distribution is uniform")
+
     @model_validator(mode="after")
     def _shares_fit(self) -> TimeConfig:
         if self.equal_share + self.inference_share > 1:
@@ -45,6 +50,11 @@ class OneTimeConfig(Settings):
     distribution: Law = "uniform"
     mu: Mean = -0.4
     sigma: Above0 = 1.0
+
+    def passed_over(self) -> dict[str, str]:
+        """The parameters of the law that is not taken."""
+        idle = ("mu", "sigma") if self.distribution == "uniform" else ()
+        return dict.fromkeys(idle, "the distribution is uniform")
 
 
 def draw_time(batch: int, law: Law, mu: float, sigma: float, generator: torch.Generator) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import itertools
 import json
 import multiprocessing
 import os
@@ -163,16 +164,19 @@ def collect(
         RunFailed: too few candidates succeeded, or a worker died.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [
-        Job(suite, task, (s := demo_seed(seed, task, i)), config, folder / f"{i:06d}-{s}.npz")
-        for i in range(config.demos * max(config.max_attempts, config.spread))
-    ]
+
+    def job(index: int) -> Job:
+        start = demo_seed(seed, task, index)
+        return Job(suite, task, start, config, folder / f"{index:06d}-{start}.npz")
+
+    looked_at = config.demos * config.spread
     try:
-        looked_at = config.demos * config.spread
+        first: Iterable[int] = range(looked_at)
         if config.spread > 1:
-            jobs = [*_spread(jobs[:looked_at], task, workers, progress), *jobs[looked_at:]]
-        tried = iter(jobs[: config.demos * config.max_attempts])
-        return first_successes(record, tried, config.demos, task, workers, progress)
+            first = _spread([job(index) for index in first], task, workers, progress)
+        order = itertools.chain(first, itertools.count(looked_at))
+        jobs = map(job, itertools.islice(order, config.demos * config.max_attempts))
+        return first_successes(record, jobs, config.demos, task, workers, progress)
     finally:
         _KEPT.close()  # with one worker it was made in this process
 
@@ -255,14 +259,14 @@ def start_order(starts: NDArray[np.float64]) -> list[int]:
     return order
 
 
-def _spread(jobs: list[Job], task: str, workers: int, progress: Progress) -> list[Job]:
-    """The candidates in the order of ``start_order``."""
+def _spread(jobs: list[Job], task: str, workers: int, progress: Progress) -> list[int]:
+    """The indices of the candidates in the order of ``start_order``."""
     progress.start(f"{task}: start states", len(jobs))
     starts = []
     for start in in_order(start_of, jobs, workers):
         starts.append(start)
         progress.advance()
-    return [jobs[i] for i in start_order(np.stack(starts))]
+    return start_order(np.stack(starts))
 
 
 def start_of(job: Job) -> NDArray[np.float64]:

@@ -96,9 +96,11 @@ class Found:
 def collect(folders: Sequence[Path]) -> Found:
     """Every evaluation and latency measurement below the folders, oldest first; copies count once.
 
+    Of several evaluations of one policy under one name the newest counts; ``left_out`` says which do not.
+
     Raises:
         DataError: a folder is not there, or there is no evaluation to report on.
-        UsageError: two evaluations of the same label, NFE, task and training seed.
+        UsageError: two evaluations of the same label, NFE, task and training seed, of different policies.
     """
     found, seals = Found(), set()
     for path in _manifests(folders):
@@ -124,7 +126,7 @@ def collect(folders: Sequence[Path]) -> Found:
         raise DataError(f"no evaluation to report on below {where}{reason}", "make some with: omp eval, or omp sweep")
     found.evaluations.sort(key=lambda e: e.manifest.started_at)
     found.latencies.sort(key=lambda manifest: manifest.started_at)
-    _refuse_duplicates(found.evaluations)
+    _keep_newest(found)
     return found
 
 
@@ -185,12 +187,20 @@ def usual_label(policy: Mapping[str, Any]) -> str:
     return " ".join([str(word) for word in words if word] + ([f"+ {tuned}"] if tuned else []))
 
 
-def _refuse_duplicates(evaluations: Sequence[Evaluation]) -> None:
-    first: dict[tuple[Any, ...], Evaluation] = {}
-    for e in evaluations:
-        other = first.setdefault((e.label, e.nfe, e.suite, e.task, e.seed), e)
-        if other is not e:
-            raise UsageError(
-                f"{e.label!r}, NFE {e.nfe}, on {e.task}, seed {e.seed}, stands twice: {other.path} and {e.path}",
-                "name what differs with omp eval --label, or leave one of them out",
-            )
+def _keep_newest(found: Found) -> None:
+    """Of the evaluations (oldest first) that would be one cell of a table, the newest, where they are of one policy."""
+    newest: dict[tuple[Any, ...], Evaluation] = {}
+    for e in found.evaluations:
+        key = (e.label, e.nfe, e.suite, e.task, e.seed)
+        if (other := newest.get(key)) is not None:
+            weights = e.setting("weights") == other.setting("weights")
+            if e.checkpoint is None or e.checkpoint != other.checkpoint or not weights:
+                raise UsageError(
+                    f"{e.label!r}, NFE {e.nfe}, on {e.task}, seed {e.seed}, stands twice: {other.path} and {e.path} "
+                    "evaluate different policies",
+                    "name what differs with omp eval --label, or leave one of them out",
+                )
+            found.left_out.append(f"omp eval {other.path}: {e.path} evaluates the same policy later, and counts")
+        newest[key] = e
+    kept = {id(e) for e in newest.values()}
+    found.evaluations = [e for e in found.evaluations if id(e) in kept]

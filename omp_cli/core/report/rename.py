@@ -14,15 +14,15 @@ def renamed(evaluations: Sequence[Evaluation], names: Sequence[str]) -> list[Eva
 
     Args:
         evaluations: what was collected.
-        names: "OLD=NEW" each. A label may have equals signs in it: OLD is what some evaluation is called.
+        names: "OLD=NEW" each; "OLD*=NEW*" for every label that begins with OLD, the rest of which is kept. A label may
+            have equals signs in it: OLD is what some evaluation is called.
 
     Raises:
         UsageError: no evaluation is called OLD, one is renamed twice, or two rows would have one name.
     """
     labels = list(dict.fromkeys(e.label for e in evaluations))
     chosen: dict[str, str] = {}
-    for text in names:
-        old, new = _parted(text, labels)
+    for old, new in (pair for text in names for pair in _parted(text, labels)):
         if chosen.setdefault(old, new) != new:
             raise UsageError(f"--rename: {old!r} has two new names, {chosen[old]!r} and {new!r}", "give one of them")
     taken: dict[str, str] = {}
@@ -35,15 +35,23 @@ def renamed(evaluations: Sequence[Evaluation], names: Sequence[str]) -> list[Eva
     return [replace(e, label=chosen.get(e.label, e.label)) for e in evaluations]
 
 
-def _parted(text: str, labels: Sequence[str]) -> tuple[str, str]:
-    """OLD and NEW."""
+def _parted(text: str, labels: Sequence[str]) -> list[tuple[str, str]]:
+    """OLD and NEW; several where they end in asterisks."""
     ends = [index for index, sign in enumerate(text) if sign == "="]
     parts = [(text[:end].strip(), text[end + 1 :].strip()) for end in ends]
-    known = [(old, new) for old, new in parts if old in labels and new]
-    if len(known) == 1:
-        return known[0]
-    if known:
-        raise UsageError(f"--rename {text!r}: could mean {' or '.join(repr(old) for old, _ in known)}")
+    found = [pairs for old, new in parts if new and (pairs := _matching(old, new, labels))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"--rename {text!r}: could mean {' or '.join(repr(pairs[0][0]) for pairs in found)}")
     if not parts or not all(parts[0]):
         raise UsageError(f"--rename {text!r}: takes OLD=NEW", 'for example --rename "omp dde=light-1"')
     raise UsageError(f"--rename {text!r}: no row is called {parts[0][0]!r}", did_you_mean(parts[0][0], labels))
+
+
+def _matching(old: str, new: str, labels: Sequence[str]) -> list[tuple[str, str]]:
+    if old in labels:
+        return [(old, new)]
+    if not (old.endswith("*") and new.endswith("*")):
+        return []
+    return [(label, new[:-1] + label.removeprefix(old[:-1])) for label in labels if label.startswith(old[:-1])]

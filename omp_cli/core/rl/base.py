@@ -59,13 +59,13 @@ class Tuner(ABC):
         start: see ``Start``.
 
     Attributes:
-        nfe: default K.
+        nfe: default K; None for the policy's own.
         general: whether it is for policies of many methods, and so not the natural one of any.
         augments: whether pictures are shifted.
     """
 
     Config: ClassVar[type[Settings]]
-    nfe: ClassVar[int] = 1
+    nfe: ClassVar[int | None] = 1
     general: ClassVar[bool] = False
 
     def __init__(self, config: Settings, start: Start) -> None:

@@ -38,6 +38,11 @@ class SigmaConfig(Settings):
     hidden: Width = 64
     """Width of the two hidden layers of "net"."""
 
+    def passed_over(self) -> dict[str, str]:
+        """What belongs to another kind."""
+        idle = {"fixed": ("low", "high", "hidden"), "vector": ("hidden",), "net": ()}[self.kind]
+        return dict.fromkeys(idle, f"sigma's kind is {self.kind}")
+
     @model_validator(mode="after")
     def _ordered(self) -> SigmaConfig:
         if self.kind != "fixed" and not self.low < self.value < self.high:

@@ -46,7 +46,7 @@ class FinetuneConfig(Settings):
     ]
     """How the policy improves."""
     nfe: Annotated[Depth | None, Flag(panel="Method", default="as trained")] = None
-    """Network evaluations per decision, K."""
+    """Network evaluations per decision, K; None for the fine-tuning method's own, or the policy's."""
     envs: Annotated[Width, Flag(panel="Optimisation")] = 16
     """Environments, shared out to the worker processes."""
     iterations: Annotated[Count, Flag(panel="Optimisation")] = 100

@@ -27,10 +27,10 @@ class DppoConfig(PpoConfig):
 
 @TUNERS.register("dppo")
 class Dppo(Ppo):
-    """For diffusion policies, 10 DDIM steps; sigma is at least ``sigma.value`` at each."""
+    """For diffusion policies, in their usual number of DDIM steps (10); sigma is at least ``sigma.value`` at each."""
 
     Config = DppoConfig
-    nfe = 10
+    nfe = None
 
     @classmethod
     def fits(cls, method: type[Method]) -> bool:

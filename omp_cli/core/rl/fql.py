@@ -194,8 +194,8 @@ class Fql(Tuner):
 
     def _usual_nfe(self) -> int:
         checkpoint = self.start.checkpoint
-        if checkpoint is not None and checkpoint.meta.nfe is not None:
-            return checkpoint.meta.nfe
+        if checkpoint is not None and checkpoint.meta.finetuned_by is not None:
+            return checkpoint.nfe
         return 4 if isinstance(self.teacher.method, ReFlow | ShortCut) else 1
 
     def _demonstrated(self) -> Demonstrations | None:

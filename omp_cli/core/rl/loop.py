@@ -98,6 +98,11 @@ def check_fits(config: FinetuneConfig, checkpoint: Checkpoint) -> None:
         raise UsageError(f"suite {checkpoint.meta.spec.suite} has no success, only a return", "leave reward as it is")
 
 
+def chain_length(config: FinetuneConfig, checkpoint: Checkpoint) -> int:
+    """K: what is asked for, else what the fine-tuning method usually takes, else the policy."""
+    return config.nfe or TUNERS.get(config.method.name).nfe or checkpoint.nfe  # type: ignore[attr-defined]
+
+
 class Finetuner:
     """Owns everything that changes during fine-tuning.
 
@@ -126,7 +131,7 @@ class Finetuner:
         self.meta = checkpoint.meta
         self.suite: Suite = recorded_suite(self.meta.suite)
         tuner = TUNERS.get(config.method.name)  # type: ignore[attr-defined]
-        self.nfe = config.nfe or tuner.nfe
+        self.nfe = chain_length(config, checkpoint)
         self.workers = min(workers, config.envs)
         pretrained = checkpoint.load(config.weights, device)
         self.policy = copy.deepcopy(pretrained)

@@ -79,7 +79,8 @@ class Ppo(Tuner):
         last = policy.chunk.execute * spec.action_dim  # of the last jump only executed actions count
         self._entries_by_jump = torch.tensor([self._entries] * (len(self.jumps) - 1) + [last], device=device)
         self._actor_optimizer = adamw(self.actor, config.lr, config.weight_decay)
-        self._critic_optimizer = adamw(self.critic, config.critic_lr, config.weight_decay)
+        decay = config.weight_decay if config.critic_weight_decay is None else config.critic_weight_decay
+        self._critic_optimizer = adamw(self.critic, config.critic_lr, decay)
         self.scale = RewardScale(start.envs, config.gamma)
 
     @property
@@ -190,8 +191,11 @@ class Ppo(Tuner):
         """``epochs`` passes of minibatches; figures averaged over the minibatches that were used."""
         config = self.config
         actor_learns = iteration >= config.warmup
+        rise = min((iteration - config.warmup + 1) / config.lr_warmup, 1.0)
         for group in self._actor_optimizer.param_groups:
-            group["lr"] = config.lr * min((iteration - config.warmup + 1) / config.lr_warmup, 1.0)
+            group["lr"] = config.schedule.at(config.lr, iteration) * rise
+        for group in self._critic_optimizer.param_groups:
+            group["lr"] = config.critic_schedule.at(config.critic_lr, iteration)
         rows, sums, counts = len(batch.advantage), {}, {}
         passes = 0.0
         for epoch in range(config.epochs):

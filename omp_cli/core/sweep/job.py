@@ -93,8 +93,9 @@ class Job:
             one, two = old.get(key), self.settings.get(key)
             if one is None or two is None:
                 same = (one or two or {}).get("source") == "default"
-            elif (one["source"], two["source"]) == ("checkpoint", "default"):
-                same = True  # what a fine-tuned checkpoint says of itself, and no line asks otherwise
+            elif key == "nfe" and two["source"] == "default":
+                # the policy's own number, or its fine-tuning method's, and no line asks for another
+                same = one["source"] in ("checkpoint", "default") or one["source"].startswith("method ")
             elif key == "dataset":
                 same = Path(one["value"]).name == Path(two["value"]).name
             else:

@@ -23,6 +23,9 @@ Start = tuple[str, str]
 Resolve = Callable[[str, Words, Start | None], Sources]
 """From a command, its words and where it starts to the settings that they come to; UsageError when they are wrong."""
 
+KEYS = ("seed", "task")
+"""What cells are ordered by."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -52,8 +55,8 @@ def cells_of(config: SweepConfig) -> list[Cell]:
         if config.finetune is not None or variant.finetune is not None:
             finetune = (*(config.finetune or ()), *(variant.finetune or ()))
         cells += [Cell(task, name, seed, prepare, pretrain, finetune, evaluate) for task in tasks for seed in seeds]
-    seeds, tasks = (list(dict.fromkeys(getattr(c, key) for c in cells)) for key in ("seed", "task"))
-    return sorted(cells, key=lambda cell: (seeds.index(cell.seed), tasks.index(cell.task)))
+    seeds, tasks = ({name: i for i, name in enumerate(dict.fromkeys(getattr(c, k) for c in cells))} for k in KEYS)
+    return sorted(cells, key=lambda cell: (seeds[cell.seed], tasks[cell.task]))
 
 
 def _tasks(benchmark: str, config: SweepConfig, variant: Cells) -> tuple[str, ...]:
@@ -79,7 +82,7 @@ def plan_jobs(config: SweepConfig, folder: Path, resolve: Resolve, options: Word
     Raises:
         OmpError: a line is wrong; the message says which.
     """
-    check = functools.cache(functools.partial(_checked, resolve))
+    check = functools.partial(_checked, functools.cache(resolve))
     data: dict[tuple[str, Words], Job] = {}
     rest: list[Job] = []
     for cell in cells_of(config):
@@ -106,21 +109,25 @@ def _prepare_job(cell: Cell, folder: Path, check: Callable[..., Sources], option
     return Job(name, "prepare", folder, line, settings)
 
 
+# The seed and the label, which the sweep chooses itself, are put into what the rest of a line comes to: so a line is
+# resolved once for all seeds and tasks, and a large sweep is planned in seconds.
 def _policy_jobs(cell: Cell, folder: Path, data: Job, check: Callable[..., Sources], options: Words) -> list[Job]:
     name = f"{cell.task}/{slug(cell.variant)}/seed{cell.seed}"
-    words = (*cell.pretrain, "--seed", str(cell.seed))
+    seed = {"seed": {"value": cell.seed, "source": "flag"}}
     settings = {
-        **check(cell.variant, "pretrain", ("DATA", *words)),
+        **check(cell.variant, "pretrain", ("DATA", *cell.pretrain)),
+        **seed,
         "dataset": {"value": str(data.folder), "source": "argument"},
     }
+    words = (*cell.pretrain, "--seed", str(cell.seed))
     line = (*options, "pretrain", str(data.folder), *words, "--out", str(folder / name))
     train = Job(name, "pretrain", folder, line, settings, needs=data.name)
     jobs = [train, _eval_job(cell, train, cell.variant, check, options)]
     if cell.finetune is None:
         return jobs
-    words = (*cell.finetune, "--seed", str(cell.seed))
     start = (cell.prepare[0], settings["method.name"]["value"])
-    settings = check(cell.variant, "finetune", ("RUN", *words), start)
+    settings = {**check(cell.variant, "finetune", ("RUN", *cell.finetune), start), **seed}
+    words = (*cell.finetune, "--seed", str(cell.seed))
     name = f"{name}/finetune"
     line = (*options, "finetune", str(train.folder), "--workers", "1", *words, "--out", str(folder / name))
     tuned = Job(name, "finetune", folder, line, settings, needs=train.name)
@@ -129,7 +136,10 @@ def _policy_jobs(cell: Cell, folder: Path, data: Job, check: Callable[..., Sourc
 
 def _eval_job(cell: Cell, policy: Job, label: str, check: Callable[..., Sources], options: Words) -> Job:
     name, words = f"{policy.name}/eval", (*cell.eval, "--label", label)
-    settings = check(cell.variant, "eval", ("RUN", *words))
+    settings = {
+        **check(cell.variant, "eval", ("RUN", *cell.eval)),
+        "label": {"value": label, "source": "flag"},
+    }
     line = (*options, "eval", str(policy.folder), "--workers", "1", *words, "--out", str(policy.root / name))
     return Job(name, "eval", policy.root, line, settings, needs=policy.name)
 

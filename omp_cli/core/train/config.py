@@ -65,6 +65,26 @@ class TrainConfig(Settings):
     tracker: Literal["jsonl", "tensorboard"] = "jsonl"
     """"jsonl" alone, or TensorBoard event files beside it."""
 
+    def passed_over(self) -> dict[str, str]:
+        """What another setting decides in its place."""
+        found = {}
+        if self.epochs is not None:
+            found["steps"] = f"train.epochs = {self.epochs} decides"
+        if self.warmup_steps is not None:
+            found["warmup_share"] = f"train.warmup_steps = {self.warmup_steps} decides"
+        if self.schedule == "constant":
+            found["lr_end"] = "the schedule is constant"
+        return found
+
+    def remark(self, windows: int) -> str | None:
+        """What to tell of a batch that is larger than the data set; None where there is nothing to tell."""
+        if self.batch_size <= windows:
+            return None
+        return (
+            f"train.batch_size {self.batch_size} is more than the {windows} windows of the data set: a step sees some "
+            "of them more than once"
+        )
+
     def total_steps(self, windows: int) -> int:
         """Optimiser steps of the whole run on a data set of that many windows."""
         return self.steps if self.epochs is None else math.ceil(self.epochs * windows / self.batch_size)

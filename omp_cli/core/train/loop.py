@@ -127,6 +127,8 @@ class Trainer:
         self._warm = None if teacher is None else learn_from(self.policy, teacher)
         self.module = LossModule(self.policy, world.gather, teacher)
         self.windows = make_windows(dataset.episode_ends, config.chunk)
+        if (remark := train.remark(len(self.windows))) is not None:
+            progress.note(remark)
         self.total = train.total_steps(len(self.windows))
         self.every = train.checkpoint_every or max(self.total // 10, 1)
         self.optimizer = make_optimizer(self.policy, train)
@@ -326,6 +328,7 @@ class Trainer:
                 dataset_sha256=self.dataset.sha256,
                 start_states=self.dataset.provenance["start_states"],
                 reference=self.dataset.provenance.get("reference"),
+                nfe=self.policy.nfe,
             )
             tensors = training_tensors(self.module, self.optimizer)
             self._good = save_checkpoint(self.folder / CHECKPOINTS, meta, self.policy, self.ema.module, tensors)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
-from omp_cli.core.config import LARGEST, Above0, AtLeast0, Count, Depth, Flag, Seed, Settings, Threads
+from omp_cli.core.config import LARGEST, Above0, AtLeast0, Count, Depth, Flag, Seed, Settings, Threads, distinct
 from omp_cli.core.errors import UsageError, did_you_mean
 from omp_cli.core.policy_config import Weights
 
@@ -87,6 +87,8 @@ class LatencyConfig(Settings):
     """Blocks whose medians lie further apart are reported."""
     seed: Seed = 0
     """Of random weights and observations."""
+
+    rows_differ = field_validator("nfe", "batch", "backend")(distinct)
 
     def effort(self) -> Effort:
         """How much is measured per row."""

@@ -113,7 +113,7 @@ def from_checkpoint(path: Path, weights: Weights = "ema") -> Subject:
         label,
         checkpoint.meta.suite,
         spec,
-        BenchTable(nfe=(checkpoint.meta.nfe or 1,)),
+        BenchTable(nfe=(checkpoint.nfe,)),
         lambda: checkpoint.load(weights),
         checkpoint,
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from omp_cli.core.config import Count, Flag, HalfWidth, Seed, Settings, Threads, Width, preset_names
+from omp_cli.core.config import Count, Flag, HalfWidth, Seed, Settings, Threads, Width, distinct, preset_names
 from omp_cli.core.families import NETS
 
 Column = Literal["none", "dde", "forward", "jvp"]
@@ -59,3 +59,5 @@ class MemprofileConfig(Settings):
     """Of weights and data."""
     threads: Threads = 1
     """Torch threads."""
+
+    rows_differ = field_validator("presets", "derivatives", "horizons", "points", "batches", "epsilons")(distinct)

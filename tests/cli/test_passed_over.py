@@ -1,0 +1,31 @@
+"""Options that a command would accept and pass over are refused, whatever the command; repeated values are too."""
+
+import pytest
+
+from tests.conftest import Omp
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("memprofile --horizon 4 --horizon 4", "horizons: 4 is named twice"),
+        ("memprofile --derivative dde --derivative dde", "derivatives: dde is named twice"),
+        ("memprofile --preset light --preset light", "presets: light is named twice"),
+        ("memprofile --points 64 --points 64", "points: 64 is named twice"),
+        ("memprofile --batch 8 --batch 8", "batches: 8 is named twice"),
+        ("memprofile --set epsilons=[0.1,0.1]", "epsilons: 0.1 is named twice"),
+        ("memprofile --preset dmpo-state --points 64 --horizon 8", "dmpo-state sees no cloud"),
+        ("bench-latency --nfe 1 --nfe 1", "nfe: 1 is named twice"),
+        ("bench-latency --batch 2 --batch 2", "batch: 2 is named twice"),
+        ("bench-latency --backend eager --backend eager", "backend: eager is named twice"),
+        ("bench-latency --preset light --preset light", "--preset: one is named twice"),
+        ("pretrain --derivative jvp --epsilon 0.01", "method.epsilon does not count: the derivative is jvp"),
+        ("pretrain --set train.epochs=3 --set train.steps=5", "train.steps does not count: train.epochs = 3"),
+        ("pretrain --lambda-disp 0 --set method.dispersion.form=hinge", "method.dispersion.form does not count"),
+    ],
+)
+def test_refused_in_one_line(omp: Omp, line: str, words: str) -> None:
+    ran = omp(*line.split(), "--dry-run")
+    assert ran.code == 2
+    assert words in " ".join(ran.err.split())
+    assert "Traceback" not in ran.err
