@@ -33,16 +33,14 @@ class CosineConfig(Settings):
     """A learning rate in cycles of iterations: it rises in a line to its largest value, then falls by half a cosine.
 
     As in the public code of DPPO, ReinFlow and DMPO: cosine annealing with warm restarts, one step an iteration.
-
-    Attributes:
-        end: the least rate, at which a cycle begins and ends; None for a constant one.
-        cycle: iterations of one.
-        warmup: iterations of its rise.
     """
 
     end: Above0 | None = None
+    """The least rate, at which a cycle begins and ends; None for a constant one."""
     cycle: Count = 100
+    """Iterations of one."""
     warmup: CountOrZero = 0
+    """Iterations of its rise."""
 
     @model_validator(mode="after")
     def _falls(self) -> CosineConfig:
@@ -63,77 +61,77 @@ class CosineConfig(Settings):
 
 
 class PpoConfig(Settings):
-    """Settings of PPO over chains.
-
-    Attributes:
-        name: registered name.
-        decisions: T, decisions per environment and iteration.
-        epochs: passes over the rollout.
-        batch_size: rows per optimiser step.
-        micro_batch: rows that are in memory together; gradients are averaged over a batch. None for all of it.
-        lr: of the policy (AdamW).
-        lr_warmup: iterations over which it rises to that: Adam's first steps are as large in directions that do not
-            matter as in those that do, and can undo the pre-training.
-        schedule: how the policy's rate goes on; ``lr`` is its largest value.
-        critic_lr: of the value function (AdamW).
-        critic_schedule: how that rate goes on.
-        weight_decay: of both, or of the policy alone where the other has its own.
-        critic_weight_decay: of the value function; None for ``weight_decay``.
-        grad_clip: largest gradient norm of each; None for no clipping.
-        warmup: iterations at the start in which only the value function learns.
-        gamma: discount per decision.
-        gae_lambda: lambda of GAE.
-        clip: PPO's epsilon, on the ratio of the reduced log-probability.
-        target_kl: the policy stops learning for the iteration where the estimate exceeds it; None for never.
-        normalise: whether advantages are normalised per minibatch.
-        scale_rewards: whether rewards are divided by the running deviation of the discounted return.
-        value_coef: c_v.
-        entropy_coef: c_e, weight of the mean entropy per entry of the chain; matters only for a learnable sigma. DMPO's
-            equation 36 sums the entropy over all K H A entries: its c_e is this one divided by K H A. Released code has
-            a mean too, with the constant entropy of z^0 in it: its c_e is this one times (K + 1) / K.
-        reduction: "sum" is the true log-probability of a chain, "mean" divides by its entries (released code).
-        per_jump: each jump is a decision of its own in PPO (DPPO), its advantage discounted by ``jump_gamma`` per
-            jump that follows.
-        jump_gamma: that discount.
-        eta: DDIM's eta while exploring, for diffusion policies.
-        encoder: whether the policy's encoder learns.
-        augment: shift pictures as in pre-training, when they are observed.
-        sigma: exploration noise.
-        critic: the value function.
-        bc: behaviour cloning.
-    """
+    """Settings of PPO over chains."""
 
     name: str
+    """Registered name."""
     decisions: Count = 64
+    """T, decisions per environment and iteration."""
     epochs: Count = 5
+    """Passes over the rollout."""
     batch_size: int = Field(1024, ge=2, le=LARGEST)
+    """Rows per optimiser step."""
     micro_batch: Count | None = None
+    """Rows that are in memory together; gradients are averaged over a batch. None for all of it."""
     lr: Above0 = 2e-5
+    """Of the policy (AdamW)."""
     lr_warmup: Count = 10
+    """Iterations over which it rises to that: Adam's first steps are as large in directions that do not matter as in
+    those that do, and can undo the pre-training.
+    """
     schedule: CosineConfig = CosineConfig()
+    """How the policy's rate goes on; ``lr`` is its largest value."""
     critic_lr: Above0 = 1e-3
+    """Of the value function (AdamW)."""
     critic_schedule: CosineConfig = CosineConfig()
+    """How that rate goes on."""
     weight_decay: AtLeast0 = 0.0
+    """Of both, or of the policy alone where the other has its own."""
     critic_weight_decay: AtLeast0 | None = None
+    """Of the value function; None for ``weight_decay``."""
     grad_clip: Above0 | None = 1.0
+    """Largest gradient norm of each; None for no clipping."""
     warmup: CountOrZero = 5
+    """Iterations at the start in which only the value function learns."""
     gamma: float = Field(0.99, gt=0, le=1)
+    """Discount per decision."""
     gae_lambda: Share = 0.95
+    """Lambda of GAE."""
     clip: Above0 = 0.1
+    """PPO's epsilon, on the ratio of the reduced log-probability."""
     target_kl: Above0 | None = 0.03
+    """The policy stops learning for the iteration where the estimate exceeds it; None for never."""
     normalise: bool = True
+    """Whether advantages are normalised per minibatch."""
     scale_rewards: bool = True
+    """Whether rewards are divided by the running deviation of the discounted return."""
     value_coef: Above0 = 0.5
+    """C_v."""
     entropy_coef: AtLeast0 = 0.0
+    """C_e, weight of the mean entropy per entry of the chain; matters only for a learnable sigma. DMPO's equation 36
+    sums the entropy over all K H A entries: its c_e is this one divided by K H A. Released code has a mean too, with
+    the constant entropy of z^0 in it: its c_e is this one times (K + 1) / K.
+    """
     reduction: Literal["sum", "mean"] = "sum"
+    """"sum" is the true log-probability of a chain, "mean" divides by its entries (released code)."""
     per_jump: bool = False
+    """Each jump is a decision of its own in PPO (DPPO), its advantage discounted by ``jump_gamma`` per jump that
+    follows.
+    """
     jump_gamma: float = Field(0.99, gt=0, le=1)
+    """That discount."""
     eta: Share = 0.0
+    """DDIM's eta while exploring, for diffusion policies."""
     encoder: Literal["trained", "frozen"] = "trained"
+    """Whether the policy's encoder learns."""
     augment: bool = True
+    """Shift pictures as in pre-training, when they are observed."""
     sigma: SigmaConfig = SigmaConfig()
+    """Exploration noise."""
     critic: CriticConfig = CriticConfig()
+    """The value function."""
     bc: BcConfig = BcConfig()
+    """Behaviour cloning."""
 
     def passed_over(self) -> dict[str, str]:
         """What only another kind of chain or noise uses."""
