@@ -27,7 +27,7 @@ from omp_cli.core.config import checked, validated
 from omp_cli.core.errors import DataError, OmpError
 from omp_cli.core.files import atomic, read_json, remove, sha256_of
 from omp_cli.core.manifest import FILE_NAME, read_manifest
-from omp_cli.core.policy import Policy, PolicyConfig, usual_nfe
+from omp_cli.core.policy import Policy, usual_nfe
 from omp_cli.core.policy_config import PolicyConfig, Weights
 from omp_cli.core.run import CHECKPOINTS
 from omp_cli.core.spec import Spec

@@ -51,6 +51,18 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
+        if _has_boolean(value) and bool not in kinds and kinds & {int, float}:
+            raise PydanticCustomError("number", "input should be a number, not true or false")
+        return value
+
+    def passed_over(self) -> dict[str, str]:
+        """The settings of this section that do not count beside its others, each with the reason."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Flag:
@@ -80,18 +92,6 @@ class Flag:
     default: str = ""
     only_on: bool = False
     metavar: str | None = None
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
-        if _has_boolean(value) and bool not in kinds and kinds & {int, float}:
-            raise PydanticCustomError("number", "input should be a number, not true or false")
-        return value
-
-    def passed_over(self) -> dict[str, str]:
-        """The settings of this section that do not count beside its others, each with the reason."""
-        return {}
 
 
 @functools.cache

@@ -13,6 +13,8 @@ class ReportConfig(Settings):
     baseline: Annotated[str | None, Flag(panel="Report", default="the most evaluated")] = None
     """The row, by its label, with which the others are compared."""
     rename: Annotated[tuple[str, ...], Flag(panel="Report", metavar="OLD=NEW")] = ()
-    """Rows to show under another name: OLD=NEW, or OLD*=NEW* for all that begin so; repeatable. Manifests stay as they are."""
+    """Rows to show under another name: OLD=NEW, or OLD*=NEW* for all that begin so; repeatable. Manifests stay as they
+    are.
+    """
     seed: Seed = 0
     """Seed of the bootstrap."""
