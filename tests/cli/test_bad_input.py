@@ -46,7 +46,7 @@ class Exploding:
         (("prepare", "metaworld", "--task", "drawr-open"), ("unknown task 'drawr-open'", "drawer-open")),
         (("prepare", "metawrld"), ("unknown suite", "metaworld")),
         (("prepare", "metaworld", "--suite", "hrd"), ("unknown group", "hard")),
-        (("prepare", "toy", "--points", "0"), ("--points",)),
+        (("prepare", "toy", "--points", "0"), ("cloud.points", "16")),
         (("prepare", "toy", "--set", "collect.demo=3"), ("collect.demo", "demos")),
         (("prepare", "metaworld", "--frame", "wrld"), ("frame",)),
         (("prepare", "metaworld", "--robot", "arm"), ("robot", "gripper")),
