@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from omp_cli.core.data.windows import ChunkConfig, make_windows
 from omp_cli.core.errors import UsageError
@@ -23,5 +24,5 @@ def test_the_executed_part_starts_at_the_newest_observation() -> None:
 
 @pytest.mark.parametrize("numbers", [(2, 3, 3), (0, 4, 3), (1, 4, 5)])
 def test_impossible_chunks_are_refused(numbers: tuple[int, int, int]) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises((UsageError, ValidationError)):
         ChunkConfig(n_obs=numbers[0], horizon=numbers[1], execute=numbers[2])

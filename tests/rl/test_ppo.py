@@ -59,7 +59,9 @@ def tuner_of(name: str = "dmpo", sees: str = "state", nfe: int | None = None, n_
     policy = policy_of(TRAINED_BY[name], sees, n_obs)
     pretrained = copy.deepcopy(policy).requires_grad_(False)
     cls = TUNERS.get(name)
-    start = Start(policy, pretrained, nfe or cls.nfe, ENVS, 0, torch.device("cpu"), Stopwatch(), lambda line: None)
+    start = Start(
+        policy, pretrained, nfe or cls.nfe or policy.nfe, ENVS, 0, torch.device("cpu"), Stopwatch(), lambda line: None
+    )
     tuner = cls(config, start)
     assert isinstance(tuner, Ppo)
     return tuner

@@ -52,7 +52,7 @@ def test_a_preset_fits_its_methods(preset: str, method: str) -> None:
     chunk = {"n_obs": 1, "horizon": 4, "execute": 4}
     policy = Policy(PolicyConfig.model_validate({**parts, "encoder": {"name": "state"}, "chunk": chunk}), spec()).eval()
     assert cls.fits(METHODS.get(policy.config.method.name))
-    frozen, nfe = copy.deepcopy(policy).requires_grad_(False), config.nfe or cls.nfe
+    frozen, nfe = copy.deepcopy(policy).requires_grad_(False), config.nfe or cls.nfe or policy.nfe
     tuner = cls(
         config.method,
         Start(policy, frozen, nfe, config.envs, 0, torch.device("cpu"), Stopwatch(), lambda line: None),
