@@ -206,4 +206,5 @@ def _report(globals_: Globals, results: list[dict[str, Any]]) -> None:
         rows.append([str(x) for x in [*row, r["content_sha256"][:12]]])
     document = {"command": "prepare", **results[0]} if len(results) == 1 else {"command": "prepare", "runs": results}
     lines = [f"data set: {entry['run_dir']}   look at its contact_sheet.png" for entry in results]
+    lines += [f"{e['result']['task']}: {sentence}" for e in results for sentence in e["result"]["said"]]
     globals_.console.result(document, [make_table("Data sets", columns, rows)], [*lines, "next: omp pretrain"])

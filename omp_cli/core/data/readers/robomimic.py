@@ -115,7 +115,7 @@ class RobomimicReader(Reader):
             own = object_attribute(data, NOTES)
             notes: dict[str, Any] = {"recorded": own} if own else {}
             masks = _masks(file)
-            said = _said(data, known, demos, scenes if raw else None, layouts)
+            said = _said(data, known, demos, scenes if raw else None, layouts, notes.get("recorded", {}))
         _add_success(episodes)
         notes |= {"demonstrations": names, "state": keys, "cameras": cameras, "filter_keys": masks, **env}
         more: dict[str, Any] = {}
@@ -245,7 +245,12 @@ def _masks(file: h5py.File) -> list[str]:
 
 
 def _said(
-    data: h5py.Group, known: list[str], demos: list[h5py.Group], scenes: list[str] | None, layouts: set[str]
+    data: h5py.Group,
+    known: list[str],
+    demos: list[h5py.Group],
+    scenes: list[str] | None,
+    layouts: set[str],
+    own: dict[str, Any],
 ) -> tuple[str, ...]:
     """What the user has to know of how the file was understood."""
     said = []
@@ -260,6 +265,8 @@ def _said(
             said.append(f"{name} are left out: {missing} of {len(demos)} demonstrations have none")
     if scenes is not None and "" in scenes:
         said.append(f"{scenes.count('')} demonstrations have no model_file and are shown in robosuite's own scene")
+    if isinstance(failed := own.get("failed"), int) and failed > 0:
+        said.append(f"{failed} of the operator's episodes were left out when they were recorded: they failed")
     if "channels first" in layouts:
         said.append("pictures (frames, 3, height, width) are taken as channels first")
     return tuple(said)
