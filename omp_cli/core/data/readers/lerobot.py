@@ -102,7 +102,7 @@ class LerobotReader(Reader):
             if cameras:
                 episode["img"] = self._pictures(folder, part, cameras, found, offsets)
                 if not episodes:
-                    _fits(folder, episode["img"][0].nbytes * sum(part.frames for part in parts))
+                    _fits(folder, tables, parts, episode["img"][0].nbytes)
             for theirs, ours, kind in optional:
                 if found[theirs].shape[1] != 1:
                     raise DataError(
@@ -227,9 +227,14 @@ def _times(column: NDArray[Any], where: str) -> NDArray[np.float64]:
     return times
 
 
-def _fits(folder: Folder, size: int) -> None:
-    """UsageError when pictures of ``size`` bytes are too many for memory, where all of them are held."""
+def _fits(folder: Folder, tables: Tables, parts: Sequence[Part], picture: int) -> None:
+    """UsageError when the pictures of all episodes, of ``picture`` bytes a frame, are too many for memory.
+
+    DataError where they are so many because the list of episodes says more frames than the tables have.
+    """
+    size = picture * sum(part.frames for part in parts)
     if size / 1e9 > _MOST_GB:
+        tables.confirm(parts)
         raise UsageError(
             f"{folder.path}: its pictures would take {size / 1e9:.0f} GB of memory",
             "set format.size, for instance to 96, or take fewer with --demos or format.cameras",

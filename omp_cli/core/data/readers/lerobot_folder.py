@@ -261,6 +261,15 @@ class Tables:
         found = {n: _values(rows[n], f"{part.table}: column {n!r}", self._widths[n]) for n in self._columns}
         return {**found, **{name: rows[name].to_pylist() for name in self._pictures}}
 
+    def confirm(self, parts: Sequence[Part]) -> None:
+        """DataError unless the heads of the tables of these episodes say as many frames as the list of episodes."""
+        for path in dict.fromkeys(part.table for part in parts):
+            with opened(path) as file:
+                frames = file.metadata.num_rows
+            expected = sum(self._lengths[path].values())
+            if frames != expected:
+                raise DataError(f"{path}: {frames} frames, meta says {expected}", FETCH)
+
     def _read(self, path: Path) -> tuple[str, Any]:
         """A table, and the column that orders the frames of its episodes."""
         lengths = self._lengths[path]
