@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -28,6 +29,10 @@ from numpy.typing import NDArray
 Arrays = dict[str, NDArray[Any]]
 Decide = Callable[[Arrays], NDArray[Any]]
 WARM_UP = 20
+POINTER = b"version https://git-lfs.github.com/spec/v1"
+DTYPES = ("float32", "float64", "uint8", "int64")
+LARGEST = 1 << 28
+"""No input of a policy has as many numbers, and no rate is as high."""
 
 
 def observe(inputs: list[dict[str, Any]], rng: np.random.Generator) -> Arrays:
@@ -47,17 +52,29 @@ def act(actions: NDArray[Any]) -> None:
 
 def load(file: Path, names: list[str], threads: int) -> Decide:
     """The policy in a file, as a function from arrays by name to actions."""
+    with file.open("rb") as stream:
+        if stream.read(len(POINTER)) == POINTER:
+            sys.exit(f"{file}: a Git LFS pointer, not the file itself; git lfs pull, in the clone it is in")
     if file.suffix == ".onnx":
         import onnxruntime as ort
 
         options = ort.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        try:
+            session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's errors have no common base of their own
+            sys.exit(f"{file}: damaged, or no ONNX graph ({one_line(error)})")
+        known = sorted(x.name for x in session.get_inputs())
+        if known != sorted(names):
+            sys.exit(f"{file}: takes {', '.join(known)}, policy.json beside it says {', '.join(sorted(names))}")
         return lambda arrays: session.run(None, arrays)[0]
     import torch
 
     torch.set_num_threads(threads)
-    module = torch.export.load(str(file)).module()
+    try:
+        module = torch.export.load(str(file)).module()
+    except Exception as error:  # zipfile's, pickle's, json's and torch's own
+        sys.exit(f"{file}: damaged, or not torch.export's file ({one_line(error)})")
 
     def decide(arrays: Arrays) -> NDArray[Any]:
         with torch.no_grad():
@@ -74,13 +91,15 @@ def control(decide: Decide, inputs: list[dict[str, Any]], period: float, ticks: 
     """
     rng = np.random.default_rng(seed)
     noise, seen = inputs[0], inputs[1:]
-    assert noise["name"] == "noise"
 
     def now() -> Arrays:
         return observe(seen, rng) | {"noise": rng.standard_normal(noise["shape"], np.float32)}
 
-    for _ in range(WARM_UP):
-        decide(now())
+    try:
+        for _ in range(WARM_UP):
+            decide(now())
+    except Exception as error:  # of onnxruntime or torch: the first call finds shapes and types that do not fit
+        sys.exit(f"the policy does not take what policy.json says ({one_line(error)})")
     decisions, lateness, missed, dropped = [], [], 0, 0
     tick, due = 0, time.monotonic() + period
     while tick < ticks:
@@ -111,6 +130,31 @@ def control(decide: Decide, inputs: list[dict[str, Any]], period: float, ticks: 
     }
 
 
+def one_line(error: BaseException) -> str:
+    """An error's words in one line; its type where it has none."""
+    return " ".join(str(error).split())[:160] or type(error).__name__
+
+
+def checked(signature: Any) -> dict[str, Any]:
+    """What ``policy.json`` says, with a batch of one; ValueError where it is not as omp export writes it."""
+    if not isinstance(signature, dict) or not isinstance(signature.get("inputs"), list):
+        raise ValueError("no inputs in it")
+    for x in signature["inputs"]:
+        shape = x.get("shape") if isinstance(x, dict) else None
+        if not isinstance(shape, list) or not isinstance(x.get("name"), str) or x.get("dtype") not in DTYPES:
+            raise ValueError(f"an input without name, shape or dtype ({', '.join(DTYPES)})")
+        x["shape"] = [1 if size == "batch" else size for size in shape]
+        if not all(type(size) is int and 0 < size < LARGEST for size in x["shape"]) or math.prod(x["shape"]) > LARGEST:
+            raise ValueError(f"input {x['name']!r} has the shape {str(shape)[:60]}")
+    if not signature["inputs"] or signature["inputs"][0]["name"] != "noise":
+        raise ValueError("its first input is not the noise")
+    for name, kinds in (("control_hz", (int, float)), ("execute", int), ("task", str), ("nfe", int)):
+        value = signature.get(name)
+        if not isinstance(value, kinds) or isinstance(value, bool) or (kinds is not str and not 0 < value < LARGEST):
+            raise ValueError(f"{name} is {str(value)[:60]!r}")
+    return signature
+
+
 def open_policy(path: Path) -> tuple[Path, dict[str, Any]]:
     """The file to run and its signature; ends the program with one line when there is none."""
     if not path.exists():
@@ -123,12 +167,11 @@ def open_policy(path: Path) -> tuple[Path, dict[str, Any]]:
         name_it = f"; name {folder / 'policy.pt2'} if you made it yourself" if (folder / "policy.pt2").is_file() else ""
         sys.exit(f"{file}: no such file{name_it}")
     try:
-        signature = json.loads((folder / "policy.json").read_text())
+        return file, checked(json.loads((folder / "policy.json").read_text(encoding="utf-8")))
+    except RecursionError:
+        sys.exit(f"{folder / 'policy.json'}: nested too deeply")
     except (OSError, ValueError) as error:
-        sys.exit(f"{folder / 'policy.json'}: {error}")
-    for x in signature["inputs"]:
-        x["shape"] = [1 if size == "batch" else size for size in x["shape"]]
-    return file, signature
+        sys.exit(f"{folder / 'policy.json'}: {one_line(error)}")
 
 
 def positive(text: str) -> float:

@@ -151,4 +151,5 @@ def _report(call: Call[PrepareConfig], results: list[dict[str, Any]]) -> None:
         rows.append([str(x) for x in [*row, r["content_sha256"][:12]]])
     document = {"command": "prepare", **results[0]} if len(results) == 1 else {"command": "prepare", "runs": results}
     lines = [f"data set: {entry['run_dir']}   look at its contact_sheet.png" for entry in results]
+    lines += [f"{e['result']['task']}: {sentence}" for e in results for sentence in e["result"]["said"]]
     call.console.result(document, [Table("Data sets", columns, rows)], [*lines, "next: omp pretrain"])

@@ -211,14 +211,21 @@ def _report(call: Call[Any], results: list[dict[str, Any]]) -> None:
     lines = [f"data set: {e['run_dir']}{' (kept)' if e['result']['reused'] else ''}" for e in results]
     pictures, clouds = (results[-1]["result"][key] is not None for key in ("image", "points"))
     lines += ["look at its contact_sheet.png"] if pictures or clouds else []
-    lines += [
-        f"actions of {e['result']['task']} reach {reach:.3g}: so will a policy; simulators clip to [-1, 1]"
-        for e in results
-        if (reach := max(map(abs, e["result"]["action_range"]))) > 1.01
-    ]
+    for entry in results:
+        lines += [f"{entry['result']['task']}: {sentence}" for sentence in entry["result"]["said"]]
+        lines += _unclipped(entry["result"])
     lines += [
         f"omp eval rolls {e['result']['task']} out in {name}" for e in results if (name := e["result"]["environment"])
     ]
     preset = "" if clouds else f" --preset {'dmpo' if pictures else 'dmpo-state'}"
     lines.append(f"next: omp pretrain{preset}")
     call.console.result(document, [Table("Data sets", columns, rows)], lines)
+
+
+def _unclipped(result: dict[str, Any]) -> list[str]:
+    """What to say of actions that a simulator would clip."""
+    reach, beyond = max(map(abs, result["action_range"])), result["actions_beyond_one"]
+    if reach <= 1 or (beyond is None and reach <= 1.01):
+        return []
+    line = f"actions of {result['task']} reach {reach:.3g}: so will a policy; simulators clip to [-1, 1]"
+    return [line if beyond is None else f"{line}; {beyond} of {result['action_values']} values are stored unclipped"]

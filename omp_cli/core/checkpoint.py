@@ -25,7 +25,7 @@ from torch import Tensor
 
 from omp_cli.core.config import checked, validated
 from omp_cli.core.errors import DataError, OmpError
-from omp_cli.core.files import atomic, read_json, remove, sha256_of
+from omp_cli.core.files import atomic, is_lfs_pointer, read_json, remove, sha256_of
 from omp_cli.core.manifest import FILE_NAME, read_manifest
 from omp_cli.core.policy import Policy, usual_nfe
 from omp_cli.core.policy_config import PolicyConfig, Weights
@@ -196,6 +196,8 @@ def _file_kind(path: Path) -> str:
         return "damaged"
     if start[:2] == b"PK" or start[:1] == b"\x80":
         return "a pickle, which can run code when loaded; omp never loads one"
+    if is_lfs_pointer(path):
+        return "a Git LFS pointer, not the file itself: git lfs pull, in the clone it is in"
     return "a file, not a checkpoint"
 
 

@@ -271,7 +271,7 @@ def file_layer(path: Path) -> Layer:
         return Layer(f"file {path}", flatten(tomllib.loads(path.read_text(encoding="utf-8-sig"))))
     except OSError as error:
         raise DataError(f"configuration {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, numbers of too many digits, too deep
         raise UsageError(f"configuration {path}: {error}") from None
 
 

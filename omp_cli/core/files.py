@@ -144,3 +144,12 @@ def newest(folder: Path, accept: Callable[[Path], float | None]) -> Path | None:
         if when is not None and (best is None or when > best[0]):
             best = (when, manifest.parent)
     return best[1] if best else None
+
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether the file only says where Git LFS keeps its content, as files of a clone without git-lfs do."""
+    with path.open("rb") as file:
+        return file.read(len(LFS_POINTER)) == LFS_POINTER

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from omp_cli.core.deploy import export, program
 from omp_cli.core.deploy.program import ONNX_PACKAGES, missing_packages
-from omp_cli.core.files import sha256_of
+from omp_cli.core.files import LFS_POINTER, sha256_of
 from omp_cli.core.manifest import check_artifacts, read_manifest
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp, in_process
@@ -94,6 +94,39 @@ def test_the_loop_wants_a_pickle_to_be_named(policy: Path, tmp_path: Path) -> No
     assert done.returncode == 1
     assert "policy.onnx: no such file; name" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+BROKEN: dict[str, Any] = {
+    "a list": [],
+    "no inputs": {"inputs": 3},
+    "inputs of text": {"inputs": ["noise"]},
+    "no noise": {"inputs": []},
+    "a huge input": {"inputs": [{"name": "noise", "dtype": "float32", "shape": ["batch", 10**12]}]},
+    "a shape of text": {"inputs": [{"name": "noise", "dtype": "float32", "shape": ["x"]}]},
+    "another type": {"inputs": [{"name": "noise", "dtype": "object", "shape": [1]}]},
+    "no rate": {"control_hz": None},
+    "rate 0": {"control_hz": 0},
+    "execute": {"execute": "4"},
+}
+
+
+@pytest.mark.parametrize("how", [*BROKEN, "not JSON", "nested", "cut", "a pointer", "another file"])
+def test_the_loop_says_what_is_wrong_with_a_damaged_policy_in_one_line(policy: Path, tmp_path: Path, how: str) -> None:
+    name = "policy.onnx" if HAS_ONNX else "policy.pt2"
+    file, about = (Path(shutil.copy(policy / part, tmp_path)) for part in (name, "policy.json"))
+    if how in BROKEN:
+        document = json.loads(about.read_text())
+        about.write_text(json.dumps({**document, **BROKEN[how]} if isinstance(BROKEN[how], dict) else BROKEN[how]))
+    elif how in ("not JSON", "nested"):
+        about.write_text("{" if how == "not JSON" else "[" * 200_000)
+    else:
+        other = LFS_POINTER + b"\n" if how == "a pointer" else b"PK\x03\x04 nothing of the kind"
+        file.write_bytes(file.read_bytes()[:1000] if how == "cut" else other)
+    done = loop(file, "--seconds", 0.1)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if str(tmp_path) in line)
+    assert len(line) < 400
 
 
 def test_any_batch_and_more_steps(omp: Omp, run: Path, tmp_path: Path) -> None:

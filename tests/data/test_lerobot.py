@@ -17,6 +17,7 @@ from omp_cli.core.data.readers import lerobot
 from omp_cli.core.data.readers.base import sniff
 from omp_cli.core.data.store import read_store
 from omp_cli.core.errors import DataError, MissingDependency, UsageError
+from omp_cli.core.files import LFS_POINTER
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp
 from tests.data.lerobot import CAMERAS, FPS, Episode, write_lerobot, write_video
@@ -161,6 +162,63 @@ def dropped_rows(root: Path) -> None:
     parquet.write_table(table.slice(0, len(table) - 2), path)
 
 
+LIST, TASK = "meta/episodes.jsonl", '{"task_index": 0}'
+
+
+def lines(change: Callable[[list[str]], list[str]], name: str = LIST) -> Callable[[Path], None]:
+    """Other lines in a list; one that is not there yet begins with none."""
+
+    def edit(root: Path) -> None:
+        path = root / name
+        found = path.read_text().splitlines() if path.is_file() else []
+        path.write_text("\n".join(change(found)) + "\n")
+
+    return edit
+
+
+def row(number: int, **values: object) -> Callable[[Path], None]:
+    """Other values in a row of the list of episodes, of either layout."""
+
+    def edit(root: Path) -> None:
+        if (root / LIST).is_file():
+            rows = [json.loads(line) for line in (root / LIST).read_text().splitlines()]
+            rows[number] |= values
+            (root / LIST).write_text("".join(json.dumps(r) + "\n" for r in rows))
+            return
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        path = next((root / "meta").rglob("*.parquet"))
+        rows = parquet.read_table(path).to_pylist()
+        rows[number] |= values
+        parquet.write_table(pa.Table.from_pylist(rows), path)
+
+    return edit
+
+
+def column(change: Callable[[Any], Any]) -> Callable[[Path], None]:
+    """Another last table of frames."""
+
+    def edit(root: Path) -> None:
+        from pyarrow import parquet
+
+        path = sorted((root / "data").rglob("*.parquet"))[-1]
+        parquet.write_table(change(parquet.read_table(path)), path)
+
+    return edit
+
+
+def replaced(name: str, values: Any) -> Callable[[Any], Any]:
+    return lambda table: table.set_column(table.schema.get_field_index(name), name, [values])
+
+
+def pointer(pattern: str) -> Callable[[Path], None]:
+    def edit(root: Path) -> None:
+        sorted(root.rglob(pattern))[-1].write_bytes(LFS_POINTER + b"\noid sha256:12\nsize 5\n")
+
+    return edit
+
+
 DAMAGE: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "no video": ("v2.1", lambda root: videos(root)[1].unlink(), "episode_000001.mp4: no such file"),
     "no video 3": ("v3.0", lambda root: videos(root)[0].unlink(), "file-000.mp4: no such file"),
@@ -176,9 +234,64 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "version": ("v2.1", edited(codebase_version="v1.6"), "codebase_version 'v1.6', this omp reads v2.0, v2.1, v3.0"),
     "not json": ("v2.1", lambda root: (root / INFO).write_text("{"), "not a JSON file"),
     "fps": ("v2.1", edited(fps=None), "fps is missing"),
-    "template": ("v2.1", edited(video_path="videos/{camera}.mp4"), "info.json is damaged"),
+    "template": ("v2.1", edited(video_path="videos/{camera}.mp4"), "info.json is damaged: {camera}, expected"),
     "outside": ("v2.1", edited(data_path="../{episode_index}.parquet"), "leads out of the folder"),
     "no list": ("v2.1", lambda root: (root / "meta/episodes.jsonl").unlink(), "episodes.jsonl: no such file"),
+    "bad line": ("v2.1", lines(lambda rows: [rows[0][:-1], rows[1]]), "episodes.jsonl, line 1: not JSON"),
+    "cut line": ("v2.1", lines(lambda rows: [rows[0], rows[1][:9]]), "episodes.jsonl, line 2: not JSON"),
+    "bad task": (
+        "v2.1",
+        lines(lambda _: ['{"task_index": 0}', "{"], "meta/tasks.jsonl"),
+        "tasks.jsonl, line 2: not JSON",
+    ),
+    "task twice": (
+        "v2.1",
+        lines(lambda _: ['{"task_index": 0}'] * 2, "meta/tasks.jsonl"),
+        "task_index 0 is there twice",
+    ),
+    "stats": ("v2.1", lines(lambda _: ["[]"], "meta/episodes_stats.jsonl"), "episodes_stats.jsonl, line 1: a list"),
+    "all stats": ("v2.1", lines(lambda _: ["{"], "meta/stats.json"), "stats.json: not JSON"),
+    "twice": ("v2.1", lines(lambda rows: [*rows, rows[1]]), "has episode 1 twice"),
+    "twice 3": ("v3.0", row(1, episode_index=0), "has episode 0 twice"),
+    "missing": ("v2.1", lines(lambda rows: rows[1:]), "lacks episode 0"),
+    "fewer": ("v2.1", edited(total_episodes=3), "has 2 episodes, info.json says 3"),
+    "frames": ("v3.0", edited(total_frames=18), "has 17 frames, info.json says 18"),
+    "total": ("v2.1", edited(total_episodes="2"), "total_episodes is the text '2', expected a whole number"),
+    "length": ("v2.1", row(1, length=11), "episode 1 has 10 frames or a gap, meta says 11"),
+    "length 3": ("v3.0", row(0, length=6), "episode 0 has 7 frames or a gap, meta says 6"),
+    "huge length": ("v2.1", row(1, length=10**12), "meta says 1000000000000"),
+    "no length": ("v2.1", row(1, length=None), "episodes.jsonl, line 2: length is null"),
+    "index": ("v2.1", row(1, episode_index=True), "line 2: episode_index is true or false"),
+    "nested tasks": ("v2.1", row(1, tasks=[["x"]]), "line 2: one of tasks is a list, expected text"),
+    "tasks": ("v2.1", row(1, tasks="x"), "line 2: tasks is the text 'x', expected a list"),
+    "a gap in frames": ("v2.1", column(replaced("frame_index", [0, 1, 2, 3, 4, 5, 6, 7, 8, 10])), "or a gap"),
+    "another's frames": ("v2.1", column(replaced("episode_index", [1] * 9 + [5])), "episode 1 has 9 frames"),
+    "struct": ("v2.1", column(replaced("action", [{"a": 1}] * 10)), "column 'action'"),
+    "column twice": ("v2.1", column(lambda t: t.append_column("action", t["action"])), "twice the column 'action'"),
+    "width": ("v2.1", column(replaced("action", [[1.0, 2.0]] * 10)), "has 2 numbers a frame, info.json says 7"),
+    "reward": ("v2.1", edited({"next.reward": {"dtype": "float32", "shape": [2]}}), "has 1 numbers a frame"),
+    "times": ("v2.1", column(replaced("timestamp", [0.0] * 10)), "each after the one before"),
+    "deep": ("v2.1", lambda root: (root / INFO).write_text("[" * 200_000), "nested too deeply"),
+    "a list": ("v2.1", lambda root: (root / INFO).write_text("[]"), "info.json is a list, expected a JSON object"),
+    "utf-8": ("v2.1", lambda root: (root / LIST).write_bytes(b"\xff\xfe"), "episodes.jsonl, line 1: not UTF-8"),
+    "spaces": ("v2.1", edited(data_path="{episode_index:>2000000000}"), "data_path '{episode_index:>2000000000}'"),
+    "digits": ("v2.1", edited(data_path="{episode_chunk:0999999999d}"), "of info.json is damaged"),
+    "attribute": ("v2.1", edited(data_path="{episode_index.__class__}"), "of info.json is damaged"),
+    "item": ("v2.1", edited(data_path="{episode_index[0]}"), "of info.json is damaged"),
+    "in a width": ("v2.1", edited(data_path="{episode_index:{episode_index}}"), "of info.json is damaged"),
+    "brace": ("v2.1", edited(data_path="{"), "of info.json is damaged"),
+    "number": ("v2.1", edited(data_path=7), "data_path is missing in info.json, or of another kind"),
+    "long": ("v2.1", edited(data_path="a" * 5000), "too long for a file's name"),
+    "absolute": ("v2.1", edited(video_path="/etc/passwd"), "leads out of the folder"),
+    "chunks": ("v2.1", edited(chunks_size=0), "chunks_size is the number 0, expected a whole number from 1 on"),
+    "infinite fps": ("v2.1", edited(fps=float("inf")), "fps is a number out of all bounds"),
+    "feature": ("v2.1", edited({"x": 3}), "feature 'x' is the number 3, expected an object"),
+    "times of a clip": ("v3.0", row(1, **{f"videos/{TOP}/from_timestamp": -1.0}), "expected a number from 0 on"),
+    "file of a clip": ("v3.0", row(1, **{f"videos/{TOP}/file_index": -1}), "file_index is the number -1"),
+    "LFS video": ("v2.1", pointer("*.mp4"), "a Git LFS pointer, not the file itself"),
+    "LFS table": ("v2.1", pointer("data/**/*.parquet"), "a Git LFS pointer, not the file itself"),
+    "LFS list": ("v2.1", pointer("episodes.jsonl"), "a Git LFS pointer, not the file itself"),
+    "LFS info": ("v2.1", pointer("info.json"), "a Git LFS pointer, not the file itself"),
     "no table": ("v3.0", lambda root: shutil.rmtree(root / "data"), "file-000.parquet: no such file"),
 }
 
@@ -194,6 +307,72 @@ def test_damage_is_one_line_about_the_file(folders: Path, tmp_path: Path, how: s
     assert str(root) in error.value.message
     assert words in error.value.message
     assert "\n" not in error.value.message
+
+
+def test_a_list_with_a_mark_and_other_line_ends_is_whole(folders: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(folders / "v2.1", tmp_path / "f")
+    text = (root / LIST).read_text().replace("lift the cube", "lift\u2028the cube")
+    rows = [json.dumps(json.loads(line), ensure_ascii=False) for line in text.split("\n") if line]
+    (root / LIST).write_bytes(("\ufeff" + "\r\n".join(rows) + "\r\n\r\n").encode())
+    edited(total_episodes=2, total_frames=17)(root)
+    found = read(root / INFO, "robomimic", "lift")
+    assert len(found.episodes) == 2
+    assert found.notes["instructions"] == ["lift\u2028the cube"]
+
+
+def nvidia(root: Path, seconds: float) -> None:
+    """As NVIDIA's GR1 folder: no frame_index, timestamps that begin later than the videos."""
+    from pyarrow import parquet
+
+    for path in (root / "data").rglob("*.parquet"):
+        table = parquet.read_table(path)
+        times = np.array(table["timestamp"].to_pylist()) + seconds
+        table = table.set_column(table.schema.get_field_index("timestamp"), "timestamp", [times])
+        parquet.write_table(table.drop_columns(["frame_index"]), path)
+
+
+@pytest.mark.parametrize("seconds", [0.1, -0.05])
+@pytest.mark.parametrize("version", ["v2.0", "v3.0"])
+def test_times_that_are_off_by_the_same_everywhere_are_shifted(
+    folders: Path, written: list[Episode], tmp_path: Path, version: str, seconds: float
+) -> None:
+    """Also without frame_index: then "index" orders the frames."""
+    root = shutil.copytree(folders / ("v2.1" if version < "v3" else version), tmp_path / "f")
+    nvidia(root, seconds)
+    found = read(root / INFO, "robomimic", "lift")
+    for number, episode in enumerate(found.episodes):
+        np.testing.assert_array_equal(episode["action"], written[number]["action"])
+        for k, picture in enumerate(episode["img"]):
+            assert nearest(picture[..., :3], written, "top")[:2] == (number, k)
+    assert f"camera top: the timestamps of 2 of 2 episodes begin {seconds:+.3f} s off" in found.said[0]
+    assert len(found.said) == 2
+
+
+def test_times_that_are_off_without_a_picture_a_frame_are_damage(folders: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(folders / "v2.1", tmp_path / "f")
+    nvidia(root, 0.1)
+    reencoded(slice(9))(root)
+    with pytest.raises(DataError, match=r"episode_000001\.mp4 has no picture for frame"):
+        read(root / INFO, "robomimic", "lift")
+
+
+def test_a_camera_without_files_is_named_and_so_are_the_others(folders: Path, omp: Omp, tmp_path: Path) -> None:
+    root = shutil.copytree(folders / "v2.1", tmp_path / "f")
+    edited({"observation.images.side": {"dtype": "video", "shape": [32, 48, 3]}})(root)
+    line = ("prepare", "robomimic", "--task", "lift", "--file", root, "--out", tmp_path / "d")
+    refused(omp(*line), 3, "a camera side, the folder does not", '--set \'format.cameras=["top", "wrist"]\'')
+    done = omp(*line, "--set", f'format.cameras=["{TOP}", "wrist"]')
+    assert done.code == 0, done.err
+    assert read_store(tmp_path / "d").spec.image == (32, 48, 6)
+    with pytest.raises(UsageError, match="camera 'top' is named twice"):
+        read(root / INFO, "robomimic", "lift", cameras=["top", TOP])
+
+
+def test_cameras_of_one_short_name_keep_their_whole_ones(folders: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(folders / "v2.1", tmp_path / "f")
+    edited({"observation.top": {"dtype": "video", "shape": [32, 48, 3]}})(root)
+    shutil.copytree(root / f"videos/chunk-000/{TOP}", root / "videos/chunk-000/observation.top")
+    assert read(root / INFO, "robomimic", "lift").notes["cameras"] == [TOP, "wrist", "observation.top"]
 
 
 def test_a_feature_that_its_table_lacks_is_named(folders: Path, tmp_path: Path) -> None:
@@ -218,7 +397,9 @@ def test_depth_is_left_out(folders: Path, tmp_path: Path) -> None:
     shutil.copytree(folders / "v3.0", tmp_path / "f")
     depth = {"dtype": "video", "shape": [32, 48, 3], "info": {"video.is_depth_map": True}}
     edited(features={TOP: depth})(tmp_path / "f")
-    assert read(tmp_path / "f" / INFO, "robomimic", "lift").notes["cameras"] == ["wrist"]
+    found = read(tmp_path / "f" / INFO, "robomimic", "lift")
+    assert found.notes["cameras"] == ["wrist"]
+    assert found.said == (f"depth is left out: {TOP}",)
 
 
 def test_without_the_packages_it_is_one_line(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,12 @@ from omp_cli.core.errors import DataError, UsageError
 from omp_cli.core.prepare import convert as converting
 from omp_cli.core.prepare.convert import ConvertConfig, convert, folder_name
 from omp_cli.core.prepare.origin import from_catalogue, from_file
+from omp_cli.core.prepare.shown import Shown
+from omp_cli.core.prepare.shown import _said as said_of_shown
 from omp_cli.core.progress import Silent
 from omp_cli.core.run import Run
 from omp_cli.core.suites.base import start_hash
+from tests.conftest import Omp
 from tests.data.formats import write_d4rl, write_minari, write_npz, write_robomimic
 
 
@@ -119,6 +122,45 @@ def test_folders_and_file_names_say_what_they_are(tmp_path: Path) -> None:
         make(tmp_path / "d", tmp_path / "lerobot")
     with pytest.raises(DataError, match="none of"):
         make(tmp_path / "d", tmp_path / "lerobot" / "meta")
+
+
+def test_what_is_left_out_or_not_clipped_is_in_output_and_manifest(tmp_path: Path, omp: Omp) -> None:
+    write_d4rl(tmp_path / "h.hdf5")
+    with h5py.File(tmp_path / "h.hdf5", "a") as file:
+        file["actions"][:3, 0] = 1.5
+        file["actions"][24, 0] = 9.0  # in the open tail
+    line = ("prepare", "gym", "--task", "hopper-medium", "--file", tmp_path / "h.hdf5", "--out", tmp_path / "d")
+    tail = "the last 4 of 25 frames are left out: their episode does not end in the file"
+    actions = "actions of hopper-medium reach 1.5: so will a policy; simulators clip to [-1, 1]; 3 of 63 values"
+    for _ in ("made", "kept"):
+        done = omp(*line)
+        assert done.code == 0, done.err
+        plain = " ".join(done.out.split())
+        assert f"hopper-medium: {tail}" in plain
+        assert actions in plain
+    metrics = json.loads((tmp_path / "d" / "manifest.json").read_text())["metrics"]
+    assert [sentence.startswith(tail) for sentence in metrics["said"]] == [True]
+    assert (metrics["actions_beyond_one"], metrics["action_values"]) == (3, 63)
+    first = omp(*line[:-1], tmp_path / "e", "--demos", 1)
+    assert "are left out" not in first.out, "the tail is not among the episodes asked for"
+
+
+def test_left_out_and_filled_are_said_of_what_is_shown_anew() -> None:
+    state = np.zeros(3)
+    kept = [Shown({}, {}, state, 0.0, {}, 40, 2), Shown({}, {}, state, 0.0, {}, 2, 1)]
+    left, filled = said_of_shown(25, kept)
+    assert left.startswith("23 of 25 episodes are left out: at the goal for fewer than 10 actions;")
+    assert "keep_failures=true takes all" in left
+    assert filled == "clouds of 3 frames had too few points: 42 in all are repetitions of others"
+    assert said_of_shown(1, [Shown({}, {}, state, 0.0)]) == []
+
+
+def test_an_error_of_the_metadata_names_the_file(tmp_path: Path) -> None:
+    controller = {"type": "OSC_POSE", "kp": "stiff"}
+    env = {"env_name": "PickPlaceCan", "env_kwargs": {"controller_configs": controller}}
+    write_robomimic(tmp_path / "c.hdf5", (5, 6), env=env)
+    with pytest.raises(DataError, match=r"c\.hdf5: the controller in the data's metadata: kp"):
+        make(tmp_path / "d", tmp_path / "c.hdf5")
 
 
 def test_what_a_store_must_not_hold_is_refused_in_the_name_of_the_file(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from omp_cli.core.config import Above0, AtLeast0, Count, CountOrZero, Settings, checked
+from omp_cli.core.data.foreign import member, refuse
 from omp_cli.core.errors import DataError, UsageError, did_you_mean
 
 FILE = "datasets.toml"
@@ -170,6 +171,8 @@ def read_catalogue() -> Catalogue:
         return shipped
     try:
         own = _parsed(Path(named).expanduser().read_text(encoding="utf-8-sig"), named)
+    except UnicodeDecodeError:
+        raise DataError(f"catalogue {named}: not UTF-8") from None
     except OSError as error:
         raise DataError(f"catalogue {named}: {(error.strerror or 'cannot be read').lower()}") from None
     replaced = {e.name for e in own.entries}
@@ -195,20 +198,29 @@ def _shipped_text() -> str:
 def _parsed(text: str, where: str) -> Catalogue:
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOML's own error, a number of too many digits, or nested too deeply
         raise DataError(f"catalogue {where}: {error}") from None
     if document.get("schema") != SCHEMA:
         raise DataError(f"catalogue {where}: schema {document.get('schema')!r}, this omp reads {SCHEMA}")
     suites = {
         name: checked(SuiteFacts, facts, f"catalogue {where}: suites.{name}")
-        for name, facts in document.get("suites", {}).items()
+        for name, facts in (member(document, "suites", dict, f"catalogue {where}") or {}).items()
     }
     entries = []
-    for number, group in enumerate(document.get("group", []), 1):
+    for number, group in enumerate(_tables(document, "group", f"catalogue {where}"), 1):
         common = {key: value for key, value in group.items() if key != "sets"}
-        for values in group.get("sets", []):
+        for values in _tables(group, "sets", f"catalogue {where}: group {number}"):
             entry = checked(Entry, {**common, **values}, f"catalogue {where}: group {number}")
             if (entry.base is None) == (entry.page is None):
                 raise DataError(f"catalogue {where}: {entry.name}: needs either a base or a page")
             entries.append(entry)
     return Catalogue(suites, tuple(entries))
+
+
+def _tables(owner: dict[str, Any], name: str, where: str) -> list[dict[str, Any]]:
+    """A list of tables; empty where there is none, DataError where it holds something else."""
+    found = member(owner, name, list, where) or []
+    for value in found:
+        if not isinstance(value, dict):
+            refuse(f"{where}: one of {name}", value, "a table")
+    return found

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.config import checked
+from omp_cli.core.data.foreign import affordable
 from omp_cli.core.errors import DataError
-from omp_cli.core.files import atomic
+from omp_cli.core.files import atomic, size_of
 from omp_cli.core.spec import Spec
 
 AGAIN = "make it again with omp prepare: delete its folder first, or choose another with --out"
@@ -91,7 +92,7 @@ def store_path(path: Path) -> Path:
     """The zarr group meant by a data set's folder or by the group itself; DataError when there is none."""
     if (path / STORE).is_dir():
         return path / STORE
-    if (path / ".zgroup").is_file():
+    if any((path / name).is_file() for name in (".zgroup", "zarr.json")):
         return path
     if not path.exists():
         raise DataError(f"data set {path}: no such file or folder", "make one with: omp prepare metaworld")
@@ -113,7 +114,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
         found = attributes.get("schema_version")
         raise DataError(
             f"data set {path}: schema version {found!r}, this omp reads {STORE_SCHEMA}",
-            "it is half-written or was not made by omp prepare; make it again in another folder",
+            "omp trains on what omp prepare made, and does not read zarr stores of others; omp prepare --list",
         )
     return attributes
 
@@ -130,11 +131,16 @@ def read_store(path: Path) -> Dataset:
     provenance = read_attributes(path)
     try:
         root = zarr.open_group(str(path), mode="r")
-        everything: Arrays = {
-            f"{group}/{name}": np.asarray(array[:])
+        found = {
+            f"{group}/{name}": array
             for group in ("data", "meta")
             for name, array in root[group].arrays()  # type: ignore[union-attr]
         }
+        for name, array in found.items():
+            affordable(f"data set {path}: {name}", array.nbytes, size_of(path / name))
+        everything: Arrays = {name: np.asarray(array[:]) for name, array in found.items()}
+    except DataError:
+        raise
     except Exception as error:
         raise DataError(f"data set {path}: damaged ({_line(error)})", AGAIN) from error
     ends = everything.get("meta/episode_ends")

@@ -125,6 +125,7 @@ class Candidate:
         overhead: wall time of the episode's other parts.
         mode: the way in which it did the task, where the suite tells them apart.
         points_on: points of its clouds before sampling, by what they lay on.
+        beyond_one: values of its actions outside [-1, 1], which are clipped unless raw actions are recorded.
     """
 
     seed: int
@@ -137,6 +138,12 @@ class Candidate:
     overhead: dict[str, float] = field(default_factory=dict)
     mode: str | None = None
     points_on: dict[str, int] = field(default_factory=dict)
+    beyond_one: int = 0
+
+
+def filled_sentence(frames: int, points: int) -> str:
+    """What to say of clouds with fewer points than were asked for."""
+    return f"clouds of {frames} frames had too few points: {points} in all are repetitions of others"
 
 
 def collect(
@@ -290,7 +297,7 @@ def record(job: Job) -> Candidate:
     keys += ["point_cloud"] if env.spec.points is not None else []
     keys += ["img"] if job.collect.images else []
     rows: dict[str, list[NDArray[Any]]] = {}
-    filled = frames_filled = 0
+    filled = frames_filled = beyond_one = 0
     first_success: int | None = None
     watch.lap("reset and pictures")
     for step in range(job.collect.max_steps or env.spec.max_steps):
@@ -300,6 +307,7 @@ def record(job: Job) -> Candidate:
         watch.lap("observation")
         action = env.expert().astype(np.float32)
         outcome = env.step(action)
+        beyond_one += int((np.abs(action) > 1).sum())
         watch.lap("physics")
         rows.setdefault("action", []).append(action if job.collect.raw_actions else np.clip(action, -1, 1))
         rows.setdefault("reward", []).append(np.float32(outcome.reward))
@@ -322,6 +330,7 @@ def record(job: Job) -> Candidate:
     result = {"seed": job.seed, "success": kept, "steps": steps, "filled": filled}
     result |= {"frames_filled": frames_filled, "seconds": seconds, "overhead": watch.seconds, "mode": outcome.mode}
     result["points_on"] = counted_since(on_before, env.points_on)
+    result |= {"beyond_one": beyond_one}
     with atomic(job.file) as temporary:
         np.savez(temporary, result=json.dumps(result), **extras, **arrays)
     return Candidate(**result, file=job.file)

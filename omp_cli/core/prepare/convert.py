@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -120,19 +121,20 @@ def convert(run: Run, config: ConvertConfig, origin: Origin, progress: Progress,
         return _keep(run, store, wanted)
     anew = config.shown if config.replay else None
     limit = config.demos if anew is None or config.keep_failures else None
-    recording = reader.read(files[0].path, origin.subject, limit, progress)
-    watch.lap("reading")
-    if anew is not None:
-        recording = shown(recording, anew, origin.subject, config.keep_failures, config.demos, workers, progress)
-        watch.lap("replaying")
-    elif recording.scenes is not None:
-        recording = replayed(recording, config.format, origin.subject, workers, progress)
-        watch.lap("replaying")
-    _check(files[0].path, recording)
-    if action_limit != 1.0:
-        for episode in recording.episodes:
-            episode["action"] = episode["action"] / np.float32(action_limit)
-    suite = rollout_suite(config, recording)
+    with _about(files[0].path):
+        recording = reader.read(files[0].path, origin.subject, limit, progress)
+        watch.lap("reading")
+        if anew is not None:
+            recording = shown(recording, anew, origin.subject, config.keep_failures, config.demos, workers, progress)
+            watch.lap("replaying")
+        elif recording.scenes is not None:
+            recording = replayed(recording, config.format, origin.subject, workers, progress)
+            watch.lap("replaying")
+        _check(files[0].path, recording)
+        if action_limit != 1.0:
+            for episode in recording.episodes:
+                episode["action"] = episode["action"] / np.float32(action_limit)
+        suite = rollout_suite(config, recording)
     provenance = _provenance(origin, wanted, files, recording, suite)
     if config.check_pictures and recording.simulator and "img" in recording.episodes[0] and suite is not None:
         provenance["reference"] = _reference(suite, recording, progress)
@@ -144,6 +146,17 @@ def convert(run: Run, config: ConvertConfig, origin: Origin, progress: Progress,
     sha256 = write_store(store, recording.episodes, provenance)  # last: a store that is there means that all is done
     watch.lap("store")
     return _finish(run, store, {**_figures(provenance, sha256), "seconds_by_part": watch.rounded(), "reused": False})
+
+
+@contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """A DataError of what is made of a file names the file, where it does not yet."""
+    try:
+        yield
+    except DataError as error:
+        if str(path.parent) in error.message:
+            raise
+        raise DataError(f"{path}: {error.message}", error.hint) from error
 
 
 def _files(config: ConvertConfig, origin: Origin, reader: Reader, progress: Progress) -> list[Fetched]:
@@ -258,6 +271,8 @@ def _provenance(
             float(min(e["action"].min() for e in episodes)),
             float(max(e["action"].max() for e in episodes)),
         ],
+        "actions_beyond_one": sum(int((np.abs(e["action"]) > 1).sum()) for e in episodes),
+        "said": list(recording.said),
     }
 
 
@@ -287,6 +302,9 @@ def _figures(provenance: dict[str, Any], sha256: str) -> dict[str, Any]:
         "returns": provenance["returns"],
         "success_share": provenance["success_share"],
         "action_range": provenance["action_range"],
+        "action_values": sum(steps) * provenance["spec"]["action_dim"],
+        "actions_beyond_one": provenance.get("actions_beyond_one"),  # data made before do not say
+        "said": provenance.get("said", []),
         "environment": (provenance.get("rollout_suite") or {}).get("environment"),
         "state_dim": provenance["spec"]["state_dim"],
         "action_dim": provenance["spec"]["action_dim"],

@@ -15,7 +15,15 @@ from omp_cli.core.config import Flag, Seed, Settings, flatten
 from omp_cli.core.data.store import STORE, Arrays, read_attributes, read_store, write_store
 from omp_cli.core.errors import UsageError
 from omp_cli.core.files import read_json, remove, write_json
-from omp_cli.core.prepare.collect import EXTRAS, Candidate, CollectConfig, collect, load_episode, points_on
+from omp_cli.core.prepare.collect import (
+    EXTRAS,
+    Candidate,
+    CollectConfig,
+    collect,
+    filled_sentence,
+    load_episode,
+    points_on,
+)
 from omp_cli.core.prepare.sheet import contact_sheet
 from omp_cli.core.progress import Progress
 from omp_cli.core.run import Run
@@ -133,6 +141,7 @@ def _provenance(
         "expert_failures": failed + sum(not episode["success"].any() for episode in loaded),
         "frames_filled": sum(c.frames_filled for c in kept),
         "points_filled": sum(c.filled for c in kept),
+        "said": _said(config, kept, failed),
         **_modes(kept),
         **_chosen(config.collect),
         **points_on((c.points_on for c in kept), sum(c.steps for c in kept)),
@@ -145,6 +154,19 @@ def _chosen(collecting: CollectConfig) -> dict[str, Any]:
         return {}
     looked_at = collecting.demos * collecting.spread
     return {"start_states_chosen": {"by": "farthest point sampling of start states", "of": looked_at}}
+
+
+def _said(config: PrepareConfig, kept: list[Candidate], failed: int) -> list[str]:
+    """Candidates left out, clouds filled and actions clipped, in sentences."""
+    said = []
+    if failed:
+        said.append(f"{failed} of {failed + len(kept)} candidates are left out: the expert did not succeed in them")
+    if points := sum(c.filled for c in kept):
+        said.append(filled_sentence(sum(c.frames_filled for c in kept), points))
+    if beyond := sum(c.beyond_one for c in kept):
+        how = "stored unclipped; simulators clip them" if config.collect.raw_actions else "clipped"
+        said.append(f"{beyond} values of the expert's actions lie outside [-1, 1]: {how}")
+    return said
 
 
 def _modes(kept: list[Candidate]) -> dict[str, Any]:
@@ -164,6 +186,7 @@ def _figures(provenance: dict[str, Any]) -> dict[str, Any]:
         "frames_filled": provenance["frames_filled"],
         "points_filled": provenance["points_filled"],
         **{key: provenance[key] for key in ("points_seen", "points_on") if key in provenance},
+        "said": provenance.get("said", []),  # data made before do not say
         "reused": False,
     }
 

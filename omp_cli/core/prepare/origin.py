@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omp_cli.core.data.catalogue import Catalogue, Entry
 from omp_cli.core.data.readers import FORMATS, Subject
-from omp_cli.core.data.readers.base import sniff
+from omp_cli.core.data.readers.base import ZARR, ZARR_HINT, not_read, sniff
 from omp_cli.core.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.suites import SUITES
 
@@ -110,4 +110,6 @@ def _located(path: Path) -> Path:
     for name in INSIDE:
         if (path / name).is_file():
             return path / name
+    if any((path / name).exists() for name in ZARR):
+        raise DataError(f"{path}: {not_read()}", ZARR_HINT)
     raise DataError(f"{path}: none of {', '.join(INSIDE)} in that folder", "name the file itself")

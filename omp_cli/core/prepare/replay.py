@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any
+from xml.etree.ElementTree import ParseError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,7 +119,7 @@ def _environment(job: Job) -> RobomimicEnv:
     if job.scene:
         try:
             env.load(job.scene)
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, LookupError, AttributeError, TypeError, OSError, ParseError) as error:
             line = " ".join(str(error).split())[:160]
             raise DataError(f"{job.task}: a recorded scene does not load in robosuite 1.4: {line}") from None
     return env

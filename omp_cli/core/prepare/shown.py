@@ -13,7 +13,7 @@ from omp_cli.core.config import Settings
 from omp_cli.core.data.readers.base import Recording, Subject
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.errors import DataError
-from omp_cli.core.prepare.collect import PICTURE_SIZE, Kept, counted_since, in_order, points_on
+from omp_cli.core.prepare.collect import PICTURE_SIZE, Kept, counted_since, filled_sentence, in_order, points_on
 from omp_cli.core.progress import Progress
 from omp_cli.core.suites.adroit import Adroit, AdroitConfig, AdroitEnv
 from omp_cli.core.suites.adroit_poses import states_of
@@ -44,6 +44,8 @@ class Shown:
         start: the simulator's first state, as one vector.
         deviation: largest difference of a joint position after the first action to the file's next state, rad or m.
         points_on: points of the clouds before sampling, by what they lay on.
+        filled: points that clouds lacked and that were filled by repetition, over all frames.
+        frames_filled: frames in which that happened.
     """
 
     frames: Arrays | None
@@ -51,6 +53,8 @@ class Shown:
     start: NDArray[np.float64]
     deviation: float
     points_on: dict[str, int] = field(default_factory=dict)
+    filled: int = 0
+    frames_filled: int = 0
 
 
 _KEPT: Kept[AdroitEnv] = Kept()
@@ -118,6 +122,7 @@ def shown(
         "replayed": f"in gymnasium-robotics {metadata.version('gymnasium-robotics')}",
         "simulator_states": "the file's" if recording.states else "found from its observations, without velocities",
         "failures_left_out": tried - len(kept),
+        **_filled([found for _, found in kept]),
         "deviation_after_first_action": float(np.median([found.deviation for _, found in kept])),
     }
     notes |= points_on((found.points_on for _, found in kept), sum(len(e["action"]) for e in episodes))
@@ -130,7 +135,26 @@ def shown(
         starts=[found.start for _, found in kept],
         states=None,
         sheet=sheet,
+        said=(*recording.said, *_said(tried, [found for _, found in kept])),
     )
+
+
+def _filled(kept: list[Shown]) -> dict[str, int]:
+    return {"points_filled": sum(s.filled for s in kept), "frames_filled": sum(s.frames_filled for s in kept)}
+
+
+def _said(tried: int, kept: list[Shown]) -> list[str]:
+    """Episodes left out and clouds filled, in sentences."""
+    said = []
+    if left := tried - len(kept):
+        said.append(
+            f"{left} of {tried} episodes are left out: at the goal for fewer than {HELD} actions; "
+            "--set keep_failures=true takes all"
+        )
+    filled = _filled(kept)
+    if filled["points_filled"]:
+        said.append(filled_sentence(filled["frames_filled"], filled["points_filled"]))
+    return said
 
 
 def show(job: Job) -> Shown:
@@ -157,16 +181,19 @@ def show(job: Job) -> Shown:
     ]
     rows: dict[str, list[Any]] = {key: [] for key in keys}
     before = env.points_on
+    filled = frames_filled = 0
     for state in states:
         _put(env, state)
         for key, value in env.observe(keys).items():
             rows[key].append(value)
+        filled, frames_filled = filled + env.filled, frames_filled + (env.filled > 0)
     on = counted_since(before, env.points_on)
     pictures = {"last_picture": env.picture(PICTURE_SIZE)}
     _put(env, states[0])
     pictures["first_picture"] = env.picture(PICTURE_SIZE)
     frames = {key: np.stack(values) for key, values in rows.items()}
-    return Shown({**frames, "success": np.array(success)}, pictures, start, deviation, on)
+    seen = {**frames, "success": np.array(success)}
+    return Shown(seen, pictures, start, deviation, on, filled, frames_filled)
 
 
 def _put(env: AdroitEnv, state: Arrays) -> None:

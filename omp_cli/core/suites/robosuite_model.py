@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from omp_cli.core.config import Above0, AtLeast0, Settings
-from omp_cli.core.errors import MissingDependency, UsageError
+from omp_cli.core.config import Above0, AtLeast0, Settings, checked
+from omp_cli.core.errors import DataError, MissingDependency, UsageError
 
 CONTROLLER = "OSC_POSE"
 ARRANGEMENT = "single-arm-opposed"
@@ -35,7 +35,12 @@ class Control(Settings):
 
     @classmethod
     def of(cls, env_kwargs: Mapping[str, Any]) -> Control:
-        """From the metadata of a data set, robosuite 1.4's or 1.5's; UsageError for another kind of controller."""
+        """From the metadata of a data set, robosuite 1.4's or 1.5's.
+
+        Raises:
+            DataError: the metadata are not what robosuite writes.
+            UsageError: they ask for another kind of controller.
+        """
         found = _osc(env_kwargs.get("controller_configs"))
         given = {"control_freq": env_kwargs.get("control_freq"), "kp": found.get("kp")}
         given["damping_ratio"] = found.get("damping_ratio", found.get("damping"))
@@ -43,7 +48,8 @@ class Control(Settings):
         given["control_delta"] = found.get("control_delta")
         if "input_type" in found:  # as robosuite 1.5 says it
             given["control_delta"] = found["input_type"] == "delta"
-        return cls(**{key: value for key, value in given.items() if value is not None})
+        values = {key: value for key, value in given.items() if value is not None}
+        return checked(cls, values, "the controller in the data's metadata")
 
     def as_robosuite(self) -> dict[str, Any]:
         """``controller_configs`` of robosuite 1.4."""
@@ -72,13 +78,18 @@ def _osc(configs: Any) -> Mapping[str, Any]:
     if isinstance(configs, list):
         configs = configs[0] if configs else None
     if isinstance(configs, Mapping) and "body_parts" in configs:
-        configs = next((part for name, part in configs["body_parts"].items() if "right" in name), None)
+        parts = configs["body_parts"]
+        if not isinstance(parts, Mapping):
+            raise DataError(f"controller_configs in the data's metadata: body_parts is a {type(parts).__name__}")
+        configs = next((part for name, part in parts.items() if "right" in name), None)
     if configs is None:
         return {}
-    if not isinstance(configs, Mapping) or configs.get("type") != CONTROLLER:
-        kind = configs.get("type") if isinstance(configs, Mapping) else configs
+    if not isinstance(configs, Mapping):
+        raise DataError(f"controller_configs in the data's metadata is a {type(configs).__name__}, expected an object")
+    if configs.get("type") != CONTROLLER:
+        kind = str(configs.get("type"))[:60]
         raise UsageError(
-            f"the data were recorded with controller {kind}, of which omp can only roll out {CONTROLLER}",
+            f"the data were recorded with controller {kind!r}, of which omp can only roll out {CONTROLLER}",
             "take a set of that controller",
         )
     return configs

@@ -5,10 +5,11 @@ Legend: T frames of an episode, S state dimension, A action dimension, H, W, C h
 
 from __future__ import annotations
 
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from omp_cli.core.config import Settings
 from omp_cli.core.data.catalogue import TaskFacts
+from omp_cli.core.data.foreign import whole
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.errors import DataError
 from omp_cli.core.families import FORMATS as FORMATS
@@ -58,6 +60,7 @@ class Recording:
         states: per episode the simulator's state before each action, (T, n) by the subject's names, where the file has
             it.
         sheet: what a contact sheet shows of the first episodes, where it is not their "img".
+        said: whole sentences about what was left out, filled in or understood, which the user has to know.
     """
 
     episodes: list[Arrays]
@@ -68,6 +71,7 @@ class Recording:
     scenes: list[str] | None = None
     states: list[Arrays] | None = None
     sheet: list[Arrays] | None = None
+    said: tuple[str, ...] = ()
 
 
 class Reader(ABC):
@@ -111,20 +115,35 @@ class Reader(ABC):
         """
 
 
+ZARR = (".zgroup", ".zarray", "zarr.json")
+"""Files that a zarr store has, of format 2 and 3."""
+ZARR_HINT = "a data set that omp prepare made goes to omp pretrain as it is"
+
+
+def not_read() -> str:
+    """What to say of a zarr store."""
+    return f"a zarr store, which omp does not convert; it reads {', '.join(FORMATS.names())}"
+
+
 def sniff(path: Path) -> str:
     """Name of the format of a file; DataError when none accepts it."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    with path.open("rb") as file:
+    with whole(path).open("rb") as file:
         head = file.read(512)
     if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
         raise DataError(f"{path}: a web page, not a data set", "the download went wrong; fetch the file itself")
     for name in FORMATS.names():
         if FORMATS.get(name).accepts(path):
             return name
+    if head.startswith(b"PK") and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(PurePosixPath(name).name in ZARR for name in archive.namelist()):
+                raise DataError(f"{path}: {not_read()}", ZARR_HINT)
     raise DataError(
         f"{path}: of no known format ({', '.join(FORMATS.names())})", "force one with --format to see what it lacks"
     )
+
+
+_MOST_CHANNELS = 24
 
 
 def spec_of(subject: Subject, episodes: Sequence[Arrays], **more: Any) -> Spec:
@@ -148,6 +167,34 @@ def split(arrays: Arrays, ends: NDArray[np.int64], limit: int | None) -> list[Ar
     ends = ends[:limit]
     starts = np.concatenate([[0], ends[:-1]])
     return [{k: a[s:e] for k, a in arrays.items()} for s, e in zip(starts, ends, strict=True)]
+
+
+def channels_last(values: NDArray[Any], where: str, channels: int | None = None) -> tuple[NDArray[np.uint8], str]:
+    """Pictures (T, H, W, C) of pictures whose layout their shape tells, and the layout's name.
+
+    Channels are where the axis is shorter than both others and holds whole RGB pictures, of eight cameras at most; a
+    shape that could be either, or neither, is refused.
+
+    Args:
+        values: (T, H, W, C) or (T, C, H, W), uint8.
+        where: the file and its array.
+        channels: how many there have to be; None takes what is there.
+    """
+    fits = []
+    if values.ndim == 4 and values.dtype == np.uint8:
+        for axis, name in ((1, "channels first"), (3, "channels last")):
+            size, others = values.shape[axis], [values.shape[a] for a in (1, 2, 3) if a != axis]
+            if 0 < size <= _MOST_CHANNELS and size % 3 == 0 and size < min(others) and channels in (None, size):
+                fits.append(name)
+    if len(fits) != 1:
+        expected = "3 per camera" if channels is None else str(channels)
+        raise DataError(
+            f"{where} is {values.shape} {values.dtype}, expected (frames, height, width, channels) or "
+            f"(frames, channels, height, width) uint8 with {expected} channels"
+        )
+    if fits[0] == "channels first":
+        values = values.transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(values), fits[0]
 
 
 def first_states(episodes: Sequence[Arrays]) -> list[NDArray[Any]]:

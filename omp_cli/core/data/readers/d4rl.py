@@ -1,13 +1,13 @@
 """D4RL HDF5: flat arrays, cut into episodes where D4RL's ``sequence_dataset`` cuts them.
 
-``observations`` (N, S), ``actions`` (N, A), ``rewards``, ``terminals`` and, in newer files, ``timeouts`` (N,). An
-episode ends with a frame that is terminal or timed out; where a file has no timeouts, also after the task's number of
-steps. What follows the last end is dropped, as there. States of the simulator are in ``infos`` (N, n), by name.
+``observations`` (N, S), ``actions`` (N, A), ``terminals`` and, where a file has them, ``rewards`` and ``timeouts`` (N,)
+or (N, 1). An episode ends with a frame that is terminal or timed out; where a file has no timeouts, also after the
+task's number of steps. What follows the last end is dropped, as there, and said. States of the simulator are in
+``infos`` (N, n), by name.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from omp_cli.core.config import Settings
 from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, first_states, spec_of, split
-from omp_cli.core.data.readers.hdf5 import array, is_hdf5, opened
+from omp_cli.core.data.readers.hdf5 import array, is_hdf5, object_attribute, opened
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.errors import DataError
 from omp_cli.core.progress import Progress
@@ -36,7 +36,7 @@ class D4rlReader(Reader):
     """Observations as the state."""
 
     Config = D4rlConfig
-    expected = "observations, actions, rewards and terminals at the top, as D4RL's files have it"
+    expected = "observations, actions and terminals at the top, as D4RL's files have it"
 
     @classmethod
     def accepts(cls, path: Path) -> bool:
@@ -48,11 +48,11 @@ class D4rlReader(Reader):
     def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
         progress.start(f"{subject.task}: reading trajectories", 1)
         with opened(path) as file:
-            own = _own_notes(path, file)
+            own = object_attribute(file, NOTES) or {}
             observations = array(file, "observations", self.expected, 2)
             frames = len(observations)
-            rows = {"rewards": np.float32, "terminals": np.bool_}
-            rows |= {"timeouts": np.bool_} if "timeouts" in file else {}
+            rows: dict[str, Any] = {"terminals": np.bool_}
+            rows |= {n: k for n, k in (("rewards", np.float32), ("timeouts", np.bool_)) if n in file}
             arrays: Arrays = {
                 "state": observations.astype(np.float32),
                 "action": array(file, "actions", self.expected, 2, frames).astype(np.float32),
@@ -71,8 +71,9 @@ class D4rlReader(Reader):
         notes["timeouts_in_file"] = "timeout" in arrays
         notes |= own
         taken = [{name: episode.pop(place) for name, place in states.items()} for episode in episodes]
-        spec = spec_of(subject, episodes)
-        return Recording(episodes, spec, notes, first_states(episodes), states=taken if states else None)
+        spec, starts = spec_of(subject, episodes), first_states(episodes)
+        said = _open_tail(frames, int(ends[-1])) if limit is None or limit >= len(ends) else ()
+        return Recording(episodes, spec, notes, starts, states=taken if states else None, said=said)
 
 
 def episode_ends(terminal: NDArray[np.bool_], timeout: NDArray[np.bool_] | None, max_steps: int) -> NDArray[np.int64]:
@@ -87,9 +88,11 @@ def episode_ends(terminal: NDArray[np.bool_], timeout: NDArray[np.bool_] | None,
     return np.array(ends, np.int64)
 
 
-def _own_notes(path: Path, file: Any) -> dict[str, Any]:
-    """What omp has noted in a file that it recorded itself; nothing in any other."""
-    try:
-        return dict(json.loads(file.attrs.get(NOTES, "{}")))
-    except (ValueError, TypeError):
-        raise DataError(f"{path}: its attribute {NOTES!r} is not a JSON object") from None
+def _open_tail(frames: int, end: int) -> tuple[str, ...]:
+    """What to say of the frames after the last episode's end."""
+    if frames == end:
+        return ()
+    return (
+        f"the last {frames - end} of {frames} frames are left out: their episode does not end in the file, and D4RL's "
+        "own loader leaves them out too; a true value of timeouts at the last frame would take them",
+    )

@@ -1,7 +1,12 @@
-"""Reading HDF5 files so that every kind of damage is one line about the file."""
+"""Reading HDF5 files so that every kind of damage is one line about the file, and nothing outside it is read.
+
+HDF5 can keep the numbers of an array in any other file of the machine: behind external links, in external storage and
+in virtual datasets. All three are refused, since a file of someone else's would choose what goes into a data set.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from omp_cli.core.data.foreign import affordable, count, json_object, refuse, short, whole
 from omp_cli.core.errors import DataError
 
 if TYPE_CHECKING:
     import h5py
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
+OWN = "copy what it holds into a file of its own: h5repack, or h5copy"
 
 
 def is_hdf5(path: Path) -> bool:
@@ -26,19 +33,51 @@ def is_hdf5(path: Path) -> bool:
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """The file, for reading; whatever h5py raises inside becomes a DataError."""
+    """The file, for reading; whatever h5py raises inside becomes a DataError, and so do links to other files."""
     import h5py
 
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    if not is_hdf5(path):
+    if not is_hdf5(whole(path)):
         raise DataError(f"{path}: not an HDF5 file")
     try:
         with h5py.File(path, "r") as file:
+            _no_way_out(path, file)
             yield file
     except (OSError, KeyError, RuntimeError) as error:
         line = " ".join(str(error).split())[:120]
         raise DataError(f"{path}: damaged or cut short ({line})", "fetch the file again") from error
+
+
+def _no_way_out(path: Path, file: h5py.File) -> None:
+    """DataError for a link that is neither hard nor soft; a soft one alone cannot leave the file."""
+    from h5py import h5l
+
+    def leads_out(name: bytes, info: Any) -> bytes | None:
+        return None if info.type in (h5l.TYPE_HARD, h5l.TYPE_SOFT) else name
+
+    found = file.id.links.visit(leads_out, info=True)
+    if found is not None:
+        name = short(found.decode(errors="replace"))
+        raise DataError(f"{path}: {name!r} is a link to another file, which omp does not follow", OWN)
+
+
+def dataset(group: h5py.Group, name: str, expected: str) -> h5py.Dataset:
+    """A data set of a group that holds its numbers itself; DataError when it is missing, or they lie elsewhere.
+
+    Args:
+        group: where it is.
+        name: its name.
+        expected: what such a file holds, for the message.
+    """
+    import h5py
+
+    place = _place(group, name)
+    found = group.get(name)
+    if not isinstance(found, h5py.Dataset):
+        missing = "is missing" if found is None else "is a group, expected an array"
+        raise DataError(f"{place} {missing}", f"expected: {expected}")
+    if found.is_virtual or found.external:
+        raise DataError(f"{place} keeps its numbers in other files, which omp does not read", OWN)
+    return found
 
 
 def array(group: h5py.Group, name: str, expected: str, dims: int, frames: int | None = None) -> NDArray[Any]:
@@ -48,27 +87,103 @@ def array(group: h5py.Group, name: str, expected: str, dims: int, frames: int | 
         group: where it is.
         name: its name.
         expected: what such a file holds, for the message.
-        dims: number of dimensions.
+        dims: number of dimensions; for one, (T, 1) counts as well.
         frames: required length.
     """
-    import h5py
+    return _numbers(group, name, expected, (dims, 2) if dims == 1 else (dims,), frames, dims)
 
-    place = f"{group.file.filename}: {group.name.rstrip('/')}/{name}"
-    found = group.get(name)
-    if not isinstance(found, h5py.Dataset):
-        raise DataError(f"{place} is missing", f"expected: {expected}")
-    if found.ndim != dims or found.dtype.kind not in "fiub":
-        raise DataError(f"{place} has shape {found.shape} of {found.dtype}, expected {dims} dimensions of numbers")
-    if frames is not None and len(found) != frames:
-        raise DataError(f"{place} has {len(found)} frames, expected {frames}")
-    return np.asarray(found[()])
+
+def columns(group: h5py.Group, name: str, expected: str, frames: int) -> NDArray[Any]:
+    """As ``array``, for a number or a vector a frame: (frames, n)."""
+    return _numbers(group, name, expected, (1, 2), frames, 2)
+
+
+def _numbers(
+    group: h5py.Group, name: str, expected: str, allowed: tuple[int, ...], frames: int | None, dims: int
+) -> NDArray[Any]:
+    place, found = _place(group, name), dataset(group, name, expected)
+    shape: tuple[int, ...] | None = found.shape
+    fits = shape is not None and len(shape) in allowed and found.dtype.kind in "fiub" and 0 not in shape[1:]
+    if shape is None or not fits or (dims == 1 and len(shape) == 2 and shape[1] != 1):
+        raise DataError(f"{place} has shape {shape} of {found.dtype}, expected {dims} dimensions of numbers")
+    if frames is not None and shape[0] != frames:
+        raise DataError(f"{place} has {shape[0]} frames, expected {frames}")
+    affordable(place, found.dtype.itemsize * int(np.prod(shape, dtype=object)), found.id.get_storage_size())
+    values = np.asarray(found[()])
+    return values.reshape(-1) if dims == 1 else values.reshape(len(values), -1) if dims == 2 else values
+
+
+def texts(group: h5py.Group, name: str, expected: str) -> list[str]:
+    """A list of texts; DataError when it is none."""
+    place, found = _place(group, name), dataset(group, name, expected)
+    if found.shape is None or len(found.shape) != 1 or found.dtype.kind not in "OSU":
+        raise DataError(f"{place} has shape {found.shape} of {found.dtype}, expected a list of texts")
+    affordable(place, found.dtype.itemsize * found.shape[0], found.id.get_storage_size())
+    return [_decoded(value, place) for value in found[()]]
 
 
 def numbered(group: Any, prefix: str) -> list[str]:
-    """Names ``<prefix><number>`` in a group, by number; none in what is no group."""
+    """Names ``<prefix><number>`` in a group, by number; none in what is no group.
+
+    DataError for digits that are no number that counts, and for a number that is there twice ("1" and "01").
+    """
     import h5py
 
     if not isinstance(group, h5py.Group):
         return []
-    names = [name for name in group if name.startswith(prefix) and name.removeprefix(prefix).isdigit()]
-    return sorted(names, key=lambda name: int(name.removeprefix(prefix)))
+    found: dict[int, str] = {}
+    for name in group:
+        digits = name.removeprefix(prefix)
+        if not name.startswith(prefix) or not digits.isdigit():
+            continue
+        if not re.fullmatch("[0-9]{1,15}", digits, re.ASCII):
+            raise DataError(f"{group.file.filename}: {short(name)!r} in {group.name}, expected {prefix}<number>")
+        if int(digits) in found:
+            raise DataError(f"{group.file.filename}: both {name} and {found[int(digits)]} are in {group.name}")
+        found[int(digits)] = name
+    return [found[number] for number in sorted(found)]
+
+
+def attribute(owner: Any, name: str) -> tuple[str, Any]:
+    """Where an attribute is, for messages, and its value as h5py has it; None where there is none."""
+    place = f"{owner.file.filename}: the attribute {name!r} of {owner.name}"
+    if name not in owner.attrs:
+        return place, None
+    try:
+        return place, owner.attrs[name]
+    except (TypeError, ValueError, OSError) as error:
+        raise DataError(f"{place} cannot be read ({' '.join(str(error).split())[:80]})") from None
+
+
+def text_attribute(owner: Any, name: str) -> str | None:
+    """An attribute that is text; DataError when it is something else."""
+    place, found = attribute(owner, name)
+    return None if found is None else _decoded(found, place)
+
+
+def object_attribute(owner: Any, name: str) -> dict[str, Any] | None:
+    """An attribute that is the text of a JSON object; DataError when it is something else."""
+    place, found = attribute(owner, name)
+    return None if found is None else json_object(_decoded(found, place, "the text of a JSON object"), place)
+
+
+def count_attribute(owner: Any, name: str) -> int | None:
+    """An attribute that counts something; DataError when it is no whole number."""
+    place, found = attribute(owner, name)
+    return None if found is None else count(found.item() if isinstance(found, np.generic) else found, place)
+
+
+def _place(group: h5py.Group, name: str) -> str:
+    return f"{group.file.filename}: {group.name.rstrip('/')}/{name}"
+
+
+def _decoded(value: Any, place: str, expected: str = "text") -> str:
+    try:
+        if isinstance(value, bytes):
+            return value.decode()
+        if isinstance(value, str):
+            value.encode()  # h5py keeps bytes that are not UTF-8 as lone surrogates
+            return str(value)
+    except UnicodeError:
+        raise DataError(f"{place} is not UTF-8") from None
+    return refuse(place, value.tolist() if isinstance(value, np.generic | np.ndarray) else value, expected)

@@ -21,7 +21,7 @@ from pydantic import Field
 from omp_cli.core.config import Settings
 from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, first_states, spec_of
 from omp_cli.core.data.readers.lerobot_folder import Folder, Part, Tables
-from omp_cli.core.data.readers.video import decoded_image, decoded_video
+from omp_cli.core.data.readers.video import clip_offset, decoded_image, decoded_video
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.progress import Progress
@@ -72,7 +72,7 @@ class LerobotReader(Reader):
 
     def files(self, path: Path) -> tuple[Path, ...]:
         folder = Folder(path)
-        parts = folder.parts(list(self._cameras(folder).values()))
+        parts = self._with_files(folder, self._cameras(folder))
         own = [file for part in parts for file in (part.table, *(video.path for video in part.videos.values()))]
         return tuple(dict.fromkeys([path, *folder.episode_files(), *own]))
 
@@ -82,32 +82,73 @@ class LerobotReader(Reader):
         optional = [row for row in OPTIONAL if row[0] in folder.features]
         for feature in (*self.config.state, self.config.action):
             folder.numeric(feature)
-        parts = self._chosen(folder, folder.parts(list(cameras.values())))[:limit]
-        tables = Tables([*self.config.state, self.config.action, "timestamp", *(row[0] for row in optional)])
-        tables.columns += [key for key in cameras.values() if folder.features[key]["dtype"] == "image"]
+        everything = self._with_files(folder, cameras)
+        parts = self._chosen(folder, everything)[:limit]
+        images = [key for key in cameras.values() if folder.features[key]["dtype"] == "image"]
+        columns = [*self.config.state, self.config.action, *(row[0] for row in optional)]
+        columns += ["timestamp"] if len(images) < len(cameras) else []
+        tables = Tables(folder, everything, columns, images)
         progress.start(f"{subject.task}: reading episodes", len(parts))
-        episodes = []
+        episodes: list[Arrays] = []
+        offsets: dict[str, list[float]] = {name: [] for name in cameras}
         for part in parts:
-            columns = tables.of(part)
+            found = tables.of(part)
             episode: Arrays = {
-                "state": np.concatenate([columns[key] for key in self.config.state], axis=1).astype(np.float32),
-                "action": columns[self.config.action].astype(np.float32),
+                "state": np.concatenate([found[key] for key in self.config.state], axis=1).astype(np.float32),
+                "action": found[self.config.action].astype(np.float32),
             }
             if cameras:
-                episode["img"] = self._pictures(folder, part, cameras, columns)
+                episode["img"] = self._pictures(folder, part, cameras, found, offsets)
                 if not episodes:
-                    _fits(folder, episode["img"][0].nbytes * sum(part.frames for part in parts))
+                    _fits(folder, tables, parts, episode["img"][0].nbytes)
             for theirs, ours, kind in optional:
-                episode[ours] = columns[theirs][:, 0].astype(kind)
+                if found[theirs].shape[1] != 1:
+                    raise DataError(
+                        f"{part.table}: {theirs} has {found[theirs].shape[1]} numbers a frame, expected one"
+                    )
+                episode[ours] = found[theirs][:, 0].astype(kind)
             episodes.append(episode)
             progress.advance()
         spec = spec_of(subject, episodes, control_hz=folder.fps, end_effector=None)
-        return Recording(episodes, spec, self._notes(folder, parts, list(cameras)), first_states(episodes))
+        said = self._said(folder, offsets, len(parts))
+        notes = self._notes(folder, parts, list(cameras))
+        return Recording(episodes, spec, notes, first_states(episodes), said=said)
+
+    @staticmethod
+    def _said(folder: Folder, offsets: dict[str, list[float]], episodes: int) -> tuple[str, ...]:
+        """What was shifted, and what was left out."""
+        said = [
+            f"camera {name}: the timestamps of {len(found)} of {episodes} episodes begin {np.median(found):+.3f} s off "
+            "their video, which has as many frames; they are shifted by that"
+            for name, found in offsets.items()
+            if found
+        ]
+        depth = folder.cameras()[1]
+        return (*said, f"depth is left out: {', '.join(depth)}") if depth else tuple(said)
+
+    def _with_files(self, folder: Folder, cameras: dict[str, str]) -> list[Part]:
+        """Every episode, with the clips of these cameras; DataError for a camera of which there is no file at all."""
+        parts = folder.parts(list(cameras.values()))
+        if self.config.cameras is not None:
+            return parts
+        empty = [
+            name
+            for name, key in cameras.items()
+            if key in parts[0].videos and not any(part.videos[key].path.is_file() for part in parts)
+        ]
+        if empty:
+            file = parts[0].videos[cameras[empty[0]]].path
+            rest = ", ".join(f'"{name}"' for name in cameras if name not in empty)
+            raise DataError(
+                f"{file}: no such file, as of every episode: info.json has a camera {empty[0]}, the folder does not",
+                f"take the others: --set 'format.cameras=[{rest}]'",
+            )
+        return parts
 
     def _notes(self, folder: Folder, parts: list[Part], cameras: list[str]) -> dict[str, Any]:
         return {
             "codebase_version": folder.version,
-            "robot_type": folder.info.get("robot_type"),
+            "robot_type": folder.robot,
             "fps": folder.fps,
             "episodes": [part.index for part in parts],
             "instructions": sorted({text for part in parts for text in part.instructions}),
@@ -120,13 +161,21 @@ class LerobotReader(Reader):
 
     def _cameras(self, folder: Folder) -> dict[str, str]:
         """Features with the pictures of the chosen cameras, by the cameras' names."""
-        known = folder.cameras()
-        wanted = tuple(known) if self.config.cameras is None else self.config.cameras
-        for camera in wanted:
-            if camera not in known:
-                hint = did_you_mean(camera, known) if known else "it has no pictures"
-                raise UsageError(f"{folder.path}: no pictures of camera {camera!r}", hint)
-        return {camera: known[camera] for camera in wanted}
+        known, depth = folder.cameras()
+        if self.config.cameras is None:
+            return known
+        chosen = {}
+        for asked in self.config.cameras:
+            name = next((name for name, key in known.items() if asked in (name, key)), None)
+            if name is None:
+                hint = did_you_mean(asked, [*known, *known.values()]) if known else "it has no pictures"
+                if asked in depth:
+                    hint = "it is a depth camera, which omp does not read"
+                raise UsageError(f"{folder.path}: no pictures of camera {asked!r}", hint)
+            if name in chosen:
+                raise UsageError(f"{folder.path}: camera {name!r} is named twice", "name it once in format.cameras")
+            chosen[name] = known[name]
+        return chosen
 
     def _chosen(self, folder: Folder, parts: list[Part]) -> list[Part]:
         wanted = self.config.instruction
@@ -136,16 +185,23 @@ class LerobotReader(Reader):
         return [part for part in parts if wanted is None or wanted in part.instructions]
 
     def _pictures(
-        self, folder: Folder, part: Part, cameras: dict[str, str], columns: dict[str, Any]
+        self,
+        folder: Folder,
+        part: Part,
+        cameras: dict[str, str],
+        columns: dict[str, Any],
+        offsets: dict[str, list[float]],
     ) -> NDArray[np.uint8]:
-        """Pictures of all cameras, (T, H, W, 3 cameras)."""
+        """Pictures of all cameras, (T, H, W, 3 cameras); how far videos are off their times goes into ``offsets``."""
         taken = []
         for name, key in cameras.items():
             where = f"{folder.path}: episode {part.index}, camera {name}"
             frames: Sequence[NDArray[np.uint8]]
             if key in part.videos:
-                times = columns["timestamp"][:, 0]
-                frames = decoded_video(part.videos[key], times, folder.fps, self.config.size, where)
+                times = _times(columns["timestamp"], f"{part.table}: timestamp of episode {part.index}")
+                offset = clip_offset(part.videos[key], times, folder.fps, where)
+                offsets[name] += [offset] if offset else []
+                frames = decoded_video(part.videos[key], times - offset, folder.fps, self.config.size, where)
             else:
                 frames = [decoded_image(entry, self.config.size, where) for entry in columns[key]]
             if any(frame.shape != frames[0].shape for frame in frames):
@@ -161,9 +217,22 @@ class LerobotReader(Reader):
         return np.concatenate(taken, axis=3)
 
 
-def _fits(folder: Folder, size: int) -> None:
-    """UsageError when pictures of ``size`` bytes are too many for memory, where all of them are held."""
+def _times(column: NDArray[Any], where: str) -> NDArray[np.float64]:
+    """Times of the frames, (T,) s; DataError unless they ascend."""
+    times = column[:, 0].astype(np.float64)
+    if column.shape[1] != 1 or not np.isfinite(times).all() or np.any(np.diff(times) <= 0):
+        raise DataError(f"{where}: expected a time a frame, each after the one before")
+    return times
+
+
+def _fits(folder: Folder, tables: Tables, parts: Sequence[Part], picture: int) -> None:
+    """UsageError when the pictures of all episodes, of ``picture`` bytes a frame, are too many for memory.
+
+    DataError where they are so many because the list of episodes says more frames than the tables have.
+    """
+    size = picture * sum(part.frames for part in parts)
     if size / 1e9 > _MOST_GB:
+        tables.confirm(parts)
         raise UsageError(
             f"{folder.path}: its pictures would take {size / 1e9:.0f} GB of memory",
             "set format.size, for instance to 96, or take fewer with --demos or format.cameras",

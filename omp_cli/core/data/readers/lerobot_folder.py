@@ -6,19 +6,36 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from string import Formatter
 from typing import Any
 
 import numpy as np
 
+from omp_cli.core.data.foreign import (
+    AGAIN as FETCH,
+)
+from omp_cli.core.data.foreign import (
+    affordable,
+    count,
+    json_file,
+    json_lines,
+    member,
+    number,
+    parsed,
+    refuse,
+    short,
+    whole,
+)
 from omp_cli.core.data.readers.video import AGAIN, INSTALL, Clip
 from omp_cli.core.errors import DataError, MissingDependency, UsageError, did_you_mean
-from omp_cli.core.files import read_json, read_jsonl
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
+_LONGEST, _MOST_FIELDS = 1000, 8
 NUMBERS = ("float16", "float32", "float64", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")
 
 
@@ -38,25 +55,35 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path.parent.parent
-        self.info = read_json(path, "LeRobot folder")
-        self.version = self.info.get("codebase_version") if isinstance(self.info, dict) else None
+        self._where = f"LeRobot folder {path}"
+        self.info = json_file(path, "LeRobot folder")
+        self.version = self.info.get("codebase_version")
         if self.version not in VERSIONS:
-            known = ", ".join(VERSIONS)
-            raise DataError(f"LeRobot folder {path}: codebase_version {self.version!r}, this omp reads {known}")
+            found, known = self.version, ", ".join(VERSIONS)
+            found = short(found) if isinstance(found, str) else found
+            raise DataError(f"LeRobot folder {path}: codebase_version {found!r}, this omp reads {known}")
         self.features = self._value("features", dict)
-        self.fps = float(self._value("fps", (int, float)))
-        if not self.fps > 0 or not all(isinstance(feature, dict) for feature in self.features.values()):
-            raise DataError(f"LeRobot folder {path}: fps or features are not what they are to be")
+        self.fps = number(self._value("fps", (int, float)), f"{self._where}: fps", 1e-3)
+        self.robot = member(self.info, "robot_type", (str, type(None)), self._where)
+        for name, feature in self.features.items():
+            if not isinstance(feature, dict):
+                refuse(f"{self._where}: feature {short(name)!r}", feature, "an object")
 
-    def cameras(self) -> dict[str, str]:
-        """Features with pictures, by the cameras' names; without depth."""
-        found = {}
+    def cameras(self) -> tuple[dict[str, str], list[str]]:
+        """Features with pictures, by the cameras' names, and those with depth, which are not read.
+
+        A camera's name is the last part of its feature's; where two have the same, it is the whole.
+        """
+        pictures, depth = [], []
         for key, feature in self.features.items():
-            about = {**feature, **(feature.get("info") or {})}
-            depth = about.get("is_depth_map") or about.get("video.is_depth_map")
-            if feature.get("dtype") in ("video", "image") and not depth:
-                found[key.removeprefix("observation.").removeprefix("images.")] = key
-        return found
+            if feature.get("dtype") in ("video", "image"):
+                about = {**feature}
+                for more in ("info", "video_info"):  # of LeRobot, and of NVIDIA's folders
+                    about |= member(feature, more, (dict, type(None)), f"{self._where}: feature {short(key)!r}") or {}
+                deep = about.get("is_depth_map") or about.get("video.is_depth_map")
+                (depth if deep else pictures).append(key)
+        names = [key.removeprefix("observation.").removeprefix("images.") for key in pictures]
+        return {n if names.count(n) == 1 else k: k for n, k in zip(names, pictures, strict=True)}, depth
 
     def numeric(self, name: str) -> None:
         """UsageError unless there is such a feature, one vector of numbers for each frame."""
@@ -84,101 +111,214 @@ class Folder:
             DataError: the list of episodes is missing or damaged, or leads out of the folder.
             MissingDependency: a v3 folder needs pyarrow.
         """
-        rows = [row for file in self.episode_files() for row in self._rows(file)]
         videos = [key for key in cameras if self.features[key]["dtype"] == "video"]
-        try:
-            make = self._part_v2 if self.version < "v3" else self._part_v3
-            parts = [make(row, videos) for row in rows]
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise DataError(f"{self.path}: its list of episodes or info.json is damaged ({error!r})") from None
+        make = self._part_v2 if self.version < "v3" else self._part_v3
+        parts = [make(row, where, videos) for file in self.episode_files() for where, row in self._rows(file)]
         parts.sort(key=lambda part: part.index)
-        if not parts or min(part.frames for part in parts) < 1:
-            raise DataError(f"{self.path}: no episodes in it, or one without frames")
+        self._check(parts)
         return parts
 
+    def _check(self, parts: Sequence[Part]) -> None:
+        """DataError unless the list of episodes is whole: from 0 on, none twice, and as many as info.json says."""
+        lists = f"{self.path}: its list of episodes"
+        if not parts:
+            raise DataError(f"{self.path}: no episodes in it", FETCH)
+        for expected, part in enumerate(parts):
+            if part.index != expected:
+                wrong = f"has episode {part.index} twice" if part.index < expected else f"lacks episode {expected}"
+                raise DataError(f"{lists} {wrong}", FETCH)
+        for name, found in (("total_episodes", len(parts)), ("total_frames", sum(part.frames for part in parts))):
+            declared = self.info.get(name)
+            if declared is not None and count(declared, f"{self._where}: {name}") != found:
+                raise DataError(f"{lists} has {found} {name.removeprefix('total_')}, info.json says {declared}", FETCH)
+        if self.version < "v3":
+            for name, key in (("tasks", "task_index"), ("episodes_stats", "episode_index")):
+                self._check_list(self.path / "meta" / f"{name}.jsonl", key)
+            stats = self.path / "meta" / "stats.json"
+            if stats.is_file():
+                parsed(whole(stats).read_bytes(), str(stats))
+
     @staticmethod
-    def _rows(file: Path) -> list[dict[str, Any]]:
-        if not file.is_file():
-            raise DataError(f"{file}: no such file")
+    def _check_list(file: Path, key: str) -> None:
+        """DataError for a damaged list beside that of the episodes; nothing of it is used, but it tells of damage."""
+        seen = set()
+        for where, row in json_lines(file) if file.is_file() else ():
+            index = count(row.get(key), f"{where}: {key}")
+            if index in seen:
+                raise DataError(f"{where}: {key} {index} is there twice", FETCH)
+            seen.add(index)
+
+    @staticmethod
+    def _rows(file: Path) -> list[tuple[str, dict[str, Any]]]:
+        """Rows of a list, with their places."""
         if file.suffix == ".jsonl":
-            return read_jsonl(file)
+            return json_lines(file)
         with opened(file) as table:
             names = [name for name in table.schema_arrow.names if not name.startswith("stats/")]
-            return list(table.read(columns=names).to_pylist())
+            affordable(str(file), 8 * len(names) * table.metadata.num_rows, file.stat().st_size)
+            rows = table.read(columns=names).to_pylist()
+        return [(f"{file}, row {number}", row) for number, row in enumerate(rows)]
 
-    def _part_v2(self, row: dict[str, Any], videos: Sequence[str]) -> Part:
-        index = int(row["episode_index"])
-        at = {"episode_index": index, "episode_chunk": index // int(self.info.get("chunks_size", 1000))}
+    def _part_v2(self, row: dict[str, Any], where: str, videos: Sequence[str]) -> Part:
+        index, frames, instructions = self._about(row, where)
+        size = count(self.info.get("chunks_size", 1000), f"{self._where}: chunks_size", 1)
+        at = {"episode_index": index, "episode_chunk": index // size}
         clips = {key: Clip(self._file("video_path", **at, video_key=key)) for key in videos}
-        return Part(index, int(row["length"]), self._file("data_path", **at), clips, tuple(row.get("tasks") or ()))
+        return Part(index, frames, self._file("data_path", **at), clips, instructions)
 
-    def _part_v3(self, row: dict[str, Any], videos: Sequence[str]) -> Part:
+    def _part_v3(self, row: dict[str, Any], where: str, videos: Sequence[str]) -> Part:
+        def at(prefix: str) -> dict[str, int]:
+            names = ("chunk_index", "file_index")
+            return {n: count(row.get(f"{prefix}/{n}"), f"{where}: {prefix}/{n}") for n in names}
+
         clips = {}
         for key in videos:
-            at = {name: int(row[f"videos/{key}/{name}"]) for name in ("chunk_index", "file_index")}
-            start, end = (float(row[f"videos/{key}/{name}_timestamp"]) for name in ("from", "to"))
-            clips[key] = Clip(self._file("video_path", **at, video_key=key), start, end)
-        table = self._file("data_path", **{n: int(row[f"data/{n}"]) for n in ("chunk_index", "file_index")})
-        return Part(int(row["episode_index"]), int(row["length"]), table, clips, tuple(row.get("tasks") or ()))
+            prefix = f"videos/{key}"
+            names = [f"{prefix}/{name}_timestamp" for name in ("from", "to")]
+            start, end = (number(row.get(name), f"{where}: {name}") for name in names)
+            clips[key] = Clip(self._file("video_path", **at(prefix), video_key=key), start, end)
+        index, frames, instructions = self._about(row, where)
+        return Part(index, frames, self._file("data_path", **at("data")), clips, instructions)
+
+    @staticmethod
+    def _about(row: dict[str, Any], where: str) -> tuple[int, int, tuple[str, ...]]:
+        """Number, length and instructions of an episode."""
+        index, frames = count(row.get("episode_index"), f"{where}: episode_index"), row.get("length")
+        tasks = member(row, "tasks", (list, type(None)), where) or []
+        for task in tasks:
+            if not isinstance(task, str):
+                refuse(f"{where}: one of tasks", task, "text")
+        return index, count(frames, f"{where}: length", 1), tuple(tasks)
 
     def _file(self, template: str, **values: int | str) -> Path:
-        """A file by its template in info.json, inside the folder."""
-        name = PurePosixPath(str(self.info[template]).format(**values))
-        if name.is_absolute() or ".." in name.parts:
-            raise DataError(f"{self.path}: {template} of info.json leads out of the folder")
-        return self.path / name
+        """A file by its template in info.json, inside the folder.
+
+        A template may name the values, and how many digits a number has at least; nothing else that Python's
+        templates can do: they reach into objects, and write as many spaces as they are told to.
+        """
+        text = self._value(template, str)
+        where = f"{self.path}: {template} {short(text)!r} of info.json"
+        try:
+            fields = [field[1:] for field in Formatter().parse(text) if field[1] is not None]
+        except ValueError as error:
+            raise DataError(f"{where} is damaged ({error})") from None
+        for name, spec, conversion in fields:
+            if name not in values or conversion or not re.fullmatch(r"(0?[0-9]{1,2}d?|d)?", spec or "", re.ASCII):
+                asked = short(f"{name}{'!' if conversion else ''}{conversion or ''}{':' if spec else ''}{spec}")
+                raise DataError(f"{where} is damaged: {{{asked}}}, expected {', '.join(values)} as in {{name:03d}}")
+        if len(text) > _LONGEST or len(fields) > _MOST_FIELDS:
+            raise DataError(f"{where} is damaged: too long for a file's name")
+        try:
+            path = PurePosixPath(text.format(**values))
+        except ValueError as error:
+            raise DataError(f"{where} is damaged ({error})") from None
+        if path.is_absolute() or ".." in path.parts or "\\" in text or "\0" in text:
+            raise DataError(f"{where} leads out of the folder")
+        return self.path / path
 
     def _value(self, name: str, kind: Any) -> Any:
         value = self.info.get(name)
-        if not isinstance(value, kind):
-            raise DataError(f"LeRobot folder {self.path}: {name} is missing in info.json, or of another kind")
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise DataError(f"{self._where}: {name} is missing in info.json, or of another kind")
         return value
 
 
-@dataclass
 class Tables:
-    """Columns of episodes; keeps the last table, which in v3 is that of the next episode too."""
+    """Columns of episodes; keeps the last table, which in v3 is that of the next episode too.
 
-    columns: list[str]
-    _last: tuple[Path, Any] | None = field(default=None, repr=False)
+    Args:
+        folder: where they are from.
+        parts: all episodes of the folder, so that frames of no episode do not pass unnoticed.
+        columns: features with numbers.
+        pictures: features with pictures.
+    """
+
+    def __init__(self, folder: Folder, parts: Sequence[Part], columns: Sequence[str], pictures: Sequence[str]) -> None:
+        self._columns, self._pictures = tuple(dict.fromkeys(columns)), tuple(pictures)
+        self._widths = {name: _width(folder.features.get(name)) for name in self._columns}
+        self._lengths: dict[Path, dict[int, int]] = {}
+        for part in parts:
+            self._lengths.setdefault(part.table, {})[part.index] = part.frames
+        self._last: tuple[Path, str, Any] | None = None
 
     def of(self, part: Part) -> dict[str, Any]:
         """Columns of an episode in the order of its frames: (T, D) numbers, or a list for pictures.
 
-        DataError when a column or a frame is missing.
+        DataError when a column or a frame is missing, or the table holds frames of no episode.
         """
         if self._last is None or self._last[0] != part.table:
             self._last = None
-            with opened(part.table) as table:
-                wanted = [*self.columns, "episode_index", "frame_index"]
-                missing = [name for name in wanted if name not in table.schema_arrow.names]
-                if missing:
-                    raise DataError(f"{part.table}: no column {missing[0]!r}")
-                self._last = (part.table, table.read(columns=wanted))
+            self._last = (part.table, *self._read(part.table))
+        order, table = self._last[1:]
         with _one_line(part.table):
             import pyarrow.compute as pc
 
-            table = self._last[1]
-            rows = table.filter(pc.equal(table["episode_index"], part.index)).sort_by("frame_index")
-            numbers = rows["frame_index"].to_numpy()
-        if not np.array_equal(numbers, np.arange(part.frames)):
-            raise DataError(
-                f"{part.table}: episode {part.index} has {len(numbers)} frames or a gap, meta says {part.frames} frames"
-            )
-        return {name: _values(rows[name], f"{part.table}: column {name!r}") for name in self.columns}
+            rows = table.filter(pc.equal(table["episode_index"], part.index)).sort_by(order)
+            numbers = rows[order].to_numpy()
+        first = numbers[0] if order == "index" else 0  # "index" counts the frames of all episodes
+        if not np.array_equal(numbers, first + np.arange(part.frames)):
+            raise DataError(_gap(part.table, part.index, len(numbers), part.frames), FETCH)
+        found = {n: _values(rows[n], f"{part.table}: column {n!r}", self._widths[n]) for n in self._columns}
+        return {**found, **{name: rows[name].to_pylist() for name in self._pictures}}
+
+    def confirm(self, parts: Sequence[Part]) -> None:
+        """DataError unless the heads of the tables of these episodes say as many frames as the list of episodes."""
+        for path in dict.fromkeys(part.table for part in parts):
+            with opened(path) as file:
+                frames = file.metadata.num_rows
+            expected = sum(self._lengths[path].values())
+            if frames != expected:
+                raise DataError(f"{path}: {frames} frames, meta says {expected}", FETCH)
+
+    def _read(self, path: Path) -> tuple[str, Any]:
+        """A table, and the column that orders the frames of its episodes."""
+        lengths = self._lengths[path]
+        with opened(path) as file:
+            import pyarrow as pa
+            import pyarrow.compute as pc
+
+            names = file.schema_arrow.names
+            order = "frame_index" if "frame_index" in names else "index"
+            wanted = [*self._columns, *self._pictures, "episode_index", order]
+            for name in wanted:
+                if names.count(name) != 1:
+                    raise DataError(f"{path}: {'no column' if name not in names else 'twice the column'} {name!r}")
+            for name in ("episode_index", order):
+                if not pa.types.is_integer(file.schema_arrow.field(name).type):
+                    raise DataError(f"{path}: column {name!r} is no column of whole numbers")
+            frames = file.metadata.num_rows
+            affordable(str(path), 8 * frames * sum(self._widths.values()), path.stat().st_size)
+            table = file.read(columns=wanted)
+            counted = {pair["values"]: pair["counts"] for pair in pc.value_counts(table["episode_index"]).to_pylist()}
+        for index, length in lengths.items():
+            if counted.get(index, 0) != length:
+                raise DataError(_gap(path, index, counted.get(index, 0), length), FETCH)
+        if frames != sum(lengths.values()):
+            raise DataError(f"{path}: {frames - sum(lengths.values())} frames of no episode that meta knows", FETCH)
+        return order, table
 
 
-def _values(column: Any, where: str) -> Any:
-    values = column.to_pylist()
-    if isinstance(values[0], dict | bytes):
-        return values
+def _gap(table: Path, index: int, found: int, expected: int) -> str:
+    return f"{table}: episode {index} has {found} frames or a gap, meta says {expected} frames"
+
+
+def _width(feature: Any) -> int:
+    """How many numbers a frame has of a feature; 1 where info.json does not say."""
+    shape = feature.get("shape") if isinstance(feature, dict) else None
+    return shape[0] if isinstance(shape, list) and len(shape) == 1 and isinstance(shape[0], int) else 1
+
+
+def _values(column: Any, where: str, width: int) -> Any:
     try:
-        array = np.array(values)
+        array = np.array(column.to_pylist())
     except ValueError:  # rows of several lengths
         raise DataError(f"{where} has rows of several lengths") from None
     if array.dtype.kind not in "fiub" or array.ndim > 2:
         raise DataError(f"{where} is {array.shape} {array.dtype}, expected numbers or vectors of numbers")
-    return array.reshape(len(array), -1)
+    array = array.reshape(len(array), -1)
+    if array.shape[1] != width:
+        raise DataError(f"{where} has {array.shape[1]} numbers a frame, info.json says {width}")
+    return array
 
 
 @contextmanager
@@ -187,9 +327,7 @@ def opened(path: Path) -> Iterator[Any]:
     with _one_line(path):
         from pyarrow import parquet
 
-        if not path.is_file():
-            raise DataError(f"{path}: no such file")
-        with parquet.ParquetFile(path) as file:
+        with parquet.ParquetFile(whole(path)) as file:
             yield file
 
 

@@ -1,4 +1,4 @@
-"""Minari HDF5: ``episode_<i>/{observations, actions, rewards, terminations, truncations}``.
+"""Minari HDF5: ``episode_<i>/{observations, actions, rewards, terminations, truncations}``; rewards may be missing.
 
 Observations have one frame more than actions, the one after the last action, which no window needs. Where the
 observation is a dictionary, ``state`` names its parts. ``metadata.json`` beside the file says what it is. Where the
@@ -7,7 +7,6 @@ recorder stored states of the simulator, they are in ``infos/state``, in older f
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,17 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.config import Settings
+from omp_cli.core.data.foreign import AGAIN, count, json_file, json_object, member
 from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, first_states, spec_of
-from omp_cli.core.data.readers.hdf5 import array, is_hdf5, numbered, opened
+from omp_cli.core.data.readers.hdf5 import array, count_attribute, is_hdf5, numbered, opened
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.errors import DataError, UsageError, did_you_mean
-from omp_cli.core.files import read_json
 from omp_cli.core.progress import Progress
 
 if TYPE_CHECKING:
     import h5py
 
 METADATA = "metadata.json"
+TOTAL = "total_episodes"
 STATES = ("infos/state", "state", "infos")
 """Where the simulator's states are in an episode."""
 
@@ -65,28 +65,39 @@ class MinariReader(Reader):
             names = numbered(file, "episode_")
             if not names:
                 raise DataError(f"{path}: no episodes in it", f"expected: {self.expected}")
+            about = _metadata(path)
+            declared = [count_attribute(file, TOTAL), about.pop(TOTAL, None)]  # in older files, and beside newer ones
+            for total in declared:
+                if total not in (None, len(names)):
+                    raise DataError(f"{path}: {len(names)} episodes in it, and {total} by its {TOTAL}", AGAIN)
+            if names != [f"episode_{number}" for number in range(len(names))]:
+                raise DataError(f"{path}: its {len(names)} episodes are not numbered from 0 without a gap", AGAIN)
             progress.start(f"{subject.task}: reading episodes", len(names[:limit]))
+            rewards = all("rewards" in _group(file, name) for name in names[:limit])
             episodes, states = [], []
             for name in names[:limit]:
-                episodes.append(self._episode(file[name]))
+                episodes.append(self._episode(_group(file, name), rewards))
                 states.append(self._simulator(file[name], subject.states, len(episodes[-1]["action"])))
                 progress.advance()
-        notes: dict[str, Any] = {"episodes_in_file": len(names), **_metadata(path)}
+        notes: dict[str, Any] = {"episodes_in_file": len(names), **about}
         whole = [state for state in states if state]
         spec = spec_of(subject, episodes)
         found = whole if len(whole) == len(episodes) else None
         return Recording(episodes, spec, notes, first_states(episodes), states=found)
 
-    def _episode(self, group: h5py.Group) -> Arrays:
+    def _episode(self, group: h5py.Group, rewards: bool) -> Arrays:
         action = array(group, "actions", self.expected, 2)
         frames = len(action)
         if not frames:
             raise DataError(f"{group.file.filename}: {group.name} has no frames")
+        for name in ("total_steps", "total_timesteps"):  # of newer and older files
+            if (steps := count_attribute(group, name)) not in (None, frames):
+                raise DataError(f"{group.file.filename}: {group.name} has {frames} actions, and {steps} by its {name}")
         ended = {name: array(group, name, self.expected, 1, frames) for name in ("terminations", "truncations")}
         return {
             "state": self._state(group, frames).astype(np.float32),
             "action": action.astype(np.float32),
-            "reward": array(group, "rewards", self.expected, 1, frames).astype(np.float32),
+            **({"reward": array(group, "rewards", self.expected, 1, frames).astype(np.float32)} if rewards else {}),
             "terminal": ended["terminations"].astype(np.bool_),
             "timeout": ended["truncations"].astype(np.bool_),
         }
@@ -115,15 +126,25 @@ class MinariReader(Reader):
         return np.concatenate(parts, axis=1)[:-1]
 
 
+def _group(file: h5py.File, name: str) -> h5py.Group:
+    import h5py
+
+    found = file.get(name)
+    if not isinstance(found, h5py.Group):
+        raise DataError(f"{file.filename}: {name} is no group", f"expected: {MinariReader.expected}")
+    return found
+
+
 def _metadata(path: Path) -> dict[str, Any]:
-    """Identity and environment from ``metadata.json``, if it is there."""
+    """Identity, environment and number of episodes from ``metadata.json``, if it is there."""
     file = path.with_name(METADATA)
     if not file.is_file():
         return {}
-    document = read_json(file, "Minari metadata")
-    spec = document.get("env_spec")
-    try:
-        env = (json.loads(spec) if isinstance(spec, str) else spec or {}).get("id")
-    except ValueError:
-        raise DataError(f"Minari metadata {file}: env_spec is not JSON") from None
-    return {"dataset_id": document.get("dataset_id"), "env_id": env}
+    where = f"Minari metadata {file}"
+    document = json_file(file, "Minari metadata")
+    spec = member(document, "env_spec", (str, dict, type(None)), where)
+    env = json_object(spec, f"{where}: env_spec") if isinstance(spec, str) else spec or {}
+    found = {"dataset_id": member(document, "dataset_id", (str, type(None)), where)}
+    found["env_id"] = member(env, "id", (str, type(None)), f"{where}: env_spec")
+    total = document.get(TOTAL)
+    return found if total is None else {**found, TOTAL: count(total, f"{where}: {TOTAL}")}

@@ -1,12 +1,13 @@
 """DPPO's and DMPO's npz: ``train.npz`` scaled to [-1, 1], with the limits in ``normalization.npz`` beside it.
 
-``states`` (N, S), ``actions`` (N, A), ``images`` (N, C, H, W) uint8, ``traj_lengths`` (E,), maybe ``rewards`` and
-``terminals`` (N,). They scale by 2 (x - min) / (max - min + 1e-6) - 1; undone here, since a policy carries its own
-normalisation and an environment speaks in physical units.
+``states`` (N, S), ``actions`` (N, A), ``images`` (N, C, H, W) or (N, H, W, C) uint8, ``traj_lengths`` (E,), maybe
+``rewards`` and ``terminals`` (N,). They scale by 2 (x - min) / (max - min + 1e-6) - 1; undone here, since a policy
+carries its own normalisation and an environment speaks in physical units.
 """
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.config import Settings
-from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, first_states, spec_of, split
+from omp_cli.core.data.foreign import affordable, whole
+from omp_cli.core.data.readers.base import (
+    FORMATS,
+    Reader,
+    Recording,
+    Subject,
+    channels_last,
+    first_states,
+    spec_of,
+    split,
+)
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.errors import DataError
 from omp_cli.core.progress import Progress
@@ -65,8 +76,11 @@ class NpzReader(Reader):
             values = _frames(path, scaled, name, 2, int(ends[-1]))
             low, high = (_limit(limits, bounds, f"{key}_{end}", values.shape[1]) for end in ("min", "max"))
             arrays[ours] = _physical(path, name, values, low, high)
+        said: tuple[str, ...] = ()
         if "images" in scaled:
-            arrays["img"] = _pictures(path, _frames(path, scaled, "images", 4, int(ends[-1])))
+            images = _frames(path, scaled, "images", 4, int(ends[-1]))
+            arrays["img"], layout = channels_last(images, f"{path}: images")
+            said = (f"images {images.shape} are taken as {layout}, of {arrays['img'].shape[3] // 3} camera(s)",)
         for name, ours, kind in (("rewards", "reward", np.float32), ("terminals", "terminal", np.bool_)):
             if name in scaled:
                 arrays[ours] = _frames(path, scaled, name, 1, int(ends[-1])).astype(kind)
@@ -74,13 +88,13 @@ class NpzReader(Reader):
         progress.advance()
         notes = {"trajectories": len(ends), "mean_length": round(float(ends[-1] / len(ends)), 1)}
         notes["limits"] = {name: [float(x) for x in values] for name, values in bounds.items()}
-        return Recording(episodes, spec_of(subject, episodes), notes, first_states(episodes))
+        return Recording(episodes, spec_of(subject, episodes), notes, first_states(episodes), said=said)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """The archive; nothing in it is unpickled, and whatever is wrong with it becomes a DataError."""
-    if not path.is_file() or not zipfile.is_zipfile(path):
+    if not zipfile.is_zipfile(whole(path)):
         raise DataError(f"{path}: damaged, or not an npz file", f"expected: {NpzReader.expected}")
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -93,7 +107,31 @@ def _opened(path: Path) -> Iterator[Any]:
 def _load(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Those of the arrays that are there."""
     with _opened(path) as file:
+        for name in names:
+            if name in file.files:
+                _holds(path, file.zip, name)
         return {name: file[name] for name in names if name in file.files}
+
+
+def _holds(path: Path, archive: zipfile.ZipFile, name: str) -> None:
+    """DataError unless a member of the archive is an array of the size that its head declares."""
+    where = f"{path}: {name}"
+    try:
+        info = archive.getinfo(f"{name}.npy")
+    except KeyError:
+        raise DataError(f"{where} is no array", f"expected: {NpzReader.expected}") from None
+    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise DataError(f"{where} is encrypted, or compressed in a way that NumPy does not write")
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+        if read is None:
+            raise DataError(f"{where} is in NumPy's format {version}, which plain arrays do not need")
+        shape, _, dtype = read(member)
+        size = math.prod(shape) * dtype.itemsize
+        affordable(where, size, min(info.compress_size, path.stat().st_size))
+        if size != info.file_size - member.tell() and not dtype.hasobject:  # objects are refused where they are read
+            raise DataError(f"{where} declares {shape} {dtype}, and holds {info.file_size - member.tell():,} bytes")
 
 
 def _frames(path: Path, arrays: dict[str, NDArray[Any]], name: str, dims: int, frames: int) -> NDArray[Any]:
@@ -102,7 +140,7 @@ def _frames(path: Path, arrays: dict[str, NDArray[Any]], name: str, dims: int, f
     found = arrays[name]
     if dims == 1 and found.shape == (frames, 1):
         found = found[:, 0]
-    if found.ndim != dims or len(found) != frames or found.dtype.kind not in "fiub":
+    if found.ndim != dims or len(found) != frames or found.dtype.kind not in "fiub" or 0 in found.shape:
         raise DataError(
             f"{path}: {name} is {found.shape} {found.dtype}, expected {dims} dimensions of numbers, {frames} frames"
         )
@@ -113,6 +151,9 @@ def _ends(path: Path, arrays: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
     lengths = arrays.get("traj_lengths")
     if lengths is None or lengths.ndim != 1 or not len(lengths) or lengths.dtype.kind not in "iu" or lengths.min() < 1:
         raise DataError(f"{path}: traj_lengths is missing or not a list of lengths", f"expected: {NpzReader.expected}")
+    total = sum(int(length) for length in lengths)
+    if total > np.iinfo(np.int64).max:
+        raise DataError(f"{path}: traj_lengths add up to {total} frames")
     return np.cumsum(lengths).astype(np.int64)
 
 
@@ -121,6 +162,8 @@ def _limit(path: Path, arrays: dict[str, NDArray[Any]], name: str, dim: int) -> 
     if found is None or found.shape != (dim,):
         shape = None if found is None else found.shape
         raise DataError(f"{path}: {name} is {shape}, expected ({dim},)", "it belongs to another train.npz")
+    if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
+        raise DataError(f"{path}: {name} of {found.dtype}, expected finite numbers")
     return found.astype(np.float64)
 
 
@@ -131,10 +174,3 @@ def _physical(
     if np.abs(values).max() > 1.01:
         raise DataError(f"{path}: {name} reach {np.abs(values).max():.3g}, so they are not scaled to [-1, 1]")
     return ((values.astype(np.float64) + 1) / 2 * (high - low + MARGIN) + low).astype(np.float32)
-
-
-def _pictures(path: Path, values: NDArray[Any]) -> NDArray[np.uint8]:
-    """(N, C, H, W) uint8 -> (N, H, W, C)."""
-    if values.dtype != np.uint8 or values.shape[1] % 3:
-        raise DataError(f"{path}: images are {values.shape} {values.dtype}, expected (frames, 3 cameras, H, W) uint8")
-    return np.ascontiguousarray(values.transpose(0, 2, 3, 1))

@@ -1,22 +1,32 @@
-"""robomimic HDF5 (v1.4.1, v1.5 and what robomimic's own tools write).
+"""robomimic HDF5 (v1.4.1, v1.5 and what robomimic's own tools write), and robosuite's raw recordings.
 
 ``data/demo_<i>/{actions, rewards, dones, states, obs/<key>}``, ``mask/<filter>`` lists of demos, and the environment's
-metadata as JSON in ``data``'s attribute ``env_args`` (robomimic documentation, "Dataset structure").
+metadata in attributes (robomimic documentation, "Dataset structure"). Raw recordings have states and actions alone.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from omp_cli.core.config import Settings
-from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, spec_of
-from omp_cli.core.data.readers.hdf5 import array, is_hdf5, numbered, opened
+from omp_cli.core.data.foreign import AGAIN, short
+from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, channels_last, spec_of
+from omp_cli.core.data.readers.hdf5 import (
+    array,
+    columns,
+    count_attribute,
+    dataset,
+    is_hdf5,
+    numbered,
+    object_attribute,
+    opened,
+    texts,
+)
+from omp_cli.core.data.readers.robomimic_metadata import environment, scene
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.progress import Progress
@@ -67,95 +77,109 @@ class RobomimicReader(Reader):
         if not is_hdf5(path):
             return False
         with opened(path) as file:
-            return "data" in file and bool(numbered(file["data"], "demo_"))
+            return bool(numbered(file.get("data"), "demo_"))
 
     @classmethod
     def env_name(cls, path: Path) -> str | None:
         with opened(path) as file:
-            return _env_args(file).get("env_name") if "data" in file else None
+            return environment(file["data"])["env_name"] if numbered(file.get("data"), "demo_") else None
 
     def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
         with opened(path) as file:
-            names = self._names(file)[:limit]
-            env, masks = _env_args(file), sorted(file["mask"]) if "mask" in file else []
+            data, known = _data(file), numbered(file.get("data"), "demo_")
+            names = self._names(file, known)[:limit]
+            env = environment(data)
             self._check_task(path, env, subject)
             progress.start(f"{subject.task}: reading demonstrations", len(names))
-            episodes, starts = [], []
-            first = file[f"data/{names[0]}"]
-            has_states = "states" in first
-            raw = self.config.replay or (has_states and not any("obs" in file[f"data/{name}"] for name in names))
+            demos = [_group(data, name) for name in names]
+            has_states = "states" in demos[0]
+            raw = self.config.replay or (has_states and not any("obs" in demo for demo in demos))
             if raw and not has_states:
-                raise UsageError(f"{path}: {first.name}/states is missing, so nothing can be replayed")
-            keys, cameras = ([], []) if raw else (self._state_keys(first), self._cameras(first))
-            scenes: list[str] | None = [] if raw else None
-            optional = [name for name in ("rewards", "dones") if name in first]
-            for name in names:
-                demo = file[f"data/{name}"]
+                raise UsageError(f"{path}: {demos[0].name}/states is missing, so nothing can be replayed")
+            self._check_counts(data, known)
+            keys, cameras = ([], []) if raw else (self._state_keys(demos[0]), self._cameras(demos[0]))
+            optional = [name for name in ("rewards", "dones") if all(name in demo for demo in demos)]
+            episodes, starts, scenes, layouts = [], [], [], set()
+            for demo in demos:
                 simulator = array(demo, "states", self.expected, 2) if has_states else None
-                if scenes is None:
-                    episodes.append(self._episode(demo, keys, cameras, optional))
-                else:
+                if raw:
                     actions = array(demo, "actions", self.expected, 2, len(simulator))
                     episodes.append({"state": simulator, "action": actions.astype(np.float32)})
-                    scenes.append(str(demo.attrs.get("model_file", "")))
+                    scenes.append(scene(demo))
+                else:
+                    episodes.append(self._episode(demo, keys, cameras, optional, layouts))
+                if not len(episodes[-1]["action"]):
+                    raise DataError(f"{path}: {demo.name} has no frames")
                 starts.append(episodes[-1]["state"][0] if simulator is None else simulator[0])
                 progress.advance()
-            notes = _notes(file)
+            own = object_attribute(data, NOTES)
+            notes: dict[str, Any] = {"recorded": own} if own else {}
+            masks = _masks(file)
+            said = _said(data, known, demos, scenes if raw else None, layouts, notes.get("recorded", {}))
         _add_success(episodes)
-        env_kwargs = env.get("env_kwargs", {})
-        notes |= {
-            "demonstrations": names,
-            "state": keys,
-            "cameras": cameras,
-            "filter_keys": masks,
-            "env_name": env.get("env_name"),
-            "env_version": env.get("env_version"),
-            "env_kwargs": env_kwargs,
-        }
+        notes |= {"demonstrations": names, "state": keys, "cameras": cameras, "filter_keys": masks, **env}
         more: dict[str, Any] = {}
         if keys[:1] != ["robot0_eef_pos"]:
             more["end_effector"] = None
-        if env_kwargs.get("control_freq"):
-            more["control_hz"] = float(env_kwargs["control_freq"])
-        return Recording(episodes, spec_of(subject, episodes, **more), notes, starts, has_states, scenes)
+        if env["env_kwargs"].get("control_freq") is not None:
+            more["control_hz"] = float(env["env_kwargs"]["control_freq"])
+        spec = spec_of(subject, episodes, **more)
+        return Recording(episodes, spec, notes, starts, has_states, scenes if raw else None, said=said)
 
-    def _names(self, file: h5py.File) -> list[str]:
-        """Demonstrations to read, by number."""
+    def _names(self, file: h5py.File, names: list[str]) -> list[str]:
+        """Demonstrations to read, by number, of those that the file has."""
         where = file.filename
-        names = numbered(file["data"], "demo_") if "data" in file else []
         if not names:
             raise DataError(f"{where}: no demonstrations in it", f"expected: {self.expected}")
         if self.config.filter is None:
             return names
-        masks = list(file["mask"]) if "mask" in file else []
+        masks = _masks(file)
         if self.config.filter not in masks:
             raise UsageError(f"{where}: no filter key {self.config.filter!r}", did_you_mean(self.config.filter, masks))
-        chosen = {n.decode() if isinstance(n, bytes) else str(n) for n in file[f"mask/{self.config.filter}"][()]}
+        chosen = set(texts(file["mask"], self.config.filter, "a list of demonstrations"))
         if not chosen or not chosen <= set(names):
             raise DataError(f"{where}: mask/{self.config.filter} names no demonstrations, or some that are not there")
         return [name for name in names if name in chosen]
 
+    def _check_counts(self, data: h5py.Group, known: list[str]) -> None:
+        """DataError unless all demonstrations are as long, and together as long, as attributes of the file say."""
+        total = 0
+        for name in known:
+            demo = _group(data, name)
+            shape = dataset(demo, "actions", self.expected).shape or (0,)
+            declared = count_attribute(demo, "num_samples")
+            if declared not in (None, shape[0]):
+                where = f"{data.file.filename}: {demo.name}"
+                raise DataError(f"{where} has {shape[0]} actions, num_samples says {declared}")
+            total += shape[0]
+        declared = count_attribute(data, "total")
+        if declared not in (None, total):
+            raise DataError(
+                f"{data.file.filename}: its {len(known)} demonstrations have {total} actions, total says {declared}",
+                AGAIN,
+            )
+
     @staticmethod
     def _check_task(path: Path, env: dict[str, Any], subject: Subject) -> None:
         found = env.get("env_name")
-        if found and subject.facts.env and found != subject.facts.env:
-            raise UsageError(f"{path}: holds {found}, task {subject.task} is {subject.facts.env}", "check --task")
+        ours = subject.facts.env
+        if found and ours and found != ours:
+            raise UsageError(f"{path}: holds {short(found)}, task {subject.task} is {ours}", "check --task")
 
     def _state_keys(self, demo: h5py.Group) -> list[str]:
-        if "obs" not in demo:
-            raise DataError(f"{demo.file.filename}: {demo.name}/obs is missing", f"expected: {self.expected}")
-        arms = [f"robot{i}" for i in range(2) if f"robot{i}_eef_pos" in demo["obs"]]
+        obs = _group(demo, "obs")
+        arms = [f"robot{i}" for i in range(2) if f"robot{i}_eef_pos" in obs]
         keys = list(self.config.state) or [f"{arm}_{part}" for arm in arms for part in PROPRIOCEPTION]
         keys += ["object"] if self.config.object_state else []
         if not keys:
             raise DataError(
                 f"{demo.file.filename}: {demo.name}/obs has no robot0_eef_pos", f"expected: {self.expected}"
             )
-        unknown = [key for key in keys if key not in demo["obs"]]
+        unknown = [key for key in keys if key not in obs]
         if unknown:
             raise UsageError(
                 f"{demo.file.filename}: no observation {unknown[0]!r}",
-                did_you_mean(unknown[0], demo["obs"]) or f"it has: {', '.join(demo['obs'])}",
+                did_you_mean(unknown[0], obs) or f"it has: {', '.join(obs)}",
             )
         return keys
 
@@ -168,22 +192,23 @@ class RobomimicReader(Reader):
                 raise UsageError(f"{demo.file.filename}: no pictures of camera {camera!r}", hint)
         return wanted
 
-    def _episode(self, demo: h5py.Group, keys: list[str], cameras: list[str], optional: list[str]) -> Arrays:
+    def _episode(
+        self, demo: h5py.Group, keys: list[str], cameras: list[str], optional: list[str], layouts: set[str]
+    ) -> Arrays:
+        """A demonstration's arrays; the layout of its pictures is added to ``layouts``."""
         action = array(demo, "actions", self.expected, 2)
-        frames = len(action)
-        if not frames:
-            raise DataError(f"{demo.file.filename}: {demo.name} has no frames")
-        obs = demo.get("obs", demo)
-        state = np.concatenate([_columns(array(obs, k, self.expected, obs[k].ndim, frames)) for k in keys], axis=1)
+        frames, obs = len(action), _group(demo, "obs")
+        state = np.concatenate([columns(obs, key, self.expected, frames) for key in keys], axis=1)
         episode: Arrays = {"state": state.astype(np.float32), "action": action.astype(np.float32)}
+        pictures = []
+        for camera in cameras:
+            where = f"{demo.file.filename}: {demo.name}/obs/{camera}{SUFFIX}"
+            found, layout = channels_last(array(obs, camera + SUFFIX, self.expected, 4, frames), where, 3)
+            if pictures and found.shape != pictures[0].shape:
+                raise DataError(f"{where} is {found.shape}, the pictures of {cameras[0]} are {pictures[0].shape}")
+            pictures.append(found)
+            layouts.add(layout)
         if cameras:
-            pictures = [array(obs, camera + SUFFIX, self.expected, 4, frames) for camera in cameras]
-            for camera, picture in zip(cameras, pictures, strict=True):
-                if picture.dtype != np.uint8 or picture.shape[3] != 3 or picture.shape != pictures[0].shape:
-                    raise DataError(
-                        f"{demo.file.filename}: {demo.name}/obs/{camera}{SUFFIX} is {picture.shape} {picture.dtype}, "
-                        "expected (frames, height, width, 3) uint8, alike for all cameras"
-                    )
             episode["img"] = np.concatenate(pictures, axis=3)
         for name, ours, kind in (("rewards", "reward", np.float32), ("dones", "terminal", np.bool_)):
             if name in optional:
@@ -191,23 +216,60 @@ class RobomimicReader(Reader):
         return episode
 
 
-def _columns(values: NDArray[Any]) -> NDArray[Any]:
-    return values[:, None] if values.ndim == 1 else values
+def _data(file: h5py.File) -> h5py.Group:
+    import h5py
+
+    found = file.get("data")
+    if not isinstance(found, h5py.Group):
+        raise DataError(f"{file.filename}: no demonstrations in it", f"expected: {RobomimicReader.expected}")
+    return found
 
 
-def _env_args(file: h5py.File) -> dict[str, Any]:
-    text = file["data"].attrs.get("env_args")
-    try:
-        found = json.loads(text) if text else {}
-    except ValueError:
-        raise DataError(f"{file.filename}: data's attribute env_args is not JSON") from None
-    return found if isinstance(found, dict) else {}
+def _group(owner: h5py.Group, name: str) -> h5py.Group:
+    import h5py
+
+    found = owner.get(name)
+    if not isinstance(found, h5py.Group):
+        where = f"{owner.file.filename}: {owner.name}/{name}"
+        missing = "is missing" if found is None else "is no group"
+        raise DataError(f"{where} {missing}", f"expected: {RobomimicReader.expected}")
+    return found
 
 
-def _notes(file: h5py.File) -> dict[str, Any]:
-    """What omp says of files that it has recorded."""
-    text = file["data"].attrs.get(NOTES)
-    return {"recorded": json.loads(text)} if text else {}
+def _masks(file: h5py.File) -> list[str]:
+    """Names of the filter keys; none where the file has no such group."""
+    import h5py
+
+    found = file.get("mask")
+    return sorted(found) if isinstance(found, h5py.Group) else []
+
+
+def _said(
+    data: h5py.Group,
+    known: list[str],
+    demos: list[h5py.Group],
+    scenes: list[str] | None,
+    layouts: set[str],
+    own: dict[str, Any],
+) -> tuple[str, ...]:
+    """What the user has to know of how the file was understood."""
+    said = []
+    others = sorted(set(data) - set(known))
+    if others:
+        said.append(
+            f"{len(others)} members of data that are not called demo_<number> are left out: {short(others[0])} ..."
+        )
+    for name in ("rewards", "dones"):
+        missing = sum(name not in demo for demo in demos)
+        if 0 < missing < len(demos):
+            said.append(f"{name} are left out: {missing} of {len(demos)} demonstrations have none")
+    if scenes is not None and "" in scenes:
+        said.append(f"{scenes.count('')} demonstrations have no model_file and are shown in robosuite's own scene")
+    if isinstance(failed := own.get("failed"), int) and failed > 0:
+        said.append(f"{failed} of the operator's episodes were left out when they were recorded: they failed")
+    if "channels first" in layouts:
+        said.append("pictures (frames, 3, height, width) are taken as channels first")
+    return tuple(said)
 
 
 def _add_success(episodes: list[Arrays]) -> None:

@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from omp_cli.core.data.foreign import affordable, whole
 from omp_cli.core.errors import DataError, MissingDependency
 
 INSTALL = "pip install 'omp-cli[lerobot]'"
 AGAIN = "fetch the file again; in a Git clone: git lfs pull"
 TOLERANCE = 0.25
 """How far a picture's time may lie from the frame's, in frames."""
+
+_MOST_PIXELS = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,38 @@ class Clip:
     path: Path
     start: float = 0.0
     end: float = math.inf
+
+
+def clip_offset(clip: Clip, times: NDArray[np.floating[Any]], fps: float, where: str) -> float:
+    """By how much the ``times`` (T,) of an episode are later than the pictures of its clip, in seconds; 0 where not.
+
+    Only a clip with exactly one picture a frame can be off, and by the same at every frame: anything else is damage,
+    which ``decoded_video`` names.
+
+    Args:
+        clip: where the pictures are.
+        times: of the frames, seconds after the clip's start.
+        fps: frames per second, for the tolerance.
+        where: for messages.
+
+    Raises:
+        DataError: the video is missing or damaged.
+    """
+    tolerance = TOLERANCE / fps
+    with _opened(whole(clip.path, where), f"{where}: {clip.path}") as video:
+        if not video.streams.video:
+            return 0.0
+        stream = video.streams.video[0]
+        begins = float((stream.start_time or 0) * (stream.time_base or 0))
+        if abs(times[0] - (begins if clip.start == 0 else 0.0)) <= tolerance:
+            return 0.0
+        shown = [float(p.pts * p.time_base) for p in video.demux(stream) if p.size and p.pts is not None]
+    own = np.sort([time - clip.start for time in shown if clip.start - tolerance <= time < clip.end - tolerance])
+    if len(own) != len(times):
+        return 0.0
+    offset = float(np.median(times - own))
+    constant = np.abs(times - own - offset).max() <= tolerance
+    return offset if constant and abs(offset) > tolerance else 0.0
 
 
 def decoded_video(
@@ -47,12 +82,11 @@ def decoded_video(
     """
     wanted = clip.start + np.asarray(times, np.float64)
     found: list[NDArray[np.uint8]] = []
-    if not clip.path.is_file():
-        raise DataError(f"{where}: {clip.path}: no such file")
-    with _opened(clip.path, f"{where}: {clip.path}") as video:
+    with _opened(whole(clip.path, where), f"{where}: {clip.path}") as video:
         if not video.streams.video:
             raise DataError(f"{where}: {clip.path} has no pictures")
         stream = video.streams.video[0]
+        _fits(stream, len(wanted), size, f"{where}: {clip.path}")
         stream.thread_type = "AUTO"
         if clip.start > 0 and stream.time_base is not None:
             video.seek(int(max(wanted[0] - 1.0 / fps, 0.0) / stream.time_base), stream=stream)  # the key frame before
@@ -78,7 +112,18 @@ def decoded_image(entry: Any, size: int | None, where: str) -> NDArray[np.uint8]
     if not isinstance(content, bytes):
         raise DataError(f"{where}: a picture is not in the table")
     with _opened(io.BytesIO(content), where) as image:
+        if not image.streams.video:
+            raise DataError(f"{where}: a picture of the table is none")
+        _fits(image.streams.video[0], 1, size, where)
         return _rgb(next(image.decode(video=0)), size)
+
+
+def _fits(stream: Any, frames: int, size: int | None, where: str) -> None:
+    """DataError for pictures of a size that no camera has, or that memory cannot hold."""
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > _MOST_PIXELS:
+        raise DataError(f"{where} has pictures of {width}x{height}, expected {_MOST_PIXELS:,} pixels at most")
+    affordable(where, 3 * frames * (width * height if size is None else size * size))
 
 
 def _rgb(frame: Any, size: int | None) -> NDArray[np.uint8]:

@@ -1,0 +1,54 @@
+"""What robomimic's and robosuite's files say about the environment, in attributes that anyone could have written.
+
+robomimic keeps one JSON object, ``env_args``, with ``env_name``, ``env_version`` and ``env_kwargs``. The raw files of
+robosuite's ``collect_human_demonstrations`` have ``env`` (the name), ``env_info`` (a JSON object of arguments) and
+``repository_version``; the model of each demonstration is XML in its attribute ``model_file``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from omp_cli.core.data.foreign import member, number, short
+from omp_cli.core.data.readers.hdf5 import attribute, object_attribute, text_attribute
+from omp_cli.core.errors import DataError
+
+if TYPE_CHECKING:
+    import h5py
+
+
+def environment(data: h5py.Group) -> dict[str, Any]:
+    """``env_name`` and ``env_version`` (text or None) and ``env_kwargs`` (an object) of the group ``data``.
+
+    DataError where an attribute is there and of another kind.
+    """
+    place, _ = attribute(data, "env_args")
+    found = object_attribute(data, "env_args")
+    if found is None:
+        place, _ = attribute(data, "env_info")
+        kwargs = object_attribute(data, "env_info") or {}
+        name, version = (text_attribute(data, key) for key in ("env", "repository_version"))
+        name = name or member(kwargs, "env_name", str, place)
+    else:
+        kwargs = member(found, "env_kwargs", dict, place) or {}
+        name, version = (member(found, key, (str, type(None)), place) for key in ("env_name", "env_version"))
+    if kwargs.get("control_freq") is not None:
+        number(kwargs["control_freq"], f"{place}: control_freq", 1e-3)
+    return {"env_name": name, "env_version": version, "env_kwargs": kwargs}
+
+
+def scene(demo: h5py.Group) -> str:
+    """The model of a raw demonstration, as XML; empty where the file has none.
+
+    DataError where the attribute holds something else, such as the name of a file, as robosuite before 1.0 wrote it.
+    """
+    found = text_attribute(demo, "model_file")
+    if found is None:
+        return ""
+    if not found.lstrip().startswith("<") or "<mujoco" not in found:
+        place, _ = attribute(demo, "model_file")
+        raise DataError(
+            f"{place} is {short(found)!r}, expected the model's XML itself",
+            "where it names a file, put that file's content in its place",
+        )
+    return found
