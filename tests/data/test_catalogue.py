@@ -115,6 +115,31 @@ def test_a_malformed_catalogue_is_one_line(
         read_catalogue()
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"schema = 1\n# \xff", "not UTF-8"),
+        (b"schema = 1\nsuites = [1]", "suites is a list, expected an object"),
+        (b"schema = 1\nsuites = {gym = 1}", "suites.gym"),
+        (b"schema = 1\ngroup = 3", "group is the number 3, expected a list"),
+        (b"schema = 1\ngroup = [1]", "one of group is the number 1, expected a table"),
+        (b"schema = 1\n[[group]]\nsets = [1]", "group 1: one of sets is the number 1, expected a table"),
+        (b"a = " + 20_000 * b"[", "own.toml"),
+        (b"schema = " + 10_000 * b"9", "own.toml"),
+    ],
+)
+def test_a_catalogue_of_any_content_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes, words: str
+) -> None:
+    (tmp_path / "own.toml").write_bytes(text)
+    monkeypatch.setenv("OMP_CLI_CATALOGUE", str(tmp_path / "own.toml"))
+    with pytest.raises(DataError) as error:
+        read_catalogue()
+    assert words in error.value.message
+    assert "own.toml" in error.value.message
+    assert "\n" not in error.value.message
+
+
 def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("OMP_CLI_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))

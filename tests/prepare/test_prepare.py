@@ -68,6 +68,10 @@ def test_raw_actions_keep_what_the_expert_asked_for(tmp_path: Path, monkeypatch:
     assert np.abs(raw["action"]).max() > 1.5
     np.testing.assert_array_equal(np.clip(raw["action"], -1, 1), clipped["action"])
     np.testing.assert_array_equal(raw["state"], clipped["state"], err_msg="the environment executes the same")
+    beyond = int((np.abs(raw["action"]) > 1).sum())
+    for name, words in (("raw", "stored unclipped; simulators clip them"), ("clipped", "clipped")):
+        said = json.loads((tmp_path / name / "manifest.json").read_text())["metrics"]["said"]
+        assert f"{beyond} values of the expert's actions lie outside [-1, 1]: {words}" in said
 
 
 def test_an_interrupted_run_continues_with_the_episodes_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,7 +83,9 @@ class MinariReader(Reader):
         whole = [state for state in states if state]
         spec = spec_of(subject, episodes)
         found = whole if len(whole) == len(episodes) else None
-        return Recording(episodes, spec, notes, first_states(episodes), states=found)
+        unended = sum(not (e["terminal"][-1] or e["timeout"][-1]) for e in episodes)
+        said = f"{unended} of {len(episodes)} episodes end neither terminated nor truncated; they are kept as they are"
+        return Recording(episodes, spec, notes, first_states(episodes), states=found, said=(said,) if unended else ())
 
     def _episode(self, group: h5py.Group, rewards: bool) -> Arrays:
         action = array(group, "actions", self.expected, 2)
