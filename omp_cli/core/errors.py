@@ -164,8 +164,8 @@ def machine_error(error: BaseException, where: str = "") -> OmpError | None:
             )
         if isinstance(cause, MemoryError):
             return RunFailed(f"{before}out of memory", FREE_MEMORY)
-        if isinstance(cause, ValueError | KeyError | TypeError):
-            continue  # these quote what stands in a file
+        if isinstance(cause, ValueError | KeyError | TypeError | ImportError):
+            continue  # these quote what stands in a file; a library that does not load names memory for other reasons
         number = system_error(cause)
         if number is None or number == errno.EAGAIN:
             for pattern, reason, hint in _BY_WORDS:

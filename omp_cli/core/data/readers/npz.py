@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from omp_cli.core.config import Settings
 from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, first_states, spec_of, split
 from omp_cli.core.data.store import Arrays
-from omp_cli.core.errors import DataError
+from omp_cli.core.errors import DataError, data_error
 from omp_cli.core.progress import Progress
 
 LIMITS = "normalization.npz"
@@ -85,9 +85,8 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             yield file
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        line = " ".join(str(error).split())[:120]
-        raise DataError(f"{path}: damaged, or not an npz file of plain arrays ({line})", "fetch it again") from None
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise data_error(error, str(path), "damaged, or not an npz file of plain arrays", "fetch it again") from None
 
 
 def _load(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
