@@ -84,14 +84,14 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def to_json(document: Any, indent: int | None = None) -> str:
+def to_json(document: Any, indent: int | None = None, ascii_only: bool = False) -> str:
     """A document as strict JSON (RFC 8259), which has no NaN and no infinity.
 
     Raises:
         RunFailed: a number in it is not finite. Figures that may be undefined go through ``defined`` first.
     """
     try:
-        return json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False)
+        return json.dumps(document, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
     except ValueError as error:
         raise RunFailed(f"{_undefined(document) or 'a document'}: cannot be written as JSON ({error})") from error
 
@@ -120,7 +120,7 @@ def seal_of(document: dict[str, Any], name: str = "seal") -> str:
     """SHA-256 of the canonical JSON of all fields but ``name``, which is where it is kept."""
     content = {key: value for key, value in document.items() if key != name}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()  # names of files that are not UTF-8
 
 
 def from_json(text: str) -> Any:
@@ -155,13 +155,13 @@ def _not_read(error: OSError | MemoryError, where: str) -> OmpError:
     return DataError(f"{where}: {(getattr(error, 'strerror', None) or 'cannot be read').lower()}")
 
 
-def read_tensors(path: Path, what: str, damage: str, hint: str = "use another") -> dict[str, Tensor]:
+def read_tensors(path: Path, what: str, kind: Callable[[Path], str], hint: str) -> dict[str, Tensor]:
     """Tensors of a safetensors file, all of them finite.
 
     Args:
         path: of the file.
         what: it is, for messages.
-        damage: what it looks like when it does not open.
+        kind: says what a file looks like that does not open.
         hint: what to do then.
 
     Raises:
@@ -169,16 +169,27 @@ def read_tensors(path: Path, what: str, damage: str, hint: str = "use another") 
         RunFailed: the machine does not let it be read.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load, load_file
 
     try:
-        tensors = load_file(path)
+        tensors = load_file(path) if _is_utf8(path) else load(path.read_bytes())
     except (SafetensorError, OSError, MemoryError, RuntimeError) as error:
-        raise data_error(error, f"{what} {path}", damage, hint) from None
+        if (refused := machine_error(error, f"{what} {path}")) is not None:
+            raise refused from None
+        raise data_error(error, f"{what} {path}", kind(path), hint) from None
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise DataError(f"{what} {path}: {name} holds numbers that are not finite", hint)
     return tensors
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether safetensors opens a file of this name."""
+    try:
+        os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
