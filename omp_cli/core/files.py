@@ -22,6 +22,10 @@ LEFTOVER = re.compile(r"\.(.+\.\d+\.tmp(\..+)?|probe\.\d+)")
 """Names that ``atomic`` and ``writable_folder`` give to what is not finished."""
 
 
+NAME_LIMIT = 120
+"""Characters of a name that comes from data: file systems allow 255 bytes, and folders put more around it."""
+
+
 def fsync_tree(path: Path) -> None:
     """Flush a file, or a folder with everything in it, to the disk."""
     targets = [path]
@@ -263,6 +267,15 @@ def writable_folder(path: Path, what: str = "output folder", hint: str = "choose
             raise refused from None
         raise UsageError(f"{what} {path}: {(error.strerror or 'cannot be written').lower()}", hint) from None
     return path
+
+
+def name_part(name: str) -> str:
+    """A name out of data or settings (a task, a suite) as a part of a file's name, which leads nowhere else.
+
+    Separators, control characters and what shells and file systems treat specially become "-".
+    """
+    plain = re.sub(r"[^\w.+=@,-]+", "-", name).strip("-.")
+    return plain[:NAME_LIMIT] or "unnamed"
 
 
 def newest(folder: Path, accept: Callable[[Path], float | None]) -> Path | None:
