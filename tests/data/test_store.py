@@ -1,5 +1,6 @@
 """The store: diffusion-policy layout that zarr 2 reads, content hash, and every kind of damage as one line."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -9,8 +10,9 @@ import numcodecs
 import numpy as np
 import pytest
 
-from omp_cli.core.data.store import STORE, content_hash, read_store, write_store
-from omp_cli.core.errors import DataError
+from omp_cli.core.data.store import STORE, content_hash, read_attributes, read_store, write_store
+from omp_cli.core.errors import DataError, RunFailed
+from omp_cli.core.run import Run
 
 SPEC = {
     "suite": "toy",
