@@ -90,10 +90,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send(self, content: bytes, pause: float | None) -> None:
         """All at once, or byte by byte until nobody listens."""
-        if pause is None:
-            self.wfile.write(content)
-            return
-        with suppress(OSError):
+        with suppress(OSError):  # nobody listens any more
+            if pause is None:
+                self.wfile.write(content)
+                return
             for number in content:
                 self.wfile.write(bytes([number]))
                 time.sleep(pause)
