@@ -336,11 +336,16 @@ def start_of(run: Path, manifest: Manifest) -> Checkpoint:
     """The checkpoint that a run began with: its own copy, or the original where a kill prevented that copy.
 
     Raises:
+        DataError: the copy is not what the run's manifest says of it.
         UsageError: neither is to be found.
     """
+    begun = [i for i in manifest.inputs if i.kind == "checkpoint"]
     if own := checkpoints_in(run / START):
-        return open_checkpoint(own[-1])
-    for read in (i for i in manifest.inputs if i.kind == "checkpoint"):
+        copy = open_checkpoint(own[-1])
+        if begun and copy.sha256() not in [read.sha256 for read in begun]:
+            raise DataError(f"checkpoint {copy.path}: not what the run began with, so it was changed", "start it again")
+        return copy
+    for read in begun:
         for place in whereabouts(run, read.path):
             with suppress(DataError):  # something else of that name
                 if (found := open_checkpoint(place)).sha256() == read.sha256:
