@@ -15,6 +15,7 @@ back to unpickling, which runs any code: so a folder means its .onnx, and a .pt2
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import sys
@@ -109,6 +110,8 @@ def control(decide: Decide, inputs: list[dict[str, Any]], period: float, ticks: 
         begin = time.monotonic()
         actions = decide(arrays)
         decisions.append(time.monotonic() - begin)
+        if not np.isfinite(actions).all():
+            sys.exit("the policy's action is not finite: nothing may be moved by it; look after the observation")
         act(actions)
         late = time.monotonic() - (due + period)
         skip = 0
@@ -156,7 +159,7 @@ def checked(signature: Any) -> dict[str, Any]:
 
 
 def open_policy(path: Path) -> tuple[Path, dict[str, Any]]:
-    """The file to run and its signature; ends the program with one line when there is none."""
+    """The file to run and its signature; ends the program with one line when there is none, or one was changed."""
     if not path.exists():
         sys.exit(f"{path}: no such file or folder")
     folder = path if path.is_dir() else path.parent
@@ -167,11 +170,25 @@ def open_policy(path: Path) -> tuple[Path, dict[str, Any]]:
         name_it = f"; name {folder / 'policy.pt2'} if you made it yourself" if (folder / "policy.pt2").is_file() else ""
         sys.exit(f"{file}: no such file{name_it}")
     try:
-        return file, checked(json.loads((folder / "policy.json").read_text(encoding="utf-8")))
+        signature = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
+        content = file.read_bytes()
+        changed = "content does not match its hash, so it was changed or is damaged; export the policy again"
+        if not isinstance(signature, dict) or ("seal" in signature and signature["seal"] != seal(signature)):
+            sys.exit(f"{folder / 'policy.json'}: {changed}")
+        if hashlib.sha256(content).hexdigest() != signature.get("files", {}).get(file.name):
+            sys.exit(f"{file}: {changed}")
+        return file, checked(signature)
     except RecursionError:
         sys.exit(f"{folder / 'policy.json'}: nested too deeply")
     except (OSError, ValueError) as error:
         sys.exit(f"{folder / 'policy.json'}: {one_line(error)}")
+
+
+def seal(signature: dict[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of all fields but the seal, as omp writes it."""
+    rest = {key: value for key, value in signature.items() if key != "seal"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def positive(text: str) -> float:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import signal
 import sys
 import traceback
 import types
 from collections.abc import Collection
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -19,7 +19,16 @@ from omp_cli import __version__
 from omp_cli.commands import globals as g
 from omp_cli.commands.table import COMMANDS, load
 from omp_cli.console import standard_streams
-from omp_cli.core.errors import Interrupted, OmpError, RunFailed, UsageError
+from omp_cli.core.errors import (
+    FREE_SPACE,
+    Interrupted,
+    OmpError,
+    RunFailed,
+    UsageError,
+    machine_error,
+    system_error,
+    unreadable,
+)
 from omp_cli.core.signals import ERRORS, heeded
 
 EPILOG = (
@@ -69,10 +78,6 @@ def _not_loaded() -> None:
     """Stands for a command in the list of commands."""
 
 
-OUT_OF_MEMORY = ("OutOfMemoryError", "can't allocate memory", "DefaultCPUAllocator")
-"""What torch says: the name of CUDA's exception, and the words of the CPU's."""
-
-
 def as_omp_error(error: BaseException) -> tuple[OmpError, int]:
     """What to report for an exception, and the exit code. Anything unforeseen is a failed run (1)."""
     if isinstance(error, KeyboardInterrupt):
@@ -81,29 +86,28 @@ def as_omp_error(error: BaseException) -> tuple[OmpError, int]:
         return error, error.exit_code
     if hasattr(error, "format_message"):  # Typer's own usage errors; its vendored Click is not to be imported
         return UsageError(error.format_message(), "see --help"), getattr(error, "exit_code", 2)
-    if isinstance(error, OSError) or _errno(error) is not None:
-        place = f"{name}: " if (name := getattr(error, "filename", None)) else ""
-        number = _errno(error)
-        reason = (os.strerror(number) if number else getattr(error, "strerror", None) or str(error)).lower()
-        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return RunFailed(f"{place}{reason}", f"free some space; {g.AGAIN}"), 1
-        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return UsageError(f"{place}{reason}", "choose another folder with --out DIR"), 2
+    place = f"{name}: " if (name := getattr(error, "filename", None)) else ""
+    number = system_error(error)
+    reason = (os.strerror(number) if number else getattr(error, "strerror", None) or str(error)).lower()
+    if _cannot_write(error):
+        return UsageError(f"{place}{reason}", "choose another folder with --out DIR"), 2
+    if (found := machine_error(error)) is not None:
+        hint = f"{found.hint}; {g.AGAIN}" if found.hint == FREE_SPACE else found.hint
+        return type(found)(found.message, hint), found.exit_code
+    if isinstance(error, OSError):
         return RunFailed(f"{place}{reason}"), 1
     if isinstance(error, UnicodeEncodeError):
         what = f"{error.object!a}: the encoding {error.encoding} of this locale lacks a letter of it"
         return UsageError(what, "set LC_ALL=C.UTF-8, or PYTHONUTF8=1"), 2
-    if isinstance(error, MemoryError) or any(words in f"{type(error).__name__}: {error}" for words in OUT_OF_MEMORY):
-        return RunFailed("out of memory", "take a smaller batch, fewer points or fewer --workers"), 1
     return RunFailed(f"{type(error).__name__}: {error}", "this looks like a bug; --verbose shows where"), 1
 
 
-def _errno(error: BaseException) -> int | None:
-    """The number of an operating system's error, also where a library (safetensors, HDF5) tells it as text."""
-    if (number := getattr(error, "errno", None)) is not None:
-        return int(number)
-    told = re.search(r"\((?:os error|.*errno =) (\d+)", str(error))
-    return int(told[1]) if told else None
+def _cannot_write(error: BaseException) -> bool:
+    """Whether permissions kept something from being written; for what they keep from being read, --out is no help."""
+    number, name = system_error(error), getattr(error, "filename", None)
+    if number not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return False
+    return number == errno.EROFS or not (name and unreadable(Path(str(name))))
 
 
 def _end(number: int, _: FrameType | None) -> None:

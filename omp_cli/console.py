@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from omp_cli.core.errors import OmpError
+from omp_cli.core.files import defined, to_json
 from omp_cli.core.table import NONE, Table, cell_text
 
 JSON_SCHEMA_VERSION = 1
@@ -130,12 +130,12 @@ class Console:
             self._out.print(escape(line), soft_wrap=True)
 
     def json(self, document: Mapping[str, Any]) -> None:
-        """One JSON document on stdout; ASCII where the stream's encoding lacks a letter of it."""
-        text = json.dumps(document, indent=2, ensure_ascii=False)
+        """One JSON document on stdout; a figure that is not finite is null. ASCII where the encoding lacks a letter."""
+        text = to_json(defined(document), indent=2)
         try:
             text.encode(sys.stdout.encoding or "utf-8")
         except UnicodeEncodeError:
-            text = json.dumps(document, indent=2)
+            text = to_json(defined(document), indent=2, ascii_only=True)
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 

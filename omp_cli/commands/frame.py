@@ -33,7 +33,7 @@ from omp_cli.console import Console, RichProgress
 from omp_cli.core import config as c
 from omp_cli.core.config import Layer, Settings
 from omp_cli.core.errors import DataError, Interrupted, UsageError
-from omp_cli.core.files import writable_folder
+from omp_cli.core.files import name_part, writable_folder
 from omp_cli.core.locks import refuse_held
 from omp_cli.core.manifest import Manifest, latest_run, read_manifest
 from omp_cli.core.run import Run, refuse_checkpoints
@@ -176,7 +176,7 @@ class Call(Generic[S]):
         """``--out``, or a folder ``runs/COMMAND/<time>-<name>`` that this call has made; nobody else gets the same."""
         if self.globals.out is not None:
             return self.globals.out
-        root = writable_folder(RUNS / self.name)
+        root, name = writable_folder(RUNS / self.name), name_part(name)  # a task out of data leads nowhere else
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         for n in itertools.count(1):
             folder = root / (f"{stamp}-{name}" if n == 1 else f"{stamp}-{name}-{n}")

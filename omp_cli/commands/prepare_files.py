@@ -12,6 +12,7 @@ from omp_cli.commands.frame import DATA, Call
 from omp_cli.core.config import Layer
 from omp_cli.core.data.catalogue import cache_folder, read_catalogue
 from omp_cli.core.errors import UsageError
+from omp_cli.core.files import name_part
 from omp_cli.core.prepare.collect import default_workers
 from omp_cli.core.prepare.convert import ConvertConfig, convert, folder_name, wanted_files
 from omp_cli.core.prepare.make import PrepareConfig
@@ -164,7 +165,7 @@ def _prepare_one(call: Call[ConvertConfig], asked: Asked, origin: Origin) -> dic
     )
     chosen = call.settings(named)
     settings = chosen.settings
-    folder = call.globals.out or DATA / settings.suite / folder_name(settings)
+    folder = call.globals.out or DATA / name_part(settings.suite) / name_part(folder_name(settings))
     if origin.entry is None or origin.file is not None:
         where: str | list[str] = str(origin.file)
         size: dict[str, Any] = {}

@@ -1,6 +1,6 @@
 """Checkpoints: a folder of safetensors and JSON. Nothing is ever unpickled.
 
-``policy.json``          schema, configuration, spec, suite, data set, step
+``policy.json``          schema, configuration, spec, suite, data set, step, hashes of the other files, a seal
 ``model.safetensors``    weights and normalisation as trained
 ``ema.safetensors``      their moving average
 ``training.safetensors`` optimiser state (only in the newest checkpoint of a run)
@@ -9,8 +9,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,14 +17,23 @@ from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError
-from safetensors.torch import load, load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from omp_cli.core.config import checked, validated
-from omp_cli.core.errors import DataError, OmpError
-from omp_cli.core.files import atomic, is_lfs_pointer, read_json, remove, sha256_of
-from omp_cli.core.manifest import FILE_NAME, read_manifest
+from omp_cli.core.errors import DataError, OmpError, data_error
+from omp_cli.core.files import (
+    atomic,
+    is_lfs_pointer,
+    read_json,
+    read_tensors,
+    remove,
+    seal_of,
+    sha256_kept,
+    sha256_of,
+    write_json,
+)
+from omp_cli.core.manifest import FILE_NAME, check_artifact, read_manifest
 from omp_cli.core.policy import Policy, usual_nfe
 from omp_cli.core.policy_config import PolicyConfig, Weights
 from omp_cli.core.run import CHECKPOINTS
@@ -34,6 +41,8 @@ from omp_cli.core.spec import Spec
 
 CHECKPOINT_SCHEMA = 1
 META, MODEL, EMA, TRAINING = "policy.json", "model.safetensors", "ema.safetensors", "training.safetensors"
+CHANGED = "content does not match its hash, so it was changed or is damaged"
+ANOTHER = "restore the original file, or use another checkpoint"
 
 
 class CheckpointMeta(BaseModel):
@@ -42,6 +51,8 @@ class CheckpointMeta(BaseModel):
     ``reference`` is a picture that the environment has to repeat (``data.reference.Reference`` as plain data). A
     fine-tuned policy also says by which method. ``nfe`` is the evaluations per decision that it was fine-tuned with, or
     its method's own number; checkpoints of omp 0.2 and earlier that were not fine-tuned do not say it.
+    ``files`` are the SHA-256 of the files beside it, ``seal`` that of the canonical JSON of all other fields. Older
+    checkpoints have neither: only the manifest of their run can tell whether they were changed.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -56,6 +67,8 @@ class CheckpointMeta(BaseModel):
     reference: dict[str, Any] | None = None
     nfe: int | None = None
     finetuned_by: str | None = None
+    files: dict[str, str] = {}
+    seal: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,11 +92,32 @@ class Checkpoint:
         return self.meta.nfe or usual_nfe(self.config())
 
     def load(self, weights: Weights, device: torch.device | str = "cpu") -> Policy:
-        """The policy in evaluation mode; DataError when the weights are damaged or do not fit."""
+        """The policy in evaluation mode; DataError when the weights are damaged, not finite or do not fit."""
         policy = Policy(self.config(), self.meta.spec)
         policy.nfe = self.meta.nfe or policy.nfe
-        load_weights(policy, self.path / (EMA if weights == "ema" else MODEL))
+        self.read_into(policy, EMA if weights == "ema" else MODEL)
         return policy.eval().to(device)
+
+    def read_into(self, policy: Policy, name: str) -> None:
+        """Load a policy's state in place from the file ``name``; DataError as ``tensors``, or when it does not fit."""
+        try:
+            policy.load_state_dict(self.tensors(name))
+        except RuntimeError as error:
+            raise data_error(error, f"checkpoint {self.path / name}", "does not fit the policy") from None
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """Tensors of the file ``name``, compared with the hashes that the checkpoint and its run's manifest have.
+
+        Raises:
+            DataError: missing, damaged, changed, or with numbers that are not finite.
+            RunFailed: the machine does not let it be read.
+        """
+        file, path = self.path / name, self.path.absolute()
+        tensors = load_tensors(file)
+        if self.meta.files and self.meta.files.get(name) != sha256_kept(file):
+            raise DataError(f"checkpoint {file}: {CHANGED}", ANOTHER)
+        check_artifact(path.parent.parent, path)
+        return tensors
 
     def sha256(self) -> str:
         """SHA-256 over the SHA-256 digests (hex, one after the other) of policy.json, model and ema.safetensors.
@@ -104,7 +138,9 @@ def save_checkpoint(
         save_file(_plain(policy.state_dict()), temporary / MODEL)
         save_file(_plain(ema.state_dict()), temporary / EMA)
         save_file(_plain(training), temporary / TRAINING)
-        (temporary / META).write_text(json.dumps(meta.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+        hashes = {name: sha256_of(temporary / name) for name in (MODEL, EMA, TRAINING)}
+        document = meta.model_copy(update={"files": hashes}).model_dump(mode="json")
+        write_json(temporary / META, {**document, "seal": seal_of(document)})
     for older in checkpoints_in(folder):
         if older != path:
             remove(older / TRAINING)
@@ -165,27 +201,16 @@ def open_checkpoint(path: Path) -> Checkpoint:
             "evaluate it with the omp that made it, or train again",
         )
     meta = checked(CheckpointMeta, document, f"checkpoint {path}: {META}")
+    if (meta.seal or meta.files) and meta.seal != seal_of(document):
+        raise DataError(f"checkpoint {path / META}: {CHANGED}", ANOTHER)
     return Checkpoint(path, meta)
 
 
-def load_weights(policy: Policy, file: Path) -> None:
-    """Load a policy's state in place; DataError when the file is missing, damaged or does not fit."""
-    tensors = load_tensors(file)
-    try:
-        policy.load_state_dict(tensors)
-    except RuntimeError as error:
-        line = " ".join(str(error).split())[:160]
-        raise DataError(f"checkpoint {file}: does not fit the policy ({line})") from None
-
-
 def load_tensors(file: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file; DataError in one line otherwise."""
+    """Tensors of a safetensors file, all finite; DataError otherwise. ``Checkpoint.tensors`` checks more."""
     if not file.is_file():
         raise DataError(f"checkpoint {file}: no such file", "the checkpoint is incomplete; use another")
-    try:
-        return load_file(file) if _is_utf8(file) else load(file.read_bytes())
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"checkpoint {file}: {_file_kind(file)} ({error})", "use another checkpoint") from None
+    return read_tensors(file, "checkpoint", _file_kind, "use another checkpoint")
 
 
 def _file_kind(path: Path) -> str:
@@ -199,15 +224,6 @@ def _file_kind(path: Path) -> str:
     if is_lfs_pointer(path):
         return "a Git LFS pointer, not the file itself: git lfs pull, in the clone it is in"
     return "a file, not a checkpoint"
-
-
-def _is_utf8(path: Path) -> bool:
-    """Whether safetensors opens a file of this name."""
-    try:
-        os.fsencode(path).decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from omp_cli.core.errors import DataError, UsageError
+from omp_cli.core.errors import DataError, OmpError, RunFailed, UsageError, data_error, machine_error
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LEFTOVER = re.compile(r"\.(.+\.\d+\.tmp(\..+)?|probe\.\d+)")
 """Names that ``atomic`` and ``writable_folder`` give to what is not finished."""
+
+
+NAME_LIMIT = 120
+"""Characters of a name that comes from data: file systems allow 255 bytes, and folders put more around it."""
 
 
 def fsync_tree(path: Path) -> None:
@@ -66,8 +74,8 @@ def remove(path: Path) -> None:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Write a JSON document atomically."""
-    write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    """Write a JSON document atomically; RunFailed when a number in it is not finite."""
+    write_text(path, to_json(document, indent=2) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -80,26 +88,125 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def read_json(path: Path, what: str) -> Any:
-    """Read a JSON file; DataError in one line when it is missing or not JSON."""
+def to_json(document: Any, indent: int | None = None, ascii_only: bool = False) -> str:
+    """A document as strict JSON (RFC 8259), which has no NaN and no infinity.
+
+    Raises:
+        RunFailed: a number in it is not finite. Figures that may be undefined go through ``defined`` first.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DataError(f"{what} {path}: {(error.strerror or 'cannot be read').lower()}") from None
+        return json.dumps(document, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+    except ValueError as error:
+        raise RunFailed(f"{_undefined(document) or 'a document'}: cannot be written as JSON ({error})") from error
+
+
+def defined(figures: Any) -> Any:
+    """Plain data with null in the place of every number that is not finite: a figure that is not defined."""
+    if isinstance(figures, float):
+        return figures if math.isfinite(figures) else None
+    if isinstance(figures, dict):
+        return {key: defined(value) for key, value in figures.items()}
+    if isinstance(figures, list | tuple):
+        return [defined(value) for value in figures]
+    return figures
+
+
+def _undefined(document: Any) -> str:
+    """Dotted name of the first number that is not finite; "" when there is none."""
+    if isinstance(document, float):
+        return "" if math.isfinite(document) else str(document)
+    rows = document.items() if isinstance(document, dict) else enumerate(document)
+    found = ((key, _undefined(value)) for key, value in rows if isinstance(value, dict | list | tuple | float))
+    return next((f"{key}.{name}" for key, name in found if name), "")
+
+
+def seal_of(document: dict[str, Any], name: str = "seal") -> str:
+    """SHA-256 of the canonical JSON of all fields but ``name``, which is where it is kept."""
+    content = {key: value for key, value in document.items() if key != name}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()  # names of files that are not UTF-8
+
+
+def from_json(text: str) -> Any:
+    """Parse strict JSON; ValueError also for the literals NaN and Infinity, which are none."""
+    return json.loads(text, parse_constant=_refuse)
+
+
+def _refuse(literal: str) -> None:
+    raise ValueError(f"{literal} is no JSON")
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        DataError: missing, or not strict JSON; in one line.
+        RunFailed: the machine does not let it be read.
+    """
+    try:
+        return from_json(path.read_text(encoding="utf-8-sig"))
+    except (OSError, MemoryError) as error:
+        raise _not_read(error, f"{what} {path}") from None
     except RecursionError:
         raise DataError(f"{what} {path}: nested too deeply") from None
     except ValueError as error:
         raise DataError(f"{what} {path}: not a JSON file ({error})") from None
 
 
+def _not_read(error: OSError | MemoryError, where: str) -> OmpError:
+    if (refused := machine_error(error, where)) is not None:
+        return refused
+    return DataError(f"{where}: {(getattr(error, 'strerror', None) or 'cannot be read').lower()}")
+
+
+def read_tensors(path: Path, what: str, kind: Callable[[Path], str], hint: str) -> dict[str, Tensor]:
+    """Tensors of a safetensors file, all of them finite.
+
+    Args:
+        path: of the file.
+        what: it is, for messages.
+        kind: says what a file looks like that does not open.
+        hint: what to do then.
+
+    Raises:
+        DataError: missing, damaged, or with numbers that are not finite.
+        RunFailed: the machine does not let it be read.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load, load_file
+
+    try:
+        tensors = load_file(path) if _is_utf8(path) else load(path.read_bytes())
+    except (SafetensorError, OSError, MemoryError, RuntimeError) as error:
+        if (refused := machine_error(error, f"{what} {path}")) is not None:
+            raise refused from None
+        raise data_error(error, f"{what} {path}", kind(path), hint) from None
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise DataError(f"{what} {path}: {name} holds numbers that are not finite", hint)
+    return tensors
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether safetensors opens a file of this name."""
+    try:
+        os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read a JSON-lines file; a last line cut by a crash is dropped."""
+    """Read a JSON-lines file; a last line cut by a crash is dropped.
+
+    NaN, which omp 0.1 wrote for a figure that is not defined, is read as null, which is what it writes now.
+    """
     if not path.exists():
         return []
     rows: list[dict[str, Any]] = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            rows.append(json.loads(line))
+            rows.append(json.loads(line, parse_constant=lambda _: None))
         except ValueError:
             break
     return rows
@@ -118,22 +225,57 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+_KNOWN: dict[tuple[Any, ...], str] = {}
+"""Hashes by what tells that a file has not changed since: see ``sha256_kept``."""
+
+
+def sha256_kept(path: Path) -> str:
+    """``sha256_of``, computed once in a process for files of the same names, sizes, times and inodes."""
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    states = [file.stat() for file in files]
+    key = (path.absolute(), *((str(f), s.st_mtime_ns, s.st_size, s.st_ino) for f, s in zip(files, states, strict=True)))
+    if key not in _KNOWN:
+        _KNOWN[key] = sha256_of(path)
+    return _KNOWN[key]
+
+
 def size_of(path: Path) -> int:
     """Bytes of a file or of all files in a folder."""
     return path.stat().st_size if path.is_file() else sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
 
 
-def writable_folder(path: Path) -> Path:
-    """Make the folder and prove that it can be written; UsageError in one line when it cannot."""
+def writable_folder(path: Path, what: str = "output folder", hint: str = "choose another with --out DIR") -> Path:
+    """Make the folder and prove that it can be written.
+
+    Args:
+        path: of the folder.
+        what: it is, for the message.
+        hint: how to choose another one.
+
+    Raises:
+        UsageError: it cannot be written.
+        RunFailed: the machine refuses for another reason than permission: no space, no more open files.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".probe.{os.getpid()}"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        reason = (error.strerror or "cannot be written").lower()
-        raise UsageError(f"output folder {path}: {reason}", "choose another with --out DIR") from None
+        refused = None if isinstance(error, PermissionError) else machine_error(error, f"{what} {path}")
+        if refused is not None:
+            raise refused from None
+        raise UsageError(f"{what} {path}: {(error.strerror or 'cannot be written').lower()}", hint) from None
     return path
+
+
+def name_part(name: str) -> str:
+    """A name out of data or settings (a task, a suite) as a part of a file's name, which leads nowhere else.
+
+    Separators, control characters and what shells and file systems treat specially become "-".
+    """
+    plain = re.sub(r"[^\w.+=@,-]+", "-", name).strip("-.")
+    return plain[:NAME_LIMIT] or "unnamed"
 
 
 def newest(folder: Path, accept: Callable[[Path], float | None]) -> Path | None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import importlib.metadata
-import json
 import os
 import platform
 import sys
@@ -18,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from omp_cli import __version__
 from omp_cli.core.config import checked
 from omp_cli.core.errors import DataError
-from omp_cli.core.files import newest, read_json, sha256_of, write_json
+from omp_cli.core.files import newest, read_json, seal_of, sha256_kept, sha256_of, write_json
 
 SCHEMA_VERSION = 1
 FILE_NAME = "manifest.json"
@@ -97,13 +95,7 @@ class Manifest(_Part):
 
     def sealed(self) -> Manifest:
         """A copy with the seal of its present content."""
-        return self.model_copy(update={"seal": _seal(self.model_dump(mode="json"))})
-
-
-def _seal(document: dict[str, Any]) -> str:
-    content = {key: value for key, value in document.items() if key != "seal"}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()  # names of files that are not UTF-8
+        return self.model_copy(update={"seal": seal_of(self.model_dump(mode="json"))})
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Path:
@@ -122,7 +114,7 @@ def read_manifest(path: Path) -> Manifest:
         raise DataError(f"manifest {path}: schema version {version!r}, this omp reads {SCHEMA_VERSION}")
     manifest = checked(Manifest, document, f"manifest {path}")
     try:
-        seal = _seal(document)
+        seal = seal_of(document)
     except RecursionError:
         raise DataError(f"manifest {path}: nested too deeply") from None
     if manifest.seal != seal:
@@ -146,6 +138,25 @@ def check_artifacts(folder: Path, manifest: Manifest) -> None:
             raise DataError(f"artifact {path}: missing")
         if sha256_of(path) != artifact.sha256:
             raise DataError(f"artifact {path}: content differs from the manifest's hash")
+
+
+def check_artifact(folder: Path, path: Path) -> None:
+    """Compare something in a run's folder with what the run's manifest says of it, if it says anything.
+
+    A folder without a manifest, with one that cannot be read, or with that of a run that has not finished says nothing.
+
+    Raises:
+        DataError: the content is not what the run wrote.
+    """
+    try:
+        artifacts = read_manifest(folder).artifacts if (folder / FILE_NAME).is_file() else []
+    except DataError:  # a run that was named is refused for it where it is opened; what lies in it stands on its own
+        return
+    if any(a.path == path.relative_to(folder).as_posix() and a.sha256 != sha256_kept(path) for a in artifacts):
+        raise DataError(
+            f"{path}: content differs from the hash in the manifest of its run, so it was changed or is damaged",
+            "restore the original files, or repeat the run",
+        )
 
 
 def latest_run(folder: Path, *commands: str, note: Callable[[str], None] = lambda _: None) -> Path | None:

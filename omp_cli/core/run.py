@@ -13,7 +13,7 @@ from typing import Any
 
 from omp_cli.core import manifest as m
 from omp_cli.core.errors import Interrupted, OmpError, Terminated, UsageError
-from omp_cli.core.files import sha256_of, size_of, writable_folder, write_text
+from omp_cli.core.files import defined, sha256_of, size_of, writable_folder, write_text
 from omp_cli.core.locks import hold, is_held
 
 CHECKPOINTS = "checkpoints"
@@ -111,8 +111,8 @@ class Run:
         return path
 
     def metrics(self, **figures: Any) -> None:
-        """Record results; JSON types only."""
-        self.manifest.metrics.update(figures)
+        """Record results; JSON types only. A number that is not finite is a figure that is not defined: null."""
+        self.manifest.metrics.update(defined(figures))
 
     def __enter__(self) -> Run:
         with ExitStack() as stack:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from omp_cli.core import files
-from omp_cli.core.files import sha256_of
+from omp_cli.core.files import seal_of, sha256_of
 from omp_cli.core.manifest import read_manifest, write_manifest
 from omp_cli.core.run import CHECKPOINTS
 from tests.conftest import TINY, Omp, Ran
@@ -149,6 +149,9 @@ def test_a_pickle_is_never_loaded(omp: Omp, run: Path, tmp_path: Path, writer: s
 def test_checkpoints_of_another_schema_or_damaged(omp: Omp, run: Path) -> None:
     last = run / CHECKPOINTS / "step-00000030"
     meta = json.loads((last / "policy.json").read_text())
+    (last / "policy.json").write_text(json.dumps({**meta, "start_states": []}))
+    refused(omp("eval", run, "--workers", 1), 3, "policy.json", "does not match its hash")
+    (run / "manifest.json").unlink()  # what another omp has written is in accord with itself
     changes = [
         ({**meta, "schema_version": 7}, "schema version 7"),
         ({**meta, "step": "many"}, "step"),
@@ -156,12 +159,15 @@ def test_checkpoints_of_another_schema_or_damaged(omp: Omp, run: Path) -> None:
         ({**meta, "spec": {**meta["spec"], "state_dim": 50}}, "does not fit"),
     ]
     for document, words in changes:
-        (last / "policy.json").write_text(json.dumps(document))
+        (last / "policy.json").write_text(json.dumps({**document, "seal": seal_of(document)}))
         refused(omp("eval", run, "--workers", 1), 3, "checkpoint", words)
     (last / "policy.json").write_text("{")
     refused(omp("eval", run), 3, "not a JSON file")
     (last / "policy.json").write_text(json.dumps(meta))
     weights = last / "ema.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    refused(omp("eval", run, "--workers", 1), 3, "ema.safetensors", "does not match its hash")
     weights.write_bytes(weights.read_bytes()[:100])
     refused(omp("eval", run, "--workers", 1), 3, "damaged")
     weights.unlink()

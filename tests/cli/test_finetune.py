@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from omp_cli.core.checkpoint import META, MODEL, checkpoints_in, open_checkpoint
-from omp_cli.core.files import sha256_of
+from omp_cli.core.files import seal_of, sha256_of
 from omp_cli.core.manifest import check_artifacts, read_manifest, write_manifest
 from omp_cli.core.rl.held_out import BEST, EVALUATIONS
 from omp_cli.core.rl.loop import START
@@ -120,7 +120,8 @@ def test_without_a_run_there_is_nothing_to_take(omp: Omp, tmp_path: Path, monkey
 def test_a_suite_without_an_environment(omp: Omp, run: Path, tmp_path: Path) -> None:
     for checkpoint in checkpoints_in(run / CHECKPOINTS):
         document = json.loads((checkpoint / META).read_text())
-        (checkpoint / META).write_text(json.dumps(document | {"suite": {"name": "dexart"}}))
+        document |= {"suite": {"name": "dexart"}}
+        (checkpoint / META).write_text(json.dumps(document | {"seal": seal_of(document)}))
     refused(omp("finetune", run, *QUICK, "--out", tmp_path / "f"), 4, "suite dexart", "no environment")
     assert not (tmp_path / "f").exists()
 
@@ -150,6 +151,16 @@ def test_a_run_killed_while_it_copied_its_start_goes_on(omp: Omp, tuned: Path, t
     assert [p.name for p in (early / START).iterdir()] == ["step-00000000"]
     newest = [checkpoints_in(folder / CHECKPOINTS)[-1] for folder in (early, tuned)]
     assert len({sha256_of(path / MODEL) for path in newest}) == 1
+
+
+def test_a_start_that_was_changed_is_not_gone_on_with(omp: Omp, tuned: Path, tmp_path: Path) -> None:
+    early = Path(shutil.copytree(tuned, tmp_path / "early"))
+    write_manifest(early, read_manifest(tuned).model_copy(update={"status": "running", "metrics": {}}))
+    (start,) = checkpoints_in(early / START)
+    document = json.loads((start / META).read_text())
+    del document["files"], document["seal"]  # in accord with itself, as an earlier omp would have written it
+    (start / META).write_text(json.dumps(document | {"start_states": []}))
+    refused(omp("finetune", "--resume", early, "--workers", 1), 3, "not what the run began with")
 
 
 def test_a_new_run_takes_no_start_that_another_left(omp: Omp, run: Path, tuned: Path, tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -25,6 +27,9 @@ class Behaviour:
         kind: Content-Type.
         lengths: whether it says how long a body is.
         heeds: whether If-Range makes a difference to it.
+        drip: seconds between the single bytes of a body; None sends it at once.
+        slow_head: the same for the bytes of a head.
+        heads: heads to send besides, or instead of its own.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -37,6 +42,9 @@ class Behaviour:
     kind: str = "application/octet-stream"
     lengths: bool = True
     heeds: bool = True
+    drip: float | None = None
+    slow_head: float | None = None
+    heads: dict[str, bytes] = field(default_factory=dict)
     asked: list[str | None] = field(default_factory=list)
     """The Range header of every request."""
 
@@ -76,15 +84,28 @@ class Handler(BaseHTTPRequestHandler):
         if how.cut is not None and how.cuts > 0:
             how.cuts -= 1
             body = body[: how.cut]
-        self.wfile.write(body)
+        self._send(body, how.drip)
         self.close_connection = True
         return None
 
+    def _send(self, content: bytes, pause: float | None) -> None:
+        """All at once, or byte by byte until nobody listens."""
+        with suppress(OSError):  # nobody listens any more
+            if pause is None:
+                self.wfile.write(content)
+                return
+            for number in content:
+                self.wfile.write(bytes([number]))
+                time.sleep(pause)
+
     def _head(self, status: int, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
+        how: Behaviour = self.server.behaviour  # type: ignore[attr-defined]
+        told = {name: value.encode("latin-1") for name, value in headers.items()} | how.heads
+        lines = [
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(),
+            *(name.encode() + b": " + value for name, value in told.items()),
+        ]
+        self._send(b"\r\n".join([*lines, b"", b""]), how.slow_head)
 
 
 @contextmanager

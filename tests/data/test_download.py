@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from omp_cli.core.data.download import DownloadConfig, Fetched, Wanted, fetch
-from omp_cli.core.errors import DataError, RunFailed, UsageError
+from omp_cli.core.errors import DataError, OmpError, RunFailed, UsageError
 from omp_cli.core.locks import LOCK
 from omp_cli.core.progress import Silent
 from tests.conftest import held_by_another
@@ -290,3 +290,101 @@ def test_ctrl_c_keeps_what_has_arrived(base: str, how: Behaviour, tmp_path: Path
     assert json.loads((tmp_path / "f.bin.part.json").read_text())["total"] == len(CONTENT)
     assert get(base, tmp_path).sha256 == SHA256
     assert how.asked == [None, f"bytes={kept}-"]
+
+
+def test_more_than_the_catalogue_says_is_not_taken(base: str, how: Behaviour, tmp_path: Path) -> None:
+    how.files["/f.bin"], how.lengths = CONTENT * 40, False
+    with pytest.raises(DataError, match="1000 are expected"):
+        get(base, tmp_path, size=1000)
+    assert not list(tmp_path.glob("*.bin*")) or max(p.stat().st_size for p in tmp_path.glob("*")) < 1_000_000
+    assert len(how.asked) == 1
+
+
+@pytest.mark.parametrize("lengths", [True, False])
+def test_a_file_of_unknown_size_has_a_limit(base: str, how: Behaviour, tmp_path: Path, lengths: bool) -> None:
+    how.lengths = lengths
+    limited = QUICK.model_copy(update={"largest": 699_999})
+    with pytest.raises(DataError, match=r"699999 are expected") as error:
+        get(base, tmp_path, limited)
+    assert "download.largest" in error.value.hint
+    assert get(base, tmp_path, QUICK.model_copy(update={"largest": 700_000})).sha256 == SHA256
+    assert get(base, tmp_path / "known", limited, size=700_000).sha256 == SHA256
+
+
+@pytest.mark.parametrize("where", ["drip", "slow_head"])
+def test_a_server_that_drips_does_not_hold_for_ever(base: str, how: Behaviour, tmp_path: Path, where: str) -> None:
+    setattr(how, where, 0.02)
+    before = time.monotonic()
+    with pytest.raises(RunFailed, match=r"(too slow|timed out).*\(2 tries\)") as error:
+        get(base, tmp_path, DownloadConfig(tries=2, wait=0.0, timeout=0.3))
+    assert time.monotonic() - before < 5
+    assert error.value.exit_code == 1
+    assert "\n" not in error.value.message
+
+
+def test_a_file_has_a_time_of_its_own(base: str, how: Behaviour, tmp_path: Path) -> None:
+    how.drip = 0.02
+    with pytest.raises(RunFailed, match=r"not whole after 0.5 s") as error:
+        get(base, tmp_path, DownloadConfig(tries=1000, wait=0.0, timeout=0.2, longest=0.5))
+    assert "kept" in error.value.hint
+
+
+ODD: list[tuple[str, bytes]] = [
+    ("Content-Length", b"\xb2"),
+    ("Content-Length", b"9" * 5000),
+    ("Content-Length", b"-5"),
+    ("Content-Range", b"bytes \xb2-3/\xb2"),
+    ("Content-Type", b";;;=\xff"),
+    ("ETag", b"\xff\xfe"),
+    ("Last-Modified", b"yesterday"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), ODD)
+def test_odd_heads_do_not_keep_a_file_from_coming(
+    base: str, how: Behaviour, tmp_path: Path, name: str, value: bytes
+) -> None:
+    how.heads, how.lengths = {name: value}, False
+    assert get(base, tmp_path, sha256=SHA256).sha256 == SHA256
+
+
+@pytest.mark.parametrize("value", ["\xb2", "9" * 5000, "-1", "Mon, 99 Foo 99999 99:99:99 GMT", ""])
+def test_an_odd_time_to_wait_is_passed_over(base: str, how: Behaviour, tmp_path: Path, value: str) -> None:
+    how.statuses = [(503, {"Retry-After": value})]
+    assert get(base, tmp_path).sha256 == SHA256
+
+
+@pytest.mark.parametrize(
+    "address", ["http://[::1/a", "http://h\u00f6st..x/", "ftp://127.0.0.1/f", "file:///etc/passwd"]
+)
+def test_a_redirection_to_no_web_address_is_one_line(base: str, how: Behaviour, tmp_path: Path, address: str) -> None:
+    how.statuses = [(302, {"Location": address})] * 9
+    with pytest.raises(OmpError) as error:
+        get(base, tmp_path)
+    assert "\n" not in error.value.message
+    assert base in error.value.message
+    assert names(tmp_path) == set()
+
+
+def test_a_file_in_another_encoding_is_refused(base: str, how: Behaviour, tmp_path: Path) -> None:
+    how.heads = {"Content-Encoding": b"gzip"}
+    with pytest.raises(DataError, match="gzip"):
+        get(base, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "record", ["[1]", "5", '{"url": 3}', '{"url": null, "validator": [1]}', '{"validator": "a\\nb"}']
+)
+def test_an_odd_record_means_starting_over(base: str, how: Behaviour, tmp_path: Path, record: str) -> None:
+    (tmp_path / "f.bin.part").write_bytes(b"?" * 1000)
+    (tmp_path / "f.bin.part.json").write_text(record)
+    assert get(base, tmp_path).sha256 == SHA256
+    (tmp_path / "f.bin.json").write_text(record)
+    assert get(base, tmp_path).from_cache
+
+
+def test_a_cache_that_cannot_be_written_is_not_answered_with_another_out(base: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cache folder") as error:
+        get(base, tmp_path / "file" / "below")
+    assert "OMP_CLI_CACHE" in error.value.hint

@@ -1,5 +1,6 @@
 """The store: diffusion-policy layout that zarr 2 reads, content hash, and every kind of damage as one line."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -9,8 +10,9 @@ import numcodecs
 import numpy as np
 import pytest
 
-from omp_cli.core.data.store import STORE, content_hash, read_store, write_store
-from omp_cli.core.errors import DataError
+from omp_cli.core.data.store import STORE, content_hash, read_attributes, read_store, write_store
+from omp_cli.core.errors import DataError, RunFailed
+from omp_cli.core.run import Run
 
 SPEC = {
     "suite": "toy",
@@ -135,3 +137,75 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     write_store(tmp_path / STORE, [bad], {"spec": SPEC, "recipe": {}})
     with pytest.raises(DataError, match="not finite"):
         read_store(tmp_path)
+
+
+ATTRIBUTE_EDITS: list[dict[str, Any]] = [
+    {"start_states": []},
+    {"recipe": {"suite": {"name": "other"}}},
+    {"spec": {**SPEC, "max_steps": 10_000}},
+    {"spec": {**SPEC, "task": "../../../etc/passwd"}},
+    {"note": float("nan")},
+    {"attributes_sha256": "0" * 64},
+]
+
+
+def edited(store: Path, **changed: Any) -> Path:
+    attributes = json.loads((store / ".zattrs").read_text())
+    (store / ".zattrs").write_text(json.dumps({**attributes, **changed}))
+    return store
+
+
+@pytest.mark.parametrize("changed", ATTRIBUTE_EDITS)
+def test_edited_attributes_are_found(store: Path, changed: dict[str, Any]) -> None:
+    edited(store, **changed)
+    for read in (read_store, read_attributes):
+        with pytest.raises(DataError, match="attributes do not match their hash"):
+            read(store)
+
+
+def test_attributes_are_hashed_as_they_are_read(tmp_path: Path) -> None:
+    odd = {"spec": SPEC, "recipe": {}, "limits": (1.0, 0.1 + 0.2, 1e-300), "constants": {10: 0.5, 9: 1.0}, "name": "ä"}
+    write_store(tmp_path / STORE, [episode(5, 0)], {**odd, "of others": {"bound": float("inf")}})
+    found = read_store(tmp_path).provenance
+    assert found["limits"] == [1.0, 0.1 + 0.2, 1e-300]
+    assert found["of others"] == {"bound": None}
+    assert "NaN" not in (tmp_path / STORE / ".zattrs").read_text()
+    assert "Infinity" not in (tmp_path / STORE / ".zattrs").read_text()
+
+
+def test_an_old_store_stays_readable_and_is_compared_with_the_manifest_beside_it(store: Path) -> None:
+    attributes = json.loads((store / ".zattrs").read_text())
+    del attributes["attributes_sha256"]
+    (store / ".zattrs").write_text(json.dumps(attributes))
+    assert read_store(store).sha256 == attributes["content_sha256"]
+    with Run(store.parent, "prepare", {}, {}) as run:
+        run.artifact(store)
+    read_store(store.parent)
+    edited(store, start_states=["changed"])
+    with pytest.raises(DataError, match="manifest of its run"):
+        read_store(store.parent)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "out of memory"),
+        (OSError(errno.EMFILE, "Too many open files"), "too many open files"),
+        (RuntimeError("can't start new thread"), "thread"),
+        (PermissionError(errno.EACCES, "Permission denied"), "permission denied"),
+        (OSError(errno.EIO, "Input/output error"), "input/output"),
+    ],
+    ids=repr,
+)
+def test_what_the_machine_refuses_is_not_called_damage(
+    store: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("zarr.open_group", refuse)
+    for read in (read_store, read_attributes):
+        with pytest.raises(RunFailed, match=words) as caught:
+            read(store)
+        assert "delete" not in caught.value.hint
+        assert str(store) in caught.value.message

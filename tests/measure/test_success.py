@@ -15,13 +15,14 @@ from gymnasium.vector import AsyncVectorEnv
 
 from omp_cli.core.checkpoint import Checkpoint, find_checkpoints, open_checkpoint
 from omp_cli.core.data.store import read_store
-from omp_cli.core.errors import DataError, WorkerDied
+from omp_cli.core.errors import DataError, Diverged, WorkerDied
 from omp_cli.core.measure import success as measuring
 from omp_cli.core.measure.environments import environments
 from omp_cli.core.measure.episodes import Episode, EvalConfig, summarise
 from omp_cli.core.measure.rollouts import TRIES, Rollouts
 from omp_cli.core.measure.statistics import counted
 from omp_cli.core.measure.success import evaluate
+from omp_cli.core.policy import Policy
 from omp_cli.core.progress import Silent
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import Outcome, TaskEnv, recorded_suite
@@ -294,3 +295,20 @@ def test_summary_counts_both_rules(checkpoint: Checkpoint) -> None:
     assert summary["success_any"]["episodes"] == 3
     assert summary["success_chunk"]["successes"] <= summary["success_any"]["successes"]
     assert summary["mean_steps"] <= 6
+
+
+def test_an_action_that_is_not_finite_is_no_failure_of_the_task(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    act, calls = Policy.act, iter(range(99))
+
+    def diverging(policy: Policy, obs: Any, noise: torch.Tensor, nfe: int = 1) -> torch.Tensor:
+        actions = act(policy, obs, noise, nfe)
+        return actions * float("nan") if next(calls) == 2 else actions
+
+    monkeypatch.setattr(Policy, "act", diverging)
+    with pytest.raises(
+        Diverged, match=r"evaluation seed \d+, after \d+ environment steps: the policy's action"
+    ) as error:
+        roll_out(checkpoint, EvalConfig(episodes=4))
+    assert error.value.exit_code == 5

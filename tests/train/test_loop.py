@@ -13,7 +13,7 @@ from omp_cli.core import config as c
 from omp_cli.core.checkpoint import EMA, MODEL, TRAINING, checkpoints_in, load_tensors, thin
 from omp_cli.core.data.store import read_store
 from omp_cli.core.errors import Diverged, UsageError
-from omp_cli.core.policy import LossModule
+from omp_cli.core.policy import LossModule, Policy
 from omp_cli.core.progress import Silent
 from omp_cli.core.run import CHECKPOINTS
 from omp_cli.core.train.batches import batch_indices
@@ -178,6 +178,24 @@ def test_a_gradient_that_is_not_a_number_never_reaches_a_checkpoint(toy: Path, t
     next(broken.policy.net.parameters()).register_hook(poison)
     with pytest.raises(Diverged, match="diverged at step 4: gradient norm nan; no checkpoint"):
         broken.run()
+    assert not checkpoints_in(tmp_path / "a" / CHECKPOINTS)
+
+
+@pytest.mark.parametrize("part", ["weights", "average"])
+def test_weights_that_are_not_finite_never_reach_a_checkpoint(toy: Path, tmp_path: Path, part: str) -> None:
+    """The loss and the gradient of step 4 are finite, what the optimiser makes of them is not."""
+    broken = trainer(toy, tmp_path / "a", train__log_every=12)
+    honest = broken.ema.update_parameters
+
+    def overflow(policy: Policy) -> None:
+        honest(policy)
+        if broken.step == 3:
+            next((policy if part == "weights" else broken.ema).parameters()).data.view(-1)[0] = float("inf")
+
+    broken.ema.update_parameters = overflow  # type: ignore[method-assign]
+    with pytest.raises(Diverged, match="diverged at step 4: largest weight or moment inf; no checkpoint") as error:
+        broken.run()
+    assert error.value.exit_code == 5
     assert not checkpoints_in(tmp_path / "a" / CHECKPOINTS)
 
 

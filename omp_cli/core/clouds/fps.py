@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.errors import DataError, MissingDependency
+from omp_cli.core.errors import DataError, MissingDependency, machine_error
 
 FpsBackend = Literal["numpy", "open3d"]
 
@@ -87,6 +87,8 @@ def _import_open3d() -> Any:
     try:
         import open3d
     except (ImportError, OSError) as error:
+        if (refused := machine_error(error, "open3d")) is not None:
+            raise refused from error
         raise MissingDependency(
             f"the open3d backend of farthest point sampling does not load: {error}",
             "pip install 'omp-cli[open3d]' and the system libraries libusb-1.0 and libGL; or take the numpy backend",

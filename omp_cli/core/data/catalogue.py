@@ -21,6 +21,10 @@ from omp_cli.core.errors import DataError, UsageError, did_you_mean
 
 FILE = "datasets.toml"
 SCHEMA = 1
+NAME = r"^\w[\w.+=@,-]*$"
+"""Names that become folders of the cache: no separators, and none that begins with a dot."""
+BELOW = r"^[^/\\]*[^/\\.][^/\\]*(/[^/\\]*[^/\\.][^/\\]*)*$"
+"""A path below the set's base: no part of it is empty or made of dots alone."""
 
 Bytes = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
@@ -28,7 +32,7 @@ Bytes = Annotated[int, Field(ge=0, le=2**63 - 1)]
 class RemoteFile(Settings):
     """One file of a set: its path below the set's base, and exact size (bytes) and SHA-256 where they are known."""
 
-    path: str
+    path: str = Field(pattern=BELOW)
     size: Bytes | None = None
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
 
@@ -41,11 +45,11 @@ class RemoteFile(Settings):
 class Entry(Settings):
     """One data set."""
 
-    suite: str
+    suite: str = Field(pattern=NAME)
     """Benchmark."""
-    task: str
+    task: str = Field(pattern=NAME)
     """Task within it."""
-    source: str
+    source: str = Field(pattern=NAME)
     """Who made it ("ph", "d4rl", "dmpo-img" ...), unique for a task."""
     format: str
     """Name of its reader."""

@@ -20,22 +20,25 @@ import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import Field
 
 from omp_cli import __version__
 from omp_cli.core.config import Above0, AtLeast0, Count, Settings
 from omp_cli.core.data import headers
-from omp_cli.core.errors import DataError, OmpError, RunFailed, UsageError
-from omp_cli.core.files import fsync_tree, read_json, sha256_of, write_json
+from omp_cli.core.data.connect import Pace, connect
+from omp_cli.core.errors import DataError, OmpError, RunFailed, UsageError, machine_error, system_error
+from omp_cli.core.files import fsync_tree, read_json, sha256_of, writable_folder, write_json
 from omp_cli.core.locks import hold
 from omp_cli.core.progress import Progress
 
 BLOCK = 1 << 18
+BY_HAND = "fetch it by hand and give it by --file"
 KEPT = "what has arrived is kept; run the same line again to continue"
 
 
 class DownloadConfig(Settings):
-    """How patient a download is."""
+    """How patient a download is, and how much it may bring."""
 
     offline: bool = False
     """Never touch the network."""
@@ -46,7 +49,13 @@ class DownloadConfig(Settings):
     longest_wait: AtLeast0 = 120.0
     """Seconds that a server may ask to wait."""
     timeout: Above0 = 30.0
-    """Seconds without a byte after which a connection counts as lost."""
+    """Seconds after which a connection counts as lost that brings no head, or then no byte."""
+    slowest: AtLeast0 = 1000.0
+    """Bytes per second; a connection that brings less, over ``timeout`` seconds, counts as one without any."""
+    longest: Above0 = 86_400.0
+    """Seconds that a file may take, with all waits and tries."""
+    largest: int = Field(200 * 10**9, ge=1, le=2**63 - 1)
+    """Bytes of a file whose size the catalogue does not know; one whose size it knows may have just that."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +84,12 @@ class _Again(Exception):
     Args:
         reason: for the user.
         wait: seconds the server asks for; None leaves it to us.
+        fruitless: whether it counts as one that brought nothing, though it did.
     """
 
-    def __init__(self, reason: str, wait: float | None = None) -> None:
+    def __init__(self, reason: str, wait: float | None = None, fruitless: bool = False) -> None:
         super().__init__(reason)
-        self.reason, self.wait = reason, wait
+        self.reason, self.wait, self.fruitless = reason, wait, fruitless
 
 
 def fetch(wanted: Wanted, config: DownloadConfig, progress: Progress) -> Fetched:
@@ -87,15 +97,15 @@ def fetch(wanted: Wanted, config: DownloadConfig, progress: Progress) -> Fetched
 
     Raises:
         DataError: not there (404 and the like), not what the catalogue says, or not in the cache and ``offline``.
-        RunFailed: the network failed after all tries, or the disk is too small.
-        UsageError: another process is fetching to the same folder.
+        RunFailed: the network failed after all tries, was too slow, or the disk is too small.
+        UsageError: another process is fetching to the same folder, or the cache cannot be written.
     """
     if (kept := _from_cache(wanted, progress)) is not None:
         return kept
     name = wanted.target.name
     if config.offline:
         raise DataError(f"{name}: not in the cache {wanted.target.parent}", "leave --offline out, or give it by --file")
-    wanted.target.parent.mkdir(parents=True, exist_ok=True)
+    writable_folder(wanted.target.parent, "cache folder", "choose another with OMP_CLI_CACHE=DIR")
     failures: list[OmpError] = []
     with hold(wanted.target.parent, "wait for that one"):
         if (kept := _from_cache(wanted, progress)) is not None:  # another omp has just fetched it
@@ -116,10 +126,7 @@ def _from_cache(wanted: Wanted, progress: Progress) -> Fetched | None:
     """The file of an earlier download, if it is still what it was; a damaged one is set aside."""
     if not wanted.target.is_file():
         return None
-    note = _beside(wanted.target, ".json")
-    known: dict[str, Any] = {}
-    with suppress(DataError):  # no record, or a torn one: the file speaks for itself
-        known = read_json(note, "download record")
+    known = _record(_beside(wanted.target, ".json"))  # without one the file speaks for itself
     sha256 = sha256_of(wanted.target)
     if sha256 == (wanted.sha256 or known.get("sha256") or sha256):
         return Fetched(wanted.target, sha256, known.get("url"), from_cache=True)
@@ -133,13 +140,16 @@ def _transfer(url: str, wanted: Wanted, config: DownloadConfig, progress: Progre
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise UsageError(f"{url}: only http and https addresses can be downloaded")
     part = _part(wanted.target)
-    fruitless, most = 0, _length(part)
+    fruitless, most, deadline = 0, _length(part), time.monotonic() + config.longest
     while True:
         try:
-            _one_connection(url, wanted, config, progress)
+            _one_connection(url, wanted, config, deadline, progress)
             return
         except _Again as again:
-            fruitless, most = (0, _length(part)) if _length(part) > most else (fruitless + 1, most)
+            brought = _length(part) > most and not again.fruitless
+            fruitless, most = 0 if brought else fruitless + 1, max(most, _length(part))
+            if time.monotonic() > deadline:
+                raise RunFailed(f"{url}: not whole after {config.longest:g} s ({again.reason})", KEPT) from None
             if fruitless >= config.tries:
                 raise RunFailed(f"{url}: {again.reason} ({fruitless} tries)", KEPT) from None
             if (again.wait or 0) > config.longest_wait:
@@ -150,7 +160,7 @@ def _transfer(url: str, wanted: Wanted, config: DownloadConfig, progress: Progre
             time.sleep(wait)
 
 
-def _one_connection(url: str, wanted: Wanted, config: DownloadConfig, progress: Progress) -> None:
+def _one_connection(url: str, wanted: Wanted, config: DownloadConfig, deadline: float, progress: Progress) -> None:
     """Append what one response brings; _Again when that is not all."""
     part = _part(wanted.target)
     offset, validator = _resumable(url, wanted)
@@ -160,33 +170,41 @@ def _one_connection(url: str, wanted: Wanted, config: DownloadConfig, progress: 
         if validator:
             asked["If-Range"] = validator
     try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=asked), timeout=config.timeout)
+        response = connect(urllib.request.Request(url, headers=asked), config.timeout)
     except urllib.error.HTTPError as error:
         with error:
             if error.code == 416 and headers.total_of(error.headers) == offset:
                 return  # all was there already
             raise _refusal(url, error, part) from None
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-        raise _Again(_line(error)) from None
+        raise _not_connected(error, url) from None
+    except ValueError as error:
+        raise DataError(f"{url}: leads to a malformed address or head ({_line(error)})") from None
     with response:
         if response.status == 206 and not _continues(response, offset, validator):
             part.unlink(missing_ok=True)
             raise _Again("the server sent a part of something else; starting over")
-        total = _accept(url, response, wanted, offset, progress)
-        _receive(response, part, total, progress)
+        total = _accept(url, response, wanted, offset, config.largest, progress)
+        limit = total if total is not None else wanted.size if wanted.size is not None else config.largest
+        _receive(url, response, part, total, limit, Pace(config.slowest, config.timeout, deadline), progress)
 
 
 def _resumable(url: str, wanted: Wanted) -> tuple[int, str | None]:
     """From which byte to continue, and the validator that proves that the server's file is the same one."""
     part = _part(wanted.target)
-    offset, record = _length(part), _beside(part, ".json")
-    if not offset or not record.is_file():
-        return 0, None
-    with suppress(DataError):  # an unreadable record: start over
-        state = read_json(record, "part of a download")
-        if state.get("url") == url and (state.get("validator") or wanted.sha256):
-            return offset, state.get("validator")
+    offset, state = _length(part), _record(_beside(part, ".json"))
+    if offset and state.get("url") == url and (state.get("validator") or wanted.sha256):
+        return offset, state.get("validator")
     return 0, None
+
+
+def _record(file: Path) -> dict[str, str]:
+    """The text fields of a note beside a file, fit for a header; empty where there is none, or a torn one."""
+    with suppress(DataError):
+        found = read_json(file, "download record")
+        if isinstance(found, dict):
+            return {key: value for key, value in found.items() if isinstance(value, str) and value.isprintable()}
+    return {}
 
 
 def _continues(response: http.client.HTTPResponse, offset: int, validator: str | None) -> bool:
@@ -196,21 +214,26 @@ def _continues(response: http.client.HTTPResponse, offset: int, validator: str |
 
 
 def _accept(
-    url: str, response: http.client.HTTPResponse, wanted: Wanted, offset: int, progress: Progress
+    url: str, response: http.client.HTTPResponse, wanted: Wanted, offset: int, largest: int, progress: Progress
 ) -> int | None:
     """Check the response's head and make the part ready for its body. Returns the file's full length, if told."""
     if response.headers.get_content_type() == "text/html":
-        raise DataError(f"{url}: answers with a web page, not a file", "fetch it by hand and give it by --file")
+        raise DataError(f"{url}: answers with a web page, not a file", BY_HAND)
+    if response.status not in (200, 206):
+        raise DataError(f"{url}: answers {response.status} without a file", BY_HAND)
+    if (coded := response.headers.get("Content-Encoding", "identity").strip().lower()) != "identity":
+        raise DataError(f"{url}: sends the file in another encoding ({coded}) than it was asked for", BY_HAND)
     part, total = _part(wanted.target), headers.total_of(response.headers)
     if response.status != 206:
         if offset:
             progress.note(f"{url}: the server's file is new, or it cannot resume; starting over")
         part.unlink(missing_ok=True)
         offset = 0
-        length = response.headers.get("Content-Length")
-        total = int(length) if length and length.isdigit() else None
+        total = None if response.chunked else headers.number(response.headers.get("Content-Length"))
     if wanted.size is not None and total is not None and total != wanted.size:
         raise DataError(f"{url}: {total} bytes, the catalogue says {wanted.size}", "the publisher has changed it")
+    if wanted.size is None and total is not None and total > largest:
+        raise _too_large(url, total, largest)
     if total is not None:
         _check_space(wanted.target.parent, total - offset)
     write_json(_beside(part, ".json"), {"url": url, "validator": headers.validator(response.headers), "total": total})
@@ -220,27 +243,42 @@ def _accept(
     return total
 
 
-def _receive(response: http.client.HTTPResponse, part: Path, total: int | None, progress: Progress) -> None:
-    """Append the body, and flush it to the disk however it ends."""
+def _receive(
+    url: str,
+    response: http.client.HTTPResponse,
+    part: Path,
+    total: int | None,
+    limit: int,
+    pace: Pace,
+    progress: Progress,
+) -> None:
+    """Append the body, and flush it to the disk however it ends; DataError when it is longer than ``limit``."""
     have = shown = _length(part)
     with part.open("ab") as file:
         try:
             while block := _block(response, have):
                 file.write(block)
                 have += len(block)
+                if have > limit:
+                    break
+                if late := pace.check(len(block)):
+                    raise _Again(late, fruitless=True)
                 if total is not None and have // 1000 > shown // 1000:
                     progress.advance(have // 1000 - shown // 1000)
                     shown = have
         finally:
             file.flush()
             os.fsync(file.fileno())
+    if have > limit:
+        part.unlink()
+        raise _too_large(url, have, limit)
     if total is not None and have != total:
         raise _Again(f"connection closed after {have} of {total} bytes")
 
 
 def _block(response: http.client.HTTPResponse, have: int) -> bytes:
     try:
-        return response.read(BLOCK)
+        return response.read1(BLOCK)  # what is there: waiting for a whole block would hide how slowly it comes
     except (http.client.HTTPException, OSError) as error:
         raise _Again(f"connection lost after {have} bytes ({_line(error)})") from None
 
@@ -272,8 +310,22 @@ def _refusal(url: str, error: urllib.error.HTTPError, part: Path) -> Exception:
         return _Again("the server's file is shorter than what was there; starting over")
     if error.code in (408, 425, 429) or error.code >= 500:
         return _Again(reason, headers.seconds(error.headers.get("Retry-After")))
+    return DataError(f"{url}: {reason}", f"{BY_HAND}; omp prepare --list shows other sources")
+
+
+def _not_connected(error: Exception, url: str) -> Exception:
+    """No answer: come again, unless it is this machine that has no more files or memory."""
+    reason = getattr(error, "reason", None)
+    refused = machine_error(reason if isinstance(reason, OSError) else error, url)
+    if refused is not None and system_error(reason if isinstance(reason, OSError) else error) != errno.ETIMEDOUT:
+        return refused
+    return _Again(_line(error))
+
+
+def _too_large(url: str, found: int, limit: int) -> DataError:
     return DataError(
-        f"{url}: {reason}", "fetch it by hand and give it by --file; omp prepare --list shows other sources"
+        f"{url}: at least {found} bytes, and {limit} are expected",
+        "the publisher has changed it, or it is no data set; download.largest is for files of unknown size",
     )
 
 

@@ -2,11 +2,15 @@
 
 ``data/<key>`` holds all frames of all episodes one after the other, (T, ...); ``meta/episode_ends`` (E,) int64 the
 cumulative end of each episode. Loaders of the DP3 family (zarr 2) read it as it is.
+
+The root attributes hold ``content_sha256`` of the arrays and ``attributes_sha256`` of all other attributes. Older
+stores lack the second: they are compared with the manifest of the ``omp prepare`` that made them, where it is beside.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +21,14 @@ from numpy.typing import NDArray
 
 from omp_cli.core.config import checked
 from omp_cli.core.data.foreign import affordable
-from omp_cli.core.errors import DataError
-from omp_cli.core.files import atomic, size_of
+from omp_cli.core.errors import DataError, data_error
+from omp_cli.core.files import atomic, defined, seal_of, size_of, to_json
+from omp_cli.core.manifest import check_artifact
 from omp_cli.core.spec import Spec
 
 AGAIN = "make it again with omp prepare: delete its folder first, or choose another with --out"
 STORE = "demos.zarr"
+ATTRIBUTES_HASH = "attributes_sha256"
 STORE_SCHEMA = 1
 FRAMES_PER_CHUNK = 100  # as the public stores have it
 PICTURES_PER_CHUNK = 8  # a window needs one or two of them, and must not unpack a hundred
@@ -62,7 +68,10 @@ def content_hash(arrays: Mapping[str, NDArray[Any]]) -> str:
 
 
 def write_store(path: Path, episodes: Sequence[Arrays], provenance: Mapping[str, Any]) -> str:
-    """Write episodes (each key (T_e, ...)) as one store; appears whole or not at all. Returns the content hash."""
+    """Write episodes (each key (T_e, ...)) as one store; appears whole or not at all. Returns the content hash.
+
+    What ``provenance`` says of others' files may hold numbers that are not finite; they are written as null.
+    """
     import zarr
     from numcodecs import Blosc
 
@@ -70,6 +79,8 @@ def write_store(path: Path, episodes: Sequence[Arrays], provenance: Mapping[str,
     first = next(iter(episodes[0]))
     arrays["meta/episode_ends"] = np.cumsum([len(e[first]) for e in episodes]).astype(np.int64)
     sha256 = content_hash(arrays)
+    named = {**defined(dict(provenance)), "schema_version": STORE_SCHEMA, "content_sha256": sha256}
+    attributes = json.loads(to_json(named))  # as they will be read: keys are text, tuples are lists
     with atomic(path) as temporary:
         root = zarr.create_group(str(temporary), zarr_format=2)
         for name in ("data", "meta"):
@@ -84,7 +95,7 @@ def write_store(path: Path, episodes: Sequence[Arrays], provenance: Mapping[str,
                 ),
                 compressors=Blosc(cname="zstd", clevel=3, shuffle=Blosc.SHUFFLE),
             )
-        root.attrs.update({**provenance, "schema_version": STORE_SCHEMA, "content_sha256": sha256})
+        root.attrs.update({**attributes, ATTRIBUTES_HASH: seal_of(attributes, ATTRIBUTES_HASH)})
     return sha256
 
 
@@ -102,28 +113,48 @@ def store_path(path: Path) -> Path:
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
-    """Root attributes of a store; DataError when it is missing or half-written."""
+    """Root attributes of a store, compared with their hash.
+
+    Raises:
+        DataError: missing, half-written, damaged or changed.
+        RunFailed: the machine does not let it be read.
+    """
     import zarr
 
     path = store_path(path)
     try:
         attributes = dict(zarr.open_group(str(path), mode="r").attrs)
     except Exception as error:  # zarr raises many kinds for a damaged group; all mean the same to a user
-        raise DataError(f"data set {path}: damaged ({_line(error)})", AGAIN) from error
+        raise data_error(error, f"data set {path}", "damaged", AGAIN) from error
     if attributes.get("schema_version") != STORE_SCHEMA:
         found = attributes.get("schema_version")
         raise DataError(
             f"data set {path}: schema version {found!r}, this omp reads {STORE_SCHEMA}",
             "omp trains on what omp prepare made, and does not read zarr stores of others; omp prepare --list",
         )
+    if ATTRIBUTES_HASH not in attributes:
+        check_artifact(path.absolute().parent, path.absolute())
+    elif not _sealed(attributes):
+        raise DataError(
+            f"data set {path}: its attributes do not match their hash, so they were changed or are damaged", AGAIN
+        )
     return attributes
+
+
+def _sealed(attributes: dict[str, Any]) -> bool:
+    """Whether the attributes are those that were written; NaN, which Python's JSON reads, never was."""
+    try:
+        return bool(attributes[ATTRIBUTES_HASH] == seal_of(attributes, ATTRIBUTES_HASH))
+    except ValueError:
+        return False
 
 
 def read_store(path: Path) -> Dataset:
     """Read a data set into memory and check it: lengths, dimensions against its spec, content hash.
 
     Raises:
-        DataError: missing, half-written, damaged, or of other dimensions than it says.
+        DataError: missing, half-written, damaged, changed, or of other dimensions than it says.
+        RunFailed: the machine refused: too little memory, too many open files, no permission.
     """
     import zarr
 
@@ -142,7 +173,7 @@ def read_store(path: Path) -> Dataset:
     except DataError:
         raise
     except Exception as error:
-        raise DataError(f"data set {path}: damaged ({_line(error)})", AGAIN) from error
+        raise data_error(error, f"data set {path}", "damaged", AGAIN) from error
     ends = everything.get("meta/episode_ends")
     arrays = {name.removeprefix("data/"): a for name, a in everything.items() if name.startswith("data/")}
     if ends is None or not len(ends) or not arrays:
@@ -150,7 +181,7 @@ def read_store(path: Path) -> Dataset:
     spec = checked(Spec, provenance.get("spec"), f"data set {path}: spec")
     _check(path, arrays, ends, spec)
     sha256 = content_hash(everything)
-    if sha256 != provenance["content_sha256"]:
+    if sha256 != provenance.get("content_sha256"):
         raise DataError(
             f"data set {path}: content does not match its hash, so it was changed or is damaged",
             AGAIN,
@@ -176,7 +207,3 @@ def _check(path: Path, arrays: Arrays, ends: NDArray[np.int64], spec: Spec) -> N
             raise DataError(f"data set {path}: data/{name} has {len(array)} frames, the episodes have {ends[-1]}")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise DataError(f"data set {path}: data/{name} holds values that are not finite")
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__

@@ -2,7 +2,7 @@
 
 ``policy.pt2``   torch.export: ``torch.export.load(file).module()(noise, *observations)``
 ``policy.onnx``  the same graph for ONNX Runtime, weights inside
-``policy.json``  what goes in and what comes out, and the hash of the checkpoint
+``policy.json``  what goes in and what comes out, the hashes of the checkpoint and of these files, and a seal of its own
 
 The graph goes from noise and the arrays that the policy reads, as the environment gives them (normalisation inside), to
 the actions to execute. Ray casting and farthest point sampling come before it and are not part of it.
@@ -33,8 +33,8 @@ from omp_cli.core.deploy.program import (
     write_onnx,
     write_pt2,
 )
-from omp_cli.core.errors import MissingDependency, RunFailed
-from omp_cli.core.files import atomic, remove, sha256_of, write_json
+from omp_cli.core.errors import Diverged, MissingDependency, RunFailed
+from omp_cli.core.files import atomic, remove, seal_of, sha256_of, write_json
 from omp_cli.core.progress import Progress
 from omp_cli.core.run import Run
 from omp_cli.core.spec import Spec
@@ -69,6 +69,7 @@ def export_run(run: Run, checkpoint: Checkpoint, config: ExportConfig, progress:
         The figures that go into the manifest: parity, size and seconds of each file.
 
     Raises:
+        Diverged: the policy's actions are not finite.
         MissingDependency: see ``formats``.
         RunFailed: a file answers something else than the policy; it is removed.
     """
@@ -79,6 +80,11 @@ def export_run(run: Run, checkpoint: Checkpoint, config: ExportConfig, progress:
     batches = (2, 1, 5, 2, 3) if config.dynamic_batch else (config.batch,) * SAMPLES
     samples = [example_inputs(policy, batch, config.seed + i) for i, batch in enumerate(batches)]
     references = [decision(*sample) for sample in samples]
+    if not all(bool(x.isfinite().all()) for x in references):
+        raise Diverged(
+            f"checkpoint {checkpoint.path}: the policy's actions are not finite although its weights are",
+            "training has diverged: export an earlier checkpoint, or train again with a lower --lr",
+        )
     for stale in (*(f"policy.{kind}" for kind in _LOADERS), SIGNATURE):
         remove(run.folder / stale)  # of an earlier export into this folder
     progress.start("export", len(chosen) + 1)
@@ -155,7 +161,7 @@ def signature(
         shape = ["batch", *x.shape[1:]] if config.dynamic_batch else list(x.shape)
         return {"name": name, "shape": shape, "dtype": str(x.dtype).removeprefix("torch."), "unit": _unit(name, spec)}
 
-    return {
+    document = {
         "schema_version": SIGNATURE_SCHEMA,
         "suite": spec.suite,
         "task": spec.task,
@@ -171,6 +177,7 @@ def signature(
         "checkpoint_sha256": checkpoint.sha256(),
         "files": {file.name: sha256_of(file) for file in files if file.is_file()},
     }
+    return {**document, "seal": seal_of(document)}
 
 
 def _unit(name: str, spec: Spec) -> str:

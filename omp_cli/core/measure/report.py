@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +13,7 @@ from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.config import flatten
 from omp_cli.core.data.store import read_attributes
 from omp_cli.core.errors import DataError
-from omp_cli.core.files import write_text
+from omp_cli.core.files import defined, to_json, write_text
 from omp_cli.core.manifest import read_manifest
 from omp_cli.core.measure.episodes import Episode, EvalConfig, summarise
 from omp_cli.core.measure.film import write_video
@@ -76,7 +75,7 @@ def evaluate_run(
     if metric == "return" and (returns := data.get("returns")) is not None:
         figures["demonstrations"] = returns
     figures |= mode_coverage([e.mode for e in episodes], data.get("modes"))
-    write_text(run.folder / EPISODES, "".join(json.dumps(record.as_dict(suite)) + "\n" for record in records))
+    write_text(run.folder / EPISODES, "".join(to_json(defined(record.as_dict(suite))) + "\n" for record in records))
     run.artifact(run.folder / EPISODES)
     if curve:
         figures["curve"] = curve

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from omp_cli.core.checkpoint import Checkpoint
-from omp_cli.core.errors import DataError, OmpError
+from omp_cli.core.errors import DataError, Diverged, OmpError
 from omp_cli.core.measure.environments import deaths_told
 from omp_cli.core.measure.episodes import Episode, EvalConfig, so_far
 from omp_cli.core.policy import Policy
@@ -75,6 +76,7 @@ def evaluate(
     Raises:
         DataError: a start state equals a demonstration's, or the weights do not fit.
         UsageError: the environment's state or action is of another size than the policy's.
+        Diverged: the policy, or the simulator, gave a number that is not finite.
         WorkerDied: an environment process is gone; ``envs`` are of no more use.
         OmpError: an environment raised it, in whatever process.
     """
@@ -156,4 +158,22 @@ def _decide(policy: Policy, state: _State, nfe: int, device: torch.device) -> ND
     batch = {key: torch.from_numpy(state.obs[key]).to(device) for key in policy.keys}
     actions = policy.act(batch, torch.stack(noise).to(device), nfe).cpu().numpy()
     actions[[r is None for r in state.running]] = 0
+    for worker in np.flatnonzero(~np.isfinite(actions).all(axis=(1, 2))):
+        running = state.running[worker]
+        assert running is not None
+        _diverged(running.episode, {key: state.obs[key][worker] for key in policy.keys})
     return actions
+
+
+def _diverged(episode: Episode, seen: dict[str, NDArray[Any]]) -> None:
+    """Raise Diverged: an action that is not finite is no failure of the task, and simulators take it for a zero."""
+    where = f"{episode.task}, evaluation seed {episode.seed}, after {episode.steps} environment steps"
+    wrong = [key for key, array in seen.items() if not np.isfinite(array).all()]
+    if wrong:
+        raise Diverged(
+            f"{where}: the simulator shows {wrong[0]} with numbers that are not finite", "another --seed may do"
+        )
+    raise Diverged(
+        f"{where}: the policy's action is not finite although its weights are",
+        "training has diverged: evaluate an earlier checkpoint, or train again with a lower --lr",
+    )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from omp_cli.core.errors import UsageError
+from omp_cli.core.errors import UsageError, machine_error
 from omp_cli.core.methods.base import VelocityField
 from omp_cli.core.methods.derivative import value_and_derivative
 
@@ -82,6 +82,8 @@ def pick_epsilon(
         with torch.no_grad():
             exact = value_and_derivative(u, z_t, r, t, v, "forward", epsilon=1.0)[1]
     except (NotImplementedError, RuntimeError) as error:
+        if (refused := machine_error(error, "epsilon auto")) is not None:
+            raise refused from error
         reason = str(error).splitlines()[0][:120]
         message = f"epsilon auto: this network has no forward-mode derivative to compare with ({reason})"
         raise UsageError(message, "give a number: --epsilon 0.005") from None

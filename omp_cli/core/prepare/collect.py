@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from pydantic import Field
 
 from omp_cli.core.config import Count, CountOrZero, Flag, Settings
 from omp_cli.core.data.store import Arrays
-from omp_cli.core.errors import DataError, RunFailed
+from omp_cli.core.errors import RunFailed, data_error
 from omp_cli.core.files import atomic
 from omp_cli.core.plugins import loaded_plugins
 from omp_cli.core.processes import begin_worker, starting_workers
@@ -218,8 +219,9 @@ def load_episode(path: Path) -> Arrays:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"episode {path}: damaged ({error})", "delete that file and run the line again") from None
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        hint = "delete that file and run the line again"
+        raise data_error(error, f"episode {path}", "damaged", hint) from None
 
 
 def in_order(function: Callable[[J], R], jobs: Iterable[J], workers: int) -> Iterator[R]:

@@ -21,7 +21,7 @@ from omp_cli.core.config import Count, Seed, Settings
 from omp_cli.core.data.catalogue import cache_folder, read_catalogue
 from omp_cli.core.data.readers.d4rl import NOTES
 from omp_cli.core.errors import DataError, MissingDependency, UsageError, did_you_mean
-from omp_cli.core.files import atomic
+from omp_cli.core.files import atomic, read_tensors
 from omp_cli.core.locks import hold
 from omp_cli.core.progress import Progress
 from omp_cli.core.seeds import demo_seed
@@ -156,7 +156,7 @@ def _trained(config: TrainedConfig, name: str, progress: Progress) -> _Actor:
     """Learn, or take the policy that an interrupted run has kept."""
     import gymnasium
     import torch
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
     from stable_baselines3 import PPO
     from stable_baselines3.common.monitor import Monitor
     from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
@@ -176,7 +176,7 @@ def _trained(config: TrainedConfig, name: str, progress: Progress) -> _Actor:
             tensors = {f"statistics.{k}": torch.from_numpy(np.asarray(v, np.float64)) for k, v in statistics.items()}
             with atomic(kept) as temporary:
                 save_file({**model.policy.state_dict(), **tensors}, temporary)
-        tensors = load_file(kept)
+        tensors = read_tensors(kept, "policy", lambda _: "damaged", f"delete {kept} to train it anew")
         mean, variance = (tensors.pop(f"statistics.{name}").numpy() for name in ("mean", "variance"))
         model.policy.load_state_dict(tensors)
         return _Actor(model.policy, mean, variance, greedy=config.quality == "expert")

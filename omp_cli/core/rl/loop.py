@@ -17,8 +17,6 @@ from omp_cli.core.checkpoint import (
     TRAINING,
     Checkpoint,
     checkpoints_in,
-    load_tensors,
-    load_weights,
     newest_saved,
     open_checkpoint,
     save_checkpoint,
@@ -167,9 +165,9 @@ class Finetuner:
         """Continue from the newest checkpoint in the run's folder, if there is one; returns its iteration."""
         newest = newest_saved(self.folder / CHECKPOINTS)
         if newest is not None:
-            load_weights(self.policy, newest.path / MODEL)
-            load_weights(self.ema.module, newest.path / EMA)
-            self.tuner.restore(load_tensors(newest.path / TRAINING))
+            newest.read_into(self.policy, MODEL)
+            newest.read_into(self.ema.module, EMA)
+            self.tuner.restore(newest.tensors(TRAINING))
             self.iteration = self.ema.n_averaged = newest.meta.step
             self._saved = newest
             rows = [row for row in read_jsonl(self.folder / METRICS) if row["step"] <= self.iteration]
@@ -228,7 +226,7 @@ class Finetuner:
         """Collect and learn; Diverged where that leaves weights that are not numbers: no checkpoint may have them."""
         try:
             figures = self.tuner.iterate(self.iteration, collector)
-            tensors = [*self.policy.parameters(), *self.tuner.tensors().values()]
+            tensors = [*self.policy.state_dict().values(), *self.tuner.tensors().values()]
             if not all(bool(tensor.isfinite().all()) for tensor in tensors):
                 raise Diverged(f"diverged at iteration {self.iteration + 1}: weights that are not finite", "lower --lr")
         except Diverged as error:
@@ -284,7 +282,7 @@ class Finetuner:
             }
         )
         path = save_checkpoint(self.folder / CHECKPOINTS, meta, self.policy, self.ema.module, self.tuner.tensors())
-        self._saved = Checkpoint(path, meta)
+        self._saved = open_checkpoint(path)
         thin(self.folder / CHECKPOINTS, self.config.keep)
         self.watch.lap("checkpoints")
 
@@ -338,11 +336,16 @@ def start_of(run: Path, manifest: Manifest) -> Checkpoint:
     """The checkpoint that a run began with: its own copy, or the original where a kill prevented that copy.
 
     Raises:
+        DataError: the copy is not what the run's manifest says of it.
         UsageError: neither is to be found.
     """
+    begun = [i for i in manifest.inputs if i.kind == "checkpoint"]
     if own := checkpoints_in(run / START):
-        return open_checkpoint(own[-1])
-    for read in (i for i in manifest.inputs if i.kind == "checkpoint"):
+        copy = open_checkpoint(own[-1])
+        if begun and copy.sha256() not in [read.sha256 for read in begun]:
+            raise DataError(f"checkpoint {copy.path}: not what the run began with, so it was changed", "start it again")
+        return copy
+    for read in begun:
         for place in whereabouts(run, read.path):
             with suppress(DataError):  # something else of that name
                 if (found := open_checkpoint(place)).sha256() == read.sha256:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from omp_cli.core.encoders.images import shifted
+from omp_cli.core.errors import Diverged
 from omp_cli.core.policy import Policy
 from omp_cli.core.rl.workers import Finished, Stepped, Workers
 from omp_cli.core.timing import Stopwatch
@@ -99,9 +100,11 @@ class Collector:
         return tensors
 
     def step(self, actions: Tensor) -> Stepped:
-        """Execute action chunks (N, E, A) and keep the books."""
+        """Execute action chunks (N, E, A) and keep the books; Diverged where an action is not finite."""
         if self._asked_to_stop():
             raise Stopped
+        if not bool(actions.isfinite().all()):
+            raise Diverged(f"diverged at decision {self.decisions}: actions that are not finite", "lower --lr")
         stepped = self.workers.step(actions.cpu().numpy())
         self.watch.lap("environments: step")
         self._obs = self.seen(stepped.obs)

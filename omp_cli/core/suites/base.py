@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.config import Settings
-from omp_cli.core.errors import MissingDependency, UsageError, did_you_mean
+from omp_cli.core.errors import MissingDependency, UsageError, did_you_mean, machine_error
 from omp_cli.core.families import SUITES as SUITES
 from omp_cli.core.spec import Spec
 
@@ -48,6 +48,8 @@ def loading(name: str, install: str, *also: type[Exception]) -> Iterator[None]:
         yield
     except (ImportError, AttributeError, OSError, *also) as error:  # AttributeError: MUJOCO_GL names what is not here
         hint = "unset MUJOCO_GL" if "MUJOCO_GL" in os.environ else install
+        if (refused := machine_error(error, name)) is not None:
+            raise refused from error
         raise MissingDependency(f"{name} does not load: {error}", hint) from None
 
 

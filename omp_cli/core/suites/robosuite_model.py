@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from omp_cli.core.config import Above0, AtLeast0, Settings, checked
-from omp_cli.core.errors import DataError, MissingDependency, UsageError
+from omp_cli.core.errors import DataError, MissingDependency, UsageError, machine_error
 
 CONTROLLER = "OSC_POSE"
 ARRANGEMENT = "single-arm-opposed"
@@ -169,6 +169,8 @@ def _robosuite() -> Any:
         with _quiet():
             import robosuite
     except (ImportError, AttributeError, OSError) as error:
+        if (refused := machine_error(error, "robosuite")) is not None:
+            raise refused from error
         raise MissingDependency(f"robosuite does not load: {error}", "pip install 'omp-cli[robomimic]'") from None
     finally:
         # it sets what is not set, and would take the choice of a backend that works from us

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from omp_cli.core.errors import OmpError, UsageError
+from omp_cli.core.files import name_part
 from omp_cli.core.suites import SUITES
 from omp_cli.core.sweep.config import FINE_TUNED, Cells, SweepConfig, slug
 from omp_cli.core.sweep.job import Job
@@ -104,7 +105,7 @@ def _checked(resolve: Resolve, variant: str, command: str, words: Words, start: 
 def _prepare_job(cell: Cell, folder: Path, check: Callable[..., Sources], options: Words) -> Job:
     words = (*cell.prepare, "--task", cell.task)
     settings = check(cell.variant, "prepare", words)
-    name = f"data/{cell.task}-{hashlib.sha256(json.dumps(words).encode()).hexdigest()[:6]}"
+    name = f"data/{name_part(cell.task)}-{hashlib.sha256(json.dumps(words).encode()).hexdigest()[:6]}"
     line = (*options, "prepare", "--workers", "1", *words, "--out", str(folder / name))
     return Job(name, "prepare", folder, line, settings)
 
@@ -112,7 +113,7 @@ def _prepare_job(cell: Cell, folder: Path, check: Callable[..., Sources], option
 # The seed and the label, which the sweep chooses itself, are put into what the rest of a line comes to: so a line is
 # resolved once for all seeds and tasks, and a large sweep is planned in seconds.
 def _policy_jobs(cell: Cell, folder: Path, data: Job, check: Callable[..., Sources], options: Words) -> list[Job]:
-    name = f"{cell.task}/{slug(cell.variant)}/seed{cell.seed}"
+    name = f"{name_part(cell.task)}/{slug(cell.variant)}/seed{cell.seed}"
     seed = {"seed": {"value": cell.seed, "source": "flag"}}
     settings = {
         **check(cell.variant, "pretrain", ("DATA", *cell.pretrain)),

@@ -16,8 +16,6 @@ from omp_cli.core.checkpoint import (
     MODEL,
     TRAINING,
     CheckpointMeta,
-    load_tensors,
-    load_weights,
     newest_saved,
     save_checkpoint,
     thin,
@@ -154,9 +152,9 @@ class Trainer:
         """Continue from the newest checkpoint in the run's folder, if there is one; returns its step."""
         newest = newest_saved(self.folder / CHECKPOINTS)
         if newest is not None:
-            load_weights(self.policy, newest.path / MODEL)
-            load_weights(self.ema.module, newest.path / EMA)
-            restore_training(self.module, self.optimizer, load_tensors(newest.path / TRAINING))
+            newest.read_into(self.policy, MODEL)
+            newest.read_into(self.ema.module, EMA)
+            restore_training(self.module, self.optimizer, newest.tensors(TRAINING))
             self.step = newest.meta.step
             self.ema.n_averaged = self.step
             self._good = newest.path
@@ -319,6 +317,12 @@ class Trainer:
 
     def _save(self) -> None:
         self._check_finite(self.step, {"gradient norm": self._gradient_norm()})
+        tensors = training_tensors(self.module, self.optimizer)
+        written = [*self.policy.state_dict().values(), *self.ema.module.state_dict().values(), *tensors.values()]
+        largest = torch.stack(
+            [x.detach().abs().max().float().cpu() for x in written if x.is_floating_point() and x.numel()]
+        ).max()
+        self._check_finite(self.step, {"largest weight or moment": largest})
         if self.world.is_main:
             meta = CheckpointMeta(
                 step=self.step,
@@ -330,7 +334,6 @@ class Trainer:
                 reference=self.dataset.provenance.get("reference"),
                 nfe=self.policy.nfe,
             )
-            tensors = training_tensors(self.module, self.optimizer)
             self._good = save_checkpoint(self.folder / CHECKPOINTS, meta, self.policy, self.ema.module, tensors)
             thin(self.folder / CHECKPOINTS, self.config.train.keep)
         else:

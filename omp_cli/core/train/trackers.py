@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Protocol
 
 from omp_cli.core.errors import MissingDependency
-from omp_cli.core.files import read_jsonl, write_text
+from omp_cli.core.files import defined, read_jsonl, to_json, write_text
 
 METRICS = "metrics.jsonl"
 
@@ -23,7 +22,7 @@ class Tracker(Protocol):
 
 
 class JsonLines:
-    """``metrics.jsonl``: one JSON object per row, flushed at once.
+    """``metrics.jsonl``: one JSON object per row, flushed at once; a figure that is not finite is null.
 
     Args:
         path: the file.
@@ -32,12 +31,12 @@ class JsonLines:
 
     def __init__(self, path: Path, step: int) -> None:
         rows = [row for row in read_jsonl(path) if row["step"] <= step]
-        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+        write_text(path, "".join(to_json(row) + "\n" for row in rows))
         self._stream = path.open("a", encoding="utf-8")
 
     def log(self, step: int, figures: dict[str, float]) -> None:
         """Append a row."""
-        self._stream.write(json.dumps({"step": step, **figures}) + "\n")
+        self._stream.write(to_json(defined({"step": step, **figures})) + "\n")
         self._stream.flush()
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.data.foreign import affordable, count, json_object, refuse, short, whole
-from omp_cli.core.errors import DataError
+from omp_cli.core.errors import DataError, data_error, one_line
 
 if TYPE_CHECKING:
     import h5py
@@ -42,9 +42,12 @@ def opened(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r") as file:
             _no_way_out(path, file)
             yield file
-    except (OSError, KeyError, RuntimeError) as error:
-        line = " ".join(str(error).split())[:120]
-        raise DataError(f"{path}: damaged or cut short ({line})", "fetch the file again") from error
+    except KeyError as error:
+        if "doesn't exist" not in str(error):  # HDF5's word for a name that the file does not have
+            raise data_error(error, str(path), "damaged or cut short", "fetch the file again") from error
+        raise DataError(f"{path}: something is not in it ({one_line(error)})", "another --format may fit") from error
+    except (OSError, RuntimeError, MemoryError) as error:
+        raise data_error(error, str(path), "damaged or cut short", "fetch the file again") from error
 
 
 def _no_way_out(path: Path, file: h5py.File) -> None:

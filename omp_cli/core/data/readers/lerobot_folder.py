@@ -32,7 +32,7 @@ from omp_cli.core.data.foreign import (
     whole,
 )
 from omp_cli.core.data.readers.video import AGAIN, INSTALL, Clip
-from omp_cli.core.errors import DataError, MissingDependency, UsageError, did_you_mean
+from omp_cli.core.errors import DataError, MissingDependency, UsageError, data_error, did_you_mean
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
 _LONGEST, _MOST_FIELDS = 1000, 8
@@ -339,6 +339,5 @@ def _one_line(path: Path) -> Iterator[None]:
         raise MissingDependency("pyarrow is not installed", INSTALL) from None
     try:
         yield
-    except (pyarrow.ArrowException, OSError) as error:
-        line = " ".join(str(error).split())[:120]
-        raise DataError(f"{path}: damaged or cut short ({line})", AGAIN) from None
+    except (pyarrow.ArrowException, OSError, MemoryError) as error:
+        raise data_error(error, str(path), "damaged or cut short", AGAIN) from None

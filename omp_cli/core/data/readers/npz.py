@@ -31,7 +31,7 @@ from omp_cli.core.data.readers.base import (
     split,
 )
 from omp_cli.core.data.store import Arrays
-from omp_cli.core.errors import DataError
+from omp_cli.core.errors import DataError, data_error
 from omp_cli.core.progress import Progress
 
 LIMITS = "normalization.npz"
@@ -99,9 +99,8 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             yield file
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        line = " ".join(str(error).split())[:120]
-        raise DataError(f"{path}: damaged, or not an npz file of plain arrays ({line})", "fetch it again") from None
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise data_error(error, str(path), "damaged, or not an npz file of plain arrays", "fetch it again") from None
 
 
 def _load(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.data.foreign import affordable, whole
-from omp_cli.core.errors import DataError, MissingDependency
+from omp_cli.core.errors import DataError, MissingDependency, data_error
 
 INSTALL = "pip install 'omp-cli[lerobot]'"
 AGAIN = "fetch the file again; in a Git clone: git lfs pull"
@@ -141,6 +141,5 @@ def _opened(source: Any, where: str) -> Iterator[Any]:
     try:
         with av.open(source if isinstance(source, io.BytesIO) else str(source)) as container:
             yield container
-    except (av.FFmpegError, StopIteration) as error:
-        line = " ".join(str(error).split())[:120]
-        raise DataError(f"{where}: damaged, or not a picture or video ({line})", AGAIN) from None
+    except (av.FFmpegError, StopIteration, MemoryError) as error:
+        raise data_error(error, where, "damaged, or not a picture or video", AGAIN) from None

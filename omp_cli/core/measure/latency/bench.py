@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,7 +13,7 @@ import torch
 
 from omp_cli.core.deploy.backends import BACKENDS
 from omp_cli.core.errors import OmpError, RunFailed
-from omp_cli.core.files import write_text
+from omp_cli.core.files import to_json, write_text
 from omp_cli.core.measure.latency.cells import Bench, subject_rows
 from omp_cli.core.measure.latency.config import LatencyConfig
 from omp_cli.core.measure.latency.machine import Watch, complaints
@@ -180,7 +179,7 @@ def _write(run: Run, rows: Sequence[Row], title: str) -> None:
         for row in rows
         if row.samples
     ]
-    write_text(run.folder / SAMPLES, json.dumps(document) + "\n")
+    write_text(run.folder / SAMPLES, to_json(document) + "\n")
     run.artifact(run.folder / SAMPLES)
     if plot_nfe(run.folder / PLOT, title, rows):
         run.artifact(run.folder / PLOT)

@@ -17,6 +17,7 @@ from omp_cli.core.deploy.backends import Outcome
 from omp_cli.core.deploy.base import Inputs, Prepared
 from omp_cli.core.deploy.graph import Decision, example_inputs
 from omp_cli.core.deploy.parity import difference
+from omp_cli.core.errors import Diverged
 from omp_cli.core.measure.latency.config import LatencyConfig
 from omp_cli.core.measure.latency.machine import Watch
 from omp_cli.core.measure.latency.rows import EAGER, Encoder, Row
@@ -175,7 +176,13 @@ def _jobs(head: Row, policy: Policy, samples: Sequence[Inputs], parts: _Parts, b
             yield _Job(replace(row, status="composed"))
             continue
         prepared = eager.prepare(Decision(policy, head.nfe, name == "each step"), samples[0], bench.folder)
-        prepared.call()
+        if not bool(prepared.call().isfinite().all()):
+            raise Diverged(
+                f"{head.label}: its actions in {bench.config.dtype} are not finite, and would be timed for nothing",
+                "training has diverged: take an earlier checkpoint"
+                if bench.dtype == torch.float32
+                else "--dtype float32 has the range",
+            )
         yield _Job(row, Outcome(EAGER, "ready", prepared=prepared))
     for name in bench.backends[1:]:
         row = replace(head, backend=name)
