@@ -30,10 +30,6 @@ class RunFailed(OmpError):
     """The run itself failed (disk or memory full, a file locked, a worker died): exit code 1."""
 
 
-class WorkerDied(RunFailed):
-    """A process that the run had started is gone; what it did can be done again."""
-
-
 class UsageError(OmpError):
     """A wrong option, name or configuration: exit code 2."""
 

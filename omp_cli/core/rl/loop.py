@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from omp_cli.core.checkpoint import (
     save_checkpoint,
     thin,
 )
+from omp_cli.core.envs.pool import EnvPool
 from omp_cli.core.errors import DataError, Diverged, UsageError
 from omp_cli.core.files import read_jsonl
 from omp_cli.core.manifest import Manifest
@@ -31,9 +33,9 @@ from omp_cli.core.methods import METHODS
 from omp_cli.core.progress import Progress
 from omp_cli.core.rl.base import TUNERS, Start, Tuner
 from omp_cli.core.rl.config import FinetuneConfig
+from omp_cli.core.rl.environments import LOST, TrainingEnvs
 from omp_cli.core.rl.held_out import BEST, HeldOut, copy_checkpoint
 from omp_cli.core.rl.rollout import Collector, Stopped
-from omp_cli.core.rl.workers import Workers
 from omp_cli.core.run import CHECKPOINTS, whereabouts
 from omp_cli.core.seeds import derived_seed, rollout_seed
 from omp_cli.core.signals import StopRequest, stop_requests
@@ -185,9 +187,9 @@ class Finetuner:
         """
         trackers = make_trackers(self.config.tracker, self.folder, self.iteration)
         try:
-            with stop_requests() as stop, self._workers() as envs, self._held_out(stop) as held_out:
+            with stop_requests() as stop, self._pool() as pool, self._held_out(stop) as held_out:
                 try:
-                    self._loop(envs, held_out, trackers, stop)
+                    self._loop(pool, held_out, trackers, stop)
                 except Stopped:
                     self._save()  # the last finished iteration
                     assert stop.error is not None
@@ -200,8 +202,8 @@ class Finetuner:
         best = checkpoints_in(self.folder / BEST)
         return FinetuneResult(self._saved.path, best[-1] if best else None, self._figures(held_out.rows))
 
-    def _loop(self, envs: Workers, held_out: HeldOut, trackers: list[Tracker], stop: StopRequest) -> None:
-        config = self.config
+    def _loop(self, pool: EnvPool, held_out: HeldOut, trackers: list[Tracker], stop: StopRequest) -> None:
+        config, envs = self.config, TrainingEnvs(pool, self._seeds(), self.config.reward)
         collector = Collector(envs, self.policy, self.tuner.augments, self.device, self.watch, lambda: bool(stop.error))
         self.progress.start("fine-tuning", config.iterations, self.iteration)
         self.watch.start()
@@ -213,7 +215,7 @@ class Finetuner:
             seconds = time.perf_counter() - began
             self.iteration += 1
             self.ema.update_parameters(self.policy)
-            self.row = self._row(figures, collector, envs, seconds)
+            self.row = self._row(figures, collector, pool.restarts, seconds)
             for tracker in trackers:
                 tracker.log(self.iteration, self.row)
             self.progress.advance(1, **self._shown(collector))
@@ -252,19 +254,15 @@ class Finetuner:
         used = self.row.get("train_seconds", 0.0)
         return self.iteration >= self.config.iterations or (limit is not None and used >= 60 * limit)
 
-    def _workers(self) -> Workers:
-        """The environments to learn in. A resumed run starts on episodes that the one before did not begin."""
-        config, task = self.config, self.meta.spec.task
-        base = derived_seed(config.seed, self.iteration)
-        return Workers(
-            env_factory(self._start, max_steps=config.max_steps),
-            config.envs,
-            self.workers,
-            lambda env, number: rollout_seed(base, task, env, number),
-            end_on_success=config.end_on_success,
-            reward=config.reward,
-            note=self.progress.note,
-        )
+    def _pool(self) -> EnvPool:
+        """The environments to learn in."""
+        make, ends = env_factory(self._start, max_steps=self.config.max_steps), self.config.end_on_success
+        return EnvPool(make, self.config.envs, self.workers, self.progress.note, LOST, end_on_success=ends)
+
+    def _seeds(self) -> Callable[[int, int], int]:
+        """Of episodes; a resumed run starts on such that the one before did not begin."""
+        base = derived_seed(self.config.seed, self.iteration)
+        return lambda env, number: rollout_seed(base, self.meta.spec.task, env, number)
 
     def _held_out(self, stop: StopRequest) -> HeldOut:
         where = (self.nfe, self.workers, self.device, self.iteration)
@@ -286,7 +284,7 @@ class Finetuner:
         thin(self.folder / CHECKPOINTS, self.config.keep)
         self.watch.lap("checkpoints")
 
-    def _row(self, figures: dict[str, float], collector: Collector, envs: Workers, seconds: float) -> dict[str, Any]:
+    def _row(self, figures: dict[str, float], collector: Collector, restarts: int, seconds: float) -> dict[str, Any]:
         """Figures of the iteration that has just ended, on top of those of the run before a resumption."""
         before, recent = self._earlier, collector.recent
         row: dict[str, Any] = {}
@@ -300,7 +298,7 @@ class Finetuner:
         row["train_seconds"] = self.row.get("train_seconds", 0.0) + seconds
         new = collector.env_steps - (self.row.get("env_steps", 0) - before.get("env_steps", 0))
         row["env_steps_per_second"] = new / seconds
-        row["worker_restarts"] = before.get("worker_restarts", 0) + envs.restarts
+        row["worker_restarts"] = before.get("worker_restarts", 0) + restarts
         return {key: round(v, 8) if isinstance(v, float) else v for key, v in row.items()}
 
     def _shown(self, collector: Collector) -> dict[str, float | str]:
