@@ -55,15 +55,14 @@ def test_the_result_does_not_depend_on_the_number_of_workers(checkpoint: Checkpo
 
 @pytest.mark.parametrize("victims", [[0], [1], [0, 1]])
 def test_an_evaluation_goes_on_when_processes_die(checkpoint: Checkpoint, victims: list[int]) -> None:
-    config, notes = EvalConfig(episodes=5), []
+    config, notes, due = EvalConfig(episodes=5), [], list(victims)
     wanted, films = roll_out(checkpoint, config, filmed=5)
 
     class Killing(Silent):
         def advance(self, units: int = 1, **figures: float | str) -> None:
-            if not notes:
-                processes = sorted(multiprocessing.active_children(), key=lambda child: child.name)
-                for victim in victims:
-                    processes[victim].kill()
+            for victim in due:
+                envs._workers._workers[victim]._process.kill()  # type: ignore[union-attr]
+            due.clear()
 
     with environments(checkpoint, config, 2, notes.append) as envs:
         found, again = evaluate(checkpoint, config, 5, envs, CPU, Killing(), filmed=5)
@@ -82,23 +81,18 @@ def test_an_evaluation_goes_on_when_processes_die(checkpoint: Checkpoint, victim
 def test_an_episode_that_kills_its_process_every_time_ends_the_evaluation(checkpoint: Checkpoint) -> None:
     """Others of the same worker may have gone well in between; steps of the same episode do not count."""
 
-    class Killing(Silent):
-        def note(self, text: str) -> None:
-            self.notes = [*getattr(self, "notes", []), text]
-
-    progress, config = Killing(), EvalConfig(episodes=9)
-    with environments(checkpoint, config, 2, progress.note) as envs:
+    config = EvalConfig(episodes=9)
+    with environments(checkpoint, config, 2, lambda _: None) as envs:
         honest = envs.step
 
         def step(actions: Any) -> Any:
             rows = honest(actions)
-            if len(getattr(progress, "notes", [])) < 9:
-                os.kill(envs._workers._workers[1]._process.pid or 0, signal.SIGKILL)  # it answered, and dies
+            envs._workers._workers[1]._process.kill()  # type: ignore[union-attr]
             return rows
 
         envs.step = step  # type: ignore[method-assign, assignment]
         with pytest.raises(RunFailed, match=r"^environment worker 1 died 4 times in a row \(signal 9\)$") as caught:
-            evaluate(checkpoint, config, 9, envs, CPU, progress)
+            evaluate(checkpoint, config, 9, envs, CPU, Silent())
     assert caught.value.exit_code == 1
     assert "--workers 1" in caught.value.hint
     assert not multiprocessing.active_children()

@@ -78,9 +78,10 @@ def in_order(
                     busy[worker] = job
                     given += 1
                     pool.send(worker, "do", job[1])
-            while taken in results:
+            if taken in results:
                 yield results.pop(taken)
                 taken += 1
+                continue
             if not busy:
                 return
             for worker, answer in pool.receive(pool.answered(busy)).items():
