@@ -71,7 +71,7 @@ def toy(**arguments: Any) -> Callable[[], ChunkEnv]:
 
 
 def pool_of(make: Callable[[], ChunkEnv], envs: int, workers: int, note: Callable[[str], None] = print) -> EnvPool:
-    return EnvPool(make, envs, workers, note, "begin anew")
+    return EnvPool(make, envs, workers, note, ("begins anew", "begin anew"))
 
 
 def stepped(pool: EnvPool, what: float) -> dict[int, Row | None]:
@@ -141,9 +141,7 @@ def test_a_death_is_told_and_costs_the_environments_of_that_worker(when: str) ->
             assert lost[1] is None
             assert pool.reset({1: 2})[1] is not None
         assert None not in stepped(pool, 0).values()
-    assert notes == [
-        "environment worker 1 died (signal 9); restarted with 1 environment, episodes in progress begin anew"
-    ]
+    assert notes == ["environment worker 1 died (signal 9); restarted with 1 environment, its episode begins anew"]
     assert children() == []
 
 

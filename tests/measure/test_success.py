@@ -72,7 +72,7 @@ def test_an_evaluation_goes_on_when_processes_die(checkpoint: Checkpoint, victim
         "no picture of an episode cut short"
     )
     assert notes == [
-        f"environment worker {victim} died (signal 9); restarted with 1 environment, episodes in progress begin anew"
+        f"environment worker {victim} died (signal 9); restarted with 1 environment, its episode begins anew"
         for victim in victims
     ]
     assert not multiprocessing.active_children()

@@ -159,9 +159,7 @@ def test_workers_change_nothing_and_their_death_costs_only_their_own_episodes() 
             next_seeds += [e.seed for e in got.finished if e.env == 1 and turn > 9]
         assert next_seeds == [seed_of(1, number + 1)]
         assert pool.restarts == 1
-    assert notes == [
-        "environment worker 1 died (signal 9); restarted with 2 environments, episodes in progress do not count"
-    ]
+    assert notes == ["environment worker 1 died (signal 9); restarted with 2 environments, their episodes do not count"]
     assert children() == []
 
 

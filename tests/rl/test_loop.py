@@ -254,7 +254,7 @@ def test_an_evaluation_whose_process_dies_goes_on(
     monkeypatch.setattr(held_out, "evaluate", evaluate)
     progress = Watched()
     finetuner(start, tmp_path / "killed", 2, progress, iterations=2).run()
-    told = "environment worker 0 died (signal 9); restarted with 1 environment, episodes in progress begin anew"
+    told = "environment worker 0 died (signal 9); restarted with 1 environment, its episode begins anew"
     assert progress.notes.count(f"held-out episodes: {told}") == 1
     found, wanted = (rows(tmp_path / name / EVALUATIONS) for name in ("killed", "quiet"))
     assert [row.items() - {("train_seconds", row.get("train_seconds"))} for row in found] == [

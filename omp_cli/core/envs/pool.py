@@ -89,7 +89,7 @@ class EnvPool:
         envs: N.
         workers: P, at most N of them; a single one is this process, where errors of an environment arrive as they are.
         note: told of a worker's death, in one line.
-        lost: what becomes of episodes whose worker died, for that line ("do not count").
+        lost: what becomes of an episode whose worker died, and of several, for that line.
         end_on_success: a chunk with success ends the episode, as terminated.
 
     Attributes:
@@ -103,7 +103,7 @@ class EnvPool:
         envs: int,
         workers: int,
         note: Callable[[str], None],
-        lost: str,
+        lost: tuple[str, str],
         *,
         end_on_success: bool = False,
     ) -> None:
@@ -203,5 +203,6 @@ class EnvPool:
 
     def _replace(self, worker: int, death: Death) -> None:
         count = len(self._parts[worker])
-        what = f"{count} environment{'s' if count > 1 else ''}"
-        self._workers.replace(worker, death, f"with {what}, episodes in progress {self._lost}")
+        one, many = self._lost
+        what = f"1 environment, its episode {one}" if count == 1 else f"{count} environments, their episodes {many}"
+        self._workers.replace(worker, death, f"with {what}")

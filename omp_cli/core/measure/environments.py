@@ -48,4 +48,6 @@ def environments(checkpoint: Checkpoint, config: EvalConfig, workers: int, note:
         MissingDependency: the suite has no environment here.
     """
     count = workers if workers > 1 else min(config.together, config.episodes)
-    return EnvPool(env_factory(checkpoint, max_steps=config.max_steps), count, workers, note, "begin anew")
+    return EnvPool(
+        env_factory(checkpoint, max_steps=config.max_steps), count, workers, note, ("begins anew", "begin anew")
+    )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from omp_cli.core.envs.chunking import Obs
 from omp_cli.core.envs.pool import EnvPool, Row
 
-LOST = "do not count"
+LOST = ("does not count", "do not count")
 """What becomes of episodes whose worker died."""
 
 
