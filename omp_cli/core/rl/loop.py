@@ -242,7 +242,7 @@ class Finetuner:
             self._save()
         if evaluates:
             assert self._saved is not None
-            figures = {key: self.row[key] for key in ("env_steps", "train_seconds") if key in self.row}
+            figures: dict[str, Any] = {key: self.row[key] for key in ("env_steps", "train_seconds") if key in self.row}
             self.progress.note(f"iteration {self.iteration}: held-out {held_out.evaluate(self._saved, figures)}")
             self.watch.lap("evaluation")
 

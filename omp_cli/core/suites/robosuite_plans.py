@@ -183,7 +183,9 @@ def _around_peg(z: float) -> Locate:
     """The nut around the square peg, turned the least, but with its handle not behind the peg (out of reach)."""
 
     def locate(hand: Hand) -> Pose:
-        quarters = round(wrap(_NUT(hand).yaw - np.pi) / (np.pi / 2.0))
+        yaw = _NUT(hand).yaw
+        assert yaw is not None
+        quarters = round(wrap(yaw - np.pi) / (np.pi / 2.0))
         return Pose(np.array([*_PEG, z]), np.pi + float(np.clip(quarters, -1, 1)) * np.pi / 2.0)
 
     return locate
