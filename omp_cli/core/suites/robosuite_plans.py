@@ -204,10 +204,10 @@ def solved(hand: Hand) -> bool:
 _ANYWHERE: Mapping[str, Any] = {"near": np.inf, "turn_near": np.inf}
 
 
-def grasp(thing: Locate, height: float = 0.1) -> tuple[Phase, ...]:
+def grasp(thing: Locate) -> tuple[Phase, ...]:
     """Open, over it, down to it, fingers shut."""
     return (
-        Phase("hover", above(thing, height), closed=False, aimed=True, near=0.02),
+        Phase("hover", above(thing, 0.1), closed=False, aimed=True, near=0.02),
         Phase("descend", thing, closed=False, aimed=True, near=0.008, limit=20),
         Phase("close", thing, closed=True, fixed=True, aimed=True, **_ANYWHERE, steps=8),
     )
