@@ -72,10 +72,10 @@ class HungUp(Terminated):
     exit_code = 129
 
 
-def did_you_mean(name: str, known: Iterable[str], limit: int = 3) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Hint that names the nearest of ``known``; falls back to the whole list when it is short, '' when it is not."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=limit, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if near:
         return f"did you mean {' or '.join(near)}?"
     return f"known: {', '.join(known)}" if 0 < len(known) <= 12 else ""

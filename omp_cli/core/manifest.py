@@ -9,7 +9,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,7 +19,7 @@ from omp_cli.core.errors import DataError
 from omp_cli.core.files import newest, read_json, seal_of, sha256_kept, sha256_of, write_json
 from omp_cli.core.processes import cores
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 FILE_NAME = "manifest.json"
 PACKAGES = ("torch", "numpy", "mujoco", "metaworld", "gymnasium", "zarr", "pydantic", "safetensors", "scipy", "open3d")
 

@@ -65,7 +65,8 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         self._reference = Reference.model_validate(reference) if reference and "img" in keys else None
         self._made = False
         env.read_points(points)
-        self.observation_space = gymnasium.spaces.Dict({key: self._box(key) for key in keys})
+        boxes: dict[str, gymnasium.Space[Any]] = {key: self._box(key) for key in keys}
+        self.observation_space = gymnasium.spaces.Dict(boxes)  # type: ignore[assignment]  # Any in place of NDArray
         self._watch = Stopwatch()
         self._before = env.seconds  # spent on the observation above
         self.action_space = gymnasium.spaces.Box(-np.inf, np.inf, (execute, env.spec.action_dim), np.float32)

@@ -26,7 +26,7 @@ def env_factory(checkpoint: Checkpoint, **arguments: Any) -> Callable[[], ChunkE
     return chunk_env_factory(
         meta.suite,
         meta.spec.task,
-        keys=ENCODERS.get(policy.encoder.name).keys,  # type: ignore[attr-defined]
+        keys=ENCODERS.get(policy.encoder.name).keys,
         n_obs=policy.chunk.n_obs,
         execute=policy.chunk.execute,
         points=getattr(policy.encoder, "points", None),

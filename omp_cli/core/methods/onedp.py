@@ -53,10 +53,9 @@ class OneDp(Method):
     config: OneDpConfig
     distils = True
 
-    @property
-    def needs_score(self) -> bool:
-        """Whether the loss needs a copy of the teacher's network that learns."""
-        return self.config.stochastic
+    def __init__(self, config: OneDpConfig) -> None:
+        super().__init__(config)
+        self.needs_score = config.stochastic
 
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
         """Noise and second noise (B, H, A), times t = r (B,), float32; the loss moves t to the teacher's grid."""
@@ -72,7 +71,7 @@ class OneDp(Method):
         draws: Draws,
         gather: Gather = same,
         *,
-        teacher: Teacher,
+        teacher: Teacher | None = None,
     ) -> LossReport:
         """Both networks' losses, each of which reaches its own; the data serve for their observations alone.
 
@@ -80,6 +79,7 @@ class OneDp(Method):
         """
         draws = draws.to(z_0)
         assert draws.second is not None
+        assert teacher is not None
         times = z_0.new_tensor(teacher.method.times(_TIMES))[1:]
         t = times[(draws.t * len(times)).long().clamp_max(len(times) - 1)]
         chunk = at_least_float32(self._generated(u, draws.noise))

@@ -240,7 +240,7 @@ def record(job: Job, kept: Kept[TaskEnv]) -> Candidate:
     keys = ["state", "full_state"]
     keys += ["point_cloud"] if env.spec.points is not None else []
     keys += ["img"] if job.collect.images else []
-    rows: dict[str, list[NDArray[Any]]] = {}
+    rows: dict[str, list[NDArray[Any] | np.generic]] = {}
     filled = frames_filled = beyond_one = 0
     first_success: int | None = None
     watch.lap("reset and pictures")
@@ -271,12 +271,12 @@ def record(job: Job, kept: Kept[TaskEnv]) -> Candidate:
         extras["last_picture"] = env.picture(PICTURE_SIZE)
         arrays = {name: np.stack(values) for name, values in rows.items()}
     watch.lap("reset and pictures")
-    result = {"seed": job.seed, "success": kept, "steps": steps, "filled": filled}
+    result: dict[str, Any] = {"seed": job.seed, "success": kept, "steps": steps, "filled": filled}
     result |= {"frames_filled": frames_filled, "seconds": seconds, "overhead": watch.seconds, "mode": outcome.mode}
     result["points_on"] = counted_since(on_before, env.points_on)
     result |= {"beyond_one": beyond_one}
     with atomic(job.file) as temporary:
-        np.savez(temporary, result=json.dumps(result), **extras, **arrays)
+        np.savez(temporary, result=json.dumps(result), **extras, **arrays)  # type: ignore[arg-type]  # NumPy's stub
     return Candidate(**result, file=job.file)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, SerializeAsAny
 
 from omp_cli.core import manifest
-from omp_cli.core.config import Flag, Seed, Settings, flatten
+from omp_cli.core.config import Flag, Member, Seed, Settings, flatten
 from omp_cli.core.data.store import STORE, Arrays, read_attributes, read_store, write_store
 from omp_cli.core.errors import UsageError
 from omp_cli.core.files import read_json, remove, write_json
@@ -46,7 +46,7 @@ class PrepareConfig(Settings):
     """All that decides the content of a data set but the task."""
 
     suite: Annotated[
-        SerializeAsAny[Settings],
+        SerializeAsAny[Member],
         BeforeValidator(SUITES.parse),
         _cloud("points", int, "Points per cloud."),
         _cloud("camera_size", int, "Width of the depth picture, pixels.", "by points"),

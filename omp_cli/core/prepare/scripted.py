@@ -168,7 +168,7 @@ def record(job: Job, kept_env: Kept[RobomimicEnv]) -> Candidate:
         arrays |= {f"obs/{key}": np.stack([frame[key] for frame in seen]) for key in seen[0]}
         arrays["model_file"] = np.array(env.sim.sim.model.get_xml())
     with atomic(job.file) as temporary:
-        np.savez(temporary, kept=kept, steps=len(rows["actions"]), **arrays)
+        np.savez(temporary, kept=kept, steps=len(rows["actions"]), **arrays)  # type: ignore[arg-type]  # NumPy's stub
     return Candidate(kept, len(rows["actions"]), job.file)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
@@ -85,7 +86,7 @@ def shown(
             f"{wanted.state_dim} numbers, but of {seen}: nothing to make clouds of",
             "--set replay=false takes the file's own observations",
         )
-    states = recording.states or [None] * len(recording.episodes)
+    states: Sequence[Arrays | None] = recording.states or [None] * len(recording.episodes)
     repeat = int(recording.notes.get("repeat", 1))
     steps = suite.max_steps or max(
         -(-subject.facts.max_steps // repeat), *(len(e["action"]) for e in recording.episodes)

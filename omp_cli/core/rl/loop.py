@@ -80,7 +80,7 @@ def tuner_for(trained: str) -> str:
 
 def check_method(config: FinetuneConfig, trained: str) -> None:
     """UsageError where the method cannot start from a policy of the pre-training method ``trained``."""
-    name = config.method.name  # type: ignore[attr-defined]
+    name = config.method.name
     tuner = TUNERS.get(name)
     if not tuner.fits(METHODS.get(trained)):
         takes = ", ".join(known for known in METHODS.names() if tuner.fits(METHODS.get(known)))
@@ -92,7 +92,7 @@ def check_method(config: FinetuneConfig, trained: str) -> None:
 
 def check_fits(config: FinetuneConfig, checkpoint: Checkpoint) -> None:
     """UsageError where the method cannot start from the checkpoint, or the suite lacks what is asked for."""
-    check_method(config, checkpoint.config().method.name)  # type: ignore[attr-defined]
+    check_method(config, checkpoint.config().method.name)
     suite = recorded_suite(checkpoint.meta.suite)
     if not suite.judged and (config.end_on_success or config.reward == "success"):
         raise UsageError(f"suite {checkpoint.meta.spec.suite} has no success, only a return", "leave reward as it is")
@@ -100,7 +100,7 @@ def check_fits(config: FinetuneConfig, checkpoint: Checkpoint) -> None:
 
 def chain_length(config: FinetuneConfig, checkpoint: Checkpoint) -> int:
     """K: what is asked for, else what the fine-tuning method usually takes, else the policy."""
-    return config.nfe or TUNERS.get(config.method.name).nfe or checkpoint.nfe  # type: ignore[attr-defined]
+    return config.nfe or TUNERS.get(config.method.name).nfe or checkpoint.nfe
 
 
 class Finetuner:
@@ -130,7 +130,7 @@ class Finetuner:
         self.config, self.folder, self.device, self.progress = config, folder, device, progress
         self.meta = checkpoint.meta
         self.suite: Suite = recorded_suite(self.meta.suite)
-        tuner = TUNERS.get(config.method.name)  # type: ignore[attr-defined]
+        tuner = TUNERS.get(config.method.name)
         self.nfe = chain_length(config, checkpoint)
         self.workers = min(workers, config.envs)
         pretrained = checkpoint.load(config.weights, device)
@@ -244,7 +244,7 @@ class Finetuner:
             self._save()
         if evaluates:
             assert self._saved is not None
-            figures = {key: self.row[key] for key in ("env_steps", "train_seconds") if key in self.row}
+            figures: dict[str, Any] = {key: self.row[key] for key in ("env_steps", "train_seconds") if key in self.row}
             self.progress.note(f"iteration {self.iteration}: held-out {held_out.evaluate(self._saved, figures)}")
             self.watch.lap("evaluation")
 
@@ -276,7 +276,7 @@ class Finetuner:
             update={
                 "step": self.iteration,
                 "nfe": self.nfe,
-                "finetuned_by": self.config.method.name,  # type: ignore[attr-defined]
+                "finetuned_by": self.config.method.name,
             }
         )
         path = save_checkpoint(self.folder / CHECKPOINTS, meta, self.policy, self.ema.module, self.tuner.tensors())
