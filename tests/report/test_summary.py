@@ -81,13 +81,13 @@ def test_rows_are_compared_by_their_settings(tmp_path: Path) -> None:
     write_eval(tmp_path / "a", "hammer", 40)
     for name, settings in ablations.items():
         write_eval(tmp_path / name, "hammer", 40, label=name, settings=settings, nfe=10 if name == "same" else 1)
-    tuned = {"method.name": "reflow", "finetune.method.name": "reinflow-r", "finetune.envs": 4}
+    tuned = {"method.name": "reflow", "finetune.algorithm.name": "reinflow-r", "finetune.envs": 4}
     write_eval(tmp_path / "tuned", "hammer", 40, label="tuned", settings=tuned, finetuned_by="reinflow-r")
-    more = {**tuned, "finetune.method.name": "dppo", "finetune.envs": 8}
+    more = {**tuned, "finetune.algorithm.name": "dppo", "finetune.envs": 8}
     write_eval(tmp_path / "otherwise", "hammer", 40, label="otherwise", settings=more, finetuned_by="dppo")
     found = {row["title"]: row["settings"] for row in section_of(tmp_path, "tuned")["differences"]}
     assert found["otherwise"] == {
-        "finetune.method.name": ["reinflow-r", "dppo"],
+        "finetune.algorithm.name": ["reinflow-r", "dppo"],
         "finetune.envs": ["4", "8"],
         "finetuned_by": ["reinflow-r", "dppo"],
     }

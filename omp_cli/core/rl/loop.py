@@ -1,4 +1,4 @@
-"""The fine-tuning loop: any method of the family, any suite, stoppable at any moment."""
+"""The fine-tuning loop: any algorithm, any suite, stoppable at any moment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from omp_cli.core.measure.environments import env_factory
 from omp_cli.core.measure.statistics import wilson
 from omp_cli.core.methods import METHODS
 from omp_cli.core.progress import Progress
-from omp_cli.core.rl.base import TUNERS, Start, Tuner
+from omp_cli.core.rl.base import ALGORITHMS, Algorithm, Start
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.held_out import BEST, HeldOut, copy_checkpoint
 from omp_cli.core.rl.rollout import Collector, Stopped
@@ -63,42 +63,42 @@ class FinetuneResult:
     figures: dict[str, Any]
 
 
-def tuner_for(trained: str) -> str:
-    """The fine-tuning method made for a pre-training method: one of its own, else DMPO.
+def algorithm_for(trained: str) -> str:
+    """The algorithm made for policies of a pre-training method: one of its own, else DMPO.
 
     Raises:
         UsageError: there is none.
     """
     method = METHODS.get(trained)
-    fitting = [name for name in TUNERS.names() if TUNERS.get(name).fits(method)]
+    fitting = [name for name in ALGORITHMS.names() if ALGORITHMS.get(name).fits(method)]
     if not fitting:
-        raise UsageError(f"no fine-tuning method for a policy of method {trained}")
-    return ([name for name in fitting if not TUNERS.get(name).general] or ["dmpo"])[0]
+        raise UsageError(f"no algorithm fine-tunes a policy of method {trained}")
+    return ([name for name in fitting if not ALGORITHMS.get(name).general] or ["dmpo"])[0]
 
 
-def check_method(config: FinetuneConfig, trained: str) -> None:
-    """UsageError where the method cannot start from a policy of the pre-training method ``trained``."""
-    name = config.method.name  # type: ignore[attr-defined]
-    tuner = TUNERS.get(name)
-    if not tuner.fits(METHODS.get(trained)):
-        takes = ", ".join(known for known in METHODS.names() if tuner.fits(METHODS.get(known)))
+def check_algorithm(config: FinetuneConfig, trained: str) -> None:
+    """UsageError where the algorithm cannot start from a policy of the pre-training method ``trained``."""
+    name = config.algorithm.name  # type: ignore[attr-defined]
+    algorithm = ALGORITHMS.get(name)
+    if not algorithm.fits(METHODS.get(trained)):
+        takes = ", ".join(known for known in METHODS.names() if algorithm.fits(METHODS.get(known)))
         raise UsageError(
-            f"method {name}: cannot start from a policy of method {trained}; it takes those of {takes}",
-            f"use --method {tuner_for(trained)}",
+            f"algorithm {name}: cannot start from a policy of method {trained}; it takes those of {takes}",
+            f"use --algorithm {algorithm_for(trained)}",
         )
 
 
 def check_fits(config: FinetuneConfig, checkpoint: Checkpoint) -> None:
-    """UsageError where the method cannot start from the checkpoint, or the suite lacks what is asked for."""
-    check_method(config, checkpoint.config().method.name)  # type: ignore[attr-defined]
+    """UsageError where the algorithm cannot start from the checkpoint, or the suite lacks what is asked for."""
+    check_algorithm(config, checkpoint.config().method.name)  # type: ignore[attr-defined]
     suite = recorded_suite(checkpoint.meta.suite)
     if not suite.judged and (config.end_on_success or config.reward == "success"):
         raise UsageError(f"suite {checkpoint.meta.spec.suite} has no success, only a return", "leave reward as it is")
 
 
 def chain_length(config: FinetuneConfig, checkpoint: Checkpoint) -> int:
-    """K: what is asked for, else what the fine-tuning method usually takes, else the policy."""
-    return config.nfe or TUNERS.get(config.method.name).nfe or checkpoint.nfe  # type: ignore[attr-defined]
+    """K: what is asked for, else what the algorithm usually takes, else the policy."""
+    return config.nfe or ALGORITHMS.get(config.algorithm.name).nfe or checkpoint.nfe  # type: ignore[attr-defined]
 
 
 class Finetuner:
@@ -128,7 +128,7 @@ class Finetuner:
         self.config, self.folder, self.device, self.progress = config, folder, device, progress
         self.meta = checkpoint.meta
         self.suite: Suite = recorded_suite(self.meta.suite)
-        tuner = TUNERS.get(config.method.name)  # type: ignore[attr-defined]
+        algorithm = ALGORITHMS.get(config.algorithm.name)  # type: ignore[attr-defined]
         self.nfe = chain_length(config, checkpoint)
         self.workers = min(workers, config.envs)
         pretrained = checkpoint.load(config.weights, device)
@@ -148,7 +148,7 @@ class Finetuner:
             config.reward,
             config.end_on_success,
         )
-        self.tuner: Tuner = tuner(config.method, start)
+        self.algorithm: Algorithm = algorithm(config.algorithm, start)
         self.ema = make_ema(self.policy, TrainConfig(ema_max=config.ema_max or 0.0))
         self.iteration = 0
         self.row: dict[str, Any] = {}
@@ -167,7 +167,7 @@ class Finetuner:
         if newest is not None:
             newest.read_into(self.policy, MODEL)
             newest.read_into(self.ema.module, EMA)
-            self.tuner.restore(newest.tensors(TRAINING))
+            self.algorithm.restore(newest.tensors(TRAINING))
             self.iteration = self.ema.n_averaged = newest.meta.step
             self._saved = newest
             rows = [row for row in read_jsonl(self.folder / METRICS) if row["step"] <= self.iteration]
@@ -202,7 +202,9 @@ class Finetuner:
 
     def _loop(self, envs: Workers, held_out: HeldOut, trackers: list[Tracker], stop: StopRequest) -> None:
         config = self.config
-        collector = Collector(envs, self.policy, self.tuner.augments, self.device, self.watch, lambda: bool(stop.error))
+        collector = Collector(
+            envs, self.policy, self.algorithm.augments, self.device, self.watch, lambda: bool(stop.error)
+        )
         self.progress.start("fine-tuning", config.iterations, self.iteration)
         self.watch.start()
         self._save_and_evaluate(held_out)
@@ -225,8 +227,8 @@ class Finetuner:
     def _iterate(self, collector: Collector) -> dict[str, float]:
         """Collect and learn; Diverged where that leaves weights that are not numbers: no checkpoint may have them."""
         try:
-            figures = self.tuner.iterate(self.iteration, collector)
-            tensors = [*self.policy.state_dict().values(), *self.tuner.tensors().values()]
+            figures = self.algorithm.iterate(self.iteration, collector)
+            tensors = [*self.policy.state_dict().values(), *self.algorithm.tensors().values()]
             if not all(bool(tensor.isfinite().all()) for tensor in tensors):
                 raise Diverged(f"diverged at iteration {self.iteration + 1}: weights that are not finite", "lower --lr")
         except Diverged as error:
@@ -278,10 +280,10 @@ class Finetuner:
             update={
                 "step": self.iteration,
                 "nfe": self.nfe,
-                "finetuned_by": self.config.method.name,  # type: ignore[attr-defined]
+                "finetuned_by": self.config.algorithm.name,  # type: ignore[attr-defined]
             }
         )
-        path = save_checkpoint(self.folder / CHECKPOINTS, meta, self.policy, self.ema.module, self.tuner.tensors())
+        path = save_checkpoint(self.folder / CHECKPOINTS, meta, self.policy, self.ema.module, self.algorithm.tensors())
         self._saved = open_checkpoint(path)
         thin(self.folder / CHECKPOINTS, self.config.keep)
         self.watch.lap("checkpoints")
@@ -325,7 +327,7 @@ class Finetuner:
             "nfe": self.nfe,
             "envs": self.config.envs,
             "workers": self.workers,
-            "reduction": getattr(self.config.method, "reduction", None),
+            "reduction": getattr(self.config.algorithm, "reduction", None),
             "parameters": sum(p.numel() for p in self.policy.parameters()),
             "evaluations": evaluations,
             "seconds_by_part": self.watch.rounded(),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from omp_cli.core.errors import Diverged, RunFailed
-from omp_cli.core.rl.base import Start, Tuner, adamw, named, part
+from omp_cli.core.rl.base import Algorithm, Start, adamw, named, part
 from omp_cli.core.rl.chain import Chain, Sigma, evaluate_chain, mean_end, reduced, sample_chain
 from omp_cli.core.rl.critic import Critic
 from omp_cli.core.rl.ppo_config import PpoConfig
@@ -59,7 +59,7 @@ class Batch:
         )
 
 
-class Ppo(Tuner):
+class Ppo(Algorithm):
     """Clipped PPO; one class for every generative policy. Members of the family are its settings."""
 
     config: PpoConfig
@@ -243,7 +243,7 @@ class Ppo(Tuner):
         figures = {name: float(value) for name, value in sums.items()}
         if not all(abs(value) < float("inf") for value in figures.values()):
             found = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
-            raise Diverged(f"diverged at iteration {iteration + 1}: {found}", "lower --lr, or method.target_kl")
+            raise Diverged(f"diverged at iteration {iteration + 1}: {found}", "lower --lr, or algorithm.target_kl")
         too_far = actor_learns and config.target_kl is not None and figures["kl"] > config.target_kl
         figures["critic_grad_norm"] = self._step(self._critic_optimizer, self.critic)
         if actor_learns and not too_far:

@@ -64,7 +64,7 @@ def joined(one: Decisions, two: Decisions) -> Decisions:
     return one.map(lambda array: torch.cat([array, next(others)]))
 
 
-class Replay:
+class ReplayBuffer:
     """The last ``capacity`` decisions, in main memory; pictures stay uint8.
 
     Observations are kept twice, before and after the chunk: 111 kB per decision for a picture of 96 x 96 x 6.
