@@ -24,7 +24,7 @@ from omp_cli.core.data.store import Dataset
 from omp_cli.core.data.windows import make_windows
 from omp_cli.core.errors import DataError, Diverged, UsageError
 from omp_cli.core.files import read_jsonl
-from omp_cli.core.methods import LossReport
+from omp_cli.core.methods import METHODS, LossReport
 from omp_cli.core.policy import LossModule, Policy
 from omp_cli.core.progress import Progress
 from omp_cli.core.run import CHECKPOINTS
@@ -32,10 +32,10 @@ from omp_cli.core.seeds import derived_seed
 from omp_cli.core.signals import stop_requests
 from omp_cli.core.timing import Stopwatch
 from omp_cli.core.train.batches import batch_indices, step_generator
-from omp_cli.core.train.calibrate import measure_epsilon, to_be_measured, with_epsilon
+from omp_cli.core.train.calibrate import measure, settled
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
-from omp_cli.core.train.optim import make_ema, make_optimizer, restore_training, training_tensors
+from omp_cli.core.train.optim import make_ema, make_optimizer, restore_training, set_learning_rate, training_tensors
 from omp_cli.core.train.teacher import learn_from
 from omp_cli.core.train.trackers import METRICS, make_trackers
 from omp_cli.core.train.turning import check_turnable, reach_of, turn_angles, turned, with_turned_limits
@@ -77,14 +77,9 @@ def build_policy(config: PretrainConfig, dataset: Dataset) -> Policy:
 
 
 def check_compile(config: PretrainConfig) -> None:
-    """UsageError where compiling the network is known to fail."""
-    derivative = getattr(config.method, "derivative", "dde")
-    if config.train.compile and derivative != "dde":
-        raise UsageError(
-            f"--compile with derivative {derivative!r}: torch cannot trace forward-mode AD through LayerNorm and "
-            "GroupNorm (pytorch #197090)",
-            "use --derivative dde, or leave --compile out",
-        )
+    """UsageError where the network is to be compiled and that is known to fail."""
+    if config.train.compile:
+        METHODS.build(config.method).check_compilable()
 
 
 class Trainer:
@@ -129,10 +124,7 @@ class Trainer:
             progress.note(remark)
         self.total = train.total_steps(len(self.windows))
         self.every = train.checkpoint_every or max(self.total // 10, 1)
-        self.optimizer = make_optimizer(self.policy, train)
-        if self.module.score is not None:
-            self.optimizer.param_groups[0]["rate"] = config.method.generator_rate
-            self.optimizer.add_param_group({"params": self.module.score.parameters()})
+        self.optimizer = make_optimizer(self.module, train)
         self.ema = make_ema(self.policy, train)
         self.watch = Stopwatch(torch.cuda.synchronize if synchronise and device.type == "cuda" else None)
         self._time_parts_of_the_loss()
@@ -158,14 +150,15 @@ class Trainer:
             self.step = newest.meta.step
             self.ema.n_averaged = self.step
             self._good = newest.path
-            if to_be_measured(self.config):
-                self._use_epsilon(newest.meta.policy["method"]["epsilon"])
+            kept = newest.meta.policy["method"]
+            self._settle({name: kept[name] for name in self.policy.method.to_measure})
         self._resumed_at = self.step
         return self.step
 
-    def _use_epsilon(self, epsilon: float) -> None:
-        self.config = with_epsilon(self.config, self.policy, epsilon)
-        self._measured = {"epsilon": epsilon}
+    def _settle(self, settings: dict[str, float]) -> None:
+        """Take over what the method measured, if anything."""
+        if settings:
+            self.config, self._measured = settled(self.config, self.policy, settings), settings
 
     def run(self) -> TrainResult:
         """Train to the last step.
@@ -175,10 +168,10 @@ class Trainer:
             Interrupted, Terminated: somebody asked to stop; a checkpoint was written first.
         """
         train = self.config.train
-        if to_be_measured(self.config):  # a resumed run has it from its checkpoint
-            choice = measure_epsilon(self.policy, *self._batch(World()), train.precision, self.world)
-            self._use_epsilon(choice.epsilon)
-            self.progress.note(f"epsilon {choice.epsilon:g}: du/dt is off by {choice.error:.1e} on the first batch")
+        if self.policy.method.to_measure:  # a resumed run has it from its checkpoint
+            measured = measure(self.policy, *self._batch(World()), train.precision, self.world)
+            self._settle(measured.settings)
+            self.progress.note(measured.note)
         if self._warm is not None and self.step == 0:
             self.progress.note("starts from the teacher's weights" if self._warm else "starts from fresh weights")
         module = self.world.wrap(self.module, self.device)
@@ -227,8 +220,7 @@ class Trainer:
     def _update(self, module: torch.nn.Module, log: bool) -> tuple[dict[str, float], float]:
         """One optimiser step; returns the logged figures (empty unless ``log``) and the gradient norm."""
         train = self.config.train
-        for group in self.optimizer.param_groups:
-            group["lr"] = train.learning_rate(self.step, self.total) * group.get("rate", 1.0)
+        set_learning_rate(self.optimizer, train.learning_rate(self.step, self.total))
         watch = self.watch
         obs, actions, draws = self._batch()
         watch.lap("data")
