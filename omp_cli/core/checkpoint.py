@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,11 +129,16 @@ class Checkpoint:
         return hashlib.sha256(digests.encode()).hexdigest()
 
 
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is, or will be."""
+    return folder / f"step-{step:08d}"
+
+
 def save_checkpoint(
     folder: Path, meta: CheckpointMeta, policy: Policy, ema: Policy, training: Mapping[str, Tensor]
 ) -> Path:
     """Write ``folder/step-XXXXXXXX`` so that it is whole or not there; earlier ones lose their optimiser state."""
-    path = folder / f"step-{meta.step:08d}"
+    path = checkpoint_path(folder, meta.step)
     with atomic(path) as temporary:
         temporary.mkdir()
         save_file(_plain(policy.state_dict()), temporary / MODEL)
@@ -145,6 +151,12 @@ def save_checkpoint(
         if older != path:
             remove(older / TRAINING)
     return path
+
+
+def copy_checkpoint(checkpoint: Path, to: Path) -> None:
+    """Copy a checkpoint without the optimiser's state."""
+    with atomic(to) as temporary:
+        shutil.copytree(checkpoint, temporary, ignore=shutil.ignore_patterns(TRAINING))
 
 
 def thin(folder: Path, keep: int) -> None:

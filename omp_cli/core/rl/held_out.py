@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from omp_cli.core.checkpoint import TRAINING, Checkpoint, checkpoints_in
-from omp_cli.core.files import atomic, read_jsonl, remove
+from omp_cli.core.checkpoint import Checkpoint
+from omp_cli.core.files import read_jsonl
 from omp_cli.core.measure.episodes import Episode, EvalConfig, summarise
 from omp_cli.core.measure.rollouts import Rollouts
 from omp_cli.core.measure.statistics import counted
@@ -18,9 +16,11 @@ from omp_cli.core.progress import Silent
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.rollout import Stopped
 from omp_cli.core.suites.base import recorded_suite
+from omp_cli.core.train.journal import BEST as BEST
+from omp_cli.core.train.journal import Journal
 from omp_cli.core.train.trackers import JsonLines
 
-BEST, EVALUATIONS = "best", "evaluations.jsonl"
+EVALUATIONS = "evaluations.jsonl"
 
 
 class HeldOut:
@@ -28,7 +28,7 @@ class HeldOut:
 
     Args:
         config: the run's.
-        folder: the run's folder; ``evaluations.jsonl`` and ``best`` go there.
+        journal: the run's; ``evaluations.jsonl`` lies beside what it writes, and it keeps the best checkpoint.
         checkpoint: any of the run; its task and chunking are used.
         nfe: K.
         workers: environment processes.
@@ -41,7 +41,7 @@ class HeldOut:
     def __init__(
         self,
         config: FinetuneConfig,
-        folder: Path,
+        journal: Journal,
         checkpoint: Checkpoint,
         nfe: int,
         workers: int,
@@ -51,8 +51,8 @@ class HeldOut:
         note: Callable[[str], None],
     ) -> None:
         wanted = config.evaluation
-        self._every, self._folder, self._device = wanted.every, folder, device
-        self._asked_to_stop, self._note = asked_to_stop, note
+        self._every, self._folder, self._device = wanted.every, journal.folder, device
+        self._asked_to_stop, self._note, self._journal = asked_to_stop, note, journal
         self._suite = recorded_suite(checkpoint.meta.suite)
         self._config = EvalConfig(
             episodes=wanted.episodes,
@@ -62,7 +62,7 @@ class HeldOut:
             together=min(config.envs, 8),
         )
         self._rollouts = Rollouts(checkpoint, self._config, min(workers, wanted.episodes), self._told)
-        self._file = JsonLines(folder / EVALUATIONS, step)
+        self._file = JsonLines(self._folder / EVALUATIONS, step)
 
     def __enter__(self) -> HeldOut:
         if self._every:
@@ -105,7 +105,7 @@ class HeldOut:
             row |= {"success": success["rate"], "successes": success["successes"]}
             line = f"success {success['successes']}/{success['episodes']}, {line}"
         if all(row[metric] > other[metric] for other in self.rows):
-            self._keep(checkpoint)
+            self._journal.keep_best(checkpoint)
         self._file.log(checkpoint.meta.step, row | figures)
         return line
 
@@ -113,19 +113,6 @@ class HeldOut:
         """The held-out episodes; WorkerDied when a process dies every time."""
         progress = _Stoppable(self._asked_to_stop)
         return self._rollouts.evaluate(checkpoint, self._config.episodes, self._device, progress)[0]
-
-    def _keep(self, checkpoint: Checkpoint) -> None:
-        best = self._folder / BEST / checkpoint.path.name
-        copy_checkpoint(checkpoint.path, best)
-        for other in checkpoints_in(self._folder / BEST):
-            if other != best:
-                remove(other)
-
-
-def copy_checkpoint(checkpoint: Path, to: Path) -> None:
-    """Copy a checkpoint without the optimiser's state."""
-    with atomic(to) as temporary:
-        shutil.copytree(checkpoint, temporary, ignore=shutil.ignore_patterns(TRAINING))
 
 
 class _Stoppable(Silent):
