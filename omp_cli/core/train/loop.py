@@ -171,11 +171,13 @@ class Trainer:
         with journal.tracking(self.step), stop_requests(enabled=self.world.size == 1) as stop:
             while self.step < self.total:
                 log = (self.step + 1) % train.log_every == 0 or self.step + 1 == self.total
-                figures = self._update(module, log)
+                figures, norm = self._update(module, log)
                 self.step += 1
                 if log:
+                    lr = float(self.optimizer.param_groups[0]["lr"])
                     rate = (self.step - first) * train.batch_size / (time.perf_counter() - started)
-                    journal.log(self.step, {**figures, "samples_per_second": rate, **self._measured})
+                    figures |= {"grad_norm": norm, "lr": lr, "samples_per_second": rate, **self._measured}
+                    journal.log(self.step, figures)
                 self.progress.advance(1, **{k: v for k, v in journal.row.items() if k in SHOWN and v is not None})
                 self.watch.lap("logging and progress")
                 if self.step % self.every == 0 or self.step == self.total or stop.error:
@@ -188,8 +190,8 @@ class Trainer:
             raise DataError(f"{self.folder}: no checkpoint was written")
         return TrainResult(journal.last, self._figures(seconds, self.step - first))
 
-    def _update(self, module: torch.nn.Module, log: bool) -> dict[str, float]:
-        """One optimiser step; returns the figures to log, empty unless ``log``."""
+    def _update(self, module: torch.nn.Module, log: bool) -> tuple[dict[str, float], float]:
+        """One optimiser step; returns the logged figures (empty unless ``log``) and the gradient norm."""
         train = self.config.train
         set_learning_rate(self.optimizer, train.learning_rate(self.step, self.total))
         watch = self.watch
@@ -221,11 +223,9 @@ class Trainer:
         self.ema.update_parameters(self.policy)
         watch.lap("moving average")
         if not log:
-            return {}
-        assert norm is not None
+            return {}, 0.0
         parts = {name: float(value) for name, value in {**report.parts, **report.diagnostics()}.items()}
-        rate = float(self.optimizer.param_groups[0]["lr"])
-        return {"loss": float(report.total.detach()), **parts, **shares, "grad_norm": float(norm), "lr": rate}
+        return {"loss": float(report.total.detach()), **parts, **shares}, 0.0 if norm is None else float(norm)
 
     def _time_parts_of_the_loss(self) -> None:
         """Charge the encoder and the network's recorded and unrecorded passes to parts of their own."""
