@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
+from omp_cli.core import papers
+from omp_cli.core.config import preset_names
 from omp_cli.core.errors import UsageError
+from omp_cli.core.measure.memory.paper import TASKS
 from omp_cli.core.report import published
 from omp_cli.core.report.collect import collect
 from omp_cli.core.report.rename import renamed
@@ -241,3 +244,12 @@ def test_numbers_have_no_minus_before_zero() -> None:
     assert percent(-0.0001, True) == "0.0"
     assert percent(-0.05, True) == "\N{MINUS SIGN}5.0"
     assert percent(0.05, True, 0) == "+5"
+
+
+def test_one_file_has_what_papers_report() -> None:
+    assert papers.latency("dp-paper")[0] == {"source": "DMPO Table 2", "device": "RTX 4090", "nfe": 100, "ms": 391.1}
+    assert papers.latency("light") == []
+    assert papers.document()["latency"].keys() <= set(preset_names("pretrain"))
+    assert papers.memory_gb("Place Bottle", 16, "dde") == 19.19
+    assert papers.memory_gb("Place Bottle", 16, "forward") is None
+    assert papers.document()["memory"].keys() == {task.name for task in TASKS}
