@@ -114,9 +114,8 @@ def _old_plan(call: Call[FinetuneConfig], run: Path) -> Plan | None:
 def _inputs(checkpoint: core.Checkpoint) -> list[Input]:
     """The checkpoint, and the data set that it was trained on: ``omp eval`` shows the demonstrations' return."""
     found = [("checkpoint", checkpoint.path, checkpoint.sha256())]
-    run = checkpoint.path.parent.parent
-    if (run / FILE_NAME).is_file():
-        found += [(i.kind, Path(i.path), i.sha256) for i in read_manifest(run).inputs if i.kind == "dataset"]
+    if (checkpoint.run / FILE_NAME).is_file():
+        found += [(i.kind, Path(i.path), i.sha256) for i in read_manifest(checkpoint.run).inputs if i.kind == "dataset"]
     return found
 
 

@@ -8,6 +8,7 @@ from .device import device_name as device_name
 from .device import pick_device as pick_device
 from .device import use_threads as use_threads
 from .families import ALGORITHMS as ALGORITHMS
+from .measure.evaluate import evaluate_run as evaluate_run
 from .measure.latency.bench import bench_latency as bench_latency
 from .measure.latency.subjects import Subject as Subject
 from .measure.latency.subjects import from_checkpoint as from_checkpoint
@@ -16,9 +17,7 @@ from .measure.memory.cases import Case as Case
 from .measure.memory.cases import grid as grid
 from .measure.memory.paper import TASKS as TASKS
 from .measure.memory.paper import paper_cases as paper_cases
-from .measure.memory.report import profile_run as profile_run
-from .measure.report import demonstrations as demonstrations
-from .measure.report import evaluate_run as evaluate_run
+from .measure.memory.profile_run import profile_run as profile_run
 from .policy import check_teacher as check_teacher
 from .report.collect import collect as collect
 from .report.rename import renamed as renamed

@@ -15,7 +15,7 @@ def document() -> dict[str, Any]:
 
 
 def latency(preset: str) -> list[dict[str, Any]]:
-    """Milliseconds per decision of a preset: "source", "device", "nfe" and "ms" of each; none where no paper has any."""
+    """Milliseconds per decision of a preset: "source", "device", "nfe", "ms" of each; none if no paper has any."""
     return list(document()["latency"].get(preset, []))
 
 

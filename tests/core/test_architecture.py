@@ -61,7 +61,7 @@ ALLOWED = {
     "policy": MATH | {"methods", "nets", "encoders", "data", "policy_config"},
     "policy_config": {"config", "data", "families"},
     "families": {"registry"} | {"data", "encoders", "methods", "nets", "rl", "suites"},  # for the type checker alone
-    "checkpoint": BASE | {"policy", "policy_config"},
+    "checkpoint": BASE | {"policy", "policy_config", "data"},
     "device": {"errors"},
     "run": {"errors", "files", "locks", "manifest"},
     "locks": {"errors", "files", "manifest"},

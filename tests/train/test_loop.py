@@ -88,9 +88,9 @@ class Half(MeanFlow):
     Config = HalfConfig
     policy_rate = 0.5
 
-    @property
-    def to_measure(self) -> tuple[str, ...]:  # type: ignore[override]
-        return () if self.config.width else ("width",)  # type: ignore[attr-defined]
+    def __init__(self, config: HalfConfig) -> None:
+        super().__init__(config)
+        self.to_measure = () if config.width else ("width",)
 
     def measure(self, u: VelocityField, z_0: Tensor, draws: Draws) -> Measured:
         return Measured({"width": float(z_0.abs().mean())}, "width was measured")

@@ -93,6 +93,10 @@ class MeanFlow(Teaching):
     Config = MeanFlowConfig
     config: MeanFlowConfig
 
+    def __init__(self, config: MeanFlowConfig) -> None:
+        super().__init__(config)
+        self.to_measure = ("epsilon",) if config.derivative == "dde" and config.epsilon == AUTO else ()
+
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
         """Noise (B, H, A) and times (B,), float32 on the generator's device."""
         noise = torch.randn(shape, generator=generator, device=generator.device)
@@ -123,11 +127,6 @@ class MeanFlow(Teaching):
     def jumps(self, nfe: int, eta: float = 0.0) -> tuple[Jump, ...]:
         """K jumps on the step grid; see the base class."""
         return path_jumps(nfe, clip=self.config.clip_steps)
-
-    @property
-    def to_measure(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The half width of a central difference that is "auto"."""
-        return ("epsilon",) if self.config.derivative == "dde" and self.config.epsilon == AUTO else ()
 
     def measure(self, u: VelocityField, z_0: Tensor, draws: Draws) -> Measured:
         """The half width; see the base class."""

@@ -53,15 +53,10 @@ class OneDp(Method):
     config: OneDpConfig
     distils = True
 
-    @property
-    def needs_score(self) -> bool:
-        """Whether the loss needs a copy of the teacher's network that learns."""
-        return self.config.stochastic
-
-    @property
-    def policy_rate(self) -> float:  # type: ignore[override]
-        """Of the generator, where a score network learns beside it."""
-        return self.config.generator_rate if self.needs_score else 1.0
+    def __init__(self, config: OneDpConfig) -> None:
+        super().__init__(config)
+        self.needs_score = config.stochastic
+        self.policy_rate = config.generator_rate if config.stochastic else 1.0
 
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
         """Noise and second noise (B, H, A), times t = r (B,), float32; the loss moves t to the teacher's grid."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from omp_cli.core.data.readers.base import Recording, Subject, spec_of
 from omp_cli.core.data.readers.robomimic import RobomimicConfig
 from omp_cli.core.data.store import Arrays
-from omp_cli.core.errors import DataError, UsageError
+from omp_cli.core.errors import DataError, UsageError, one_line
 from omp_cli.core.prepare.collect import Kept, in_order
 from omp_cli.core.progress import Progress
 from omp_cli.core.suites.robomimic import RENDERING, Robomimic, RobomimicEnv, RobomimicSuiteConfig
@@ -120,6 +120,5 @@ def _environment(job: Job) -> RobomimicEnv:
         try:
             env.load(job.scene)
         except (ValueError, LookupError, AttributeError, TypeError, OSError, ParseError) as error:
-            line = " ".join(str(error).split())[:160]
-            raise DataError(f"{job.task}: a recorded scene does not load in robosuite 1.4: {line}") from None
+            raise DataError(f"{job.task}: a recorded scene does not load in robosuite 1.4: {one_line(error)}") from None
     return env

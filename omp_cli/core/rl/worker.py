@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.errors import OmpError, RunFailed, machine_error
+from omp_cli.core.errors import OmpError, RunFailed, machine_error, one_line
 from omp_cli.core.plugins import loaded_plugins
 from omp_cli.core.processes import begin_worker, starting_workers
 from omp_cli.core.suites.chunking import ChunkEnv, Obs
@@ -188,5 +188,5 @@ def _answer(group: Group, command: str, arguments: Sequence[Any]) -> Any:
     except Exception as error:
         if (refused := machine_error(error, "an environment in its worker")) is not None:
             return refused
-        text = " ".join(f"{type(error).__name__}: {error}".split())
+        text = one_line(error, 1000, typed=True)
         return RunFailed(f"an environment failed in its worker: {text}", "--workers 1 --verbose shows where")
