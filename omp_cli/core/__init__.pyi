@@ -8,7 +8,7 @@ from .device import device_name as device_name
 from .device import pick_device as pick_device
 from .device import use_threads as use_threads
 from .families import ALGORITHMS as ALGORITHMS
-from .measure.evaluate import evaluate_run as evaluate_run
+from .measure.evaluation import evaluate_run as evaluate_run
 from .measure.latency.bench import bench_latency as bench_latency
 from .measure.latency.subjects import Subject as Subject
 from .measure.latency.subjects import from_checkpoint as from_checkpoint

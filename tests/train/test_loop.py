@@ -1,6 +1,7 @@
 """The loop: deterministic, resumable to the bit, honest about terms that do nothing, and it stops on NaN."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from omp_cli.core.methods.meanflow import MeanFlow, MeanFlowConfig
 from omp_cli.core.policy import LossModule, Policy
 from omp_cli.core.progress import Silent
 from omp_cli.core.run import CHECKPOINTS
+from omp_cli.core.train import loop
 from omp_cli.core.train.batches import batch_indices
 from omp_cli.core.train.config import PretrainConfig, TrainConfig
 from omp_cli.core.train.distributed import World
@@ -334,3 +336,13 @@ def test_a_compiled_net_trains_to_the_same_losses(toy: Path, tmp_path: Path) -> 
     for eager, compiled_row in zip(rows["eager"], rows["compiled"], strict=True):
         assert eager["loss"] == pytest.approx(compiled_row["loss"], rel=1e-3)
         assert eager["grad_meanflow"] == pytest.approx(compiled_row["grad_meanflow"], rel=1e-2)
+
+
+def test_the_loop_names_no_method() -> None:
+    source = Path(loop.__file__).read_text(encoding="utf-8")
+    settings_of_methods = {key for name in METHODS.names() for key in METHODS.get(name).Config.model_fields}
+    figures = {"name", "warm_start"}  # of every run, of every distilled one
+    members = {METHODS.get(name).__name__ for name in METHODS.names()}
+    words = set(re.findall(r"\w+", source))
+    assert not words & members
+    assert not words & settings_of_methods - figures

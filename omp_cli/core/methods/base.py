@@ -118,6 +118,7 @@ class Method(ABC):
         needs_score: whether that has to come with a copy of the teacher's network that learns beside the policy.
         usual_nfe: K of a decision unless somebody asks for another; checkpoints keep it.
         policy_rate: learning rate of the policy in units of the run's, which the score network beside it has.
+        warm_start: whether a method that distils starts from the teacher's weights where net and encoder are the same.
         to_measure: settings that the configuration leaves to ``measure`` on the first batch of a run.
     """
 
@@ -127,6 +128,7 @@ class Method(ABC):
     needs_score: bool = False
     usual_nfe: int = 1
     policy_rate: float = 1.0
+    warm_start: bool = True
     to_measure: tuple[str, ...] = ()
 
     def __init__(self, config: Settings) -> None:

@@ -154,7 +154,7 @@ def _unclipped(method: Method) -> Method:
     """The same with ``clip_steps`` off: the student's clipped entries would have no gradient to come back by."""
     if not getattr(method.config, "clip_steps", False):
         return method
-    return type(method)(method.config.model_copy(update={"clip_steps": False}))
+    return method.with_settings({"clip_steps": False})
 
 
 @ALGORITHMS.register("fql")
