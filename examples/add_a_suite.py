@@ -34,10 +34,10 @@ import matplotlib.pyplot as plt
 
 from omp_cli.core.checkpoint import open_run
 from omp_cli.core.data.store import read_store
+from omp_cli.core.envs.chunking import ChunkEnv
 from omp_cli.core.plugins import load_plugin
 from omp_cli.core.seeds import eval_seed
 from omp_cli.core.suites.base import recorded_suite
-from omp_cli.core.suites.chunking import ChunkEnv
 
 PLUGIN = Path(__file__).with_name("hidden_goal.py")
 STEPS, EPISODES, DEMOS = 300, 20, 20

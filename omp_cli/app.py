@@ -111,7 +111,7 @@ def _cannot_write(error: BaseException) -> bool:
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    raise ERRORS[number](signal.strsignal(number).lower(), g.AGAIN)  # type: ignore[union-attr]
+    raise ERRORS[number]((signal.strsignal(number) or f"signal {number}").lower(), g.AGAIN)
 
 
 def _quicker_help() -> None:

@@ -76,7 +76,7 @@ def standard_streams() -> Iterator[None]:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
     old = sys.stdout, sys.stderr
     new = [Stream(s or os.fdopen(n, "w", closefd=False, encoding="utf-8")) for n, s in enumerate(old, 1)]
-    sys.stdout, sys.stderr = new  # type: ignore[assignment]
+    sys.stdout, sys.stderr = new
     try:
         yield
     finally:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole test suite: installs the package with its test and robomimic extras, checks style, runs pytest.
+# The whole test suite: installs the package with its test and robomimic extras, checks style and types, runs pytest.
 #   bash tests/run.sh [pytest arguments]
 # OMP_CLI_VENV names the environment to use (default .venv).
 set -euo pipefail
@@ -13,5 +13,6 @@ export OMP_NUM_THREADS=1
 unset OMP_CLI_VENV
 ruff check .
 ruff format --check .
+mypy
 # Two processes, each with whole files: the tests of a file share what it makes.
 exec python -m pytest -n 2 --dist loadfile "$@"

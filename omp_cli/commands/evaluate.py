@@ -12,7 +12,7 @@ from omp_cli.commands.frame import Call, checkpoint_layer, command
 from omp_cli.core.errors import UsageError
 from omp_cli.core.measure.episodes import EvalConfig
 from omp_cli.core.measure.tables import evaluation_lines, evaluation_table
-from omp_cli.core.prepare.collect import default_workers
+from omp_cli.core.processes import default_workers
 
 PANEL = "Episodes"
 FILMED = 4

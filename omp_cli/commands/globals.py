@@ -21,7 +21,7 @@ PANEL = "Global options"
 AGAIN = "run the line again (omp prepare and omp sweep go on from what is finished), or continue with --resume RUN"
 
 
-def _option(kind: Any, help_: str, *names: str, **limits: int) -> Any:
+def _option(kind: Any, help_: str, *names: str, **limits: Any) -> Any:
     return Annotated[kind, typer.Option(*names, help=help_, rich_help_panel=PANEL, **limits)]
 
 
@@ -98,7 +98,7 @@ def keywords(options: Mapping[str, tuple[Any, Any]]) -> list[inspect.Parameter]:
 
 def signed(function: Callable[..., None], parameters: Sequence[inspect.Parameter]) -> Callable[..., None]:
     """Give a function that takes anything by name the signature that Typer reads."""
-    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what inspect.signature looks for first
     function.__annotations__ = {p.name: p.annotation for p in parameters}
     return function
 

@@ -171,17 +171,17 @@ def _choices(annotation: Any) -> tuple[str, ...]:
 def _typer_kind(annotation: Any) -> Any:
     kind = _plain(annotation)
     if typing.get_origin(kind) is tuple:
-        return list[_typer_kind(typing.get_args(kind)[0])]  # type: ignore[misc]
+        return types.GenericAlias(list, _typer_kind(typing.get_args(kind)[0]))
     return kind if kind in (int, float, bool, Path) else str
 
 
 def _at_least(field: FieldInfo) -> int | None:
     """The smallest value of a whole number, or of the numbers of a tuple."""
     for mark in [*field.metadata, *_marks(field.annotation)]:
-        if isinstance(mark, annotated_types.Ge):
-            return int(mark.ge)  # type: ignore[call-overload]
-        if isinstance(mark, annotated_types.Gt):
-            return int(mark.gt) + 1  # type: ignore[call-overload]
+        if isinstance(mark, annotated_types.Ge) and isinstance(mark.ge, int):
+            return mark.ge
+        if isinstance(mark, annotated_types.Gt) and isinstance(mark.gt, int):
+            return mark.gt + 1
         if isinstance(mark, FieldInfo) and (found := _at_least(mark)) is not None:
             return found
     return None

@@ -21,8 +21,8 @@ from omp_cli.core.config import Layer
 from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.errors import UsageError
 from omp_cli.core.families import SUITES
-from omp_cli.core.prepare.collect import default_workers
 from omp_cli.core.prepare.make import PrepareConfig, folder_name, prepare_task
+from omp_cli.core.processes import default_workers
 from omp_cli.core.table import Table
 
 TASK, RECORD, FILES = "Task", "Recording", "Public data and files"

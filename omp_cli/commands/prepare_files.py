@@ -13,12 +13,12 @@ from omp_cli.core.config import Layer
 from omp_cli.core.data.catalogue import cache_folder, read_catalogue
 from omp_cli.core.errors import UsageError
 from omp_cli.core.files import name_part
-from omp_cli.core.prepare.collect import default_workers
 from omp_cli.core.prepare.convert import ConvertConfig, convert, folder_name, wanted_files
 from omp_cli.core.prepare.make import PrepareConfig
 from omp_cli.core.prepare.origin import Origin, from_catalogue, from_file
 from omp_cli.core.prepare.scripted import ScriptedConfig, record_scripted
 from omp_cli.core.prepare.trained import TrainedConfig, record_trained, robot_of
+from omp_cli.core.processes import default_workers
 from omp_cli.core.table import Table
 
 SHOWN = {

@@ -1,6 +1,5 @@
 from .checkpoint import Checkpoint as Checkpoint
 from .checkpoint import open_run as open_run
-from .data.store import read_store as read_store
 from .deploy.backends import BACKENDS as BACKENDS
 from .deploy.export import export_run as export_run
 from .deploy.export import formats as formats
@@ -13,7 +12,6 @@ from .measure.latency.bench import bench_latency as bench_latency
 from .measure.latency.subjects import Subject as Subject
 from .measure.latency.subjects import from_checkpoint as from_checkpoint
 from .measure.latency.subjects import from_presets as from_presets
-from .measure.memory.cases import Case as Case
 from .measure.memory.cases import grid as grid
 from .measure.memory.paper import TASKS as TASKS
 from .measure.memory.paper import paper_cases as paper_cases

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -42,7 +42,7 @@ from omp_cli.core.policy_config import PolicyConfig, Weights
 from omp_cli.core.run import CHECKPOINTS, whereabouts
 from omp_cli.core.spec import Spec
 
-CHECKPOINT_SCHEMA = 1
+CHECKPOINT_SCHEMA: Final = 1
 META, MODEL, EMA, TRAINING = "policy.json", "model.safetensors", "ema.safetensors", "training.safetensors"
 CHANGED = "content does not match its hash, so it was changed or is damaged"
 ANOTHER = "restore the original file, or use another checkpoint"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -56,7 +56,8 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
+        annotation: Any = cls.model_fields[str(info.field_name)].annotation
+        kinds = _kinds(annotation)
         if _has_boolean(value) and bool not in kinds and kinds & {int, float}:
             raise PydanticCustomError("number", "input should be a number, not true or false")
         return value
@@ -64,6 +65,16 @@ class Settings(BaseModel):
     def passed_over(self) -> dict[str, str]:
         """The settings of this section that do not count beside its others, each with the reason."""
         return {}
+
+
+if TYPE_CHECKING:
+
+    class Member(Settings):
+        """The settings of a member of a family, as its section holds them: ``name`` says which member."""
+
+        name: str
+else:
+    Member = Settings  # a member's class need not derive from it: ``Family.parse`` sees to the name
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,6 @@ class RunFailed(OmpError):
     """The run itself failed (disk or memory full, a file locked, a worker died): exit code 1."""
 
 
-class WorkerDied(RunFailed):
-    """A process that the run had started is gone; what it did can be done again."""
-
-
 class UsageError(OmpError):
     """A wrong option, name or configuration: exit code 2."""
 
@@ -76,10 +72,10 @@ class HungUp(Terminated):
     exit_code = 129
 
 
-def did_you_mean(name: str, known: Iterable[str], limit: int = 3) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Hint that names the nearest of ``known``; falls back to the whole list when it is short, '' when it is not."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=limit, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if near:
         return f"did you mean {' or '.join(near)}?"
     return f"known: {', '.join(known)}" if 0 < len(known) <= 12 else ""

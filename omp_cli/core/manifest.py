@@ -9,7 +9,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,8 +17,9 @@ from omp_cli import __version__
 from omp_cli.core.config import checked, of_today
 from omp_cli.core.errors import DataError
 from omp_cli.core.files import newest, read_json, seal_of, sha256_kept, sha256_of, write_json
+from omp_cli.core.processes import cores
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 FILE_NAME = "manifest.json"
 PACKAGES = ("torch", "numpy", "mujoco", "metaworld", "gymnasium", "zarr", "pydantic", "safetensors", "scipy", "open3d")
 
@@ -208,11 +209,10 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
 def hardware(device: str = "cpu", threads: int | None = None) -> Hardware:
     """What this machine is, read without importing anything heavy."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Hardware(
         platform=f"{platform.system()} {platform.machine()}",
         cpu=_cpu_name(),
-        cores=cores,
+        cores=cores(),
         memory_gib=round(pages / 2**30, 1),
         device=device,
         threads=threads,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from omp_cli.core.config import Flag, Settings
+from omp_cli.core.config import Flag, Member, Settings
 from omp_cli.core.data.windows import ChunkConfig
 from omp_cli.core.families import ENCODERS, METHODS, NETS
 
@@ -18,7 +18,7 @@ class PolicyConfig(Settings):
     """Which method, net and encoder, and how actions are chunked."""
 
     method: Annotated[
-        SerializeAsAny[Settings],
+        SerializeAsAny[Member],
         BeforeValidator(METHODS.parse),
         Flag(
             "--method",
@@ -54,12 +54,12 @@ class PolicyConfig(Settings):
         ),
     ]
     net: Annotated[
-        SerializeAsAny[Settings],
+        SerializeAsAny[Member],
         BeforeValidator(NETS.parse),
         Flag("--net", panel="Method", key="name", help="film-mlp, unet1d, residual-mlp.", values=NETS.names),
     ]
     encoder: Annotated[
-        SerializeAsAny[Settings],
+        SerializeAsAny[Member],
         BeforeValidator(ENCODERS.parse),
         Flag(
             "--encoder",

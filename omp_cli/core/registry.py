@@ -10,12 +10,21 @@ import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
-from omp_cli.core.config import Settings, validated
+from omp_cli.core.config import Member, Settings, validated
 from omp_cli.core.errors import UsageError, did_you_mean
 
-T = TypeVar("T")
+
+class Part(Protocol):
+    """What every member class has: the class of its settings, of which an instance is the first argument."""
+
+    Config: ClassVar[type[Settings]]
+
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None: ...
+
+
+T = TypeVar("T", bound=Part)
 
 
 class Family(Generic[T]):
@@ -56,17 +65,17 @@ class Family(Generic[T]):
             raise UsageError(f"unknown {self.kind} {name!r}", did_you_mean(name, self._members))
         return self._members[name]
 
-    def parse(self, value: Any) -> Settings:
+    def parse(self, value: Any) -> Member:
         """Validate a section such as ``{"name": "omp", "epsilon": 0.01}`` with its member's configuration class."""
         if isinstance(value, Settings):
-            return value
+            return cast(Member, value)
         if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
             raise UsageError(f"{self.kind}: needs a name", f"known: {', '.join(self.names())}")
-        return validated(self.get(value["name"]).Config, value, where=self.kind)  # type: ignore[attr-defined]
+        return cast(Member, validated(self.get(value["name"]).Config, value, where=self.kind))
 
-    def build(self, config: Settings, *args: Any, **kwargs: Any) -> T:
+    def build(self, config: Member, *args: Any, **kwargs: Any) -> T:
         """Instance of the member that ``config.name`` selects, constructed as ``cls(config, *args, **kwargs)``."""
-        return self.get(config.name)(config, *args, **kwargs)  # type: ignore[attr-defined, call-arg]
+        return self.get(config.name)(config, *args, **kwargs)
 
     def _load(self) -> None:
         if not self._loaded:

@@ -25,7 +25,7 @@ class Table:
 
     title: str
     columns: Sequence[str]
-    rows: list[Sequence[Any]]
+    rows: Sequence[Sequence[Any]]
     grey: set[int] = field(default_factory=set)
     grey_columns: set[str] = field(default_factory=set)
     note: str = ""

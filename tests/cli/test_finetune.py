@@ -16,9 +16,9 @@ import pytest
 from omp_cli.core.checkpoint import META, MODEL, checkpoints_in, open_checkpoint
 from omp_cli.core.files import seal_of, sha256_of
 from omp_cli.core.manifest import check_artifacts, read_manifest, write_manifest
+from omp_cli.core.rl.environments import TrainingEnvs
 from omp_cli.core.rl.held_out import BEST, EVALUATIONS
 from omp_cli.core.rl.loop import START
-from omp_cli.core.rl.workers import Workers
 from omp_cli.core.run import CHECKPOINTS
 from omp_cli.core.train.trackers import METRICS
 from tests.cli.test_bad_input import refused
@@ -239,16 +239,16 @@ def test_eval_takes_the_nfe_that_the_policy_was_fine_tuned_with(omp: Omp, worksh
 def test_terminated_and_continued_to_the_end(
     omp: Omp, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest, calls = Workers.step, iter(range(99))
+    honest, calls = TrainingEnvs.step, iter(range(99))
 
-    def step(self: Workers, *arguments: Any) -> Any:
+    def step(self: TrainingEnvs, *arguments: Any) -> Any:
         if next(calls) == 4:  # of the second iteration
             os.kill(os.getpid(), signal.SIGTERM)
         return honest(self, *arguments)
 
     folder = tmp_path / "f"
     with monkeypatch.context() as patch:
-        patch.setattr(Workers, "step", step)
+        patch.setattr(TrainingEnvs, "step", step)
         stopped = omp("finetune", workshop / "run", *QUICK, "--out", folder)
     refused(stopped, 143, "stopped at iteration 1 of 2", "--resume")
     assert read_manifest(folder).status == "interrupted"

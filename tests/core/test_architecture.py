@@ -35,10 +35,11 @@ ALLOWED = {
     "clouds": MATH | {"clouds"},
     "data": BASE | {"data"},
     "suites": BASE | {"suites", "clouds", "data"},
-    "prepare": BASE | {"prepare", "suites", "data"},
+    "envs": BASE | {"envs", "suites", "data"},
+    "prepare": BASE | {"prepare", "envs", "suites", "data"},
     "train": BASE | {"train", "policy", "policy_config", "checkpoint", "device", "data", "methods"},
     "measure": BASE
-    | {"measure", "policy", "policy_config", "checkpoint", "device", "suites", "data", "encoders"}
+    | {"measure", "policy", "policy_config", "checkpoint", "device", "envs", "suites", "data", "encoders"}
     | {"deploy", "methods", "nets", "clouds", "train"},
     "deploy": BASE | {"deploy", "policy", "policy_config", "checkpoint", "device", "methods", "spec"},
     "report": BASE | {"report", "measure", "suites"},
@@ -52,6 +53,7 @@ ALLOWED = {
         "methods",
         "nets",
         "encoders",
+        "envs",
         "suites",
         "data",
         "measure",
@@ -67,7 +69,7 @@ ALLOWED = {
     "locks": {"errors", "files", "manifest"},
     "registry": {"config", "errors"},
     "config": {"errors", "seeds"},
-    "manifest": {"config", "errors", "files"},
+    "manifest": {"config", "errors", "files", "processes"},
     "files": {"errors"},
     "spec": {"config", "errors"},
     "signals": {"errors"},

@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from omp_cli.core.envs.jobs import in_order
 from omp_cli.core.plugins import load_plugin, loaded_plugins
-from omp_cli.core.prepare.collect import in_order
 from omp_cli.core.processes import ENDS_WITH_STDIN
 
 
-def here(name: str) -> bool:
+def here(name: str, kept: object) -> bool:
     return name in sys.modules
 
 
@@ -20,7 +20,7 @@ def test_plugins_of_the_parent_are_loaded_in_a_pool(tmp_path: Path) -> None:
     load_plugin(file)
     try:
         assert file in loaded_plugins()
-        assert list(in_order(here, ["omp_plugin_nothing_much", "omp_plugin_other"], workers=2)) == [True, False]
+        assert list(in_order(here, ["omp_plugin_nothing_much", "omp_plugin_no"], 2, print)) == [True, False]
     finally:
         del sys.modules["omp_plugin_nothing_much"]
 

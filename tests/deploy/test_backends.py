@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from omp_cli.core.deploy import backends
-from omp_cli.core.deploy.backends import BACKENDS, Function, checked, dtype_of, find, in_dtype, names
+from omp_cli.core.deploy.backends import BACKENDS, Function, checked, dtype_of, find, names
 from omp_cli.core.deploy.base import Inputs
 from omp_cli.core.errors import UsageError
 
@@ -112,11 +112,10 @@ def test_what_is_missing_is_named_with_what_to_do(tmp_path: Path, monkeypatch: p
 
 
 def test_bfloat16_is_for_torch_alone(tmp_path: Path) -> None:
-    net, inputs = in_dtype(module(), samples()[0], torch.bfloat16)
-    assert [x.dtype for x in inputs] == [torch.bfloat16, torch.uint8]
-    assert dtype_of(net, inputs) == torch.bfloat16
-    assert dtype_of(module(), inputs) == torch.float32, "in_dtype copies"
-    three = [in_dtype(net, x, torch.bfloat16)[1] for x in samples()]
+    net = module().to(torch.bfloat16)
+    three = [tuple(x.to(torch.bfloat16) if x.is_floating_point() else x for x in sample) for sample in samples()]
+    assert dtype_of(net, three[0]) == torch.bfloat16
+    assert dtype_of(module(), three[0]) == torch.float32
     eager = checked("eager", net, three, tmp_path)
     assert eager.status == "ready"
     assert eager.difference is not None

@@ -5,8 +5,9 @@ import time
 import pytest
 import torch
 
+from omp_cli.core.measure.latency.config import MIN_CALLS
 from omp_cli.core.measure.latency.samples import statistics
-from omp_cli.core.measure.latency.timer import MIN_CALLS, Clock, Effort, seconds_of, time_together
+from omp_cli.core.measure.latency.timer import Clock, Effort, seconds_of, time_together
 from omp_cli.core.progress import Silent
 
 CPU = torch.device("cpu")

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,22 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gymnasium.vector import AsyncVectorEnv
 
 from omp_cli.core.checkpoint import Checkpoint, find_checkpoints, open_checkpoint
 from omp_cli.core.data.store import read_store
-from omp_cli.core.errors import DataError, Diverged, WorkerDied
+from omp_cli.core.envs.chunking import ChunkEnv, chunk_env_factory
+from omp_cli.core.errors import DataError, Diverged, RunFailed
 from omp_cli.core.measure import success as measuring
 from omp_cli.core.measure.environments import environments
 from omp_cli.core.measure.episodes import Episode, EvalConfig, summarise
-from omp_cli.core.measure.rollouts import TRIES, Rollouts
 from omp_cli.core.measure.statistics import counted
 from omp_cli.core.measure.success import evaluate
 from omp_cli.core.policy import Policy
 from omp_cli.core.progress import Silent
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import Outcome, TaskEnv, recorded_suite
-from omp_cli.core.suites.chunking import ChunkEnv, chunk_env_factory
 
 CPU = torch.device("cpu")
 
@@ -34,7 +31,7 @@ CPU = torch.device("cpu")
 def roll_out(
     checkpoint: Checkpoint, config: EvalConfig, workers: int = 1, filmed: int = 0
 ) -> tuple[list[Episode], Any]:
-    with environments(checkpoint, config, workers, filmed) as envs:
+    with environments(checkpoint, config, workers, print) as envs:
         return evaluate(checkpoint, config, config.episodes, envs, CPU, Silent(), filmed)
 
 
@@ -46,7 +43,7 @@ def checkpoint(workshop: Path) -> Checkpoint:
 def test_the_result_does_not_depend_on_the_number_of_workers(checkpoint: Checkpoint) -> None:
     config = EvalConfig(episodes=5)
     one, _ = roll_out(checkpoint, config)
-    with environments(checkpoint, config, 3) as envs:
+    with environments(checkpoint, config, 3, print) as envs:
         for child in multiprocessing.active_children():
             os.kill(child.pid or 0, signal.SIGINT)  # a terminal's Ctrl-C, which is the parent's business
         three, _ = evaluate(checkpoint, config, config.episodes, envs, CPU, Silent())
@@ -56,77 +53,49 @@ def test_the_result_does_not_depend_on_the_number_of_workers(checkpoint: Checkpo
     assert [e.index for e in one] == list(range(5))
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-@pytest.mark.parametrize("when", ["between steps", "in a step"])
-def test_the_death_of_a_process_is_told_and_leaves_none_behind(checkpoint: Checkpoint, victim: int, when: str) -> None:
+@pytest.mark.parametrize("victims", [[0], [1], [0, 1]])
+def test_an_evaluation_goes_on_when_processes_die(checkpoint: Checkpoint, victims: list[int]) -> None:
+    config, notes, due = EvalConfig(episodes=5), [], list(victims)
+    wanted, films = roll_out(checkpoint, config, filmed=5)
+
     class Killing(Silent):
         def advance(self, units: int = 1, **figures: float | str) -> None:
-            process = envs.processes[victim]
-            if when == "between steps":
-                process.kill()
-                process.join()
-            else:  # it takes the next action and never answers, while the other one does
-                os.kill(process.pid, signal.SIGSTOP)
-                threading.Timer(0.2, process.kill).start()
+            for victim in due:
+                envs._workers._workers[victim]._process.kill()  # type: ignore[union-attr]
+            due.clear()
+
+    with environments(checkpoint, config, 2, notes.append) as envs:
+        found, again = evaluate(checkpoint, config, 5, envs, CPU, Killing(), filmed=5)
+        assert envs.restarts == len(victims)
+    assert found == wanted
+    assert [film.tobytes() for film in again] == [film.tobytes() for film in films], (
+        "no picture of an episode cut short"
+    )
+    assert notes == [
+        f"environment worker {victim} died (signal 9); restarted with 1 environment, its episode begins anew"
+        for victim in victims
+    ]
+    assert not multiprocessing.active_children()
+
+
+def test_an_episode_that_kills_its_process_every_time_ends_the_evaluation(checkpoint: Checkpoint) -> None:
+    """Others of the same worker may have gone well in between; steps of the same episode do not count."""
 
     config = EvalConfig(episodes=9)
-    with pytest.raises(WorkerDied, match="an environment process died"), environments(checkpoint, config, 2) as envs:
-        assert isinstance(envs, AsyncVectorEnv)
-        evaluate(checkpoint, config, config.episodes, envs, CPU, Killing())
+    with environments(checkpoint, config, 2, lambda _: None) as envs:
+        honest = envs.step
+
+        def step(actions: Any) -> Any:
+            rows = honest(actions)
+            envs._workers._workers[1]._process.kill()  # type: ignore[union-attr]
+            return rows
+
+        envs.step = step  # type: ignore[method-assign, assignment]
+        with pytest.raises(RunFailed, match=r"^environment worker 1 died 4 times in a row \(signal 9\)$") as caught:
+            evaluate(checkpoint, config, 9, envs, CPU, Silent())
+    assert caught.value.exit_code == 1
+    assert "--workers 1" in caught.value.hint
     assert not multiprocessing.active_children()
-
-
-class Mortal:
-    """Makes one environment process die in each of the first ``deaths`` starts; the others do not outlive the start."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, deaths: int) -> None:
-        honest, self.starts = AsyncVectorEnv._check_spaces, 0
-
-        def check(envs: AsyncVectorEnv) -> None:
-            self.starts += 1
-            if self.starts <= deaths:
-                assert len(multiprocessing.active_children()) == 2, "those of an earlier start are gone"
-                envs.processes[1].kill()
-                envs.processes[1].join()
-            honest(envs)
-
-        monkeypatch.setattr(AsyncVectorEnv, "_check_spaces", check)
-
-
-def test_a_process_killed_at_its_start_is_started_again(
-    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config, notes = EvalConfig(episodes=3), []
-    wanted, _ = roll_out(checkpoint, config)
-    mortal = Mortal(monkeypatch, deaths=TRIES - 1)
-    with Rollouts(checkpoint, config, 2, notes.append) as rollouts:
-        found, _ = rollouts.evaluate(checkpoint, 3, CPU, Silent())
-    assert found == wanted
-    assert mortal.starts == TRIES
-    assert notes == ["start of the environments: an environment process died; made anew"] * (TRIES - 1)
-    Mortal(monkeypatch, deaths=99)
-    with pytest.raises(WorkerDied), Rollouts(checkpoint, config, 2, notes.append):
-        pass
-    assert not multiprocessing.active_children()
-
-
-def test_an_evaluation_goes_on_with_new_processes(checkpoint: Checkpoint) -> None:
-    config, notes = EvalConfig(episodes=3), []
-    wanted, _ = roll_out(checkpoint, config)
-
-    class Killing(Silent):
-        def advance(self, units: int = 1, **figures: float | str) -> None:
-            if not notes:
-                for process in multiprocessing.active_children():
-                    process.kill()
-
-    with Rollouts(checkpoint, config, 2, notes.append) as rollouts:
-        assert rollouts.evaluate(checkpoint, 3, CPU, Killing())[0] == wanted
-        assert rollouts.seconds()["physics"] > 0
-        for process in multiprocessing.active_children():
-            process.kill()
-        assert rollouts.seconds() == {}
-    assert [line.split(":")[0] for line in notes] == ["evaluation", "times of the environments are not known"]
 
 
 def test_start_states_are_held_out_and_follow_the_seed(checkpoint: Checkpoint, workshop: Path) -> None:
@@ -273,20 +242,6 @@ def test_the_simulator_is_built_at_the_first_reset_and_clouds_are_cut() -> None:
     env.step(np.zeros((3, env.action_space.shape[1]), np.float32))
     assert {"physics", "reset", "start of the simulator"} <= env.seconds_by_part().keys()
     env.close()
-
-
-def test_an_error_in_a_worker_keeps_its_kind_and_hint(checkpoint: Checkpoint) -> None:
-    """Gymnasium raises a worker's error anew, as one of the same kind around the first."""
-
-    class Broken:
-        num_envs = 1
-
-        def reset(self, **_: object) -> None:
-            raise DataError(DataError("too few points", "use a larger camera size"))  # type: ignore[arg-type]
-
-    with pytest.raises(DataError) as caught:
-        evaluate(checkpoint, EvalConfig(), 1, Broken(), CPU, Silent())  # type: ignore[arg-type]
-    assert (caught.value.message, caught.value.hint) == ("too few points", "use a larger camera size")
 
 
 def test_summary_counts_both_rules(checkpoint: Checkpoint) -> None:

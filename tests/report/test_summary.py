@@ -72,6 +72,8 @@ def test_incomplete_classes_say_so_and_differences_use_shared_tasks(tmp_path: Pa
     assert table.columns[2] == "medium\n3 of 4 tasks"
     assert "2 of 4 tasks" in table.rows[1][2]
     assert "of 4" not in table.rows[0][2]
+    assert "Mean over tasks of the mean over training seeds" in table.note
+    assert not table.grey_columns
 
 
 def test_rows_are_compared_by_their_settings(tmp_path: Path) -> None:

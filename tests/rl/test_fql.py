@@ -19,17 +19,18 @@ from torch import Tensor, nn
 
 from omp_cli.core.checkpoint import open_run
 from omp_cli.core.data.store import Dataset
+from omp_cli.core.envs.chunking import ChunkEnv
+from omp_cli.core.envs.pool import EnvPool
 from omp_cli.core.errors import DataError, Diverged, UsageError
 from omp_cli.core.methods import METHODS
 from omp_cli.core.policy import Policy, PolicyConfig
 from omp_cli.core.rl.base import ALGORITHMS, Start
+from omp_cli.core.rl.environments import LOST, Stepped, TrainingEnvs
 from omp_cli.core.rl.fql import Fql, FqlConfig, student_loss
 from omp_cli.core.rl.replay_buffer import Decisions, Demonstrations, ReplayBuffer, demonstrated
 from omp_cli.core.rl.rollout import Collector
-from omp_cli.core.rl.workers import Stepped, Workers
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import Outcome, TaskEnv
-from omp_cli.core.suites.chunking import ChunkEnv
 from omp_cli.core.timing import Stopwatch
 from tests.conftest import Omp
 
@@ -334,8 +335,9 @@ class Line(TaskEnv):
 @pytest.fixture
 def line() -> Iterator[Any]:
     """``line(policy)`` -> a collector of four environments."""
-    with Workers(lambda: ChunkEnv(Line(), KEYS[0], 1, 1), 4, 1, lambda env, number: 10_000 * env + number) as workers:
-        yield lambda policy: Collector(workers, policy, False, CPU, Stopwatch())
+    with EnvPool(lambda: ChunkEnv(Line(), KEYS[0], 1, 1), 4, 1, print, LOST) as pool:
+        envs = TrainingEnvs(pool, lambda env, number: 10_000 * env + number)
+        yield lambda policy: Collector(envs, policy, False, CPU, Stopwatch())
 
 
 KEYS = [("state", "img")]

@@ -25,16 +25,15 @@ from omp_cli.core.checkpoint import (
     save_checkpoint,
 )
 from omp_cli.core.config import unflatten
-from omp_cli.core.errors import Diverged, Interrupted, Terminated, UsageError, WorkerDied
-from omp_cli.core.measure import rollouts
+from omp_cli.core.errors import Diverged, Interrupted, RunFailed, Terminated, UsageError
 from omp_cli.core.policy import Policy, PolicyConfig
 from omp_cli.core.progress import Silent
 from omp_cli.core.rl import held_out
 from omp_cli.core.rl.config import FinetuneConfig
+from omp_cli.core.rl.environments import TrainingEnvs
 from omp_cli.core.rl.held_out import BEST, EVALUATIONS
 from omp_cli.core.rl.loop import START, Finetuner, algorithm_for, check_fits
 from omp_cli.core.rl.ppo import Ppo
-from omp_cli.core.rl.workers import Workers
 from omp_cli.core.run import CHECKPOINTS
 from omp_cli.core.seeds import HELD_OUT, demo_seed, eval_seed, rollout_seed
 from omp_cli.core.suites.base import Outcome
@@ -209,14 +208,14 @@ def test_an_evaluation_that_a_kill_prevented_is_made_up_for(
     start: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     """At the start and after the last iteration too, where nothing else is left to do."""
-    honest, calls = rollouts.evaluate, iter(range(9))
+    honest, calls = held_out.evaluate, iter(range(9))
 
     def evaluate(*arguments: Any) -> Any:
         if 2 * next(calls) == at:
             raise Killed
         return honest(*arguments)
 
-    monkeypatch.setattr(rollouts, "evaluate", evaluate)
+    monkeypatch.setattr(held_out, "evaluate", evaluate)
     with pytest.raises(Killed):
         finetuner(start, tmp_path, iterations=2).run()
     again = finetuner(start, tmp_path, iterations=2)
@@ -246,30 +245,30 @@ def test_a_request_to_stop_in_an_evaluation_ends_it(
     assert [row["step"] for row in rows(tmp_path / EVALUATIONS)] == [0, 2, 4, 6]
 
 
-def test_an_evaluation_whose_process_dies_is_made_anew(
+def test_an_evaluation_whose_process_dies_goes_on(
     start: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finetuner(start, tmp_path / "quiet", iterations=2).run()
-    honest, calls = rollouts.evaluate, iter(range(9))
+    honest, calls = held_out.evaluate, iter(range(9))
 
     def evaluate(*arguments: Any) -> Any:
         if next(calls) == 1:  # the second evaluation
-            envs = arguments[3]
-            envs.processes[0].kill()
-            envs.processes[0].join()
+            (victim := arguments[3]._workers._workers[0]._process).kill()
+            victim.join()
         return honest(*arguments)
 
-    monkeypatch.setattr(rollouts, "evaluate", evaluate)
+    monkeypatch.setattr(held_out, "evaluate", evaluate)
     progress = Watched()
     finetuner(start, tmp_path / "killed", 2, progress, iterations=2).run()
-    assert "held-out episodes: evaluation: an environment process died; made anew" in progress.notes
+    told = "environment worker 0 died (signal 9); restarted with 1 environment, its episode begins anew"
+    assert progress.notes.count(f"held-out episodes: {told}") == 1
     found, wanted = (rows(tmp_path / name / EVALUATIONS) for name in ("killed", "quiet"))
     assert [row.items() - {("train_seconds", row.get("train_seconds"))} for row in found] == [
         row.items() - {("train_seconds", row.get("train_seconds"))} for row in wanted
     ]
-    monkeypatch.setattr(rollouts, "TRIES", 1)
+    monkeypatch.setattr("omp_cli.core.envs.workers.RESTARTS_IN_A_ROW", 0)
     calls = iter((1,))
-    with pytest.raises(WorkerDied):
+    with pytest.raises(RunFailed, match="environment worker 0 died"):
         finetuner(start, tmp_path / "again", 2, iterations=2).run()
 
 
@@ -338,14 +337,14 @@ def test_the_time_limit_ends_a_run_in_good_order(start: Checkpoint, tmp_path: Pa
 def test_a_request_to_stop_in_a_rollout_saves_the_last_finished_iteration(
     start: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, error: type[Exception]
 ) -> None:
-    honest, calls = Workers.step, iter(range(1, 99))
+    honest, calls = TrainingEnvs.step, iter(range(1, 99))
 
-    def step(self: Workers, *arguments: Any) -> Any:
+    def step(self: TrainingEnvs, *arguments: Any) -> Any:
         if next(calls) == 6 * 3 + 2:  # of the fourth iteration
             os.kill(os.getpid(), number)
         return honest(self, *arguments)
 
-    monkeypatch.setattr(Workers, "step", step)
+    monkeypatch.setattr(TrainingEnvs, "step", step)
     run, before = finetuner(start, tmp_path), signal.getsignal(number)
     with pytest.raises(error, match="stopped at iteration 3 of 6"):
         run.run()

@@ -11,17 +11,18 @@ import torch
 from torch import Tensor
 
 from omp_cli.core.config import Settings, unflatten
+from omp_cli.core.envs.chunking import chunk_env_factory
+from omp_cli.core.envs.pool import EnvPool
 from omp_cli.core.errors import Diverged, RunFailed
 from omp_cli.core.policy import Policy, PolicyConfig
 from omp_cli.core.rl.base import ALGORITHMS, Start
 from omp_cli.core.rl.chain import Chain, mean_end
+from omp_cli.core.rl.environments import LOST, TrainingEnvs
 from omp_cli.core.rl.ppo import Ppo
 from omp_cli.core.rl.ppo_config import BcConfig, CosineConfig
 from omp_cli.core.rl.rollout import Collector, Rollout
-from omp_cli.core.rl.workers import Workers
 from omp_cli.core.seeds import rollout_seed
 from omp_cli.core.spec import Spec
-from omp_cli.core.suites.chunking import chunk_env_factory
 from omp_cli.core.suites.toy import Toy, ToyConfig
 from omp_cli.core.timing import Stopwatch
 
@@ -72,7 +73,7 @@ def algorithm_of(
 @pytest.fixture
 def collectors() -> Iterator[Any]:
     """``collectors(algorithm)`` -> a collector on the toy, closed at the end."""
-    opened: list[Workers] = []
+    opened: list[EnvPool] = []
 
     def make(algorithm: Ppo, max_steps: int = 20) -> Collector:
         policy = algorithm.policy
@@ -85,13 +86,14 @@ def collectors() -> Iterator[Any]:
             "points": points,
         }
         env = chunk_env_factory({"name": "toy"}, "reach", **shape)
-        workers = Workers(env, ENVS, 1, lambda env, number: rollout_seed(0, "reach", env, number))
-        opened.append(workers)
-        return Collector(workers, policy, algorithm.augments, torch.device("cpu"), Stopwatch())
+        pool = EnvPool(env, ENVS, 1, print, LOST)
+        opened.append(pool)
+        envs = TrainingEnvs(pool, lambda env, number: rollout_seed(0, "reach", env, number))
+        return Collector(envs, policy, algorithm.augments, torch.device("cpu"), Stopwatch())
 
     yield make
-    for workers in opened:
-        workers.close()
+    for pool in opened:
+        pool.close()
 
 
 def collected(algorithm: Ppo, collectors: Any) -> Rollout:

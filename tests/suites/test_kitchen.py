@@ -17,10 +17,10 @@ pytest.importorskip("gymnasium_robotics")
 
 from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.data.store import read_store
+from omp_cli.core.envs.chunking import ChunkEnv
 from omp_cli.core.errors import MissingDependency, UsageError
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES
-from omp_cli.core.suites.chunking import ChunkEnv
 from omp_cli.core.suites.kitchen import STATE_DIM, SUBTASKS, Kitchen, KitchenEnv
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp

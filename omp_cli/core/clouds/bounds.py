@@ -67,4 +67,4 @@ def _meets(
     # the part of a ray's direction that points to the centre decides: at least as much as the tangent to the sphere has
     square = np.einsum("ij,ij->i", towards, towards) - spheres[:, 3] ** 2
     tangent = np.where(square > 0.0, np.sqrt(np.maximum(square, 0.0)), -np.inf)
-    return (directions @ towards.T >= tangent).any(axis=1)
+    return np.any(directions @ towards.T >= tangent, axis=1)

@@ -46,9 +46,9 @@ class Camera:
         slopes[..., 2] = -1.0
         return slopes.reshape(-1, 3)
 
-    def directions(self, offset: float = PIXEL_CENTRE) -> NDArray[np.float64]:
+    def directions(self) -> NDArray[np.float64]:
         """Unit ray directions (size * size, 3) in the world frame, row by row."""
-        slopes = self.slopes(offset)
+        slopes = self.slopes()
         return (slopes / np.linalg.norm(slopes, axis=1, keepdims=True)) @ self.rotation.T
 
     def to_camera(self, points: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

@@ -38,7 +38,7 @@ def connect(request: urllib.request.Request, timeout: float) -> http.client.HTTP
         urllib.request.HTTPErrorProcessor(),
     ):
         opener.add_handler(handler)
-    response: http.client.HTTPResponse = opener.open(request, timeout=timeout)  # type: ignore[assignment]
+    response: http.client.HTTPResponse = opener.open(request, timeout=timeout)
     return response
 
 
@@ -73,13 +73,13 @@ class _SecureConnection(_Timed, http.client.HTTPSConnection):
 
 
 class _HTTP(urllib.request.HTTPHandler):
-    def do_open(self, _: Any, request: urllib.request.Request, **how: Any) -> http.client.HTTPResponse:
-        return super().do_open(_Connection, request, **how)
+    def do_open(self, http_class: Any, req: urllib.request.Request, **how: Any) -> http.client.HTTPResponse:
+        return super().do_open(_Connection, req, **how)
 
 
 class _HTTPS(urllib.request.HTTPSHandler):
-    def do_open(self, _: Any, request: urllib.request.Request, **how: Any) -> http.client.HTTPResponse:
-        return super().do_open(_SecureConnection, request, **how)
+    def do_open(self, http_class: Any, req: urllib.request.Request, **how: Any) -> http.client.HTTPResponse:
+        return super().do_open(_SecureConnection, req, **how)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

@@ -5,13 +5,12 @@
         print(outcome.status, outcome.reason, outcome.difference)
 
 A module is anything that takes tensors and returns one, such as ``graph.Decision``; it and its inputs are on their
-device and in their dtype before they come here (``in_dtype``). A backend that cannot run here, fails to build or gives
+device and in their dtype before they come here. A backend that cannot run here, fails to build or gives
 another answer than eager comes back with the reason instead of a ``Prepared``: it can be listed, never timed.
 """
 
 from __future__ import annotations
 
-import copy
 import os
 import shutil
 import time
@@ -252,12 +251,6 @@ def checked(name: str, module: nn.Module, samples: Sequence[Inputs], folder: Pat
     if not found.accepted:
         return Outcome(name, "refused", f"differs from eager: {found}", None, found)
     return Outcome(name, "ready", "", prepared, found)
-
-
-def in_dtype(module: nn.Module, inputs: Inputs, dtype: torch.dtype) -> tuple[nn.Module, Inputs]:
-    """A copy of the module, and the inputs, with all floating numbers in ``dtype``; integers (pictures) stay."""
-    cast = tuple(x.to(dtype) if x.is_floating_point() else x for x in inputs)
-    return copy.deepcopy(module).to(dtype), cast
 
 
 def dtype_of(module: nn.Module, inputs: Inputs) -> torch.dtype:

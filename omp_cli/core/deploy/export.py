@@ -75,8 +75,9 @@ def export_run(run: Run, checkpoint: Checkpoint, config: ExportConfig, progress:
     """
     chosen, left_out = formats(config.format)
     policy = checkpoint.load(config.weights)
-    config = config.model_copy(update={"nfe": config.nfe or policy.nfe})
-    decision = Decision(policy, config.nfe)
+    nfe = config.nfe or policy.nfe
+    config = config.model_copy(update={"nfe": nfe})
+    decision = Decision(policy, nfe)
     batches = (2, 1, 5, 2, 3) if config.dynamic_batch else (config.batch,) * SAMPLES
     samples = [example_inputs(policy, batch, config.seed + i) for i, batch in enumerate(batches)]
     references = [decision(*sample) for sample in samples]

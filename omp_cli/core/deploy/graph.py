@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from omp_cli.core.methods import VelocityField
-from omp_cli.core.policy import Policy, PolicyConfig
+from omp_cli.core.policy import Policy
+from omp_cli.core.policy_config import PolicyConfig
 from omp_cli.core.spec import Spec
 
 

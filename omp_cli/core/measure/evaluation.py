@@ -12,11 +12,12 @@ from omp_cli.core.config import flatten
 from omp_cli.core.errors import DataError
 from omp_cli.core.files import defined, to_json, write_text
 from omp_cli.core.manifest import read_manifest
+from omp_cli.core.measure.environments import environments
 from omp_cli.core.measure.episodes import Episode, EvalConfig, summarise
 from omp_cli.core.measure.film import write_video
 from omp_cli.core.measure.modes import mode_coverage
 from omp_cli.core.measure.plots import plot_return, plot_success
-from omp_cli.core.measure.rollouts import Rollouts
+from omp_cli.core.measure.success import evaluate
 from omp_cli.core.progress import Progress
 from omp_cli.core.run import Run
 from omp_cli.core.suites.base import Suite, recorded_suite
@@ -52,14 +53,15 @@ def evaluate_run(
     films = min(films, config.episodes)
     workers = min(workers, config.episodes)
     watch = Stopwatch()
-    with Rollouts(last, config, workers, progress.note, films) as rollouts:
+    with environments(last, config, workers, progress.note) as envs:
+        envs.start()
         watch.lap("start of the environments")
         for checkpoint in earlier:
-            episodes, _ = rollouts.evaluate(checkpoint, config.curve, device, progress, watch=watch)
+            episodes, _ = evaluate(checkpoint, config, config.curve, envs, device, progress, watch=watch)
             records += episodes
             curve.append(_row(checkpoint, config, episodes, suite))
-        episodes, pictures = rollouts.evaluate(last, config.episodes, device, progress, films, watch)
-        busy = rollouts.seconds()
+        episodes, pictures = evaluate(last, config, config.episodes, envs, device, progress, films, watch)
+        busy = envs.seconds_by_part()
         watch.start()
     watch.lap("end of the environments")
     # Workers advance together, chunk by chunk: who is ready early waits for the slowest, and all wait for the policy.

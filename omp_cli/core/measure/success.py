@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from omp_cli.core.checkpoint import Checkpoint
-from omp_cli.core.errors import DataError, Diverged, OmpError
-from omp_cli.core.measure.environments import deaths_told
+from omp_cli.core.envs.chunking import Obs
+from omp_cli.core.envs.pool import EnvPool, Row
+from omp_cli.core.errors import DataError, Diverged
 from omp_cli.core.measure.episodes import Episode, EvalConfig, so_far
 from omp_cli.core.policy import Policy
 from omp_cli.core.progress import Progress
@@ -24,23 +24,24 @@ from omp_cli.core.timing import Stopwatch
 
 @dataclass
 class _Running:
-    """An episode in progress in one worker."""
+    """An episode in progress in one environment: what it shows, and the noise of its decisions."""
 
     episode: Episode
     generator: torch.Generator
-    film: list[NDArray[np.uint8]] | None
+    obs: Obs
 
 
 @dataclass
 class _State:
-    """One evaluation in progress."""
+    """One evaluation in progress; an environment has an episode assigned before it runs, and when its worker dies."""
 
     checkpoint: Checkpoint
     config: EvalConfig
+    envs: EnvPool
     waiting: Iterator[int]
-    running: list[_Running | None]
     filmed: int
-    obs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    assigned: dict[int, int] = field(default_factory=dict)
+    running: dict[int, _Running] = field(default_factory=dict)
     films: dict[int, list[NDArray[np.uint8]]] = field(default_factory=dict)
 
 
@@ -48,7 +49,7 @@ def evaluate(
     checkpoint: Checkpoint,
     config: EvalConfig,
     episodes: int,
-    envs: VectorEnv,
+    envs: EnvPool,
     device: torch.device,
     progress: Progress,
     filmed: int = 0,
@@ -58,7 +59,7 @@ def evaluate(
 
     An episode ends once success has held for a whole chunk (both rules are then decided) unless the suite is judged
     at the end, where the task terminates, or at the step limit. The noise of an episode depends on its seed alone, so
-    the result does not depend on the number of workers.
+    the result does not depend on the number of workers, nor on their deaths: a new one begins the episode anew.
 
     Args:
         checkpoint: the policy.
@@ -77,7 +78,7 @@ def evaluate(
         DataError: a start state equals a demonstration's, or the weights do not fit.
         UsageError: the environment's state or action is of another size than the policy's.
         Diverged: the policy, or the simulator, gave a number that is not finite.
-        WorkerDied: an environment process is gone; ``envs`` are of no more use.
+        RunFailed: a worker died again and again in one episode.
         OmpError: an environment raised it, in whatever process.
     """
     watch = watch or Stopwatch()
@@ -87,82 +88,80 @@ def evaluate(
     suite.spec(checkpoint.meta.spec.task).same_layout(checkpoint.meta.spec)
     watch.lap("loading the policy")
     progress.start(f"{checkpoint.meta.spec.task}: step {checkpoint.meta.step}, nfe {config.nfe}", episodes)
-    state = _State(checkpoint, config, iter(range(episodes)), [None] * envs.num_envs, filmed)
+    state = _State(checkpoint, config, envs, iter(range(episodes)), filmed)
     done: list[Episode] = []
-    try:
-        while _start_waiting(envs, state):
-            watch.lap("environments: reset")
-            actions = _decide(policy, state, config.nfe, device)
-            watch.lap("policy")
-            with deaths_told():
-                state.obs, rewards, terminated, truncated, info = envs.step(actions)
-            watch.lap("environments: step")
-            for worker, running in enumerate(state.running):
-                if running is None:
-                    continue
-                episode = running.episode
-                told = {key: value[worker] for key, value in info.items()}
-                episode.add(float(rewards[worker]), told, bool(terminated[worker]))
-                if running.film is not None:
-                    running.film.extend(told["pictures"])
-                decided = episode.success_chunk and not suite.judged_at_end
-                if decided or episode.terminated or truncated[worker]:
-                    # decisions in batches of another size differ in their last bits
-                    episode.episode_return = round(episode.episode_return, 4)
-                    done.append(episode)
-                    state.running[worker] = None
-                    progress.advance(1, **so_far(done, suite))
-            watch.lap("records")
-    except OmpError as error:
-        if isinstance(cause := error.args[0], OmpError):  # Gymnasium wraps a worker's error in one of the same kind
-            raise cause from error
-        raise
+    while _begin_waiting(state):
+        watch.lap("environments: reset")
+        actions = _decide(policy, state, config.nfe, device)
+        watch.lap("policy")
+        rows = envs.step(actions)
+        watch.lap("environments: step")
+        for env, row in rows.items():
+            if row is None:
+                state.running.pop(env, None)
+                continue
+            running = state.running[env]
+            running.obs, episode = row.obs, running.episode
+            episode.add(row.reward, row.info, row.terminated)
+            state.films.get(episode.index, []).extend(row.info.get("pictures", ()))
+            decided = episode.success_chunk and not suite.judged_at_end
+            if decided or row.terminated or row.truncated:
+                # decisions in batches of another size differ in their last bits
+                episode.episode_return = round(episode.episode_return, 4)
+                done.append(episode)
+                envs.done(env)
+                del state.running[env], state.assigned[env]
+                progress.advance(1, **so_far(done, suite))
+        watch.lap("records")
     done.sort(key=lambda e: e.index)
     return done, [np.stack(state.films[index]) for index in sorted(state.films)]
 
 
-def _start_waiting(envs: VectorEnv, state: _State) -> bool:
-    """Reset every idle worker to the next waiting episode; whether any episode is running."""
-    task, seed = state.checkpoint.meta.spec.task, state.config.seed
-    fresh = {
-        w: index for w, r in enumerate(state.running) if r is None and (index := next(state.waiting, None)) is not None
-    }
-    if not fresh:
-        return any(state.running)
-    seeds: list[int | None] = [None] * envs.num_envs
-    for worker, index in fresh.items():
-        seeds[worker] = eval_seed(seed, task, index)
-    # the first reset has to reach every worker
-    mask = np.array([w in fresh or not state.obs for w in range(envs.num_envs)])
-    with deaths_told():
-        state.obs, info = envs.reset(seed=seeds, options={"reset_mask": mask, "film": state.filmed > 0})
-    known = set(state.checkpoint.meta.start_states)
-    for worker, index in fresh.items():
-        start = str(info["start_state"][worker])
-        number = eval_seed(seed, task, index)
-        if start in known:
-            raise DataError(f"{task}: evaluation seed {number} starts where a demonstration did", "use another --seed")
-        film = None
-        if index < state.filmed:
-            film = state.films[index] = list(info["pictures"][worker])
-        how = (state.checkpoint.meta.step, state.config.weights, state.config.nfe)
-        episode = Episode(task, index, number, start, *how)
-        state.running[worker] = _Running(episode, torch.Generator().manual_seed(number), film)
-    return True
+def _begin_waiting(state: _State) -> bool:
+    """Assign waiting episodes to idle environments, and begin what is assigned; whether any episode is running."""
+    for env in range(state.envs.num_envs):
+        if env not in state.assigned and (index := next(state.waiting, None)) is not None:
+            state.assigned[env] = index
+    while fresh := {env: index for env, index in state.assigned.items() if env not in state.running}:
+        seeds = {env: _seed(state, index) for env, index in fresh.items()}
+        rows = state.envs.reset(seeds, [env for env, index in fresh.items() if index < state.filmed])
+        for env, row in rows.items():
+            if row is None:
+                state.running.pop(env, None)
+            else:
+                state.running[env] = _begun(state, fresh[env], row)
+    return bool(state.running)
 
 
-def _decide(policy: Policy, state: _State, nfe: int, device: torch.device) -> NDArray[np.float32]:
-    """Action chunks (workers, E, A); idle workers get zeros."""
+def _begun(state: _State, index: int, row: Row) -> _Running:
+    """An episode after its reset; DataError where it starts as a demonstration did."""
+    meta, number, start = state.checkpoint.meta, _seed(state, index), row.info["start_state"]
+    if start in meta.start_states:
+        task = meta.spec.task
+        raise DataError(f"{task}: evaluation seed {number} starts where a demonstration did", "use another --seed")
+    if "pictures" in row.info:
+        state.films[index] = row.info["pictures"]
+    episode = Episode(meta.spec.task, index, number, start, meta.step, state.config.weights, state.config.nfe)
+    return _Running(episode, torch.Generator().manual_seed(number), row.obs)
+
+
+def _seed(state: _State, index: int) -> int:
+    return eval_seed(state.config.seed, state.checkpoint.meta.spec.task, index)
+
+
+def _decide(policy: Policy, state: _State, nfe: int, device: torch.device) -> dict[int, NDArray[np.float32]]:
+    """Action chunks (E, A) by environment; idle ones fill the batch, for its size decides the last bits of all."""
     shape = (policy.chunk.horizon, policy.spec.action_dim)
-    noise = [torch.zeros(shape) if r is None else torch.randn(shape, generator=r.generator) for r in state.running]
-    batch = {key: torch.from_numpy(state.obs[key]).to(device) for key in policy.keys}
+    some = next(iter(state.running.values()))
+    slots = [state.running.get(env) for env in range(state.envs.num_envs)]
+    noise = [torch.zeros(shape) if r is None else torch.randn(shape, generator=r.generator) for r in slots]
+    seen = {key: np.stack([(r or some).obs[key] for r in slots]) for key in policy.keys}
+    batch = {key: torch.from_numpy(array).to(device) for key, array in seen.items()}
     actions = policy.act(batch, torch.stack(noise).to(device), nfe).cpu().numpy()
-    actions[[r is None for r in state.running]] = 0
-    for worker in np.flatnonzero(~np.isfinite(actions).all(axis=(1, 2))):
-        running = state.running[worker]
-        assert running is not None
-        _diverged(running.episode, {key: state.obs[key][worker] for key in policy.keys})
-    return actions
+    for env, running in state.running.items():
+        if not np.isfinite(actions[env]).all():
+            _diverged(running.episode, {key: running.obs[key] for key in policy.keys})
+    return {env: actions[env] for env in state.running}
 
 
 def _diverged(episode: Episode, seen: dict[str, NDArray[Any]]) -> None:

@@ -75,9 +75,10 @@ class Consistency(Teaching):
         draws: Draws,
         gather: Gather = same,
         *,
-        teacher: Teacher,
+        teacher: Teacher | None = None,
     ) -> LossReport:
         """CTM + dsm_weight DSM; see ``Method.loss`` for the arguments."""
+        assert teacher is not None
         draws = draws.to(z_0)
         s, w, t = self._on_grid(teacher.method, draws)
         z_t = point(z_0, draws.noise, t)

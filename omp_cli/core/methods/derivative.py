@@ -83,7 +83,8 @@ def _forward_mode(
     # Convolutions have no forward-mode derivative under autocast either.
     with full_precision(z_t), _InputTangents() if unrecorded else nullcontext():
         z_t, r, t, v = (at_least_float32(x) for x in (z_t, r, t, v))
-        return torch.func.jvp(along, (z_t, t), (v, torch.ones_like(t)), has_aux=True)
+        tangents = (v, torch.ones_like(t))
+        return torch.func.jvp(along, (z_t, t), tangents, has_aux=True)  # type: ignore[return-value]  # has_aux: three
 
 
 class _InputTangents(TorchFunctionMode):

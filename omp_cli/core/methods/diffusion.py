@@ -47,11 +47,7 @@ class Diffusion(Teaching):
     def __init__(self, config: DiffusionConfig) -> None:
         super().__init__(config)
         self.alpha_bar = squared_cosine(config.train_steps)
-
-    @property
-    def usual_nfe(self) -> int:
-        """10 DDIM steps, as DP and DP3 are evaluated; fewer where the training had fewer."""
-        return min(USUAL_NFE, self.config.train_steps)
+        self.usual_nfe = min(USUAL_NFE, config.train_steps)
 
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
         """Noise (B, H, A) and times (B,), t = r uniform over the T training steps; float32."""

@@ -66,9 +66,7 @@ def dde_errors(
         return [relative_error(value_and_derivative(u, z_t, r, t, v, "dde", e)[1], exact) for e in grid]
 
 
-def pick_epsilon(
-    u: VelocityField, z_t: Tensor, r: Tensor, t: Tensor, v: Tensor, grid: Sequence[float] = GRID
-) -> EpsilonChoice:
+def pick_epsilon(u: VelocityField, z_t: Tensor, r: Tensor, t: Tensor, v: Tensor) -> EpsilonChoice:
     """The half width with the smallest error against the exact derivative by forward mode, both in float32.
 
     Float32 is exact enough: forward mode errs by some 1e-6 there, the best difference by 1e-4; a float64 copy of a
@@ -90,10 +88,9 @@ def pick_epsilon(
         raise UsageError(
             "epsilon auto: du/dt is zero or not finite on the first batch", "give a number: --epsilon 0.005"
         )
-    grid = sorted(grid, reverse=True)
-    errors = dde_errors(u, z_t, r, t, v, exact, grid)
+    errors = dde_errors(u, z_t, r, t, v, exact, GRID)
     logs = [math.log(max(error, 1e-300)) for error in errors]
     last = len(logs) - 1
     smooth = [logs[max(i - 1, 0)] + 2 * logs[i] + logs[min(i + 1, last)] for i in range(len(logs))]
-    best = min(range(len(grid)), key=smooth.__getitem__)
-    return EpsilonChoice(grid[best], errors[best], tuple(errors), tuple(grid))
+    best = min(range(len(GRID)), key=smooth.__getitem__)
+    return EpsilonChoice(GRID[best], errors[best], tuple(errors), GRID)

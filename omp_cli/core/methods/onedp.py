@@ -73,7 +73,7 @@ class OneDp(Method):
         draws: Draws,
         gather: Gather = same,
         *,
-        teacher: Teacher,
+        teacher: Teacher | None = None,
     ) -> LossReport:
         """Both networks' losses, each of which reaches its own; the data serve for their observations alone.
 
@@ -81,6 +81,7 @@ class OneDp(Method):
         """
         draws = draws.to(z_0)
         assert draws.second is not None
+        assert teacher is not None
         times = z_0.new_tensor(teacher.method.times(_TIMES))[1:]
         t = times[(draws.t * len(times)).long().clamp_max(len(times) - 1)]
         chunk = at_least_float32(self._generated(u, draws.noise))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import itertools
 import json
-import multiprocessing
-import os
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,18 +18,15 @@ from pydantic import Field
 
 from omp_cli.core.config import Count, CountOrZero, Flag, Settings
 from omp_cli.core.data.store import Arrays
+from omp_cli.core.envs.jobs import E, J, Kept, in_order
 from omp_cli.core.errors import RunFailed, data_error
 from omp_cli.core.files import atomic
-from omp_cli.core.plugins import loaded_plugins
-from omp_cli.core.processes import begin_worker, starting_workers
 from omp_cli.core.progress import Progress
 from omp_cli.core.seeds import demo_seed
 from omp_cli.core.suites import SUITES, TaskEnv
 from omp_cli.core.timing import Stopwatch
 
 PICTURE_SIZE = 192
-J, R = TypeVar("J"), TypeVar("R")
-E = TypeVar("E", bound=TaskEnv)
 
 
 class Tried(Protocol):
@@ -50,30 +44,6 @@ class Tried(Protocol):
 C = TypeVar("C", bound=Tried)
 
 EXTRAS = ("result", "start_state", "first_picture", "last_picture")
-
-
-class Kept(Generic[E]):
-    """One environment per process, reused between episodes that need the same one."""
-
-    def __init__(self) -> None:
-        self._key: object = None
-        self._env: E | None = None
-
-    def get(self, key: object, make: Callable[[], E]) -> E:
-        """The environment of ``key``, made if another or none is there."""
-        if self._env is None or key != self._key:
-            self.close()
-            self._key, self._env = key, make()
-        return self._env
-
-    def close(self) -> None:
-        """Free the environment, if there is one."""
-        if self._env is not None:
-            self._env.close()
-        self._env = None
-
-
-_KEPT: Kept[TaskEnv] = Kept()
 
 
 class CollectConfig(Settings):
@@ -169,7 +139,7 @@ def collect(
         The kept candidates in order, and how many before the last of them failed.
 
     Raises:
-        RunFailed: too few candidates succeeded, or a worker died.
+        RunFailed: too few candidates succeeded, or a worker died again and again.
     """
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -178,29 +148,26 @@ def collect(
         return Job(suite, task, start, config, folder / f"{index:06d}-{start}.npz")
 
     looked_at = config.demos * config.spread
-    try:
-        first: Iterable[int] = range(looked_at)
-        if config.spread > 1:
-            first = _spread([job(index) for index in first], task, workers, progress)
-        order = itertools.chain(first, itertools.count(looked_at))
-        jobs = map(job, itertools.islice(order, config.demos * config.max_attempts))
-        return first_successes(record, jobs, config.demos, task, workers, progress)
-    finally:
-        _KEPT.close()  # with one worker it was made in this process
+    first: Iterable[int] = range(looked_at)
+    if config.spread > 1:
+        first = _spread([job(index) for index in first], task, workers, progress)
+    order = itertools.chain(first, itertools.count(looked_at))
+    jobs = map(job, itertools.islice(order, config.demos * config.max_attempts))
+    return first_successes(record, jobs, config.demos, task, workers, progress)
 
 
 def first_successes(
-    function: Callable[[J], C], jobs: Iterator[J], wanted: int, task: str, workers: int, progress: Progress
+    function: Callable[[J, Kept[E]], C], jobs: Iterator[J], wanted: int, task: str, workers: int, progress: Progress
 ) -> tuple[list[C], int]:
     """The first ``wanted`` successful candidates in the order of their jobs, and how many before the last one failed.
 
     Raises:
-        RunFailed: too few candidates succeeded, or a worker died.
+        RunFailed: too few candidates succeeded, or a worker died again and again.
     """
     kept: list[C] = []
     failed = 0
     progress.start(f"{task}: demonstrations", wanted)
-    for candidate in in_order(function, jobs, workers):
+    for candidate in in_order(function, jobs, workers, progress.note):
         if candidate.success:
             kept.append(candidate)
             progress.advance(failed=failed, steps=candidate.steps)
@@ -222,31 +189,6 @@ def load_episode(path: Path) -> Arrays:
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         hint = "delete that file and run the line again"
         raise data_error(error, f"episode {path}", "damaged", hint) from None
-
-
-def in_order(function: Callable[[J], R], jobs: Iterable[J], workers: int) -> Iterator[R]:
-    """Results in the order of the jobs, ``workers`` processes working ahead; RunFailed when one died."""
-    if workers <= 1:
-        yield from map(function, jobs)
-        return
-    context = multiprocessing.get_context("spawn")
-    with starting_workers():
-        executor = concurrent.futures.ProcessPoolExecutor(workers, context, begin_worker, (loaded_plugins(),))
-    with executor as pool:
-        pending: list[concurrent.futures.Future[R]] = []
-        try:
-            for job in jobs:
-                with starting_workers():  # the pool starts them when there is work
-                    pending.append(pool.submit(function, job))
-                if len(pending) > workers + 1:
-                    yield pending.pop(0).result()
-            while pending:
-                yield pending.pop(0).result()
-        except concurrent.futures.process.BrokenProcessPool:
-            raise RunFailed("a worker process died", "run the same line again; finished episodes are kept") from None
-        finally:
-            for future in pending:
-                future.cancel()
 
 
 def start_order(starts: NDArray[np.float64]) -> list[int]:
@@ -272,25 +214,25 @@ def _spread(jobs: list[Job], task: str, workers: int, progress: Progress) -> lis
     """The indices of the candidates in the order of ``start_order``."""
     progress.start(f"{task}: start states", len(jobs))
     starts = []
-    for start in in_order(start_of, jobs, workers):
+    for start in in_order(start_of, jobs, workers, progress.note):
         starts.append(start)
         progress.advance()
     return start_order(np.stack(starts))
 
 
-def start_of(job: Job) -> NDArray[np.float64]:
+def start_of(job: Job, kept: Kept[TaskEnv]) -> NDArray[np.float64]:
     """The start state of a candidate."""
-    env = _environment(job)
+    env = _environment(job, kept)
     env.reset(job.seed)
     return env.start_state()
 
 
-def record(job: Job) -> Candidate:
+def record(job: Job, kept: Kept[TaskEnv]) -> Candidate:
     """Roll the expert out once and keep the episode as a file; returns at once when the file is there."""
     if job.file.exists():
         return Candidate(**json.loads(str(load_episode(job.file)["result"])), file=job.file)
     watch = Stopwatch()
-    env = _environment(job)
+    env = _environment(job, kept)
     watch.lap("start of the simulator")
     env.reset(job.seed)
     before, on_before = env.seconds, env.points_on
@@ -298,7 +240,7 @@ def record(job: Job) -> Candidate:
     keys = ["state", "full_state"]
     keys += ["point_cloud"] if env.spec.points is not None else []
     keys += ["img"] if job.collect.images else []
-    rows: dict[str, list[NDArray[Any]]] = {}
+    rows: dict[str, list[NDArray[Any] | np.generic]] = {}
     filled = frames_filled = beyond_one = 0
     first_success: int | None = None
     watch.lap("reset and pictures")
@@ -329,12 +271,12 @@ def record(job: Job) -> Candidate:
         extras["last_picture"] = env.picture(PICTURE_SIZE)
         arrays = {name: np.stack(values) for name, values in rows.items()}
     watch.lap("reset and pictures")
-    result = {"seed": job.seed, "success": kept, "steps": steps, "filled": filled}
+    result: dict[str, Any] = {"seed": job.seed, "success": kept, "steps": steps, "filled": filled}
     result |= {"frames_filled": frames_filled, "seconds": seconds, "overhead": watch.seconds, "mode": outcome.mode}
     result["points_on"] = counted_since(on_before, env.points_on)
     result |= {"beyond_one": beyond_one}
     with atomic(job.file) as temporary:
-        np.savez(temporary, result=json.dumps(result), **extras, **arrays)
+        np.savez(temporary, result=json.dumps(result), **extras, **arrays)  # type: ignore[arg-type]  # NumPy's stub
     return Candidate(**result, file=job.file)
 
 
@@ -358,11 +300,5 @@ def points_on(counts: Iterable[Mapping[str, int]], frames: int) -> dict[str, Any
     }
 
 
-def _environment(job: Job) -> TaskEnv:
-    return _KEPT.get((job.suite, job.task), lambda: SUITES.build(SUITES.parse(job.suite)).make(job.task))
-
-
-def default_workers() -> int:
-    """Worker processes by default: one per core that this process may use, at most eight."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, 8)
+def _environment(job: Job, kept: Kept[TaskEnv]) -> TaskEnv:
+    return kept.get((job.suite, job.task), lambda: SUITES.build(SUITES.parse(job.suite)).make(job.task))

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BeforeValidator, SerializeAsAny
 
 from omp_cli.core import manifest
-from omp_cli.core.config import Count, Settings
+from omp_cli.core.config import Count, Member, Settings
 from omp_cli.core.data.catalogue import Entry, cache_folder
 from omp_cli.core.data.download import DownloadConfig, Fetched, Wanted, fetch
 from omp_cli.core.data.readers import FORMATS, Reader, Recording
@@ -42,7 +42,7 @@ class ConvertConfig(Settings):
     """Task within it."""
     source: str
     """The catalogue's name of the set, or the file's."""
-    format: Annotated[SerializeAsAny[Settings], BeforeValidator(FORMATS.parse)]
+    format: Annotated[SerializeAsAny[Member], BeforeValidator(FORMATS.parse)]
     """Its name, and what is taken from its files."""
     demos: Count | None = None
     """First so many episodes; None takes all."""
@@ -52,7 +52,7 @@ class ConvertConfig(Settings):
     """Compare a picture of the data with what the environment shows in the same state, here and before every
     evaluation; matters where files hold the simulator's states.
     """
-    shown: Annotated[SerializeAsAny[Settings], BeforeValidator(SUITES.parse)] | None = None
+    shown: Annotated[SerializeAsAny[Member], BeforeValidator(SUITES.parse)] | None = None
     """The suite's configuration with which the simulator's states in files are shown anew: cloud, picture, state; how
     long an action lasts there is the files' to say. None for suites that do not.
     """
@@ -186,7 +186,7 @@ def rollout_suite(config: ConvertConfig, recording: Recording) -> dict[str, Any]
         if config.environment is not None:
             raise UsageError(f"suite {config.suite} has no environments", "leave environment out")
         return None
-    if config.environment is None and not FORMATS.get(config.format.name).simulated:  # type: ignore[attr-defined]
+    if config.environment is None and not FORMATS.get(config.format.name).simulated:
         return None
     suite = SUITES.build(SUITES.parse({"name": config.suite}))
     notes = {**recording.notes, "constant_state": _constants(recording.episodes)}

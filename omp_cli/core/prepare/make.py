@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, SerializeAsAny
 
 from omp_cli.core import manifest
-from omp_cli.core.config import Flag, Seed, Settings, flatten
+from omp_cli.core.config import Flag, Member, Seed, Settings, flatten
 from omp_cli.core.data.store import STORE, Arrays, read_attributes, read_store, write_store
 from omp_cli.core.errors import UsageError
 from omp_cli.core.files import read_json, remove, write_json
@@ -29,7 +29,7 @@ from omp_cli.core.progress import Progress
 from omp_cli.core.run import Run
 from omp_cli.core.suites import SUITES
 from omp_cli.core.suites.base import start_hash
-from omp_cli.core.timing import Stopwatch
+from omp_cli.core.timing import Stopwatch, rounded, summed
 
 SHEET = "contact_sheet.png"
 EPISODES = ".episodes"
@@ -46,7 +46,7 @@ class PrepareConfig(Settings):
     """All that decides the content of a data set but the task."""
 
     suite: Annotated[
-        SerializeAsAny[Settings],
+        SerializeAsAny[Member],
         BeforeValidator(SUITES.parse),
         _cloud("points", int, "Points per cloud."),
         _cloud("camera_size", int, "Width of the depth picture, pixels.", "by points"),
@@ -88,7 +88,7 @@ def prepare_task(run: Run, config: PrepareConfig, task: str, workers: int, progr
 
     Raises:
         UsageError: the folder holds a data set of another recipe.
-        RunFailed: the expert succeeds too rarely, or a worker process died.
+        RunFailed: the expert succeeds too rarely, or a worker process died again and again.
         MissingDependency: the simulator is not installed.
     """
     wanted = recipe(config, task)
@@ -112,7 +112,10 @@ def prepare_task(run: Run, config: PrepareConfig, task: str, workers: int, progr
     figures = {**_figures(provenance), "content_sha256": sha256}
     watch.lap("store")
     figures |= _milliseconds(kept, figures["frames"])
-    figures |= {"seconds_by_part": watch.rounded(), "worker_seconds_by_part": _worker_seconds(kept)}
+    figures |= {
+        "seconds_by_part": watch.rounded(),
+        "worker_seconds_by_part": rounded(summed(c.seconds | c.overhead for c in kept)),
+    }
     run.metrics(**figures)
     run.artifact(store)
     run.artifact(run.folder / SHEET)
@@ -194,15 +197,6 @@ def _figures(provenance: dict[str, Any]) -> dict[str, Any]:
 def _milliseconds(kept: list[Candidate], frames: int) -> dict[str, Any]:
     parts = sorted({part for c in kept for part in c.seconds})
     return {"ms_per_frame": {p: round(1e3 * sum(c.seconds.get(p, 0) for c in kept) / frames, 3) for p in parts}}
-
-
-def _worker_seconds(kept: list[Candidate]) -> dict[str, float]:
-    """Seconds by part of the recording, over all processes and all kept episodes."""
-    watch = Stopwatch()
-    for candidate in kept:
-        for part, value in (candidate.seconds | candidate.overhead).items():
-            watch.add(part, value)
-    return watch.rounded()
 
 
 def _keep(run: Run, store: Path, wanted: dict[str, Any]) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from omp_cli.core.data.readers.base import Recording, Subject, spec_of
 from omp_cli.core.data.readers.robomimic import RobomimicConfig
 from omp_cli.core.data.store import Arrays
+from omp_cli.core.envs.jobs import Kept, in_order
 from omp_cli.core.errors import DataError, UsageError, one_line
-from omp_cli.core.prepare.collect import Kept, in_order
 from omp_cli.core.progress import Progress
 from omp_cli.core.suites.robomimic import RENDERING, Robomimic, RobomimicEnv, RobomimicSuiteConfig
 from omp_cli.core.suites.robosuite_model import Control
@@ -33,9 +33,6 @@ class Job:
     scene: str
     states: NDArray[np.float64]
     actions: NDArray[np.float32]
-
-
-_KEPT: Kept[RobomimicEnv] = Kept()
 
 
 def replayed(
@@ -66,12 +63,9 @@ def replayed(
     ]
     progress.start(f"{subject.task}: replaying demonstrations", len(jobs))
     episodes: list[Arrays] = []
-    try:
-        for episode in in_order(replay, jobs, workers):
-            episodes.append(episode)
-            progress.advance()
-    finally:
-        _KEPT.close()  # with one worker it was made in this process
+    for episode in in_order(replay, jobs, workers, progress.note):
+        episodes.append(episode)
+        progress.advance()
     notes = {
         **recording.notes,
         "state": list(built.state_keys(subject.task)),
@@ -83,9 +77,9 @@ def replayed(
     return replace(recording, episodes=episodes, notes=notes, spec=spec, scenes=None)
 
 
-def replay(job: Job) -> Arrays:
+def replay(job: Job, kept: Kept[RobomimicEnv]) -> Arrays:
     """What a policy is shown in each of the states, and what each action earned."""
-    env = _environment(job)
+    env = _environment(job, kept)
     keys = ["state"] + (["img"] if env.cameras else [])
     rows: dict[str, list[Any]] = {key: [] for key in (*keys, "reward", "success")}
     env.restore(job.states[0])
@@ -114,8 +108,8 @@ def _dones(success: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return done
 
 
-def _environment(job: Job) -> RobomimicEnv:
-    env = _KEPT.get((job.suite, job.task), lambda: Robomimic(job.suite).make(job.task))
+def _environment(job: Job, kept: Kept[RobomimicEnv]) -> RobomimicEnv:
+    env = kept.get((job.suite, job.task), lambda: Robomimic(job.suite).make(job.task))
     if job.scene:
         try:
             env.load(job.scene)

@@ -23,10 +23,11 @@ from omp_cli.core.config import Count, CountOrZero, Seed, Settings
 from omp_cli.core.data.catalogue import cache_folder
 from omp_cli.core.data.readers.robomimic import NOTES
 from omp_cli.core.data.store import Arrays
+from omp_cli.core.envs.jobs import Kept
 from omp_cli.core.errors import UsageError, did_you_mean
 from omp_cli.core.files import atomic, remove
 from omp_cli.core.locks import hold
-from omp_cli.core.prepare.collect import Kept, first_successes, load_episode
+from omp_cli.core.prepare.collect import first_successes, load_episode
 from omp_cli.core.progress import Progress
 from omp_cli.core.seeds import demo_seed
 from omp_cli.core.suites.robomimic import RENDERING, TASKS, Robomimic, RobomimicEnv, RobomimicSuiteConfig
@@ -105,15 +106,12 @@ class Candidate:
     file: Path
 
 
-_KEPT: Kept[RobomimicEnv] = Kept()
-
-
 def record_scripted(config: ScriptedConfig, workers: int, progress: Progress) -> Path:
     """The recorded file; from the cache when it is there.
 
     Raises:
         MissingDependency: robosuite is not installed.
-        RunFailed: the operator succeeds too rarely, or a worker process died.
+        RunFailed: the operator succeeds too rarely, or a worker process died again and again.
         UsageError: another process is recording to the same folder.
     """
     if config.file.is_file():
@@ -135,20 +133,17 @@ def _record_all(config: ScriptedConfig, episodes: Path, workers: int, progress: 
         Job(config, (seed := demo_seed(config.seed, config.task, index)), episodes / f"{index:06d}-{seed}.npz")
         for index in range(config.demos * config.max_attempts)
     )
-    try:
-        kept, failed = first_successes(record, jobs, config.demos, config.task, workers, progress)
-    finally:
-        _KEPT.close()  # with one worker it was made in this process
+    kept, failed = first_successes(record, jobs, config.demos, config.task, workers, progress)
     _write(config, [load_episode(candidate.file) for candidate in kept], failed)
     remove(episodes)
 
 
-def record(job: Job) -> Candidate:
+def record(job: Job, kept_env: Kept[RobomimicEnv]) -> Candidate:
     """Roll the operator out once and keep the episode as a file; returns at once when the file is there."""
     if job.file.exists():
         done = load_episode(job.file)
         return Candidate(bool(done["kept"]), int(done["steps"]), job.file)
-    env = _environment(job.config)
+    env = kept_env.get(job.config, lambda: job.config.suite().make(job.config.task))
     env.reset(job.seed)
     expert = make_expert(job.config.task, env.sim, OPERATORS[job.config.operator], job.seed)
     rows: dict[str, list[Any]] = {"states": [], "actions": [], "rewards": []}
@@ -173,17 +168,13 @@ def record(job: Job) -> Candidate:
         arrays |= {f"obs/{key}": np.stack([frame[key] for frame in seen]) for key in seen[0]}
         arrays["model_file"] = np.array(env.sim.sim.model.get_xml())
     with atomic(job.file) as temporary:
-        np.savez(temporary, kept=kept, steps=len(rows["actions"]), **arrays)
+        np.savez(temporary, kept=kept, steps=len(rows["actions"]), **arrays)  # type: ignore[arg-type]  # NumPy's stub
     return Candidate(kept, len(rows["actions"]), job.file)
 
 
 def _seen(env: RobomimicEnv) -> dict[str, NDArray[Any]]:
     """All observations of the present state by robomimic's names, pictures included."""
     return {**env.observations(), **{f"{camera}_image": env.photograph(camera) for camera in env.cameras}}
-
-
-def _environment(config: ScriptedConfig) -> RobomimicEnv:
-    return _KEPT.get(config, lambda: config.suite().make(config.task))
 
 
 def _write(config: ScriptedConfig, episodes: Sequence[Mapping[str, NDArray[Any]]], failed: int) -> None:

@@ -37,7 +37,7 @@ def contact_sheet(path: Path, title: str, episodes: Sequence[Arrays]) -> None:
     figure.suptitle(f"{title}: {len(episodes)} demonstrations, {sum(len(e['action']) for e in episodes)} frames")
     for r, episode in enumerate(rows):
         frames = [0, len(episode["action"]) // 2, len(episode["action"]) - 1]
-        panels = ["first_picture", *(frames if columns == 6 else []), "last_picture", "action"]
+        panels: list[str | int] = ["first_picture", *(frames if columns == 6 else []), "last_picture", "action"]
         for c, panel in enumerate(panels):
             axes = figure.add_subplot(len(rows), columns, r * columns + c + 1)
             if isinstance(panel, int):
@@ -57,7 +57,8 @@ def contact_sheet(path: Path, title: str, episodes: Sequence[Arrays]) -> None:
 def _draw_cloud(axes: Axes, clouds: NDArray[Any], frame: int) -> None:
     """One cloud of an episode, (T, N, 3), from obliquely above; colour is height, limits hold for the episode."""
     flat = clouds @ VIEW.T
-    axes.scatter(*flat[frame].T, c=clouds[frame, :, 2], s=2, cmap="viridis")
+    across, up = flat[frame].T
+    axes.scatter(across, up, c=clouds[frame, :, 2], s=2, cmap="viridis")
     low, high = flat.min((0, 1)), flat.max((0, 1))
     axes.set(xlim=(low[0] - 0.02, high[0] + 0.02), ylim=(low[1] - 0.02, high[1] + 0.02), aspect="equal")
     axes.set_title(f"cloud, step {frame}", fontsize=8)

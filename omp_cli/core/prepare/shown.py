@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from omp_cli.core.config import Settings
 from omp_cli.core.data.readers.base import Recording, Subject
 from omp_cli.core.data.store import Arrays
+from omp_cli.core.envs.jobs import Kept, in_order
 from omp_cli.core.errors import DataError
-from omp_cli.core.prepare.collect import PICTURE_SIZE, Kept, counted_since, filled_sentence, in_order, points_on
+from omp_cli.core.prepare.collect import PICTURE_SIZE, counted_since, filled_sentence, points_on
 from omp_cli.core.progress import Progress
 from omp_cli.core.suites.adroit import Adroit, AdroitConfig, AdroitEnv
 from omp_cli.core.suites.adroit_poses import states_of
@@ -57,9 +59,6 @@ class Shown:
     frames_filled: int = 0
 
 
-_KEPT: Kept[AdroitEnv] = Kept()
-
-
 def shown(
     recording: Recording,
     suite: Settings,
@@ -87,7 +86,7 @@ def shown(
             f"{wanted.state_dim} numbers, but of {seen}: nothing to make clouds of",
             "--set replay=false takes the file's own observations",
         )
-    states = recording.states or [None] * len(recording.episodes)
+    states: Sequence[Arrays | None] = recording.states or [None] * len(recording.episodes)
     repeat = int(recording.notes.get("repeat", 1))
     steps = suite.max_steps or max(
         -(-subject.facts.max_steps // repeat), *(len(e["action"]) for e in recording.episodes)
@@ -100,16 +99,13 @@ def shown(
     progress.start(f"{subject.task}: showing demonstrations anew", limit or len(jobs))
     kept: list[tuple[Arrays, Shown]] = []
     tried = 0
-    try:
-        for episode, found in zip(recording.episodes, in_order(show, jobs, workers), strict=False):
-            tried += 1
-            if found.frames is not None:
-                kept.append(({**episode, "full_state": episode["state"], **found.frames}, found))
-                progress.advance()
-            if len(kept) == limit:
-                break
-    finally:
-        _KEPT.close()  # with one worker it was made in this process
+    for episode, found in zip(recording.episodes, in_order(show, jobs, workers, progress.note), strict=False):
+        tried += 1
+        if found.frames is not None:
+            kept.append(({**episode, "full_state": episode["state"], **found.frames}, found))
+            progress.advance()
+        if len(kept) == limit:
+            break
     if not kept:
         raise DataError(
             f"{subject.task}: none of {tried} episodes is at the goal for {HELD} actions",
@@ -157,9 +153,9 @@ def _said(tried: int, kept: list[Shown]) -> list[str]:
     return said
 
 
-def show(job: Job) -> Shown:
+def show(job: Job, kept: Kept[AdroitEnv]) -> Shown:
     """What a policy is shown in each of the states; success is that of the state after each action."""
-    env = _KEPT.get((job.suite, job.task), lambda: Adroit(job.suite).make(job.task))
+    env = kept.get((job.suite, job.task), lambda: Adroit(job.suite).make(job.task))
     columns = job.states or states_of(env, job.observations)
     states = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     success = []

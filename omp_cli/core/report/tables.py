@@ -41,7 +41,7 @@ def main_table(section: Mapping[str, Any]) -> Table:
         whose = section["baseline"] or section["rows"][0]["title"]
         note += f" Published: means over the tasks of {whose}, other protocol."
     columns = ["policy", "NFE", *(column_head(section, name) for name in classes), "seeds, episodes"]
-    return Table(f"Success on {section['title']}, %", columns, rows, set(range(ours, len(rows))), note)
+    return Table(f"Success on {section['title']}, %", columns, rows, set(range(ours, len(rows))), note=note)
 
 
 def _shown(section: Mapping[str, Any]) -> list[str]:

@@ -79,8 +79,10 @@ class Sigma(nn.Module):
             nn.Mish(),
             nn.Linear(width, horizon * action_dim),
         )
-        nn.init.zeros_(self.net[-1].weight)
-        nn.init.constant_(self.net[-1].bias, start)
+        last = self.net[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.constant_(last.bias, start)
 
     def forward(self, h: Tensor, jump: Jump) -> Tensor:
         """Embeddings (B, D), of which none learns through sigma, -> what broadcasts to (B, H, A)."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from omp_cli.core.config import Above0, Count, CountOrZero, Depth, Flag, Seed, Settings, Threads, Width
+from omp_cli.core.config import Above0, Count, CountOrZero, Depth, Flag, Member, Seed, Settings, Threads, Width
 from omp_cli.core.families import ALGORITHMS
 from omp_cli.core.policy_config import Weights
 
@@ -24,7 +24,7 @@ class FinetuneConfig(Settings):
     """A whole fine-tuning run; the checkpoint and the place of the results are not part of it."""
 
     algorithm: Annotated[
-        SerializeAsAny[Settings],
+        SerializeAsAny[Member],
         BeforeValidator(ALGORITHMS.parse),
         Flag(
             "--algorithm",

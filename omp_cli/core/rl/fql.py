@@ -254,7 +254,7 @@ class Fql(Algorithm):
                 torch.from_numpy(x).to(chunk.device) for x in (stepped.reward, stepped.terminated, stepped.lost)
             )
             rows = Decisions(obs, chunk[:, self.policy.window], reward.float(), following, terminated)
-            self.replay.add(rows.map(lambda array, known=~lost: array[known]))  # type: ignore[misc]
+            self.replay.add(rows.map(lambda array, known=~lost: array[known]))  # type: ignore[misc]  # a default of a lambda
             watch.lap("records")
 
     @torch.no_grad()
@@ -283,6 +283,7 @@ class Fql(Algorithm):
         if size:
             replayed = self.replay.sample(size)
             batch = replayed if batch is None else joined(batch, replayed)
+        assert batch is not None
         batch = batch.map(lambda array: array.to(self.start.device))
         if self._shift:
             for obs in (batch.obs, batch.following):

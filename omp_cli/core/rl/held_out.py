@@ -9,9 +9,10 @@ import torch
 
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.files import read_jsonl
-from omp_cli.core.measure.episodes import Episode, EvalConfig, summarise
-from omp_cli.core.measure.rollouts import Rollouts
+from omp_cli.core.measure.environments import environments
+from omp_cli.core.measure.episodes import EvalConfig, summarise
 from omp_cli.core.measure.statistics import counted
+from omp_cli.core.measure.success import evaluate
 from omp_cli.core.progress import Silent
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.rollout import Stopped
@@ -35,7 +36,7 @@ class HeldOut:
         device: where the network runs.
         step: rows after this iteration are dropped (they belong to work that a resumed run repeats).
         asked_to_stop: asked after every episode; ``Stopped`` is raised where it says so.
-        note: told of an environment process that died, in one line; the evaluation is then made anew.
+        note: told of an environment process that died, in one line; its episode is then begun anew.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class HeldOut:
     ) -> None:
         wanted = config.evaluation
         self._every, self._folder, self._device = wanted.every, journal.folder, device
-        self._asked_to_stop, self._note, self._journal = asked_to_stop, note, journal
+        self._asked_to_stop, self._note, self._checkpoint = asked_to_stop, note, checkpoint
+        self._journal = journal
+        self._envs: EnvPool | None = None
         self._suite = recorded_suite(checkpoint.meta.suite)
         self._config = EvalConfig(
             episodes=wanted.episodes,
@@ -61,17 +64,18 @@ class HeldOut:
             max_steps=config.max_steps,
             together=min(config.envs, 8),
         )
-        self._rollouts = Rollouts(checkpoint, self._config, min(workers, wanted.episodes), self._told)
+        self._workers = min(workers, wanted.episodes)
         self._file = JsonLines(self._folder / EVALUATIONS, step)
 
     def __enter__(self) -> HeldOut:
         if self._every:
-            self._rollouts.__enter__()
+            self._envs = environments(self._checkpoint, self._config, self._workers, self._told)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
-        self._rollouts.__exit__()
+        if self._envs is not None:
+            self._envs.close()
 
     def _told(self, line: str) -> None:
         self._note(f"held-out episodes: {line}")
@@ -97,8 +101,11 @@ class HeldOut:
             The result in one line.
         """
         metric = self._suite.metric
-        found = summarise(self._rolled_out(checkpoint), self._suite)
-        row = {"return": found["mean_return"], "episodes": self._config.episodes}
+        assert self._envs is not None, "only evaluations that are due are made"
+        progress = _Stoppable(self._asked_to_stop)
+        count = self._config.episodes
+        found = summarise(evaluate(checkpoint, self._config, count, self._envs, self._device, progress)[0], self._suite)
+        row = {"return": found["mean_return"], "episodes": count}
         line = f"return {row['return']:.4g}"
         if "success_any" in found:
             success = counted(found)
@@ -108,11 +115,6 @@ class HeldOut:
             self._journal.keep_best(checkpoint)
         self._file.log(checkpoint.meta.step, row | figures)
         return line
-
-    def _rolled_out(self, checkpoint: Checkpoint) -> list[Episode]:
-        """The held-out episodes; WorkerDied when a process dies every time."""
-        progress = _Stoppable(self._asked_to_stop)
-        return self._rollouts.evaluate(checkpoint, self._config.episodes, self._device, progress)[0]
 
 
 class _Stoppable(Silent):

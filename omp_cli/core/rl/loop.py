@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from omp_cli.core.checkpoint import Checkpoint, checkpoints_in, copy_checkpoint, open_checkpoint
+from omp_cli.core.envs.pool import EnvPool
 from omp_cli.core.errors import DataError, Diverged, UsageError
 from omp_cli.core.manifest import Manifest
 from omp_cli.core.measure.environments import env_factory
@@ -20,9 +22,9 @@ from omp_cli.core.methods import METHODS
 from omp_cli.core.progress import Progress
 from omp_cli.core.rl.base import ALGORITHMS, Algorithm, Start
 from omp_cli.core.rl.config import FinetuneConfig
+from omp_cli.core.rl.environments import LOST, TrainingEnvs
 from omp_cli.core.rl.held_out import HeldOut
 from omp_cli.core.rl.rollout import Collector, Stopped
-from omp_cli.core.rl.workers import Workers
 from omp_cli.core.run import whereabouts
 from omp_cli.core.seeds import derived_seed, rollout_seed
 from omp_cli.core.signals import StopRequest, stop_requests
@@ -67,7 +69,7 @@ def algorithm_for(trained: str) -> str:
 
 def check_algorithm(config: FinetuneConfig, trained: str) -> None:
     """UsageError where the algorithm cannot start from a policy of the pre-training method ``trained``."""
-    name = config.algorithm.name  # type: ignore[attr-defined]
+    name = config.algorithm.name
     algorithm = ALGORITHMS.get(name)
     if not algorithm.fits(METHODS.get(trained)):
         takes = ", ".join(known for known in METHODS.names() if algorithm.fits(METHODS.get(known)))
@@ -79,7 +81,7 @@ def check_algorithm(config: FinetuneConfig, trained: str) -> None:
 
 def check_fits(config: FinetuneConfig, checkpoint: Checkpoint) -> None:
     """UsageError where the algorithm cannot start from the checkpoint, or the suite lacks what is asked for."""
-    check_algorithm(config, checkpoint.config().method.name)  # type: ignore[attr-defined]
+    check_algorithm(config, checkpoint.config().method.name)
     suite = recorded_suite(checkpoint.meta.suite)
     if not suite.judged and (config.end_on_success or config.reward == "success"):
         raise UsageError(f"suite {checkpoint.meta.spec.suite} has no success, only a return", "leave reward as it is")
@@ -87,7 +89,7 @@ def check_fits(config: FinetuneConfig, checkpoint: Checkpoint) -> None:
 
 def chain_length(config: FinetuneConfig, checkpoint: Checkpoint) -> int:
     """K: what is asked for, else what the algorithm usually takes, else the policy."""
-    return config.nfe or ALGORITHMS.get(config.algorithm.name).nfe or checkpoint.nfe  # type: ignore[attr-defined]
+    return config.nfe or ALGORITHMS.get(config.algorithm.name).nfe or checkpoint.nfe
 
 
 class Finetuner:
@@ -117,7 +119,7 @@ class Finetuner:
         self.config, self.folder, self.device, self.progress = config, folder, device, progress
         self.meta = checkpoint.meta
         self.suite: Suite = recorded_suite(self.meta.suite)
-        algorithm = ALGORITHMS.get(config.algorithm.name)  # type: ignore[attr-defined]
+        algorithm = ALGORITHMS.get(config.algorithm.name)
         self.nfe = chain_length(config, checkpoint)
         self.workers = min(workers, config.envs)
         pretrained = checkpoint.load(config.weights, device)
@@ -165,11 +167,11 @@ class Finetuner:
         with (
             self.journal.tracking(self.iteration),
             stop_requests() as stop,
-            self._workers() as envs,
+            self._pool() as pool,
             self._held_out(stop) as held_out,
         ):
             try:
-                self._loop(envs, held_out, stop)
+                self._loop(pool, held_out, stop)
             except Stopped:
                 self._save()  # the last finished iteration
                 assert stop.error is not None
@@ -178,8 +180,8 @@ class Finetuner:
         assert self.journal.last is not None
         return FinetuneResult(self.journal.last, self.journal.best, self._figures(held_out.rows))
 
-    def _loop(self, envs: Workers, held_out: HeldOut, stop: StopRequest) -> None:
-        config = self.config
+    def _loop(self, pool: EnvPool, held_out: HeldOut, stop: StopRequest) -> None:
+        config, envs = self.config, TrainingEnvs(pool, self._seeds(), self.config.reward)
         collector = Collector(
             envs, self.policy, self.algorithm.augments, self.device, self.watch, lambda: bool(stop.error)
         )
@@ -193,7 +195,7 @@ class Finetuner:
             seconds = time.perf_counter() - began
             self.iteration += 1
             self.ema.update_parameters(self.policy)
-            self.journal.log(self.iteration, self._row(figures, collector, envs, seconds))
+            self.journal.log(self.iteration, self._row(figures, collector, pool.restarts, seconds))
             self.progress.advance(1, **self._shown(collector))
             self.watch.lap("logging and progress")
             self._save_and_evaluate(held_out)
@@ -218,7 +220,7 @@ class Finetuner:
         if evaluates:
             assert self.journal.last is not None
             row, saved = self.journal.row, open_checkpoint(self.journal.last)
-            figures = {key: row[key] for key in ("env_steps", "train_seconds") if key in row}
+            figures: dict[str, Any] = {key: row[key] for key in ("env_steps", "train_seconds") if key in row}
             self.progress.note(f"iteration {self.iteration}: held-out {held_out.evaluate(saved, figures)}")
             self.watch.lap("evaluation")
 
@@ -228,19 +230,15 @@ class Finetuner:
         used = self.journal.row.get("train_seconds", 0.0)
         return self.iteration >= self.config.iterations or (limit is not None and used >= 60 * limit)
 
-    def _workers(self) -> Workers:
-        """The environments to learn in. A resumed run starts on episodes that the one before did not begin."""
-        config, task = self.config, self.meta.spec.task
-        base = derived_seed(config.seed, self.iteration)
-        return Workers(
-            env_factory(self._start, max_steps=config.max_steps),
-            config.envs,
-            self.workers,
-            lambda env, number: rollout_seed(base, task, env, number),
-            end_on_success=config.end_on_success,
-            reward=config.reward,
-            note=self.progress.note,
-        )
+    def _pool(self) -> EnvPool:
+        """The environments to learn in."""
+        make, ends = env_factory(self._start, max_steps=self.config.max_steps), self.config.end_on_success
+        return EnvPool(make, self.config.envs, self.workers, self.progress.note, LOST, end_on_success=ends)
+
+    def _seeds(self) -> Callable[[int, int], int]:
+        """Of episodes; a resumed run starts on such that the one before did not begin."""
+        base = derived_seed(self.config.seed, self.iteration)
+        return lambda env, number: rollout_seed(base, self.meta.spec.task, env, number)
 
     def _held_out(self, stop: StopRequest) -> HeldOut:
         where = (self.nfe, self.workers, self.device, self.iteration)
@@ -252,13 +250,13 @@ class Finetuner:
             update={
                 "step": self.iteration,
                 "nfe": self.nfe,
-                "finetuned_by": self.config.algorithm.name,  # type: ignore[attr-defined]
+                "finetuned_by": self.config.algorithm.name,
             }
         )
         self.journal.save(meta, self.algorithm.tensors())
         self.watch.lap("checkpoints")
 
-    def _row(self, figures: dict[str, float], collector: Collector, envs: Workers, seconds: float) -> dict[str, Any]:
+    def _row(self, figures: dict[str, float], collector: Collector, restarts: int, seconds: float) -> dict[str, Any]:
         """Figures of the iteration that has just ended, on top of those of the run before a resumption."""
         before, recent = self._earlier, collector.recent
         row: dict[str, Any] = {}
@@ -272,7 +270,7 @@ class Finetuner:
         row["train_seconds"] = self.journal.row.get("train_seconds", 0.0) + seconds
         new = collector.env_steps - (self.journal.row.get("env_steps", 0) - before.get("env_steps", 0))
         row["env_steps_per_second"] = new / seconds
-        row["worker_restarts"] = before.get("worker_restarts", 0) + envs.restarts
+        row["worker_restarts"] = before.get("worker_restarts", 0) + restarts
         return {key: round(v, 8) if isinstance(v, float) else v for key, v in row.items()}
 
     def _shown(self, collector: Collector) -> dict[str, float | str]:

@@ -54,9 +54,12 @@ class Batch:
         """Some of the rows."""
         return Batch(
             {key: value[index] for key, value in self.obs.items()},
-            *(None if x is None else x[index] for x in (self.h, self.points, self.log_probs, self.advantage)),  # type: ignore[arg-type]
-            target=self.target[index],
-            bc=None if self.bc is None else self.bc[index],
+            None if self.h is None else self.h[index],
+            self.points[index],
+            self.log_probs[index],
+            self.advantage[index],
+            self.target[index],
+            None if self.bc is None else self.bc[index],
         )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from omp_cli.core.encoders.images import shifted
 from omp_cli.core.errors import Diverged
 from omp_cli.core.policy import Policy
-from omp_cli.core.rl.workers import Finished, Stepped, Workers
+from omp_cli.core.rl.environments import Finished, Stepped, TrainingEnvs
 from omp_cli.core.timing import Stopwatch
 
 WINDOW = 100
@@ -59,7 +59,7 @@ class Collector:
     """Environments with their present observations, and what is known of finished episodes.
 
     Args:
-        workers: the environments; started at the first use.
+        envs: the environments; reset at the first use.
         policy: its encoder says what is read.
         augment: shift pictures as in pre-training. A picture is shifted when it is observed, once; acting and all
             learning see the same shifted one.
@@ -70,14 +70,14 @@ class Collector:
 
     def __init__(
         self,
-        workers: Workers,
+        envs: TrainingEnvs,
         policy: Policy,
         augment: bool,
         device: torch.device,
         watch: Stopwatch,
         asked_to_stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.workers, self.device, self.watch, self._asked_to_stop = workers, device, watch, asked_to_stop
+        self.envs, self.device, self.watch, self._asked_to_stop = envs, device, watch, asked_to_stop
         self._keys = policy.keys
         self._shift = getattr(policy.encoder.config, "shift", 0) if augment else 0
         self._obs: dict[str, Tensor] | None = None
@@ -88,7 +88,7 @@ class Collector:
     def obs(self) -> dict[str, Tensor]:
         """What the environments show now, {key: (N, n_obs, ...)}, on the policy's device."""
         if self._obs is None:
-            self._obs = self.seen(self.workers.reset())
+            self._obs = self.seen(self.envs.reset())
             self.watch.lap("environments: start")
         return self._obs
 
@@ -105,7 +105,7 @@ class Collector:
             raise Stopped
         if not bool(actions.isfinite().all()):
             raise Diverged(f"diverged at decision {self.decisions}: actions that are not finite", "lower --lr")
-        stepped = self.workers.step(actions.cpu().numpy())
+        stepped = self.envs.step(actions.cpu().numpy())
         self.watch.lap("environments: step")
         self._obs = self.seen(stepped.obs)
         self.recent.extend(stepped.finished)

@@ -38,7 +38,7 @@ from omp_cli.core.config import Count, Settings
 from omp_cli.core.errors import MissingDependency, UsageError, did_you_mean
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites import adroit_tables as tables
-from omp_cli.core.suites.base import SUITES, Outcome, Suite, loading
+from omp_cli.core.suites.base import SUITES, Outcome, Suite, Views, loading
 from omp_cli.core.suites.clouded import CloudedEnv
 
 IMAGE_SIZE = 84
@@ -216,7 +216,12 @@ class AdroitEnv(CloudedEnv):
 
     def observe(self, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
         """See the base class. "full_state" is the environment's own observation."""
-        make = {"state": self._state, "point_cloud": self._cloud, "full_state": self._observation, "img": self._image}
+        make: Views = {
+            "state": self._state,
+            "point_cloud": self._cloud,
+            "full_state": self._observation,
+            "img": self._image,
+        }
         return {key: make[key]() for key in keys}
 
     def start_state(self) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -36,6 +36,10 @@ class Outcome:
     mode: str | None = None
 
 
+Views = dict[str, Callable[[], NDArray[Any]]]
+"""How an environment makes the arrays of an observation, by their names."""
+
+
 def start_hash(start_state: NDArray[np.float64]) -> str:
     """Identity of a start state: demonstrations and evaluation episodes are told apart by it."""
     return hashlib.sha256(np.ascontiguousarray(start_state, np.float64).tobytes()).hexdigest()
@@ -44,9 +48,11 @@ def start_hash(start_state: NDArray[np.float64]) -> str:
 @contextmanager
 def loading(name: str, install: str, *also: type[Exception]) -> Iterator[None]:
     """MissingDependency when a simulator does not load within; ``also`` are errors of its own that mean so."""
+    # an AttributeError: MUJOCO_GL names what is not here
+    kinds: tuple[type[Exception], ...] = (ImportError, AttributeError, OSError, *also)
     try:
         yield
-    except (ImportError, AttributeError, OSError, *also) as error:  # AttributeError: MUJOCO_GL names what is not here
+    except kinds as error:
         hint = "unset MUJOCO_GL" if "MUJOCO_GL" in os.environ else install
         if (refused := machine_error(error, name)) is not None:
             raise refused from error

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from omp_cli.core.config import Settings
 from omp_cli.core.errors import MissingDependency, UsageError, did_you_mean
 from omp_cli.core.spec import Spec
-from omp_cli.core.suites.base import SUITES, Metric, Outcome, Suite, TaskEnv, loading
+from omp_cli.core.suites.base import SUITES, Metric, Outcome, Suite, TaskEnv, Views, loading
 
 IMAGE_SIZE = 84
 MAX_STEPS = 1000
@@ -181,7 +181,11 @@ class GymEnv(TaskEnv):
 
     def observe(self, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
         """See the base class. "full_state" is all joint positions and velocities, the place on the track included."""
-        make = {"state": self._state, "full_state": self._full_state, "img": lambda: self.picture(IMAGE_SIZE)}
+        make: Views = {
+            "state": self._state,
+            "full_state": self._full_state,
+            "img": lambda: self.picture(IMAGE_SIZE),
+        }
         return {key: make[key]() for key in keys}
 
     def start_state(self) -> NDArray[np.float64]:

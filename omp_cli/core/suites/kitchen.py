@@ -31,7 +31,7 @@ from pydantic import Field
 from omp_cli.core.config import LARGEST, Count, Settings
 from omp_cli.core.errors import MissingDependency, UsageError, did_you_mean
 from omp_cli.core.spec import Spec
-from omp_cli.core.suites.base import SUITES, Metric, Outcome, Suite, TaskEnv, loading
+from omp_cli.core.suites.base import SUITES, Metric, Outcome, Suite, TaskEnv, Views, loading
 
 IMAGE_SIZE = 84
 SUBTASKS: Mapping[str, tuple[str, ...]] = {
@@ -167,7 +167,11 @@ class KitchenEnv(TaskEnv):
 
     def observe(self, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
         """See the base class. "full_state" is all joint positions and velocities, without noise."""
-        make = {"state": self._state.copy, "full_state": self._full_state, "img": lambda: self.picture(IMAGE_SIZE)}
+        make: Views = {
+            "state": self._state.copy,
+            "full_state": self._full_state,
+            "img": lambda: self.picture(IMAGE_SIZE),
+        }
         return {key: make[key]() for key in keys}
 
     def start_state(self) -> NDArray[np.float64]:

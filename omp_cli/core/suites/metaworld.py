@@ -18,7 +18,7 @@ from omp_cli.core.config import Settings
 from omp_cli.core.errors import MissingDependency
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites import metaworld_tables as tables
-from omp_cli.core.suites.base import SUITES, Outcome, Suite, loading
+from omp_cli.core.suites.base import SUITES, Outcome, Suite, Views, loading
 from omp_cli.core.suites.clouded import CloudedEnv
 
 IMAGE_SIZE = 84
@@ -136,7 +136,7 @@ class MetaWorldEnv(CloudedEnv):
 
     def observe(self, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
         """See the base class. "full_state" is the simulator's own observation (39,) float32, goal included."""
-        make = {
+        make: Views = {
             "state": self._state,
             "point_cloud": self._cloud,
             "full_state": lambda: self._full_state.astype(np.float32),

@@ -117,7 +117,7 @@ class _Arm:
     ) -> None:
         self._hand, self._picks, self._operator, self._speed, self._random = hand, picks, operator, speed, random
         self._disturbance = random.normal(0.0, 1.0, 6)
-        self._pick, self._attempt = -1, 0
+        self._pick, self._attempt, self._lost = -1, 0, 0
         self._begin_next()
 
     @property
@@ -153,7 +153,9 @@ class _Arm:
                 gap[2] += np.clip(_FUNNEL * (np.linalg.norm(gap[:2]) - _BESIDE), 0.0, 0.1)
         if phase.moved is None:
             return gap, hand.turn_to(target)
-        return gap, 0.0 if target.yaw is None else wrap(target.yaw - moved.yaw, target.fold)
+        if target.yaw is None or moved.yaw is None:
+            return gap, 0.0
+        return gap, wrap(target.yaw - moved.yaw, target.fold)
 
     def _advance(self) -> None:
         """On to the next phase when this one is done or takes too long; start over when what it needs is lost."""

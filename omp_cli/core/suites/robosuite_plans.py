@@ -183,7 +183,9 @@ def _around_peg(z: float) -> Locate:
     """The nut around the square peg, turned the least, but with its handle not behind the peg (out of reach)."""
 
     def locate(hand: Hand) -> Pose:
-        quarters = round(wrap(_NUT(hand).yaw - np.pi) / (np.pi / 2.0))
+        yaw = _NUT(hand).yaw
+        assert yaw is not None
+        quarters = round(wrap(yaw - np.pi) / (np.pi / 2.0))
         return Pose(np.array([*_PEG, z]), np.pi + float(np.clip(quarters, -1, 1)) * np.pi / 2.0)
 
     return locate
@@ -202,10 +204,10 @@ def solved(hand: Hand) -> bool:
 _ANYWHERE: Mapping[str, Any] = {"near": np.inf, "turn_near": np.inf}
 
 
-def grasp(thing: Locate, height: float = 0.1) -> tuple[Phase, ...]:
+def grasp(thing: Locate) -> tuple[Phase, ...]:
     """Open, over it, down to it, fingers shut."""
     return (
-        Phase("hover", above(thing, height), closed=False, aimed=True, near=0.02),
+        Phase("hover", above(thing, 0.1), closed=False, aimed=True, near=0.02),
         Phase("descend", thing, closed=False, aimed=True, near=0.008, limit=20),
         Phase("close", thing, closed=True, fixed=True, aimed=True, **_ANYWHERE, steps=8),
     )

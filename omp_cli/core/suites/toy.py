@@ -17,7 +17,7 @@ from pydantic import Field
 
 from omp_cli.core.config import Settings
 from omp_cli.core.spec import Spec
-from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv
+from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv, Views
 
 ARENA = 0.5
 """Half the side of the square in which the point moves, metres."""
@@ -129,7 +129,7 @@ class ToyEnv(TaskEnv):
 
     def observe(self, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
         """See the base class; "full_state" is the state."""
-        make = {
+        make: Views = {
             "state": self._state,
             "point_cloud": lambda: self._shapes.cloud(self._position, self._goal, self._pillars),
             "full_state": self._state,

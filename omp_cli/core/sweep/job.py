@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from omp_cli.core.errors import UsageError
 from omp_cli.core.locks import is_held
-from omp_cli.core.manifest import FILE_NAME, Manifest, read_manifest
+from omp_cli.core.manifest import FILE_NAME, Manifest, Status, read_manifest
 from omp_cli.core.processes import ENDS_WITH_STDIN
 from omp_cli.core.run import CHECKPOINTS
 from omp_cli.core.signals import ERRORS
@@ -23,8 +23,13 @@ PROGRAM = (sys.executable, "-m", "omp_cli")
 POLL = 0.1
 """Seconds between looks at what is at work."""
 State = Literal["waiting", "running", "finished", "interrupted", "failed", "blocked"]
-STATES: dict[str, State] = {"succeeded": "finished", "running": "interrupted"}
-"""What a manifest's status means for a job that nobody works on; the other two have the same name."""
+STATES: dict[Status, State] = {
+    "succeeded": "finished",
+    "running": "interrupted",
+    "interrupted": "interrupted",
+    "failed": "failed",
+}
+"""What a manifest's status means for a job that nobody works on."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +79,10 @@ class Job:
         """How far it is, by its manifest."""
         if (found := self.manifest()) is None:
             return Outcome("waiting")
-        state = STATES.get(found.status, found.status)  # type: ignore[arg-type]
+        state = STATES[found.status]
         if state != "finished" and is_held(self.folder):
             state = "running"
-        return Outcome(state, found.wall_seconds, found.error and found.error.message)
+        return Outcome(state, found.wall_seconds, found.error.message if found.error else None)
 
     def change(self) -> str | None:
         """The first setting that differs between what the folder holds and what is planned; None if none does.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -46,9 +47,11 @@ class OnRay:
             import ray
         except ImportError:
             raise MissingDependency("engine ray: Ray is not installed", "pip install 'omp-cli[ray]'") from None
-        here = {"num_cpus": workers and workers * threads, "include_dashboard": False} if address is None else {}
+        here: dict[str, Any] = (
+            {"num_cpus": workers and workers * threads, "include_dashboard": False} if address is None else {}
+        )
         try:
-            ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **here)
+            ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **here)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise RunFailed(f"engine ray: {one_line(error, 200)}") from None
         self._ray: Any = ray

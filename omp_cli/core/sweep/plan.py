@@ -24,9 +24,6 @@ Start = tuple[str, str]
 Resolve = Callable[[str, Words, Start | None], Sources]
 """From a command, its words and where it starts to the settings that they come to; UsageError when they are wrong."""
 
-KEYS = ("seed", "task")
-"""What cells are ordered by."""
-
 
 @dataclass(frozen=True)
 class Cell:
@@ -56,8 +53,9 @@ def cells_of(config: SweepConfig) -> list[Cell]:
         if config.finetune is not None or variant.finetune is not None:
             finetune = (*(config.finetune or ()), *(variant.finetune or ()))
         cells += [Cell(task, name, seed, prepare, pretrain, finetune, evaluate) for task in tasks for seed in seeds]
-    seeds, tasks = ({name: i for i, name in enumerate(dict.fromkeys(getattr(c, k) for c in cells))} for k in KEYS)
-    return sorted(cells, key=lambda cell: (seeds[cell.seed], tasks[cell.task]))
+    by_seed = {seed: i for i, seed in enumerate(dict.fromkeys(cell.seed for cell in cells))}
+    by_task = {task: i for i, task in enumerate(dict.fromkeys(cell.task for cell in cells))}
+    return sorted(cells, key=lambda cell: (by_seed[cell.seed], by_task[cell.task]))
 
 
 def _tasks(benchmark: str, config: SweepConfig, variant: Cells) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,7 +211,7 @@ class Trainer:
         report.total.backward()
         watch.lap("backward")
         norm = self._gradient_norm() if log or train.grad_clip is not None else None
-        if train.grad_clip is not None:
+        if norm is not None and train.grad_clip is not None:
             torch.nn.utils.clip_grads_with_norm_(self.module.parameters(), train.grad_clip, norm)
         # Looking at a number makes the host wait for an accelerator: there only logged and saved steps are checked. On
         # a CPU a gradient that is not finite shows in the next loss, and never in a checkpoint (``_save``).
@@ -230,7 +231,7 @@ class Trainer:
     def _time_parts_of_the_loss(self) -> None:
         """Charge the encoder and the network's recorded and unrecorded passes to parts of their own."""
         watch = self.watch
-        modules = [(self.policy.encoder, lambda: "encoder")]
+        modules: list[tuple[torch.nn.Module, Callable[[], str]]] = [(self.policy.encoder, lambda: "encoder")]
         if not self.config.train.compile:  # a compiled network would compile the clock with it
             modules.append((self.policy.net, lambda: "net" if torch.is_grad_enabled() else "du/dt (net, unrecorded)"))
         if self.teacher is not None:

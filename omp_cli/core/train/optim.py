@@ -54,7 +54,8 @@ class MovingAverage(nn.Module):
     @torch.no_grad()
     def update_parameters(self, policy: Policy) -> None:
         """Take the policy's present parameters into the average; buffers are copied."""
-        averages, values = list(self.module.parameters()), list(policy.parameters())
+        averages: list[Tensor] = list(self.module.parameters())
+        values: list[Tensor] = list(policy.parameters())
         if self.n_averaged == 0:
             torch._foreach_copy_(averages, values)
         else:

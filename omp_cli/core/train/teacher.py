@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from omp_cli.core.checkpoint import Checkpoint
+from omp_cli.core.config import Settings
 from omp_cli.core.errors import UsageError
 from omp_cli.core.methods.teaching import Teaching
 from omp_cli.core.policy import Policy
@@ -26,7 +27,9 @@ def load_teacher(checkpoint: Checkpoint, config: PretrainConfig, spec: Spec, dev
     """
     chunk = checkpoint.config().chunk
     shown = Spec.model_fields.keys() - {"displacements"}  # how data may be turned; earlier checkpoints do not say it
-    must_agree = [(name, checkpoint.meta.spec, spec) for name in Spec.model_fields if name in shown]
+    must_agree: list[tuple[str, Settings, Settings]] = [
+        (name, checkpoint.meta.spec, spec) for name in Spec.model_fields if name in shown
+    ]
     must_agree += [("n_obs", chunk, config.chunk), ("horizon", chunk, config.chunk)]
     for name, theirs, ours in must_agree:
         if (a := getattr(theirs, name)) != (b := getattr(ours, name)):

@@ -27,8 +27,11 @@ from omp_cli.core.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.progress import Progress
 
 INFO = ("meta", "info.json")
-OPTIONAL = (("next.reward", "reward", np.float32), ("next.done", "terminal", np.bool_))
-OPTIONAL += (("next.success", "success", np.bool_),)
+OPTIONAL: tuple[tuple[str, str, type[np.generic]], ...] = (
+    ("next.reward", "reward", np.float32),
+    ("next.done", "terminal", np.bool_),
+    ("next.success", "success", np.bool_),
+)
 _MOST_GB = 16.0
 
 

@@ -57,11 +57,12 @@ class Folder:
         self.path = path.parent.parent
         self._where = f"LeRobot folder {path}"
         self.info = json_file(path, "LeRobot folder")
-        self.version = self.info.get("codebase_version")
-        if self.version not in VERSIONS:
-            found, known = self.version, ", ".join(VERSIONS)
+        found = self.info.get("codebase_version")
+        if found not in VERSIONS:
+            known = ", ".join(VERSIONS)
             found = short(found) if isinstance(found, str) else found
             raise DataError(f"LeRobot folder {path}: codebase_version {found!r}, this omp reads {known}")
+        self.version: str = found
         self.features = self._value("features", dict)
         self.fps = number(self._value("fps", (int, float)), f"{self._where}: fps", 1e-3)
         self.robot = member(self.info, "robot_type", (str, type(None)), self._where)
@@ -74,7 +75,8 @@ class Folder:
 
         A camera's name is the last part of its feature's; where two have the same, it is the whole.
         """
-        pictures, depth = [], []
+        pictures: list[str] = []
+        depth: list[str] = []
         for key, feature in self.features.items():
             if feature.get("dtype") in ("video", "image"):
                 about = {**feature}

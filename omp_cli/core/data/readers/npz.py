@@ -86,7 +86,7 @@ class NpzReader(Reader):
                 arrays[ours] = _frames(path, scaled, name, 1, int(ends[-1])).astype(kind)
         episodes = split(arrays, ends, limit)
         progress.advance()
-        notes = {"trajectories": len(ends), "mean_length": round(float(ends[-1] / len(ends)), 1)}
+        notes: dict[str, Any] = {"trajectories": len(ends), "mean_length": round(float(ends[-1] / len(ends)), 1)}
         notes["limits"] = {name: [float(x) for x in values] for name, values in bounds.items()}
         return Recording(episodes, spec_of(subject, episodes), notes, first_states(episodes), said=said)
 

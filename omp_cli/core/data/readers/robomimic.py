@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from omp_cli.core.config import Settings
@@ -99,10 +100,13 @@ class RobomimicReader(Reader):
             self._check_counts(data, known)
             keys, cameras = ([], []) if raw else (self._state_keys(demos[0]), self._cameras(demos[0]))
             optional = [name for name in ("rewards", "dones") if all(name in demo for demo in demos)]
-            episodes, starts, scenes, layouts = [], [], [], set()
+            episodes: list[Arrays] = []
+            starts, scenes = [], []
+            layouts: set[str] = set()
             for demo in demos:
                 simulator = array(demo, "states", self.expected, 2) if has_states else None
                 if raw:
+                    assert simulator is not None
                     actions = array(demo, "actions", self.expected, 2, len(simulator))
                     episodes.append({"state": simulator, "action": actions.astype(np.float32)})
                     scenes.append(scene(demo))
@@ -200,7 +204,7 @@ class RobomimicReader(Reader):
         frames, obs = len(action), _group(demo, "obs")
         state = np.concatenate([columns(obs, key, self.expected, frames) for key in keys], axis=1)
         episode: Arrays = {"state": state.astype(np.float32), "action": action.astype(np.float32)}
-        pictures = []
+        pictures: list[NDArray[Any]] = []
         for camera in cameras:
             where = f"{demo.file.filename}: {demo.name}/obs/{camera}{SUFFIX}"
             found, layout = channels_last(array(obs, camera + SUFFIX, self.expected, 4, frames), where, 3)

@@ -127,7 +127,7 @@ class _Job:
     @property
     def prepared(self) -> Prepared | None:
         """What is to be timed."""
-        return self.outcome and self.outcome.prepared
+        return self.outcome.prepared if self.outcome else None
 
 
 def _rows(head: Row, nfe: Sequence[int], policy: Policy, bench: Bench, exact: dict[Cell, Tensor]) -> Iterable[Row]:
@@ -170,12 +170,12 @@ def _jobs(head: Row, policy: Policy, samples: Sequence[Inputs], parts: _Parts, b
     encoders: tuple[Encoder, ...] = ("each step", "once") if head.nfe > 1 else ("once",)
     budget, eager = bench.config.budget, backends.find(EAGER)
     slow = {name: head.nfe > 1 and parts.seconds(head.nfe, name == "each step") > budget for name in encoders}
-    for name in encoders:
-        row = replace(head, encoder=name)
-        if slow[name]:
+    for encoder in encoders:
+        row = replace(head, encoder=encoder)
+        if slow[encoder]:
             yield _Job(replace(row, status="composed"))
             continue
-        prepared = eager.prepare(Decision(policy, head.nfe, name == "each step"), samples[0], bench.folder)
+        prepared = eager.prepare(Decision(policy, head.nfe, encoder == "each step"), samples[0], bench.folder)
         if not bool(prepared.call().isfinite().all()):
             raise Diverged(
                 f"{head.label}: its actions in {bench.config.dtype} are not finite, and would be timed for nothing",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -109,7 +109,7 @@ class Cameras:
 
     def frame(self) -> Frame:
         """The resized pictures (H, W, C) and the state."""
-        made = {"state": lambda: self._state, "img": self._picture}
+        made: dict[str, Callable[[], NDArray[Any]]] = {"state": lambda: self._state, "img": self._picture}
         return {key: made[key]() for key in self._keys}
 
     def close(self) -> None:

@@ -11,10 +11,11 @@ from pydantic import Field
 
 from omp_cli.core import config as c
 from omp_cli.core import papers
-from omp_cli.core.checkpoint import Checkpoint, Weights, open_run
+from omp_cli.core.checkpoint import Checkpoint, open_run
 from omp_cli.core.config import Above0, Depth, Settings
 from omp_cli.core.deploy.graph import fresh_policy
 from omp_cli.core.policy import Policy
+from omp_cli.core.policy_config import Weights
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES
 from omp_cli.core.train.config import PretrainConfig
@@ -110,7 +111,7 @@ def from_checkpoint(path: Path, weights: Weights = "ema") -> Subject:
     """The newest checkpoint of a run, or one checkpoint; DataError when there is none or it is damaged."""
     checkpoint = open_run(path)[-1]
     spec = checkpoint.meta.spec
-    label = f"{checkpoint.config().method.name} {spec.task}"  # type: ignore[attr-defined]
+    label = f"{checkpoint.config().method.name} {spec.task}"
     return Subject(
         str(checkpoint.path),
         label,

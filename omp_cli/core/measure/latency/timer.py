@@ -10,7 +10,6 @@ from time import perf_counter, process_time
 
 import torch
 
-from omp_cli.core.measure.latency.config import MIN_CALLS as MIN_CALLS
 from omp_cli.core.measure.latency.config import Effort
 from omp_cli.core.measure.latency.samples import Statistics, statistics
 from omp_cli.core.progress import Progress

@@ -44,7 +44,8 @@ def epsilon_analysis(
         (None where there is no such derivative).
     """
     g = torch.Generator().manual_seed(seed)
-    draws = policy.method.draw(tuple(actions.shape), g).to(actions)
+    rows, horizon, action_dim = actions.shape
+    draws = policy.method.draw((rows, horizon, action_dim), g).to(actions)
     z_0 = policy.action_limits(actions)
     device = z_0.device.type
     exact_net = copy.deepcopy(policy.net).double()
@@ -53,8 +54,7 @@ def epsilon_analysis(
         z_1, r, t = (x.to(dtype) for x in (draws.noise, draws.r, draws.t))
         z_t, v = point(z_0.to(dtype), z_1, t), velocity(z_0.to(dtype), z_1)
         reference = _bound(exact_net, c.double())
-        inputs = [x.double() for x in (z_t, r, t, v)]
-        exact = value_and_derivative(reference, *inputs, "forward", 1.0)[1]
+        exact = value_and_derivative(reference, z_t.double(), r.double(), t.double(), v.double(), "forward", 1.0)[1]
         u = _bound(net, c, device if inside else None)
         found = {how: None if inside else _error(u, z_t, r, t, v, how, exact) for how in ("forward", "jvp")}
         return {"precision": precision, "dde": dde_errors(u, z_t, r, t, v, exact, epsilons), **found}

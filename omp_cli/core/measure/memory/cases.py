@@ -10,7 +10,6 @@ from typing import Any
 from omp_cli.core.config import Layer, flatten, merge, preset_layer, validated
 from omp_cli.core.errors import UsageError
 from omp_cli.core.families import METHODS
-from omp_cli.core.measure.memory.config import COLUMNS as COLUMNS
 from omp_cli.core.measure.memory.config import Column, MemprofileConfig
 from omp_cli.core.policy import Policy
 from omp_cli.core.spec import Spec
@@ -90,7 +89,7 @@ def make_case(
         changes: dotted settings on top of the preset.
         seed: of weights and data.
     """
-    own = {"chunk.horizon": horizon, "train.batch_size": batch, "seed": seed}
+    own: dict[str, Any] = {"chunk.horizon": horizon, "train.batch_size": batch, "seed": seed}
     layers = [preset_layer("pretrain", preset), Layer("--set", changes)]
     values, _ = merge(layers)
     chunk = values.get("chunk", {})

@@ -34,7 +34,7 @@ class Ledger(TorchDispatchMode):
     """
 
     def __init__(self, selected: float = 1.0) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch gives it no types
         self.events: list[Event] = []
         self._selected = selected
         self._known: dict[int, weakref.ref[Any]] = {}

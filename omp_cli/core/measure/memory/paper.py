@@ -7,9 +7,12 @@ own real robot, whose sizes it does not give: ours are assumptions, and not chos
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from omp_cli.core.measure.memory.cases import COLUMNS, Case, Column, made_up_spec, make_case
+from omp_cli.core.measure.memory.cases import Case, made_up_spec, make_case
+from omp_cli.core.measure.memory.config import COLUMNS, Column
 from omp_cli.core.papers import memory_gb
 
 
@@ -61,8 +64,8 @@ def paper_cases(derivatives: tuple[Column, ...] = COLUMNS, seed: int = 0) -> lis
     return cases
 
 
-def published_gb(row: dict[str, object]) -> float | None:
+def published_gb(row: Mapping[str, Any]) -> float | None:
     """The paper's figure for a result row, GB; None where it has none."""
     if row["two_pass"]:
         return None
-    return memory_gb(str(row["name"]), row["horizon"], str(row["derivative"]))  # type: ignore[arg-type]
+    return memory_gb(row["name"], row["horizon"], row["derivative"])

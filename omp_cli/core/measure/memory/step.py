@@ -21,7 +21,6 @@ from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.optim import make_ema, make_optimizer
 
 META = torch.device("meta")
-STATIC = ("weights", "gradients", "optimiser", "ema")
 
 
 class TrainingStep:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -14,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.data.reference import Reference
-from omp_cli.core.plugins import load_plugin, loaded_plugins
 from omp_cli.core.suites.base import Outcome, Suite, TaskEnv, recorded_suite, start_hash
 from omp_cli.core.timing import Stopwatch
 
@@ -40,7 +40,6 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         n_obs: T.
         execute: E.
         max_steps: environment steps per episode; None takes the task's own limit.
-        film: seeds of the episodes to record pictures of.
         picture_size: P.
     """
 
@@ -51,14 +50,13 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         n_obs: int,
         execute: int,
         max_steps: int | None = None,
-        film: frozenset[int] = frozenset(),
         picture_size: int = 256,
         points: int | None = None,
         reference: dict[str, Any] | None = None,
     ) -> None:
         self._env, self._keys, self._n_obs, self._execute = env, keys, n_obs, execute
         self._limit = max_steps or env.spec.max_steps
-        self._film, self._picture_size = film, picture_size
+        self._picture_size = picture_size
         self._filming = False
         self._history: deque[Obs] = deque(maxlen=n_obs)
         self._steps = 0
@@ -67,7 +65,8 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         self._reference = Reference.model_validate(reference) if reference and "img" in keys else None
         self._made = False
         env.read_points(points)
-        self.observation_space = gymnasium.spaces.Dict({key: self._box(key) for key in keys})
+        boxes: dict[str, gymnasium.Space[Any]] = {key: self._box(key) for key in keys}
+        self.observation_space = gymnasium.spaces.Dict(boxes)  # type: ignore[assignment]  # Any in place of NDArray
         self._watch = Stopwatch()
         self._before = env.seconds  # spent on the observation above
         self.action_space = gymnasium.spaces.Box(-np.inf, np.inf, (execute, env.spec.action_dim), np.float32)
@@ -75,7 +74,7 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Any]]:
         """Start the episode that ``seed`` determines; the first frame fills the whole history.
 
-        ``options["film"]`` asks for pictures, where the seed is one of ``film``.
+        ``options["film"]`` asks for pictures of it.
         """
         super().reset(seed=seed)
         self._watch.start()
@@ -88,7 +87,7 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         self._env.reset(int(seed or 0))
         self._steps = 0
         self._terminated = False
-        self._filming = seed in self._film and bool((options or {}).get("film"))
+        self._filming = bool((options or {}).get("film"))
         self._watch.lap("reset")
         self._history.extend([self._observed()] * self._n_obs)
         self._watch.lap("observation")
@@ -133,7 +132,6 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         if successes and outcome.mode is not None:
             info["mode"] = outcome.mode
         if pictures:
-            # a list: Gymnasium stacks arrays of all workers, and the last chunk may be shorter
             info["pictures"] = pictures
         truncated = self._steps >= self._limit and not self._terminated
         return self._stacked(), reward, self._terminated, truncated, info
@@ -181,9 +179,6 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
 def chunk_env_factory(suite: dict[str, Any], task: str, **arguments: Any) -> Callable[[], ChunkEnv]:
     """A function that makes the environment where it is called; small enough to send to a worker process.
 
-    The simulator itself is built at the first reset: Gymnasium makes one environment in the parent process for its
-    spaces alone, which would cost the start of a simulator before the workers begin with theirs.
-
     Args:
         suite: the suite's configuration as plain data.
         task: task name.
@@ -192,15 +187,12 @@ def chunk_env_factory(suite: dict[str, Any], task: str, **arguments: Any) -> Cal
     Raises:
         MissingDependency: there is data of the suite, but no environment.
     """
-    recorded_suite(suite)
-    plugins = loaded_plugins()
+    recorded_suite(suite).require()
+    return partial(_made, suite, task, arguments)
 
-    def make() -> ChunkEnv:
-        for path in plugins:  # in a worker process they are not there yet
-            load_plugin(path)
-        return ChunkEnv(LateEnv(recorded_suite(suite), task), **arguments)
 
-    return make
+def _made(suite: dict[str, Any], task: str, arguments: dict[str, Any]) -> ChunkEnv:
+    return ChunkEnv(LateEnv(recorded_suite(suite), task), **arguments)
 
 
 class LateEnv(TaskEnv):
