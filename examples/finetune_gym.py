@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 line = ("--preset", PRESET, "--method", trained_by, *settings, "--steps", args.steps, "--seed", seed)
                 finished(before, "pretrain", args.folder / "data" / robot, *line)
                 folder = args.folder / robot / f"{method}-seed{seed}"
-                line = ("--method", method, "--nfe", nfe, "--minutes", args.minutes, "--iterations", 100000)
+                line = ("--algorithm", method, "--nfe", nfe, "--minutes", args.minutes, "--iterations", 100000)
                 line += ("--workers", 1, "--seed", seed, *(word for pair in args.set for word in ("--set", pair)))
                 tuned = finished(folder, "finetune", before, *line)
                 line = ("--nfe", nfe, "--episodes", args.episodes, "--workers", 1, "--set", "together=8")

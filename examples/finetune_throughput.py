@@ -31,7 +31,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         for workers, nfe in cells:
             folder = args.folder / f"workers{workers}-nfe{nfe}-{repeat}"
             line = ("--workers", workers, "--nfe", nfe, "--iterations", args.iterations, "--envs", args.envs)
-            line += ("--set", f"method.warmup={args.iterations}", "--set", "evaluation.every=0")
+            line += ("--set", f"algorithm.warmup={args.iterations}", "--set", "evaluation.every=0")
             found = finished(folder, "finetune", args.run, *line)
             parts = found["metrics"]["seconds_by_part"]
             seconds = sum(parts[part] for part in COLLECTING)
@@ -46,7 +46,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 def decisions(manifest: dict[str, Any]) -> int:
     """Calls of the policy in a run, each for all environments."""
-    return int(manifest["config"]["method.decisions"]["value"]) * int(manifest["metrics"]["iterations"])
+    return int(manifest["config"]["algorithm.decisions"]["value"]) * int(manifest["metrics"]["iterations"])
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:

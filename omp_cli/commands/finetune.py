@@ -11,6 +11,7 @@ import typer
 from omp_cli import core
 from omp_cli.commands.frame import Call, Chosen, Input, checkpoint_layer, command
 from omp_cli.core.config import Layer, merge, preset_layer, preset_names
+from omp_cli.core.errors import UsageError
 from omp_cli.core.manifest import FILE_NAME, read_manifest
 from omp_cli.core.processes import default_workers
 from omp_cli.core.rl.config import FinetuneConfig
@@ -33,14 +34,15 @@ def finetune(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="gym-dmpo, dmpo-lift-paper, ... (default: what fits suite and method)",
-            rich_help_panel="Method",
+            help="gym-dmpo, dmpo-lift-paper, ... (default: what fits suite and algorithm)",
+            rich_help_panel="Algorithm",
             autocompletion=lambda: preset_names("finetune"),
         ),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes. (default: one per core)", rich_help_panel="Optimisation")
     ] = None,
+    method: Annotated[str | None, typer.Option("--method", hidden=True)] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue this run.", rich_help_panel="Optimisation")] = None,
 ) -> None:
     """Fine-tune a policy by PPO (or FQL) in the environment of its demonstrations.
@@ -49,6 +51,10 @@ def finetune(
 
     Example: omp finetune runs/pretrain/RUN --nfe 1 --minutes 10, then omp eval RUN
     """
+    if method is not None:  # as omp 0.2 called it
+        if "algorithm.name" in call.flags.values:
+            raise UsageError("--method is the earlier name of --algorithm", "give one of them")
+        call.flags = Layer("flag", {**call.flags.values, "algorithm.name": method})
     if resume is None:
         if call.globals.start is not None:
             call.known(_chosen(call, *call.globals.start, preset))
@@ -76,9 +82,9 @@ def _new_plan(call: Call[FinetuneConfig], path: Path, preset: str | None) -> Pla
     chosen = _chosen(call, found.meta.spec.suite, found.config().method.name, preset)
     if chosen.settings.nfe is None:
         chosen.settings = chosen.settings.model_copy(update={"nfe": core.chain_length(chosen.settings, found)})
-        name = chosen.settings.method.name
-        own = core.TUNERS.get(name).nfe is not None
-        chosen.add("nfe", chosen.settings.nfe, f"method {name}" if own else checkpoint_layer(found).source)
+        name = chosen.settings.algorithm.name
+        own = core.ALGORITHMS.get(name).nfe is not None
+        chosen.add("nfe", chosen.settings.nfe, f"algorithm {name}" if own else checkpoint_layer(found).source)
     core.check_fits(chosen.settings, found)
     chosen.add("checkpoint", str(found.path), "argument")
     call.refuse_checkpoints()
@@ -87,11 +93,11 @@ def _new_plan(call: Call[FinetuneConfig], path: Path, preset: str | None) -> Pla
 
 def _chosen(call: Call[FinetuneConfig], suite: str, trained: str, preset: str | None) -> Chosen[FinetuneConfig]:
     """How a policy of the pre-training method ``trained`` is fine-tuned in ``suite``."""
-    own = Layer("checkpoint", {"method.name": core.tuner_for(trained)})
-    asked = merge(call.layers(FinetuneConfig, own))[0]["method"]["name"]
+    own = Layer("checkpoint", {"algorithm.name": core.algorithm_for(trained)})
+    asked = merge(call.layers(FinetuneConfig, own))[0]["algorithm"]["name"]
     name = preset or next((n for n in (f"{suite}-{asked}", suite) if n in preset_names("finetune")), None)
     chosen = call.settings(own, None if name is None else preset_layer("finetune", name))
-    core.check_method(chosen.settings, trained)
+    core.check_algorithm(chosen.settings, trained)
     return chosen
 
 
@@ -108,9 +114,8 @@ def _old_plan(call: Call[FinetuneConfig], run: Path) -> Plan | None:
 def _inputs(checkpoint: core.Checkpoint) -> list[Input]:
     """The checkpoint, and the data set that it was trained on: ``omp eval`` shows the demonstrations' return."""
     found = [("checkpoint", checkpoint.path, checkpoint.sha256())]
-    run = checkpoint.path.parent.parent
-    if (run / FILE_NAME).is_file():
-        found += [(i.kind, Path(i.path), i.sha256) for i in read_manifest(run).inputs if i.kind == "dataset"]
+    if (checkpoint.run / FILE_NAME).is_file():
+        found += [(i.kind, Path(i.path), i.sha256) for i in read_manifest(checkpoint.run).inputs if i.kind == "dataset"]
     return found
 
 
@@ -120,14 +125,14 @@ def _finetune(call: Call[FinetuneConfig], plan: Plan, workers: int) -> None:
     device = core.pick_device(call.globals.device_name)
     if call.dry_run(plan.chosen, task=task, workers=workers, device=str(device)):
         return
-    resumed, where = plan.folder is not None, plan.folder or f"{settings.method.name}-{task}"
+    resumed, where = plan.folder is not None, plan.folder or f"{settings.algorithm.name}-{task}"
     with call.run(plan.chosen, where, core.device_name(device), plan.inputs, not resumed) as (run, progress):
-        tuner = core.Finetuner(
+        finetuner = core.Finetuner(
             settings, plan.checkpoint, run.folder, device, workers, progress, synchronise=call.globals.verbose
         )
         if resumed:
-            progress.note(f"continuing at iteration {tuner.resume()} of {settings.iterations}")
-        result = tuner.run()
+            progress.note(f"continuing at iteration {finetuner.resume()} of {settings.iterations}")
+        result = finetuner.run()
         run.metrics(**result.figures)
         for path in (result.checkpoint, result.best, run.folder / METRICS, run.folder / core.EVALUATIONS):
             if path is not None:

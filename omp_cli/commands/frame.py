@@ -108,7 +108,7 @@ class Call(Generic[S]):
         """All layers in their one order, later wins: ``below``, file, environment, ``--set``, options."""
         file = c.file_layer(self.file) if self.file else None
         found = [*below, file, c.env_layer(os.environ, model), c.set_layer(self.sets), self.flags]
-        return [layer for layer in found if layer is not None]
+        return [Layer(layer.source, c.of_today(self.name, layer.values)) for layer in found if layer is not None]
 
     def settings(self, *below: Layer | None) -> Chosen[S]:
         """The validated settings; ``below`` are a preset's or a checkpoint's, which all else on the line beats."""

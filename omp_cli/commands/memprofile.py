@@ -87,7 +87,7 @@ def _trained(call: Call[MemprofileConfig], path: Path) -> tuple[core.Checkpoint,
     checkpoint = core.open_run(path)[-1]
     dataset = None
     with suppress(DataError):  # gone, or another one by now
-        dataset = core.demonstrations(checkpoint)[0]
+        dataset = checkpoint.dataset()[0]
     found = "made-up observations" if dataset is None else f"observations from {dataset}"
     call.console.note(f"checkpoint: {checkpoint.path}; {found}")
     return checkpoint, None if dataset is None else read_store(dataset)

@@ -6,7 +6,8 @@ from .deploy.export import formats as formats
 from .device import device_name as device_name
 from .device import pick_device as pick_device
 from .device import use_threads as use_threads
-from .families import TUNERS as TUNERS
+from .families import ALGORITHMS as ALGORITHMS
+from .measure.evaluation import evaluate_run as evaluate_run
 from .measure.latency.bench import bench_latency as bench_latency
 from .measure.latency.subjects import Subject as Subject
 from .measure.latency.subjects import from_checkpoint as from_checkpoint
@@ -14,9 +15,7 @@ from .measure.latency.subjects import from_presets as from_presets
 from .measure.memory.cases import grid as grid
 from .measure.memory.paper import TASKS as TASKS
 from .measure.memory.paper import paper_cases as paper_cases
-from .measure.memory.report import profile_run as profile_run
-from .measure.report import demonstrations as demonstrations
-from .measure.report import evaluate_run as evaluate_run
+from .measure.memory.profile_run import profile_run as profile_run
 from .policy import check_teacher as check_teacher
 from .report.collect import collect as collect
 from .report.rename import renamed as renamed
@@ -24,11 +23,11 @@ from .report.tables import all_tables as all_tables
 from .report.write import write_report as write_report
 from .rl.held_out import EVALUATIONS as EVALUATIONS
 from .rl.loop import Finetuner as Finetuner
+from .rl.loop import algorithm_for as algorithm_for
 from .rl.loop import chain_length as chain_length
+from .rl.loop import check_algorithm as check_algorithm
 from .rl.loop import check_fits as check_fits
-from .rl.loop import check_method as check_method
 from .rl.loop import start_of as start_of
-from .rl.loop import tuner_for as tuner_for
 from .train.distributed import local_device as local_device
 from .train.distributed import world as world
 from .train.inputs import find_input as find_input

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -21,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from omp_cli.core.config import checked, validated
+from omp_cli.core.data.store import read_attributes
 from omp_cli.core.errors import DataError, OmpError, data_error
 from omp_cli.core.files import (
     atomic,
@@ -36,7 +39,7 @@ from omp_cli.core.files import (
 from omp_cli.core.manifest import FILE_NAME, check_artifact, read_manifest
 from omp_cli.core.policy import Policy, usual_nfe
 from omp_cli.core.policy_config import PolicyConfig, Weights
-from omp_cli.core.run import CHECKPOINTS
+from omp_cli.core.run import CHECKPOINTS, whereabouts
 from omp_cli.core.spec import Spec
 
 CHECKPOINT_SCHEMA: Final = 1
@@ -112,12 +115,34 @@ class Checkpoint:
             DataError: missing, damaged, changed, or with numbers that are not finite.
             RunFailed: the machine does not let it be read.
         """
-        file, path = self.path / name, self.path.absolute()
+        file = self.path / name
         tensors = load_tensors(file)
         if self.meta.files and self.meta.files.get(name) != sha256_kept(file):
             raise DataError(f"checkpoint {file}: {CHANGED}", ANOTHER)
-        check_artifact(path.parent.parent, path)
+        check_artifact(self.run, self.path.absolute())
         return tensors
+
+    @property
+    def run(self) -> Path:
+        """The folder of the run that it belongs to, two above its own; a copy elsewhere may have no run there."""
+        return self.path.absolute().parent.parent
+
+    def dataset(self) -> tuple[Path, dict[str, Any]]:
+        """The data set that its run was trained on: where it is, and its attributes.
+
+        Raises:
+            DataError: the run's manifest or the data set is gone, or is another one by now.
+        """
+        inputs = [i for i in read_manifest(self.run).inputs if i.kind == "dataset"]
+        places = [place for i in inputs for place in whereabouts(self.run, i.path)]
+        for path in places:
+            with suppress(DataError):  # something else of the same name
+                attributes = read_attributes(path)
+                if attributes.get("content_sha256") == self.meta.dataset_sha256:
+                    return path, attributes
+        if inputs and not places:
+            raise DataError(f"data set {inputs[0].path}: no such file or folder, nor is it near {self.run}")
+        raise DataError(f"run {self.run}: names no data set with the content that the policy was trained on")
 
     def sha256(self) -> str:
         """SHA-256 over the SHA-256 digests (hex, one after the other) of policy.json, model and ema.safetensors.
@@ -128,11 +153,16 @@ class Checkpoint:
         return hashlib.sha256(digests.encode()).hexdigest()
 
 
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is, or will be."""
+    return folder / f"step-{step:08d}"
+
+
 def save_checkpoint(
     folder: Path, meta: CheckpointMeta, policy: Policy, ema: Policy, training: Mapping[str, Tensor]
 ) -> Path:
     """Write ``folder/step-XXXXXXXX`` so that it is whole or not there; earlier ones lose their optimiser state."""
-    path = folder / f"step-{meta.step:08d}"
+    path = checkpoint_path(folder, meta.step)
     with atomic(path) as temporary:
         temporary.mkdir()
         save_file(_plain(policy.state_dict()), temporary / MODEL)
@@ -145,6 +175,12 @@ def save_checkpoint(
         if older != path:
             remove(older / TRAINING)
     return path
+
+
+def copy_checkpoint(checkpoint: Path, to: Path) -> None:
+    """Copy a checkpoint without the optimiser's state."""
+    with atomic(to) as temporary:
+        shutil.copytree(checkpoint, temporary, ignore=shutil.ignore_patterns(TRAINING))
 
 
 def thin(folder: Path, keep: int) -> None:

@@ -23,6 +23,8 @@ from omp_cli.core.seeds import MAX_SEED
 ENV_PREFIX = "OMP_CLI_"
 COMPLETE = "complete"
 """Context of a dump that holds every setting; others leave out those that a section says are younger than old data."""
+EARLIER = {"finetune": ("method.", "algorithm."), "eval": ("finetune.method.", "finetune.algorithm.")}
+"""By command: how the settings of a section began in omp 0.2, and how they begin today."""
 ON_THE_LINE = ("flag", "--set")
 """Sources of what the command line itself says."""
 LARGEST = 2**31 - 1
@@ -125,6 +127,7 @@ def _has_boolean(value: Any) -> bool:
 
 
 S = TypeVar("S", bound=BaseModel)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,12 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
                 raise UsageError(f"{key}: {section} is a value, not a section")
         node[leaf] = value
     return tree
+
+
+def of_today(command: str, settings: Mapping[str, T]) -> dict[str, T]:
+    """A command's settings under their dotted names of today, which omp 0.2 may have called otherwise."""
+    old, new = EARLIER.get(command, ("", ""))
+    return {new + key.removeprefix(old) if key.startswith(old) else key: value for key, value in settings.items()}
 
 
 def merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -130,9 +130,10 @@ _NUMBER = re.compile(r"\b(?:errno[ =]+|os error )(\d{1,3})\b", re.IGNORECASE)
 """A number of the operating system's inside a text: HDF5 (C) writes "errno = 11", safetensors (Rust) "os error 12"."""
 
 
-def one_line(error: BaseException, limit: int = 160) -> str:
-    """An error's own words in one line; its type where it has none."""
-    return " ".join(str(error).split())[:limit] or type(error).__name__
+def one_line(error: BaseException, limit: int = 160, typed: bool = False) -> str:
+    """An error's own words in one line, after its type where it is ``typed``; its type alone where it has none."""
+    kind, words = type(error).__name__, " ".join(str(error).split())
+    return (f"{kind}: {words}" if typed and words else words or kind)[:limit]
 
 
 def machine_error(error: BaseException, where: str = "") -> OmpError | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from omp_cli.core.encoders.base import Encoder
     from omp_cli.core.methods.base import Method
     from omp_cli.core.nets.base import Net
-    from omp_cli.core.rl.base import Tuner
+    from omp_cli.core.rl.base import Algorithm
     from omp_cli.core.suites.base import Suite
 
 METHODS: Family[Method] = Family("method", "omp_cli.core.methods")
@@ -22,4 +22,4 @@ NETS: Family[Net] = Family("net", "omp_cli.core.nets")
 ENCODERS: Family[Encoder] = Family("encoder", "omp_cli.core.encoders")
 SUITES: Family[Suite] = Family("suite", "omp_cli.core.suites")
 FORMATS: Family[Reader] = Family("format", "omp_cli.core.data.readers")
-TUNERS: Family[Tuner] = Family("method", "omp_cli.core.rl")
+ALGORITHMS: Family[Algorithm] = Family("algorithm", "omp_cli.core.rl")

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from omp_cli import __version__
-from omp_cli.core.config import checked
+from omp_cli.core.config import checked, of_today
 from omp_cli.core.errors import DataError
 from omp_cli.core.files import newest, read_json, seal_of, sha256_kept, sha256_of, write_json
 from omp_cli.core.processes import cores
@@ -123,7 +123,16 @@ def read_manifest(path: Path) -> Manifest:
             f"manifest {path}: content does not match its seal, so it was edited or damaged",
             "restore the original file, or repeat the run",
         )
-    return manifest
+    return _under_names_of_today(manifest)
+
+
+def _under_names_of_today(manifest: Manifest) -> Manifest:
+    """The manifest, where what an earlier omp called otherwise has its name of today: settings, and the policy's."""
+    config, metrics = of_today(manifest.command, manifest.config), manifest.metrics
+    policy = metrics.get("policy")
+    if isinstance(policy, dict) and isinstance(settings := policy.get("settings"), dict):
+        metrics = {**metrics, "policy": {**policy, "settings": of_today(manifest.command, settings)}}
+    return manifest.model_copy(update={"config": config, "metrics": metrics})
 
 
 def json_schema() -> dict[str, Any]:

@@ -14,7 +14,7 @@ from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.methods import METHODS
 from omp_cli.core.nets import NETS
 from omp_cli.core.registry import Family
-from omp_cli.core.rl.base import TUNERS
+from omp_cli.core.rl.base import ALGORITHMS
 from tests.conftest import TINY, Omp
 
 
@@ -182,7 +182,9 @@ def test_help_imports_nothing_heavy() -> None:
     assert "prepare" in done.stdout
 
 
-@pytest.mark.parametrize(("command", "families"), [("pretrain", (METHODS, NETS, ENCODERS)), ("finetune", (TUNERS,))])
+@pytest.mark.parametrize(
+    ("command", "families"), [("pretrain", (METHODS, NETS, ENCODERS)), ("finetune", (ALGORITHMS,))]
+)
 def test_help_names_every_member_of_a_family(command: str, families: tuple[Family[Any], ...], omp: Omp) -> None:
     words = set(re.findall(r"[a-z0-9-]+", omp(command, "--help").out))
     assert {name for family in families for name in family.names()} <= words

@@ -24,8 +24,8 @@ from omp_cli.core.train.trackers import METRICS
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp, in_process, omp_process
 
-SMALL = ("--envs", 4, "--max-steps", 12, "--set", "method.decisions=3", "--set", "method.batch_size=8")
-SMALL = (*SMALL, "--set", "method.warmup=1", "--set", "evaluation.every=1", "--set", "evaluation.episodes=2")
+SMALL = ("--envs", 4, "--max-steps", 12, "--set", "algorithm.decisions=3", "--set", "algorithm.batch_size=8")
+SMALL = (*SMALL, "--set", "algorithm.warmup=1", "--set", "evaluation.every=1", "--set", "evaluation.episodes=2")
 QUICK = (*SMALL, "--iterations", 2, "--workers", 1)
 ONE = ("--episodes", 2, "--max-steps", 12, "--workers", 1)
 
@@ -76,33 +76,33 @@ def test_dry_run_shows_sources_and_touches_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_CLI_ENVS", "6")
-    (tmp_path / "c.toml").write_text("iterations = 7\n[method]\nepochs = 3\nbc.weight = 0.5\n")
-    line = ("finetune", workshop / "run", "--config", "c.toml", "--set", "method.gamma=0.5", "--sigma", 0.3)
+    (tmp_path / "c.toml").write_text("iterations = 7\n[algorithm]\nepochs = 3\nbc.weight = 0.5\n")
+    line = ("finetune", workshop / "run", "--config", "c.toml", "--set", "algorithm.gamma=0.5", "--sigma", 0.3)
     config = omp(*line, "--dry-run", "--json").json["config"]
     expected = {
-        "method.name": ("dmpo", "checkpoint"),
-        "method.sigma.value": (0.3, "flag"),
-        "method.gamma": (0.5, "--set"),
-        "method.epochs": (3, "file c.toml"),
-        "method.bc.weight": (0.5, "file c.toml"),
+        "algorithm.name": ("dmpo", "checkpoint"),
+        "algorithm.sigma.value": (0.3, "flag"),
+        "algorithm.gamma": (0.5, "--set"),
+        "algorithm.epochs": (3, "file c.toml"),
+        "algorithm.bc.weight": (0.5, "file c.toml"),
         "envs": (6, "environment"),
         "iterations": (7, "file c.toml"),
-        "nfe": (1, "method dmpo"),
+        "nfe": (1, "algorithm dmpo"),
         "checkpoint": (str(checkpoints_in(workshop / "run" / CHECKPOINTS)[-1]), "argument"),
     }
     for key, (value, source) in expected.items():
         assert config[key] == {"value": value, "source": source}
     config = omp(*line, "--preset", "gym-dmpo", "--dry-run", "--json").json["config"]
-    assert config["method.name"] == {"value": "dmpo", "source": "preset gym-dmpo"}
+    assert config["algorithm.name"] == {"value": "dmpo", "source": "preset gym-dmpo"}
     assert [p.name for p in tmp_path.iterdir()] == ["c.toml"]
 
 
 def test_what_cannot_be_begun(omp: Omp, run: Path, tuned: Path, tmp_path: Path) -> None:
-    wrong = omp("finetune", run, "--method", "reinflow-r", "--dry-run")
-    refused(wrong, 2, "cannot start from a policy of method omp; it takes those of reflow", "--method dmpo")
-    refused(omp("finetune", run, "--method", "dmpoo"), 2, "unknown method", "dmpo")
+    wrong = omp("finetune", run, "--algorithm", "reinflow-r", "--dry-run")
+    refused(wrong, 2, "cannot start from a policy of method omp; it takes those of reflow", "--algorithm dmpo")
+    refused(omp("finetune", run, "--algorithm", "dmpoo"), 2, "unknown algorithm", "dmpo")
     refused(omp("finetune", run, "--preset", "gym-dmp"), 2, "unknown preset", "gym-dmpo")
-    refused(omp("finetune", run, "--set", "method.gama=1"), 2, "unknown setting method.gama", "gamma")
+    refused(omp("finetune", run, "--set", "algorithm.gama=1"), 2, "unknown setting algorithm.gama", "gamma")
     refused(omp("finetune", run, "--set", "evaluation.evry=1"), 2, "evaluation.evry", "every")
     refused(omp("finetune", run, "--set", "envs=0"), 2, "envs")
     refused(omp("finetune", tmp_path / "nowhere"), 3, "no such file or folder")
@@ -161,6 +161,41 @@ def test_a_start_that_was_changed_is_not_gone_on_with(omp: Omp, tuned: Path, tmp
     del document["files"], document["seal"]  # in accord with itself, as an earlier omp would have written it
     (start / META).write_text(json.dumps(document | {"start_states": []}))
     refused(omp("finetune", "--resume", early, "--workers", 1), 3, "not what the run began with")
+
+
+def as_earlier(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a run under the names that omp 0.2 gave them."""
+    return {key.replace("algorithm.", "method."): value for key, value in config.items()}
+
+
+def test_a_run_of_an_earlier_omp_goes_on_and_is_read(omp: Omp, tuned: Path, tmp_path: Path) -> None:
+    whole, early = read_manifest(tuned), tmp_path / "early"
+    shutil.copytree(tuned, early)
+    stopped = {"status": "interrupted", "config": as_earlier(whole.config), "metrics": {}, "artifacts": []}
+    write_manifest(early, whole.model_copy(update=stopped))
+    assert "method.decisions" in json.loads((early / "manifest.json").read_text())["config"]
+    assert omp("eval", early, *ONE, "--out", tmp_path / "e").code == 0
+    settings = read_manifest(tmp_path / "e").metrics["policy"]["settings"]
+    assert settings["finetune.algorithm.decisions"] == 3
+    shutil.rmtree(early / CHECKPOINTS)
+    done = omp("finetune", "--resume", early, "--workers", 1)
+    assert done.code == 0, done.err
+    assert read_manifest(early).config == whole.config
+    newest = [checkpoints_in(folder / CHECKPOINTS)[-1] for folder in (early, tuned)]
+    assert len({sha256_of(path / MODEL) for path in newest}) == 1
+
+
+def test_names_of_an_earlier_omp_on_the_line(omp: Omp, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("[method]\nepochs = 3\n")
+    line = ("finetune", run, "--config", tmp_path / "c.toml", "--set", "method.gamma=0.5", "--method", "dmpo")
+    config = omp(*line, "--dry-run", "--json").json["config"]
+    assert config["algorithm.name"] == {"value": "dmpo", "source": "flag"}
+    assert config["algorithm.gamma"] == {"value": 0.5, "source": "--set"}
+    assert config["algorithm.epochs"]["value"] == 3
+    assert not [key for key in config if key.startswith("method")]
+    assert "--method" not in omp("finetune", "--help").out
+    refused(omp(*line, "--algorithm", "dmpo", "--dry-run"), 2, "--method is the earlier name of --algorithm")
+    refused(omp("finetune", run, "--method", "gausian"), 2, "unknown algorithm", "gaussian")
 
 
 def test_a_new_run_takes_no_start_that_another_left(omp: Omp, run: Path, tuned: Path, tmp_path: Path) -> None:

@@ -52,10 +52,10 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("--iterations 1", "--iteration 1", ("variant 'omp, dde': omp finetune", "--iteration")),
         (
             "--iterations 1",
-            "--method dppo",
-            ("omp finetune", "method dppo", "cannot start from a policy of method omp"),
+            "--algorithm dppo",
+            ("omp finetune", "algorithm dppo", "cannot start from a policy of method omp"),
         ),
-        ("--iterations 1", "--set method.clipp=1", ("omp finetune", "method.clipp", "clip")),
+        ("--iterations 1", "--set algorithm.clipp=1", ("omp finetune", "algorithm.clipp", "clip")),
         ("--max-steps 9", "--nfe 0", ("omp eval", "--nfe")),
         ("--max-steps 9", "--set episodez=1", ("omp eval", "episodez")),
     ],

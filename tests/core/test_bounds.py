@@ -142,7 +142,7 @@ def test_impossible_numbers_of_the_policy_are_refused(section: str, said: dict[s
     ("model", "rest"),
     [
         (PretrainConfig, None),
-        (FinetuneConfig, {"method": {"name": "dmpo"}}),
+        (FinetuneConfig, {"algorithm": {"name": "dmpo"}}),
         (PrepareConfig, {"suite": {"name": "toy"}}),
     ],
     ids=lambda x: getattr(x, "__name__", ""),

@@ -156,3 +156,14 @@ def test_too_little_memory_is_no_damage(saved: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(Exception, match="out of memory") as error:
         open_checkpoint(saved).load("ema")
     assert error.value.exit_code == 1  # type: ignore[attr-defined]
+
+
+def test_the_run_of_a_checkpoint_wherever_one_stands(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = saved.parent.parent
+    assert open_checkpoint(saved).run == run
+    monkeypatch.chdir(saved.parent)
+    assert open_checkpoint(Path(saved.name)).run == run, "not the folder that one stands in"
+    monkeypatch.chdir(saved)
+    assert open_checkpoint(Path()).run == run
+    with pytest.raises(DataError, match="manifest"):
+        open_checkpoint(Path()).dataset()

@@ -11,7 +11,7 @@ from omp_cli.core.errors import DataError, UsageError
 from omp_cli.core.methods import METHODS
 from omp_cli.core.nets import NETS
 from omp_cli.core.registry import Family
-from omp_cli.core.rl.base import TUNERS
+from omp_cli.core.rl.base import ALGORITHMS
 from omp_cli.core.suites import SUITES
 
 
@@ -45,7 +45,7 @@ def test_later_layers_win_and_sources_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "name"), [(f, name) for f in (METHODS, NETS, ENCODERS, TUNERS, SUITES) for name in f.names()]
+    ("family", "name"), [(f, name) for f in (METHODS, NETS, ENCODERS, ALGORITHMS, SUITES) for name in f.names()]
 )
 def test_setting_one_key_leaves_its_neighbours_at_the_members_defaults(family: Family[Any], name: str) -> None:
     """A section whose default is an instance of a general class would fall back to that class's defaults."""

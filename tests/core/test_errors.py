@@ -1,6 +1,7 @@
 """Errors of the machine are told apart from errors of the data, whoever raises them and however it is put."""
 
 import errno
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,17 @@ import pytest
 import torch
 
 from omp_cli.app import as_omp_error
-from omp_cli.core.errors import DataError, MissingDependency, OmpError, RunFailed, UsageError, data_error, machine_error
+from omp_cli.core import errors
+from omp_cli.core.errors import (
+    DataError,
+    MissingDependency,
+    OmpError,
+    RunFailed,
+    UsageError,
+    data_error,
+    machine_error,
+    one_line,
+)
 
 
 def wrapped(inner: BaseException, outer: BaseException) -> BaseException:
@@ -107,3 +118,17 @@ def test_only_what_cannot_be_written_is_answered_with_another_out(
         assert isinstance(read, RunFailed)
         assert "--out" not in read.hint
         assert "read" in read.hint
+
+
+def test_an_error_is_told_in_one_line() -> None:
+    assert one_line(ValueError("two\n  lines")) == "two lines"
+    assert one_line(ValueError("two\n  lines"), typed=True) == "ValueError: two lines"
+    assert one_line(NotImplementedError()) == one_line(NotImplementedError(), typed=True) == "NotImplementedError"
+    assert one_line(ValueError("long"), 2) == "lo"
+    assert one_line(ValueError("long"), 12, typed=True) == "ValueError: "
+
+
+def test_nothing_else_makes_one_line_of_an_error() -> None:
+    own = re.compile(r"str\((error|exception|exc|err)\)\.(split|splitlines)\(|\{error\}\"\.split\(")
+    files = Path(errors.__file__).parent.parent.rglob("*.py")
+    assert [path.name for path in files if own.search(path.read_text(encoding="utf-8"))] == ["errors.py"]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -81,3 +82,19 @@ def test_latest_run_is_the_newest_success_of_the_command(tmp_path: Path) -> None
     assert m.latest_run(tmp_path, "prepare") == tmp_path / "b"
     assert m.latest_run(tmp_path, "prepare", "pretrain") == tmp_path / "c"
     assert m.latest_run(tmp_path / "nowhere", "prepare") is None
+
+
+def test_settings_of_an_earlier_omp_have_their_names_of_today(workshop: Path, tmp_path: Path) -> None:
+    def read(command: str, *keys: str, settings: dict[str, Any] | None = None) -> m.Manifest:
+        config = {key: m.Value(value=1, source="flag") for key in keys}
+        metrics = {} if settings is None else {"policy": {"settings": settings}}
+        changed = {"command": command, "config": config, "metrics": metrics}
+        m.write_manifest(tmp_path, m.read_manifest(workshop / "run").model_copy(update=changed))
+        return m.read_manifest(tmp_path)
+
+    earlier = ("method.name", "method.lr", "envs")
+    assert [*read("finetune", *earlier).config] == ["algorithm.name", "algorithm.lr", "envs"]
+    assert [*read("pretrain", *earlier).config] == [*earlier], "a method is what omp pretrain trains"
+    evaluated = read("eval", settings={"method.name": "omp", "finetune.method.name": "dmpo", "finetune.envs": 4})
+    names_of_today = {"method.name": "omp", "finetune.algorithm.name": "dmpo", "finetune.envs": 4}
+    assert evaluated.metrics["policy"]["settings"] == names_of_today

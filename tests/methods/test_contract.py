@@ -123,3 +123,37 @@ def test_takes_its_own_number_of_steps_unless_told(name: str) -> None:
     if hasattr(method.config, "train_steps"):  # no more than the training had
         short = METHODS.build(METHODS.parse({"name": name, "train_steps": 4}))
         assert short.usual_nfe == len(short.jumps(short.usual_nfe)) == 4
+
+
+def test_compiles_or_says_why_not(name: str) -> None:
+    derivatives = ("jvp", "forward", "dde") if "derivative" in METHODS.get(name).Config.model_fields else (None,)
+    for derivative in derivatives:
+        method = built(name) if derivative is None else built(name, derivative=derivative)
+        if derivative in (None, "dde"):
+            method.check_compilable()
+        else:
+            with pytest.raises(UsageError, match=f"--compile with derivative '{derivative}'"):
+                method.check_compilable()
+
+
+def test_measures_what_it_leaves_open_and_nothing_else(name: str) -> None:
+    assert built(name).to_measure == ()
+    if "epsilon" not in METHODS.get(name).Config.model_fields:
+        with pytest.raises(NotImplementedError, match="has to measure"):
+            built(name).measure(small_net(), torch.zeros(B, H, A), built(name).draw((B, H, A), generator(0)))
+        return
+    method, net, c = built(name, derivative="dde", epsilon="auto"), small_net(), torch.randn(B, D)
+    found = method.measure(
+        lambda z, r, t, f=None: net(z, r, t, c, f), torch.rand(B, H, A), method.draw((B, H, A), generator(0))
+    )
+    assert tuple(found.settings) == method.to_measure == ("epsilon",)
+    settled = method.with_settings(found.settings)
+    assert type(settled) is type(method)
+    assert settled.to_measure == ()
+    assert settled.config == built(name, derivative="dde", **found.settings).config
+    assert f"epsilon {found.settings['epsilon']:g}" in found.note
+
+
+def test_the_policy_has_the_run_s_learning_rate_unless_a_score_network_learns_beside_it(name: str) -> None:
+    method = built(name)
+    assert method.policy_rate == (method.config.generator_rate if method.needs_score else 1.0)  # type: ignore[attr-defined]

@@ -129,3 +129,15 @@ def test_a_method_measures_along_its_own_path(name: str) -> None:
     expected = pick_epsilon(field, z_t, draws.r, draws.t, 2 * v - own if name == "mp1" else own)
     assert choice.errors[:3] == pytest.approx(expected.errors[:3], rel=1e-3)
     assert choice.errors[0] != pytest.approx(pick_epsilon(field, z_t, draws.r, draws.t, v).errors[0], rel=1e-3)
+
+
+def test_a_network_that_says_nothing_of_its_missing_derivative_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def silent(*_: object, **__: object) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+    monkeypatch.setattr("omp_cli.core.methods.epsilon.value_and_derivative", silent)
+    z, r, t, v = points(dtype=torch.float32)
+    with pytest.raises(UsageError, match=r"no forward-mode derivative to compare with \(NotImplementedError\)"):
+        pick_epsilon(Wave(1.0), z, r, t, v)

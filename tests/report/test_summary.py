@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
+from omp_cli.core import papers
+from omp_cli.core.config import preset_names
 from omp_cli.core.errors import UsageError
+from omp_cli.core.measure.memory.paper import TASKS
 from omp_cli.core.report import published
 from omp_cli.core.report.collect import collect
 from omp_cli.core.report.rename import renamed
@@ -83,13 +86,13 @@ def test_rows_are_compared_by_their_settings(tmp_path: Path) -> None:
     write_eval(tmp_path / "a", "hammer", 40)
     for name, settings in ablations.items():
         write_eval(tmp_path / name, "hammer", 40, label=name, settings=settings, nfe=10 if name == "same" else 1)
-    tuned = {"method.name": "reflow", "finetune.method.name": "reinflow-r", "finetune.envs": 4}
+    tuned = {"method.name": "reflow", "finetune.algorithm.name": "reinflow-r", "finetune.envs": 4}
     write_eval(tmp_path / "tuned", "hammer", 40, label="tuned", settings=tuned, finetuned_by="reinflow-r")
-    more = {**tuned, "finetune.method.name": "dppo", "finetune.envs": 8}
+    more = {**tuned, "finetune.algorithm.name": "dppo", "finetune.envs": 8}
     write_eval(tmp_path / "otherwise", "hammer", 40, label="otherwise", settings=more, finetuned_by="dppo")
     found = {row["title"]: row["settings"] for row in section_of(tmp_path, "tuned")["differences"]}
     assert found["otherwise"] == {
-        "finetune.method.name": ["reinflow-r", "dppo"],
+        "finetune.algorithm.name": ["reinflow-r", "dppo"],
         "finetune.envs": ["4", "8"],
         "finetuned_by": ["reinflow-r", "dppo"],
     }
@@ -243,3 +246,12 @@ def test_numbers_have_no_minus_before_zero() -> None:
     assert percent(-0.0001, True) == "0.0"
     assert percent(-0.05, True) == "\N{MINUS SIGN}5.0"
     assert percent(0.05, True, 0) == "+5"
+
+
+def test_one_file_has_what_papers_report() -> None:
+    assert papers.latency("dp-paper")[0] == {"source": "DMPO Table 2", "device": "RTX 4090", "nfe": 100, "ms": 391.1}
+    assert papers.latency("light") == []
+    assert papers.document()["latency"].keys() <= set(preset_names("pretrain"))
+    assert papers.memory_gb("Place Bottle", 16, "dde") == 19.19
+    assert papers.memory_gb("Place Bottle", 16, "forward") is None
+    assert papers.document()["memory"].keys() == {task.name for task in TASKS}

@@ -24,10 +24,10 @@ from omp_cli.core.envs.pool import EnvPool
 from omp_cli.core.errors import DataError, Diverged, UsageError
 from omp_cli.core.methods import METHODS
 from omp_cli.core.policy import Policy, PolicyConfig
-from omp_cli.core.rl.base import TUNERS, Start
+from omp_cli.core.rl.base import ALGORITHMS, Start
 from omp_cli.core.rl.environments import LOST, Stepped, TrainingEnvs
 from omp_cli.core.rl.fql import Fql, FqlConfig, student_loss
-from omp_cli.core.rl.replay import Decisions, Demonstrations, Replay, demonstrated
+from omp_cli.core.rl.replay_buffer import Decisions, Demonstrations, ReplayBuffer, demonstrated
 from omp_cli.core.rl.rollout import Collector
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import Outcome, TaskEnv
@@ -48,11 +48,11 @@ def policy_of(method: str = "meanflow", n_obs: int = 1, execute: int = 2, encode
     return Policy(PolicyConfig.model_validate({**parts, "chunk": chunk}), SPEC).eval()
 
 
-def within_bounds(tuner: Fql) -> Fql:
+def within_bounds(algorithm: Fql) -> Fql:
     """With noise so small that an untrained policy's chunks, which are mostly noise, are not clipped."""
-    draw = tuner._noise
-    tuner._noise = lambda obs: 0.2 * draw(obs)  # type: ignore[method-assign]
-    return tuner
+    draw = algorithm._noise
+    algorithm._noise = lambda obs: 0.2 * draw(obs)  # type: ignore[method-assign]
+    return algorithm
 
 
 def fql_of(policy: Policy, nfe: int = 1, envs: int = 4, notes: list[str] | None = None, **settings: Any) -> Fql:
@@ -128,7 +128,7 @@ def numbered(first: int, count: int) -> Decisions:
 
 
 def test_the_replay_keeps_the_last_decisions_whole() -> None:
-    replay = Replay(5)
+    replay = ReplayBuffer(5)
     for first, count in ((0, 3), (3, 2), (5, 4)):
         replay.add(numbered(first, count))
     assert len(replay) == 5
@@ -166,18 +166,18 @@ def test_targets_by_hand() -> None:
     learned from."""
     policy = policy_of()
     for combine, next_q in (("mean", 5.0), ("min", 0.0)):
-        tuner = fql_of(policy, decisions=1, gamma=0.9, combine=combine)
-        tuner._collect(Collector(Scripted(), policy, False, CPU, Stopwatch()))  # type: ignore[arg-type]
-        assert len(tuner.replay) == 3
-        kept = tuner.replay._rows
+        algorithm = fql_of(policy, decisions=1, gamma=0.9, combine=combine)
+        algorithm._collect(Collector(Scripted(), policy, False, CPU, Stopwatch()))  # type: ignore[arg-type]
+        assert len(algorithm.replay) == 3
+        kept = algorithm.replay._rows
         assert kept is not None
         rows = kept.map(lambda array: array[:3])
         assert rows.obs["state"][:, 0, 0].tolist() == [1, 2, 3]
-        tuner.target = lambda obs, action: torch.stack([obs["state"][:, 0, 0], obs["state"][:, 0, 0] + 10])  # type: ignore[assignment]
+        algorithm.target = lambda obs, action: torch.stack([obs["state"][:, 0, 0], obs["state"][:, 0, 0] + 10])  # type: ignore[assignment]
         if combine == "min":
-            tuner.target = lambda obs, action: torch.stack([obs["state"][:, 0, 0] + 10, obs["state"][:, 0, 0]])  # type: ignore[assignment]
+            algorithm.target = lambda obs, action: torch.stack([obs["state"][:, 0, 0] + 10, obs["state"][:, 0, 0]])  # type: ignore[assignment]
         expected = [0.5 + 0.9 * (10 + next_q), 1.5, 2.5 + 0.9 * (30 + next_q)]
-        assert torch.allclose(tuner.targets(rows), torch.tensor(expected))
+        assert torch.allclose(algorithm.targets(rows), torch.tensor(expected))
 
 
 def test_the_loss_is_least_between_teacher_and_best_action() -> None:
@@ -206,8 +206,8 @@ class Quadratic(nn.Module):
 @pytest.mark.parametrize("alpha", [0.0, 1e4])
 def test_the_student_goes_to_the_best_action_or_to_its_teacher(alpha: float) -> None:
     policy = policy_of()
-    tuner = within_bounds(fql_of(policy, alpha=alpha, normalise=False, lr=3e-3))
-    tuner.critics = Quadratic()  # type: ignore[assignment]
+    algorithm = within_bounds(fql_of(policy, alpha=alpha, normalise=False, lr=3e-3))
+    algorithm.critics = Quadratic()  # type: ignore[assignment]
     obs, z = {"state": torch.randn(256, 1, 2)}, 0.2 * torch.randn(256, 3, 1)
     with torch.no_grad():
         teacher = policy.act(obs, z)
@@ -216,7 +216,7 @@ def test_the_student_goes_to_the_best_action_or_to_its_teacher(alpha: float) -> 
         first = policy.act(obs, z)
         for _ in range(300):
             with torch.enable_grad():
-                tuner._learn_student(obs)
+                algorithm._learn_student(obs)
         last = policy.act(obs, z)
     to_best, to_teacher, moved = (float((last - x).abs().mean()) for x in (torch.tensor(0.4), teacher, first))
     assert (to_best < 0.1, to_teacher < 0.1) == ((True, False) if not alpha else (False, True))
@@ -238,18 +238,18 @@ def test_the_student_learns_from_the_clipped_teacher_and_the_mean_of_the_critics
     """The student's chunk is s (0.5, -0.3, 0.5), s = 1, of which two actions are executed; the teacher's has two
     entries beyond the bounds. ``combine`` is for the critics' target alone."""
     policy = policy_of()
-    tuner = fql_of(policy, alpha=3.0, normalise=False, combine=combine)
-    tuner.critics = Apart()  # type: ignore[assignment]
+    algorithm = fql_of(policy, alpha=3.0, normalise=False, combine=combine)
+    algorithm.critics = Apart()  # type: ignore[assignment]
     parameter = policy.net.outlet.bias  # type: ignore[union-attr]
     student, teacher, goal = (0.5, -0.3, 0.5), (2.5, -0.4, -3.0), (1.0, -0.4, -1.0)
 
     def end(u: Any, jumps: Any, z: Tensor) -> Tensor:
         scale = 1 + (parameter - parameter.detach()).sum()
-        numbers = torch.tensor(student) * scale if jumps is tuner._jumps else torch.tensor(teacher)
+        numbers = torch.tensor(student) * scale if jumps is algorithm._jumps else torch.tensor(teacher)
         return numbers.view(1, 3, 1).expand(4, 3, 1)
 
     monkeypatch.setattr("omp_cli.core.rl.fql.mean_end", end)
-    figures = tuner._learn_student({"state": torch.zeros(4, 1, 2)})
+    figures = algorithm._learn_student({"state": torch.zeros(4, 1, 2)})
     assert float(figures["bc"]) == pytest.approx((0.5**2 + 0.1**2 + 1.5**2) / 3)
     assert float(figures["q"]) == pytest.approx((3 * 0.2 - 0.2 - 1) / 2)
     slope = 3 * sum(2 * (a - b) * a for a, b in zip(student, goal, strict=True)) / 3 - 0.2
@@ -259,24 +259,24 @@ def test_the_student_learns_from_the_clipped_teacher_and_the_mean_of_the_critics
 def test_a_student_beyond_the_bounds_finds_back_although_its_method_clips_every_step() -> None:
     policy = policy_of()
     policy.method = METHODS.build(METHODS.parse({"name": "meanflow", "clip_steps": True}))
-    tuner, obs = fql_of(policy, distil_steps=100), {"state": torch.zeros(16, 1, 2)}
+    algorithm, obs = fql_of(policy, distil_steps=100), {"state": torch.zeros(16, 1, 2)}
     with torch.no_grad():
         policy.net.outlet.bias -= 5  # type: ignore[operator, union-attr]
-    tuner._learn_student(obs)
+    algorithm._learn_student(obs)
     assert policy.net.outlet.bias.grad.abs().min() > 0  # type: ignore[union-attr]
 
 
 def test_distillation_comes_first_and_a_frozen_encoder_stays() -> None:
     policy = policy_of(n_obs=2)
     before = copy.deepcopy(policy)
-    tuner = within_bounds(fql_of(policy, distil_steps=3, encoder="frozen", alpha=0.0))
+    algorithm = within_bounds(fql_of(policy, distil_steps=3, encoder="frozen", alpha=0.0))
     batch = Demonstrations(data(state=np.zeros((9, 2), np.float32)), policy, True).sample(16)
     for _ in range(3):
-        assert tuner.update(batch)["bc"] == 0  # the teacher of a mean flow takes one step, as the student does
+        assert algorithm.update(batch)["bc"] == 0  # the teacher of a mean flow takes one step, as the student does
     assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), before.parameters(), strict=True))
-    assert tuner.update(batch)["bc"] == 0
-    assert tuner.update(batch)["bc"] > 0, "now Q counts"
-    assert not any(p.requires_grad for p in tuner.target.parameters()), "a graph would grow with every update"
+    assert algorithm.update(batch)["bc"] == 0
+    assert algorithm.update(batch)["bc"] > 0, "now Q counts"
+    assert not any(p.requires_grad for p in algorithm.target.parameters()), "a graph would grow with every update"
     for ours, start in ((policy.encoder, before.encoder), (policy.net, before.net)):
         same = all(torch.equal(a, b) for a, b in zip(ours.parameters(), start.parameters(), strict=True))
         assert same == (ours is policy.encoder)
@@ -285,17 +285,17 @@ def test_distillation_comes_first_and_a_frozen_encoder_stays() -> None:
 @pytest.mark.parametrize(("method", "nfe"), [("reflow", 4), ("shortcut", 4), ("meanflow", 1), ("dmpo", 1), ("imf", 1)])
 def test_the_teacher_takes_the_steps_that_it_was_trained_for(method: str, nfe: int) -> None:
     policy, seen = policy_of(method), []
-    tuner, obs = within_bounds(fql_of(policy)), {"state": torch.randn(5, 1, 2)}
+    algorithm, obs = within_bounds(fql_of(policy)), {"state": torch.randn(5, 1, 2)}
     assert len(fql_of(policy, teacher_nfe=7)._teacher_jumps) == 7
-    hook = tuner.teacher.net.register_forward_hook(lambda *_: seen.append(None))
-    distance = tuner._learn_student(obs)["bc"]
+    hook = algorithm.teacher.net.register_forward_hook(lambda *_: seen.append(None))
+    distance = algorithm._learn_student(obs)["bc"]
     hook.remove()
     assert len(seen) == nfe
     assert (float(distance) == 0) == (nfe == 1), "equal weights and steps: the same chunk"
 
 
 def test_what_it_can_start_from() -> None:
-    fits = {name for name in METHODS.names() if TUNERS.get("fql").fits(METHODS.get(name))}
+    fits = {name for name in METHODS.names() if ALGORITHMS.get("fql").fits(METHODS.get(name))}
     assert {"meanflow", "omp", "dmpo", "reflow", "shortcut"} <= fits
     assert not fits & {"dp", "dp3", "gaussian"}
     with pytest.raises(UsageError, match="1 evaluation"):
@@ -345,13 +345,13 @@ KEYS = [("state", "img")]
 
 def test_it_learns_what_is_rewarded(line: Any) -> None:
     policy = policy_of(execute=1)
-    tuner = fql_of(policy, decisions=16, updates=0.5, alpha=0.01, lr=1e-2, critic_lr=1e-2, critic={"hidden": 32})
+    algorithm = fql_of(policy, decisions=16, updates=0.5, alpha=0.01, lr=1e-2, critic_lr=1e-2, critic={"hidden": 32})
     collector = line(policy)
     torch.manual_seed(0)
     returns = []
     for iteration in range(12):
         before = len(collector.recent)
-        figures = tuner.iterate(iteration, collector)
+        figures = algorithm.iterate(iteration, collector)
         assert len(collector.recent) > before or before == 100
         returns.append(np.mean([e.episode_return for e in list(collector.recent)[-64:]]))
     assert returns[0] < -0.3
@@ -362,40 +362,40 @@ def test_it_learns_what_is_rewarded(line: Any) -> None:
 
 def test_pictures_are_shifted_anew_and_kept_as_they_were(line: Any) -> None:
     policy = policy_of(execute=1, encoder=PICTURES)
-    tuner = fql_of(policy, decisions=2, batch_size=4, updates=0.25)
+    algorithm = fql_of(policy, decisions=2, batch_size=4, updates=0.25)
     torch.manual_seed(0)
-    figures = tuner.iterate(0, line(policy))
+    figures = algorithm.iterate(0, line(policy))
     assert set(figures) == {"value_loss", "bc", "q", "replay"}
-    kept = tuner.replay._rows
+    kept = algorithm.replay._rows
     assert kept is not None
     assert kept.obs["img"].dtype == torch.uint8
     kept.obs["img"][:, :, 0] = 255  # a bright upper edge moves
-    assert len({tuner._batch(False).obs["img"][0].float().mean().item() for _ in range(8)}) > 1
+    assert len({algorithm._batch(False).obs["img"][0].float().mean().item() for _ in range(8)}) > 1
     assert (kept.obs["img"][:, :, 0] == 255).all()
-    assert len({float(fql_of(policy, augment=False)._shift), float(tuner._shift)}) == 2
+    assert len({float(fql_of(policy, augment=False)._shift), float(algorithm._shift)}) == 2
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(line: Any) -> None:
     policy = policy_of(execute=1)
-    tuner = fql_of(policy, decisions=1)
-    tuner.critics.heads[0][0].weight.data.fill_(float("nan"))  # type: ignore[index, union-attr]
+    algorithm = fql_of(policy, decisions=1)
+    algorithm.critics.heads[0][0].weight.data.fill_(float("nan"))  # type: ignore[index, union-attr]
     with pytest.raises(Diverged, match="diverged at iteration 1: value_loss nan"):
-        tuner.iterate(0, line(policy))
+        algorithm.iterate(0, line(policy))
 
 
 SMALL = (
-    "--method",
+    "--algorithm",
     "fql",
     "--set",
     "envs=2",
     "--set",
-    "method.decisions=4",
+    "algorithm.decisions=4",
     "--set",
-    "method.fill=1",
+    "algorithm.fill=1",
     "--max-steps",
     9,
 )
-SMALL = (*SMALL, "--set", "method.batch_size=8", "--set", "evaluation.every=0", "--workers", 1)
+SMALL = (*SMALL, "--set", "algorithm.batch_size=8", "--set", "evaluation.every=0", "--workers", 1)
 
 
 def test_a_run_from_the_command_line(omp: Omp, workshop: Path, tmp_path: Path) -> None:
@@ -406,7 +406,7 @@ def test_a_run_from_the_command_line(omp: Omp, workshop: Path, tmp_path: Path) -
         "run",
         *SMALL,
         "--set",
-        "method.offline_steps=10",
+        "algorithm.offline_steps=10",
         "--iterations",
         3,
         "--lr",
@@ -422,7 +422,10 @@ def test_a_run_from_the_command_line(omp: Omp, workshop: Path, tmp_path: Path) -
     assert figures["env_steps"] > 0
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["metrics"]["replay"] == 8
-    assert (manifest["config"]["method.lr"]["value"], manifest["config"]["method.sigma.value"]["value"]) == (1e-3, 0.1)
+    assert (manifest["config"]["algorithm.lr"]["value"], manifest["config"]["algorithm.sigma.value"]["value"]) == (
+        1e-3,
+        0.1,
+    )
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [row["env_steps"] > 0 for row in rows] == [False, False, True], "8 and 2 steps offline, then collecting"
     assert [row["replay"] for row in rows] == [0, 0, 8]
@@ -445,7 +448,7 @@ def test_a_run_without_its_demonstrations(omp: Omp, run: Path, tmp_path: Path) -
     assert done.code == 0, done.err
     assert "no demonstrations to learn from: data set toy" in done.err
     assert done.json["result"]["value_loss"] > 0
-    needed = omp("finetune", run, *SMALL, "--set", "method.offline_steps=1", "--out", tmp_path / "no")
+    needed = omp("finetune", run, *SMALL, "--set", "algorithm.offline_steps=1", "--out", tmp_path / "no")
     assert needed.code == 3
     assert "offline_steps: data set toy" in needed.err
 
@@ -461,7 +464,7 @@ def test_an_interrupted_run_goes_on(omp: Omp, workshop: Path, tmp_path: Path, mo
         return whole(self, iteration, collector)
 
     monkeypatch.setattr(Fql, "iterate", iterate)
-    line = ("finetune", "run", *SMALL, "--iterations", 3, "--set", "method.student_every=1", "--out", out)
+    line = ("finetune", "run", *SMALL, "--iterations", 3, "--set", "algorithm.student_every=1", "--out", out)
     assert omp(*line).code == 130
     assert omp("finetune", "--resume", out, "--workers", 1).code == 0
     assert [row[:3] for row in seen] == [(0, 0, 0), (1, 8, 8), (1, 8, 0), (2, 16, 8)]

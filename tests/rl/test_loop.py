@@ -32,7 +32,7 @@ from omp_cli.core.rl import held_out
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.environments import TrainingEnvs
 from omp_cli.core.rl.held_out import BEST, EVALUATIONS
-from omp_cli.core.rl.loop import START, Finetuner, check_fits, tuner_for
+from omp_cli.core.rl.loop import START, Finetuner, algorithm_for, check_fits
 from omp_cli.core.rl.ppo import Ppo
 from omp_cli.core.run import CHECKPOINTS
 from omp_cli.core.seeds import HELD_OUT, demo_seed, eval_seed, rollout_seed
@@ -40,8 +40,14 @@ from omp_cli.core.suites.base import Outcome
 from omp_cli.core.suites.toy import Toy, ToyConfig, ToyEnv
 from omp_cli.core.train.trackers import METRICS
 
-SMALL = {"method.name": "dmpo", "method.decisions": 6, "method.batch_size": 16, "method.epochs": 2, "method.warmup": 1}
-SMALL |= {"method.lr": 1e-3, "method.target_kl": None, "envs": 4, "iterations": 6, "max_steps": 20}
+SMALL = {
+    "algorithm.name": "dmpo",
+    "algorithm.decisions": 6,
+    "algorithm.batch_size": 16,
+    "algorithm.epochs": 2,
+    "algorithm.warmup": 1,
+}
+SMALL |= {"algorithm.lr": 1e-3, "algorithm.target_kl": None, "envs": 4, "iterations": 6, "max_steps": 20}
 SMALL |= {"checkpoint_every": 2, "keep": 2, "evaluation.every": 2, "evaluation.episodes": 2}
 CLOCK = {"train_seconds", "env_steps_per_second"}
 """Figures that no two runs share."""
@@ -178,20 +184,20 @@ def test_a_resumed_run_does_not_repeat_its_episodes(
 
 
 def test_everything_is_restored_exactly(start: Checkpoint, tmp_path: Path) -> None:
-    method = {"method__sigma__kind": "net", "method__sigma__value": 0.1, "method__critic__sees": "own"}
-    whole = finetuner(start, tmp_path, iterations=4, ema_max=0.9, **method)
+    changes = {"algorithm__sigma__kind": "net", "algorithm__sigma__value": 0.1, "algorithm__critic__sees": "own"}
+    whole = finetuner(start, tmp_path, iterations=4, ema_max=0.9, **changes)
     whole.run()
-    again = finetuner(start, tmp_path, iterations=5, ema_max=0.9, **method)
-    fresh = {name: tensor.clone() for name, tensor in again.tuner.tensors().items()}
+    again = finetuner(start, tmp_path, iterations=5, ema_max=0.9, **changes)
+    fresh = {name: tensor.clone() for name, tensor in again.algorithm.tensors().items()}
     assert again.resume() == 4
     for one, two in ((whole.policy, again.policy), (whole.ema.module, again.ema.module)):
         assert same(one.state_dict(), two.state_dict())
     assert whole.ema.n_averaged == again.ema.n_averaged == 4
-    assert same(whole.tuner.tensors(), again.tuner.tensors())
-    kinds = {name.split("/")[0] for name in whole.tuner.tensors()}
+    assert same(whole.algorithm.tensors(), again.algorithm.tensors())
+    kinds = {name.split("/")[0] for name in whole.algorithm.tensors()}
     assert kinds == {"sigma", "critic", "actor_optimizer", "critic_optimizer", "reward_scale"}
     changed = {
-        name.split("/")[0] for name, t in again.tuner.tensors().items() if not torch.equal(t, fresh.get(name, t))
+        name.split("/")[0] for name, t in again.algorithm.tensors().items() if not torch.equal(t, fresh.get(name, t))
     }
     assert {"sigma", "critic", "reward_scale"} <= changed, "there was something to restore"
     assert not same(whole.policy.state_dict(), whole.ema.module.state_dict())
@@ -289,7 +295,7 @@ def test_best_and_last_are_kept(
 
 @pytest.mark.parametrize("kind", ["ema", "raw"])
 def test_it_starts_from_the_weights_that_are_asked_for(start: Checkpoint, tmp_path: Path, kind: str) -> None:
-    finetuner(start, tmp_path, iterations=1, method__warmup=1, weights=kind).run()
+    finetuner(start, tmp_path, iterations=1, algorithm__warmup=1, weights=kind).run()
     wanted = load_tensors(start.path / (EMA if kind == "ema" else MODEL))
     assert same(weights(tmp_path / CHECKPOINTS), wanted), "only the value function has learned"
     assert same(weights(tmp_path / CHECKPOINTS, EMA), wanted)
@@ -348,7 +354,7 @@ def test_a_request_to_stop_in_a_rollout_saves_the_last_finished_iteration(
     assert same(weights(tmp_path / CHECKPOINTS), run.policy.state_dict())
     again = finetuner(start, tmp_path)
     assert again.resume() == 3
-    assert same(again.tuner.tensors(), run.tuner.tensors())
+    assert same(again.algorithm.tensors(), run.algorithm.tensors())
     assert again.run().figures["iterations"] == 6
 
 
@@ -455,17 +461,17 @@ def test_its_figures_say_what_happened(start: Checkpoint, tmp_path: Path) -> Non
     assert {"policy", "environments: step", "update", "evaluation", "checkpoints"} <= parts.keys()
 
 
-def test_the_method_has_to_fit(start: Checkpoint, tmp_path: Path) -> None:
+def test_the_algorithm_has_to_fit(start: Checkpoint, tmp_path: Path) -> None:
     for number, (method, fits) in enumerate(
         (("reflow", "reinflow-r"), ("shortcut", "reinflow-s"), ("dp", "dppo"), ("gaussian", "gaussian"))
     ):
         other = checkpoint_of(tmp_path / str(number), method)
-        assert tuner_for(other.config().method.name) == fits
+        assert algorithm_for(other.config().method.name) == fits
         wrong = "dppo" if method == "gaussian" else "gaussian"
         with pytest.raises(UsageError, match=f"cannot start from a policy of method {method}") as caught:
-            check_fits(settings(method__name=wrong), other)
-        assert caught.value.hint == f"use --method {fits}"
-    assert tuner_for(start.config().method.name) == "dmpo"
+            check_fits(settings(algorithm__name=wrong), other)
+        assert caught.value.hint == f"use --algorithm {fits}"
+    assert algorithm_for(start.config().method.name) == "dmpo"
     gym = checkpoint_of(tmp_path / "gym", suite={"name": "gym", "environment": "hopper-v5"})
     with pytest.raises(UsageError, match="no success"):
         check_fits(settings(reward="success"), gym)

@@ -15,7 +15,7 @@ from omp_cli.core.envs.chunking import chunk_env_factory
 from omp_cli.core.envs.pool import EnvPool
 from omp_cli.core.errors import Diverged, RunFailed
 from omp_cli.core.policy import Policy, PolicyConfig
-from omp_cli.core.rl.base import TUNERS, Start
+from omp_cli.core.rl.base import ALGORITHMS, Start
 from omp_cli.core.rl.chain import Chain, mean_end
 from omp_cli.core.rl.environments import LOST, TrainingEnvs
 from omp_cli.core.rl.ppo import Ppo
@@ -33,7 +33,7 @@ ENCODERS = {
     "cloud": {"name": "pointcloud", "channels": [8, 16], "points": 32, "out": 8, "state": 8},
 }
 TRAINED_BY = {"dmpo": "dmpo", "reinflow-r": "reflow", "reinflow-s": "shortcut", "dppo": "dp", "gaussian": "gaussian"}
-METHODS = [name for name in TUNERS.names() if issubclass(TUNERS.get(name), Ppo)]
+PPO = [name for name in ALGORITHMS.names() if issubclass(ALGORITHMS.get(name), Ppo)]
 
 
 def spec() -> Spec:
@@ -53,28 +53,30 @@ def policy_of(method: str, encoder: str = "state", n_obs: int = 1) -> Policy:
     return Policy(config, spec()).eval()
 
 
-def tuner_of(name: str = "dmpo", sees: str = "state", nfe: int | None = None, n_obs: int = 1, **settings: Any) -> Ppo:
-    """A fine-tuning method whose policy has learned nothing; ``settings`` with double underscores for dots."""
+def algorithm_of(
+    name: str = "dmpo", sees: str = "state", nfe: int | None = None, n_obs: int = 1, **settings: Any
+) -> Ppo:
+    """An algorithm whose policy has learned nothing; ``settings`` with double underscores for dots."""
     values = unflatten({"warmup": 0, **{key.replace("__", "."): value for key, value in settings.items()}})
-    config: Settings = TUNERS.parse({"name": name, "decisions": DECISIONS, "batch_size": 16, **values})
+    config: Settings = ALGORITHMS.parse({"name": name, "decisions": DECISIONS, "batch_size": 16, **values})
     policy = policy_of(TRAINED_BY[name], sees, n_obs)
     pretrained = copy.deepcopy(policy).requires_grad_(False)
-    cls = TUNERS.get(name)
+    cls = ALGORITHMS.get(name)
     start = Start(
         policy, pretrained, nfe or cls.nfe or policy.nfe, ENVS, 0, torch.device("cpu"), Stopwatch(), lambda line: None
     )
-    tuner = cls(config, start)
-    assert isinstance(tuner, Ppo)
-    return tuner
+    algorithm = cls(config, start)
+    assert isinstance(algorithm, Ppo)
+    return algorithm
 
 
 @pytest.fixture
 def collectors() -> Iterator[Any]:
-    """``collectors(tuner)`` -> a collector on the toy, closed at the end."""
+    """``collectors(algorithm)`` -> a collector on the toy, closed at the end."""
     opened: list[EnvPool] = []
 
-    def make(tuner: Ppo, max_steps: int = 20) -> Collector:
-        policy = tuner.policy
+    def make(algorithm: Ppo, max_steps: int = 20) -> Collector:
+        policy = algorithm.policy
         points = getattr(policy.encoder.config, "points", None)
         shape = {
             "keys": policy.keys,
@@ -87,30 +89,30 @@ def collectors() -> Iterator[Any]:
         pool = EnvPool(env, ENVS, 1, print, LOST)
         opened.append(pool)
         envs = TrainingEnvs(pool, lambda env, number: rollout_seed(0, "reach", env, number))
-        return Collector(envs, policy, tuner.augments, torch.device("cpu"), Stopwatch())
+        return Collector(envs, policy, algorithm.augments, torch.device("cpu"), Stopwatch())
 
     yield make
     for pool in opened:
         pool.close()
 
 
-def collected(tuner: Ppo, collectors: Any) -> Rollout:
+def collected(algorithm: Ppo, collectors: Any) -> Rollout:
     torch.manual_seed(1)
-    rollout: Rollout = collectors(tuner).collect(tuner.act, DECISIONS)
+    rollout: Rollout = collectors(algorithm).collect(algorithm.act, DECISIONS)
     return rollout
 
 
-def weights_of(tuner: Ppo) -> dict[str, Tensor]:
-    return {name: p.detach().clone() for name, p in tuner.policy.named_parameters()}
+def weights_of(algorithm: Ppo) -> dict[str, Tensor]:
+    return {name: p.detach().clone() for name, p in algorithm.policy.named_parameters()}
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", PPO)
 def test_the_ratio_is_1_at_the_first_minibatch(name: str, encoder: str, collectors: Any) -> None:
     """Augmentation is on, and the picture encoder has dropout: neither may show."""
-    tuner = tuner_of(name, encoder, n_obs=1 if encoder == "pictures" else 2)
-    batch, _ = tuner._prepared(collected(tuner, collectors), 0)
-    figures, _ = tuner._minibatch(batch, torch.randperm(len(batch.advantage))[:16], 0, True)
+    algorithm = algorithm_of(name, encoder, n_obs=1 if encoder == "pictures" else 2)
+    batch, _ = algorithm._prepared(collected(algorithm, collectors), 0)
+    figures, _ = algorithm._minibatch(batch, torch.randperm(len(batch.advantage))[:16], 0, True)
     assert abs(figures["ratio"] - 1) <= 1e-6
     assert figures["log_ratio_per_entry"] <= 1e-6
     assert abs(figures["kl"]) <= 1e-9
@@ -120,60 +122,60 @@ def test_the_ratio_is_1_at_the_first_minibatch(name: str, encoder: str, collecto
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_the_ratio_moves_with_the_policy(reduction: str, collectors: Any) -> None:
-    tuner = tuner_of(reduction=reduction, lr=1e-2, target_kl=None)
-    batch, _ = tuner._prepared(collected(tuner, collectors), 0)
+    algorithm = algorithm_of(reduction=reduction, lr=1e-2, target_kl=None)
+    batch, _ = algorithm._prepared(collected(algorithm, collectors), 0)
     rows = torch.arange(16)
-    figures = [tuner._minibatch(batch, rows, 0, True)[0] for _ in range(2)]
+    figures = [algorithm._minibatch(batch, rows, 0, True)[0] for _ in range(2)]
     assert figures[0]["log_ratio_per_entry"] <= 1e-6
     assert figures[1]["log_ratio_per_entry"] > 1e-3
 
 
 def test_dropout_while_learning_is_fatal(collectors: Any) -> None:
-    tuner = tuner_of(sees="pictures")
-    rollout = collected(tuner, collectors)
-    tuner.policy.train()
+    algorithm = algorithm_of(sees="pictures")
+    rollout = collected(algorithm, collectors)
+    algorithm.policy.train()
     with pytest.raises(RunFailed, match="log-probabilities of the rollout"):
-        tuner._prepared(rollout, 0)
+        algorithm._prepared(rollout, 0)
 
 
 def test_another_grid_while_learning_is_fatal(collectors: Any) -> None:
-    tuner = tuner_of("reinflow-r")
-    rollout = collected(tuner, collectors)
-    tuner.jumps = tuner.jumps[:-1] + tuner.jumps[:1]
+    algorithm = algorithm_of("reinflow-r")
+    rollout = collected(algorithm, collectors)
+    algorithm.jumps = algorithm.jumps[:-1] + algorithm.jumps[:1]
     with pytest.raises(RunFailed, match="log-probabilities of the rollout"):
-        tuner._prepared(rollout, 0)
+        algorithm._prepared(rollout, 0)
 
 
 def test_a_policy_that_changes_before_it_learns_is_fatal(collectors: Any) -> None:
-    tuner = tuner_of()
-    batch, _ = tuner._prepared(collected(tuner, collectors), 0)
+    algorithm = algorithm_of()
+    batch, _ = algorithm._prepared(collected(algorithm, collectors), 0)
     with torch.no_grad():
-        tuner.policy.net.outlet.bias += 1e-3
+        algorithm.policy.net.outlet.bias += 1e-3
     with pytest.raises(RunFailed, match="instead of 1"):
-        tuner._learn(batch, 0)
+        algorithm._learn(batch, 0)
 
 
 def test_rewards_that_are_not_numbers_end_as_divergence(collectors: Any) -> None:
-    tuner = tuner_of()
-    batch, _ = tuner._prepared(collected(tuner, collectors), 0)
+    algorithm = algorithm_of()
+    batch, _ = algorithm._prepared(collected(algorithm, collectors), 0)
     batch.target[:] = float("nan")
     with pytest.raises(Diverged, match="iteration 1"):
-        tuner._learn(batch, 0)
+        algorithm._learn(batch, 0)
 
 
 @pytest.mark.parametrize("nfe", [1, 5])
 def test_behaviour_cloning_of_equal_weights_is_exactly_0(nfe: int, collectors: Any) -> None:
-    tuner = tuner_of(nfe=nfe, bc__weight=1.0)
-    batch, _ = tuner._prepared(collected(tuner, collectors), 0)
+    algorithm = algorithm_of(nfe=nfe, bc__weight=1.0)
+    batch, _ = algorithm._prepared(collected(algorithm, collectors), 0)
     some = batch[torch.arange(len(batch.advantage))]
-    h = tuner.policy.encoder(some.obs)
+    h = algorithm.policy.encoder(some.obs)
     assert some.bc is not None
-    end = mean_end(tuner.policy.field(h), tuner.jumps, some.points[:, 0])
-    assert torch.equal(end, tuner._pretrained_end(some.obs, some.points[:, 0]))
+    end = mean_end(algorithm.policy.field(h), algorithm.jumps, some.points[:, 0])
+    assert torch.equal(end, algorithm._pretrained_end(some.obs, some.points[:, 0]))
     assert float((end - some.bc).square().mean().detach()) < 1e-12
     with torch.no_grad():
-        tuner.policy.net.outlet.bias += 0.1
-    moved = mean_end(tuner.policy.field(h), tuner.jumps, some.points[:, 0])
+        algorithm.policy.net.outlet.bias += 0.1
+    moved = mean_end(algorithm.policy.field(h), algorithm.jumps, some.points[:, 0])
     assert float((moved - some.bc).square().mean().detach()) == pytest.approx(0.01, rel=0.5)
 
 
@@ -184,11 +186,11 @@ def test_behaviour_cloning_decays_linearly() -> None:
 
 def test_values_come_from_the_episode_that_was_acted_in(collectors: Any) -> None:
     """With V = first number of the state: truncation looks at its own episode's end, the last row at the present."""
-    tuner = tuner_of(gamma=0.5, scale_rewards=False)
-    rollout = collected(tuner, collectors)  # episodes of 20 steps, chunks of 4: truncated after row 4
-    tuner._value = lambda obs: obs["state"][:, -1, 0]  # type: ignore[method-assign]
+    algorithm = algorithm_of(gamma=0.5, scale_rewards=False)
+    rollout = collected(algorithm, collectors)  # episodes of 20 steps, chunks of 4: truncated after row 4
+    algorithm._value = lambda obs: obs["state"][:, -1, 0]  # type: ignore[method-assign]
     value = rollout.obs["state"][:, :, -1, 0]
-    following = tuner._next_values(rollout, value)
+    following = algorithm._next_values(rollout, value)
     assert set(rollout.final) == {(4, n) for n in range(ENVS)}
     assert torch.equal(following[:4], value[1:5])
     for n in range(ENVS):
@@ -196,31 +198,31 @@ def test_values_come_from_the_episode_that_was_acted_in(collectors: Any) -> None
         assert following[4, n] != value[5, n]
     assert torch.equal(following[5], rollout.last["state"][:, -1, 0])
     over = Rollout(**{**vars(rollout), "terminated": torch.ones_like(rollout.terminated)})
-    assert not tuner._next_values(over, value).any()
+    assert not algorithm._next_values(over, value).any()
 
 
 def test_what_a_dead_worker_did_is_not_learned(collectors: Any) -> None:
-    tuner = tuner_of(gamma=0.5, gae_lambda=1.0, scale_rewards=False)
-    rollout = collected(tuner, collectors)
+    algorithm = algorithm_of(gamma=0.5, gae_lambda=1.0, scale_rewards=False)
+    rollout = collected(algorithm, collectors)
     lost = torch.zeros_like(rollout.valid)
     lost[2, 1] = True
     ends = rollout.ends.clone()
     ends[1:3, 1] = True
     rollout = Rollout(**{**vars(rollout), "valid": ~lost, "ends": ends})
-    batch, _ = tuner._prepared(rollout, 0)
+    batch, _ = algorithm._prepared(rollout, 0)
     assert len(batch.advantage) == ENVS * DECISIONS - 1
-    everything, _ = tuner._prepared(Rollout(**{**vars(rollout), "valid": torch.ones_like(lost)}), 0)
+    everything, _ = algorithm._prepared(Rollout(**{**vars(rollout), "valid": torch.ones_like(lost)}), 0)
     kept = (~lost).flatten().nonzero().squeeze(1)
     assert torch.equal(batch.advantage, everything.advantage[kept])
 
 
 def test_the_surrogate_is_ppos() -> None:
     """Ratios 1.2, 0.8, 1.2, 0.8 against advantages 1, 1, -1, -1 at clip 0.1, by hand."""
-    tuner = tuner_of()
+    algorithm = algorithm_of()
     ratio = torch.tensor([1.2, 0.8, 1.2, 0.8], dtype=torch.float64)
     old = torch.zeros(4, 1, dtype=torch.float64)
     chain = Chain(ratio.log()[:, None], old[:, 0], None, old[0, 0])
-    loss, figures = tuner._surrogate(chain, old, torch.tensor([1.0, 1.0, -1.0, -1.0], dtype=torch.float64))
+    loss, figures = algorithm._surrogate(chain, old, torch.tensor([1.0, 1.0, -1.0, -1.0], dtype=torch.float64))
     assert float(loss) == pytest.approx(-(1.1 + 0.8 - 1.2 - 0.9) / 4)
     assert float(figures["ratio"]) == pytest.approx(1.0)
     assert float(figures["clip_share"]) == 1
@@ -229,22 +231,22 @@ def test_the_surrogate_is_ppos() -> None:
 
 def test_each_jump_is_a_decision_for_dppo() -> None:
     """Two jumps, of which the first is discounted once; each ratio is of the mean over the entries that count."""
-    tuner = tuner_of("dppo", nfe=2, clip=10.0)
-    a = tuner.policy.spec.action_dim
+    algorithm = algorithm_of("dppo", nfe=2, clip=10.0)
+    a = algorithm.policy.spec.action_dim
     entries = torch.tensor([5 * a, 4 * a])  # a horizon of 5, of which 4 are executed
     old = torch.zeros(1, 2, dtype=torch.float64)
     chain = Chain(torch.tensor([[1.1, 1.3]], dtype=torch.float64).log() * entries, old[:, 0], None, old[0, 0])
-    loss, _ = tuner._surrogate(chain, old, torch.ones(1, dtype=torch.float64))
+    loss, _ = algorithm._surrogate(chain, old, torch.ones(1, dtype=torch.float64))
     assert float(loss) == pytest.approx(-(1.1 * 0.99 + 1.3) / 2)
 
 
 def test_gradients_of_parts_of_a_minibatch_are_averaged(collectors: Any) -> None:
     found = []
     for micro_batch in (None, 5):
-        tuner = tuner_of(micro_batch=micro_batch, grad_clip=None)
-        batch, _ = tuner._prepared(collected(tuner, collectors), 0)
-        found.append(tuner._minibatch(batch, torch.arange(16), 0, True)[0])
-        found[-1]["weight"] = float(tuner.policy.net.outlet.weight.grad.norm())  # type: ignore[union-attr]
+        algorithm = algorithm_of(micro_batch=micro_batch, grad_clip=None)
+        batch, _ = algorithm._prepared(collected(algorithm, collectors), 0)
+        found.append(algorithm._minibatch(batch, torch.arange(16), 0, True)[0])
+        found[-1]["weight"] = float(algorithm.policy.net.outlet.weight.grad.norm())  # type: ignore[union-attr]
     for name in ("grad_norm", "critic_grad_norm", "value_loss", "weight"):
         assert found[0][name] == pytest.approx(found[1][name], rel=1e-4)
 
@@ -252,85 +254,85 @@ def test_gradients_of_parts_of_a_minibatch_are_averaged(collectors: Any) -> None
 @pytest.mark.parametrize("sees", ["state", "own", "shared"])
 @pytest.mark.parametrize("encoder", ["trained", "frozen"])
 def test_who_learns_is_as_configured(encoder: str, sees: str, collectors: Any) -> None:
-    tuner = tuner_of(sees="cloud", encoder=encoder, critic__sees=sees)
-    before, critic = weights_of(tuner), copy.deepcopy(tuner.critic.state_dict())
-    tuner.iterate(0, collectors(tuner))
-    changed = {name for name, value in weights_of(tuner).items() if not torch.equal(value, before[name])}
+    algorithm = algorithm_of(sees="cloud", encoder=encoder, critic__sees=sees)
+    before, critic = weights_of(algorithm), copy.deepcopy(algorithm.critic.state_dict())
+    algorithm.iterate(0, collectors(algorithm))
+    changed = {name for name, value in weights_of(algorithm).items() if not torch.equal(value, before[name])}
     assert any(name.startswith("net.") for name in changed)
     assert any(name.startswith("encoder.") for name in changed) == (encoder == "trained")
-    learned = {name for name, value in tuner.critic.state_dict().items() if not torch.equal(value, critic[name])}
+    learned = {name for name, value in algorithm.critic.state_dict().items() if not torch.equal(value, critic[name])}
     assert "outlet.weight" in learned
     assert any(name.startswith("view.encoder.") for name in learned) == (sees == "own")
 
 
 def test_an_encoder_of_the_critics_own_can_stay_as_it_is(collectors: Any) -> None:
-    tuner = tuner_of(sees="cloud", critic__sees="own", critic__train_encoder=False)
-    before = copy.deepcopy(tuner.critic.view.encoder.state_dict())  # type: ignore[union-attr]
-    tuner.iterate(0, collectors(tuner))
-    assert all(torch.equal(v, before[k]) for k, v in tuner.critic.view.encoder.state_dict().items())  # type: ignore[union-attr]
+    algorithm = algorithm_of(sees="cloud", critic__sees="own", critic__train_encoder=False)
+    before = copy.deepcopy(algorithm.critic.view.encoder.state_dict())  # type: ignore[union-attr]
+    algorithm.iterate(0, collectors(algorithm))
+    assert all(torch.equal(v, before[k]) for k, v in algorithm.critic.view.encoder.state_dict().items())  # type: ignore[union-attr]
 
 
 def test_the_value_function_learns_first(collectors: Any) -> None:
-    tuner = tuner_of(warmup=1)
-    collector, before = collectors(tuner), weights_of(tuner)
-    figures = tuner.iterate(0, collector)
-    assert all(torch.equal(value, before[name]) for name, value in weights_of(tuner).items())
+    algorithm = algorithm_of(warmup=1)
+    collector, before = collectors(algorithm), weights_of(algorithm)
+    figures = algorithm.iterate(0, collector)
+    assert all(torch.equal(value, before[name]) for name, value in weights_of(algorithm).items())
     assert figures["actor_epochs"] == 0
     assert figures["critic_grad_norm"] > 0
     assert "kl" not in figures
-    tuner.iterate(1, collector)
-    assert not all(torch.equal(value, before[name]) for name, value in weights_of(tuner).items())
+    algorithm.iterate(1, collector)
+    assert not all(torch.equal(value, before[name]) for name, value in weights_of(algorithm).items())
 
 
 def test_the_policy_stops_where_it_is_too_far_and_the_value_function_goes_on(collectors: Any) -> None:
-    tuner = tuner_of(lr=1e-2, target_kl=1e-4, epochs=5)
-    figures = tuner.iterate(0, collectors(tuner))
+    algorithm = algorithm_of(lr=1e-2, target_kl=1e-4, epochs=5)
+    figures = algorithm.iterate(0, collectors(algorithm))
     assert 0 < figures["actor_epochs"] < 5
-    free = tuner_of(lr=1e-2, target_kl=None, epochs=5)
+    free = algorithm_of(lr=1e-2, target_kl=None, epochs=5)
     assert free.iterate(0, collectors(free))["actor_epochs"] == pytest.approx(5)
 
 
 def test_pictures_are_shifted_once_for_acting_and_learning(collectors: Any) -> None:
-    shifted, plain = (collected(tuner_of(sees="pictures", augment=on), collectors) for on in (True, False))
+    shifted, plain = (collected(algorithm_of(sees="pictures", augment=on), collectors) for on in (True, False))
     assert not torch.equal(shifted.obs["img"], plain.obs["img"])
     assert torch.equal(shifted.obs["state"][0], plain.obs["state"][0])
     assert shifted.obs["img"].dtype == torch.uint8
 
 
 def test_learning_restores_to_the_bit(collectors: Any) -> None:
-    tuner = tuner_of("reinflow-r")
-    collector = collectors(tuner)
-    tuner.iterate(0, collector)
-    other = tuner_of("reinflow-r")
-    other.policy.load_state_dict(tuner.policy.state_dict())
-    other.restore({name: tensor.clone() for name, tensor in tuner.tensors().items()})
-    tuner.scale._running.zero_()  # a resumed run begins new episodes
-    rollout = collected(tuner, collectors)
-    for one in (tuner, other):
+    algorithm = algorithm_of("reinflow-r")
+    collector = collectors(algorithm)
+    algorithm.iterate(0, collector)
+    other = algorithm_of("reinflow-r")
+    other.policy.load_state_dict(algorithm.policy.state_dict())
+    other.restore({name: tensor.clone() for name, tensor in algorithm.tensors().items()})
+    algorithm.scale._running.zero_()  # a resumed run begins new episodes
+    rollout = collected(algorithm, collectors)
+    for one in (algorithm, other):
         torch.manual_seed(3)
         batch, _ = one._prepared(rollout, 1)
         one._learn(batch, 1)
-    assert all(torch.equal(a, b) for a, b in zip(tuner.tensors().values(), other.tensors().values(), strict=True))
-    assert all(torch.equal(value, weights_of(other)[name]) for name, value in weights_of(tuner).items())
+    assert all(torch.equal(a, b) for a, b in zip(algorithm.tensors().values(), other.tensors().values(), strict=True))
+    assert all(torch.equal(value, weights_of(other)[name]) for name, value in weights_of(algorithm).items())
 
 
 def test_the_policys_learning_rate_rises(collectors: Any) -> None:
-    tuner, rates = tuner_of(warmup=1, lr=1e-3, lr_warmup=2), []
-    collector = collectors(tuner)
+    algorithm, rates = algorithm_of(warmup=1, lr=1e-3, lr_warmup=2), []
+    collector = collectors(algorithm)
     for iteration in range(4):
-        tuner.iterate(iteration, collector)
-        rates.append(tuner._actor_optimizer.param_groups[0]["lr"])
+        algorithm.iterate(iteration, collector)
+        rates.append(algorithm._actor_optimizer.param_groups[0]["lr"])
     assert rates[1:] == pytest.approx([5e-4, 1e-3, 1e-3])
 
 
 def test_rates_of_both_go_through_their_cycles(collectors: Any) -> None:
     """By hand: a rise of one iteration from the least rate, then half a cosine over the other two of three."""
     cycles = {"schedule__end": 2e-4, "schedule__cycle": 2, "critic_schedule__end": 1e-4, "critic_schedule__cycle": 3}
-    tuner = tuner_of(lr=1e-3, lr_warmup=1, critic_lr=4e-3, critic_schedule__warmup=1, **cycles)
-    collector, rates = collectors(tuner), []
+    algorithm = algorithm_of(lr=1e-3, lr_warmup=1, critic_lr=4e-3, critic_schedule__warmup=1, **cycles)
+    collector, rates = collectors(algorithm), []
     for iteration in range(4):
-        tuner.iterate(iteration, collector)
-        rates.append([o.param_groups[0]["lr"] for o in (tuner._actor_optimizer, tuner._critic_optimizer)])
+        algorithm.iterate(iteration, collector)
+        rates.append([o.param_groups[0]["lr"] for o in (algorithm._actor_optimizer, algorithm._critic_optimizer)])
     policy, critic = zip(*rates, strict=True)
     assert policy == pytest.approx((1e-3, 6e-4, 1e-3, 6e-4))
     assert critic == pytest.approx((1e-4, 4e-3, 2.05e-3, 1e-4))
@@ -340,8 +342,8 @@ def test_rates_of_both_go_through_their_cycles(collectors: Any) -> None:
 
 def test_the_value_function_may_have_a_weight_decay_of_its_own() -> None:
     def decays(**given: float) -> list[float]:
-        tuner = tuner_of(**given)
-        return [o.param_groups[0]["weight_decay"] for o in (tuner._actor_optimizer, tuner._critic_optimizer)]
+        algorithm = algorithm_of(**given)
+        return [o.param_groups[0]["weight_decay"] for o in (algorithm._actor_optimizer, algorithm._critic_optimizer)]
 
     assert decays() == [0, 0]
     assert decays(weight_decay=0.1) == [0.1, 0.1]

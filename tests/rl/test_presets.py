@@ -11,7 +11,7 @@ import torch
 from omp_cli.core.config import Layer, merge, preset_layer, preset_names, validated
 from omp_cli.core.methods import METHODS
 from omp_cli.core.policy import Policy, PolicyConfig
-from omp_cli.core.rl.base import TUNERS, Start
+from omp_cli.core.rl.base import ALGORITHMS, Start
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.ppo import Ppo
 from omp_cli.core.rl.ppo_config import PpoConfig
@@ -23,51 +23,51 @@ PRESETS = preset_names("finetune")
 
 
 def fitting(preset: str) -> list[str]:
-    """Fine-tuning methods that a preset is for: the one that it names, those that its own name begins with, or all."""
+    """Algorithms that a preset is for: the one that it names, those that its own name begins with, or all."""
     values = preset_layer("finetune", preset).values
-    if "method.name" in values:
-        return [values["method.name"]]
+    if "algorithm.name" in values:
+        return [values["algorithm.name"]]
     return [name for name in PRETRAINED if name.startswith(preset.split("-")[0])] or list(PRETRAINED)
 
 
-def settings(preset: str, method: str) -> FinetuneConfig:
-    """As the command takes them for a policy that is fine-tuned by a method."""
-    values, _ = merge([Layer("checkpoint", {"method.name": method}), preset_layer("finetune", preset)])
+def settings(preset: str, algorithm: str) -> FinetuneConfig:
+    """As the command takes them for a policy that is fine-tuned by an algorithm."""
+    values, _ = merge([Layer("checkpoint", {"algorithm.name": algorithm}), preset_layer("finetune", preset)])
     config = validated(FinetuneConfig, values)
-    assert config.method.name == method  # type: ignore[attr-defined]
+    assert config.algorithm.name == algorithm  # type: ignore[attr-defined]
     return config
 
 
 def flat(preset: str) -> dict[str, Any]:
-    """All settings of a preset with the defaults of its method."""
+    """All settings of a preset with the defaults of its algorithm."""
     config = settings(preset, fitting(preset)[0])
-    found = {key: value for key, value in config.model_dump().items() if key not in ("method", "evaluation")}
-    return {**config.model_dump()["method"], **found}
+    found = {key: value for key, value in config.model_dump().items() if key not in ("algorithm", "evaluation")}
+    return {**config.model_dump()["algorithm"], **found}
 
 
-@pytest.mark.parametrize(("preset", "method"), [(p, m) for p in PRESETS for m in fitting(p)])
-def test_a_preset_fits_its_methods(preset: str, method: str) -> None:
-    config, cls = settings(preset, method), TUNERS.get(method)
-    parts = {"method": {"name": PRETRAINED[method]}, "net": {"name": "residual-mlp", "hidden": 8}}
+@pytest.mark.parametrize(("preset", "algorithm"), [(p, m) for p in PRESETS for m in fitting(p)])
+def test_a_preset_fits_its_algorithms(preset: str, algorithm: str) -> None:
+    config, cls = settings(preset, algorithm), ALGORITHMS.get(algorithm)
+    parts = {"method": {"name": PRETRAINED[algorithm]}, "net": {"name": "residual-mlp", "hidden": 8}}
     chunk = {"n_obs": 1, "horizon": 4, "execute": 4}
     policy = Policy(PolicyConfig.model_validate({**parts, "encoder": {"name": "state"}, "chunk": chunk}), spec()).eval()
     assert cls.fits(METHODS.get(policy.config.method.name))
     frozen, nfe = copy.deepcopy(policy).requires_grad_(False), config.nfe or cls.nfe or policy.nfe
-    tuner = cls(
-        config.method,
+    algorithm = cls(
+        config.algorithm,
         Start(policy, frozen, nfe, config.envs, 0, torch.device("cpu"), Stopwatch(), lambda line: None),
     )
-    if isinstance(tuner, Ppo):
-        actions, points, _ = tuner.act({"state": torch.zeros(3, 1, 5)})
+    if isinstance(algorithm, Ppo):
+        actions, points, _ = algorithm.act({"state": torch.zeros(3, 1, 5)})
         assert actions.shape == (3, 4, 2)
         assert points.shape == (3, nfe + 1, 4, 2)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_gradients_of_parts_make_a_whole_batch(preset: str) -> None:
-    method = settings(preset, fitting(preset)[0]).method
-    if isinstance(method, PpoConfig):
-        assert method.batch_size % (method.micro_batch or method.batch_size) == 0
+    algorithm = settings(preset, fitting(preset)[0]).algorithm
+    if isinstance(algorithm, PpoConfig):
+        assert algorithm.batch_size % (algorithm.micro_batch or algorithm.batch_size) == 0
 
 
 def test_lift_is_as_published() -> None:
@@ -97,7 +97,7 @@ def test_lift_is_as_published() -> None:
     }
     found = flat("dmpo-lift-paper")
     assert {key: found[key] for key in published} == published
-    assert TUNERS.get("dmpo").nfe == 1
+    assert ALGORITHMS.get("dmpo").nfe == 1
     assert (found["sigma"]["kind"], found["sigma"]["value"]) == ("fixed", 0.12)
     assert (found["bc"]["weight"], found["bc"]["end_weight"]) == (0.05, 0.05)
     assert settings("dmpo-lift-paper", "dmpo").evaluation.every == 10
@@ -150,7 +150,7 @@ def test_dmpos_critics_have_their_published_rates(
 ) -> None:
     """From the least to the largest rate in ``warmup`` of 100 iterations, and back by half a cosine; the policy's is
     constant."""
-    config = settings(preset, "dmpo").method
+    config = settings(preset, "dmpo").algorithm
     assert isinstance(config, PpoConfig)
     first, peak, last, again = (config.critic_schedule.at(config.critic_lr, i) for i in (0, warmup, 99, 100))
     assert (first, peak, again) == pytest.approx((end, largest, end))

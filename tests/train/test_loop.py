@@ -1,6 +1,7 @@
 """The loop: deterministic, resumable to the bit, honest about terms that do nothing, and it stops on NaN."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from omp_cli.core import config as c
-from omp_cli.core.checkpoint import EMA, MODEL, TRAINING, checkpoints_in, load_tensors, thin
+from omp_cli.core.checkpoint import EMA, MODEL, TRAINING, checkpoints_in, load_tensors, open_checkpoint, thin
+from omp_cli.core.config import AtLeast0
 from omp_cli.core.data.store import read_store
 from omp_cli.core.errors import Diverged, UsageError
+from omp_cli.core.methods import METHODS, Draws, VelocityField
+from omp_cli.core.methods.base import Measured
+from omp_cli.core.methods.meanflow import MeanFlow, MeanFlowConfig
 from omp_cli.core.policy import LossModule, Policy
 from omp_cli.core.progress import Silent
 from omp_cli.core.run import CHECKPOINTS
+from omp_cli.core.train import loop
 from omp_cli.core.train.batches import batch_indices
 from omp_cli.core.train.config import PretrainConfig, TrainConfig
 from omp_cli.core.train.distributed import World
@@ -68,6 +75,54 @@ def test_train_twice_is_the_same_and_another_seed_is_not(toy: Path, tmp_path: Pa
         trainer(toy, tmp_path / name, seed=seed).run()
     assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+class HalfConfig(MeanFlowConfig):
+    """``width`` 0 is to be measured."""
+
+    name: str = "half"
+    width: AtLeast0 = 0.0
+
+
+class Half(MeanFlow):
+    """A method of somebody else's with all that the loop asks a method for."""
+
+    Config = HalfConfig
+    policy_rate = 0.5
+
+    def __init__(self, config: HalfConfig) -> None:
+        super().__init__(config)
+        self.to_measure = () if config.width else ("width",)
+
+    def measure(self, u: VelocityField, z_0: Tensor, draws: Draws) -> Measured:
+        return Measured({"width": float(z_0.abs().mean())}, "width was measured")
+
+    def check_compilable(self) -> None:
+        raise UsageError("half is not to be compiled")
+
+
+def test_the_loop_asks_the_method(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS._members, "half", Half)
+    whole = trainer(toy, tmp_path / "whole", method__name="half")
+    rates = [row["lr"] for row in rows_of(whole)]
+    plain = trainer(toy, tmp_path / "plain", method__name="meanflow")
+    assert rates == pytest.approx([0.5 * row["lr"] for row in rows_of(plain)])
+    cut_short(trainer(toy, tmp_path / "cut", method__name="half"), 10)
+    again = trainer(toy, tmp_path / "cut", method__name="half")
+    assert again.resume() == 8
+    assert rows_of(again)[-1]["width"] == rows_of(whole, run=False)[-1]["width"] > 0
+    assert same(weights(tmp_path / "whole", TRAINING), weights(tmp_path / "cut", TRAINING))
+    kept = open_checkpoint(checkpoints_in(tmp_path / "cut" / CHECKPOINTS)[-1]).meta.policy["method"]
+    assert kept["width"] == again.config.method.width == again.policy.method.config.width > 0  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="half is not to be compiled"):
+        trainer(toy, tmp_path / "compiled", method__name="half", train__compile=True)
+
+
+def rows_of(made: Trainer, run: bool = True) -> list[dict[str, Any]]:
+    """What a trainer logged."""
+    if run:
+        made.run()
+    return [json.loads(line) for line in (made.folder / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("stop", [4, 8])
@@ -281,3 +336,13 @@ def test_a_compiled_net_trains_to_the_same_losses(toy: Path, tmp_path: Path) -> 
     for eager, compiled_row in zip(rows["eager"], rows["compiled"], strict=True):
         assert eager["loss"] == pytest.approx(compiled_row["loss"], rel=1e-3)
         assert eager["grad_meanflow"] == pytest.approx(compiled_row["grad_meanflow"], rel=1e-2)
+
+
+def test_the_loop_names_no_method() -> None:
+    source = Path(loop.__file__).read_text(encoding="utf-8")
+    settings_of_methods = {key for name in METHODS.names() for key in METHODS.get(name).Config.model_fields}
+    figures = {"name", "warm_start"}  # of every run, of every distilled one
+    members = {METHODS.get(name).__name__ for name in METHODS.names()}
+    words = set(re.findall(r"\w+", source))
+    assert not words & members
+    assert not words & settings_of_methods - figures

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from omp_cli.core.deploy.base import Backend, Inputs, Prepared
 from omp_cli.core.deploy.parity import Difference, difference
 from omp_cli.core.deploy.program import ONNX_INSTALL, ONNX_PACKAGES, exported, missing_packages, quiet, write_onnx
-from omp_cli.core.errors import UsageError, did_you_mean
+from omp_cli.core.errors import UsageError, did_you_mean, one_line
 
 
 class Function(Prepared):
@@ -247,7 +247,7 @@ def checked(name: str, module: nn.Module, samples: Sequence[Inputs], folder: Pat
         found = difference(references, [prepared.run(*sample) for sample in samples], dtype)
         prepared.place(*samples[0])
     except Exception as error:  # each runtime has errors of its own; they are listed, not hidden
-        return Outcome(name, "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        return Outcome(name, "failed", one_line(error, 200, typed=True))
     if not found.accepted:
         return Outcome(name, "refused", f"differs from eager: {found}", None, found)
     return Outcome(name, "ready", "", prepared, found)

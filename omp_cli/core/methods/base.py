@@ -7,9 +7,9 @@ Time: t = 0 is data, t = 1 is noise, 0 <= r <= t <= 1 (math.md section 1).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -87,6 +87,19 @@ class Jump:
     std: float = 0.0
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Settings that a method found by itself on the first batch of a run.
+
+    Attributes:
+        settings: values by the name of the setting; the run keeps them in its checkpoints and logs them.
+        note: one line for the user.
+    """
+
+    settings: dict[str, float]
+    note: str
+
+
 Gather = Callable[[Tensor], Tensor]
 
 
@@ -104,6 +117,9 @@ class Method(ABC):
             (``methods.teaching.Teacher``).
         needs_score: whether that has to come with a copy of the teacher's network that learns beside the policy.
         usual_nfe: K of a decision unless somebody asks for another; checkpoints keep it.
+        policy_rate: learning rate of the policy in units of the run's, which the score network beside it has.
+        warm_start: whether a method that distils starts from the teacher's weights where net and encoder are the same.
+        to_measure: settings that the configuration leaves to ``measure`` on the first batch of a run.
     """
 
     Config: ClassVar[type[Settings]]
@@ -111,6 +127,9 @@ class Method(ABC):
     distils: ClassVar[bool] = False
     needs_score: bool = False
     usual_nfe: int = 1
+    policy_rate: float = 1.0
+    warm_start: bool = True
+    to_measure: tuple[str, ...] = ()
 
     def __init__(self, config: Settings) -> None:
         self.config = config
@@ -130,6 +149,18 @@ class Method(ABC):
             draws: noise and times, B rows.
             gather: brings the rows of all processes together, with gradient, for terms over the whole batch.
         """
+
+    def measure(self, u: VelocityField, z_0: Tensor, draws: Draws) -> Measured:
+        """Find the settings ``to_measure`` on a batch; see ``loss`` for the arguments."""
+        raise NotImplementedError(f"{type(self).__name__} names settings to measure, so it has to measure them")
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Self:
+        """The same method with some settings replaced."""
+        return type(self)(self.config.model_copy(update=dict(settings)))
+
+    def check_compilable(self) -> None:
+        """UsageError where ``torch.compile`` of the network is known to fail under this method's loss."""
+        return  # it works for a loss that differentiates the network by autograd alone
 
     @abstractmethod
     def jumps(self, nfe: int, eta: float = 0.0) -> tuple[Jump, ...]:

@@ -53,6 +53,10 @@ class Consistency(Teaching):
     config: ConsistencyConfig
     distils = True
 
+    def __init__(self, config: ConsistencyConfig) -> None:
+        super().__init__(config)
+        self.warm_start = config.warm_start
+
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
         """Noise (B, H, A) and times (B,), float32; the loss moves t up and r = s down to the teacher's grid."""
         batch, device = shape[0], generator.device

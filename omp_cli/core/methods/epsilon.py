@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from omp_cli.core.errors import UsageError, machine_error
+from omp_cli.core.errors import UsageError, machine_error, one_line
 from omp_cli.core.methods.base import VelocityField
 from omp_cli.core.methods.derivative import value_and_derivative
 
@@ -82,8 +82,7 @@ def pick_epsilon(u: VelocityField, z_t: Tensor, r: Tensor, t: Tensor, v: Tensor)
     except (NotImplementedError, RuntimeError) as error:
         if (refused := machine_error(error, "epsilon auto")) is not None:
             raise refused from error
-        reason = str(error).splitlines()[0][:120]
-        message = f"epsilon auto: this network has no forward-mode derivative to compare with ({reason})"
+        message = f"epsilon auto: this network has no forward-mode derivative to compare with ({one_line(error, 120)})"
         raise UsageError(message, "give a number: --epsilon 0.005") from None
     if not (exact.isfinite().all() and exact.any()):
         raise UsageError(

@@ -17,7 +17,7 @@ from torch import Tensor
 from omp_cli.core.config import Above0, AtLeast0, HalfWidth, Settings
 from omp_cli.core.errors import UsageError
 from omp_cli.core.methods.alignment import Scope, alignment_loss, cosine
-from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, VelocityField, same
+from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, Measured, VelocityField, same
 from omp_cli.core.methods.derivative import Derivative, value_and_derivative
 from omp_cli.core.methods.dispersion import DispersionConfig, dispersed
 from omp_cli.core.methods.epsilon import EpsilonChoice, pick_epsilon
@@ -93,6 +93,10 @@ class MeanFlow(Teaching):
     Config = MeanFlowConfig
     config: MeanFlowConfig
 
+    def __init__(self, config: MeanFlowConfig) -> None:
+        super().__init__(config)
+        self.to_measure = ("epsilon",) if config.derivative == "dde" and config.epsilon == AUTO else ()
+
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
         """Noise (B, H, A) and times (B,), float32 on the generator's device."""
         noise = torch.randn(shape, generator=generator, device=generator.device)
@@ -123,6 +127,21 @@ class MeanFlow(Teaching):
     def jumps(self, nfe: int, eta: float = 0.0) -> tuple[Jump, ...]:
         """K jumps on the step grid; see the base class."""
         return path_jumps(nfe, clip=self.config.clip_steps)
+
+    def measure(self, u: VelocityField, z_0: Tensor, draws: Draws) -> Measured:
+        """The half width; see the base class."""
+        choice = self.measure_epsilon(u, z_0, draws)
+        note = f"epsilon {choice.epsilon:g}: du/dt is off by {choice.error:.1e} on the first batch"
+        return Measured({"epsilon": choice.epsilon}, note)
+
+    def check_compilable(self) -> None:
+        """UsageError for the exact derivatives."""
+        if self.config.derivative != "dde":
+            raise UsageError(
+                f"--compile with derivative {self.config.derivative!r}: torch cannot trace forward-mode AD through "
+                "LayerNorm and GroupNorm (pytorch #197090)",
+                "use --derivative dde, or leave --compile out",
+            )
 
     def measure_epsilon(self, u: VelocityField, z_0: Tensor, draws: Draws) -> EpsilonChoice:
         """The best half width for the central difference at these points; see ``loss`` for the arguments."""

@@ -56,6 +56,8 @@ class OneDp(Method):
     def __init__(self, config: OneDpConfig) -> None:
         super().__init__(config)
         self.needs_score = config.stochastic
+        self.warm_start = config.warm_start
+        self.policy_rate = config.generator_rate if config.stochastic else 1.0
 
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
         """Noise and second noise (B, H, A), times t = r (B,), float32; the loss moves t to the teacher's grid."""

@@ -18,7 +18,7 @@ from omp_cli.core.data.readers.base import Recording, Subject, spec_of
 from omp_cli.core.data.readers.robomimic import RobomimicConfig
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import Kept, in_order
-from omp_cli.core.errors import DataError, UsageError
+from omp_cli.core.errors import DataError, UsageError, one_line
 from omp_cli.core.progress import Progress
 from omp_cli.core.suites.robomimic import RENDERING, Robomimic, RobomimicEnv, RobomimicSuiteConfig
 from omp_cli.core.suites.robosuite_model import Control
@@ -114,6 +114,5 @@ def _environment(job: Job, kept: Kept[RobomimicEnv]) -> RobomimicEnv:
         try:
             env.load(job.scene)
         except (ValueError, LookupError, AttributeError, TypeError, OSError, ParseError) as error:
-            line = " ".join(str(error).split())[:160]
-            raise DataError(f"{job.task}: a recorded scene does not load in robosuite 1.4: {line}") from None
+            raise DataError(f"{job.task}: a recorded scene does not load in robosuite 1.4: {one_line(error)}") from None
     return env

@@ -1,21 +1,14 @@
-"""What the papers report on the 37 tasks: a data file, and means over the tasks at hand."""
+"""What the papers report on the 37 tasks, and means over the tasks at hand."""
 
 from __future__ import annotations
 
-import functools
-import tomllib
 from collections.abc import Sequence
-from importlib import resources
 from typing import Any
+
+from omp_cli.core.papers import document
 
 CLASSES = {"adroit": 3, "easy": 21, "medium": 4, "hard": 4, "very-hard": 5}
 """The papers' classes and their sizes; 37 tasks in all."""
-
-
-@functools.cache
-def document() -> dict[str, Any]:
-    """``published.toml``."""
-    return tomllib.loads((resources.files("omp_cli.core.report") / "published.toml").read_text(encoding="utf-8"))
 
 
 def protocol() -> str:

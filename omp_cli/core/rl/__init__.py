@@ -1,1 +1,1 @@
-"""Reinforcement learning past the demonstrations: environments in worker processes, rollouts, fine-tuners."""
+"""Reinforcement learning past the demonstrations: environments in worker processes, rollouts, algorithms."""

@@ -1,4 +1,4 @@
-"""The contract of a fine-tuning method. Legend: N environments, K function evaluations per decision (NFE)."""
+"""The contract of a fine-tuning algorithm. Legend: N environments, K function evaluations per decision (NFE)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.config import Settings
-from omp_cli.core.families import TUNERS as TUNERS
+from omp_cli.core.families import ALGORITHMS as ALGORITHMS
 from omp_cli.core.methods import Method
 from omp_cli.core.methods.diffusion import Diffusion
 from omp_cli.core.policy import Policy
@@ -22,7 +22,7 @@ from omp_cli.core.timing import Stopwatch
 
 @dataclass(frozen=True)
 class Start:
-    """What a fine-tuning method begins with.
+    """What a fine-tuning algorithm begins with.
 
     Attributes:
         policy: what is fine-tuned, in evaluation mode: no dropout and no augmentation of its own, acting or learning.
@@ -51,8 +51,10 @@ class Start:
     end_on_success: bool = False
 
 
-class Tuner(ABC):
+class Algorithm(ABC):
     """One way to improve a policy by what the environments answer.
+
+    A *method* says how a policy was pre-trained and how it samples; an algorithm says how experience improves it.
 
     Args:
         config: its settings.

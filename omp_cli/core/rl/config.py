@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from omp_cli.core.config import Above0, Count, CountOrZero, Depth, Flag, Member, Seed, Settings, Threads, Width
-from omp_cli.core.families import TUNERS
+from omp_cli.core.families import ALGORITHMS
 from omp_cli.core.policy_config import Weights
 
 
@@ -23,30 +23,30 @@ class EvaluationConfig(Settings):
 class FinetuneConfig(Settings):
     """A whole fine-tuning run; the checkpoint and the place of the results are not part of it."""
 
-    method: Annotated[
+    algorithm: Annotated[
         SerializeAsAny[Member],
-        BeforeValidator(TUNERS.parse),
+        BeforeValidator(ALGORITHMS.parse),
         Flag(
-            "--method",
-            panel="Method",
+            "--algorithm",
+            panel="Algorithm",
             key="name",
             help="dmpo, dppo, reinflow-r, reinflow-s, gaussian, fql.",
             default="what fits the checkpoint; dmpo",
-            values=TUNERS.names,
+            values=ALGORITHMS.names,
         ),
         Flag(
             "--sigma",
-            panel="Method",
+            panel="Algorithm",
             key="sigma.value",
             kind=float,
             help="Exploration noise, or where a learned one begins.",
         ),
-        Flag("--bc", panel="Method", key="bc.weight", kind=float, help="Weight of behaviour cloning at the start."),
+        Flag("--bc", panel="Algorithm", key="bc.weight", kind=float, help="Weight of behaviour cloning at the start."),
         Flag("--lr", panel="Optimisation", key="lr", kind=float, help="Learning rate of the policy."),
     ]
     """How the policy improves."""
-    nfe: Annotated[Depth | None, Flag(panel="Method", default="as trained")] = None
-    """Network evaluations per decision, K; None for the fine-tuning method's own, or the policy's."""
+    nfe: Annotated[Depth | None, Flag(panel="Algorithm", default="as trained")] = None
+    """Network evaluations per decision, K; None for the algorithm's own, or the policy's."""
     envs: Annotated[Width, Flag(panel="Optimisation")] = 16
     """Environments, shared out to the worker processes."""
     iterations: Annotated[Count, Flag(panel="Optimisation")] = 100

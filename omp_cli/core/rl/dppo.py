@@ -7,7 +7,7 @@ from typing import Literal
 from omp_cli.core.config import Above0, Share
 from omp_cli.core.methods import Method
 from omp_cli.core.methods.diffusion import Diffusion
-from omp_cli.core.rl.base import TUNERS
+from omp_cli.core.rl.base import ALGORITHMS
 from omp_cli.core.rl.ppo import Ppo
 from omp_cli.core.rl.ppo_config import PpoConfig
 
@@ -25,7 +25,7 @@ class DppoConfig(PpoConfig):
     target_kl: Above0 | None = 1.0
 
 
-@TUNERS.register("dppo")
+@ALGORITHMS.register("dppo")
 class Dppo(Ppo):
     """For diffusion policies, in their usual number of DDIM steps (10); sigma is at least ``sigma.value`` at each."""
 

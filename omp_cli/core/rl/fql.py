@@ -21,10 +21,10 @@ from omp_cli.core.methods import Method
 from omp_cli.core.methods.reflow import ReFlow
 from omp_cli.core.methods.shortcut import ShortCut
 from omp_cli.core.policy import Policy
-from omp_cli.core.rl.base import TUNERS, Start, Tuner, adamw, is_flow, named, part
+from omp_cli.core.rl.base import ALGORITHMS, Algorithm, Start, adamw, is_flow, named, part
 from omp_cli.core.rl.chain import mean_end
 from omp_cli.core.rl.critic import View
-from omp_cli.core.rl.replay import Decisions, Demonstrations, Replay, demonstrated, joined
+from omp_cli.core.rl.replay_buffer import Decisions, Demonstrations, ReplayBuffer, demonstrated, joined
 from omp_cli.core.rl.rollout import Collector
 from omp_cli.core.train.optim import optimizer_tensors, restore_optimizer
 
@@ -154,11 +154,11 @@ def _unclipped(method: Method) -> Method:
     """The same with ``clip_steps`` off: the student's clipped entries would have no gradient to come back by."""
     if not getattr(method.config, "clip_steps", False):
         return method
-    return type(method)(method.config.model_copy(update={"clip_steps": False}))
+    return method.with_settings({"clip_steps": False})
 
 
-@TUNERS.register("fql")
-class Fql(Tuner):
+@ALGORITHMS.register("fql")
+class Fql(Algorithm):
     """Off-policy: every decision is learned from many times, together with the demonstrations where those have rewards.
 
     The replay is not part of a checkpoint: after a resumption it begins empty, and nothing is learned before it holds
@@ -187,7 +187,7 @@ class Fql(Tuner):
         self.target = copy.deepcopy(self.critics).requires_grad_(False)
         self._optimizer = adamw(self.policy, config.lr)
         self._critic_optimizer = adamw(self.critics, config.critic_lr)
-        self.replay = Replay(config.capacity)
+        self.replay = ReplayBuffer(config.capacity)
         self._demonstrations = self._demonstrated()
         self._shift = getattr(self.policy.encoder.config, "shift", 0) if config.augment else 0
         self._updates = 0
@@ -209,7 +209,7 @@ class Fql(Tuner):
             return demonstrated(start.checkpoint, self.policy, start.reward, start.end_on_success)
         except DataError as error:
             if config.offline_steps:
-                raise DataError(f"offline_steps: {error.message}", "set method.offline_steps=0") from None
+                raise DataError(f"offline_steps: {error.message}", "set algorithm.offline_steps=0") from None
             start.note(f"no demonstrations to learn from: {error.message}")
             return None
 
@@ -235,7 +235,7 @@ class Fql(Tuner):
         figures = {name: float(total) / counts[name] for name, total in sums.items()}
         if not all(abs(value) < float("inf") for value in figures.values()):
             found = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
-            raise Diverged(f"diverged at iteration {iteration + 1}: {found}", "lower --lr, or method.critic_lr")
+            raise Diverged(f"diverged at iteration {iteration + 1}: {found}", "lower --lr, or algorithm.critic_lr")
         return {**figures, "replay": len(self.replay)}
 
     def _collect(self, collector: Collector) -> None:

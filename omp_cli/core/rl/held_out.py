@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from omp_cli.core.checkpoint import TRAINING, Checkpoint, checkpoints_in
-from omp_cli.core.envs.pool import EnvPool
-from omp_cli.core.files import atomic, read_jsonl, remove
+from omp_cli.core.checkpoint import Checkpoint
+from omp_cli.core.files import read_jsonl
 from omp_cli.core.measure.environments import environments
 from omp_cli.core.measure.episodes import EvalConfig, summarise
 from omp_cli.core.measure.statistics import counted
@@ -20,9 +17,11 @@ from omp_cli.core.progress import Silent
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.rollout import Stopped
 from omp_cli.core.suites.base import recorded_suite
+from omp_cli.core.train.journal import BEST as BEST
+from omp_cli.core.train.journal import Journal
 from omp_cli.core.train.trackers import JsonLines
 
-BEST, EVALUATIONS = "best", "evaluations.jsonl"
+EVALUATIONS = "evaluations.jsonl"
 
 
 class HeldOut:
@@ -30,7 +29,7 @@ class HeldOut:
 
     Args:
         config: the run's.
-        folder: the run's folder; ``evaluations.jsonl`` and ``best`` go there.
+        journal: the run's; ``evaluations.jsonl`` lies beside what it writes, and it keeps the best checkpoint.
         checkpoint: any of the run; its task and chunking are used.
         nfe: K.
         workers: environment processes.
@@ -43,7 +42,7 @@ class HeldOut:
     def __init__(
         self,
         config: FinetuneConfig,
-        folder: Path,
+        journal: Journal,
         checkpoint: Checkpoint,
         nfe: int,
         workers: int,
@@ -53,8 +52,9 @@ class HeldOut:
         note: Callable[[str], None],
     ) -> None:
         wanted = config.evaluation
-        self._every, self._folder, self._device = wanted.every, folder, device
+        self._every, self._folder, self._device = wanted.every, journal.folder, device
         self._asked_to_stop, self._note, self._checkpoint = asked_to_stop, note, checkpoint
+        self._journal = journal
         self._envs: EnvPool | None = None
         self._suite = recorded_suite(checkpoint.meta.suite)
         self._config = EvalConfig(
@@ -65,7 +65,7 @@ class HeldOut:
             together=min(config.envs, 8),
         )
         self._workers = min(workers, wanted.episodes)
-        self._file = JsonLines(folder / EVALUATIONS, step)
+        self._file = JsonLines(self._folder / EVALUATIONS, step)
 
     def __enter__(self) -> HeldOut:
         if self._every:
@@ -112,22 +112,9 @@ class HeldOut:
             row |= {"success": success["rate"], "successes": success["successes"]}
             line = f"success {success['successes']}/{success['episodes']}, {line}"
         if all(row[metric] > other[metric] for other in self.rows):
-            self._keep(checkpoint)
+            self._journal.keep_best(checkpoint)
         self._file.log(checkpoint.meta.step, row | figures)
         return line
-
-    def _keep(self, checkpoint: Checkpoint) -> None:
-        best = self._folder / BEST / checkpoint.path.name
-        copy_checkpoint(checkpoint.path, best)
-        for other in checkpoints_in(self._folder / BEST):
-            if other != best:
-                remove(other)
-
-
-def copy_checkpoint(checkpoint: Path, to: Path) -> None:
-    """Copy a checkpoint without the optimiser's state."""
-    with atomic(to) as temporary:
-        shutil.copytree(checkpoint, temporary, ignore=shutil.ignore_patterns(TRAINING))
 
 
 class _Stoppable(Silent):

@@ -1,4 +1,4 @@
-"""The fine-tuning loop: any method of the family, any suite, stoppable at any moment."""
+"""The fine-tuning loop: any algorithm, any suite, stoppable at any moment."""
 
 from __future__ import annotations
 
@@ -12,38 +12,27 @@ from typing import Any
 
 import torch
 
-from omp_cli.core.checkpoint import (
-    EMA,
-    MODEL,
-    TRAINING,
-    Checkpoint,
-    checkpoints_in,
-    newest_saved,
-    open_checkpoint,
-    save_checkpoint,
-    thin,
-)
+from omp_cli.core.checkpoint import Checkpoint, checkpoints_in, copy_checkpoint, open_checkpoint
 from omp_cli.core.envs.pool import EnvPool
 from omp_cli.core.errors import DataError, Diverged, UsageError
-from omp_cli.core.files import read_jsonl
 from omp_cli.core.manifest import Manifest
 from omp_cli.core.measure.environments import env_factory
 from omp_cli.core.measure.statistics import wilson
 from omp_cli.core.methods import METHODS
 from omp_cli.core.progress import Progress
-from omp_cli.core.rl.base import TUNERS, Start, Tuner
+from omp_cli.core.rl.base import ALGORITHMS, Algorithm, Start
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.environments import LOST, TrainingEnvs
-from omp_cli.core.rl.held_out import BEST, HeldOut, copy_checkpoint
+from omp_cli.core.rl.held_out import HeldOut
 from omp_cli.core.rl.rollout import Collector, Stopped
-from omp_cli.core.run import CHECKPOINTS, whereabouts
+from omp_cli.core.run import whereabouts
 from omp_cli.core.seeds import derived_seed, rollout_seed
 from omp_cli.core.signals import StopRequest, stop_requests
 from omp_cli.core.suites.base import Suite, recorded_suite
 from omp_cli.core.timing import Stopwatch
 from omp_cli.core.train.config import TrainConfig
+from omp_cli.core.train.journal import Journal
 from omp_cli.core.train.optim import make_ema
-from omp_cli.core.train.trackers import METRICS, Tracker, make_trackers
 
 START = "start"
 ROLLOUT = ("policy", "environments: step", "environments: start", "records")
@@ -65,42 +54,42 @@ class FinetuneResult:
     figures: dict[str, Any]
 
 
-def tuner_for(trained: str) -> str:
-    """The fine-tuning method made for a pre-training method: one of its own, else DMPO.
+def algorithm_for(trained: str) -> str:
+    """The algorithm made for policies of a pre-training method: one of its own, else DMPO.
 
     Raises:
         UsageError: there is none.
     """
     method = METHODS.get(trained)
-    fitting = [name for name in TUNERS.names() if TUNERS.get(name).fits(method)]
+    fitting = [name for name in ALGORITHMS.names() if ALGORITHMS.get(name).fits(method)]
     if not fitting:
-        raise UsageError(f"no fine-tuning method for a policy of method {trained}")
-    return ([name for name in fitting if not TUNERS.get(name).general] or ["dmpo"])[0]
+        raise UsageError(f"no algorithm fine-tunes a policy of method {trained}")
+    return ([name for name in fitting if not ALGORITHMS.get(name).general] or ["dmpo"])[0]
 
 
-def check_method(config: FinetuneConfig, trained: str) -> None:
-    """UsageError where the method cannot start from a policy of the pre-training method ``trained``."""
-    name = config.method.name
-    tuner = TUNERS.get(name)
-    if not tuner.fits(METHODS.get(trained)):
-        takes = ", ".join(known for known in METHODS.names() if tuner.fits(METHODS.get(known)))
+def check_algorithm(config: FinetuneConfig, trained: str) -> None:
+    """UsageError where the algorithm cannot start from a policy of the pre-training method ``trained``."""
+    name = config.algorithm.name
+    algorithm = ALGORITHMS.get(name)
+    if not algorithm.fits(METHODS.get(trained)):
+        takes = ", ".join(known for known in METHODS.names() if algorithm.fits(METHODS.get(known)))
         raise UsageError(
-            f"method {name}: cannot start from a policy of method {trained}; it takes those of {takes}",
-            f"use --method {tuner_for(trained)}",
+            f"algorithm {name}: cannot start from a policy of method {trained}; it takes those of {takes}",
+            f"use --algorithm {algorithm_for(trained)}",
         )
 
 
 def check_fits(config: FinetuneConfig, checkpoint: Checkpoint) -> None:
-    """UsageError where the method cannot start from the checkpoint, or the suite lacks what is asked for."""
-    check_method(config, checkpoint.config().method.name)
+    """UsageError where the algorithm cannot start from the checkpoint, or the suite lacks what is asked for."""
+    check_algorithm(config, checkpoint.config().method.name)
     suite = recorded_suite(checkpoint.meta.suite)
     if not suite.judged and (config.end_on_success or config.reward == "success"):
         raise UsageError(f"suite {checkpoint.meta.spec.suite} has no success, only a return", "leave reward as it is")
 
 
 def chain_length(config: FinetuneConfig, checkpoint: Checkpoint) -> int:
-    """K: what is asked for, else what the fine-tuning method usually takes, else the policy."""
-    return config.nfe or TUNERS.get(config.method.name).nfe or checkpoint.nfe
+    """K: what is asked for, else what the algorithm usually takes, else the policy."""
+    return config.nfe or ALGORITHMS.get(config.algorithm.name).nfe or checkpoint.nfe
 
 
 class Finetuner:
@@ -130,7 +119,7 @@ class Finetuner:
         self.config, self.folder, self.device, self.progress = config, folder, device, progress
         self.meta = checkpoint.meta
         self.suite: Suite = recorded_suite(self.meta.suite)
-        tuner = TUNERS.get(config.method.name)
+        algorithm = ALGORITHMS.get(config.algorithm.name)
         self.nfe = chain_length(config, checkpoint)
         self.workers = min(workers, config.envs)
         pretrained = checkpoint.load(config.weights, device)
@@ -150,31 +139,21 @@ class Finetuner:
             config.reward,
             config.end_on_success,
         )
-        self.tuner: Tuner = tuner(config.method, start)
+        self.algorithm: Algorithm = algorithm(config.algorithm, start)
         self.ema = make_ema(self.policy, TrainConfig(ema_max=config.ema_max or 0.0))
+        self.journal = Journal(folder, self.policy, self.ema, config.keep, config.tracker)
         self.iteration = 0
-        self.row: dict[str, Any] = {}
-        """Figures of the last iteration."""
         self._earlier: dict[str, Any] = {}
-        """The same of the last iteration before a resumption."""
-        self._resumed_at: int | None = None
-        self._saved: Checkpoint | None = None
+        """Figures of the last iteration before a resumption."""
         self._start = Checkpoint(folder / START / "step-00000000", checkpoint.meta)
         if checkpoint.path.resolve() != self._start.path.resolve():  # a resumed run starts from its own copy
             copy_checkpoint(checkpoint.path, self._start.path)
 
     def resume(self) -> int:
         """Continue from the newest checkpoint in the run's folder, if there is one; returns its iteration."""
-        newest = newest_saved(self.folder / CHECKPOINTS)
-        if newest is not None:
-            newest.read_into(self.policy, MODEL)
-            newest.read_into(self.ema.module, EMA)
-            self.tuner.restore(newest.tensors(TRAINING))
-            self.iteration = self.ema.n_averaged = newest.meta.step
-            self._saved = newest
-            rows = [row for row in read_jsonl(self.folder / METRICS) if row["step"] <= self.iteration]
-            self.row = self._earlier = {key: v for key, v in rows[-1].items() if key != "step"} if rows else {}
-        self._resumed_at = self.iteration
+        newest = self.journal.resume(self.algorithm.restore)
+        self.iteration = 0 if newest is None else newest.meta.step
+        self._earlier = self.journal.row
         return self.iteration
 
     def run(self) -> FinetuneResult:
@@ -185,26 +164,27 @@ class Finetuner:
             Interrupted, Terminated: somebody asked to stop; a checkpoint was written first.
             RunFailed: environments cannot be kept alive, or learning does not see the policy that acted.
         """
-        trackers = make_trackers(self.config.tracker, self.folder, self.iteration)
-        try:
-            with stop_requests() as stop, self._pool() as pool, self._held_out(stop) as held_out:
-                try:
-                    self._loop(pool, held_out, trackers, stop)
-                except Stopped:
-                    self._save()  # the last finished iteration
-                    assert stop.error is not None
-                    done = f"stopped at iteration {self.iteration} of {self.config.iterations}"
-                    raise stop.error(done, f"continue with --resume {self.folder}") from None
-        finally:
-            for tracker in trackers:
-                tracker.close()
-        assert self._saved is not None
-        best = checkpoints_in(self.folder / BEST)
-        return FinetuneResult(self._saved.path, best[-1] if best else None, self._figures(held_out.rows))
+        with (
+            self.journal.tracking(self.iteration),
+            stop_requests() as stop,
+            self._pool() as pool,
+            self._held_out(stop) as held_out,
+        ):
+            try:
+                self._loop(pool, held_out, stop)
+            except Stopped:
+                self._save()  # the last finished iteration
+                assert stop.error is not None
+                place = f"iteration {self.iteration} of {self.config.iterations}"
+                raise self.journal.stopped(stop.error, place) from None
+        assert self.journal.last is not None
+        return FinetuneResult(self.journal.last, self.journal.best, self._figures(held_out.rows))
 
-    def _loop(self, pool: EnvPool, held_out: HeldOut, trackers: list[Tracker], stop: StopRequest) -> None:
+    def _loop(self, pool: EnvPool, held_out: HeldOut, stop: StopRequest) -> None:
         config, envs = self.config, TrainingEnvs(pool, self._seeds(), self.config.reward)
-        collector = Collector(envs, self.policy, self.tuner.augments, self.device, self.watch, lambda: bool(stop.error))
+        collector = Collector(
+            envs, self.policy, self.algorithm.augments, self.device, self.watch, lambda: bool(stop.error)
+        )
         self.progress.start("fine-tuning", config.iterations, self.iteration)
         self.watch.start()
         self._save_and_evaluate(held_out)
@@ -215,9 +195,7 @@ class Finetuner:
             seconds = time.perf_counter() - began
             self.iteration += 1
             self.ema.update_parameters(self.policy)
-            self.row = self._row(figures, collector, pool.restarts, seconds)
-            for tracker in trackers:
-                tracker.log(self.iteration, self.row)
+            self.journal.log(self.iteration, self._row(figures, collector, pool.restarts, seconds))
             self.progress.advance(1, **self._shown(collector))
             self.watch.lap("logging and progress")
             self._save_and_evaluate(held_out)
@@ -227,14 +205,11 @@ class Finetuner:
     def _iterate(self, collector: Collector) -> dict[str, float]:
         """Collect and learn; Diverged where that leaves weights that are not numbers: no checkpoint may have them."""
         try:
-            figures = self.tuner.iterate(self.iteration, collector)
-            tensors = [*self.policy.state_dict().values(), *self.tuner.tensors().values()]
-            if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+            figures = self.algorithm.iterate(self.iteration, collector)
+            if not bool(self.journal.largest(self.algorithm.tensors()).isfinite()):
                 raise Diverged(f"diverged at iteration {self.iteration + 1}: weights that are not finite", "lower --lr")
         except Diverged as error:
-            assert self._saved is not None
-            last = f"the last good checkpoint is {self._saved.path}"
-            raise Diverged(f"{error.message}; {last}", error.hint) from None
+            raise self.journal.diverged(error.message, error.hint) from None
         return figures
 
     def _save_and_evaluate(self, held_out: HeldOut) -> None:
@@ -243,15 +218,16 @@ class Finetuner:
         if self._finished or evaluates or self.iteration % self.config.checkpoint_every == 0:
             self._save()
         if evaluates:
-            assert self._saved is not None
-            figures: dict[str, Any] = {key: self.row[key] for key in ("env_steps", "train_seconds") if key in self.row}
-            self.progress.note(f"iteration {self.iteration}: held-out {held_out.evaluate(self._saved, figures)}")
+            assert self.journal.last is not None
+            row, saved = self.journal.row, open_checkpoint(self.journal.last)
+            figures: dict[str, Any] = {key: row[key] for key in ("env_steps", "train_seconds") if key in row}
+            self.progress.note(f"iteration {self.iteration}: held-out {held_out.evaluate(saved, figures)}")
             self.watch.lap("evaluation")
 
     @property
     def _finished(self) -> bool:
         limit = self.config.minutes
-        used = self.row.get("train_seconds", 0.0)
+        used = self.journal.row.get("train_seconds", 0.0)
         return self.iteration >= self.config.iterations or (limit is not None and used >= 60 * limit)
 
     def _pool(self) -> EnvPool:
@@ -266,22 +242,18 @@ class Finetuner:
 
     def _held_out(self, stop: StopRequest) -> HeldOut:
         where = (self.nfe, self.workers, self.device, self.iteration)
-        return HeldOut(self.config, self.folder, self._start, *where, lambda: bool(stop.error), self.progress.note)
+        return HeldOut(self.config, self.journal, self._start, *where, lambda: bool(stop.error), self.progress.note)
 
     def _save(self) -> None:
         """Write the checkpoint of this iteration, unless it is there."""
-        if self._saved is not None and self._saved.meta.step == self.iteration:
-            return
         meta = self.meta.model_copy(
             update={
                 "step": self.iteration,
                 "nfe": self.nfe,
-                "finetuned_by": self.config.method.name,
+                "finetuned_by": self.config.algorithm.name,
             }
         )
-        path = save_checkpoint(self.folder / CHECKPOINTS, meta, self.policy, self.ema.module, self.tuner.tensors())
-        self._saved = open_checkpoint(path)
-        thin(self.folder / CHECKPOINTS, self.config.keep)
+        self.journal.save(meta, self.algorithm.tensors())
         self.watch.lap("checkpoints")
 
     def _row(self, figures: dict[str, float], collector: Collector, restarts: int, seconds: float) -> dict[str, Any]:
@@ -295,15 +267,15 @@ class Finetuner:
         row |= figures
         row["env_steps"] = before.get("env_steps", 0) + collector.env_steps
         row["episodes"] = before.get("episodes", 0) + collector.episodes
-        row["train_seconds"] = self.row.get("train_seconds", 0.0) + seconds
-        new = collector.env_steps - (self.row.get("env_steps", 0) - before.get("env_steps", 0))
+        row["train_seconds"] = self.journal.row.get("train_seconds", 0.0) + seconds
+        new = collector.env_steps - (self.journal.row.get("env_steps", 0) - before.get("env_steps", 0))
         row["env_steps_per_second"] = new / seconds
         row["worker_restarts"] = before.get("worker_restarts", 0) + restarts
         return {key: round(v, 8) if isinstance(v, float) else v for key, v in row.items()}
 
     def _shown(self, collector: Collector) -> dict[str, float | str]:
         """What the progress line says of an iteration."""
-        row, recent = self.row, collector.recent
+        row, recent = self.journal.row, collector.recent
         shown: dict[str, float | str] = {}
         if recent and self.suite.judged:
             shown["success"] = str(wilson(row["successes"], len(recent)))
@@ -315,15 +287,16 @@ class Finetuner:
 
     def _figures(self, evaluations: list[dict[str, Any]]) -> dict[str, Any]:
         """The last row, the evaluations, where time went."""
-        resumed = {} if self._resumed_at is None else {"resumed_at_iteration": self._resumed_at}
+        resumed_at = self.journal.resumed_at
+        resumed = {} if resumed_at is None else {"resumed_at_iteration": resumed_at}
         return {
-            **self.row,
+            **self.journal.row,
             **resumed,
             "iterations": self.iteration,
             "nfe": self.nfe,
             "envs": self.config.envs,
             "workers": self.workers,
-            "reduction": getattr(self.config.method, "reduction", None),
+            "reduction": getattr(self.config.algorithm, "reduction", None),
             "parameters": sum(p.numel() for p in self.policy.parameters()),
             "evaluations": evaluations,
             "seconds_by_part": self.watch.rounded(),

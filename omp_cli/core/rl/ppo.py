@@ -5,7 +5,8 @@ Legend: B rows of a minibatch, T decisions, N environments, K jumps, H horizon, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from omp_cli.core.errors import Diverged, RunFailed
-from omp_cli.core.rl.base import Start, Tuner, adamw, named, part
+from omp_cli.core.rl.base import Algorithm, Start, adamw, named, part
 from omp_cli.core.rl.chain import Chain, Sigma, evaluate_chain, mean_end, reduced, sample_chain
 from omp_cli.core.rl.critic import Critic
 from omp_cli.core.rl.ppo_config import PpoConfig
@@ -62,7 +63,7 @@ class Batch:
         )
 
 
-class Ppo(Tuner):
+class Ppo(Algorithm):
     """Clipped PPO; one class for every generative policy. Members of the family are its settings."""
 
     config: PpoConfig
@@ -113,7 +114,7 @@ class Ppo(Tuner):
 
     @torch.no_grad()
     def _prepared(self, rollout: Rollout, iteration: int) -> tuple[Batch, dict[str, float]]:
-        """Advantages and targets of a rollout, what the old policy says of it, and what is known before learning.
+        """Before learning: what the old policy and the value function say of a rollout, advantages and targets.
 
         Log-probabilities are evaluated anew, in batches of the size of learning: sums of many terms round differently
         in batches of another size, and the ratio has to start at 1.
@@ -121,36 +122,36 @@ class Ppo(Tuner):
         config, shape = self.config, rollout.reward.shape
         obs = {key: value.flatten(0, 1) for key, value in rollout.obs.items()}
         points = rollout.points.flatten(0, 1)
-        frozen, wants_bc = config.encoder == "frozen", self._bc_matters(iteration)
-        embeddings, log_probs, values, targets = [], [], [], []
-        for rows in self._chunks(len(points)):
-            some = {key: value[rows] for key, value in obs.items()}
+        frozen, wants_bc = config.encoder == "frozen", config.bc.at(iteration) > 0 and iteration >= config.warmup
+        embeddings, log_probs, values, ends = [], [], [], []
+        size = min(config.micro_batch or len(points), config.batch_size)
+        for first, last in pairwise([*range(0, len(points), size), len(points)]):
+            some, chain = {key: value[first:last] for key, value in obs.items()}, points[first:last]
             h = self.policy.encoder(some)
-            chain = self._chain(h, points[rows])
-            log_probs.append(chain.log_probs)
+            log_probs.append(self._chain(h, chain).log_probs)
             values.append(self.critic(some, h))
             if frozen:
                 embeddings.append(h)
             if wants_bc:
-                targets.append(self._pretrained_end(some, points[rows, 0]))
+                ends.append(self._pretrained_end(some, chain[:, 0]))
         value, old = torch.cat(values).view(shape), torch.cat(log_probs)
-        self._check_sampled(old, rollout.log_probs.flatten(0, 1))
-        reward = (
-            self.scale(rollout.reward.cpu(), rollout.ends.cpu()).to(value) if config.scale_rewards else rollout.reward
-        )
+
+        worst = float((old - rollout.log_probs.flatten(0, 1)).abs().max()) / self._entries
+        if not worst <= AS_SAMPLED:
+            raise RunFailed(
+                f"log-probabilities of the rollout and of the same policy afterwards differ by {worst:.1e} per entry",
+                "sampling and learning do not see the same policy; a network with random parts in evaluation mode?",
+            )
+
+        reward = rollout.reward
+        if config.scale_rewards:
+            reward = self.scale(reward.cpu(), rollout.ends.cpu()).to(value)
         next_value = self._next_values(rollout, value)
         advantage, target = gae(reward, value, next_value, rollout.ends, config.gamma, config.gae_lambda)
+        h_all, bc = torch.cat(embeddings) if frozen else None, torch.cat(ends) if wants_bc else None
+        batch = Batch(obs, h_all, points, old, advantage.flatten(), target.flatten(), bc)
         valid = rollout.valid.flatten()
         unexplained = (target - value).flatten()[valid].var() / target.flatten()[valid].var().clamp_min(1e-12)
-        batch = Batch(
-            obs,
-            torch.cat(embeddings) if frozen else None,
-            points,
-            old,
-            advantage.flatten(),
-            target.flatten(),
-            torch.cat(targets) if wants_bc else None,
-        )
         return batch[valid.nonzero().squeeze(1)], {"explained_variance": float(1 - unexplained)}
 
     def _next_values(self, rollout: Rollout, value: Tensor) -> Tensor:
@@ -163,33 +164,6 @@ class Ppo(Tuner):
             following[t, n] = self._value(obs)
         return torch.where(rollout.terminated, 0.0, following)
 
-    def _value(self, obs: dict[str, Tensor]) -> Tensor:
-        return self.critic(obs, self.policy.encoder(obs) if self.critic.sees == "shared" else None)
-
-    def _chain(self, h: Tensor, points: Tensor, want_end: bool = False) -> Chain:
-        u = self.policy.field(h)
-        return evaluate_chain(u, self.jumps, self.sigma, h, points, self.policy.window, want_end)
-
-    def _pretrained_end(self, obs: Mapping[str, Tensor], noise: Tensor) -> Tensor:
-        return mean_end(self.frozen.field(self.frozen.encoder(obs)), self._frozen_jumps, noise)
-
-    def _bc_matters(self, iteration: int) -> bool:
-        return self.config.bc.at(iteration) > 0 and iteration >= self.config.warmup
-
-    def _chunks(self, rows: int) -> Iterator[slice]:
-        """All rows in batches of the size that learning has in memory."""
-        size = min(self.config.micro_batch or rows, self.config.batch_size)
-        edges = [*range(0, rows, size), rows]
-        return (slice(a, b) for a, b in pairwise(edges))
-
-    def _check_sampled(self, evaluated: Tensor, sampled: Tensor) -> None:
-        worst = float((evaluated - sampled).abs().max()) / self._entries
-        if not worst <= AS_SAMPLED:
-            raise RunFailed(
-                f"log-probabilities of the rollout and of the same policy afterwards differ by {worst:.1e} per entry",
-                "sampling and learning do not see the same policy; a network with random parts in evaluation mode?",
-            )
-
     def _learn(self, batch: Batch, iteration: int) -> dict[str, float]:
         """``epochs`` passes of minibatches; figures averaged over the minibatches that were used."""
         config = self.config
@@ -199,31 +173,27 @@ class Ppo(Tuner):
             group["lr"] = config.schedule.at(config.lr, iteration) * rise
         for group in self._critic_optimizer.param_groups:
             group["lr"] = config.critic_schedule.at(config.critic_lr, iteration)
-        rows, sums, counts = len(batch.advantage), {}, {}
+        found: list[dict[str, float]] = []
         passes = 0.0
-        for epoch in range(config.epochs):
-            order = torch.randperm(rows).to(batch.advantage.device)
-            parts = [p for p in order.split(config.batch_size) if len(p) > 1]
-            for index, minibatch in enumerate(parts):
-                figures, too_far = self._minibatch(batch, minibatch, iteration, actor_learns)
-                if epoch == index == 0 and actor_learns:
-                    self._check_ratio(figures)
-                for name, value in figures.items():
-                    sums[name], counts[name] = sums.get(name, 0.0) + value, counts.get(name, 0) + 1
-                if too_far:
-                    actor_learns = False
-                else:
-                    passes += actor_learns / len(parts)
-        figures = {name: total / counts[name] for name, total in sums.items()}
-        figures.pop("log_ratio_per_entry", None)
-        return {**figures, "actor_epochs": passes, "bc_weight": config.bc.at(iteration)}
-
-    def _check_ratio(self, figures: Mapping[str, float]) -> None:
-        if not figures["log_ratio_per_entry"] <= SAME:
-            raise RunFailed(
-                f"the first minibatch has a ratio of {figures['ratio']:.6f} instead of 1",
-                "the policy that learns is not the one that acted; a network with random parts in evaluation mode?",
-            )
+        for _ in range(config.epochs):
+            order = torch.randperm(len(batch.advantage)).to(batch.advantage.device)
+            minibatches = [rows for rows in order.split(config.batch_size) if len(rows) > 1]
+            for rows in minibatches:
+                figures, too_far = self._minibatch(batch, rows, iteration, actor_learns)
+                moved = figures.pop("log_ratio_per_entry", 0.0)
+                if not found and not moved <= SAME:
+                    raise RunFailed(
+                        f"the first minibatch has a ratio of {figures['ratio']:.6f} instead of 1",
+                        "the policy that learns is not the one that acted; a network with random parts in evaluation "
+                        "mode?",
+                    )
+                found.append(figures)
+                actor_learns = actor_learns and not too_far
+                passes += actor_learns / len(minibatches)
+        names = dict.fromkeys(name for figures in found for name in figures)
+        seen = {name: [figures[name] for figures in found if name in figures] for name in names}
+        means = {name: sum(values) / len(values) for name, values in seen.items()}
+        return {**means, "actor_epochs": passes, "bc_weight": config.bc.at(iteration)}
 
     def _minibatch(
         self, batch: Batch, index: Tensor, iteration: int, actor_learns: bool
@@ -238,50 +208,52 @@ class Ppo(Tuner):
         sums: dict[str, Tensor] = {}
         for rows in torch.arange(len(index), device=device).split(config.micro_batch or len(index)):
             share = len(rows) / len(index)
-            losses, figures = self._losses(batch[index[rows]], advantage[rows], iteration, actor_learns)
-            (share * losses).backward()
-            for name, value in figures.items():
+            loss, found = self._loss(batch[index[rows]], advantage[rows], iteration, actor_learns)
+            (share * loss).backward()
+            for name, value in found.items():
                 last = sums.get(name, torch.zeros((), device=device))
                 sums[name] = torch.maximum(last, value) if name == "log_ratio_per_entry" else last + share * value
         figures = {name: float(value) for name, value in sums.items()}
-        if not all(abs(value) < float("inf") for value in figures.values()):
-            found = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
-            raise Diverged(f"diverged at iteration {iteration + 1}: {found}", "lower --lr, or method.target_kl")
+        if not all(math.isfinite(value) for value in figures.values()):
+            shown = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
+            raise Diverged(f"diverged at iteration {iteration + 1}: {shown}", "lower --lr, or algorithm.target_kl")
+
         too_far = actor_learns and config.target_kl is not None and figures["kl"] > config.target_kl
-        figures["critic_grad_norm"] = self._step(self._critic_optimizer, self.critic)
+        learners = [("critic_grad_norm", self.critic, self._critic_optimizer)]
         if actor_learns and not too_far:
-            figures["grad_norm"] = self._step(self._actor_optimizer, self.actor)
+            learners.append(("grad_norm", self.actor, self._actor_optimizer))
+        limit = math.inf if config.grad_clip is None else config.grad_clip
+        for name, module, optimizer in learners:
+            moving = [p for p in module.parameters() if p.grad is not None]
+            figures[name] = float(nn.utils.clip_grad_norm_(moving, limit))
+            optimizer.step()
         return figures, too_far
 
-    def _step(self, optimizer: torch.optim.AdamW, module: nn.Module) -> float:
-        limit = float("inf") if self.config.grad_clip is None else self.config.grad_clip
-        norm = nn.utils.clip_grad_norm_([p for p in module.parameters() if p.grad is not None], limit)
-        optimizer.step()
-        return float(norm)
-
-    def _losses(
+    def _loss(
         self, batch: Batch, advantage: Tensor, iteration: int, actor_learns: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Scalar to differentiate, and detached figures."""
-        config, shared = self.config, self.critic.sees == "shared"
+        """L = c_v L_V + L_PPO - c_e entropy + w_BC L_BC, of which the first alone while the policy does not learn.
+
+        Returns:
+            The scalar to differentiate, and detached figures.
+        """
+        config = self.config
         h = batch.h
-        if h is None and (actor_learns or shared):
+        if h is None and (actor_learns or self.critic.sees == "shared"):
             with torch.set_grad_enabled(actor_learns):
                 h = self.policy.encoder(batch.obs)
         value_loss = 0.5 * (self.critic(batch.obs, h) - batch.target).square().mean()
-        figures = {"value_loss": value_loss.detach()}
-        loss = config.value_coef * value_loss
+        figures, loss = {"value_loss": value_loss.detach()}, config.value_coef * value_loss
         if not actor_learns:
             return loss, figures
         assert h is not None
-        weight = config.bc.at(iteration)
         chain = self._chain(h, batch.points, want_end=batch.bc is not None)
         surrogate, more = self._surrogate(chain, batch.log_probs, advantage)
         loss = loss + surrogate - config.entropy_coef * chain.entropy.mean()
         figures |= more | {"sigma": chain.sigma, "entropy": chain.entropy.detach().mean()}
         if batch.bc is not None and chain.end is not None:
             distance = (chain.end - batch.bc).square().mean()
-            loss = loss + weight * distance
+            loss = loss + config.bc.at(iteration) * distance
             figures["bc"] = distance.detach()
         return loss, figures
 
@@ -308,6 +280,16 @@ class Ppo(Tuner):
                 "log_ratio_per_entry": (chain.log_probs - old).abs().max() / self._entries,
             }
         return loss, figures
+
+    def _value(self, obs: dict[str, Tensor]) -> Tensor:
+        return self.critic(obs, self.policy.encoder(obs) if self.critic.sees == "shared" else None)
+
+    def _chain(self, h: Tensor, points: Tensor, want_end: bool = False) -> Chain:
+        u = self.policy.field(h)
+        return evaluate_chain(u, self.jumps, self.sigma, h, points, self.policy.window, want_end)
+
+    def _pretrained_end(self, obs: Mapping[str, Tensor], noise: Tensor) -> Tensor:
+        return mean_end(self.frozen.field(self.frozen.encoder(obs)), self._frozen_jumps, noise)
 
     def tensors(self) -> dict[str, Tensor]:
         """See the base class."""

@@ -8,7 +8,7 @@ from omp_cli.core.config import Above0, AtLeast0
 from omp_cli.core.methods import Method
 from omp_cli.core.methods.reflow import ReFlow
 from omp_cli.core.methods.shortcut import ShortCut
-from omp_cli.core.rl.base import TUNERS
+from omp_cli.core.rl.base import ALGORITHMS
 from omp_cli.core.rl.chain import SigmaConfig
 from omp_cli.core.rl.ppo import Ppo
 from omp_cli.core.rl.ppo_config import PpoConfig
@@ -37,7 +37,7 @@ class ReinFlowSConfig(ReinFlowRConfig):
     name: Literal["reinflow-s"] = "reinflow-s"  # type: ignore[assignment]
 
 
-@TUNERS.register("reinflow-r")
+@ALGORITHMS.register("reinflow-r")
 class ReinFlowR(Ppo):
     """For ReFlow policies, 4 steps."""
 
@@ -50,7 +50,7 @@ class ReinFlowR(Ppo):
         return issubclass(method, ReFlow)
 
 
-@TUNERS.register("reinflow-s")
+@ALGORITHMS.register("reinflow-s")
 class ReinFlowS(Ppo):
     """For ShortCut policies, 4 steps."""
 

@@ -99,7 +99,7 @@ class Job:
             if one is None or two is None:
                 same = (one or two or {}).get("source") == "default"
             elif key == "nfe" and two["source"] == "default":
-                # the policy's own number, or its fine-tuning method's, and no line asks for another
+                # the policy's own number, or its algorithm's, and no line asks for another
                 same = one["source"] in ("checkpoint", "default") or one["source"].startswith("method ")
             elif key == "dataset":
                 same = Path(one["value"]).name == Path(two["value"]).name

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from omp_cli.core.errors import MissingDependency, RunFailed
+from omp_cli.core.errors import MissingDependency, RunFailed, one_line
 from omp_cli.core.sweep.job import POLL, Job, Outcome, Work
 
 
@@ -53,7 +53,7 @@ class OnRay:
         try:
             ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **here)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise RunFailed(f"engine ray: {' '.join(str(error).split())[:200]}") from None
+            raise RunFailed(f"engine ray: {one_line(error, 200)}") from None
         self._ray: Any = ray
         self._task = ray.remote(num_cpus=threads, num_gpus=gpus)(work_through)
         has = ray.cluster_resources()

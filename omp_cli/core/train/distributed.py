@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -40,6 +40,14 @@ class World:
         """Start and stop of this process's share of ``rows`` equal shares."""
         share = rows // self.size
         return self.rank * share, (self.rank + 1) * share
+
+    def of_the_first(self, figures: Mapping[str, float], device: torch.device) -> dict[str, float]:
+        """The figures that the first process has, whose names all processes have."""
+        if self.size == 1:
+            return dict(figures)
+        values = torch.tensor([*figures.values()], dtype=torch.float64, device=device)
+        torch.distributed.broadcast(values, 0)
+        return dict(zip(figures, values.tolist(), strict=True))
 
     def barrier(self) -> None:
         """Wait for all processes."""

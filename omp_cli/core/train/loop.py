@@ -12,34 +12,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from omp_cli.core.checkpoint import (
-    EMA,
-    MODEL,
-    TRAINING,
-    CheckpointMeta,
-    newest_saved,
-    save_checkpoint,
-    thin,
-)
+from omp_cli.core.checkpoint import CheckpointMeta
 from omp_cli.core.data.store import Dataset
 from omp_cli.core.data.windows import make_windows
-from omp_cli.core.errors import DataError, Diverged, UsageError
-from omp_cli.core.files import read_jsonl
-from omp_cli.core.methods import LossReport
+from omp_cli.core.errors import DataError, UsageError
+from omp_cli.core.methods import METHODS, LossReport
 from omp_cli.core.policy import LossModule, Policy
 from omp_cli.core.progress import Progress
-from omp_cli.core.run import CHECKPOINTS
 from omp_cli.core.seeds import derived_seed
 from omp_cli.core.signals import stop_requests
 from omp_cli.core.timing import Stopwatch
 from omp_cli.core.train.batches import batch_indices, step_generator
-from omp_cli.core.train.calibrate import measure_epsilon, to_be_measured, with_epsilon
+from omp_cli.core.train.calibrate import measure, settled
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
-from omp_cli.core.train.optim import make_ema, make_optimizer, restore_training, training_tensors
+from omp_cli.core.train.journal import Journal
+from omp_cli.core.train.optim import make_ema, make_optimizer, restore_training, set_learning_rate, training_tensors
 from omp_cli.core.train.teacher import learn_from
-from omp_cli.core.train.trackers import METRICS, make_trackers
 from omp_cli.core.train.turning import check_turnable, reach_of, turn_angles, turned, with_turned_limits
+
+SHOWN = ("loss", "samples_per_second")
+"""Figures that the display of the progress shows."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +71,9 @@ def build_policy(config: PretrainConfig, dataset: Dataset) -> Policy:
 
 
 def check_compile(config: PretrainConfig) -> None:
-    """UsageError where compiling the network is known to fail."""
-    derivative = getattr(config.method, "derivative", "dde")
-    if config.train.compile and derivative != "dde":
-        raise UsageError(
-            f"--compile with derivative {derivative!r}: torch cannot trace forward-mode AD through LayerNorm and "
-            "GroupNorm (pytorch #197090)",
-            "use --derivative dde, or leave --compile out",
-        )
+    """UsageError where the network is to be compiled and that is known to fail."""
+    if config.train.compile:
+        METHODS.build(config.method).check_compilable()
 
 
 class Trainer:
@@ -130,10 +118,7 @@ class Trainer:
             progress.note(remark)
         self.total = train.total_steps(len(self.windows))
         self.every = train.checkpoint_every or max(self.total // 10, 1)
-        self.optimizer = make_optimizer(self.policy, train)
-        if self.module.score is not None:
-            self.optimizer.param_groups[0]["rate"] = config.method.generator_rate
-            self.optimizer.add_param_group({"params": self.module.score.parameters()})
+        self.optimizer = make_optimizer(self.module, train)
         self.ema = make_ema(self.policy, train)
         self.watch = Stopwatch(torch.cuda.synchronize if synchronise and device.type == "cuda" else None)
         self._time_parts_of_the_loss()
@@ -145,28 +130,21 @@ class Trainer:
         if train.turn:
             check_turnable(keys.keys() - {"action"}, dataset.spec)
             self._reach = reach_of(self._data["action"], dataset.spec)
-        self._good: Path | None = None
-        self._resumed_at: int | None = None
+        self.journal = Journal(folder, self.policy, self.ema, train.keep, train.tracker, writes=world.is_main)
         self._measured: dict[str, float] = {}
 
     def resume(self) -> int:
         """Continue from the newest checkpoint in the run's folder, if there is one; returns its step."""
-        newest = newest_saved(self.folder / CHECKPOINTS)
+        newest = self.journal.resume(lambda tensors: restore_training(self.module, self.optimizer, tensors))
         if newest is not None:
-            newest.read_into(self.policy, MODEL)
-            newest.read_into(self.ema.module, EMA)
-            restore_training(self.module, self.optimizer, newest.tensors(TRAINING))
-            self.step = newest.meta.step
-            self.ema.n_averaged = self.step
-            self._good = newest.path
-            if to_be_measured(self.config):
-                self._use_epsilon(newest.meta.policy["method"]["epsilon"])
-        self._resumed_at = self.step
+            self.step, kept = newest.meta.step, newest.meta.policy["method"]
+            self._settle({name: kept[name] for name in self.policy.method.to_measure})
         return self.step
 
-    def _use_epsilon(self, epsilon: float) -> None:
-        self.config = with_epsilon(self.config, self.policy, epsilon)
-        self._measured = {"epsilon": epsilon}
+    def _settle(self, settings: dict[str, float]) -> None:
+        """Take over what the method measured, if anything."""
+        if settings:
+            self.config, self._measured = settled(self.config, self.policy, settings), settings
 
     def run(self) -> TrainResult:
         """Train to the last step.
@@ -175,11 +153,11 @@ class Trainer:
             Diverged: a loss or gradient was not finite; the last checkpoint is from before that.
             Interrupted, Terminated: somebody asked to stop; a checkpoint was written first.
         """
-        train = self.config.train
-        if to_be_measured(self.config):  # a resumed run has it from its checkpoint
-            choice = measure_epsilon(self.policy, *self._batch(World()), train.precision, self.world)
-            self._use_epsilon(choice.epsilon)
-            self.progress.note(f"epsilon {choice.epsilon:g}: du/dt is off by {choice.error:.1e} on the first batch")
+        train, journal = self.config.train, self.journal
+        if self.policy.method.to_measure:  # a resumed run has it from its checkpoint
+            measured = measure(self.policy, *self._batch(World()), train.precision, self.world)
+            self._settle(measured.settings)
+            self.progress.note(measured.note)
         if self._warm is not None and self.step == 0:
             self.progress.note("starts from the teacher's weights" if self._warm else "starts from fresh weights")
         module = self.world.wrap(self.module, self.device)
@@ -187,49 +165,36 @@ class Trainer:
             # Logging each term's gradient goes through the same graph twice, which donated buffers do not survive.
             torch._functorch.config.donated_buffer = False
             self.policy.net.compile()
-        trackers = make_trackers(train.tracker, self.folder, self.step) if self.world.is_main else []
         self.progress.start("training", self.total, self.step)
-        rows = read_jsonl(self.folder / METRICS)  # a run killed after its last step has nothing left to log
-        figures: dict[str, float] = rows[-1] if rows and self.step == self.total else {}
         started, first = time.perf_counter(), self.step
         self.watch.start()
-        try:
-            # Peers would stop at different steps and wait for each other for ever, so torchrun's own way applies there.
-            with stop_requests(enabled=self.world.size == 1) as stop:
-                while self.step < self.total:
-                    log = (self.step + 1) % train.log_every == 0 or self.step + 1 == self.total
-                    report, norm = self._update(module, log)
-                    self.step += 1
-                    if log:
-                        rate = (self.step - first) * train.batch_size / (time.perf_counter() - started)
-                        figures = {**report, "grad_norm": norm, "lr": self._lr(), "samples_per_second": rate}
-                        figures |= self._measured
-                        for tracker in trackers:
-                            tracker.log(self.step, figures)
-                    self.progress.advance(1, **{k: figures[k] for k in ("loss", "samples_per_second") if k in figures})
-                    self.watch.lap("logging and progress")
-                    if self.step % self.every == 0 or self.step == self.total or stop.error:
-                        self._save()
-                        self.watch.lap("checkpoints")
-                    if stop.error and self.step < self.total:
-                        done = f"stopped at step {self.step} of {self.total}"
-                        raise stop.error(done, f"continue with --resume {self.folder}")
-        finally:
-            for tracker in trackers:
-                tracker.close()
+        # Peers would stop at different steps and wait for each other for ever, so torchrun's own way applies there.
+        with journal.tracking(self.step), stop_requests(enabled=self.world.size == 1) as stop:
+            while self.step < self.total:
+                log = (self.step + 1) % train.log_every == 0 or self.step + 1 == self.total
+                figures, norm = self._update(module, log)
+                self.step += 1
+                if log:
+                    lr = float(self.optimizer.param_groups[0]["lr"])
+                    rate = (self.step - first) * train.batch_size / (time.perf_counter() - started)
+                    figures |= {"grad_norm": norm, "lr": lr, "samples_per_second": rate, **self._measured}
+                    journal.log(self.step, figures)
+                self.progress.advance(1, **{k: v for k, v in journal.row.items() if k in SHOWN and v is not None})
+                self.watch.lap("logging and progress")
+                if self.step % self.every == 0 or self.step == self.total or stop.error:
+                    self._save()
+                    self.watch.lap("checkpoints")
+                if stop.error and self.step < self.total:
+                    raise journal.stopped(stop.error, f"step {self.step} of {self.total}")
         seconds = time.perf_counter() - started
-        if self._good is None:
+        if journal.last is None:
             raise DataError(f"{self.folder}: no checkpoint was written")
-        return TrainResult(self._good, self._figures(figures, seconds, self.step - first))
-
-    def _lr(self) -> float:
-        return float(self.optimizer.param_groups[0]["lr"])
+        return TrainResult(journal.last, self._figures(seconds, self.step - first))
 
     def _update(self, module: torch.nn.Module, log: bool) -> tuple[dict[str, float], float]:
         """One optimiser step; returns the logged figures (empty unless ``log``) and the gradient norm."""
         train = self.config.train
-        for group in self.optimizer.param_groups:
-            group["lr"] = train.learning_rate(self.step, self.total) * group.get("rate", 1.0)
+        set_learning_rate(self.optimizer, train.learning_rate(self.step, self.total))
         watch = self.watch
         obs, actions, draws = self._batch()
         watch.lap("data")
@@ -260,8 +225,7 @@ class Trainer:
         watch.lap("moving average")
         if not log:
             return {}, 0.0
-        figures = {**report.parts, **report.diagnostics()}
-        parts = {name: float(value) for name, value in figures.items()}
+        parts = {name: float(value) for name, value in {**report.parts, **report.diagnostics()}.items()}
         return {"loss": float(report.total.detach()), **parts, **shares}, 0.0 if norm is None else float(norm)
 
     def _time_parts_of_the_loss(self) -> None:
@@ -312,40 +276,32 @@ class Trainer:
 
     def _check_finite(self, step: int, figures: dict[str, Tensor]) -> None:
         if not all(torch.isfinite(value) for value in figures.values()):
-            kept = f"the last good checkpoint is {self._good}" if self._good else "no checkpoint had been written yet"
             found = ", ".join(f"{name} {value.item()}" for name, value in figures.items())
-            raise Diverged(f"diverged at step {step}: {found}; {kept}", "lower --lr, or set train.grad_clip=1.0")
+            raise self.journal.diverged(f"diverged at step {step}: {found}", "lower --lr, or set train.grad_clip=1.0")
 
     def _save(self) -> None:
         self._check_finite(self.step, {"gradient norm": self._gradient_norm()})
-        tensors = training_tensors(self.module, self.optimizer)
-        written = [*self.policy.state_dict().values(), *self.ema.module.state_dict().values(), *tensors.values()]
-        largest = torch.stack(
-            [x.detach().abs().max().float().cpu() for x in written if x.is_floating_point() and x.numel()]
-        ).max()
-        self._check_finite(self.step, {"largest weight or moment": largest})
-        if self.world.is_main:
-            meta = CheckpointMeta(
-                step=self.step,
-                policy=self.config.policy().model_dump(mode="json"),
-                spec=self.dataset.spec,
-                suite=self.dataset.provenance.get("rollout_suite") or self.dataset.provenance["recipe"]["suite"],
-                dataset_sha256=self.dataset.sha256,
-                start_states=self.dataset.provenance["start_states"],
-                reference=self.dataset.provenance.get("reference"),
-                nfe=self.policy.nfe,
-            )
-            self._good = save_checkpoint(self.folder / CHECKPOINTS, meta, self.policy, self.ema.module, tensors)
-            thin(self.folder / CHECKPOINTS, self.config.train.keep)
-        else:
-            self._good = self.folder / CHECKPOINTS / f"step-{self.step:08d}"
+        tensors, provenance = training_tensors(self.module, self.optimizer), self.dataset.provenance
+        self._check_finite(self.step, {"largest weight or moment": self.journal.largest(tensors)})
+        meta = CheckpointMeta(
+            step=self.step,
+            policy=self.config.policy().model_dump(mode="json"),
+            spec=self.dataset.spec,
+            suite=provenance.get("rollout_suite") or provenance["recipe"]["suite"],
+            dataset_sha256=self.dataset.sha256,
+            start_states=provenance["start_states"],
+            reference=provenance.get("reference"),
+            nfe=self.policy.nfe,
+        )
+        self.journal.save(meta, tensors)
         self.world.barrier()
 
-    def _figures(self, last: dict[str, float], seconds: float, steps: int) -> dict[str, Any]:
-        resumed = {} if self._resumed_at is None else {"resumed_at_step": self._resumed_at}
+    def _figures(self, seconds: float, steps: int) -> dict[str, Any]:
+        resumed_at = self.journal.resumed_at
+        resumed = {} if resumed_at is None else {"resumed_at_step": resumed_at}
         taught = {} if self._warm is None else {"warm_start": self._warm}
         return {
-            **{name: round(value, 6) for name, value in last.items()},
+            **{name: None if value is None else round(value, 6) for name, value in self.journal.row.items()},
             **resumed,
             **taught,
             "steps": self.step,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +16,23 @@ from omp_cli.core.train.config import TrainConfig
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
-def make_optimizer(policy: Policy, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over all parameters, as one fused kernel where the device has it."""
+def make_optimizer(module: LossModule, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW over all parameters, as one fused kernel where the device has it; each group has a ``rate``.
+
+    The learning rate of a group is ``rate`` times that of the run (``set_learning_rate``).
+    """
+    policy = module.policy
+    groups: list[dict[str, Any]] = [{"params": list(policy.parameters()), "rate": policy.method.policy_rate}]
+    if module.score is not None:
+        groups.append({"params": list(module.score.parameters()), "rate": 1.0})
     fused = next(policy.parameters()).device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(policy.parameters(), config.lr, config.betas, config.eps, config.weight_decay, fused=fused)
+    return torch.optim.AdamW(groups, config.lr, config.betas, config.eps, config.weight_decay, fused=fused)
+
+
+def set_learning_rate(optimizer: torch.optim.AdamW, rate: float) -> None:
+    """Give every group its share of the run's learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["rate"]
 
 
 class MovingAverage(nn.Module):

@@ -47,7 +47,7 @@ def learn_from(policy: Policy, teacher: Policy) -> bool:
     And all weights where net and encoder are the same, unless ``warm_start`` is off; returns whether they were taken.
     """
     ours, theirs = policy.config, teacher.config
-    if getattr(ours.method, "warm_start", False) and (ours.net, ours.encoder) == (theirs.net, theirs.encoder):
+    if policy.method.warm_start and (ours.net, ours.encoder) == (theirs.net, theirs.encoder):
         policy.load_state_dict(teacher.state_dict())
         return True
     policy.action_limits.load_state_dict(teacher.action_limits.state_dict())

@@ -155,7 +155,7 @@ def attribute(owner: Any, name: str) -> tuple[str, Any]:
     try:
         return place, owner.attrs[name]
     except (TypeError, ValueError, OSError) as error:
-        raise DataError(f"{place} cannot be read ({' '.join(str(error).split())[:80]})") from None
+        raise DataError(f"{place} cannot be read ({one_line(error, 80)})") from None
 
 
 def text_attribute(owner: Any, name: str) -> str | None:

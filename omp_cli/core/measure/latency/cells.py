@@ -17,7 +17,7 @@ from omp_cli.core.deploy.backends import Outcome
 from omp_cli.core.deploy.base import Inputs, Prepared
 from omp_cli.core.deploy.graph import Decision, example_inputs
 from omp_cli.core.deploy.parity import difference
-from omp_cli.core.errors import Diverged
+from omp_cli.core.errors import Diverged, one_line
 from omp_cli.core.measure.latency.config import LatencyConfig
 from omp_cli.core.measure.latency.machine import Watch
 from omp_cli.core.measure.latency.rows import EAGER, Encoder, Row
@@ -103,7 +103,7 @@ def subject_rows(subject: Subject, policy: Policy, nfe: Sequence[int], bench: Be
         try:
             yield from _rows(here, nfe, policy, bench, exact)
         except RuntimeError as error:  # torch has no kernel for this dtype, or too little memory: the rows say so
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            reason = one_line(error, 200, typed=True)
             yield from (replace(here, nfe=k, status="failed", reason=reason) for k in nfe)
         if "torch._dynamo" in sys.modules:
             torch.compiler.reset()  # it compiles one function no more than eight times

@@ -13,6 +13,7 @@ from typing import Any
 
 from omp_cli.core.measure.memory.cases import Case, made_up_spec, make_case
 from omp_cli.core.measure.memory.config import COLUMNS, Column
+from omp_cli.core.papers import memory_gb
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,6 @@ class PaperTask:
         state_dim: S.
         points: N.
         assumed: which of these are assumptions, in words; empty when none is.
-        published: {(horizon, derivative): GB}.
     """
 
     name: str
@@ -33,18 +33,10 @@ class PaperTask:
     state_dim: int
     points: int
     assumed: str
-    published: dict[tuple[int, Column], float]
 
 
 TASKS = (
-    PaperTask(
-        "Adroit Hammer",
-        26,
-        24,
-        512,
-        "",
-        {(4, "jvp"): 6.60, (4, "dde"): 5.35, (16, "jvp"): 7.69, (16, "dde"): 6.12},
-    ),
+    PaperTask("Adroit Hammer", 26, 24, 512, ""),
     PaperTask(
         "Place Bottle",
         7,
@@ -52,7 +44,6 @@ TASKS = (
         1024,
         "action 7, state 7 and 1024 points of Place Bottle are assumed (six joints and a gripper; the larger of the "
         "paper's two clouds)",
-        {(4, "jvp"): 23.49, (4, "dde"): 18.33, (16, "jvp"): 26.71, (16, "dde"): 19.19},
     ),
 )
 HORIZONS = (4, 16)
@@ -77,5 +68,4 @@ def published_gb(row: Mapping[str, Any]) -> float | None:
     """The paper's figure for a result row, GB; None where it has none."""
     if row["two_pass"]:
         return None
-    key = (row["horizon"], row["derivative"])
-    return next((task.published.get(key) for task in TASKS if task.name == row["name"]), None)
+    return memory_gb(row["name"], row["horizon"], row["derivative"])

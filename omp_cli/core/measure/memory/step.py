@@ -42,7 +42,7 @@ class TrainingStep:
             self.policy = fresh_policy(config.policy(), spec, seed).to(device)
         self.policy.train()
         self.module = LossModule(self.policy)
-        self.optimizer = make_optimizer(self.policy, config.train)
+        self.optimizer = make_optimizer(self.module, config.train)
         self.ema = make_ema(self.policy, config.train)
         self._moments: list[Tensor] = []
         self._data = self._made_up(seed)

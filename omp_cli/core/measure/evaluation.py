@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.config import flatten
-from omp_cli.core.data.store import read_attributes
 from omp_cli.core.errors import DataError
 from omp_cli.core.files import defined, to_json, write_text
 from omp_cli.core.manifest import read_manifest
@@ -22,7 +19,7 @@ from omp_cli.core.measure.modes import mode_coverage
 from omp_cli.core.measure.plots import plot_return, plot_success
 from omp_cli.core.measure.success import evaluate
 from omp_cli.core.progress import Progress
-from omp_cli.core.run import Run, whereabouts
+from omp_cli.core.run import Run
 from omp_cli.core.suites.base import Suite, recorded_suite
 from omp_cli.core.timing import Stopwatch, rounded
 
@@ -97,28 +94,9 @@ def evaluate_run(
 def demonstrated(checkpoint: Checkpoint) -> dict[str, Any]:
     """What the data that the checkpoint's run was trained on say of themselves; empty when they are not to be had."""
     try:
-        return demonstrations(checkpoint)[1]
+        return checkpoint.dataset()[1]
     except DataError:  # their figures are a courtesy; evaluation does not need the data
         return {}
-
-
-def demonstrations(checkpoint: Checkpoint) -> tuple[Path, dict[str, Any]]:
-    """The data set that the checkpoint's run was trained on: where it is, and its attributes.
-
-    Raises:
-        DataError: the run's manifest or the data set is gone, or is another one by now.
-    """
-    run = checkpoint.path.parent.parent
-    inputs = [i for i in read_manifest(run).inputs if i.kind == "dataset"]
-    places = [place for i in inputs for place in whereabouts(run, i.path)]
-    for path in places:
-        with suppress(DataError):  # something else of the same name
-            attributes = read_attributes(path)
-            if attributes.get("content_sha256") == checkpoint.meta.dataset_sha256:
-                return path, attributes
-    if inputs and not places:
-        raise DataError(f"data set {inputs[0].path}: no such file or folder, nor is it near {run}")
-    raise DataError(f"run {run}: names no data set with the content that the policy was trained on")
 
 
 def policy_facts(checkpoint: Checkpoint, data: dict[str, Any]) -> dict[str, Any]:
@@ -148,7 +126,7 @@ def policy_facts(checkpoint: Checkpoint, data: dict[str, Any]) -> dict[str, Any]
 def _training(checkpoint: Checkpoint) -> tuple[int | None, dict[str, Any]]:
     """Seed and settings of the run that the checkpoint belongs to, as far as its manifest is there."""
     try:
-        run = read_manifest(checkpoint.path.parent.parent)
+        run = read_manifest(checkpoint.run)
     except DataError:  # a checkpoint that was copied out of its run can be evaluated too
         return None, {}
     settings = {key: value.value for key, value in run.config.items()}

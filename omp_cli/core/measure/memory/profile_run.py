@@ -121,7 +121,7 @@ def _accuracy(
         checkpoint, data = trained
         policy = checkpoint.load("raw", device)
         batch = _made_up(policy, config.seed) if data is None else _real(policy, data, config.seed)
-        subjects = [(checkpoint.path.parent.parent.name, f"step {checkpoint.meta.step}", policy, batch)]
+        subjects = [(checkpoint.run.name, f"step {checkpoint.meta.step}", policy, batch)]
     else:
         first = {case.name: case for case in reversed(cases) if case.derivative != "none"}
         policies = [(name, fresh_policy(c.config.policy(), c.spec, config.seed)) for name, c in reversed(first.items())]

@@ -7,7 +7,7 @@ from typing import Literal
 from omp_cli.core.config import Above0
 from omp_cli.core.methods import Method
 from omp_cli.core.methods.gaussian import Gaussian
-from omp_cli.core.rl.base import TUNERS
+from omp_cli.core.rl.base import ALGORITHMS
 from omp_cli.core.rl.chain import SigmaConfig
 from omp_cli.core.rl.ppo import Ppo
 from omp_cli.core.rl.ppo_config import PpoConfig
@@ -22,18 +22,18 @@ class GaussianSigma(SigmaConfig):
     high: Above0 = 0.2
 
 
-class GaussianConfig(PpoConfig):
+class GaussianPpoConfig(PpoConfig):
     """Settings of Gaussian PPO; see ``PpoConfig``."""
 
     name: Literal["gaussian"] = "gaussian"
     sigma: GaussianSigma = GaussianSigma()
 
 
-@TUNERS.register("gaussian")
+@ALGORITHMS.register("gaussian")
 class GaussianPpo(Ppo):
     """For policies pre-trained by ``omp pretrain --method gaussian``."""
 
-    Config = GaussianConfig
+    Config = GaussianPpoConfig
 
     @classmethod
     def fits(cls, method: type[Method]) -> bool:

@@ -17,7 +17,6 @@ from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.data.store import Dataset, read_store
 from omp_cli.core.data.windows import make_windows
 from omp_cli.core.errors import DataError
-from omp_cli.core.measure.report import demonstrations
 from omp_cli.core.policy import Policy
 from omp_cli.core.suites.base import recorded_suite
 
@@ -64,7 +63,7 @@ def joined(one: Decisions, two: Decisions) -> Decisions:
     return one.map(lambda array: torch.cat([array, next(others)]))
 
 
-class Replay:
+class ReplayBuffer:
     """The last ``capacity`` decisions, in main memory; pictures stay uint8.
 
     Observations are kept twice, before and after the chunk: 111 kB per decision for a picture of 96 x 96 x 6.
@@ -173,6 +172,6 @@ def demonstrated(
     Raises:
         DataError: they are gone or are others by now, or have no rewards.
     """
-    dataset = read_store(demonstrations(checkpoint)[0])
+    dataset = read_store(checkpoint.dataset()[0])
     suite = recorded_suite(checkpoint.meta.suite)
     return Demonstrations(dataset, policy, suite.metric == "return", reward, end_on_success)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from omp_cli.core.config import AtLeast0
 from omp_cli.core.methods import Method
-from omp_cli.core.rl.base import TUNERS, is_flow
+from omp_cli.core.rl.base import ALGORITHMS, is_flow
 from omp_cli.core.rl.ppo import Ppo
 from omp_cli.core.rl.ppo_config import BcConfig, PpoConfig
 
@@ -17,18 +17,18 @@ class DmpoBc(BcConfig):
     weight: AtLeast0 = 0.05
 
 
-class DmpoConfig(PpoConfig):
+class DmpoPpoConfig(PpoConfig):
     """Settings of DMPO; see ``PpoConfig``."""
 
     name: Literal["dmpo"] = "dmpo"
     bc: DmpoBc = DmpoBc()
 
 
-@TUNERS.register("dmpo")
-class Dmpo(Ppo):
+@ALGORITHMS.register("dmpo")
+class DmpoPpo(Ppo):
     """For every policy whose jumps are those of a flow."""
 
-    Config = DmpoConfig
+    Config = DmpoPpoConfig
     general = True
 
     @classmethod

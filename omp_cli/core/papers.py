@@ -1,0 +1,25 @@
+"""What papers report: success rates, milliseconds per decision and memory of a training step, from ``papers.toml``."""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from importlib import resources
+from typing import Any
+
+
+@functools.cache
+def document() -> dict[str, Any]:
+    """``papers.toml``."""
+    return tomllib.loads((resources.files("omp_cli.core") / "papers.toml").read_text(encoding="utf-8"))
+
+
+def latency(preset: str) -> list[dict[str, Any]]:
+    """Milliseconds per decision of a preset: "source", "device", "nfe", "ms" of each; none if no paper has any."""
+    return list(document()["latency"].get(preset, []))
+
+
+def memory_gb(task: str, horizon: int, derivative: str) -> float | None:
+    """GB of a training step in OMP's table (10^9 or 2^30 bytes, it does not say); None where it has no such row."""
+    found: float | None = document()["memory"].get(task, {}).get(str(horizon), {}).get(derivative)
+    return found

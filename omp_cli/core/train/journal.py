@@ -1,0 +1,129 @@
+"""What a training run leaves in its folder and goes on from: checkpoints, the best of them, rows of figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from omp_cli.core.checkpoint import (
+    EMA,
+    MODEL,
+    TRAINING,
+    Checkpoint,
+    CheckpointMeta,
+    checkpoint_path,
+    checkpoints_in,
+    copy_checkpoint,
+    newest_saved,
+    save_checkpoint,
+    thin,
+)
+from omp_cli.core.errors import Diverged, OmpError
+from omp_cli.core.files import read_jsonl, remove
+from omp_cli.core.policy import Policy
+from omp_cli.core.run import CHECKPOINTS
+from omp_cli.core.train.optim import MovingAverage
+from omp_cli.core.train.trackers import METRICS, Tracker, make_trackers
+
+BEST = "best"
+
+
+class Journal:
+    """Keeps a run's checkpoints and figures; pre-training counts in steps and fine-tuning in iterations.
+
+    Args:
+        folder: of the run.
+        policy: what is trained.
+        ema: its moving average.
+        keep: checkpoints that are kept, spread over the run.
+        tracker: "jsonl" or "tensorboard", see ``trackers``.
+        writes: False for all but the first of several processes.
+
+    Attributes:
+        last: the newest checkpoint, written by this process or gone on from; None before the first.
+        row: figures that were logged last, also by the process that this one goes on from.
+        resumed_at: the step that this process went on from; None for a run from the beginning.
+    """
+
+    def __init__(
+        self, folder: Path, policy: Policy, ema: MovingAverage, keep: int, tracker: str, writes: bool = True
+    ) -> None:
+        self.folder, self._policy, self._ema = folder, policy, ema
+        self._keep, self._tracker, self._writes = keep, tracker, writes
+        self._trackers: list[Tracker] = []
+        self.last: Path | None = None
+        self.row: dict[str, Any] = {}
+        self.resumed_at: int | None = None
+
+    def resume(self, restore: Callable[[dict[str, Tensor]], None]) -> Checkpoint | None:
+        """Go on from the run's newest checkpoint, if there is one; ``restore`` takes what lies beside the weights."""
+        newest = newest_saved(self.folder / CHECKPOINTS)
+        self.resumed_at = 0 if newest is None else newest.meta.step
+        if newest is None:
+            return None
+        newest.read_into(self._policy, MODEL)
+        newest.read_into(self._ema.module, EMA)
+        restore(newest.tensors(TRAINING))
+        self._ema.n_averaged = newest.meta.step
+        self.last = newest.path
+        rows = [row for row in read_jsonl(self.folder / METRICS) if row["step"] <= newest.meta.step]
+        self.row = {key: value for key, value in rows[-1].items() if key != "step"} if rows else {}
+        return newest
+
+    @contextmanager
+    def tracking(self, step: int) -> Iterator[None]:
+        """Rows of steps after ``step`` are logged inside; those of work that is done again are dropped."""
+        self._trackers = make_trackers(self._tracker, self.folder, step) if self._writes else []
+        try:
+            yield
+        finally:
+            for tracker in self._trackers:
+                tracker.close()
+
+    def log(self, step: int, row: dict[str, Any]) -> None:
+        """Record the figures of a step that has ended."""
+        self.row = row
+        for tracker in self._trackers:
+            tracker.log(step, row)
+
+    def save(self, meta: CheckpointMeta, training: Mapping[str, Tensor]) -> None:
+        """Write the checkpoint of a step, unless it is there, and delete older ones beyond ``keep``."""
+        path = checkpoint_path(self.folder / CHECKPOINTS, meta.step)
+        if self._writes and path != self.last:
+            save_checkpoint(self.folder / CHECKPOINTS, meta, self._policy, self._ema.module, training)
+            thin(self.folder / CHECKPOINTS, self._keep)
+        self.last = path
+
+    def keep_best(self, checkpoint: Checkpoint) -> None:
+        """Copy a checkpoint to ``best``, in place of the one there."""
+        best = self.folder / BEST / checkpoint.path.name
+        copy_checkpoint(checkpoint.path, best)
+        for other in checkpoints_in(self.folder / BEST):
+            if other != best:
+                remove(other)
+
+    @property
+    def best(self) -> Path | None:
+        """The best checkpoint; None without evaluations."""
+        found = checkpoints_in(self.folder / BEST)
+        return found[-1] if found else None
+
+    def largest(self, training: Mapping[str, Tensor]) -> Tensor:
+        """The largest magnitude of all that a checkpoint would hold, a scalar on the CPU; not finite where one is."""
+        states = (self._policy.state_dict(), self._ema.module.state_dict(), training)
+        numbers = [x for state in states for x in state.values() if x.is_floating_point() and x.numel()]
+        return torch.stack([x.detach().abs().max().float().cpu() for x in numbers]).max()
+
+    def diverged(self, message: str, hint: str) -> Diverged:
+        """The error of a run whose numbers are not finite, with the checkpoint from before that."""
+        kept = f"the last good checkpoint is {self.last}" if self.last else "no checkpoint had been written yet"
+        return Diverged(f"{message}; {kept}", hint)
+
+    def stopped(self, error: type[OmpError], place: str) -> OmpError:
+        """The error of a run that somebody stopped at ``place`` ("step 3 of 9"), once its checkpoint is written."""
+        return error(f"stopped at {place}", f"continue with --resume {self.folder}")
