@@ -9,7 +9,8 @@ from typing import Generic, TypeVar
 from omp_cli.core.envs.workers import Death, Workers
 from omp_cli.core.suites.base import TaskEnv
 
-J, R = TypeVar("J"), TypeVar("R")
+J = TypeVar("J")
+R = TypeVar("R")
 E = TypeVar("E", bound=TaskEnv)
 
 

@@ -106,7 +106,7 @@ class TrainingEnvs:
         lost = np.array([answers[env] is None for env in range(len(rows))])
         success, steps = np.zeros_like(lost), np.zeros(len(rows), np.int64)
         finished: list[Finished] = []
-        for env in np.flatnonzero(~lost):
+        for env in np.flatnonzero(~lost).tolist():
             row, episode = rows[env], self._episodes[env]
             self._pool.done(env)
             success[env] = row.info["success_any"]
@@ -114,7 +114,7 @@ class TrainingEnvs:
             episode.add(row)
             if row.final is not None:
                 end = (episode.total, episode.steps, episode.success, row.terminated)
-                finished.append(Finished(int(env), episode.seed, *end))
+                finished.append(Finished(env, episode.seed, *end))
                 self._episodes[env] = _Episode(episode.number + 1, upcoming[env])
         rewards = np.array([row.reward for row in rows], np.float64)
         return Stepped(
