@@ -37,6 +37,7 @@ class _State:
 
     checkpoint: Checkpoint
     config: EvalConfig
+    nfe: int
     envs: EnvPool
     waiting: Iterator[int]
     filmed: int
@@ -84,15 +85,15 @@ def evaluate(
     watch = watch or Stopwatch()
     suite = recorded_suite(checkpoint.meta.suite)
     policy = checkpoint.load(config.weights, device)
-    config = config.model_copy(update={"nfe": config.nfe or policy.nfe})
+    nfe = config.nfe or policy.nfe
     suite.spec(checkpoint.meta.spec.task).same_layout(checkpoint.meta.spec)
     watch.lap("loading the policy")
-    progress.start(f"{checkpoint.meta.spec.task}: step {checkpoint.meta.step}, nfe {config.nfe}", episodes)
-    state = _State(checkpoint, config, envs, iter(range(episodes)), filmed)
+    progress.start(f"{checkpoint.meta.spec.task}: step {checkpoint.meta.step}, nfe {nfe}", episodes)
+    state = _State(checkpoint, config, nfe, envs, iter(range(episodes)), filmed)
     done: list[Episode] = []
     while _begin_waiting(state):
         watch.lap("environments: reset")
-        actions = _decide(policy, state, config.nfe, device)
+        actions = _decide(policy, state, device)
         watch.lap("policy")
         rows = envs.step(actions)
         watch.lap("environments: step")
@@ -141,7 +142,7 @@ def _begun(state: _State, index: int, row: Row) -> _Running:
         raise DataError(f"{task}: evaluation seed {number} starts where a demonstration did", "use another --seed")
     if "pictures" in row.info:
         state.films[index] = row.info["pictures"]
-    episode = Episode(meta.spec.task, index, number, start, meta.step, state.config.weights, state.config.nfe)
+    episode = Episode(meta.spec.task, index, number, start, meta.step, state.config.weights, state.nfe)
     return _Running(episode, torch.Generator().manual_seed(number), row.obs)
 
 
@@ -149,7 +150,7 @@ def _seed(state: _State, index: int) -> int:
     return eval_seed(state.config.seed, state.checkpoint.meta.spec.task, index)
 
 
-def _decide(policy: Policy, state: _State, nfe: int, device: torch.device) -> dict[int, NDArray[np.float32]]:
+def _decide(policy: Policy, state: _State, device: torch.device) -> dict[int, NDArray[np.float32]]:
     """Action chunks (E, A) by environment; idle ones fill the batch, for its size decides the last bits of all."""
     shape = (policy.chunk.horizon, policy.spec.action_dim)
     some = next(iter(state.running.values()))
@@ -157,7 +158,7 @@ def _decide(policy: Policy, state: _State, nfe: int, device: torch.device) -> di
     noise = [torch.zeros(shape) if r is None else torch.randn(shape, generator=r.generator) for r in slots]
     seen = {key: np.stack([(r or some).obs[key] for r in slots]) for key in policy.keys}
     batch = {key: torch.from_numpy(array).to(device) for key, array in seen.items()}
-    actions = policy.act(batch, torch.stack(noise).to(device), nfe).cpu().numpy()
+    actions = policy.act(batch, torch.stack(noise).to(device), state.nfe).cpu().numpy()
     for env, running in state.running.items():
         if not np.isfinite(actions[env]).all():
             _diverged(running.episode, {key: running.obs[key] for key in policy.keys})

@@ -266,12 +266,12 @@ def record(job: Job, kept: Kept[TaskEnv]) -> Candidate:
     seconds["physics"] = watch.seconds.pop("physics")
     watch.start()
     arrays: Arrays = {}
-    kept = first_success is not None or SUITES.get(job.suite["name"]).keeps_failures
-    if kept:
+    stays = first_success is not None or SUITES.get(job.suite["name"]).keeps_failures
+    if stays:
         extras["last_picture"] = env.picture(PICTURE_SIZE)
         arrays = {name: np.stack(values) for name, values in rows.items()}
     watch.lap("reset and pictures")
-    result: dict[str, Any] = {"seed": job.seed, "success": kept, "steps": steps, "filled": filled}
+    result: dict[str, Any] = {"seed": job.seed, "success": stays, "steps": steps, "filled": filled}
     result |= {"frames_filled": frames_filled, "seconds": seconds, "overhead": watch.seconds, "mode": outcome.mode}
     result["points_on"] = counted_since(on_before, env.points_on)
     result |= {"beyond_one": beyond_one}
