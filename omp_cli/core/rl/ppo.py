@@ -219,6 +219,7 @@ class Ppo(Algorithm):
             raise Diverged(f"diverged at iteration {iteration + 1}: {shown}", "lower --lr, or algorithm.target_kl")
 
         too_far = actor_learns and config.target_kl is not None and figures["kl"] > config.target_kl
+        learners: list[tuple[str, nn.Module, torch.optim.AdamW]]
         learners = [("critic_grad_norm", self.critic, self._critic_optimizer)]
         if actor_learns and not too_far:
             learners.append(("grad_norm", self.actor, self._actor_optimizer))
