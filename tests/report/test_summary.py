@@ -235,7 +235,7 @@ def test_published_figures_agree_with_one_another() -> None:
         assert [*found, published.of_all(method, everything)["percent"]] == pytest.approx(expected, abs=0.051)  # type: ignore[index]
     assert published.of_all("OMP JVP", everything) == {"percent": 82.3, "std": 1.6, "how": "the paper's mean"}
     assert published.of_all("OMP JVP", everything[:5]) is None
-    document = published.document()
+    document = papers.document()
     named = {method for tasks in document["tasks"].values() for figures in tasks.values() for method in figures}
     assert named <= set(published.methods())
     assert all(published.source(method).startswith("arXiv") for method in published.methods())

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from omp_cli.core import papers
 from omp_cli.core.errors import UsageError, did_you_mean
-from omp_cli.core.papers import document
 from omp_cli.core.report import published
 from omp_cli.core.report.collect import Evaluation
 from omp_cli.core.suites.base import SUITES
@@ -130,7 +130,7 @@ def classes_of(suite: str, seen: Sequence[str]) -> dict[str, tuple[str, ...]]:
     those that the papers report.
     """
     if suite not in SUITES.names():
-        return {suite: tuple(document()["tasks"].get(suite, seen))}
+        return {suite: tuple(papers.document()["tasks"].get(suite, seen))}
     members = SUITES.build(SUITES.parse({"name": suite}))
     groups = {name: tasks for name, tasks in members.groups().items() if tasks}
     whole = set(members.tasks())
