@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from omp_cli.core.checkpoint import Checkpoint
+from omp_cli.core.envs.pool import EnvPool
 from omp_cli.core.files import read_jsonl
 from omp_cli.core.measure.environments import environments
 from omp_cli.core.measure.episodes import EvalConfig, summarise
