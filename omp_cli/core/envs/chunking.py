@@ -111,7 +111,7 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
             outcome = self._env.step(action[index])
             self._watch.lap("physics")
             reward += outcome.reward
-            successes.append(outcome.success)
+            successes.append(bool(outcome.success))
             self._terminated = outcome.terminated
             if index >= count - self._n_obs or self._terminated:
                 self._history.append(self._observed())

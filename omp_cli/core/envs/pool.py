@@ -5,7 +5,7 @@ What happens depends on the seeds and the actions alone, not on how many process
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self
@@ -57,9 +57,9 @@ class Group:
         film = {env: {"film": env in filmed} for env in seeds}
         return {env: Row(*self._envs[env].reset(seed=seed, options=film[env])) for env, seed in seeds.items()}
 
-    def step(self, actions: Mapping[int, NDArray[np.float32]], upcoming: Mapping[int, int]) -> dict[int, Row]:
-        """See ``EnvPool``."""
-        return {env: self._chunk(env, action, upcoming.get(env)) for env, action in actions.items()}
+    def step(self, envs: Sequence[int], actions: NDArray[np.float32], upcoming: Mapping[int, int]) -> dict[int, Row]:
+        """See ``EnvPool``; one array (n, E, A), for many small ones cost more on their way than what they do."""
+        return {env: self._chunk(env, action, upcoming.get(env)) for env, action in zip(envs, actions, strict=True)}
 
     def _chunk(self, number: int, action: NDArray[np.float32], upcoming: int | None) -> Row:
         env = self._envs[number]
@@ -142,7 +142,8 @@ class EnvPool:
         Raises:
             RunFailed, OmpError: as ``step``.
         """
-        return self._rows("reset", seeds, filmed)
+        shares = self._shares(seeds).items()
+        return self._rows("reset", {worker: ({env: seeds[env] for env in envs}, filmed) for worker, envs in shares})
 
     def step(
         self, actions: Mapping[int, NDArray[np.float32]], upcoming: Mapping[int, int] | None = None
@@ -160,7 +161,9 @@ class EnvPool:
             RunFailed: a worker died again and again, or an environment in one failed.
             OmpError: as an environment raised it.
         """
-        return self._rows("step", actions, upcoming or {})
+        shares = self._shares(actions).items()
+        chunks = {worker: np.stack([actions[env] for env in envs]) for worker, envs in shares}
+        return self._rows("step", {worker: (envs, chunks[worker], upcoming or {}) for worker, envs in shares})
 
     def done(self, env: int) -> None:
         """What this environment was to do is done: deaths of its worker before do not count any more."""
@@ -181,14 +184,18 @@ class EnvPool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _rows(self, method: str, of_env: Mapping[int, Any], also: Any) -> dict[int, Row | None]:
-        """Call a method in every worker that has one of these environments, and replace the workers that have died."""
-        asked: dict[int, dict[int, Any]] = {}
-        for env, value in of_env.items():
-            asked.setdefault(self._worker_of[env], {})[env] = value
+    def _shares(self, envs: Iterable[int]) -> dict[int, list[int]]:
+        """These environments by worker."""
+        shares: dict[int, list[int]] = {}
+        for env in envs:
+            shares.setdefault(self._worker_of[env], []).append(env)
+        return shares
+
+    def _rows(self, method: str, asked: Mapping[int, tuple[Any, ...]]) -> dict[int, Row | None]:
+        """Call a method in workers, with arguments for each, and replace those that have died."""
+        for worker, arguments in asked.items():
+            self._workers.send(worker, method, *arguments)
         rows: dict[int, Row | None] = {}
-        for worker, values in asked.items():
-            self._workers.send(worker, method, values, also)
         for worker, answer in self._workers.receive(asked, self.patience).items():
             if isinstance(answer, Death):
                 self._replace(worker, answer)
