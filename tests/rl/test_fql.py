@@ -9,7 +9,6 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from omp_cli.core.checkpoint import open_run
+from omp_cli.core.checkpoint import open_checkpoint, open_run
 from omp_cli.core.data.store import Dataset
 from omp_cli.core.envs.chunking import ChunkEnv
 from omp_cli.core.envs.pool import EnvPool
@@ -486,8 +485,6 @@ def test_the_demonstrations_of_a_checkpoint(workshop: Path, tmp_path: Path) -> N
     assert not rows.terminated.any(), "the toy goes on after success"
     assert (rows.reward < 0).any()
     assert demonstrated(checkpoint, policy, "success", True).sample(64).terminated.any()
-    copied = SimpleNamespace(
-        path=Path(shutil.copytree(checkpoint.path, tmp_path / "a" / "b" / "c")), meta=checkpoint.meta
-    )
+    copied = open_checkpoint(Path(shutil.copytree(checkpoint.path, tmp_path / "a" / "b" / "c")))
     with pytest.raises(DataError, match="no such file"):
-        demonstrated(copied, policy, "environment", False)  # type: ignore[arg-type]
+        demonstrated(copied, policy, "environment", False)
