@@ -12,7 +12,8 @@ over it. This script does with it what the command line does,
     omp pretrain --preset dmpo-state --steps 300 --plugin examples/hidden_goal.py
     omp eval --episodes 20 --plugin examples/hidden_goal.py
 
-and then draws what was demonstrated and what was learned; `rollouts` below uses a trained policy from Python.
+(that file brings a source of its own as well, which ``--source shaken`` at ``omp prepare`` chooses) and then draws what
+was demonstrated and what was learned; `rollouts` below uses a trained policy from Python.
 """
 
 # %% What is needed. Each "# %%" begins a cell, where an editor shows this file as a notebook.

@@ -8,17 +8,28 @@ A policy trained on its demonstrations goes there and fails; only the reward tel
     omp pretrain --preset dmpo-state --steps 300 --plugin examples/hidden_goal.py
     omp finetune --config examples/hidden_goal.toml --plugin examples/hidden_goal.py
     omp eval RUN --plugin examples/hidden_goal.py
+
+Its data have a source of their own, too: ``--source shaken`` shakes the expert's hand (``Shaken``), and ``--shake`` is
+an option of ``omp prepare`` that this file brings along.
+
+    omp prepare hidden --source shaken --shake 0.5 --plugin examples/hidden_goal.py
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from omp_cli.core.config import Settings
+from omp_cli.core.config import Flag, Settings
+from omp_cli.core.data.store import Arrays
+from omp_cli.core.prepare.own import OwnConfig, OwnSource
+from omp_cli.core.prepare.source import SOURCES
+from omp_cli.core.progress import Progress
+from omp_cli.core.seeds import demo_seed
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv
 
@@ -117,3 +128,41 @@ class HiddenEnv(TaskEnv):
         for centre, colour in discs:
             picture[(x - centre[0]) ** 2 + (y - centre[1]) ** 2 < RADIUS**2] = colour
         return picture
+
+
+class ShakenConfig(OwnConfig):
+    """What decides the content of the data: a field with a ``Flag`` is an option of ``omp prepare``."""
+
+    shake: Annotated[float, Flag(panel="Recording"), Field(ge=0, le=10)] = 0.3
+    """Standard deviation of what is added to the executed actions."""
+
+
+@SOURCES.register("hidden/shaken")
+class Shaken(OwnSource):
+    """Demonstrations that show how to come back (Laskey et al., DART, CoRL 2017): what is executed is the expert's
+    action and noise, what is stored is what the expert wanted.
+    """
+
+    Config: ClassVar[type[OwnConfig]] = ShakenConfig
+    name: ClassVar[str] = "shaken"
+    config: ShakenConfig
+
+    def episodes(self, workers: int, progress: Progress) -> list[tuple[Arrays, NDArray[np.float64]]]:
+        """One after the other, in this process."""
+        env, made = self.suite.make(self.origin.task), []
+        progress.start(f"{self.origin.task}: demonstrations", self.config.demos)
+        for index in range(self.config.demos):
+            seed = demo_seed(self.config.seed, self.origin.task, index)
+            random = np.random.default_rng(seed)
+            env.reset(seed)
+            rows: dict[str, list[Any]] = {"state": [], "action": [], "reward": []}
+            pictures = {"first_picture": env.picture(96)}
+            for _ in range(env.spec.max_steps):
+                rows["state"].append(env.observe(["state"])["state"])
+                rows["action"].append(env.expert())
+                outcome = env.step(rows["action"][-1] + random.normal(0.0, self.config.shake, 2))
+                rows["reward"].append(np.float32(outcome.reward))
+            pictures["last_picture"] = env.picture(96)
+            made.append(({name: np.stack(row) for name, row in rows.items()} | pictures, env.start_state()))
+            progress.advance()
+        return made

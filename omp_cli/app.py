@@ -150,6 +150,7 @@ def _run() -> int:
             from omp_cli.core.processes import end_with_stdin
 
             end_with_stdin()
+        g.load_plugins(g.plugins_of(sys.argv))
         code = _exit_code(make_app(COMMANDS if completing else sys.argv[1:]))
         sys.stdout.flush()  # a full disk shows now
     except (Exception, KeyboardInterrupt) as error:

@@ -43,8 +43,6 @@ DATA, RUNS = Path("data"), Path("runs")
 PANEL = "Configuration"
 S = TypeVar("S", bound=Settings)
 T = TypeVar("T", bound=Settings)
-KEEP = object()
-"""Not given: as it is."""
 Sources = dict[str, dict[str, Any]]
 Function = Callable[..., None]
 Input = tuple[str, Path, str]
@@ -84,20 +82,36 @@ class Call(Generic[S]):
         flags: the settings that were given as options.
         file: of settings.
         sets: words of ``--set``.
+        given: what was given as options, by their names on the line.
     """
 
     def __init__(
-        self, name: str, model: type[S], globals_: Globals, flags: Layer, file: Path | None, sets: Sequence[str]
+        self,
+        name: str,
+        model: type[S],
+        globals_: Globals,
+        flags: Layer,
+        file: Path | None,
+        sets: Sequence[str],
+        given: Mapping[str, Any],
     ) -> None:
         self.name, self.model, self.globals = name, model, globals_
-        self.flags, self.file, self.sets = flags, file, tuple(sets)
+        self.flags, self.file, self.sets, self.given = flags, file, tuple(sets), given
+        if globals_.seed is not None and (key := _seed_of(model)) is not None:
+            self.flags = Layer(flags.source, {**flags.values, key: globals_.seed})
 
-    def of(
-        self, model: type[T], flags: Mapping[str, Any], sets: Sequence[str], file: Path | object | None = KEEP
-    ) -> Call[T]:
-        """The same line, read as the settings of another configuration class."""
-        kept = self.file if file is KEEP else file
-        return Call(self.name, model, self.globals, Layer("flag", dict(flags)), kept, sets)  # type: ignore[arg-type]
+    def of(self, model: type[T], what: str) -> Call[T]:
+        """The same line, read as the settings of another configuration class.
+
+        Raises:
+            UsageError: an option was given that the class does not have: it does not go with ``what``.
+        """
+        known = {option.name for option in options.options_of(model)}
+        for name in self.given:
+            if name not in known:
+                raise UsageError(f"{name} does not go with {what}", "leave it out")
+        flags = options.flag_layer(model, self.given)
+        return Call(self.name, model, self.globals, flags, self.file, self.sets, self.given)
 
     @property
     def console(self) -> Console:
@@ -226,7 +240,7 @@ class Call(Generic[S]):
 
 
 def command(
-    name: str, model: type[S] | None, of_preset: bool = False
+    name: str, model: type[S] | None, of_preset: bool = False, also: Callable[[], Iterable[type[Settings]]] = tuple
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Makes a Typer function of a command: its own parameters, the options of ``model``, the global options.
 
@@ -237,28 +251,35 @@ def command(
         model: its configuration class, whose fields with a ``Flag`` become options; None for a command without
             settings, which then has neither ``--config`` nor ``--set``.
         of_preset: whether the defaults come from a preset.
+        also: other configuration classes, of which the line decides which it means (``Call.of``). Asked for each time
+            that the function is loaded, for plugins may have brought some.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        settings = [] if model is None else options.parameters(model, of_preset)
+        offered: list[options.Option] = []
 
         @functools.wraps(function)
         def typed(**values: Any) -> None:
             globals_ = take(values)
-            flags = options.flag_layer(model or Settings, {p.name: values.pop(p.name) for p in settings})
-            if globals_.seed is not None and model is not None and "seed" in model.model_fields:
-                flags = Layer(flags.source, {**flags.values, "seed": globals_.seed})
+            read = {option.name: values.pop(option.parameter) for option in offered}
+            given = {option: value for option, value in read.items() if value not in (None, [])}
+            flags = options.flag_layer(model or Settings, given)
             file, sets = values.pop("config", None), values.pop("set_", None) or []
-            call: Call[Any] = Call(name, model or Settings, globals_, flags, file, sets)
+            call: Call[Any] = Call(name, model or Settings, globals_, flags, file, sets, given)
             try:
                 load_plugins(globals_.plugin)
                 function(call, **values)
             except KeyboardInterrupt:  # Typer would end the process without a word
                 raise Interrupted("interrupted", AGAIN) from None
 
-        also = {} if model is None else {"config": (CONFIG, None), "set_": (SET, None)}
-        typed.model = model  # type: ignore[attr-defined]
-        return signed(typed, [*own_parameters(function), *settings, *keywords(also | GLOBAL_OPTIONS)])
+        def load() -> Callable[..., None]:
+            offered[:] = [] if model is None else options.union(model, *also())
+            layers = {} if model is None else {"config": (CONFIG, None), "set_": (SET, None)}
+            settings = options.parameters(offered, of_preset)
+            return signed(typed, [*own_parameters(function), *settings, *keywords(layers | GLOBAL_OPTIONS)])
+
+        typed.options, typed.load = offered, load  # type: ignore[attr-defined]
+        return typed
 
     return decorate
 
@@ -267,6 +288,14 @@ def checkpoint_layer(checkpoint: core.Checkpoint) -> Layer:
     """The lowest layer: the evaluations per decision that a checkpoint names, in an earlier omp's its method."""
     source = "checkpoint" if checkpoint.meta.nfe else f"method {checkpoint.config().method.name}"
     return Layer(source, {"nfe": checkpoint.nfe})
+
+
+def _seed_of(model: type[Settings]) -> str | None:
+    """The setting that the global option sets: "seed", of the configuration or of what it records."""
+    if "seed" in model.model_fields:
+        return "seed"
+    record = model.model_fields["record"].annotation if "record" in model.model_fields else None
+    return "record.seed" if "seed" in getattr(record, "model_fields", {}) else None
 
 
 def _text(value: Any) -> str:

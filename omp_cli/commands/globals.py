@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import os
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -140,6 +141,13 @@ def with_globals(function: Callable[..., None]) -> Callable[..., None]:
         function(take(values), **values)
 
     return signed(typed, [*own_parameters(function), *keywords(GLOBAL_OPTIONS)])
+
+
+def plugins_of(words: Sequence[str]) -> list[Path]:
+    """The files that ``--plugin`` names on a line that is not parsed yet, for they may bring options."""
+    found = [word.removeprefix("--plugin=") for word in words if word.startswith("--plugin=")]
+    found += [file for word, file in itertools.pairwise(words) if word == "--plugin"]
+    return [expanded(Path(file)) for file in found]
 
 
 def load_plugins(paths: Sequence[Path]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -116,25 +116,33 @@ def options_of(model: type[BaseModel], prefix: str = "") -> Iterator[Option]:
             yield from options_of(inner, f"{prefix}{name}.")
 
 
-def parameters(model: type[BaseModel], of_preset: bool = False) -> list[inspect.Parameter]:
+def union(*models: type[BaseModel]) -> list[Option]:
+    """The options of several classes, each name once: the first class that has it says how it is read."""
+    found: dict[str, Option] = {}
+    for model in models:
+        for option in options_of(model):
+            found.setdefault(option.name, option)
+    return list(found.values())
+
+
+def parameters(offered: Iterable[Option], of_preset: bool = False) -> list[inspect.Parameter]:
     """The options as parameters of a Typer function; None is "not given" for each.
 
     Args:
-        model: the configuration class.
+        offered: the options.
         of_preset: whether defaults come from a preset, so that the fields' own would mislead.
     """
     return [
         inspect.Parameter(
             option.parameter, inspect.Parameter.KEYWORD_ONLY, annotation=option.annotation(of_preset), default=None
         )
-        for option in options_of(model)
+        for option in offered
     ]
 
 
 def flag_layer(model: type[BaseModel], given: Mapping[str, Any]) -> Layer:
-    """The settings that were given as options, from Typer's values by parameter."""
-    values = {option.key: option.value(given[option.parameter]) for option in options_of(model)}
-    return Layer("flag", {key: value for key, value in values.items() if value is not None})
+    """The settings that were given as options, from Typer's values by the names of the options."""
+    return Layer("flag", {o.key: o.value(given[o.name]) for o in options_of(model) if o.name in given})
 
 
 def completed(option: Option, incomplete: str) -> list[str]:

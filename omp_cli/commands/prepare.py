@@ -1,38 +1,52 @@
-"""``omp prepare``: make data sets of scripted demonstrations, or of files."""
+"""``omp prepare``: make data sets, from whatever source."""
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from omp_cli.commands.frame import DATA, Call, Chosen, command
-from omp_cli.commands.prepare_files import (
-    OPERATORS,
-    Asked,
-    list_catalogue,
-    prepare_files,
-    prepare_scripted,
-    prepare_trained,
-    refuse,
-)
-from omp_cli.core.config import Layer
-from omp_cli.core.data.catalogue import read_catalogue
+from omp_cli.core.config import Settings
+from omp_cli.core.data.catalogue import cache_folder, read_catalogue
 from omp_cli.core.errors import UsageError
-from omp_cli.core.families import SUITES
-from omp_cli.core.prepare.make import PrepareConfig, folder_name, prepare_task
+from omp_cli.core.families import FORMATS, SOURCES, SUITES
+from omp_cli.core.files import name_part
+from omp_cli.core.prepare.build import build
+from omp_cli.core.prepare.source import RECORD, Asked, Source, own_sources, source_for
 from omp_cli.core.processes import default_workers
 from omp_cli.core.table import Table
 
-TASK, RECORD, FILES = "Task", "Recording", "Public data and files"
+TASK, RECORDING, FILES = "Task", "Recording", "Public data and files"
 
 
-@command("prepare", PrepareConfig)
+def _benchmarks() -> list[str]:
+    return sorted({*SUITES.names(), *read_catalogue().suites})
+
+
+def _sources() -> list[str]:
+    made = itertools.chain.from_iterable(own_sources().values())
+    return sorted({*made, *(entry.source for entry in read_catalogue().entries)})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A data set that is to be made: its settings, where it comes from, where it goes."""
+
+    chosen: Chosen[Settings]
+    source: Source
+    folder: Path
+
+
+@command("prepare", SOURCES.get(RECORD).Config, also=lambda: (SOURCES.get(name).Config for name in SOURCES.names()))
 def prepare(
-    call: Call[PrepareConfig],
+    call: Call[Settings],
     benchmark: Annotated[
-        str | None, typer.Argument(help="To record: metaworld, toy. From files: robomimic, gym, kitchen, adroit.")
+        str | None,
+        typer.Argument(help=f"One of {', '.join(SUITES.names())}; or of your own.", autocompletion=_benchmarks),
     ] = None,
     task: Annotated[
         list[str] | None, typer.Option("--task", "-t", help="Task; repeatable.", rich_help_panel=TASK)
@@ -44,30 +58,33 @@ def prepare(
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. (default: one per core)", rich_help_panel=RECORD)
+        int | None, typer.Option(min=1, help="Processes. (default: one per core)", rich_help_panel=RECORDING)
     ] = None,
     list_: Annotated[
         bool, typer.Option("--list", help="Show the catalogue of public data sets.", rich_help_panel=FILES)
     ] = False,
     source: Annotated[
         str | None,
-        typer.Option(help="Which data set: ph, mh, d4rl, sb3, scripted, ...", rich_help_panel=FILES),
+        typer.Option(
+            help=f"Where data come from: {', '.join(sorted(itertools.chain(*own_sources().values())))}, or a name in "
+            "the catalogue.",
+            rich_help_panel=FILES,
+            autocompletion=_sources,
+        ),
     ] = None,
     file: Annotated[
         Path | None,
         typer.Option("--file", "--demos-file", help="Read this file instead of downloading.", rich_help_panel=FILES),
     ] = None,
     format_: Annotated[
-        str | None, typer.Option("--format", help="Its format. (default: by its content)", rich_help_panel=FILES)
+        str | None,
+        typer.Option(
+            "--format",
+            help="Its format. (default: by its content)",
+            rich_help_panel=FILES,
+            autocompletion=lambda: list(FORMATS.names()),
+        ),
     ] = None,
-    quality: Annotated[
-        str | None, typer.Option(help="With --source sb3: medium or expert. (default: medium)", rich_help_panel=FILES)
-    ] = None,
-    train_steps: Annotated[
-        int | None,
-        typer.Option(min=1, help="With --source sb3: of PPO. (default: 200000, 600000)", rich_help_panel=FILES),
-    ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.", rich_help_panel=FILES)] = False,
 ) -> None:
     """Record scripted experts (successful episodes only), or convert public data; one data set per task.
 
@@ -77,79 +94,86 @@ def prepare(
 
     Example: omp prepare --list
     """
+    tasks, groups = tuple(task or ()), tuple(suite or ())
     if list_:
-        list_catalogue(call, benchmark, task or [], source)
+        _list(call, benchmark, tasks, source)
         return
     if benchmark is None:
         raise UsageError("name a benchmark: omp prepare metaworld, for one", "omp prepare --list shows public data")
-    training = {"--quality": quality, "--train-steps": train_steps}
-    if source or file or format_ or offline or _only_files(benchmark):
-        asked = Asked(benchmark, task or [], source, file, format_, offline, workers)
-        if benchmark == "gym" and source == "sb3" and file is None:
-            refuse(f"--source {source}", {"--suite": suite})
-            prepare_trained(call, asked, quality, train_steps)
-        elif benchmark == "robomimic" and source in OPERATORS and file is None:
-            refuse(f"--source {source}", {"--suite": suite} | training)
-            prepare_scripted(call, asked)
-        else:
-            refuse(f"data of {benchmark} from files", {"--suite": suite} | training)
-            prepare_files(call, asked)
-        return
-    if benchmark in SUITES.names() and not SUITES.get(benchmark).scripted:
-        raise UsageError(
-            f"{benchmark} has no scripted expert to record; its data come from files",
-            f"name a --source (sb3 trains a policy here), or a --file of yours: omp prepare {benchmark} --list",
-        )
-    refuse(f"{benchmark}'s scripted expert", training)
-    _record(call, benchmark, task or [], suite or [], workers or default_workers())
+    asked = Asked(benchmark, tasks, groups, source, file, format_, only_files="--offline" in call.given)
+    plans, processes = _plans(call, asked), workers or default_workers()
+    for _, same in itertools.groupby(plans, key=lambda plan: plan.source.config):
+        together = list(same)
+        more: dict[str, Any] = {"tasks": {plan.source.origin.task: str(plan.folder) for plan in together}}
+        more |= {"workers": processes, **together[0].source.planned()}
+        more |= {"folder": str(together[0].folder)} if len(together) == 1 else {}
+        if call.dry_run(together[0].chosen, **more):
+            continue
+    if not call.globals.dry_run:
+        _report(call, plans, [_make(call, plan, processes) for plan in plans])
 
 
-def _only_files(benchmark: str) -> bool:
-    """Whether a benchmark's data are public alone: there is no expert to record, and none is trained as in gym."""
-    recorded = benchmark in SUITES.names() and SUITES.get(benchmark).scripted
-    return benchmark != "gym" and not recorded and benchmark in read_catalogue().suites
+def _plans(call: Call[Settings], asked: Asked) -> list[Plan]:
+    """What the line comes to; UsageError where it asks for what there is not."""
+    kind = source_for(asked)
+    of_kind = call.of(kind.Config, kind.about(asked))
+    out, origins = call.globals.out, kind.origins(asked)
+    root = out or DATA / name_part(asked.benchmark)
+    plans = []
+    for origin in origins:
+        chosen = of_kind.settings(origin.layer)
+        source = kind(chosen.settings, origin)
+        plans.append(Plan(chosen, source, out if out and len(origins) == 1 else root / name_part(source.folder_name)))
+    return plans
 
 
-def _record(call: Call[PrepareConfig], benchmark: str, tasks: list[str], groups: list[str], workers: int) -> None:
-    chosen = call.settings(Layer("argument", {"suite.name": benchmark}))
-    settings = chosen.settings
-    name = SUITES.build(settings.suite).config.name
-    if name != benchmark:
-        raise UsageError(f"suite.name: {name} in the settings, {benchmark} on the line", "leave it out")
-    selected = SUITES.build(settings.suite).select(tasks, groups)
-    root = call.globals.out or DATA / benchmark
-    folders = {task: root / folder_name(settings, task) for task in selected}
-    if call.globals.out and len(selected) == 1:
-        folders = {selected[0]: call.globals.out}
-    where = {task: str(folder) for task, folder in folders.items()}
-    if call.dry_run(chosen, tasks=where, workers=workers):
-        return
-    _report(call, [_prepare_one(call, chosen, task, folder, workers) for task, folder in folders.items()])
+def _make(call: Call[Settings], plan: Plan, workers: int) -> dict[str, Any]:
+    """Make one data set; its figures."""
+    console, source = call.console, plan.source
+    source.require()
+    for note in source.notes():
+        console.note(note)
+    for key, (value, by) in source.depends().items():
+        plan.chosen.add(key, value, by)
+    with call.run(plan.chosen, plan.folder) as (run, progress):
+        figures = build(run, source, workers, progress)
+    frames = figures["frames"]
+    console.times(f"omp prepare, {figures['task']}", figures.get("seconds_by_part", {}), "frame", frames)
+    if of_workers := figures.get("worker_seconds_by_part"):
+        console.times(f"recording, {workers} processes together", of_workers, "frame", frames)
+    return figures
 
 
-def _prepare_one(
-    call: Call[PrepareConfig], chosen: Chosen[PrepareConfig], task: str, folder: Path, workers: int
-) -> dict[str, Any]:
-    of_task = Chosen(chosen.settings, {**chosen.sources, "task": {"value": task, "source": "argument"}})
-    with call.run(of_task, folder) as (run, progress):
-        figures = prepare_task(run, chosen.settings, task, workers, progress)
-    if "seconds_by_part" in figures:  # a data set that was kept took none
-        console, frames = call.console, figures["frames"]
-        console.times(f"omp prepare, {task}", figures["seconds_by_part"], "frame", frames)
-        console.times(f"recording, {workers} processes together", figures["worker_seconds_by_part"], "frame", frames)
-    return {"run_dir": str(folder), "manifest": str(run.path), "result": figures}
+def _report(call: Call[Settings], plans: list[Plan], figures: list[dict[str, Any]]) -> None:
+    source, folders = plans[0].source, [plan.folder for plan in plans]
+    runs = [
+        {"run_dir": str(folder), "manifest": str(folder / "manifest.json"), "result": of_one}
+        for folder, of_one in zip(folders, figures, strict=True)
+    ]
+    document = {"command": "prepare", **runs[0]} if len(runs) == 1 else {"command": "prepare", "runs": runs}
+    rows = [source.row(of_one) | {"content": of_one["content_sha256"][:12]} for of_one in figures]
+    table = Table("Data sets", tuple(rows[0]), [[str(cell) for cell in row.values()] for row in rows])
+    call.console.result(document, [table], source.lines(folders, figures))
 
 
-def _report(call: Call[PrepareConfig], results: list[dict[str, Any]]) -> None:
-    columns = ("task", "demos", "failed", "frames", "steps", "filled frames", "ms/frame", "content")
-    rows = []
-    for entry in results:
-        r = entry["result"]
-        parts = r.get("ms_per_frame", {})
-        cost = f"{sum(parts.values()):.1f}" if parts else "kept"
-        row = [r["task"], r["demos"], r["expert_failures"], r["frames"], r["mean_steps"], r["frames_filled"], cost]
-        rows.append([str(x) for x in [*row, r["content_sha256"][:12]]])
-    document = {"command": "prepare", **results[0]} if len(results) == 1 else {"command": "prepare", "runs": results}
-    lines = [f"data set: {entry['run_dir']}   look at its contact_sheet.png" for entry in results]
-    lines += [f"{e['result']['task']}: {sentence}" for e in results for sentence in e["result"]["said"]]
-    call.console.result(document, [Table("Data sets", columns, rows)], [*lines, "next: omp pretrain"])
+def _list(call: Call[Settings], suite: str | None, tasks: tuple[str, ...], source: str | None) -> None:
+    """Print what the catalogue knows."""
+    entries = read_catalogue().of(suite, tasks, source)
+    columns = ("suite", "task", "source", "format", "size", "licence", "fetched")
+    rows = [(e.suite, e.task, e.source, e.format, e.size, e.licence, e.fetched) for e in entries]
+    document = {
+        "command": "prepare",
+        "cache": str(cache_folder()),
+        "datasets": [
+            {**e.model_dump(mode="json"), "fetched": e.fetched, "urls": [u for f in e.files for u in e.urls(f)]}
+            for e in entries
+        ],
+    }
+    unchecked = sum(not e.checked for e in entries)
+    made = "; ".join(f"{name} --source {', '.join(own)}" for name, own in own_sources().items())
+    lines = [
+        f"{len(entries)} data sets; the addresses of {unchecked} are as published and were not opened with this omp",
+        f"made here, without a download: {made}",
+        f"notes and addresses: --json   cache: {cache_folder()}",
+    ]
+    call.console.result(document, [Table("Data sets", columns, rows)], lines)

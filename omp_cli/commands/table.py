@@ -36,7 +36,8 @@ COMMANDS: dict[str, Entry] = {
 
 
 def load(name: str) -> Callable[..., None]:
-    """The Typer function of a command."""
+    """The Typer function of a command, with the options of all parts that are registered by now."""
     module, _, function = COMMANDS[name].place.partition(":")
-    loaded: Callable[..., None] = getattr(importlib.import_module(f"omp_cli.commands.{module}"), function)
+    made = getattr(importlib.import_module(f"omp_cli.commands.{module}"), function)
+    loaded: Callable[..., None] = made.load()
     return loaded

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from omp_cli.core.encoders.base import Encoder
     from omp_cli.core.methods.base import Method
     from omp_cli.core.nets.base import Net
+    from omp_cli.core.prepare.source import Source
     from omp_cli.core.rl.base import Algorithm
     from omp_cli.core.suites.base import Suite
 
@@ -21,5 +22,6 @@ METHODS: Family[Method] = Family("method", "omp_cli.core.methods")
 NETS: Family[Net] = Family("net", "omp_cli.core.nets")
 ENCODERS: Family[Encoder] = Family("encoder", "omp_cli.core.encoders")
 SUITES: Family[Suite] = Family("suite", "omp_cli.core.suites")
+SOURCES: Family[Source] = Family("source", "omp_cli.core.suites", "omp_cli.core.prepare")
 FORMATS: Family[Reader] = Family("format", "omp_cli.core.data.readers")
 ALGORITHMS: Family[Algorithm] = Family("algorithm", "omp_cli.core.rl")

@@ -32,12 +32,12 @@ class Family(Generic[T]):
 
     Args:
         kind: singular noun used in messages and as the configuration section ("method", "net", ...).
-        package: dotted name of the package whose modules register the members; imported on first look-up.
+        packages: dotted names of the packages whose modules register the members; imported on first look-up.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
+    def __init__(self, kind: str, *packages: str) -> None:
         self.kind = kind
-        self._package = package
+        self._packages = packages
         self._members: dict[str, type[T]] = {}
         self._loaded = False
 
@@ -80,6 +80,6 @@ class Family(Generic[T]):
     def _load(self) -> None:
         if not self._loaded:
             self._loaded = True
-            package = importlib.import_module(self._package)
-            for module in pkgutil.iter_modules(package.__path__):
-                importlib.import_module(f"{self._package}.{module.name}")
+            for name in self._packages:
+                for module in pkgutil.iter_modules(importlib.import_module(name).__path__):
+                    importlib.import_module(f"{name}.{module.name}")

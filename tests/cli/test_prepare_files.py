@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from omp_cli.core.data.store import read_store
-from omp_cli.core.suites import robomimic
+from omp_cli.core.suites.robomimic import suite as robomimic
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp
 from tests.data.formats import write_d4rl, write_minari, write_robomimic

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from omp_cli.core.data.store import read_store
-from omp_cli.core.prepare import trained
-from omp_cli.core.prepare.trained import TrainedConfig
+from omp_cli.core.suites.gym import trained
+from omp_cli.core.suites.gym.trained import TrainedConfig
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp
 
@@ -30,14 +30,14 @@ def test_what_goes_wrong_is_one_line(omp: Omp, tmp_path: Path, monkeypatch: pyte
     refused(omp(*LINE, "--quality", "perfect"), 2, "quality")
     refused(omp("prepare", "gym", "--file", "x", "--quality", "medium"), 2, "--quality")
     shown = omp(*LINE, "--dry-run", "--json").json
-    assert shown["config"]["steps"] == {"value": 200, "source": "flag"}
-    assert shown["config"]["quality"] == {"value": "medium", "source": "default"}
+    assert shown["config"]["record.steps"] == {"value": 200, "source": "flag"}
+    assert shown["config"]["record.quality"] == {"value": "medium", "source": "default"}
     assert list(tmp_path.iterdir()) == []
 
 
 def test_names_hold_all_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     medium = TrainedConfig(robot="hopper")
-    assert (medium.task, medium.source, medium.environment) == ("hopper-medium", "sb3-n200000-e100-s0", "hopper-v5")
+    assert (medium.dataset, medium.source, medium.environment) == ("hopper-medium", "sb3-n200000-e100-s0", "hopper-v5")
     files = {TrainedConfig(robot="hopper", **v).file for v in ({"seed": 1}, {"steps": 5}, {"quality": "expert"})}
     assert len(files | {medium.file}) == 4
     before = medium.file, medium.policy

@@ -1,11 +1,14 @@
 """The rooms and the direction of their dependencies, read from the imports."""
 
 import ast
+import itertools
 from pathlib import Path
 
 import pytest
 
 import omp_cli
+from omp_cli.core.families import SOURCES, SUITES
+from omp_cli.core.prepare.source import FILES, RECORD, own_sources
 
 ROOT = Path(omp_cli.__file__).parent
 BASE = {
@@ -35,6 +38,7 @@ ALLOWED = {
     "clouds": MATH | {"clouds"},
     "data": BASE | {"data"},
     "suites": BASE | {"suites", "clouds", "data"},
+    "benchmarks": BASE | {"benchmarks", "suites", "clouds", "data", "envs", "prepare"},  # the folders in suites/
     "envs": BASE | {"envs", "suites", "data"},
     "prepare": BASE | {"prepare", "envs", "suites", "data"},
     "train": BASE | {"train", "policy", "policy_config", "checkpoint", "device", "data", "methods"},
@@ -62,7 +66,8 @@ ALLOWED = {
     "sweep": BASE | {"sweep", "suites"},
     "policy": MATH | {"methods", "nets", "encoders", "data", "policy_config"},
     "policy_config": {"config", "data", "families"},
-    "families": {"registry"} | {"data", "encoders", "methods", "nets", "rl", "suites"},  # for the type checker alone
+    "families": {"registry"}
+    | {"data", "encoders", "methods", "nets", "prepare", "rl", "suites"},  # for the type checker alone
     "checkpoint": BASE | {"policy", "policy_config", "data"},
     "device": {"errors"},
     "run": {"errors", "files", "locks", "manifest"},
@@ -105,8 +110,12 @@ def imports(path: Path) -> list[tuple[str, int]]:
 
 
 def room(path: Path) -> str:
-    parts = path.relative_to(ROOT / "core").parts
-    return parts[0].removesuffix(".py")
+    return _room([part.removesuffix(".py") for part in path.relative_to(ROOT / "core").parts])
+
+
+def _room(parts: list[str]) -> str:
+    benchmark = parts[0] == "suites" and len(parts) > 1 and (ROOT / "core" / "suites" / parts[1]).is_dir()
+    return "benchmarks" if benchmark else parts[0]
 
 
 @pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(ROOT)))
@@ -114,9 +123,16 @@ def test_core_imports_point_one_way(path: Path) -> None:
     here = room(path)
     for name, _ in imports(path):
         if name.startswith("omp_cli.core."):
-            assert name.split(".")[2] in ALLOWED[here], f"{here} imports {name}"
+            assert _room(name.split(".")[2:]) in ALLOWED[here], f"{here} imports {name}"
         else:
             assert not name.startswith(("omp_cli.commands", "omp_cli.console", "typer", "rich")), name
+
+
+@pytest.mark.parametrize("path", [m for m in MODULES if m.parts[-2] in ("commands", "prepare", "sweep")])
+def test_nothing_but_its_own_folder_knows_a_benchmark_by_name(path: Path) -> None:
+    texts = {n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant)}
+    known = {*SUITES.names(), *SOURCES.names(), *itertools.chain(*own_sources().values())}
+    assert not texts & known - {RECORD, FILES}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 import omp_cli
 from omp_cli.core.config import Settings, validated
 from omp_cli.core.errors import UsageError
-from omp_cli.core.prepare.make import PrepareConfig
+from omp_cli.core.prepare.record import RecordConfig
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.seeds import MAX_SEED
 from omp_cli.core.train.config import PretrainConfig
@@ -143,7 +143,7 @@ def test_impossible_numbers_of_the_policy_are_refused(section: str, said: dict[s
     [
         (PretrainConfig, None),
         (FinetuneConfig, {"algorithm": {"name": "dmpo"}}),
-        (PrepareConfig, {"suite": {"name": "toy"}}),
+        (RecordConfig, {"suite": {"name": "toy"}}),
     ],
     ids=lambda x: getattr(x, "__name__", ""),
 )

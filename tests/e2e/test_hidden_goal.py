@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from omp_cli.core.data.store import read_store
-from omp_cli.core.suites.base import SUITES
+from omp_cli.core.families import SOURCES, SUITES
+from tests.cli.test_bad_input import refused
 from tests.conftest import Omp
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -17,7 +18,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def plugin() -> Iterator[Path]:
     """The suite, forgotten at the end."""
     yield EXAMPLES / "hidden_goal.py"
-    del sys.modules["omp_plugin_hidden_goal"], SUITES._members["hidden"]
+    del sys.modules["omp_plugin_hidden_goal"], SUITES._members["hidden"], SOURCES._members["hidden/shaken"]
 
 
 def test_a_hidden_goal_is_found_past_biased_demonstrations(
@@ -45,3 +46,38 @@ def test_a_hidden_goal_is_found_past_biased_demonstrations(
         rates[run.parent.name] = omp(*line, *always).json["result"]["success_any"]["successes"]
     assert rates["pretrain"] <= 2
     assert rates["finetune"] >= 18
+
+
+def test_a_suite_brings_a_source_of_its_own_and_the_options_of_it(
+    omp: Omp, plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    always = ("--plugin", plugin, "--json")
+    line = ("prepare", "hidden", "--source", "shaken", "--demos", 3)
+    refused(omp(*line, "--points", 5, *always), 2, "--points does not go with --source shaken")
+    refused(omp(*line, "--shake", 11, *always), 2, "shake")
+    refused(omp(*line, "--shake", "much", *always), 2, "--shake")
+    refused(omp(*line, "--set", "suite.name=toy", *always), 2, "suite.name")
+    refused(omp("prepare", "hidden", "--shake", 1, *always), 2, "--shake does not go with hidden's scripted expert")
+    refused(omp("prepare", "toy", "--shake", 1, *always), 2, "--shake does not go with toy's scripted expert")
+    assert "--shake" in omp("prepare", "--help", "--plugin", plugin).out
+    shown = omp(*line, "--shake", 0.5, "--seed", 4, *always, "--dry-run").json
+    assert shown["config"]["shake"] == {"value": 0.5, "source": "flag"}
+    assert shown["config"]["seed"]["value"] == 4
+    assert list(tmp_path.iterdir()) == []
+
+    made = omp(*line, *always)
+    assert made.code == 0, made.err
+    assert made.json["run_dir"] == "data/hidden/goal-shaken-d3-s0"
+    assert (made.json["result"]["demos"], made.json["result"]["frames"]) == (3, 120)
+    again = omp(*line, *always).json["result"]
+    assert (again["reused"], again["content_sha256"]) == (True, made.json["result"]["content_sha256"])
+    shaken = omp(*line, "--shake", 0.5, *always).json
+    assert shaken["run_dir"].startswith("data/hidden/goal-shaken-d3-s0-")
+    assert shaken["result"]["content_sha256"] != again["content_sha256"]
+    refused(omp(*line, "--shake", 0.6, "--out", shaken["run_dir"], *always), 2, "shake = 0.5, asked for 0.6")
+    data = read_store(Path(made.json["run_dir"]))
+    assert (data.provenance["recipe"]["source"], data.provenance["recipe"]["shake"]) == ("shaken", 0.3)
+    assert len(set(data.provenance["start_states"])) == 3
+    trained = omp("pretrain", made.json["run_dir"], "--preset", "dmpo-state", "--steps", 2, *always)
+    assert trained.code == 0, trained.err

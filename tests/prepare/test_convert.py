@@ -11,13 +11,15 @@ import pytest
 from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.data.store import STORE, read_store
 from omp_cli.core.errors import DataError, UsageError
-from omp_cli.core.prepare import convert as converting
-from omp_cli.core.prepare.convert import ConvertConfig, convert, folder_name
-from omp_cli.core.prepare.origin import from_catalogue, from_file
-from omp_cli.core.prepare.shown import Shown
-from omp_cli.core.prepare.shown import _said as said_of_shown
+from omp_cli.core.prepare import build as building
+from omp_cli.core.prepare.build import build
+from omp_cli.core.prepare.files import Files, FilesConfig
+from omp_cli.core.prepare.origin import from_catalogue, from_file, of_made
+from omp_cli.core.prepare.source import Asked, source_for
 from omp_cli.core.progress import Silent
 from omp_cli.core.run import Run
+from omp_cli.core.suites.adroit.shown import Shown
+from omp_cli.core.suites.adroit.shown import _said as said_of_shown
 from omp_cli.core.suites.base import start_hash
 from tests.conftest import Omp
 from tests.data.formats import write_d4rl, write_minari, write_npz, write_robomimic
@@ -28,9 +30,10 @@ def make(
 ) -> dict[str, Any]:
     origin = from_file(read_catalogue(), suite, task, None, file, forced)
     values = {"suite": suite, "task": origin.subject.task, "source": origin.source, "check_pictures": False, **more}
-    config = ConvertConfig.model_validate({**values, "format": {"name": origin.format, **more.get("format", {})}})
+    kind = source_for(Asked(suite, file=file))
+    config = kind.Config.model_validate({**values, "format": {"name": origin.format, **more.get("format", {})}})
     with Run(folder, "prepare", {}, {}) as run:
-        return convert(run, config, origin, Silent())
+        return build(run, kind(config, origin), 1, Silent())
 
 
 def test_a_robomimic_file_becomes_a_data_set(tmp_path: Path) -> None:
@@ -86,19 +89,19 @@ def test_the_same_file_twice_is_the_same_content_and_a_finished_set_is_kept(tmp_
 
 def test_an_interrupted_one_starts_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_robomimic(tmp_path / "c.hdf5")
-    honest = converting.write_store
+    honest = building.write_store
 
     def killed(path: Path, *rest: Any) -> str:
         (path.parent / ".demos.99999.tmp.zarr").mkdir()  # as a kill in the middle of writing leaves it
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(converting, "write_store", killed)
+    monkeypatch.setattr(building, "write_store", killed)
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path / "a", tmp_path / "c.hdf5")
     assert json.loads((tmp_path / "a" / "manifest.json").read_text())["status"] == "interrupted"
     with pytest.raises(DataError):
         read_store(tmp_path / "a")
-    monkeypatch.setattr(converting, "write_store", honest)
+    monkeypatch.setattr(building, "write_store", honest)
     assert make(tmp_path / "a", tmp_path / "c.hdf5")["reused"] is False
     assert {p.name for p in (tmp_path / "a").iterdir()} == {STORE, "manifest.json"}
     read_store(tmp_path / "a")
@@ -189,7 +192,8 @@ def test_a_forced_format_says_what_the_file_lacks(tmp_path: Path) -> None:
 def test_names_tell_usual_from_unusual() -> None:
     def name(**more: Any) -> str:
         format_ = {"name": "robomimic", **more.pop("format", {})}
-        return folder_name(ConvertConfig(suite="robomimic", task="can", source="ph", format=format_, **more))
+        config = FilesConfig(suite="robomimic", task="can", source="ph", format=format_, **more)
+        return Files(config, of_made("robomimic", "can", "ph", "robomimic", Path("can.hdf5"))).folder_name
 
     assert name() == name(download={"tries": 9}) == "can-ph"
     assert name(demos=5) == "can-ph-d5"

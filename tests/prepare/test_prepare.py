@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from omp_cli.core.config import LARGEST
+from omp_cli.core.config import LARGEST, Layer
 from omp_cli.core.data.store import read_store
 from omp_cli.core.errors import RunFailed, UsageError
-from omp_cli.core.prepare import make as making
+from omp_cli.core.prepare import build as building
+from omp_cli.core.prepare.build import build
 from omp_cli.core.prepare.collect import CollectConfig, collect, counted_since, points_on, start_order
-from omp_cli.core.prepare.make import PrepareConfig, folder_name, prepare_task
+from omp_cli.core.prepare.record import RecordConfig, Recorded
+from omp_cli.core.prepare.source import Origin
 from omp_cli.core.progress import Silent
 from omp_cli.core.run import Run
 from omp_cli.core.seeds import HELD_OUT, demo_seed
@@ -22,21 +24,25 @@ from omp_cli.core.suites.toy import ToyEnv
 SUITE = {"name": "toy", "cloud": {"points": 32}}
 
 
-def config(**collecting_: object) -> PrepareConfig:
-    return PrepareConfig.model_validate({"suite": SUITE, "collect": {"demos": 4, **collecting_}})
+def config(**collecting_: object) -> RecordConfig:
+    return RecordConfig.model_validate({"suite": SUITE, "collect": {"demos": 4, **collecting_}})
+
+
+def of(settings: RecordConfig, task: str) -> Recorded:
+    return Recorded(settings, Origin(settings.suite.model_dump()["name"], task, Layer("argument", {})))
 
 
 def make(
-    folder: Path, settings: PrepareConfig | None = None, task: str = "reach", workers: int = 1
+    folder: Path, settings: RecordConfig | None = None, task: str = "reach", workers: int = 1
 ) -> dict[str, object]:
     with Run(folder, "prepare", {}, {"seed": 0}) as run:
-        return prepare_task(run, settings or config(), task, workers, Silent())
+        return build(run, of(settings or config(), task), workers, Silent())
 
 
 def test_same_seed_same_bytes_whatever_the_number_of_workers(tmp_path: Path) -> None:
     one, two = make(tmp_path / "a"), make(tmp_path / "b", workers=2)
     assert one["content_sha256"] == two["content_sha256"]
-    other = make(tmp_path / "c", PrepareConfig.model_validate({**config().model_dump(), "seed": 1}))
+    other = make(tmp_path / "c", RecordConfig.model_validate({**config().model_dump(), "seed": 1}))
     assert other["content_sha256"] != one["content_sha256"]
 
 
@@ -109,7 +115,7 @@ def test_a_run_that_dies_at_the_contact_sheet_is_not_taken_for_finished(
         raise OSError("no space for the picture")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="picture"):
-        patch.setattr(making, "contact_sheet", broken)
+        patch.setattr(building, "contact_sheet", broken)
         make(tmp_path / "a")
     assert make(tmp_path / "a")["reused"] is False
     assert (tmp_path / "a" / "contact_sheet.png").exists()
@@ -203,23 +209,23 @@ def test_many_attempts_may_be_allowed(tmp_path: Path) -> None:
 
 def test_data_sets_keep_their_names() -> None:
     """A folder's name is a hash of the recipe, and a setting that is not used is not part of it."""
-    assert folder_name(config(raw_actions=True), "reach") == "reach-p32-d4-s0-f7e2a3"
-    assert folder_name(config(raw_actions=True, spread=1), "reach") == "reach-p32-d4-s0-f7e2a3"
-    assert folder_name(config(raw_actions=True, spread=2), "reach") != "reach-p32-d4-s0-f7e2a3"
-    assert folder_name(config(spread=2), "reach") != "reach-p32-d4-s0"
+    assert of(config(raw_actions=True), "reach").folder_name == "reach-p32-d4-s0-f7e2a3"
+    assert of(config(raw_actions=True, spread=1), "reach").folder_name == "reach-p32-d4-s0-f7e2a3"
+    assert of(config(raw_actions=True, spread=2), "reach").folder_name != "reach-p32-d4-s0-f7e2a3"
+    assert of(config(spread=2), "reach").folder_name != "reach-p32-d4-s0"
 
 
 def test_folder_names_tell_usual_from_unusual() -> None:
-    usual = folder_name(config(), "reach")
+    usual = of(config(), "reach").folder_name
     assert usual == "reach-p32-d4-s0"
-    unusual = folder_name(config(after_success=3), "reach")
+    unusual = of(config(after_success=3), "reach").folder_name
     assert unusual.startswith("reach-p32-d4-s0-")
-    assert folder_name(config(after_success=4), "reach") not in (usual, unusual)
+    assert of(config(after_success=4), "reach").folder_name not in (usual, unusual)
 
 
 def test_names_of_data_sets_made_before_a_setting_existed_stay() -> None:
     def name(**cloud: object) -> str:
-        return folder_name(PrepareConfig.model_validate({"suite": {"name": "metaworld", "cloud": cloud}}), "reach")
+        return of(RecordConfig.model_validate({"suite": {"name": "metaworld", "cloud": cloud}}), "reach").folder_name
 
     assert name() == name(robot="shown", fovea=1) == "reach-p512-d10-s0"
     assert name(points=256, camera_size=200) == "reach-p256-d10-s0-efe242"

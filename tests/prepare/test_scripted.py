@@ -12,10 +12,15 @@ import h5py
 import numpy as np
 import pytest
 
+from omp_cli.core.config import Layer
 from omp_cli.core.data.store import read_store
-from omp_cli.core.prepare import scripted
-from omp_cli.core.prepare.scripted import ScriptedConfig
-from omp_cli.core.suites import robomimic
+from omp_cli.core.prepare.source import Origin
+from omp_cli.core.progress import Silent
+from omp_cli.core.run import Run
+from omp_cli.core.suites.robomimic import scripted
+from omp_cli.core.suites.robomimic import suite as robomimic
+from omp_cli.core.suites.robomimic.scripted import Scripted, ScriptedConfig, ScriptedFilesConfig
+from omp_cli.core.timing import Stopwatch
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp, in_process
 
@@ -37,6 +42,17 @@ def hdf5(folder: Path) -> Path:
     return next((folder / "cache" / "robomimic" / "lift").rglob("*.hdf5"))
 
 
+def record(config: ScriptedConfig, folder: Path) -> Path:
+    """The recorded file, made if it is not there."""
+    files = ScriptedFilesConfig.model_validate(
+        {"suite": "robomimic", "format": {"name": "robomimic"}, "record": config}
+    )
+    source = Scripted(files, Origin("robomimic", config.task, Layer("argument", {})))
+    with Run(folder, "prepare", {}, {}) as run:
+        source.begin(run, 1, Silent(), Stopwatch())
+    return config.file
+
+
 def test_what_goes_wrong_is_one_line(omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_CLI_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
@@ -47,8 +63,8 @@ def test_what_goes_wrong_is_one_line(omp: Omp, tmp_path: Path, monkeypatch: pyte
     refused(omp(*LINE, "--quality", "medium"), 2, "--quality")
     refused(omp(*LINE, "--set", "record.size=3"), 2, "size")
     shown = omp(*LINE, "--dry-run", "--json").json
-    assert shown["config"]["operator"] == {"value": "clean", "source": "argument"}
-    assert shown["config"]["demos"] == {"value": 2, "source": "flag"}
+    assert shown["config"]["record.operator"] == {"value": "clean", "source": "argument"}
+    assert shown["config"]["record.demos"] == {"value": 2, "source": "flag"}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -93,13 +109,11 @@ def test_an_interrupted_recording_continues_and_gives_the_same_file(
 
     config = ScriptedConfig(demos=2, after_success=3)
     monkeypatch.setattr(scripted, "_write", killed)
-    from omp_cli.core.progress import Silent
-
     with pytest.raises(KeyboardInterrupt):
-        scripted.record_scripted(config, 1, Silent())
+        record(config, tmp_path / "run")
     monkeypatch.setattr(scripted, "_write", written)
     monkeypatch.setattr(scripted, "make_expert", None)  # nothing is rolled out again
-    file = scripted.record_scripted(config, 1, Silent())
+    file = record(config, tmp_path / "run")
     assert [p.name for p in file.parent.iterdir()] == [file.name], "no episodes are left behind"
     with h5py.File(file) as ours, h5py.File(hdf5(recorded)) as theirs:
         for name in ("actions", "states", "rewards", "obs/robot0_eye_in_hand_image"):

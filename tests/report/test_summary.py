@@ -14,7 +14,7 @@ from omp_cli.core.report.collect import collect
 from omp_cli.core.report.rename import renamed
 from omp_cli.core.report.summary import summarise
 from omp_cli.core.report.tables import all_tables, header_rows, main_table, percent
-from omp_cli.core.suites.metaworld_tables import GROUPS, MW34
+from omp_cli.core.suites.metaworld.tables import GROUPS, MW34
 from tests.report.manifests import write_eval, write_latency
 
 

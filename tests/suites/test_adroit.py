@@ -22,9 +22,8 @@ from omp_cli.core.errors import MissingDependency, UsageError
 from omp_cli.core.prepare.origin import from_file
 from omp_cli.core.progress import Silent
 from omp_cli.core.spec import Spec
-from omp_cli.core.suites import adroit_tables as tables
-from omp_cli.core.suites.adroit import Adroit, AdroitConfig, AdroitEnv
-from omp_cli.core.suites.adroit_poses import states_of
+from omp_cli.core.suites.adroit import Adroit, AdroitConfig, AdroitEnv, tables
+from omp_cli.core.suites.adroit.poses import states_of
 from omp_cli.core.suites.base import SUITES
 from tests.cli.test_bad_input import refused
 from tests.conftest import TINY, Omp
@@ -375,7 +374,7 @@ def test_data_without_an_environment_are_told_apart() -> None:
 
 
 def test_a_missing_simulator_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    from omp_cli.core.suites import adroit
+    from omp_cli.core.suites.adroit import suite as adroit
 
     monkeypatch.setattr(adroit, "find_spec", lambda name: None)
     with pytest.raises(MissingDependency) as missing:

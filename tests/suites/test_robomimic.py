@@ -12,7 +12,7 @@ from omp_cli.core.errors import DataError, MissingDependency, UsageError
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES
 from omp_cli.core.suites.robomimic import TASKS, Robomimic, RobomimicEnv, RobomimicSuiteConfig
-from omp_cli.core.suites.robosuite_model import Control, env_kwargs, refresh
+from omp_cli.core.suites.robomimic.model import Control, env_kwargs, refresh
 
 real = pytest.mark.skipif(importlib.util.find_spec("robosuite") is None, reason="robosuite is not installed")
 
@@ -92,7 +92,7 @@ def test_data_are_rolled_out_as_they_were_recorded() -> None:
 
 
 def test_without_robosuite_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    from omp_cli.core.suites import robomimic
+    from omp_cli.core.suites.robomimic import suite as robomimic
 
     monkeypatch.setattr(robomimic, "find_spec", lambda name: None)
     with pytest.raises(MissingDependency) as error:

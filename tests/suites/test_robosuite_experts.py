@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from omp_cli.core.errors import UsageError
-from omp_cli.core.suites.robosuite_experts import OPERATORS, Operator, make_expert
-from omp_cli.core.suites.robosuite_model import Control, make_robosuite, numpy_seeded
-from omp_cli.core.suites.robosuite_plans import Hand, Pose, wrap
+from omp_cli.core.suites.robomimic.experts import OPERATORS, Operator, make_expert
+from omp_cli.core.suites.robomimic.model import Control, make_robosuite, numpy_seeded
+from omp_cli.core.suites.robomimic.plans import Hand, Pose, wrap
 
 pytestmark = pytest.mark.skipif(find_spec("robosuite") is None, reason="robosuite is not installed")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from omp_cli.core.suites import toy
 from omp_cli.core.suites.base import SUITES
+from omp_cli.core.suites.toy import suite as toy
 
 
 def env(task: str, points: int = 128) -> toy.ToyEnv:

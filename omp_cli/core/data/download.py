@@ -20,11 +20,12 @@ import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
 from omp_cli import __version__
-from omp_cli.core.config import Above0, AtLeast0, Count, Settings
+from omp_cli.core.config import Above0, AtLeast0, Count, Flag, Settings
 from omp_cli.core.data import headers
 from omp_cli.core.data.connect import Pace, connect
 from omp_cli.core.errors import DataError, OmpError, RunFailed, UsageError, machine_error, system_error
@@ -40,7 +41,7 @@ KEPT = "what has arrived is kept; run the same line again to continue"
 class DownloadConfig(Settings):
     """How patient a download is, and how much it may bring."""
 
-    offline: bool = False
+    offline: Annotated[bool, Flag(panel="Public data and files", only_on=True)] = False
     """Never touch the network."""
     tries: Count = 5
     """Connections in a row that bring no new byte before giving up."""

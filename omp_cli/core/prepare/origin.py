@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from omp_cli.core.data.catalogue import Catalogue, Entry
+from omp_cli.core.config import Layer
+from omp_cli.core.data.catalogue import Catalogue, Entry, read_catalogue
 from omp_cli.core.data.readers import FORMATS, Subject
 from omp_cli.core.data.readers.base import ZARR, ZARR_HINT, not_read, sniff
 from omp_cli.core.errors import DataError, UsageError, did_you_mean
-from omp_cli.core.suites import SUITES
+from omp_cli.core.families import SUITES
+from omp_cli.core.prepare.source import Origin
 
 INSIDE = ("meta/info.json", "train.npz", "data/main_data.hdf5", "main_data.hdf5")
 """What is read of a folder given by --file."""
 
 
 @dataclass(frozen=True)
-class Origin:
+class FileOrigin(Origin):
     """What is to be read: a set of the catalogue, or a file of the user's, which may stand in for one.
 
     Attributes:
@@ -36,7 +38,7 @@ class Origin:
     task_by: str
 
 
-def from_catalogue(catalogue: Catalogue, suite: str, task: str | None, source: str | None) -> Origin:
+def from_catalogue(catalogue: Catalogue, suite: str, task: str | None, source: str | None) -> FileOrigin:
     """The set of that name, to be downloaded.
 
     Raises:
@@ -56,12 +58,12 @@ def from_catalogue(catalogue: Catalogue, suite: str, task: str | None, source: s
             f"then: omp prepare {suite} --task {entry.task} --source {entry.source} --file FOLDER",
         )
     by = "asked for" if task else "default"
-    return Origin(_subject(catalogue, suite, entry.task, entry), entry.source, entry.format, entry, None, by)
+    return _origin(_subject(catalogue, suite, entry.task, entry), entry.source, entry.format, entry, None, by)
 
 
 def from_file(
     catalogue: Catalogue, suite: str, task: str | None, source: str | None, path: Path, forced: str | None = None
-) -> Origin:
+) -> FileOrigin:
     """A file of the user's, or a folder with one in it.
 
     Without a task it is the one that the file names, else the one whose file in the catalogue has that name, else the
@@ -89,7 +91,18 @@ def from_file(
     same = catalogue.of(suite, [task], source) if source is not None else []  # a name of one's own is fine too
     entry = same[0] if same else None
     subject = _subject(catalogue, suite, task, entry)
-    return Origin(subject, source or reader.label(file), format_, entry, file, by)
+    return _origin(subject, source or reader.label(file), format_, entry, file, by)
+
+
+def of_made(suite: str, task: str, source: str, format_: str, file: Path) -> FileOrigin:
+    """A file that omp has made, or will have by the time it is read."""
+    return _origin(_subject(read_catalogue(), suite, task, None), source, format_, None, file, "asked for")
+
+
+def _origin(subject: Subject, source: str, format_: str, entry: Entry | None, file: Path | None, by: str) -> FileOrigin:
+    named = {"suite": subject.suite, "task": subject.task, "source": source, "format.name": format_}
+    layer = Layer("argument" if by == "asked for" else by, named)
+    return FileOrigin(subject.suite, subject.task, layer, subject, source, format_, entry, file, by)
 
 
 def _subject(catalogue: Catalogue, suite: str, task: str, entry: Entry | None) -> Subject:

@@ -132,7 +132,8 @@ class Suite(ABC):
 
     ``metric`` is what counts in an evaluation; ``scripted`` says whether there is an expert to record, and
     ``keeps_failures`` whether its failures are recorded as well. Where a return counts parts of the task, ``counts``
-    names them ("finished sub-tasks"); then success is all of them. ``judged_at_end``: success is that of the last step,
+    names them ("finished sub-tasks"); then success is all of them. ``from_files``: without an expert, files are what is
+    meant where no source of data is named. ``judged_at_end``: success is that of the last step,
     so an evaluation goes on after success.
     """
 
@@ -141,6 +142,7 @@ class Suite(ABC):
     metric: ClassVar[Metric] = "success"
     counts: ClassVar[str | None] = None
     scripted: ClassVar[bool] = True
+    from_files: ClassVar[bool] = True
     keeps_failures: ClassVar[bool] = False
     judged_at_end: ClassVar[bool] = False
 

@@ -82,6 +82,7 @@ class Gym(Suite):
     default_task: ClassVar[str] = "hopper-v5"
     metric: ClassVar[Metric] = "return"
     scripted: ClassVar[bool] = False
+    from_files: ClassVar[bool] = False
     config: GymConfig
 
     def groups(self) -> Mapping[str, tuple[str, ...]]:

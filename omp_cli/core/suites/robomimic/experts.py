@@ -16,7 +16,7 @@ from pydantic import Field
 
 from omp_cli.core.config import AtLeast0, Settings
 from omp_cli.core.errors import UsageError, did_you_mean
-from omp_cli.core.suites.robosuite_plans import PLANS, Hand, Phase, Pick, Pose, wrap
+from omp_cli.core.suites.robomimic.plans import PLANS, Hand, Phase, Pick, Pose, wrap
 
 MAX_STEP, MAX_TURN = 0.05, 0.5
 """What an action of 1 stands for: metres and radians of the controller's ``output_max``."""

@@ -20,8 +20,8 @@ from omp_cli.core.config import Settings
 from omp_cli.core.errors import DataError, MissingDependency, UsageError, did_you_mean
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv
-from omp_cli.core.suites.robosuite_model import Control, load_scene, make_robosuite, numpy_seeded, refresh
-from omp_cli.core.suites.robosuite_step import control_step
+from omp_cli.core.suites.robomimic.model import Control, load_scene, make_robosuite, numpy_seeded, refresh
+from omp_cli.core.suites.robomimic.step import control_step
 
 PROPRIOCEPTION = ("eef_pos", "eef_quat", "gripper_qpos")
 _DIMS = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2, "gripper_qvel": 2, "joint_pos": 7, "joint_vel": 7}

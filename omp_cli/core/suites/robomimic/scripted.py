@@ -13,27 +13,28 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from omp_cli.core.config import Count, CountOrZero, Seed, Settings
+from omp_cli.core.config import Count, CountOrZero, Flag, Seed
 from omp_cli.core.data.catalogue import cache_folder
 from omp_cli.core.data.readers.robomimic import NOTES
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import Kept
 from omp_cli.core.errors import UsageError, did_you_mean
 from omp_cli.core.files import atomic, remove
-from omp_cli.core.locks import hold
 from omp_cli.core.prepare.collect import first_successes, load_episode
+from omp_cli.core.prepare.made import Made, MadeConfig, Recordable
+from omp_cli.core.prepare.source import SOURCES
 from omp_cli.core.progress import Progress
 from omp_cli.core.seeds import demo_seed
-from omp_cli.core.suites.robomimic import RENDERING, TASKS, Robomimic, RobomimicEnv, RobomimicSuiteConfig
-from omp_cli.core.suites.robosuite_experts import OPERATORS, make_expert
-from omp_cli.core.suites.robosuite_model import env_kwargs
-from omp_cli.core.suites.robosuite_plans import PLANS
+from omp_cli.core.suites.robomimic.experts import OPERATORS, make_expert
+from omp_cli.core.suites.robomimic.model import env_kwargs
+from omp_cli.core.suites.robomimic.plans import PLANS
+from omp_cli.core.suites.robomimic.suite import RENDERING, TASKS, Robomimic, RobomimicEnv, RobomimicSuiteConfig
 
 ROBOSUITE_TYPE = 1
 """robomimic's number for robosuite ("EnvType.ROBOSUITE_TYPE")."""
@@ -41,20 +42,20 @@ VALID_SHARE = 10
 """Of so many demonstrations one is in the file's filter key "valid", the others in "train"."""
 
 
-class ScriptedConfig(Settings):
+class ScriptedConfig(Recordable):
     """What decides the content of a recorded file."""
 
     task: str = "lift"
     """"lift", "can" or "square"."""
     operator: Literal["clean", "noisy"] = "clean"
     """Who demonstrates: "clean" or "noisy"."""
-    demos: Count = 100
+    demos: Annotated[Count, Flag(panel="Recording")] = 100
     """Successful episodes."""
     cameras: tuple[str, ...] | None = None
     """Recorded; None takes the paper's of the task, an empty list none."""
     image_size: int = Field(96, ge=8, le=4096)
     """Of their pictures, pixels."""
-    after_success: CountOrZero = 10
+    after_success: Annotated[CountOrZero, Flag(panel="Recording")] = 10
     """Steps recorded after the first success."""
     max_attempts: Count = 10
     """Candidates tried per wanted demonstration before giving up."""
@@ -67,6 +68,11 @@ class ScriptedConfig(Settings):
         if value not in PLANS:
             raise UsageError(f"no operator for task {value!r} of robomimic", did_you_mean(value, PLANS))
         return value
+
+    @property
+    def dataset(self) -> str:
+        """Task name of the data set."""
+        return self.task
 
     @property
     def source(self) -> str:
@@ -106,24 +112,40 @@ class Candidate:
     file: Path
 
 
-def record_scripted(config: ScriptedConfig, workers: int, progress: Progress) -> Path:
-    """The recorded file; from the cache when it is there.
+class ScriptedFilesConfig(MadeConfig):
+    """What operators record, and what is taken from it."""
 
-    Raises:
-        MissingDependency: robosuite is not installed.
-        RunFailed: the operator succeeds too rarely, or a worker process died again and again.
-        UsageError: another process is recording to the same folder.
-    """
-    if config.file.is_file():
-        progress.note(f"recorded before: {config.file}")
-        return config.file
-    config.suite().require()
-    folder = config.file.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with hold(folder, "wait for it"):
-        if not config.file.is_file():  # by the one that has just ended
-            _record_all(config, folder / f".{config.source}.episodes", workers, progress)
-    return config.file
+    record: ScriptedConfig = ScriptedConfig()
+    """What is recorded."""
+
+
+@SOURCES.register("robomimic/scripted-noisy")
+@SOURCES.register("robomimic/scripted")
+class Scripted(Made):
+    """Operators in robosuite; the name of the source says which."""
+
+    Config: ClassVar[type[MadeConfig]] = ScriptedFilesConfig
+    format: ClassVar[str] = "robomimic"
+    config: ScriptedFilesConfig
+
+    @classmethod
+    def named(cls, task: str | None, source: str) -> dict[str, Any]:
+        """Task and operator."""
+        return {"task": task or "lift", "operator": "clean" if source == "scripted" else "noisy"}
+
+    def require(self) -> None:
+        """MissingDependency where robosuite is not installed and has something to record."""
+        if not self.config.record.file.is_file():
+            self.config.record.suite().require()
+
+    def record(self, workers: int, progress: Progress) -> None:
+        """Episodes of an interrupted run are taken.
+
+        Raises:
+            RunFailed: the operator succeeds too rarely, or a worker process died.
+        """
+        config = self.config.record
+        _record_all(config, config.file.parent / f".{config.source}.episodes", workers, progress)
 
 
 def _record_all(config: ScriptedConfig, episodes: Path, workers: int, progress: Progress) -> None:

@@ -37,7 +37,7 @@ from omp_cli.core.clouds.sensor import CloudConfig, CloudSensor
 from omp_cli.core.config import Count, Settings
 from omp_cli.core.errors import MissingDependency, UsageError, did_you_mean
 from omp_cli.core.spec import Spec
-from omp_cli.core.suites import adroit_tables as tables
+from omp_cli.core.suites.adroit import tables
 from omp_cli.core.suites.base import SUITES, Outcome, Suite, Views, loading
 from omp_cli.core.suites.clouded import CloudedEnv
 

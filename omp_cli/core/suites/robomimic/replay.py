@@ -14,14 +14,17 @@ from xml.etree.ElementTree import ParseError
 import numpy as np
 from numpy.typing import NDArray
 
+from omp_cli.core.config import Settings
 from omp_cli.core.data.readers.base import Recording, Subject, spec_of
 from omp_cli.core.data.readers.robomimic import RobomimicConfig
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import Kept, in_order
-from omp_cli.core.errors import DataError, UsageError, one_line
+from omp_cli.core.errors import DataError, one_line
+from omp_cli.core.prepare.files import Files
+from omp_cli.core.prepare.source import SOURCES
 from omp_cli.core.progress import Progress
-from omp_cli.core.suites.robomimic import RENDERING, Robomimic, RobomimicEnv, RobomimicSuiteConfig
-from omp_cli.core.suites.robosuite_model import Control
+from omp_cli.core.suites.robomimic.model import Control
+from omp_cli.core.suites.robomimic.suite import RENDERING, Robomimic, RobomimicEnv, RobomimicSuiteConfig
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,18 @@ class Job:
     actions: NDArray[np.float32]
 
 
-def replayed(
-    recording: Recording, config: RobomimicConfig, subject: Subject, workers: int, progress: Progress
-) -> Recording:
+@SOURCES.register("robomimic/files")
+class Replayed(Files):
+    """Files of RoboMimic's data."""
+
+    def shown(self, recording: Recording, workers: int, progress: Progress) -> Recording:
+        """Raw recordings are replayed."""
+        if recording.scenes is None:
+            return recording
+        return replayed(recording, self.config.format, self.origin.subject, workers, progress)
+
+
+def replayed(recording: Recording, config: Settings, subject: Subject, workers: int, progress: Progress) -> Recording:
     """The recording with states, pictures, rewards and success flags in the place of simulator states.
 
     Raises:
@@ -45,8 +57,7 @@ def replayed(
         MissingDependency: robosuite is not installed.
         UsageError: the task has no such camera or observation.
     """
-    if subject.suite != "robomimic":
-        raise UsageError(f"raw recordings of {subject.suite} cannot be replayed")
+    assert isinstance(config, RobomimicConfig)  # no other format has raw recordings
     suite = RobomimicSuiteConfig(
         cameras=config.cameras,
         image_size=config.image_size,

@@ -12,21 +12,24 @@ from hashlib import sha256
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from omp_cli.core.config import Count, Seed, Settings
+from omp_cli.core.config import Count, Flag, Seed
 from omp_cli.core.data.catalogue import cache_folder, read_catalogue
 from omp_cli.core.data.readers.d4rl import NOTES
 from omp_cli.core.errors import DataError, MissingDependency, UsageError, did_you_mean
 from omp_cli.core.files import atomic, read_tensors
-from omp_cli.core.locks import hold
+from omp_cli.core.prepare.made import Made, MadeConfig, Recordable
+from omp_cli.core.prepare.source import SOURCES
 from omp_cli.core.progress import Progress
 from omp_cli.core.seeds import demo_seed
 from omp_cli.core.suites.base import SUITES, TaskEnv
 
+FILES = "Public data and files"
 STEPS = {"medium": 200_000, "expert": 600_000}
 """Of the environment. Measured with seed 0: 200 000 steps take 3 minutes of one core, and 100 episodes of the policy,
 stochastic, then return 2057 (Hopper) and 2478 (Walker2d) on average. Without its noise the same policy returned 3426
@@ -48,24 +51,23 @@ CLIP = 10.0
 """Of normalised observations and rewards."""
 
 
-class TrainedConfig(Settings):
+class TrainedConfig(Recordable):
     """What decides the content of a recorded file."""
 
     robot: str
     """"hopper", "walker2d" ...; learnt and recorded in its v5."""
-    quality: Literal["medium", "expert"] = "medium"
+    quality: Annotated[Literal["medium", "expert"], Flag(panel=FILES, help="With --source sb3: medium or expert.")] = (
+        "medium"
+    )
     """Medium takes a short training's stochastic policy, expert a long one's deterministic one."""
-    steps: Count | None = None
-    """Of the environment, in training; None takes the quality's usual number."""
-    episodes: Count = 100
-    """Recorded."""
+    steps: Annotated[
+        Count, Flag("--train-steps", FILES, help="With --source sb3: steps of PPO.", default="200000, 600000")
+    ] = Field(default_factory=lambda data: STEPS[data["quality"]])
+    """Steps of PPO in the environment; the quality says how many are usual."""
+    episodes: Annotated[Count, Flag("--demos", "Recording")] = 100
+    """Episodes to record."""
     seed: Seed = 0
     """Of training and of the start states."""
-
-    @property
-    def budget(self) -> int:
-        """Steps of training."""
-        return self.steps or STEPS[self.quality]
 
     @property
     def environment(self) -> str:
@@ -73,14 +75,14 @@ class TrainedConfig(Settings):
         return f"{self.robot}-v5"
 
     @property
-    def task(self) -> str:
+    def dataset(self) -> str:
         """Name of the data set."""
         return f"{self.robot}-{self.quality}"
 
     @property
     def source(self) -> str:
         """Name of the source: all that the task's name does not say."""
-        return f"sb3-n{self.budget}-e{self.episodes}-s{self.seed}"
+        return f"sb3-n{self.steps}-e{self.episodes}-s{self.seed}"
 
     @property
     def file(self) -> Path:
@@ -90,11 +92,11 @@ class TrainedConfig(Settings):
     @property
     def policy(self) -> Path:
         """Where the trained policy is kept."""
-        return self._kept(f"ppo-{self.robot}-n{self.budget}-s{self.seed}.safetensors")
+        return self._kept(f"ppo-{self.robot}-n{self.steps}-s{self.seed}.safetensors")
 
     def _kept(self, name: str) -> Path:
         """In a folder of the task and of PPO's settings: another omp's policy is not taken for this one's."""
-        return cache_folder() / "gym" / self.task / sha256(json.dumps(recipe()).encode()).hexdigest()[:8] / name
+        return cache_folder() / "gym" / self.dataset / sha256(json.dumps(recipe()).encode()).hexdigest()[:8] / name
 
 
 def recipe() -> dict[str, Any]:
@@ -111,23 +113,34 @@ def robot_of(task: str) -> str:
     return robot
 
 
-def record_trained(config: TrainedConfig, progress: Progress) -> Path:
-    """The recorded file; from the cache when it is there.
+class TrainedFilesConfig(MadeConfig):
+    """What a trained policy records, and what is taken from it."""
 
-    Raises:
-        MissingDependency: stable-baselines3 is not installed.
-        UsageError: another process is recording to the same folder.
-    """
-    if config.file.is_file():
-        progress.note(f"recorded before: {config.file}")
-        return config.file
-    if find_spec("stable_baselines3") is None:
-        raise MissingDependency("stable-baselines3 is not installed", "pip install 'stable-baselines3>=2.4,<3'")
-    config.file.parent.mkdir(parents=True, exist_ok=True)
-    with hold(config.file.parent, "wait for it"):
-        if not config.file.is_file():  # by the one that has just ended
-            _record_all(config, progress)
-    return config.file
+    record: TrainedConfig
+    """What is recorded."""
+
+
+@SOURCES.register("gym/sb3")
+class Trained(Made):
+    """A policy learns the task, and its episodes are the data."""
+
+    Config: ClassVar[type[MadeConfig]] = TrainedFilesConfig
+    format: ClassVar[str] = "d4rl"
+    config: TrainedFilesConfig
+
+    @classmethod
+    def named(cls, task: str | None, source: str) -> dict[str, Any]:
+        """The robot."""
+        return {"robot": robot_of(task or "hopper")}
+
+    def require(self) -> None:
+        """MissingDependency where stable-baselines3 is not installed and has something to learn."""
+        if not self.config.record.file.is_file() and find_spec("stable_baselines3") is None:
+            raise MissingDependency("stable-baselines3 is not installed", "pip install 'stable-baselines3>=2.4,<3'")
+
+    def record(self, workers: int, progress: Progress) -> None:
+        """In this process; a policy that an interrupted run has learnt is taken."""
+        _record_all(self.config.record, progress)
 
 
 def _record_all(config: TrainedConfig, progress: Progress) -> None:
@@ -199,8 +212,8 @@ def _learn(model: Any, config: TrainedConfig, progress: Progress) -> None:
             progress.advance(SETTINGS["n_steps"] * ENVIRONMENTS, **figures)
 
     rollout = SETTINGS["n_steps"] * ENVIRONMENTS
-    progress.start(f"{config.environment}: PPO", -(-config.budget // rollout) * rollout)
-    model.learn(config.budget, callback=Told())
+    progress.start(f"{config.environment}: PPO", -(-config.steps // rollout) * rollout)
+    model.learn(config.steps, callback=Told())
 
 
 def _record(
@@ -213,9 +226,9 @@ def _record(
     assert facts is not None
     rows: list[tuple[Any, ...]] = []
     returns: list[float] = []
-    progress.start(f"{config.task}: episodes", config.episodes)
+    progress.start(f"{config.dataset}: episodes", config.episodes)
     for index in range(config.episodes):
-        seed = demo_seed(config.seed, config.task, index)
+        seed = demo_seed(config.seed, config.dataset, index)
         env.reset(seed)
         torch.manual_seed(seed)
         returns.append(0.0)
@@ -239,13 +252,13 @@ def _write(config: TrainedConfig, env: TaskEnv, rows: dict[str, NDArray[Any]], r
     import h5py
 
     if not all(np.isfinite(values).all() for values in rows.values()):
-        raise DataError(f"{config.task}: the recorded episodes hold values that are not finite")
+        raise DataError(f"{config.dataset}: the recorded episodes hold values that are not finite")
     packages = ("stable-baselines3", "gymnasium", "mujoco", "torch")
     notes = {
         "env_id": env.provenance()["gymnasium_id"],
         "recorded_by": "PPO (stable-baselines3) with VecNormalize",
         "policy": "stochastic" if config.quality == "medium" else "deterministic",
-        "training": {**config.model_dump(mode="json"), "steps": config.budget},
+        "training": config.model_dump(mode="json"),
         "hyperparameters": recipe(),
         "mean_return": round(float(np.mean(returns)), 3),
         "versions": {name: metadata.version(name) for name in packages},

@@ -17,9 +17,9 @@ from omp_cli.core.clouds.sensor import DP3_BOX, CloudConfig, CloudSensor
 from omp_cli.core.config import Settings
 from omp_cli.core.errors import MissingDependency
 from omp_cli.core.spec import Spec
-from omp_cli.core.suites import metaworld_tables as tables
 from omp_cli.core.suites.base import SUITES, Outcome, Suite, Views, loading
 from omp_cli.core.suites.clouded import CloudedEnv
+from omp_cli.core.suites.metaworld import tables
 
 IMAGE_SIZE = 84
 FULL_STATE_DIM = 39

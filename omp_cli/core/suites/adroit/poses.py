@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.data.store import Arrays
-from omp_cli.core.suites.adroit_tables import PALM
+from omp_cli.core.suites.adroit.tables import PALM
 
 if TYPE_CHECKING:
-    from omp_cli.core.suites.adroit import AdroitEnv
+    from omp_cli.core.suites.adroit.suite import AdroitEnv
 
 
 def states_of(env: AdroitEnv, observations: NDArray[np.floating[Any]]) -> Arrays:

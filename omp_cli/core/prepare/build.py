@@ -1,0 +1,106 @@
+"""From a source to a finished data set folder: episodes, contact sheet, provenance, store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from omp_cli.core import manifest
+from omp_cli.core.config import flatten
+from omp_cli.core.data.store import STORE, Arrays, read_attributes, read_store, write_store
+from omp_cli.core.errors import DataError, UsageError
+from omp_cli.core.files import remove
+from omp_cli.core.prepare.sheet import contact_sheet
+from omp_cli.core.prepare.source import Source
+from omp_cli.core.progress import Progress
+from omp_cli.core.run import Run
+from omp_cli.core.timing import Stopwatch
+
+SHEET = "contact_sheet.png"
+SCRATCH = ".episodes"
+
+
+def build(run: Run, source: Source, workers: int, progress: Progress) -> dict[str, Any]:
+    """Make a data set in the run's folder; keeps one that is complete, continues what an interrupted run left.
+
+    Returns:
+        The figures that go into the manifest.
+
+    Raises:
+        UsageError: the folder holds a data set of another recipe, or a setting does not fit the data.
+        DataError: a file is missing, damaged, not of its format, or holds values that are not finite.
+        RunFailed: an expert succeeds too rarely, a worker process died, or the network failed.
+        MissingDependency: the simulator is not installed.
+    """
+    watch = Stopwatch()
+    store, scratch = run.folder / STORE, run.folder / SCRATCH
+    source.begin(run, workers, progress, watch)
+    wanted = source.recipe()
+    if store.exists():
+        same_recipe(run.folder, read_attributes(store).get("recipe"), wanted)
+        dataset = read_store(store)
+        figures = {**_figures(source, dataset.provenance), "content_sha256": dataset.sha256, "reused": True}
+    else:
+        found = source.gather(scratch, workers, progress, watch)
+        provenance = {
+            "recipe": wanted,
+            "spec": found.spec.model_dump(mode="json"),
+            "environment": found.environment,
+            "versions": manifest.versions((*manifest.PACKAGES, *source.packages)),
+            "start_states": found.starts,
+            "episode_steps": [len(episode["action"]) for episode in found.episodes],
+            "said": list(found.said),
+            **found.provenance,
+        }
+        if found.sheet:
+            contact_sheet(run.folder / SHEET, f"{source.origin.suite}/{source.origin.task}", found.sheet)
+            watch.lap("contact sheet")
+        sha256 = write_store(store, found.episodes, provenance)  # last: a store that is there means that all is done
+        watch.lap("store")
+        figures = {**_figures(source, provenance), **found.figures, "content_sha256": sha256, "reused": False}
+        figures["seconds_by_part"] = watch.rounded()
+    run.metrics(**figures)
+    for path in (store, run.folder / SHEET):
+        if path.exists():
+            run.artifact(path)
+    remove(scratch)  # where a data set is kept: what a kill just after the store was written leaves
+    return figures
+
+
+def _figures(source: Source, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    steps = provenance["episode_steps"]
+    return {
+        "task": provenance["recipe"]["task"],
+        "demos": len(steps),
+        "frames": sum(steps),
+        "mean_steps": round(sum(steps) / len(steps), 1),
+        "said": provenance.get("said", []),  # data made before do not say
+        **source.figures(provenance),
+    }
+
+
+def same_recipe(folder: Path, found: Any, wanted: Mapping[str, Any]) -> None:
+    """UsageError that names the first difference between how a folder's data set was made and what is asked for."""
+    old, new = flatten(found or {}), flatten(wanted)
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            raise UsageError(
+                f"data set {folder}: made with {key} = {old.get(key)!r}, asked for {new.get(key)!r}",
+                "choose another folder with --out, or delete this one",
+            )
+
+
+def check_episodes(where: str | Path, episodes: Sequence[Arrays]) -> None:
+    """Refuse what a store must not hold in the name of where it comes from; DataError."""
+    names = episodes[0].keys()
+    for number, episode in enumerate(episodes):
+        if episode.keys() != names:
+            raise DataError(f"{where}: episode {number} has {', '.join(episode)}, the first one {', '.join(names)}")
+        for name, values in episode.items():
+            if values.shape[1:] != episodes[0][name].shape[1:]:
+                raise DataError(f"{where}: episode {number} has {name} of another shape than the first one")
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise DataError(f"{where}: episode {number} has values of {name} that are not finite")

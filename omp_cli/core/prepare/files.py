@@ -1,0 +1,381 @@
+"""The source of all suites whose data are in files: fetched if need be, read, checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import BeforeValidator, SerializeAsAny
+
+from omp_cli.core.config import Count, Flag, Member, Settings
+from omp_cli.core.data.catalogue import Entry, cache_folder, read_catalogue
+from omp_cli.core.data.download import DownloadConfig, Fetched, Wanted, fetch
+from omp_cli.core.data.readers import FORMATS, Recording
+from omp_cli.core.data.reference import Reference
+from omp_cli.core.data.store import Arrays
+from omp_cli.core.errors import DataError, MissingDependency, UsageError
+from omp_cli.core.files import sha256_of
+from omp_cli.core.prepare.build import check_episodes
+from omp_cli.core.prepare.origin import FileOrigin, from_catalogue, from_file
+from omp_cli.core.prepare.source import FILES, SOURCES, Asked, Gathered, Origin, Source, short_hash
+from omp_cli.core.progress import Progress
+from omp_cli.core.run import Run
+from omp_cli.core.suites.base import SUITES, start_hash
+from omp_cli.core.timing import Stopwatch
+
+
+class FilesConfig(Settings):
+    """All that decides the content of a data set but the files themselves."""
+
+    suite: str
+    """Benchmark."""
+    task: str
+    """Task within it."""
+    source: str
+    """The catalogue's name of the set, or the file's."""
+    format: Annotated[SerializeAsAny[Member], BeforeValidator(FORMATS.parse)]
+    """Its name, and what is taken from its files."""
+    demos: Annotated[Count | None, Flag(panel="Recording")] = None
+    """Episodes to take from the start of the files; None takes all."""
+    environment: str | None = None
+    """The suite's name of the environment in which to roll out; None finds the one that shows such data."""
+    check_pictures: bool = True
+    """Compare a picture of the data with what the environment shows in the same state, here and before every
+    evaluation; matters where files hold the simulator's states.
+    """
+    download: DownloadConfig = DownloadConfig()
+    """How patient a download is; does not change the content."""
+
+    def content(self) -> dict[str, Any]:
+        """The settings that determine the bytes of the data set, as plain data."""
+        return {"suite": {"name": self.suite}, **self.model_dump(mode="json", exclude={"suite", "download"})}
+
+    def unusual(self) -> dict[str, Any]:
+        """Settings that are not the usual ones and that the name of the folder does not say, as plain data."""
+        chosen = self.format.model_dump(mode="json")
+        usual = type(self.format).model_validate({"name": chosen["name"]})
+        return {} if chosen == usual.model_dump(mode="json") else chosen
+
+
+def wanted_files(entry: Entry) -> list[Wanted]:
+    """Where the files of a set come from and go to, below the cache folder."""
+    folder = cache_folder() / entry.suite / entry.task / entry.source
+    return [Wanted(entry.urls(f), folder / f.name, f.size, f.sha256) for f in entry.files]
+
+
+@SOURCES.register(FILES)
+class Files(Source):
+    """A set of the catalogue, or a file of the user's.
+
+    Raises:
+        UsageError: the settings name another suite or task.
+    """
+
+    Config: ClassVar[type[Settings]] = FilesConfig
+    packages: ClassVar[tuple[str, ...]] = ("h5py",)
+    config: FilesConfig
+    origin: FileOrigin
+
+    def __init__(self, config: Settings, origin: Origin) -> None:
+        super().__init__(config, origin)
+        self._fetched: list[Fetched] = []
+        for name in ("suite", "task"):
+            if (set_ := getattr(config, name)) != (found := getattr(origin, name)):
+                raise UsageError(f"{name}: {set_} in the settings, {found} is asked for", "leave it out")
+
+    @classmethod
+    def about(cls, asked: Asked) -> str:
+        """Data of the benchmark."""
+        return f"data of {asked.benchmark} from files"
+
+    @classmethod
+    def origins(cls, asked: Asked) -> Sequence[FileOrigin]:
+        """One for each task; with a file its one.
+
+        Raises:
+            UsageError: the catalogue has no such set, or a file is to be several.
+            DataError: no such file, damaged, or of no known format; or the set can only be fetched by hand.
+        """
+        if asked.groups:
+            raise UsageError(f"--suite does not go with {cls.about(asked)}", "leave it out")
+        if asked.file is not None and len(asked.tasks) > 1:
+            raise UsageError("--file is one task's; several --task were given")
+        if asked.file is None and asked.format is not None:
+            raise UsageError("--format says how to read --file; the catalogue knows its own formats")
+        catalogue, suite, source = read_catalogue(), asked.benchmark, asked.source
+        return [
+            from_catalogue(catalogue, suite, task, source)
+            if asked.file is None
+            else from_file(catalogue, suite, task, source, asked.file, asked.format)
+            for task in asked.tasks or [None]
+        ]
+
+    @property
+    def folder_name(self) -> str:
+        """``<task>-<source>``, number of episodes and environment if given, a short hash for other unusual settings."""
+        config = self.config
+        name = f"{config.task}-{config.source}" + ("" if config.demos is None else f"-d{config.demos}")
+        name += "" if config.environment is None else f"-{config.environment}"
+        return f"{name}-{short_hash(unusual)}" if (unusual := config.unusual()) else name
+
+    def planned(self) -> dict[str, Any]:
+        """Where the files are; of a download, size and licence."""
+        if (entry := self.origin.entry) is None or self.origin.file is not None:
+            return {"files": str(self.origin.file)}
+        return {"files": [w.urls[0] for w in wanted_files(entry)], "size": entry.size, "licence": entry.licence}
+
+    def depends(self) -> dict[str, tuple[Any, str]]:
+        """The files."""
+        return {"files": (self.planned()["files"], "argument" if self.origin.file else "catalogue")}
+
+    def notes(self) -> list[str]:
+        """Before anything is fetched: how much, from where, to where, under which licence."""
+        origin, notes = self.origin, []
+        if origin.task_by == "default":
+            notes.append(f"task {origin.task}: the usual one of {origin.suite}; --task names another")
+        if (entry := origin.entry) is None or origin.file is not None:
+            return notes
+        wanted = wanted_files(entry)
+        notes.append(f"{entry.name}: {len(wanted)} file(s), size {entry.size}, licence {entry.licence}")
+        notes += [entry.note] if entry.note else []
+        folder = wanted[0].target.parent
+        if all(w.target.is_file() for w in wanted):
+            return [*notes, f"in the cache: {folder}"]
+        return [*notes, f"from {wanted[0].urls[0]}", f"to {folder}"]
+
+    def begin(self, run: Run, workers: int, progress: Progress, watch: Stopwatch) -> None:
+        """Download what is not here, and hash the files.
+
+        Raises:
+            DataError: a file is missing, or not the one that the catalogue means.
+            RunFailed: the network failed.
+        """
+        if self.origin.file is None:
+            assert self.origin.entry is not None
+            self._fetched = [fetch(w, self.config.download, progress) for w in wanted_files(self.origin.entry)]
+        else:
+            reader = FORMATS.build(self.config.format)
+            files = reader.files(self.origin.file)
+            if missing := [p for p in files if not p.is_file()]:
+                raise DataError(f"{missing[0]}: no such file", f"expected: {reader.expected}")
+            self._fetched = [Fetched(p, sha256_of(p), None, from_cache=False) for p in files]
+        watch.lap("download and hashes")
+        for file in self._fetched:
+            run.input("file", file.path, file.sha256)
+
+    def recipe(self) -> dict[str, Any]:
+        """Settings and hashes of the files; where these lie is not part of it."""
+        limit = self.origin.subject.facts.action_limit
+        files = {name: file.sha256 for name, file in zip(_names(self._fetched), self._fetched, strict=True)}
+        return {**({} if limit == 1.0 else {"action_limit": limit}), **self.config.content(), "files": files}
+
+    @property
+    def limit(self) -> int | None:
+        """Episodes to read; None reads all."""
+        return self.config.demos
+
+    def shown(self, recording: Recording, workers: int, progress: Progress) -> Recording:
+        """The recording with what a policy sees; a suite whose files hold something else has to show it.
+
+        Raises:
+            UsageError: the files are a raw recording, which nothing shows.
+        """
+        if recording.scenes is not None:
+            raise UsageError(f"raw recordings of {self.origin.suite} cannot be replayed")
+        return recording
+
+    def gather(self, scratch: Path, workers: int, progress: Progress, watch: Stopwatch) -> Gathered:
+        """Read, show anew where the suite does so, and find the environment that shows such data.
+
+        Raises:
+            DataError: a file is damaged, not of its format, or holds values that are not finite.
+            UsageError: the file lacks what is asked for, or the environment asked for shows another state or takes
+                another action.
+        """
+        config, file, limit = self.config, self._fetched[0].path, self.origin.subject.facts.action_limit
+        with _about(file):
+            read = FORMATS.build(config.format).read(file, self.origin.subject, self.limit, progress)
+            watch.lap("reading")
+            recording = self.shown(read, workers, progress)
+            if recording is not read:
+                watch.lap("replaying")
+            check_episodes(file, recording.episodes)
+            if limit != 1.0:
+                for episode in recording.episodes:
+                    episode["action"] = episode["action"] / np.float32(limit)
+            suite = rollout_suite(config, recording)
+        pictured = "img" in recording.episodes[0]
+        provenance = self._provenance(recording, suite)
+        if config.check_pictures and recording.simulator and pictured and suite is not None:
+            provenance["reference"] = _reference(suite, recording, progress)
+        watch.lap("checks")
+        return Gathered(
+            recording.episodes,
+            recording.spec,
+            recording.notes,
+            [start_hash(start) for start in recording.starts],
+            recording.sheet or (_first_and_last(recording.episodes) if pictured else ()),
+            recording.said,
+            provenance,
+        )
+
+    def _provenance(self, recording: Recording, suite: dict[str, Any] | None) -> dict[str, Any]:
+        episodes, entry = recording.episodes, self.origin.entry
+        return {
+            "rollout_suite": suite,
+            "catalogue": None if entry is None else {"name": entry.name, "licence": entry.licence, "note": entry.note},
+            "files": [
+                {"name": name, "path": str(f.path), "url": f.url, "bytes": f.path.stat().st_size, "sha256": f.sha256}
+                for name, f in zip(_names(self._fetched), self._fetched, strict=True)
+            ],
+            "task_by": self.origin.task_by,
+            "returns": _returns(episodes),
+            "success_share": _success(episodes),
+            "action_range": [
+                float(min(e["action"].min() for e in episodes)),
+                float(max(e["action"].max() for e in episodes)),
+            ],
+            "actions_beyond_one": sum(int((np.abs(e["action"]) > 1).sum()) for e in episodes),
+        }
+
+    @staticmethod
+    def figures(provenance: Mapping[str, Any]) -> dict[str, Any]:
+        """What files hold, in numbers."""
+        recipe, spec = provenance["recipe"], provenance["spec"]
+        return {
+            "source": recipe["source"],
+            "format": recipe["format"]["name"],
+            "returns": provenance["returns"],
+            "success_share": provenance["success_share"],
+            "action_range": provenance["action_range"],
+            "action_values": sum(provenance["episode_steps"]) * spec["action_dim"],
+            "actions_beyond_one": provenance.get("actions_beyond_one"),  # data made before do not say
+            "environment": (provenance.get("rollout_suite") or {}).get("environment"),
+            "state_dim": spec["state_dim"],
+            "action_dim": spec["action_dim"],
+            "image": spec["image"],
+            "points": spec.get("points"),
+        }
+
+    @staticmethod
+    def row(figures: Mapping[str, Any]) -> dict[str, Any]:
+        """What the data are."""
+        returns, share, image = figures["returns"], figures["success_share"], figures["image"]
+        return {
+            "task": figures["task"],
+            "source": figures["source"],
+            "demos": figures["demos"],
+            "frames": figures["frames"],
+            "steps": figures["mean_steps"],
+            "return": "none" if returns is None else returns["mean"],
+            "success": "unknown" if share is None else f"{100 * share:.1f} %",
+            "state": figures["state_dim"],
+            "picture": "none" if image is None else "x".join(map(str, image)),
+        }
+
+    @staticmethod
+    def lines(folders: Sequence[Path], figures: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Where the data are and what is unusual of them; what to do next."""
+        lines = [f"data set: {f}{' (kept)' if r['reused'] else ''}" for f, r in zip(folders, figures, strict=True)]
+        pictures, clouds = (figures[-1][key] is not None for key in ("image", "points"))
+        lines += ["look at its contact_sheet.png"] if pictures or clouds else []
+        for of_one in figures:
+            lines += [f"{of_one['task']}: {sentence}" for sentence in of_one["said"]] + _unclipped(of_one)
+        lines += [f"omp eval rolls {r['task']} out in {name}" for r in figures if (name := r["environment"])]
+        preset = "" if clouds else f" --preset {'dmpo' if pictures else 'dmpo-state'}"
+        return [*lines, f"next: omp pretrain{preset}"]
+
+
+@contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """A DataError of what is made of a file names the file, where it does not yet."""
+    try:
+        yield
+    except DataError as error:
+        if str(path.parent) in error.message:
+            raise
+        raise DataError(f"{path}: {error.message}", error.hint) from error
+
+
+def _names(files: Sequence[Fetched]) -> list[str]:
+    """Names of the files below the folder that holds them all."""
+    folder = os.path.commonpath([file.path.parent for file in files])
+    return [file.path.relative_to(folder).as_posix() for file in files]
+
+
+def rollout_suite(config: FilesConfig, recording: Recording) -> dict[str, Any] | None:
+    """The suite whose environment shows what was recorded, as plain data; None where none is known.
+
+    Raises:
+        UsageError: the environment asked for does not, or there is no such thing.
+    """
+    if config.suite not in SUITES.names():
+        if config.environment is not None:
+            raise UsageError(f"suite {config.suite} has no environments", "leave environment out")
+        return None
+    if config.environment is None and not FORMATS.get(config.format.name).simulated:
+        return None
+    suite = SUITES.build(SUITES.parse({"name": config.suite}))
+    notes = {**recording.notes, "constant_state": _constants(recording.episodes)}
+    found = suite.for_data(recording.spec, notes, config.environment)
+    return None if found is None else found.model_dump(mode="json")
+
+
+def _reference(suite: dict[str, Any], recording: Recording, progress: Progress) -> dict[str, Any]:
+    """The picture that evaluations have to repeat; DataError when the environment, if it is here, does not."""
+    reference = Reference.of(recording.starts[0], recording.episodes[0]["img"][0])
+    built = SUITES.build(SUITES.parse(suite))
+    try:
+        built.require()
+    except MissingDependency as error:
+        progress.note(f"pictures are not compared with the environment's: {error.message}")
+    else:
+        env = built.make(recording.spec.task)
+        try:
+            difference = reference.check(env.img_in(recording.starts[0]), recording.spec.task)
+        finally:
+            env.close()
+        progress.note(f"the environment repeats the data's first picture (difference {difference:.2f} of 255)")
+    return reference.model_dump(mode="json")
+
+
+def _constants(episodes: Sequence[Arrays]) -> dict[int, float]:
+    """Numbers of the state that are the same in all frames, by index."""
+    first = episodes[0]["state"][0]
+    same = np.all([(e["state"] == first).all(axis=0) for e in episodes], axis=0)
+    return {int(index): float(first[index]) for index in np.flatnonzero(same)}
+
+
+def _returns(episodes: Sequence[Arrays]) -> dict[str, float] | None:
+    if "reward" not in episodes[0]:
+        return None
+    returns = [float(e["reward"].sum(dtype=np.float64)) for e in episodes]
+    return {"mean": round(float(np.mean(returns)), 3), "min": round(min(returns), 3), "max": round(max(returns), 3)}
+
+
+def _success(episodes: Sequence[Arrays]) -> float | None:
+    """Share of episodes in which the success flag was ever set; None where the data has no such flag."""
+    if "success" not in episodes[0]:
+        return None
+    return round(float(np.mean([e["success"].any() for e in episodes])), 4)
+
+
+def _first_and_last(episodes: Sequence[Arrays]) -> list[Arrays]:
+    """What a contact sheet shows of an episode: the first camera's first and last picture, and the actions."""
+    return [
+        {"first_picture": e["img"][0, ..., :3], "last_picture": e["img"][-1, ..., :3], "action": e["action"]}
+        for e in episodes
+    ]
+
+
+def _unclipped(figures: Mapping[str, Any]) -> list[str]:
+    """What to say of actions that a simulator would clip."""
+    reach, beyond = max(map(abs, figures["action_range"])), figures["actions_beyond_one"]
+    if reach <= 1 or (beyond is None and reach <= 1.01):
+        return []
+    line = f"actions of {figures['task']} reach {reach:.3g}: so will a policy; simulators clip to [-1, 1]"
+    return [line if beyond is None else f"{line}; {beyond} of {figures['action_values']} values are stored unclipped"]

@@ -1,0 +1,6 @@
+"""Adroit: its suite, and files of its data, whose states are shown anew."""
+
+from omp_cli.core.suites.adroit.shown import ShownAnew
+from omp_cli.core.suites.adroit.suite import Adroit, AdroitConfig, AdroitEnv
+
+__all__ = ["Adroit", "AdroitConfig", "AdroitEnv", "ShownAnew"]
