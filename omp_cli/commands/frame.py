@@ -295,7 +295,8 @@ def _seed_of(model: type[Settings]) -> str | None:
     if "seed" in model.model_fields:
         return "seed"
     record = model.model_fields["record"].annotation if "record" in model.model_fields else None
-    return "record.seed" if "seed" in getattr(record, "model_fields", {}) else None
+    recorded = isinstance(record, type) and issubclass(record, Settings) and "seed" in record.model_fields
+    return "record.seed" if recorded else None
 
 
 def _text(value: Any) -> str:

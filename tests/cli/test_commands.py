@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from omp_cli.app import COMMANDS
+from omp_cli.commands.table import COMMANDS
 from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.methods import METHODS
 from omp_cli.core.nets import NETS

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from omp_cli.app import COMMANDS, make_app
+from omp_cli.app import make_app
 from omp_cli.commands import lines
+from omp_cli.commands.table import COMMANDS, load
 from omp_cli.core.errors import OmpError
 from tests.conftest import Omp
 
@@ -67,8 +68,8 @@ def documented() -> list[tuple[str, str]]:
         for line in lines_of_a_comment(path.read_text()):
             if "$" not in line:  # a variable of the script's
                 found.setdefault(line, named(path))
-    for command, (_, function) in COMMANDS.items():
-        for line in re.findall(r"Example: (omp .*)", function.__doc__ or ""):
+    for command in COMMANDS:
+        for line in re.findall(r"Example: (omp .*)", load(command).__doc__ or ""):
             for part in re.split(r", (?:then|or) (?=omp )", line):
                 found.setdefault(part.split(", or ")[0], f"omp {command} --help")
     return [(place, line) for line, place in found.items()]
@@ -80,6 +81,8 @@ def parser() -> typer.main.TyperGroup:
     return typer.main.get_command(make_app(COMMANDS))  # type: ignore[return-value]
 
 
+RESOLVED = ("prepare", "pretrain", "finetune", "eval")
+"""Commands whose lines come to settings before their inputs are there (``lines.resolve``)."""
 GLOBAL_WITH_VALUE = ("--plugin", "--seed", "--device", "--out")
 
 
@@ -119,7 +122,7 @@ def check(parser: typer.main.TyperGroup, omp: Omp, workshop: Path, monkeypatch: 
         own = [str(workshop / "run") if re.match(r"runs/|RUN", word) else word for word in own]
         if OWN_START & set(own):
             return
-        if command in lines.COMMANDS:
+        if command in RESOLVED:
             lines.resolve(command, own, start_of(own) if command == "finetune" else None)
             return
         if command == "export" and str(workshop / "run") not in own:

@@ -96,8 +96,9 @@ class ShownConfig(FilesConfig):
         found = super().unusual()
         found |= {} if self.replay else {"replay": False}
         found |= {"keep_failures": True} if self.keep_failures else {}
-        if self.shown is not None and self.shown != AdroitConfig():
-            found["shown"] = self.shown.model_dump(mode="json")
+        shown: Settings | None = self.shown
+        if shown is not None and shown != AdroitConfig():
+            found["shown"] = shown.model_dump(mode="json")
         return found
 
 
