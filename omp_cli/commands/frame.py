@@ -294,9 +294,9 @@ def _seed_of(model: type[Settings]) -> str | None:
     """The setting that the global option sets: "seed", of the configuration or of what it records."""
     if "seed" in model.model_fields:
         return "seed"
-    record = model.model_fields["record"].annotation if "record" in model.model_fields else None
-    recorded = isinstance(record, type) and issubclass(record, Settings) and "seed" in record.model_fields
-    return "record.seed" if recorded else None
+    field = model.model_fields.get("record")
+    recorded = getattr(None if field is None else field.annotation, "model_fields", {})
+    return "record.seed" if "seed" in recorded else None
 
 
 def _text(value: Any) -> str:
