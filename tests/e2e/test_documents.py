@@ -14,6 +14,7 @@ from omp_cli.app import make_app
 from omp_cli.commands import lines
 from omp_cli.commands.table import COMMANDS, load
 from omp_cli.core.errors import OmpError
+from omp_cli.core.plugins import load_plugin
 from tests.conftest import Omp
 
 ROOT = Path(__file__).parents[2]
@@ -75,10 +76,15 @@ def documented() -> list[tuple[str, str]]:
     return [(place, line) for line, place in found.items()]
 
 
-@pytest.fixture(scope="module")
-def parser() -> typer.main.TyperGroup:
+def commands() -> typer.main.TyperGroup:
     """The whole command line."""
     return typer.main.get_command(make_app(COMMANDS))  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="module")
+def parser() -> typer.main.TyperGroup:
+    """The whole command line without a plugin."""
+    return commands()
 
 
 RESOLVED = ("prepare", "pretrain", "finetune", "eval")
@@ -118,7 +124,11 @@ def check(parser: typer.main.TyperGroup, omp: Omp, workshop: Path, monkeypatch: 
         if words[-1] == "--help" or (len(words) == 1 and not words[0].startswith("-")):
             assert {*words, "--help"} <= {*COMMANDS, "--help"}  # a command's name, or its help
             return
-        command, own = parsed(parser, [str(ROOT / word) if word.startswith("examples/") else word for word in words])
+        words = [str(ROOT / word) if word.startswith("examples/") else word for word in words]
+        plugins = [Path(value) for name, value in zip(words, words[1:], strict=False) if name == "--plugin"]
+        for plugin in plugins:
+            load_plugin(plugin)
+        command, own = parsed(commands() if plugins else parser, words)  # a plugin's source brings options along
         own = [str(workshop / "run") if re.match(r"runs/|RUN", word) else word for word in own]
         if OWN_START & set(own):
             return

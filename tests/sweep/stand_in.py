@@ -35,7 +35,8 @@ def omp(command: str, *words: str) -> None:
         given = {key.lstrip("-"): value for key, value in zip(line[::2], line[1::2], strict=True)}
         folder = Path(given.pop("out"))
         given.pop("workers", None)
-        sources = {key: {"value": value, "source": "flag"} for key, value in given.items()}
+        values: dict[str, str | int] = {**given, **({"seed": int(given["seed"])} if "seed" in given else {})}
+        sources = {key: {"value": value, "source": "flag"} for key, value in values.items()}
         sources |= {"dataset": {"value": words[0], "source": "argument"}} if command == "pretrain" else {}
     with Run(folder, command, sources, {}):
         if command in ("pretrain", "finetune"):
