@@ -1,6 +1,7 @@
 """What the documents promise: every ``omp ...`` line parses, every link leads somewhere, every snippet runs."""
 
 import importlib
+import itertools
 import re
 import shlex
 import tomllib
@@ -125,7 +126,7 @@ def check(parser: typer.main.TyperGroup, omp: Omp, workshop: Path, monkeypatch: 
             assert {*words, "--help"} <= {*COMMANDS, "--help"}  # a command's name, or its help
             return
         words = [str(ROOT / word) if word.startswith("examples/") else word for word in words]
-        plugins = [Path(value) for name, value in zip(words, words[1:], strict=False) if name == "--plugin"]
+        plugins = [Path(value) for name, value in itertools.pairwise(words) if name == "--plugin"]
         for plugin in plugins:
             load_plugin(plugin)
         command, own = parsed(commands() if plugins else parser, words)  # a plugin's source brings options along
