@@ -19,6 +19,8 @@ import pytest
 import torch
 
 from omp_cli import app
+from omp_cli.core.families import ALGORITHMS, ENCODERS, FORMATS, METHODS, NETS, SOURCES, SUITES
+from omp_cli.core.plugins import loaded_plugins
 
 torch.set_num_threads(1)
 
@@ -41,6 +43,25 @@ class Ran:
 
 
 Omp = Callable[..., Ran]
+
+
+@pytest.fixture(autouse=True)
+def _plugins_of_one_test_alone() -> Iterator[None]:
+    """What a test's own plugins have registered is gone after it: other tests see the families as they are."""
+    before = {path.stem for path in loaded_plugins()}
+    yield
+    forget_plugins({path.stem for path in loaded_plugins()} - before)
+
+
+def forget_plugins(names: set[str]) -> None:
+    """Take back what the plugins of these names have registered."""
+    modules = {f"omp_plugin_{name}" for name in names}
+    for family in (ALGORITHMS, ENCODERS, FORMATS, METHODS, NETS, SOURCES, SUITES):
+        for name, member in list(family._members.items()):
+            if member.__module__ in modules:
+                del family._members[name]
+    for module in modules:
+        sys.modules.pop(module, None)
 
 
 @pytest.fixture

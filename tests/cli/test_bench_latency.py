@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from omp_cli.core import config as c
+from omp_cli.core import papers
 from omp_cli.core.deploy.backends import BACKENDS
 from omp_cli.core.manifest import check_artifacts, read_manifest
 from omp_cli.core.run import CHECKPOINTS
@@ -68,12 +69,13 @@ def test_a_table_of_all_presets_with_the_papers_figures_beside(
 ) -> None:
     paper = [{"source": "Table 9", "device": "RTX 4090", "nfe": 4, "ms": 123.0}]
     made_up = {
-        "old": document(label="Oldest", nfe=[4], reference_nfe=4, published=paper),
+        "old": document(label="Oldest", nfe=[4], reference_nfe=4),
         "odd": {**document(), "encoder": {"name": "crystal-ball"}},
         "new": document(),
     }
     monkeypatch.setattr(c, "preset_names", lambda command: tuple(sorted(made_up)))
     monkeypatch.setattr(c, "preset_document", lambda command, name: made_up[name])
+    monkeypatch.setattr(papers, "latency", lambda preset: paper if preset == "old" else [])
     ran = omp("bench-latency", "--table", *QUICK, "--out", tmp_path / "t")
     assert ran.code == 0, ran.err
     text = " ".join(ran.out.replace("│", " ").split())

@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from omp_cli.core.config import Layer
 from omp_cli.core.data.store import read_store
+from omp_cli.core.files import seal_of
 from omp_cli.core.prepare.source import Origin
 from omp_cli.core.progress import Silent
 from omp_cli.core.run import Run
@@ -213,8 +215,9 @@ def test_upside_down_pictures_are_refused_in_data_and_in_evaluation(
     done = omp(*evaluate, "--nfe", 2, "--json")
     assert done.code == 0, done.err
     assert done.json["result"]["success_any"]["episodes"] == 1
-    for policy in (tmp_path / "run" / "checkpoints").glob("*/policy.json"):
-        document = json.loads(policy.read_text())
-        document["suite"]["cameras"] = ["agentview"]
-        policy.write_text(json.dumps(document))
+    alone = Path(shutil.copytree(next((tmp_path / "run" / "checkpoints").iterdir()), tmp_path / "alone"))
+    document = json.loads((alone / "policy.json").read_text())
+    document["suite"]["cameras"] = ["agentview"]
+    (alone / "policy.json").write_text(json.dumps({**document, "seal": seal_of(document)}))
+    evaluate = ("eval", alone, *evaluate[2:])
     refused(omp(*evaluate), 3, "another camera")
