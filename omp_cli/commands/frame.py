@@ -256,30 +256,35 @@ def command(
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        offered: list[options.Option] = []
-
-        @functools.wraps(function)
-        def typed(**values: Any) -> None:
-            globals_ = take(values)
-            read = {option.name: values.pop(option.parameter) for option in offered}
-            given = {option: value for option, value in read.items() if value not in (None, [])}
-            flags = options.flag_layer(model or Settings, given)
-            file, sets = values.pop("config", None), values.pop("set_", None) or []
-            call: Call[Any] = Call(name, model or Settings, globals_, flags, file, sets, given)
-            try:
-                load_plugins(globals_.plugin)
-                function(call, **values)
-            except KeyboardInterrupt:  # Typer would end the process without a word
-                raise Interrupted("interrupted", AGAIN) from None
-
         def load() -> Callable[..., None]:
-            offered[:] = [] if model is None else options.union(model, *also())
+            # each has its own list: a parser made before a plugin came goes on without the plugin's options
+            offered = [] if model is None else list(options.union(model, *also()))
+
+            @functools.wraps(function)
+            def typed(**values: Any) -> None:
+                globals_ = take(values)
+                read = {option.name: values.pop(option.parameter) for option in offered}
+                given = {option: value for option, value in read.items() if value not in (None, [])}
+                flags = options.flag_layer(model or Settings, given)
+                file, sets = values.pop("config", None), values.pop("set_", None) or []
+                call: Call[Any] = Call(name, model or Settings, globals_, flags, file, sets, given)
+                try:
+                    load_plugins(globals_.plugin)
+                    function(call, **values)
+                except KeyboardInterrupt:  # Typer would end the process without a word
+                    raise Interrupted("interrupted", AGAIN) from None
+
+            typed.options, typed.load = offered, load  # type: ignore[attr-defined]
             layers = {} if model is None else {"config": (CONFIG, None), "set_": (SET, None)}
             settings = options.parameters(offered, of_preset)
             return signed(typed, [*own_parameters(function), *settings, *keywords(layers | GLOBAL_OPTIONS)])
 
-        typed.options, typed.load = offered, load  # type: ignore[attr-defined]
-        return typed
+        def named(*_: Any, **__: Any) -> None:
+            raise TypeError(f"omp {name}: load it first")
+
+        functools.update_wrapper(named, function)
+        named.load = load  # type: ignore[attr-defined]
+        return named
 
     return decorate
 

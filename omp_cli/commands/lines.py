@@ -12,6 +12,7 @@ from omp_cli.commands import globals as g
 from omp_cli.commands.frame import Resolved
 from omp_cli.commands.table import load
 from omp_cli.core.errors import UsageError
+from omp_cli.core.families import SOURCES
 
 
 def resolve(
@@ -28,7 +29,7 @@ def resolve(
     before = g.current()
     g.set_current(g.Globals(dry_run=True, resolving=True, start=start))
     try:
-        _parser(command)(list(words), prog_name=f"omp {command}", standalone_mode=False)
+        _parser(command, SOURCES.names())(list(words), prog_name=f"omp {command}", standalone_mode=False)
     except Resolved as found:
         return found.sources
     except Exception as error:
@@ -41,7 +42,8 @@ def resolve(
 
 
 @functools.cache
-def _parser(command: str) -> Any:
+def _parser(command: str, sources: tuple[str, ...]) -> Any:
+    """The parser of a command, whose options depend on the sources that are there: a plugin brings some along."""
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
     app.command(command)(load(command))
     return typer.main.get_command(app)
