@@ -274,7 +274,7 @@ def command(
                 except KeyboardInterrupt:  # Typer would end the process without a word
                     raise Interrupted("interrupted", AGAIN) from None
 
-            typed.options, typed.load = offered, load  # type: ignore[attr-defined]
+            typed.options = offered  # type: ignore[attr-defined]
             layers = {} if model is None else {"config": (CONFIG, None), "set_": (SET, None)}
             settings = options.parameters(offered, of_preset)
             return signed(typed, [*own_parameters(function), *settings, *keywords(layers | GLOBAL_OPTIONS)])

@@ -6,8 +6,6 @@ import itertools
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +15,7 @@ import pytest
 
 from omp_cli.core.envs.jobs import Kept, in_order
 from omp_cli.core.errors import DataError, RunFailed
-from tests.envs.test_pool import alive
+from tests.envs.test_pool import two_workers_end_with
 
 
 class Closing:
@@ -125,14 +123,4 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     code = "import multiprocessing, pathlib, sys; from tests.envs.test_jobs import in_order, work, jobs; "
     code += "found = in_order(work, jobs(pathlib.Path(sys.argv[1]), j2='sleeps', j3='sleeps'), 2, print); next(found); "
     code += "print(*[c.pid for c in multiprocessing.active_children()], flush=True); list(found)"
-    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    pids = [int(pid) for pid in parent.stdout.readline().split()]
-    assert len(pids) == 2
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
-    deadline = time.monotonic() + 60
-    while any(alive(pid) for pid in pids):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    two_workers_end_with(code, str(tmp_path))

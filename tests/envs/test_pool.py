@@ -235,7 +235,12 @@ def test_workers_do_not_outlive_a_killed_parent() -> None:
     code = "import multiprocessing; from tests.envs.test_pool import pool_of, odd, stepped; "
     code += "w = pool_of(odd, 2, 2); w.reset({0: 0, 1: 0}); "
     code += "print(*[c.pid for c in multiprocessing.active_children()], flush=True); stepped(w, 3)"
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    two_workers_end_with(code)
+
+
+def two_workers_end_with(code: str, *arguments: str) -> None:
+    """Runs code that prints the process ids of its two workers, kills it, and waits until these are gone."""
+    parent = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     pids = [int(pid) for pid in parent.stdout.readline().split()]
     assert len(pids) == 2
