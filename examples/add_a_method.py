@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from omp_cli.core.config import Settings
+from omp_cli.core.base.config import Settings
 from omp_cli.core.methods import METHODS, Draws, Jump, LossReport, Method, VelocityField
 from omp_cli.core.methods.base import Gather, same
 from omp_cli.core.methods.path import path_jumps, velocity

@@ -33,11 +33,11 @@ from numpy.typing import NDArray
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from omp_cli.core.base.plugins import load_plugin
+from omp_cli.core.base.seeds import eval_seed
 from omp_cli.core.checkpoint import open_run
 from omp_cli.core.data.store import read_store
 from omp_cli.core.envs.chunking import ChunkEnv
-from omp_cli.core.plugins import load_plugin
-from omp_cli.core.seeds import eval_seed
 from omp_cli.core.suites.base import recorded_suite
 
 PLUGIN = Path(__file__).with_name("hidden_goal.py")

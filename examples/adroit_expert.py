@@ -7,9 +7,9 @@ Before each action the planner rolls many sequences of actions out from the simu
 threads, no Python between the steps), refits a Gaussian to the best of them, and executes the first action of the best
 (cross-entropy method with coloured noise, kept elites and shifted plans, as iCEM, Pinneri et al., CoRL 2020). Nothing
 is learned. Each finished episode is a file beside ``--out`` and is never planned twice: start the same line again after
-an interruption, or with a larger ``--episodes``. Start states come from the range of demonstrations, core/seeds.py, so
-no evaluation episode starts there. What reached the goal is written in D4RL's layout, one row per action of two
-simulator steps, with the simulator's states in ``infos``.
+an interruption, or with a larger ``--episodes``. Start states come from the range of demonstrations
+(core/base/seeds.py), so no evaluation episode starts there. What reached the goal is written in D4RL's layout, one row
+per action of two simulator steps, with the simulator's states in ``infos``.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ import numpy as np
 from mujoco import rollout
 from numpy.typing import NDArray
 
-from omp_cli.core.files import atomic
-from omp_cli.core.seeds import demo_seed
+from omp_cli.core.base.files import atomic
+from omp_cli.core.base.seeds import demo_seed
 from omp_cli.core.suites.adroit import Adroit, AdroitConfig, AdroitEnv
 
 Array = NDArray[np.float64]

@@ -18,7 +18,7 @@ from typing import Any
 
 from gym_stage1 import DATA, PRESET, RETURN, ROBOTS, SEEDS, commit, finished
 
-from omp_cli.core.files import read_jsonl, write_text
+from omp_cli.core.base.files import read_jsonl, write_text
 from omp_cli.core.measure.statistics import spread
 
 METHODS: dict[str, tuple[str, tuple[object, ...], int]] = {

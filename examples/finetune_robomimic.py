@@ -23,7 +23,7 @@ from typing import Any
 from finetune_gym import thinned
 from gym_stage1 import DATA, PRESET, commit, finished
 
-from omp_cli.core.files import read_jsonl, write_text
+from omp_cli.core.base.files import read_jsonl, write_text
 from omp_cli.core.measure.statistics import wilson
 
 VARIANTS: dict[str, tuple[int, tuple[object, ...]]] = {

@@ -18,7 +18,7 @@ from typing import Any
 
 from gym_stage1 import commit, finished
 
-from omp_cli.core.files import write_text
+from omp_cli.core.base.files import write_text
 
 COLLECTING = ("policy", "environments: step", "records")
 

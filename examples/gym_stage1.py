@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omp_cli.core.files import write_text
+from omp_cli.core.base.files import write_text
 from omp_cli.core.measure.statistics import spread
 
 ROBOTS = ("hopper", "walker2d")

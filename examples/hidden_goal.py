@@ -24,12 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omp_cli.core.config import Flag, Settings
+from omp_cli.core.base.config import Flag, Settings
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.seeds import demo_seed
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.prepare.own import OwnConfig, OwnSource
 from omp_cli.core.prepare.source import SOURCES
-from omp_cli.core.progress import Progress
-from omp_cli.core.seeds import demo_seed
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from gym_stage1 import finished
 
-from omp_cli.core.files import write_text
+from omp_cli.core.base.files import write_text
 from omp_cli.core.measure.modes import NO_MODE
 from omp_cli.core.measure.statistics import wilson
 

@@ -19,7 +19,7 @@ from omp_cli import __version__
 from omp_cli.commands import globals as g
 from omp_cli.commands.table import COMMANDS, load
 from omp_cli.console import standard_streams
-from omp_cli.core.errors import (
+from omp_cli.core.base.errors import (
     FREE_SPACE,
     Interrupted,
     OmpError,
@@ -29,7 +29,7 @@ from omp_cli.core.errors import (
     system_error,
     unreadable,
 )
-from omp_cli.core.signals import ERRORS, heeded
+from omp_cli.core.base.signals import ERRORS, heeded
 
 EPILOG = (
     "Exit codes: 0 ok, 1 the run failed, 2 usage or configuration, 3 data missing or damaged, 4 a simulator, package "
@@ -147,7 +147,7 @@ def _run() -> int:
     completing = any(name.endswith("_COMPLETE") for name in os.environ)  # the shell asks for options of any command
     try:
         if os.environ.pop("OMP_CLI_ENDS_WITH_STDIN", None):  # a job of omp sweep
-            from omp_cli.core.processes import end_with_stdin
+            from omp_cli.core.base.processes import end_with_stdin
 
             end_with_stdin()
         g.load_plugins(g.plugins_of(sys.argv))

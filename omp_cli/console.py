@@ -13,9 +13,9 @@ from rich.console import Console as RichConsole
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from omp_cli.core.errors import OmpError
-from omp_cli.core.files import defined, to_json
-from omp_cli.core.table import NONE, Table, cell_text
+from omp_cli.core.base.errors import OmpError
+from omp_cli.core.base.files import defined, to_json
+from omp_cli.core.base.table import NONE, Table, cell_text
 
 JSON_SCHEMA_VERSION = 1
 GONE = (errno.EPIPE, errno.EIO)

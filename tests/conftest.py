@@ -19,8 +19,8 @@ import pytest
 import torch
 
 from omp_cli import app
+from omp_cli.core.base.plugins import loaded_plugins
 from omp_cli.core.families import ALGORITHMS, ENCODERS, FORMATS, METHODS, NETS, SOURCES, SUITES
-from omp_cli.core.plugins import loaded_plugins
 
 torch.set_num_threads(1)
 
@@ -96,7 +96,7 @@ def omp_process(*arguments: object, cwd: Path | None = None, **environment: str)
 @contextmanager
 def held_by_another(folder: Path) -> Iterator[int]:
     """A process, whose id is given, holds the folder as ``core.locks`` does."""
-    code = "import sys; from pathlib import Path; from omp_cli.core.locks import hold\n"
+    code = "import sys; from pathlib import Path; from omp_cli.core.base.locks import hold\n"
     code += "with hold(Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
     line = [sys.executable, "-c", code, str(folder)]
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

@@ -9,10 +9,10 @@ import typer
 
 from omp_cli import core
 from omp_cli.commands.frame import Call, checkpoint_layer, command
-from omp_cli.core.errors import UsageError
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.processes import default_workers
 from omp_cli.core.measure.episodes import EvalConfig
 from omp_cli.core.measure.tables import evaluation_lines, evaluation_table
-from omp_cli.core.processes import default_workers
 
 PANEL = "Episodes"
 FILMED = 4

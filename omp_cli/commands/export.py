@@ -9,9 +9,9 @@ import typer
 
 from omp_cli import core
 from omp_cli.commands.frame import Call, checkpoint_layer, command
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.table import Table
 from omp_cli.core.deploy.config import ExportConfig
-from omp_cli.core.errors import UsageError
-from omp_cli.core.table import Table
 
 
 @command("export", ExportConfig)

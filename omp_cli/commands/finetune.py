@@ -10,12 +10,12 @@ import typer
 
 from omp_cli import core
 from omp_cli.commands.frame import Call, Chosen, Input, checkpoint_layer, command
-from omp_cli.core.config import Layer, merge, preset_layer, preset_names
-from omp_cli.core.errors import UsageError
-from omp_cli.core.manifest import FILE_NAME, read_manifest
-from omp_cli.core.processes import default_workers
+from omp_cli.core.base.config import Layer, merge, preset_layer, preset_names
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.manifest import FILE_NAME, read_manifest
+from omp_cli.core.base.processes import default_workers
+from omp_cli.core.base.table import Table
 from omp_cli.core.rl.config import FinetuneConfig
-from omp_cli.core.table import Table
 from omp_cli.core.train.trackers import METRICS
 
 FIGURES = (

@@ -30,14 +30,14 @@ from omp_cli.commands.globals import (
     take,
 )
 from omp_cli.console import Console, RichProgress
-from omp_cli.core import config as c
-from omp_cli.core.config import Layer, Settings
-from omp_cli.core.errors import DataError, Interrupted, UsageError
-from omp_cli.core.files import name_part, writable_folder
-from omp_cli.core.locks import refuse_held
-from omp_cli.core.manifest import Manifest, latest_run, read_manifest
-from omp_cli.core.run import Run, refuse_checkpoints
-from omp_cli.core.table import Table
+from omp_cli.core.base import config as c
+from omp_cli.core.base.config import Layer, Settings
+from omp_cli.core.base.errors import DataError, Interrupted, UsageError
+from omp_cli.core.base.files import name_part, writable_folder
+from omp_cli.core.base.locks import refuse_held
+from omp_cli.core.base.manifest import Manifest, latest_run, read_manifest
+from omp_cli.core.base.run import Run, refuse_checkpoints
+from omp_cli.core.base.table import Table
 
 DATA, RUNS = Path("data"), Path("runs")
 PANEL = "Configuration"

@@ -15,8 +15,8 @@ from typing import Annotated, Any
 import typer
 
 from omp_cli.console import Console
-from omp_cli.core.plugins import load_plugin
-from omp_cli.core.seeds import MAX_SEED
+from omp_cli.core.base.plugins import load_plugin
+from omp_cli.core.base.seeds import MAX_SEED
 
 PANEL = "Global options"
 AGAIN = "run the line again (omp prepare and omp sweep go on from what is finished), or continue with --resume RUN"

@@ -11,7 +11,7 @@ import typer
 from omp_cli.commands import globals as g
 from omp_cli.commands.frame import Resolved
 from omp_cli.commands.table import load
-from omp_cli.core.errors import UsageError
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.families import SOURCES
 
 

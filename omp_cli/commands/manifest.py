@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from omp_cli.commands.frame import Call, command
-from omp_cli.core import manifest as m
-from omp_cli.core.config import Settings
-from omp_cli.core.errors import UsageError
-from omp_cli.core.run import state_of
-from omp_cli.core.table import Table
+from omp_cli.core.base import manifest as m
+from omp_cli.core.base.config import Settings
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.run import state_of
+from omp_cli.core.base.table import Table
 
 
 @command("manifest", None)

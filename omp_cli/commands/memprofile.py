@@ -10,9 +10,9 @@ import typer
 
 from omp_cli import core
 from omp_cli.commands.frame import Call, command
-from omp_cli.core.config import ON_THE_LINE, Layer
+from omp_cli.core.base.config import ON_THE_LINE, Layer
+from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.data.store import Dataset, read_store
-from omp_cli.core.errors import DataError, UsageError
 from omp_cli.core.measure.memory.config import MemprofileConfig
 from omp_cli.core.measure.memory.tables import accuracy_table, grid_tables, paper_tables, remarks
 

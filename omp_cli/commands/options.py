@@ -15,7 +15,7 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from omp_cli.core.config import Flag, Layer, parse_value
+from omp_cli.core.base.config import Flag, Layer, parse_value
 
 SEPARATOR = "__"
 """Between the sections of a setting in the name of a Typer parameter."""

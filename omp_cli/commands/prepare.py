@@ -10,15 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from omp_cli.commands.frame import DATA, Call, Chosen, command
-from omp_cli.core.config import Settings
+from omp_cli.core.base.config import Settings
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.files import name_part
+from omp_cli.core.base.processes import default_workers
+from omp_cli.core.base.table import Table
 from omp_cli.core.data.catalogue import cache_folder, read_catalogue
-from omp_cli.core.errors import UsageError
 from omp_cli.core.families import FORMATS, SOURCES, SUITES
-from omp_cli.core.files import name_part
 from omp_cli.core.prepare.build import build
 from omp_cli.core.prepare.source import RECORD, Asked, Source, own_sources, source_for
-from omp_cli.core.processes import default_workers
-from omp_cli.core.table import Table
 
 TASK, RECORDING, FILES = "Task", "Recording", "Public data and files"
 

@@ -11,12 +11,12 @@ import typer
 
 from omp_cli import core
 from omp_cli.commands.frame import DATA, RUNS, Call, Chosen, command
-from omp_cli.core.config import Layer, preset_layer, preset_names
+from omp_cli.core.base.config import Layer, preset_layer, preset_names
+from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.progress import Silent
+from omp_cli.core.base.table import Table
 from omp_cli.core.data.store import read_store
-from omp_cli.core.errors import DataError, UsageError
-from omp_cli.core.progress import Silent
 from omp_cli.core.suites.base import with_displacements
-from omp_cli.core.table import Table
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.trackers import METRICS
 

@@ -13,19 +13,19 @@ import typer
 from omp_cli import core
 from omp_cli.commands.frame import RUNS, Call, command
 from omp_cli.commands.lines import resolve
-from omp_cli.core.config import Settings
-from omp_cli.core.errors import RunFailed, UsageError, did_you_mean
-from omp_cli.core.files import writable_folder
-from omp_cli.core.locks import hold
-from omp_cli.core.manifest import hardware
-from omp_cli.core.run import Run
+from omp_cli.core.base.config import Settings
+from omp_cli.core.base.errors import RunFailed, UsageError, did_you_mean
+from omp_cli.core.base.files import writable_folder
+from omp_cli.core.base.locks import hold
+from omp_cli.core.base.manifest import hardware
+from omp_cli.core.base.run import Run
+from omp_cli.core.base.table import Table
 from omp_cli.core.sweep.config import read_sweep
 from omp_cli.core.sweep.execute import execute
 from omp_cli.core.sweep.job import Job
 from omp_cli.core.sweep.local import Engine, Local
 from omp_cli.core.sweep.on_ray import OnRay
 from omp_cli.core.sweep.plan import plan_jobs, same_settings
-from omp_cli.core.table import Table
 
 RAY = "Engine ray"
 ENGINES = ("local", "ray")

@@ -1,11 +1,11 @@
+from .base.device import device_name as device_name
+from .base.device import pick_device as pick_device
+from .base.device import use_threads as use_threads
 from .checkpoint import Checkpoint as Checkpoint
 from .checkpoint import open_run as open_run
 from .deploy.backends import BACKENDS as BACKENDS
 from .deploy.export import export_run as export_run
 from .deploy.export import formats as formats
-from .device import device_name as device_name
-from .device import pick_device as pick_device
-from .device import use_threads as use_threads
 from .families import ALGORITHMS as ALGORITHMS
 from .measure.evaluation import evaluate_run as evaluate_run
 from .measure.latency.bench import bench_latency as bench_latency

@@ -22,10 +22,9 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save_file
 from torch import Tensor
 
-from omp_cli.core.config import checked, validated
-from omp_cli.core.data.store import read_attributes
-from omp_cli.core.errors import DataError, OmpError, data_error
-from omp_cli.core.files import (
+from omp_cli.core.base.config import checked, validated
+from omp_cli.core.base.errors import DataError, OmpError, data_error
+from omp_cli.core.base.files import (
     atomic,
     is_lfs_pointer,
     read_json,
@@ -36,10 +35,11 @@ from omp_cli.core.files import (
     sha256_of,
     write_json,
 )
-from omp_cli.core.manifest import FILE_NAME, check_artifact, read_manifest
+from omp_cli.core.base.manifest import FILE_NAME, check_artifact, read_manifest
+from omp_cli.core.base.run import CHECKPOINTS, whereabouts
+from omp_cli.core.data.store import read_attributes
 from omp_cli.core.policy import Policy, usual_nfe
 from omp_cli.core.policy_config import PolicyConfig, Weights
-from omp_cli.core.run import CHECKPOINTS, whereabouts
 from omp_cli.core.spec import Spec
 
 CHECKPOINT_SCHEMA: Final = 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from omp_cli.core.registry import Family
+from omp_cli.core.base.registry import Family
 
 if TYPE_CHECKING:
     from omp_cli.core.data.readers.base import Reader

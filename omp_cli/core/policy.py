@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.encoders.base import Limits
-from omp_cli.core.errors import UsageError
 from omp_cli.core.methods import METHODS, Draws, LossReport, VelocityField
 from omp_cli.core.methods.base import Gather, same
 from omp_cli.core.methods.teaching import Teacher, Teaching

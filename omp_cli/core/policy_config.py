@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from omp_cli.core.config import Flag, Member, Settings
+from omp_cli.core.base.config import Flag, Member, Settings
 from omp_cli.core.data.windows import ChunkConfig
 from omp_cli.core.families import ENCODERS, METHODS, NETS
 

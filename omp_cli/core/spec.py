@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from omp_cli.core.config import Above0, Count, CountOrZero, Settings
-from omp_cli.core.errors import UsageError
+from omp_cli.core.base.config import Above0, Count, CountOrZero, Settings
+from omp_cli.core.base.errors import UsageError
 
 
 class Spec(Settings):

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from omp_cli.core import files
-from omp_cli.core.files import seal_of, sha256_of
-from omp_cli.core.manifest import read_manifest, write_manifest
-from omp_cli.core.run import CHECKPOINTS
+from omp_cli.core.base import files
+from omp_cli.core.base.files import seal_of, sha256_of
+from omp_cli.core.base.manifest import read_manifest, write_manifest
+from omp_cli.core.base.run import CHECKPOINTS
 from tests.conftest import TINY, Omp, Ran
 from tests.data.test_store import DAMAGES, damage
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from omp_cli.core import config as c
-from omp_cli.core import papers
+from omp_cli.core.base import config as c
+from omp_cli.core.base import papers
+from omp_cli.core.base.manifest import check_artifacts, read_manifest
+from omp_cli.core.base.run import CHECKPOINTS
 from omp_cli.core.deploy.backends import BACKENDS
-from omp_cli.core.manifest import check_artifacts, read_manifest
-from omp_cli.core.run import CHECKPOINTS
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp
 from tests.measure.latency_policies import document

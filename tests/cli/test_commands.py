@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from omp_cli.commands.table import COMMANDS
+from omp_cli.core.base.registry import Family
 from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.methods import METHODS
 from omp_cli.core.nets import NETS
-from omp_cli.core.registry import Family
 from omp_cli.core.rl.base import ALGORITHMS
 from tests.conftest import TINY, Omp
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from omp_cli.core.base.errors import Interrupted
+from omp_cli.core.base.manifest import read_manifest
 from omp_cli.core.checkpoint import open_run
-from omp_cli.core.errors import Interrupted
-from omp_cli.core.manifest import read_manifest
 from omp_cli.core.train.loop import Trainer
 from tests.conftest import TINY, Omp
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from omp_cli.core.base.files import LFS_POINTER, sha256_of
+from omp_cli.core.base.manifest import check_artifacts, read_manifest
 from omp_cli.core.deploy import export, program
 from omp_cli.core.deploy.program import ONNX_PACKAGES, missing_packages
-from omp_cli.core.files import LFS_POINTER, sha256_of
-from omp_cli.core.manifest import check_artifacts, read_manifest
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp, in_process
 

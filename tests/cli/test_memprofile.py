@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from omp_cli.core.base.manifest import read_manifest
+from omp_cli.core.base.run import CHECKPOINTS
 from omp_cli.core.checkpoint import checkpoints_in, open_checkpoint
-from omp_cli.core.manifest import read_manifest
-from omp_cli.core.run import CHECKPOINTS
 from tests.conftest import TINY, Omp
 
 SMALL = ("--set", "pretrain.net.hidden=32", "--set", "pretrain.encoder.channels=[8,16]", "--set", "repeats=1")

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from omp_cli.commands import options
 from omp_cli.commands.table import COMMANDS, load
-from omp_cli.core.config import Flag, Settings
+from omp_cli.core.base.config import Flag, Settings
 
 Count = Annotated[int, Field(ge=1)]
 

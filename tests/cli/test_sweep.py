@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from omp_cli.commands.lines import resolve
-from omp_cli.core.manifest import read_manifest
+from omp_cli.core.base.manifest import read_manifest
 from omp_cli.core.sweep.config import read_sweep
 from tests.cli.test_bad_input import refused
 from tests.conftest import TINY, Omp

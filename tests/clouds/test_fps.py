@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from omp_cli.core.base.errors import DataError, MissingDependency
 from omp_cli.core.clouds import fps
-from omp_cli.core.errors import DataError, MissingDependency
 
 
 def brute_force(points: NDArray[np.floating], k: int) -> list[int]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from omp_cli.core.base.errors import MissingDependency
 from omp_cli.core.clouds.opengl import working_backend
 from omp_cli.core.clouds.raycast import MARKER, NOTHING, Marker, RayCaster, geoms_of, sphere_distance
-from omp_cli.core.errors import MissingDependency
 from tests.clouds.scenes import first_hit, front, scene
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from omp_cli.core.base.config import sources_of, validated
+from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.clouds.camera import Camera
 from omp_cli.core.clouds.crop import Box
 from omp_cli.core.clouds.fovea import thinned
 from omp_cli.core.clouds.picture import Painter
 from omp_cli.core.clouds.raycast import MARKER, Marker, RayCaster, geoms_of
 from omp_cli.core.clouds.sensor import DP3_BOX, DP3_ROTATION, CloudConfig, CloudSensor, RobotBodies
-from omp_cli.core.config import sources_of, validated
-from omp_cli.core.errors import DataError, UsageError
 from tests.clouds.scenes import front, scene
 
 BOX = Box((-0.4, -0.4, 0.0), (0.8, 0.4, 0.9))

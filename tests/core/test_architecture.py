@@ -11,80 +11,51 @@ from omp_cli.core.families import SOURCES, SUITES
 from omp_cli.core.prepare.source import FILES, RECORD, own_sources
 
 ROOT = Path(omp_cli.__file__).parent
-BASE = {
-    "config",
-    "errors",
-    "families",
-    "papers",
-    "plugins",
-    "registry",
-    "table",
-    "spec",
-    "files",
-    "locks",
-    "manifest",
-    "processes",
-    "progress",
-    "seeds",
-    "signals",
-    "run",
-    "timing",
-}
-MATH = {"config", "errors", "families", "registry", "spec"}
+BASE = {"base", "families", "spec"}
 ALLOWED = {
-    "methods": MATH | {"methods"},
-    "nets": MATH | {"nets"},
-    "encoders": MATH | {"encoders"},
-    "clouds": MATH | {"clouds"},
+    "base": {"base"},
+    "methods": BASE | {"methods"},
+    "nets": BASE | {"nets"},
+    "encoders": BASE | {"encoders"},
+    "clouds": BASE | {"clouds"},
     "data": BASE | {"data"},
     "suites": BASE | {"suites", "clouds", "data"},
     "benchmarks": BASE | {"benchmarks", "suites", "clouds", "data", "envs", "prepare"},  # the folders in suites/
     "envs": BASE | {"envs", "suites", "data"},
     "prepare": BASE | {"prepare", "envs", "suites", "data"},
-    "train": BASE | {"train", "policy", "policy_config", "checkpoint", "device", "data", "methods"},
+    "train": BASE | {"train", "policy", "policy_config", "checkpoint", "data", "methods"},
     "measure": BASE
-    | {"measure", "policy", "policy_config", "checkpoint", "device", "envs", "suites", "data", "encoders"}
+    | {"measure", "policy", "policy_config", "checkpoint", "envs", "suites", "data", "encoders"}
     | {"deploy", "methods", "nets", "clouds", "train"},
-    "deploy": BASE | {"deploy", "policy", "policy_config", "checkpoint", "device", "methods", "spec"},
+    "deploy": BASE | {"deploy", "policy", "policy_config", "checkpoint", "methods"},
     "report": BASE | {"report", "measure", "suites"},
     "rl": BASE
-    | {
-        "rl",
-        "policy",
-        "policy_config",
-        "checkpoint",
-        "device",
-        "methods",
-        "nets",
-        "encoders",
-        "envs",
-        "suites",
-        "data",
-        "measure",
-        "train",
-    },
+    | {"rl", "policy", "policy_config", "checkpoint", "methods", "nets", "encoders", "envs", "suites", "data"}
+    | {"measure", "train"},
     "sweep": BASE | {"sweep", "suites"},
-    "policy": MATH | {"methods", "nets", "encoders", "data", "policy_config"},
-    "policy_config": {"config", "data", "families"},
-    "families": {"registry"}
-    | {"data", "encoders", "methods", "nets", "prepare", "rl", "suites"},  # for the type checker alone
+    "policy": BASE | {"methods", "nets", "encoders", "data", "policy_config"},
+    "policy_config": BASE | {"data"},
+    "families": BASE | {"data", "encoders", "methods", "nets", "prepare", "rl", "suites"},  # for the type checker alone
     "checkpoint": BASE | {"policy", "policy_config", "data"},
-    "device": {"errors"},
-    "run": {"errors", "files", "locks", "manifest"},
-    "locks": {"errors", "files", "manifest"},
-    "registry": {"config", "errors"},
+    "spec": {"base"},
+}
+# Within base/, what stands on what
+WITHIN_BASE = {
     "config": {"errors", "seeds"},
-    "manifest": {"config", "errors", "files", "processes"},
-    "files": {"errors"},
-    "spec": {"config", "errors"},
-    "signals": {"errors"},
+    "device": {"errors"},
     "errors": set(),
-    "processes": {"plugins"},
+    "files": {"errors"},
+    "locks": {"errors", "files", "manifest"},
+    "manifest": {"config", "errors", "files", "processes"},
     "papers": set(),
     "plugins": {"errors"},
-    "table": set(),
+    "processes": {"plugins"},
     "progress": set(),
+    "registry": {"config", "errors"},
+    "run": {"errors", "files", "locks", "manifest"},
     "seeds": set(),
+    "signals": {"errors"},
+    "table": set(),
     "timing": set(),
 }
 MODULES = sorted(ROOT.rglob("*.py"))
@@ -102,7 +73,7 @@ def imports(path: Path) -> list[tuple[str, int]]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = (
                 [f"{node.module}.{alias.name}" for alias in node.names]
-                if node.module == "omp_cli.core"
+                if node.module in ("omp_cli.core", "omp_cli.core.base")
                 else [node.module]
             )
             found += [(name, node.col_offset) for name in names]
@@ -128,6 +99,16 @@ def test_core_imports_point_one_way(path: Path) -> None:
             assert not name.startswith(("omp_cli.commands", "omp_cli.console", "typer", "rich")), name
 
 
+@pytest.mark.parametrize("module", sorted(WITHIN_BASE))
+def test_imports_within_the_base_point_one_way(module: str) -> None:
+    taken = {name.split(".")[3] for name, _ in imports(ROOT / "core" / "base" / f"{module}.py") if ".base." in name}
+    assert taken == WITHIN_BASE[module]
+
+
+def test_every_module_of_the_base_is_in_its_table() -> None:
+    assert {p.stem for p in (ROOT / "core" / "base").glob("*.py")} - {"__init__"} == set(WITHIN_BASE)
+
+
 @pytest.mark.parametrize("path", [m for m in MODULES if m.parts[-2] in ("commands", "prepare", "sweep")])
 def test_nothing_but_its_own_folder_knows_a_benchmark_by_name(path: Path) -> None:
     texts = {n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant)}
@@ -138,10 +119,12 @@ def test_nothing_but_its_own_folder_knows_a_benchmark_by_name(path: Path) -> Non
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_heavy_packages_are_imported_where_they_are_needed(path: Path) -> None:
     heavy = ("mujoco", "metaworld", "open3d", "matplotlib", "zarr", "h5py", "scipy", "imageio")
-    torch_rooms = {"methods", "nets", "encoders", "train", "measure", "policy", "checkpoint", "device", "deploy", "rl"}
+    torch_rooms = {"methods", "nets", "encoders", "train", "measure", "policy", "checkpoint", "deploy", "rl"}
     inside_core = "core" in path.relative_to(ROOT).parts and path.parent != ROOT
     light = not inside_core or (
-        (path.stem != "__init__" or path.parent != ROOT / "core") and room(path) not in torch_rooms
+        (path.stem != "__init__" or path.parent != ROOT / "core")
+        and room(path) not in torch_rooms
+        and path.stem != "device"
     )
     for name, column in imports(path):
         if column == 0:

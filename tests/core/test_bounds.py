@@ -10,11 +10,11 @@ import pytest
 from pydantic import ValidationError
 
 import omp_cli
-from omp_cli.core.config import Settings, validated
-from omp_cli.core.errors import UsageError
+from omp_cli.core.base.config import Settings, validated
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.seeds import MAX_SEED
 from omp_cli.core.prepare.record import RecordConfig
 from omp_cli.core.rl.config import FinetuneConfig
-from omp_cli.core.seeds import MAX_SEED
 from omp_cli.core.train.config import PretrainConfig
 
 UNBOUNDED = {("Reference", "state"): "what a simulator's state holds is the simulator's affair"}

@@ -9,6 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from omp_cli.core.base.config import validated
+from omp_cli.core.base.errors import DataError
+from omp_cli.core.base.run import CHECKPOINTS, Run
 from omp_cli.core.checkpoint import (
     EMA,
     META,
@@ -20,11 +23,8 @@ from omp_cli.core.checkpoint import (
     open_run,
     save_checkpoint,
 )
-from omp_cli.core.config import validated
 from omp_cli.core.deploy.graph import fresh_policy
-from omp_cli.core.errors import DataError
 from omp_cli.core.policy import PolicyConfig
-from omp_cli.core.run import CHECKPOINTS, Run
 from omp_cli.core.spec import Spec
 
 SPEC = Spec(suite="toy", task="push", action_dim=2, state_dim=4, max_steps=10, control_hz=10.0)

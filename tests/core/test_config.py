@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from omp_cli.core import config as c
+from omp_cli.core.base import config as c
+from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.registry import Family
 from omp_cli.core.encoders import ENCODERS
-from omp_cli.core.errors import DataError, UsageError
 from omp_cli.core.methods import METHODS
 from omp_cli.core.nets import NETS
-from omp_cli.core.registry import Family
 from omp_cli.core.rl.base import ALGORITHMS
 from omp_cli.core.suites import SUITES
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from omp_cli.app import as_omp_error
-from omp_cli.core import errors
-from omp_cli.core.errors import (
+from omp_cli.core.base import errors
+from omp_cli.core.base.errors import (
     DataError,
     MissingDependency,
     OmpError,

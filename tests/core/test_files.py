@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from omp_cli.core import files
-from omp_cli.core.errors import DataError, RunFailed, UsageError
+from omp_cli.core.base import files
+from omp_cli.core.base.errors import DataError, RunFailed, UsageError
 from omp_cli.core.train.trackers import JsonLines
 
 

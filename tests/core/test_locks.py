@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from omp_cli.core.errors import UsageError
-from omp_cli.core.files import atomic
-from omp_cli.core.locks import LOCK, hold, is_held
-from omp_cli.core.manifest import read_manifest, write_manifest
-from omp_cli.core.run import CHECKPOINTS, TRACEBACK, Run, state_of, whereabouts
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.files import atomic
+from omp_cli.core.base.locks import LOCK, hold, is_held
+from omp_cli.core.base.manifest import read_manifest, write_manifest
+from omp_cli.core.base.run import CHECKPOINTS, TRACEBACK, Run, state_of, whereabouts
 from tests.conftest import held_by_another
 
 PARENT = """
 import multiprocessing, sys, time
 from pathlib import Path
-from omp_cli.core.locks import hold
+from omp_cli.core.base.locks import hold
 if __name__ == "__main__":
     with hold(Path(sys.argv[1])):
         child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))

@@ -7,9 +7,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from omp_cli.core import manifest as m
-from omp_cli.core.errors import DataError, Interrupted
-from omp_cli.core.run import Run
+from omp_cli.core.base import manifest as m
+from omp_cli.core.base.errors import DataError, Interrupted
+from omp_cli.core.base.run import Run
 
 SCHEMA = Path(m.__file__).with_name("manifest.schema.json")
 

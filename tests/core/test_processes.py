@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from omp_cli.core.base.plugins import load_plugin, loaded_plugins
+from omp_cli.core.base.processes import ENDS_WITH_STDIN
 from omp_cli.core.envs.jobs import in_order
-from omp_cli.core.plugins import load_plugin, loaded_plugins
-from omp_cli.core.processes import ENDS_WITH_STDIN
 
 
 def here(name: str, kept: object) -> bool:

@@ -1,6 +1,6 @@
 """Start states of demonstrations and evaluations cannot meet."""
 
-from omp_cli.core.seeds import HELD_OUT, demo_seed, eval_seed, rollout_seed
+from omp_cli.core.base.seeds import HELD_OUT, demo_seed, eval_seed, rollout_seed
 
 
 def test_ranges_are_disjoint_and_seeds_distinct() -> None:

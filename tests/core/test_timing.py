@@ -2,8 +2,8 @@
 
 import pytest
 
-from omp_cli.core import timing
-from omp_cli.core.timing import Stopwatch, rounded
+from omp_cli.core.base import timing
+from omp_cli.core.base.timing import Stopwatch, rounded
 
 
 def test_laps_are_charged_to_their_parts_and_pauses_to_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.data.catalogue import Catalogue, cache_folder, read_catalogue
 from omp_cli.core.data.readers import FORMATS
-from omp_cli.core.errors import DataError, UsageError
 
 
 @pytest.fixture(autouse=True)

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from omp_cli.core.base.errors import DataError, OmpError, RunFailed, UsageError
+from omp_cli.core.base.locks import LOCK
+from omp_cli.core.base.progress import Silent
 from omp_cli.core.data.download import DownloadConfig, Fetched, Wanted, fetch
-from omp_cli.core.errors import DataError, OmpError, RunFailed, UsageError
-from omp_cli.core.locks import LOCK
-from omp_cli.core.progress import Silent
 from tests.conftest import held_by_another
 from tests.data.server import Behaviour, serving
 

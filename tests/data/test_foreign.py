@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import zarr
 
+from omp_cli.core.base.errors import DataError, OmpError
+from omp_cli.core.base.files import LFS_POINTER
 from omp_cli.core.checkpoint import load_tensors
 from omp_cli.core.data import foreign
 from omp_cli.core.data.foreign import affordable, json_lines
 from omp_cli.core.data.readers.base import channels_last, sniff
 from omp_cli.core.data.store import STORE, read_store, write_store
-from omp_cli.core.errors import DataError, OmpError
-from omp_cli.core.files import LFS_POINTER
 from omp_cli.core.prepare.origin import _located
 from tests.data.formats import ENV, write_d4rl, write_minari, write_npz, write_robomimic
 from tests.data.test_readers import joined, read

@@ -13,11 +13,11 @@ import pytest
 pytest.importorskip("av")
 pytest.importorskip("pyarrow")
 
+from omp_cli.core.base.errors import DataError, MissingDependency, UsageError
+from omp_cli.core.base.files import LFS_POINTER
 from omp_cli.core.data.readers import lerobot
 from omp_cli.core.data.readers.base import sniff
 from omp_cli.core.data.store import read_store
-from omp_cli.core.errors import DataError, MissingDependency, UsageError
-from omp_cli.core.files import LFS_POINTER
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp
 from tests.data.lerobot import CAMERAS, FPS, Episode, write_lerobot, write_video

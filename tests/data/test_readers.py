@@ -8,14 +8,14 @@ import h5py
 import numpy as np
 import pytest
 
+from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.progress import Silent
 from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.data.readers import FORMATS, Recording, Subject
 from omp_cli.core.data.readers.base import sniff
 from omp_cli.core.data.readers.d4rl import episode_ends
 from omp_cli.core.data.store import STORE, read_store, write_store
 from omp_cli.core.data.windows import ChunkConfig, make_windows
-from omp_cli.core.errors import DataError, UsageError
-from omp_cli.core.progress import Silent
 from tests.data.formats import ENV, write_d4rl, write_minari, write_npz, write_robomimic
 
 

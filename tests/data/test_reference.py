@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from omp_cli.core.base.errors import DataError
 from omp_cli.core.data.reference import Reference
-from omp_cli.core.errors import DataError
 
 STATE = np.array([0.0, 1.5, -2.25])
 

@@ -10,9 +10,9 @@ import numcodecs
 import numpy as np
 import pytest
 
+from omp_cli.core.base.errors import DataError, RunFailed
+from omp_cli.core.base.run import Run
 from omp_cli.core.data.store import STORE, content_hash, read_attributes, read_store, write_store
-from omp_cli.core.errors import DataError, RunFailed
-from omp_cli.core.run import Run
 
 SPEC = {
     "suite": "toy",

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.data.windows import ChunkConfig, make_windows
-from omp_cli.core.errors import UsageError
 
 
 def test_windows_by_hand() -> None:

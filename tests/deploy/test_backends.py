@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.deploy import backends
 from omp_cli.core.deploy.backends import BACKENDS, Function, checked, dtype_of, find, names
 from omp_cli.core.deploy.base import Inputs
-from omp_cli.core.errors import UsageError
 
 CPU = torch.device("cpu")
 

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from omp_cli.core.base.errors import RunFailed
 from omp_cli.core.deploy import program
 from omp_cli.core.deploy.base import Inputs
 from omp_cli.core.deploy.export import compared
 from omp_cli.core.deploy.graph import Decision, example_inputs, fresh_policy
 from omp_cli.core.deploy.program import ONNX_PACKAGES, exported, missing_packages, write_onnx, write_pt2
 from omp_cli.core.encoders import ENCODERS
-from omp_cli.core.errors import RunFailed
 from omp_cli.core.policy import PolicyConfig
 from omp_cli.core.spec import Spec
 

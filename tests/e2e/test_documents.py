@@ -14,8 +14,8 @@ import typer
 from omp_cli.app import make_app
 from omp_cli.commands import lines
 from omp_cli.commands.table import COMMANDS, load
-from omp_cli.core.errors import OmpError
-from omp_cli.core.plugins import load_plugin
+from omp_cli.core.base.errors import OmpError
+from omp_cli.core.base.plugins import load_plugin
 from tests.conftest import Omp
 
 ROOT = Path(__file__).parents[2]

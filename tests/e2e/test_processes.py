@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from omp_cli.core.base.manifest import read_manifest
+from omp_cli.core.base.run import CHECKPOINTS
 from omp_cli.core.checkpoint import EMA, MODEL, TRAINING, checkpoints_in, load_tensors
-from omp_cli.core.manifest import read_manifest
-from omp_cli.core.run import CHECKPOINTS
 from tests.conftest import TINY, omp_process
 
 LONG = ["--steps", "200", *TINY, "--set", "train.checkpoint_every=20", "--set", "train.keep=2"]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from omp_cli.core.manifest import read_manifest, write_manifest
-from omp_cli.core.run import CHECKPOINTS
+from omp_cli.core.base.manifest import read_manifest, write_manifest
+from omp_cli.core.base.run import CHECKPOINTS
 from tests.cli.test_bad_input import refused
 from tests.conftest import TINY, Omp, held_by_another, omp_process
 from tests.e2e.test_processes import finish, wait_for

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.encoders.images import random_shift, to_floats
-from omp_cli.core.errors import UsageError
 from omp_cli.core.spec import Spec
 
 SPEC = Spec(

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.encoders import ENCODERS, Encoder
 from omp_cli.core.encoders.pointnet import PointNet, argmax_over_points
-from omp_cli.core.errors import UsageError
 from omp_cli.core.spec import Spec
 from tests.encoders.test_contract import SPEC
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from omp_cli.core.base.errors import DataError, RunFailed
 from omp_cli.core.envs.jobs import Kept, in_order
-from omp_cli.core.errors import DataError, RunFailed
 from tests.envs.test_pool import two_workers_end_with
 
 

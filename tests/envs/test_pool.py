@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from omp_cli.core.base.errors import DataError, RunFailed
+from omp_cli.core.base.plugins import load_plugin
 from omp_cli.core.envs.chunking import ChunkEnv, chunk_env_factory
 from omp_cli.core.envs.pool import EnvPool, Row
 from omp_cli.core.envs.workers import RESTARTS_IN_A_ROW
-from omp_cli.core.errors import DataError, RunFailed
-from omp_cli.core.plugins import load_plugin
 from omp_cli.core.suites import SUITES
 from omp_cli.core.suites.base import Outcome
 from omp_cli.core.suites.toy import Toy, ToyConfig, ToyEnv

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from omp_cli.core.base.progress import Silent
 from omp_cli.core.deploy.backends import BACKENDS
 from omp_cli.core.measure.latency.cells import Bench, subject_rows
 from omp_cli.core.measure.latency.config import LatencyConfig
@@ -12,7 +13,6 @@ from omp_cli.core.measure.latency.machine import Watch
 from omp_cli.core.measure.latency.rows import Row
 from omp_cli.core.measure.latency.subjects import Subject, from_document
 from omp_cli.core.measure.latency.timer import Clock
-from omp_cli.core.progress import Silent
 
 CPU = torch.device("cpu")
 TOY = {

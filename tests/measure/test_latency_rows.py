@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from omp_cli.core.base.errors import RunFailed, UsageError
+from omp_cli.core.base.progress import Silent
+from omp_cli.core.base.run import Run
 from omp_cli.core.deploy.backends import BACKENDS
 from omp_cli.core.deploy.base import Backend, Inputs, Prepared
-from omp_cli.core.errors import RunFailed, UsageError
 from omp_cli.core.measure.latency.bench import SAMPLES, bench_latency, published
 from omp_cli.core.measure.latency.config import LatencyConfig
 from omp_cli.core.measure.latency.rows import Row, compared
 from omp_cli.core.measure.latency.samples import statistics
 from omp_cli.core.measure.latency.subjects import Subject, from_document
-from omp_cli.core.progress import Silent
-from omp_cli.core.run import Run
 from tests.measure.latency_policies import CPU, QUICK, document, rows_of, subject
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from omp_cli.core import config as c
-from omp_cli.core.errors import DataError, UsageError
+from omp_cli.core.base import config as c
+from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.measure.latency import subjects
 from omp_cli.core.measure.latency.subjects import from_checkpoint, from_document, from_preset, from_presets
 from tests.measure.latency_policies import document

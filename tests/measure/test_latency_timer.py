@@ -5,10 +5,10 @@ import time
 import pytest
 import torch
 
+from omp_cli.core.base.progress import Silent
 from omp_cli.core.measure.latency.config import MIN_CALLS
 from omp_cli.core.measure.latency.samples import statistics
 from omp_cli.core.measure.latency.timer import Clock, Effort, seconds_of, time_together
-from omp_cli.core.progress import Silent
 
 CPU = torch.device("cpu")
 

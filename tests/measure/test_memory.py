@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.encoders.pointnet import PointNet
-from omp_cli.core.errors import UsageError
 from omp_cli.core.measure.memory.allocator import LARGE_SEGMENT, MIB, CachingAllocator
 from omp_cli.core.measure.memory.cases import Case, Column, MemprofileConfig, grid, made_up_spec, make_case
 from omp_cli.core.measure.memory.ledger import Ledger, peaks

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import torch
 
+from omp_cli.core.base.errors import DataError, Diverged, RunFailed
+from omp_cli.core.base.progress import Silent
 from omp_cli.core.checkpoint import Checkpoint, find_checkpoints, open_checkpoint
 from omp_cli.core.data.store import read_store
 from omp_cli.core.envs.chunking import ChunkEnv, chunk_env_factory
-from omp_cli.core.errors import DataError, Diverged, RunFailed
 from omp_cli.core.measure import success as measuring
 from omp_cli.core.measure.environments import environments
 from omp_cli.core.measure.episodes import Episode, EvalConfig, summarise
 from omp_cli.core.measure.statistics import counted
 from omp_cli.core.measure.success import evaluate
 from omp_cli.core.policy import Policy
-from omp_cli.core.progress import Silent
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import Outcome, TaskEnv, recorded_suite
 
@@ -108,7 +108,7 @@ def test_start_states_are_held_out_and_follow_the_seed(checkpoint: Checkpoint, w
 
 
 def test_a_start_that_a_demonstration_used_is_refused(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    from omp_cli.core.seeds import demo_seed
+    from omp_cli.core.base.seeds import demo_seed
 
     monkeypatch.setattr(measuring, "eval_seed", demo_seed)
     with pytest.raises(DataError, match="starts where a demonstration did"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from omp_cli.core.errors import UsageError
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.methods import METHODS, LossReport, Method, VelocityField
 from omp_cli.core.methods.teaching import Teacher
 from omp_cli.core.nets import NETS

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from omp_cli.core.errors import UsageError
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.methods import METHODS, Draws, Method, VelocityField
 from omp_cli.core.methods.path import point
 from omp_cli.core.methods.teaching import Teacher

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from omp_cli.core.config import validated
-from omp_cli.core.errors import UsageError
+from omp_cli.core.base.config import validated
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.methods import METHODS
 from omp_cli.core.methods.derivative import value_and_derivative
 from omp_cli.core.methods.epsilon import GRID, dde_errors, pick_epsilon, relative_error

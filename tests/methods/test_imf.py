@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from omp_cli.core.errors import UsageError
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.methods import METHODS, Draws
 from tests.methods.fields import Gaussian, Recorded, ToPoint
 from tests.methods.test_meanflow import SHAPE, WAYS, built, drawn, net_and_condition

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from omp_cli.core.errors import UsageError
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.methods import METHODS, Draws, Method
 from omp_cli.core.methods.base import VelocityField
 from omp_cli.core.methods.diffusion import ddim_steps, squared_cosine

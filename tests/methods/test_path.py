@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from omp_cli.core.errors import UsageError
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.methods import METHODS, VelocityField
 from omp_cli.core.methods.path import path_jumps, point, step, step_grid, velocity
 from tests.methods.fields import Gaussian, ToPoint

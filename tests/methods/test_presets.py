@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from omp_cli.core import config as c
+from omp_cli.core.base import config as c
 from omp_cli.core.measure.latency.subjects import from_preset
 from omp_cli.core.methods import Draws, VelocityField
 from omp_cli.core.methods.derivative import value_and_derivative

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from omp_cli.core.config import validated
-from omp_cli.core.errors import UsageError
+from omp_cli.core.base.config import validated
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.methods.times import TimeConfig, draw_times
 
 

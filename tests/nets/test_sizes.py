@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from omp_cli.core import config as c
+from omp_cli.core.base import config as c
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.encoders.resnet18 import resnet18
-from omp_cli.core.errors import UsageError
 from omp_cli.core.nets import NETS
 from omp_cli.core.nets.embedding import Sinusoidal
 from omp_cli.core.policy import Policy

@@ -8,16 +8,16 @@ import h5py
 import numpy as np
 import pytest
 
+from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.progress import Silent
+from omp_cli.core.base.run import Run
 from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.data.store import STORE, read_store
-from omp_cli.core.errors import DataError, UsageError
 from omp_cli.core.prepare import build as building
 from omp_cli.core.prepare.build import build
 from omp_cli.core.prepare.files import Files, FilesConfig
 from omp_cli.core.prepare.origin import from_catalogue, from_file, of_made
 from omp_cli.core.prepare.source import Asked, source_for
-from omp_cli.core.progress import Silent
-from omp_cli.core.run import Run
 from omp_cli.core.suites.adroit.shown import Shown
 from omp_cli.core.suites.adroit.shown import _said as said_of_shown
 from omp_cli.core.suites.base import start_hash

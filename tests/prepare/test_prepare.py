@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from omp_cli.core.config import LARGEST, Layer
+from omp_cli.core.base.config import LARGEST, Layer
+from omp_cli.core.base.errors import RunFailed, UsageError
+from omp_cli.core.base.progress import Silent
+from omp_cli.core.base.run import Run
+from omp_cli.core.base.seeds import HELD_OUT, demo_seed
 from omp_cli.core.data.store import read_store
-from omp_cli.core.errors import RunFailed, UsageError
 from omp_cli.core.prepare import build as building
 from omp_cli.core.prepare.build import build
 from omp_cli.core.prepare.collect import CollectConfig, collect, counted_since, points_on, start_order
 from omp_cli.core.prepare.record import RecordConfig, Recorded
 from omp_cli.core.prepare.source import Origin
-from omp_cli.core.progress import Silent
-from omp_cli.core.run import Run
-from omp_cli.core.seeds import HELD_OUT, demo_seed
 from omp_cli.core.suites.base import SUITES, start_hash
 from omp_cli.core.suites.toy import ToyEnv
 

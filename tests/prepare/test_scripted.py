@@ -13,16 +13,16 @@ import h5py
 import numpy as np
 import pytest
 
-from omp_cli.core.config import Layer
+from omp_cli.core.base.config import Layer
+from omp_cli.core.base.files import seal_of
+from omp_cli.core.base.progress import Silent
+from omp_cli.core.base.run import Run
+from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.store import read_store
-from omp_cli.core.files import seal_of
 from omp_cli.core.prepare.source import Origin
-from omp_cli.core.progress import Silent
-from omp_cli.core.run import Run
 from omp_cli.core.suites.robomimic import scripted
 from omp_cli.core.suites.robomimic import suite as robomimic
 from omp_cli.core.suites.robomimic.scripted import Scripted, ScriptedConfig, ScriptedFilesConfig
-from omp_cli.core.timing import Stopwatch
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp, in_process
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from omp_cli.commands import options
-from omp_cli.core.errors import UsageError
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.families import SOURCES, SUITES
 from omp_cli.core.prepare.source import FILES, RECORD, Asked, own_sources, source_for
 from tests.cli.test_bad_input import refused

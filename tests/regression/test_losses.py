@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from omp_cli.core import config as c
+from omp_cli.core.base import config as c
+from omp_cli.core.base.progress import Silent
 from omp_cli.core.data.store import Dataset
 from omp_cli.core.policy import LossModule
-from omp_cli.core.progress import Silent
 from omp_cli.core.spec import Spec
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omp_cli.core import manifest as m
+from omp_cli.core.base import manifest as m
 from omp_cli.core.measure.statistics import spread, wilson
 
 SETTINGS = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from omp_cli.core.errors import DataError, UsageError
+from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.report.collect import collect, usual_label
 from omp_cli.core.report.sections import OTHER, classes_of, make_sections
 from omp_cli.core.report.summary import summarise

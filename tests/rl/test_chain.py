@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from omp_cli.core.errors import UsageError
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.methods import METHODS, VelocityField
 from omp_cli.core.rl.chain import Sigma, SigmaConfig, evaluate_chain, mean_end, reduced, sample_chain
 

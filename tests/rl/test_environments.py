@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from omp_cli.core.base.errors import RunFailed
+from omp_cli.core.base.seeds import rollout_seed
 from omp_cli.core.envs.chunking import ChunkEnv, Obs, chunk_env_factory
 from omp_cli.core.envs.pool import EnvPool
-from omp_cli.core.errors import RunFailed
 from omp_cli.core.rl.environments import LOST, Stepped, TrainingEnvs
-from omp_cli.core.seeds import rollout_seed
 from omp_cli.core.suites.toy import Toy, ToyConfig, ToyEnv
 from tests.envs.test_pool import children, odd, told
 

@@ -16,11 +16,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from omp_cli.core.base.errors import DataError, Diverged, UsageError
+from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.checkpoint import open_checkpoint, open_run
 from omp_cli.core.data.store import Dataset
 from omp_cli.core.envs.chunking import ChunkEnv
 from omp_cli.core.envs.pool import EnvPool
-from omp_cli.core.errors import DataError, Diverged, UsageError
 from omp_cli.core.methods import METHODS
 from omp_cli.core.policy import Policy, PolicyConfig
 from omp_cli.core.rl.base import ALGORITHMS, Start
@@ -30,7 +31,6 @@ from omp_cli.core.rl.replay_buffer import Decisions, Demonstrations, ReplayBuffe
 from omp_cli.core.rl.rollout import Collector
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import Outcome, TaskEnv
-from omp_cli.core.timing import Stopwatch
 from tests.conftest import Omp
 
 SPEC = Spec(suite="toy", task="line", action_dim=1, state_dim=2, max_steps=8, control_hz=20, image=(16, 16, 3))

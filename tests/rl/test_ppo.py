@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from omp_cli.core.config import Settings, unflatten
+from omp_cli.core.base.config import Settings, unflatten
+from omp_cli.core.base.errors import Diverged, RunFailed
+from omp_cli.core.base.seeds import rollout_seed
+from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.envs.chunking import chunk_env_factory
 from omp_cli.core.envs.pool import EnvPool
-from omp_cli.core.errors import Diverged, RunFailed
 from omp_cli.core.policy import Policy, PolicyConfig
 from omp_cli.core.rl.base import ALGORITHMS, Start
 from omp_cli.core.rl.chain import Chain, mean_end
@@ -21,10 +23,8 @@ from omp_cli.core.rl.environments import LOST, TrainingEnvs
 from omp_cli.core.rl.ppo import Ppo
 from omp_cli.core.rl.ppo_config import BcConfig, CosineConfig
 from omp_cli.core.rl.rollout import Collector, Rollout
-from omp_cli.core.seeds import rollout_seed
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.toy import Toy, ToyConfig
-from omp_cli.core.timing import Stopwatch
 
 ENVS, DECISIONS = 4, 6
 ENCODERS = {

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from omp_cli.core.config import Layer, merge, preset_layer, preset_names, validated
+from omp_cli.core.base.config import Layer, merge, preset_layer, preset_names, validated
+from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.methods import METHODS
 from omp_cli.core.policy import Policy, PolicyConfig
 from omp_cli.core.rl.base import ALGORITHMS, Start
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.ppo import Ppo
 from omp_cli.core.rl.ppo_config import PpoConfig
-from omp_cli.core.timing import Stopwatch
 from tests.rl.test_ppo import TRAINED_BY, spec
 
 PRETRAINED = {**TRAINED_BY, "fql": "reflow"}

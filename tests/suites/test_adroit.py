@@ -14,13 +14,13 @@ import pytest
 
 pytest.importorskip("gymnasium_robotics")
 
+from omp_cli.core.base.errors import MissingDependency, UsageError
+from omp_cli.core.base.progress import Silent
 from omp_cli.core.clouds.raycast import geoms_of
 from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.data.readers import FORMATS
 from omp_cli.core.data.store import read_store
-from omp_cli.core.errors import MissingDependency, UsageError
 from omp_cli.core.prepare.origin import from_file
-from omp_cli.core.progress import Silent
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.adroit import Adroit, AdroitConfig, AdroitEnv, tables
 from omp_cli.core.suites.adroit.poses import states_of

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from omp_cli.core.errors import MissingDependency, UsageError
+from omp_cli.core.base.errors import MissingDependency, UsageError
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Suite, TaskEnv
 

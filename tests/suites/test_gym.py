@@ -10,9 +10,9 @@ import gymnasium
 import numpy as np
 import pytest
 
+from omp_cli.core.base.errors import MissingDependency, UsageError
 from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.envs.chunking import ChunkEnv
-from omp_cli.core.errors import MissingDependency, UsageError
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, start_hash
 from omp_cli.core.suites.gym import ENVIRONMENTS, Gym, GymEnv

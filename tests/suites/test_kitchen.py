@@ -15,10 +15,10 @@ import pytest
 
 pytest.importorskip("gymnasium_robotics")
 
+from omp_cli.core.base.errors import MissingDependency, UsageError
 from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.data.store import read_store
 from omp_cli.core.envs.chunking import ChunkEnv
-from omp_cli.core.errors import MissingDependency, UsageError
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES
 from omp_cli.core.suites.kitchen import STATE_DIM, SUBTASKS, Kitchen, KitchenEnv

@@ -9,10 +9,10 @@ import sys
 import numpy as np
 import pytest
 
+from omp_cli.core.base.errors import MissingDependency
 from omp_cli.core.clouds import opengl
 from omp_cli.core.clouds.raycast import MARKER, RayCaster, geoms_made_of, geoms_of
 from omp_cli.core.clouds.sensor import CloudConfig, CloudSensor
-from omp_cli.core.errors import MissingDependency
 from omp_cli.core.suites.base import SUITES
 from omp_cli.core.suites.metaworld import MetaWorld, MetaWorldEnv, tables
 

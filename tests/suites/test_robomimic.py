@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from omp_cli.core.base.errors import DataError, MissingDependency, UsageError
 from omp_cli.core.data.catalogue import read_catalogue
-from omp_cli.core.errors import DataError, MissingDependency, UsageError
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES
 from omp_cli.core.suites.robomimic import TASKS, Robomimic, RobomimicEnv, RobomimicSuiteConfig

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from omp_cli.core.errors import UsageError
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.suites.robomimic.experts import OPERATORS, Operator, make_expert
 from omp_cli.core.suites.robomimic.model import Control, make_robosuite, numpy_seeded
 from omp_cli.core.suites.robomimic.plans import Hand, Pose, wrap

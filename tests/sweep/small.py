@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omp_cli.core.errors import OmpError, RunFailed, UsageError
-from omp_cli.core.files import writable_folder
-from omp_cli.core.locks import hold
-from omp_cli.core.manifest import read_manifest
-from omp_cli.core.progress import Silent
-from omp_cli.core.run import Run
+from omp_cli.core.base.errors import OmpError, RunFailed, UsageError
+from omp_cli.core.base.files import writable_folder
+from omp_cli.core.base.locks import hold
+from omp_cli.core.base.manifest import read_manifest
+from omp_cli.core.base.progress import Silent
+from omp_cli.core.base.run import Run
 from omp_cli.core.sweep import job
 from omp_cli.core.sweep.config import SweepConfig
 from omp_cli.core.sweep.execute import execute

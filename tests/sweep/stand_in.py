@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from omp_cli.core.errors import OmpError, RunFailed, Terminated
-from omp_cli.core.manifest import read_manifest
-from omp_cli.core.processes import end_with_stdin
-from omp_cli.core.run import Run
+from omp_cli.core.base.errors import OmpError, RunFailed, Terminated
+from omp_cli.core.base.manifest import read_manifest
+from omp_cli.core.base.processes import end_with_stdin
+from omp_cli.core.base.run import Run
 
 RUNS, FREE = Path("runs.txt"), Path("free")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from omp_cli.core.errors import DataError, UsageError
+from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.sweep.config import read_sweep, slug
 
 GOOD = """

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from omp_cli.core.errors import UsageError
-from omp_cli.core.locks import PATIENCE, hold, is_held
-from omp_cli.core.manifest import read_manifest
-from omp_cli.core.run import CHECKPOINTS, Run
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.locks import PATIENCE, hold, is_held
+from omp_cli.core.base.manifest import read_manifest
+from omp_cli.core.base.run import CHECKPOINTS, Run
 from omp_cli.core.sweep import job as module
 from omp_cli.core.sweep.config import SweepConfig
 from omp_cli.core.sweep.job import Work

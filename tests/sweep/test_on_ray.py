@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from omp_cli.core.errors import Terminated
-from omp_cli.core.manifest import read_manifest
-from omp_cli.core.progress import Silent
-from omp_cli.core.run import CHECKPOINTS, Run
+from omp_cli.core.base.errors import Terminated
+from omp_cli.core.base.manifest import read_manifest
+from omp_cli.core.base.progress import Silent
+from omp_cli.core.base.run import CHECKPOINTS, Run
 from omp_cli.core.sweep.config import SweepConfig
 from omp_cli.core.sweep.execute import execute
 from omp_cli.core.sweep.job import Job

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from omp_cli.core.errors import OmpError, UsageError
-from omp_cli.core.run import Run
+from omp_cli.core.base.errors import OmpError, UsageError
+from omp_cli.core.base.run import Run
 from omp_cli.core.sweep.config import SweepConfig
 from omp_cli.core.sweep.job import Job
 from omp_cli.core.sweep.plan import plan_jobs, same_settings

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+from omp_cli.core.base.config import validated
+from omp_cli.core.base.errors import Interrupted
+from omp_cli.core.base.run import CHECKPOINTS
 from omp_cli.core.checkpoint import TRAINING, CheckpointMeta, checkpoints_in, open_checkpoint
-from omp_cli.core.config import validated
 from omp_cli.core.deploy.graph import fresh_policy
-from omp_cli.core.errors import Interrupted
 from omp_cli.core.policy_config import PolicyConfig
-from omp_cli.core.run import CHECKPOINTS
 from omp_cli.core.spec import Spec
 from omp_cli.core.train.config import TrainConfig
 from omp_cli.core.train.journal import Journal

@@ -11,17 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from omp_cli.core import config as c
+from omp_cli.core.base import config as c
+from omp_cli.core.base.config import AtLeast0
+from omp_cli.core.base.errors import Diverged, UsageError
+from omp_cli.core.base.progress import Silent
+from omp_cli.core.base.run import CHECKPOINTS
 from omp_cli.core.checkpoint import EMA, MODEL, TRAINING, checkpoints_in, load_tensors, open_checkpoint, thin
-from omp_cli.core.config import AtLeast0
 from omp_cli.core.data.store import read_store
-from omp_cli.core.errors import Diverged, UsageError
 from omp_cli.core.methods import METHODS, Draws, VelocityField
 from omp_cli.core.methods.base import Measured
 from omp_cli.core.methods.meanflow import MeanFlow, MeanFlowConfig
 from omp_cli.core.policy import LossModule, Policy
-from omp_cli.core.progress import Silent
-from omp_cli.core.run import CHECKPOINTS
 from omp_cli.core.train import loop
 from omp_cli.core.train.batches import batch_indices
 from omp_cli.core.train.config import PretrainConfig, TrainConfig

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from omp_cli.core import config as c
+from omp_cli.core.base import config as c
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.progress import Silent
 from omp_cli.core.checkpoint import EMA, MODEL, TRAINING, open_run
 from omp_cli.core.data.store import read_store
-from omp_cli.core.errors import UsageError
 from omp_cli.core.policy import LossModule, Policy
-from omp_cli.core.progress import Silent
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
 from omp_cli.core.train.loop import Trainer, build_policy

@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from omp_cli.core import config as c
+from omp_cli.core.base import config as c
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.progress import Silent
 from omp_cli.core.checkpoint import EMA, MODEL, TRAINING, open_run
 from omp_cli.core.data.store import Dataset, read_store, write_store
-from omp_cli.core.errors import UsageError
-from omp_cli.core.progress import Silent
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, with_displacements
 from omp_cli.core.suites.metaworld import MetaWorldEnv

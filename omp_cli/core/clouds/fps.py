@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.errors import DataError, MissingDependency, machine_error
+from omp_cli.core.base.errors import DataError, MissingDependency, machine_error
 
 FpsBackend = Literal["numpy", "open3d"]
 

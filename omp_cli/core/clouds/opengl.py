@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.errors import MissingDependency
+from omp_cli.core.base.errors import MissingDependency
 
 _BACKENDS = ("egl", "osmesa", "glfw")
 _PROBE = """

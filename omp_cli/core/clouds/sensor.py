@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from omp_cli.core.base.config import COMPLETE, Settings
+from omp_cli.core.base.errors import DataError
 from omp_cli.core.clouds import fps
 from omp_cli.core.clouds.bounds import Bounds
 from omp_cli.core.clouds.camera import Camera
 from omp_cli.core.clouds.crop import Box
 from omp_cli.core.clouds.fovea import Fovea, thinned
 from omp_cli.core.clouds.raycast import MARKER, Hits, Marker, RayCaster, geoms_made_of, geoms_of
-from omp_cli.core.config import COMPLETE, Settings
-from omp_cli.core.errors import DataError
 
 Frame = Literal["world", "dp3"]
 Robot = Literal["shown", "gripper"]

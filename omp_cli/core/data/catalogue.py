@@ -15,9 +15,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from omp_cli.core.config import Above0, AtLeast0, Count, CountOrZero, Settings, checked
+from omp_cli.core.base.config import Above0, AtLeast0, Count, CountOrZero, Settings, checked
+from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.data.foreign import member, refuse
-from omp_cli.core.errors import DataError, UsageError, did_you_mean
 
 FILE = "datasets.toml"
 SCHEMA = 1

@@ -11,7 +11,7 @@ import urllib.request
 from contextlib import suppress
 from typing import Any
 
-from omp_cli.core.errors import DataError
+from omp_cli.core.base.errors import DataError
 
 
 def connect(request: urllib.request.Request, timeout: float) -> http.client.HTTPResponse:

@@ -25,13 +25,13 @@ from typing import Annotated
 from pydantic import Field
 
 from omp_cli import __version__
-from omp_cli.core.config import Above0, AtLeast0, Count, Flag, Settings
+from omp_cli.core.base.config import Above0, AtLeast0, Count, Flag, Settings
+from omp_cli.core.base.errors import DataError, OmpError, RunFailed, UsageError, machine_error, system_error
+from omp_cli.core.base.files import fsync_tree, read_json, sha256_of, writable_folder, write_json
+from omp_cli.core.base.locks import hold
+from omp_cli.core.base.progress import Progress
 from omp_cli.core.data import headers
 from omp_cli.core.data.connect import Pace, connect
-from omp_cli.core.errors import DataError, OmpError, RunFailed, UsageError, machine_error, system_error
-from omp_cli.core.files import fsync_tree, read_json, sha256_of, writable_folder, write_json
-from omp_cli.core.locks import hold
-from omp_cli.core.progress import Progress
 
 BLOCK = 1 << 18
 BY_HAND = "fetch it by hand and give it by --file"

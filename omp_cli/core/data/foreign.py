@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 import psutil
 
-from omp_cli.core.errors import DataError
-from omp_cli.core.files import is_lfs_pointer
+from omp_cli.core.base.errors import DataError
+from omp_cli.core.base.files import is_lfs_pointer
 
 AGAIN = "fetch the file again"
 _SMALL = 64 << 20

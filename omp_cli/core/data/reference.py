@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.config import Count, Settings
-from omp_cli.core.errors import DataError
+from omp_cli.core.base.config import Count, Settings
+from omp_cli.core.base.errors import DataError
 
 Picture = NDArray[np.uint8]
 

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.config import checked
+from omp_cli.core.base.config import checked
+from omp_cli.core.base.errors import DataError, data_error
+from omp_cli.core.base.files import atomic, defined, seal_of, size_of, to_json
+from omp_cli.core.base.manifest import check_artifact
 from omp_cli.core.data.foreign import affordable
-from omp_cli.core.errors import DataError, data_error
-from omp_cli.core.files import atomic, defined, seal_of, size_of, to_json
-from omp_cli.core.manifest import check_artifact
 from omp_cli.core.spec import Spec
 
 AGAIN = "make it again with omp prepare: delete its folder first, or choose another with --out"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.config import Settings, Width
-from omp_cli.core.errors import UsageError
+from omp_cli.core.base.config import Settings, Width
+from omp_cli.core.base.errors import UsageError
 
 
 class ChunkConfig(Settings):

@@ -22,10 +22,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from omp_cli.core.base.errors import UsageError, did_you_mean, one_line
 from omp_cli.core.deploy.base import Backend, Inputs, Prepared
 from omp_cli.core.deploy.parity import Difference, difference
 from omp_cli.core.deploy.program import ONNX_INSTALL, ONNX_PACKAGES, exported, missing_packages, quiet, write_onnx
-from omp_cli.core.errors import UsageError, did_you_mean, one_line
 
 
 class Function(Prepared):

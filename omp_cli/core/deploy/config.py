@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from omp_cli.core.config import Count, Depth, Flag, Seed, Settings, Threads
+from omp_cli.core.base.config import Count, Depth, Flag, Seed, Settings, Threads
 from omp_cli.core.policy_config import Weights
 
 

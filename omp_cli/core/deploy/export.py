@@ -18,6 +18,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from omp_cli.core.base.errors import Diverged, MissingDependency, RunFailed
+from omp_cli.core.base.files import atomic, remove, seal_of, sha256_of, write_json
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.run import Run
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.deploy.base import Inputs
 from omp_cli.core.deploy.config import ExportConfig
@@ -33,10 +37,6 @@ from omp_cli.core.deploy.program import (
     write_onnx,
     write_pt2,
 )
-from omp_cli.core.errors import Diverged, MissingDependency, RunFailed
-from omp_cli.core.files import atomic, remove, seal_of, sha256_of, write_json
-from omp_cli.core.progress import Progress
-from omp_cli.core.run import Run
 from omp_cli.core.spec import Spec
 
 SIGNATURE = "policy.json"

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from omp_cli.core.base.errors import RunFailed
 from omp_cli.core.deploy.base import Inputs
-from omp_cli.core.errors import RunFailed
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 ONNX_INSTALL = "pip install 'omp-cli[export]'"

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from omp_cli.core.config import Settings
+from omp_cli.core.base.config import Settings
 from omp_cli.core.families import ENCODERS as ENCODERS
 from omp_cli.core.spec import Spec
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from omp_cli.core.config import CountOrZero, Settings
+from omp_cli.core.base.config import CountOrZero, Settings
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.encoders.base import Encoder, Limits
-from omp_cli.core.errors import UsageError
 from omp_cli.core.spec import Spec
 
 

@@ -12,10 +12,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from omp_cli.core.config import Count, Depth, Width
+from omp_cli.core.base.config import Count, Depth, Width
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.encoders.base import ENCODERS
 from omp_cli.core.encoders.images import ImageConfig, ImageEncoder
-from omp_cli.core.errors import UsageError
 from omp_cli.core.spec import Spec
 
 

@@ -12,10 +12,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from omp_cli.core.config import Above0, AtLeast0, Count, Settings, Width
+from omp_cli.core.base.config import Above0, AtLeast0, Count, Settings, Width
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.encoders.base import ENCODERS, Encoder, Limits
 from omp_cli.core.encoders.pointnet import PointNet
-from omp_cli.core.errors import UsageError
 from omp_cli.core.spec import Spec
 
 

@@ -13,9 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.encoders.base import ENCODERS
 from omp_cli.core.encoders.images import ImageConfig, ImageEncoder
-from omp_cli.core.errors import UsageError
 from omp_cli.core.spec import Spec
 
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))

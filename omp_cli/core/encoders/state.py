@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from omp_cli.core.config import Settings, Width
+from omp_cli.core.base.config import Settings, Width
 from omp_cli.core.encoders.base import ENCODERS, Encoder, Limits
 from omp_cli.core.spec import Spec
 

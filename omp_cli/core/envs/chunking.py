@@ -14,9 +14,9 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.reference import Reference
 from omp_cli.core.suites.base import Outcome, Suite, TaskEnv, recorded_suite, start_hash
-from omp_cli.core.timing import Stopwatch
 
 Obs = dict[str, NDArray[Any]]
 

@@ -13,9 +13,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from omp_cli.core.base.timing import summed
 from omp_cli.core.envs.chunking import ChunkEnv, Obs
 from omp_cli.core.envs.workers import Death, Workers
-from omp_cli.core.timing import summed
 
 PATIENCE = 300.0
 """Seconds without an answer after which a worker is taken for dead."""

@@ -15,9 +15,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from omp_cli.core.errors import OmpError, RunFailed, machine_error, one_line
-from omp_cli.core.plugins import loaded_plugins
-from omp_cli.core.processes import begin_worker, starting_workers
+from omp_cli.core.base.errors import OmpError, RunFailed, machine_error, one_line
+from omp_cli.core.base.plugins import loaded_plugins
+from omp_cli.core.base.processes import begin_worker, starting_workers
 
 RESTARTS_IN_A_ROW = 3
 """Restarts of one worker without anything done in between, after which the run fails."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from omp_cli.core.config import Count, CountOrZero, Depth, Flag, Seed, Settings, Threads, Width
+from omp_cli.core.base.config import Count, CountOrZero, Depth, Flag, Seed, Settings, Threads, Width
 from omp_cli.core.measure.statistics import spread, wilson
 from omp_cli.core.policy_config import Weights
 from omp_cli.core.suites.base import Suite

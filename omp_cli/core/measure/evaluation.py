@@ -7,21 +7,21 @@ from typing import Any
 
 import torch
 
+from omp_cli.core.base.config import flatten
+from omp_cli.core.base.errors import DataError
+from omp_cli.core.base.files import defined, to_json, write_text
+from omp_cli.core.base.manifest import read_manifest
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.run import Run
+from omp_cli.core.base.timing import Stopwatch, rounded
 from omp_cli.core.checkpoint import Checkpoint
-from omp_cli.core.config import flatten
-from omp_cli.core.errors import DataError
-from omp_cli.core.files import defined, to_json, write_text
-from omp_cli.core.manifest import read_manifest
 from omp_cli.core.measure.environments import environments
 from omp_cli.core.measure.episodes import Episode, EvalConfig, summarise
 from omp_cli.core.measure.film import write_video
 from omp_cli.core.measure.modes import mode_coverage
 from omp_cli.core.measure.plots import plot_return, plot_success
 from omp_cli.core.measure.success import evaluate
-from omp_cli.core.progress import Progress
-from omp_cli.core.run import Run
 from omp_cli.core.suites.base import Suite, recorded_suite
-from omp_cli.core.timing import Stopwatch, rounded
 
 EPISODES, VIDEO = "episodes.jsonl", "video.mp4"
 PLOT = {"success": "success.png", "return": "return.png"}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.files import atomic
+from omp_cli.core.base.files import atomic
 
 HELD_FRAMES = 20
 BORDER = 6

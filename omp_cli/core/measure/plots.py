@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omp_cli.core.files import atomic
+from omp_cli.core.base.files import atomic
 from omp_cli.core.measure.statistics import counted
 
 

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from omp_cli.core.base.errors import DataError, Diverged
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.seeds import eval_seed
+from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.envs.chunking import Obs
 from omp_cli.core.envs.pool import EnvPool, Row
-from omp_cli.core.errors import DataError, Diverged
 from omp_cli.core.measure.episodes import Episode, EvalConfig, so_far
 from omp_cli.core.policy import Policy
-from omp_cli.core.progress import Progress
-from omp_cli.core.seeds import eval_seed
 from omp_cli.core.suites.base import recorded_suite
-from omp_cli.core.timing import Stopwatch
 
 
 @dataclass

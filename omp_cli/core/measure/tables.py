@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from omp_cli.core.base.table import Table
 from omp_cli.core.measure.statistics import counted
-from omp_cli.core.table import Table
 
 HEAD = ("task", "step", "weights", "NFE")
 

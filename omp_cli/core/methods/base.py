@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor
 
-from omp_cli.core.config import Settings
+from omp_cli.core.base.config import Settings
 from omp_cli.core.families import METHODS as METHODS
 
 

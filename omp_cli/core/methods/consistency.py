@@ -22,7 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from omp_cli.core.config import AtLeast0, Count, Share
+from omp_cli.core.base.config import AtLeast0, Count, Share
 from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, VelocityField, same
 from omp_cli.core.methods.path import FlowConfig, at_least_float32, path_jumps, point, rows
 from omp_cli.core.methods.teaching import Teacher, Teaching

@@ -17,8 +17,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from omp_cli.core.config import Settings
-from omp_cli.core.errors import UsageError
+from omp_cli.core.base.config import Settings
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, VelocityField, same
 from omp_cli.core.methods.path import at_least_float32, rows
 from omp_cli.core.methods.teaching import Teaching

@@ -13,8 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from omp_cli.core.config import Above0, AtLeast0, Settings
-from omp_cli.core.errors import UsageError
+from omp_cli.core.base.config import Above0, AtLeast0, Settings
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.methods.base import Gather, LossReport
 from omp_cli.core.methods.path import at_least_float32, full_precision
 

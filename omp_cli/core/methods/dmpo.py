@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from omp_cli.core.config import AtLeast0
+from omp_cli.core.base.config import AtLeast0
 from omp_cli.core.methods.base import METHODS
 from omp_cli.core.methods.dispersion import DispersionConfig
 from omp_cli.core.methods.meanflow import MeanFlow, MeanFlowConfig, PlainAdaptive

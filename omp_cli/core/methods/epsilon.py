@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from omp_cli.core.errors import UsageError, machine_error, one_line
+from omp_cli.core.base.errors import UsageError, machine_error, one_line
 from omp_cli.core.methods.base import VelocityField
 from omp_cli.core.methods.derivative import value_and_derivative
 

@@ -22,7 +22,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from omp_cli.core.config import AtLeast0, Count
+from omp_cli.core.base.config import AtLeast0, Count
 from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, Method, VelocityField, same
 from omp_cli.core.methods.path import FlowConfig, at_least_float32, clipped, path_jumps, point, rows, step_grid
 

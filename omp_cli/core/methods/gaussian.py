@@ -11,8 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from omp_cli.core.config import Settings
-from omp_cli.core.errors import UsageError
+from omp_cli.core.base.config import Settings
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, Method, VelocityField, same
 from omp_cli.core.methods.path import at_least_float32
 

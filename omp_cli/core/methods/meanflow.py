@@ -14,8 +14,8 @@ import torch
 from pydantic import BeforeValidator
 from torch import Tensor
 
-from omp_cli.core.config import Above0, AtLeast0, HalfWidth, Settings
-from omp_cli.core.errors import UsageError
+from omp_cli.core.base.config import Above0, AtLeast0, HalfWidth, Settings
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.methods.alignment import Scope, alignment_loss, cosine
 from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, Measured, VelocityField, same
 from omp_cli.core.methods.derivative import Derivative, value_and_derivative

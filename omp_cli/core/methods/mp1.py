@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from omp_cli.core.config import Above0, AtLeast0
+from omp_cli.core.base.config import Above0, AtLeast0
 from omp_cli.core.methods.base import METHODS
 from omp_cli.core.methods.dispersion import DispersionConfig, Form
 from omp_cli.core.methods.meanflow import AlignmentConfig, MeanFlow, MeanFlowConfig

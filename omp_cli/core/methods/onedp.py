@@ -19,8 +19,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from omp_cli.core.config import Above0, Settings
-from omp_cli.core.errors import UsageError
+from omp_cli.core.base.config import Above0, Settings
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, Method, VelocityField, same
 from omp_cli.core.methods.path import at_least_float32, point, rows, velocity
 from omp_cli.core.methods.teaching import Teacher

@@ -14,8 +14,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from omp_cli.core.config import Settings
-from omp_cli.core.errors import UsageError
+from omp_cli.core.base.config import Settings
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.methods.base import Jump, VelocityField
 
 

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from omp_cli.core.config import Above0, Settings, Share
+from omp_cli.core.base.config import Above0, Settings, Share
 
 Law = Literal["logit-normal", "uniform"]
 Mean = Annotated[float, Field(ge=-100, le=100)]

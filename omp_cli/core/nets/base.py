@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from omp_cli.core.config import Settings
+from omp_cli.core.base.config import Settings
 from omp_cli.core.families import NETS as NETS
 
 

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from omp_cli.core.config import Above0, Depth, Settings, Width
+from omp_cli.core.base.config import Above0, Depth, Settings, Width
 from omp_cli.core.nets.base import NETS, Net
 from omp_cli.core.nets.embedding import time_mlp
 

@@ -13,8 +13,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from omp_cli.core.config import Above0, Depth, Settings, Width
-from omp_cli.core.errors import UsageError
+from omp_cli.core.base.config import Above0, Depth, Settings, Width
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.nets.base import NETS, Net
 from omp_cli.core.nets.embedding import time_mlp
 

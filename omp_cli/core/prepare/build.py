@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from omp_cli.core import manifest
-from omp_cli.core.config import flatten
+from omp_cli.core.base import manifest
+from omp_cli.core.base.config import flatten
+from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.files import remove
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.run import Run
+from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.store import STORE, Arrays, read_attributes, read_store, write_store
-from omp_cli.core.errors import DataError, UsageError
-from omp_cli.core.files import remove
 from omp_cli.core.prepare.sheet import contact_sheet
 from omp_cli.core.prepare.source import Source
-from omp_cli.core.progress import Progress
-from omp_cli.core.run import Run
-from omp_cli.core.timing import Stopwatch
 
 SHEET = "contact_sheet.png"
 SCRATCH = ".episodes"

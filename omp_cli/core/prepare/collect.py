@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omp_cli.core.config import Count, CountOrZero, Flag, Settings
+from omp_cli.core.base.config import Count, CountOrZero, Flag, Settings
+from omp_cli.core.base.errors import RunFailed, data_error
+from omp_cli.core.base.files import atomic
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.seeds import demo_seed
+from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import E, J, Kept, in_order
-from omp_cli.core.errors import RunFailed, data_error
-from omp_cli.core.files import atomic
-from omp_cli.core.progress import Progress
-from omp_cli.core.seeds import demo_seed
 from omp_cli.core.suites import SUITES, TaskEnv
-from omp_cli.core.timing import Stopwatch
 
 PICTURE_SIZE = 192
 

@@ -11,21 +11,21 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import BeforeValidator, SerializeAsAny
 
-from omp_cli.core.config import Count, Flag, Member, Settings
+from omp_cli.core.base.config import Count, Flag, Member, Settings
+from omp_cli.core.base.errors import DataError, MissingDependency, UsageError
+from omp_cli.core.base.files import sha256_of
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.run import Run
+from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.catalogue import Entry, cache_folder, read_catalogue
 from omp_cli.core.data.download import DownloadConfig, Fetched, Wanted, fetch
 from omp_cli.core.data.readers import FORMATS, Recording
 from omp_cli.core.data.reference import Reference
 from omp_cli.core.data.store import Arrays
-from omp_cli.core.errors import DataError, MissingDependency, UsageError
-from omp_cli.core.files import sha256_of
 from omp_cli.core.prepare.build import check_episodes
 from omp_cli.core.prepare.origin import FileOrigin, from_catalogue, from_file
 from omp_cli.core.prepare.source import FILES, SOURCES, Asked, Gathered, Origin, Source, short_hash
-from omp_cli.core.progress import Progress
-from omp_cli.core.run import Run
 from omp_cli.core.suites.base import SUITES, start_hash
-from omp_cli.core.timing import Stopwatch
 
 
 class FilesConfig(Settings):

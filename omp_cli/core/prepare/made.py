@@ -9,15 +9,15 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from omp_cli.core.config import Count, Layer, Settings
-from omp_cli.core.errors import UsageError
-from omp_cli.core.locks import hold
+from omp_cli.core.base.config import Count, Layer, Settings
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.locks import hold
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.run import Run
+from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.prepare.files import Files, FilesConfig
 from omp_cli.core.prepare.origin import of_made
 from omp_cli.core.prepare.source import Asked, Origin
-from omp_cli.core.progress import Progress
-from omp_cli.core.run import Run
-from omp_cli.core.timing import Stopwatch
 
 
 class Recordable(Settings):

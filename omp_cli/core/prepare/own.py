@@ -9,15 +9,15 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from omp_cli.core.config import Count, Flag, Layer, Member, Seed, Settings
+from omp_cli.core.base.config import Count, Flag, Layer, Member, Seed, Settings
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.store import Arrays
-from omp_cli.core.errors import UsageError
 from omp_cli.core.families import SUITES
 from omp_cli.core.prepare.build import check_episodes
 from omp_cli.core.prepare.source import Asked, Gathered, Origin, Source, short_hash
-from omp_cli.core.progress import Progress
 from omp_cli.core.suites.base import Suite, start_hash
-from omp_cli.core.timing import Stopwatch
 
 SuiteSettings = Annotated[SerializeAsAny[Member], BeforeValidator(SUITES.parse)]
 

@@ -9,8 +9,10 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from omp_cli.core.config import Flag, Member, Seed, Settings
-from omp_cli.core.files import read_json, write_json
+from omp_cli.core.base.config import Flag, Member, Seed, Settings
+from omp_cli.core.base.files import read_json, write_json
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.timing import Stopwatch, rounded, summed
 from omp_cli.core.prepare.build import same_recipe
 from omp_cli.core.prepare.collect import (
     EXTRAS,
@@ -23,10 +25,8 @@ from omp_cli.core.prepare.collect import (
 )
 from omp_cli.core.prepare.own import OfSuite
 from omp_cli.core.prepare.source import RECORD, SOURCES, Asked, Gathered, short_hash
-from omp_cli.core.progress import Progress
 from omp_cli.core.suites import SUITES
 from omp_cli.core.suites.base import start_hash
-from omp_cli.core.timing import Stopwatch, rounded, summed
 
 
 def cloud_flag(name: str, kind: type, words: str, default: str = "512", values: tuple[str, ...] = ()) -> Flag:

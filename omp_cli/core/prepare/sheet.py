@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from omp_cli.core.base.files import atomic
 from omp_cli.core.data.store import Arrays
-from omp_cli.core.files import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

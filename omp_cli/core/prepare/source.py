@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from omp_cli.core.config import Layer, Settings
+from omp_cli.core.base.config import Layer, Settings
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.run import Run
+from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.data.store import Arrays
-from omp_cli.core.errors import UsageError
 from omp_cli.core.families import SOURCES as SOURCES
 from omp_cli.core.families import SUITES
-from omp_cli.core.progress import Progress
-from omp_cli.core.run import Run
 from omp_cli.core.spec import Spec
-from omp_cli.core.timing import Stopwatch
 
 RECORD, FILES = "record", "files"
 """The sources of all suites."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omp_cli.core.errors import DataError, UsageError
-from omp_cli.core.manifest import FILE_NAME, Manifest, read_manifest
+from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.manifest import FILE_NAME, Manifest, read_manifest
+from omp_cli.core.base.run import state_of
 from omp_cli.core.measure.statistics import counted
-from omp_cli.core.run import state_of
 
 SEAL = '"seal": "'
 

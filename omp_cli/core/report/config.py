@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from omp_cli.core.config import Flag, Seed, Settings
+from omp_cli.core.base.config import Flag, Seed, Settings
 
 
 class ReportConfig(Settings):

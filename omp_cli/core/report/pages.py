@@ -8,8 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from omp_cli.core.base.table import Table
 from omp_cli.core.report.tables import all_tables, header_rows
-from omp_cli.core.table import Table
 
 TITLE = "Success of policies on held-out episodes"
 

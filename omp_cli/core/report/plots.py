@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omp_cli.core.files import atomic
+from omp_cli.core.base.files import atomic
 from omp_cli.core.report.sections import OTHER, TOTAL
 from omp_cli.core.report.tables import any_interval, column_head, common_tasks, interval
 

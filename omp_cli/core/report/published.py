@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from omp_cli.core.papers import document
+from omp_cli.core.base.papers import document
 
 CLASSES = {"adroit": 3, "easy": 21, "medium": 4, "hard": 4, "very-hard": 5}
 """The papers' classes and their sizes; 37 tasks in all."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from omp_cli.core.errors import UsageError, did_you_mean
+from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.report.collect import Evaluation
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from omp_cli.core import papers
-from omp_cli.core.errors import UsageError, did_you_mean
+from omp_cli.core.base import papers
+from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.report import published
 from omp_cli.core.report.collect import Evaluation
 from omp_cli.core.suites.base import SUITES

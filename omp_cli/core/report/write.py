@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from omp_cli.core.files import sha256_of, write_json, write_text
-from omp_cli.core.manifest import Input
+from omp_cli.core.base.files import sha256_of, write_json, write_text
+from omp_cli.core.base.manifest import Input
+from omp_cli.core.base.run import Run
 from omp_cli.core.report import pages
 from omp_cli.core.report.collect import Found
 from omp_cli.core.report.config import ReportConfig
 from omp_cli.core.report.plots import draw
 from omp_cli.core.report.summary import summarise
-from omp_cli.core.run import Run
 
 JSON, MARKDOWN, HTML = "report.json", "report.md", "report.html"
 

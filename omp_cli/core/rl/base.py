@@ -10,14 +10,14 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from omp_cli.core.base.config import Settings
+from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.checkpoint import Checkpoint
-from omp_cli.core.config import Settings
 from omp_cli.core.families import ALGORITHMS as ALGORITHMS
 from omp_cli.core.methods import Method
 from omp_cli.core.methods.diffusion import Diffusion
 from omp_cli.core.policy import Policy
 from omp_cli.core.rl.rollout import Collector
-from omp_cli.core.timing import Stopwatch
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from omp_cli.core.config import Above0, Settings, Width
+from omp_cli.core.base.config import Above0, Settings, Width
 from omp_cli.core.methods import Jump, VelocityField
 
 LOG_2_PI = math.log(2 * math.pi)

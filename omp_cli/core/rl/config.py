@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from omp_cli.core.config import Above0, Count, CountOrZero, Depth, Flag, Member, Seed, Settings, Threads, Width
+from omp_cli.core.base.config import Above0, Count, CountOrZero, Depth, Flag, Member, Seed, Settings, Threads, Width
 from omp_cli.core.families import ALGORITHMS
 from omp_cli.core.policy_config import Weights
 

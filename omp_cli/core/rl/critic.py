@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from omp_cli.core.config import Settings, Width
+from omp_cli.core.base.config import Settings, Width
 from omp_cli.core.encoders.base import Limits
 from omp_cli.core.nets.residual_mlp import ResidualBlock
 from omp_cli.core.policy import Policy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from omp_cli.core.config import AtLeast0
+from omp_cli.core.base.config import AtLeast0
 from omp_cli.core.methods import Method
 from omp_cli.core.rl.base import ALGORITHMS, is_flow
 from omp_cli.core.rl.ppo import Ppo

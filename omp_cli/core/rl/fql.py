@@ -14,9 +14,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from omp_cli.core.config import LARGEST, Above0, AtLeast0, Count, CountOrZero, Depth, Settings, Share, Width
+from omp_cli.core.base.config import LARGEST, Above0, AtLeast0, Count, CountOrZero, Depth, Settings, Share, Width
+from omp_cli.core.base.errors import DataError, Diverged, UsageError
 from omp_cli.core.encoders.images import shifted
-from omp_cli.core.errors import DataError, Diverged, UsageError
 from omp_cli.core.methods import Method
 from omp_cli.core.methods.reflow import ReFlow
 from omp_cli.core.methods.shortcut import ShortCut

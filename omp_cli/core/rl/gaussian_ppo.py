@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from omp_cli.core.config import Above0
+from omp_cli.core.base.config import Above0
 from omp_cli.core.methods import Method
 from omp_cli.core.methods.gaussian import Gaussian
 from omp_cli.core.rl.base import ALGORITHMS

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
+from omp_cli.core.base.files import read_jsonl
+from omp_cli.core.base.progress import Silent
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.envs.pool import EnvPool
-from omp_cli.core.files import read_jsonl
 from omp_cli.core.measure.environments import environments
 from omp_cli.core.measure.episodes import EvalConfig, summarise
 from omp_cli.core.measure.statistics import counted
 from omp_cli.core.measure.success import evaluate
-from omp_cli.core.progress import Silent
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.rollout import Stopped
 from omp_cli.core.suites.base import recorded_suite

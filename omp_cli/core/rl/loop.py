@@ -12,24 +12,24 @@ from typing import Any
 
 import torch
 
+from omp_cli.core.base.errors import DataError, Diverged, UsageError
+from omp_cli.core.base.manifest import Manifest
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.run import whereabouts
+from omp_cli.core.base.seeds import derived_seed, rollout_seed
+from omp_cli.core.base.signals import StopRequest, stop_requests
+from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.checkpoint import Checkpoint, checkpoints_in, copy_checkpoint, open_checkpoint
 from omp_cli.core.envs.pool import EnvPool
-from omp_cli.core.errors import DataError, Diverged, UsageError
-from omp_cli.core.manifest import Manifest
 from omp_cli.core.measure.environments import env_factory
 from omp_cli.core.measure.statistics import wilson
 from omp_cli.core.methods import METHODS
-from omp_cli.core.progress import Progress
 from omp_cli.core.rl.base import ALGORITHMS, Algorithm, Start
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.environments import LOST, TrainingEnvs
 from omp_cli.core.rl.held_out import HeldOut
 from omp_cli.core.rl.rollout import Collector, Stopped
-from omp_cli.core.run import whereabouts
-from omp_cli.core.seeds import derived_seed, rollout_seed
-from omp_cli.core.signals import StopRequest, stop_requests
 from omp_cli.core.suites.base import Suite, recorded_suite
-from omp_cli.core.timing import Stopwatch
 from omp_cli.core.train.config import TrainConfig
 from omp_cli.core.train.journal import Journal
 from omp_cli.core.train.optim import make_ema

@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from omp_cli.core.errors import Diverged, RunFailed
+from omp_cli.core.base.errors import Diverged, RunFailed
 from omp_cli.core.rl.base import Algorithm, Start, adamw, named, part
 from omp_cli.core.rl.chain import Chain, Sigma, evaluate_chain, mean_end, reduced, sample_chain
 from omp_cli.core.rl.critic import Critic

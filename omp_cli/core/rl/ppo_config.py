@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from omp_cli.core.config import LARGEST, Above0, AtLeast0, Count, CountOrZero, Settings, Share
+from omp_cli.core.base.config import LARGEST, Above0, AtLeast0, Count, CountOrZero, Settings, Share
 from omp_cli.core.rl.chain import SigmaConfig
 from omp_cli.core.rl.critic import CriticConfig
 

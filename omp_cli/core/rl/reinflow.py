@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from omp_cli.core.config import Above0, AtLeast0
+from omp_cli.core.base.config import Above0, AtLeast0
 from omp_cli.core.methods import Method
 from omp_cli.core.methods.reflow import ReFlow
 from omp_cli.core.methods.shortcut import ShortCut

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from omp_cli.core.base.errors import DataError
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.data.store import Dataset, read_store
 from omp_cli.core.data.windows import make_windows
-from omp_cli.core.errors import DataError
 from omp_cli.core.policy import Policy
 from omp_cli.core.suites.base import recorded_suite
 

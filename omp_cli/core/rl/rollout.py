@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from omp_cli.core.base.errors import Diverged
+from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.encoders.images import shifted
-from omp_cli.core.errors import Diverged
 from omp_cli.core.policy import Policy
 from omp_cli.core.rl.environments import Finished, Stepped, TrainingEnvs
-from omp_cli.core.timing import Stopwatch
 
 WINDOW = 100
 """Episodes over which return and success are averaged."""

@@ -24,9 +24,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from omp_cli.core.config import Settings, validated
-from omp_cli.core.errors import DataError, UsageError
-from omp_cli.core.seeds import MAX_SEED
+from omp_cli.core.base.config import Settings, validated
+from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.seeds import MAX_SEED
 
 CHOSEN = {
     "prepare": {"--task", "-t", "--suite", "--list"},

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import get_args
 
-from omp_cli.core.errors import RunFailed
-from omp_cli.core.manifest import write_manifest
-from omp_cli.core.progress import Progress
-from omp_cli.core.run import Run
-from omp_cli.core.signals import stop_requests
+from omp_cli.core.base.errors import RunFailed
+from omp_cli.core.base.manifest import write_manifest
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.run import Run
+from omp_cli.core.base.signals import stop_requests
 from omp_cli.core.sweep.job import POLL, Job, Outcome, State
 from omp_cli.core.sweep.local import Engine
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from omp_cli.core.errors import UsageError
-from omp_cli.core.locks import is_held
-from omp_cli.core.manifest import FILE_NAME, Manifest, Status, read_manifest
-from omp_cli.core.processes import ENDS_WITH_STDIN
-from omp_cli.core.run import CHECKPOINTS
-from omp_cli.core.signals import ERRORS
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.locks import is_held
+from omp_cli.core.base.manifest import FILE_NAME, Manifest, Status, read_manifest
+from omp_cli.core.base.processes import ENDS_WITH_STDIN
+from omp_cli.core.base.run import CHECKPOINTS
+from omp_cli.core.base.signals import ERRORS
 
 PROGRAM = (sys.executable, "-m", "omp_cli")
 POLL = 0.1

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from omp_cli.core.errors import MissingDependency, RunFailed, one_line
+from omp_cli.core.base.errors import MissingDependency, RunFailed, one_line
 from omp_cli.core.sweep.job import POLL, Job, Outcome, Work
 
 

@@ -7,7 +7,7 @@ import functools
 import torch
 from torch import Tensor
 
-from omp_cli.core.seeds import derived_seed
+from omp_cli.core.base.seeds import derived_seed
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

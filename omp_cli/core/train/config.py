@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from omp_cli.core.config import Above0, AtLeast0, Count, CountOrZero, Flag, Seed, Settings, Share, Threads
+from omp_cli.core.base.config import Above0, AtLeast0, Count, CountOrZero, Flag, Seed, Settings, Share, Threads
 from omp_cli.core.policy_config import PolicyConfig
 
 Beta = Annotated[float, Field(ge=0, lt=1)]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from omp_cli.core.base.errors import DataError
+from omp_cli.core.base.manifest import Input
+from omp_cli.core.base.run import whereabouts
 from omp_cli.core.checkpoint import open_run
 from omp_cli.core.data.store import read_attributes
-from omp_cli.core.errors import DataError
-from omp_cli.core.manifest import Input
-from omp_cli.core.run import whereabouts
 
 
 def find_input(run: Path, read: Input, hint: str) -> Path:

@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from omp_cli.core.base.errors import Diverged, OmpError
+from omp_cli.core.base.files import read_jsonl, remove
+from omp_cli.core.base.run import CHECKPOINTS
 from omp_cli.core.checkpoint import (
     EMA,
     MODEL,
@@ -23,10 +26,7 @@ from omp_cli.core.checkpoint import (
     save_checkpoint,
     thin,
 )
-from omp_cli.core.errors import Diverged, OmpError
-from omp_cli.core.files import read_jsonl, remove
 from omp_cli.core.policy import Policy
-from omp_cli.core.run import CHECKPOINTS
 from omp_cli.core.train.optim import MovingAverage
 from omp_cli.core.train.trackers import METRICS, Tracker, make_trackers
 

@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.seeds import derived_seed
+from omp_cli.core.base.signals import stop_requests
+from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.checkpoint import CheckpointMeta
 from omp_cli.core.data.store import Dataset
 from omp_cli.core.data.windows import make_windows
-from omp_cli.core.errors import DataError, UsageError
 from omp_cli.core.methods import METHODS, LossReport
 from omp_cli.core.policy import LossModule, Policy
-from omp_cli.core.progress import Progress
-from omp_cli.core.seeds import derived_seed
-from omp_cli.core.signals import stop_requests
-from omp_cli.core.timing import Stopwatch
 from omp_cli.core.train.batches import batch_indices, step_generator
 from omp_cli.core.train.calibrate import measure, settled
 from omp_cli.core.train.config import PretrainConfig

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from omp_cli.core.errors import DataError
+from omp_cli.core.base.errors import DataError
 from omp_cli.core.policy import LossModule, Policy
 from omp_cli.core.train.config import TrainConfig
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from omp_cli.core.base.config import Settings
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.checkpoint import Checkpoint
-from omp_cli.core.config import Settings
-from omp_cli.core.errors import UsageError
 from omp_cli.core.methods.teaching import Teaching
 from omp_cli.core.policy import Policy
 from omp_cli.core.spec import Spec

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from omp_cli.core.errors import MissingDependency
-from omp_cli.core.files import defined, read_jsonl, to_json, write_text
+from omp_cli.core.base.errors import MissingDependency
+from omp_cli.core.base.files import defined, read_jsonl, to_json, write_text
 
 METRICS = "metrics.jsonl"
 

@@ -14,9 +14,9 @@ from collections.abc import Collection, Iterable, Mapping
 import torch
 from torch import Tensor
 
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.seeds import derived_seed
 from omp_cli.core.data.windows import Windows
-from omp_cli.core.errors import UsageError
-from omp_cli.core.seeds import derived_seed
 from omp_cli.core.spec import Spec
 
 _FINEST = 10.0

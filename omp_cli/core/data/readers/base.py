@@ -15,13 +15,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.config import Settings
+from omp_cli.core.base.config import Settings
+from omp_cli.core.base.errors import DataError
+from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.catalogue import TaskFacts
 from omp_cli.core.data.foreign import whole
 from omp_cli.core.data.store import Arrays
-from omp_cli.core.errors import DataError
 from omp_cli.core.families import FORMATS as FORMATS
-from omp_cli.core.progress import Progress
 from omp_cli.core.spec import Spec
 
 

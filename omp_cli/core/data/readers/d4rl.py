@@ -14,12 +14,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.config import Settings
+from omp_cli.core.base.config import Settings
+from omp_cli.core.base.errors import DataError
+from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, first_states, spec_of, split
 from omp_cli.core.data.readers.hdf5 import array, is_hdf5, object_attribute, opened
 from omp_cli.core.data.store import Arrays
-from omp_cli.core.errors import DataError
-from omp_cli.core.progress import Progress
 
 NOTES = "omp"
 """Attribute of files that omp has recorded itself: JSON, which goes into the provenance."""

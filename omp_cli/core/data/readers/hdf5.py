@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from omp_cli.core.base.errors import DataError, data_error, one_line
 from omp_cli.core.data.foreign import affordable, count, json_object, refuse, short, whole
-from omp_cli.core.errors import DataError, data_error, one_line
 
 if TYPE_CHECKING:
     import h5py

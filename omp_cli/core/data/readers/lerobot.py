@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omp_cli.core.config import Settings
+from omp_cli.core.base.config import Settings
+from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
+from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, first_states, spec_of
 from omp_cli.core.data.readers.lerobot_folder import Folder, Part, Tables
 from omp_cli.core.data.readers.video import clip_offset, decoded_image, decoded_video
 from omp_cli.core.data.store import Arrays
-from omp_cli.core.errors import DataError, UsageError, did_you_mean
-from omp_cli.core.progress import Progress
 
 INFO = ("meta", "info.json")
 OPTIONAL: tuple[tuple[str, str, type[np.generic]], ...] = (

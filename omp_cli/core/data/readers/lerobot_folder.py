@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, data_error, did_you_mean
 from omp_cli.core.data.foreign import (
     AGAIN as FETCH,
 )
@@ -32,7 +33,6 @@ from omp_cli.core.data.foreign import (
     whole,
 )
 from omp_cli.core.data.readers.video import AGAIN, INSTALL, Clip
-from omp_cli.core.errors import DataError, MissingDependency, UsageError, data_error, did_you_mean
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
 _LONGEST, _MOST_FIELDS = 1000, 8

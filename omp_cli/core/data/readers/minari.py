@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.config import Settings
+from omp_cli.core.base.config import Settings
+from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
+from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import AGAIN, count, json_file, json_object, member
 from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, first_states, spec_of
 from omp_cli.core.data.readers.hdf5 import array, count_attribute, is_hdf5, numbered, opened
 from omp_cli.core.data.store import Arrays
-from omp_cli.core.errors import DataError, UsageError, did_you_mean
-from omp_cli.core.progress import Progress
 
 if TYPE_CHECKING:
     import h5py

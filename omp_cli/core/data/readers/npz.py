@@ -18,7 +18,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.config import Settings
+from omp_cli.core.base.config import Settings
+from omp_cli.core.base.errors import DataError, data_error
+from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import affordable, whole
 from omp_cli.core.data.readers.base import (
     FORMATS,
@@ -31,8 +33,6 @@ from omp_cli.core.data.readers.base import (
     split,
 )
 from omp_cli.core.data.store import Arrays
-from omp_cli.core.errors import DataError, data_error
-from omp_cli.core.progress import Progress
 
 LIMITS = "normalization.npz"
 MARGIN = 1e-6

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omp_cli.core.config import Settings
+from omp_cli.core.base.config import Settings
+from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
+from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import AGAIN, short
 from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, channels_last, spec_of
 from omp_cli.core.data.readers.hdf5 import (
@@ -29,8 +31,6 @@ from omp_cli.core.data.readers.hdf5 import (
 )
 from omp_cli.core.data.readers.robomimic_metadata import environment, scene
 from omp_cli.core.data.store import Arrays
-from omp_cli.core.errors import DataError, UsageError, did_you_mean
-from omp_cli.core.progress import Progress
 
 if TYPE_CHECKING:
     import h5py

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from omp_cli.core.base.errors import DataError
 from omp_cli.core.data.foreign import member, number, short
 from omp_cli.core.data.readers.hdf5 import attribute, object_attribute, text_attribute
-from omp_cli.core.errors import DataError
 
 if TYPE_CHECKING:
     import h5py

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from omp_cli.core.base.errors import DataError, MissingDependency, data_error
 from omp_cli.core.data.foreign import affordable, whole
-from omp_cli.core.errors import DataError, MissingDependency, data_error
 
 INSTALL = "pip install 'omp-cli[lerobot]'"
 AGAIN = "fetch the file again; in a Git clone: git lfs pull"

@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 
+from omp_cli.core.base.errors import OmpError, RunFailed
+from omp_cli.core.base.files import to_json, write_text
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.run import Run
 from omp_cli.core.deploy.backends import BACKENDS
-from omp_cli.core.errors import OmpError, RunFailed
-from omp_cli.core.files import to_json, write_text
 from omp_cli.core.measure.latency.cells import Bench, subject_rows
 from omp_cli.core.measure.latency.config import LatencyConfig
 from omp_cli.core.measure.latency.machine import Watch, complaints
@@ -22,8 +24,6 @@ from omp_cli.core.measure.latency.plot import plot_nfe
 from omp_cli.core.measure.latency.rows import Row, compared
 from omp_cli.core.measure.latency.subjects import Published, Subject
 from omp_cli.core.measure.latency.timer import Clock
-from omp_cli.core.progress import Progress
-from omp_cli.core.run import Run
 
 SAMPLES, PLOT = "samples.json", "latency_vs_nfe.png"
 

@@ -12,12 +12,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from omp_cli.core.base.errors import Diverged, one_line
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.deploy import backends
 from omp_cli.core.deploy.backends import Outcome
 from omp_cli.core.deploy.base import Inputs, Prepared
 from omp_cli.core.deploy.graph import Decision, example_inputs
 from omp_cli.core.deploy.parity import difference
-from omp_cli.core.errors import Diverged, one_line
 from omp_cli.core.measure.latency.config import LatencyConfig
 from omp_cli.core.measure.latency.machine import Watch
 from omp_cli.core.measure.latency.rows import EAGER, Encoder, Row
@@ -25,8 +27,6 @@ from omp_cli.core.measure.latency.samples import Statistics, composed
 from omp_cli.core.measure.latency.subjects import Subject
 from omp_cli.core.measure.latency.timer import Call, Clock, Samples, seconds_of, time_together
 from omp_cli.core.policy import Policy
-from omp_cli.core.progress import Progress
-from omp_cli.core.timing import Stopwatch
 
 SAMPLES = 3
 """Different observations, taken in turn; a backend must answer each as eager does."""

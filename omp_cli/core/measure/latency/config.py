@@ -8,8 +8,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, field_validator
 
-from omp_cli.core.config import LARGEST, Above0, AtLeast0, Count, Depth, Flag, Seed, Settings, Threads, distinct
-from omp_cli.core.errors import UsageError, did_you_mean
+from omp_cli.core.base.config import LARGEST, Above0, AtLeast0, Count, Depth, Flag, Seed, Settings, Threads, distinct
+from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.policy_config import Weights
 
 DTYPES = ("float32", "bfloat16", "float16")

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omp_cli.core.errors import OmpError
+from omp_cli.core.base.errors import OmpError
 from omp_cli.core.measure.latency.cells import Bench
 from omp_cli.core.measure.latency.samples import Statistics, statistics
 from omp_cli.core.measure.latency.sensors import Frame, Sensors, sensors

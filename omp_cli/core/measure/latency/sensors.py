@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from omp_cli.core.errors import OmpError, UsageError
+from omp_cli.core.base.errors import OmpError, UsageError
 from omp_cli.core.measure.latency.subjects import Subject
 from omp_cli.core.policy import Policy
 from omp_cli.core.spec import Spec

@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import Field
 
-from omp_cli.core import config as c
-from omp_cli.core import papers
+from omp_cli.core.base import config as c
+from omp_cli.core.base import papers
+from omp_cli.core.base.config import Above0, Depth, Settings
 from omp_cli.core.checkpoint import Checkpoint, open_run
-from omp_cli.core.config import Above0, Depth, Settings
 from omp_cli.core.deploy.graph import fresh_policy
 from omp_cli.core.policy import Policy
 from omp_cli.core.policy_config import Weights

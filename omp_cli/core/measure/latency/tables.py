@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omp_cli.core.table import NONE, Table
+from omp_cli.core.base.table import NONE, Table
 
 Figures = Mapping[str, Any]
 

@@ -10,9 +10,9 @@ from time import perf_counter, process_time
 
 import torch
 
+from omp_cli.core.base.progress import Progress
 from omp_cli.core.measure.latency.config import Effort
 from omp_cli.core.measure.latency.samples import Statistics, statistics
-from omp_cli.core.progress import Progress
 
 WARM_UP_SHARE = 0.2
 """Of a row's budget, at most so much is spent on warming up."""

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from omp_cli.core.base.papers import memory_gb
 from omp_cli.core.measure.memory.cases import Case, made_up_spec, make_case
 from omp_cli.core.measure.memory.config import COLUMNS, Column
-from omp_cli.core.papers import memory_gb
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omp_cli.core.files import atomic
+from omp_cli.core.base.files import atomic
 
 MIB = 2**20
 COLOURS = {"none": "#7f7f7f", "dde": "#1f77b4", "forward": "#2ca02c", "jvp": "#d62728"}

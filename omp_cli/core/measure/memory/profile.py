@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.deploy.graph import example_inputs, fresh_policy
 from omp_cli.core.encoders.pointnet import PointNet
-from omp_cli.core.errors import UsageError
 from omp_cli.core.measure.memory.allocator import CachingAllocator
 from omp_cli.core.measure.memory.cases import Case
 from omp_cli.core.measure.memory.ledger import Event, Ledger

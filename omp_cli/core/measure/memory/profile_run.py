@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from omp_cli.core.base.errors import RunFailed, UsageError
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.run import Run
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.data.store import Dataset
 from omp_cli.core.data.windows import make_windows
 from omp_cli.core.deploy.graph import example_inputs, fresh_policy
-from omp_cli.core.errors import RunFailed, UsageError
 from omp_cli.core.measure.memory.accuracy import epsilon_analysis
 from omp_cli.core.measure.memory.cases import Case
 from omp_cli.core.measure.memory.config import MemprofileConfig
@@ -20,8 +22,6 @@ from omp_cli.core.measure.memory.paper import published_gb
 from omp_cli.core.measure.memory.plots import plot_errors, plot_memory
 from omp_cli.core.measure.memory.profile import Row, compare, measure_cpu, measure_cuda, predict_cuda
 from omp_cli.core.policy import Policy
-from omp_cli.core.progress import Progress
-from omp_cli.core.run import Run
 from omp_cli.core.train.batches import batch_indices
 
 MEMORY, ERRORS = "memory.png", "epsilon.png"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omp_cli.core.table import NONE, Table, table_of
+from omp_cli.core.base.table import NONE, Table, table_of
 
 MIB, GB = 2**20, 1e9
 Row = Mapping[str, Any]

@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, SerializeAsAny
 
-from omp_cli.core.config import Flag, Layer, Member, Settings
+from omp_cli.core.base.config import Flag, Layer, Member, Settings
+from omp_cli.core.base.errors import DataError
+from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.readers.base import Recording, Subject
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import Kept, in_order
-from omp_cli.core.errors import DataError
 from omp_cli.core.prepare.collect import PICTURE_SIZE, counted_since, filled_sentence, points_on
 from omp_cli.core.prepare.files import Files, FilesConfig
 from omp_cli.core.prepare.origin import FileOrigin
 from omp_cli.core.prepare.record import CAMERA_SIZE, FOVEA, FPS_BACKEND, POINTS, ROBOT
 from omp_cli.core.prepare.source import SOURCES, Asked
-from omp_cli.core.progress import Progress
 from omp_cli.core.suites.adroit.poses import states_of
 from omp_cli.core.suites.adroit.suite import Adroit, AdroitConfig, AdroitEnv
 from omp_cli.core.suites.base import SUITES

@@ -31,11 +31,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import field_validator
 
+from omp_cli.core.base.config import Count, Settings
+from omp_cli.core.base.errors import MissingDependency, UsageError, did_you_mean
 from omp_cli.core.clouds.camera import Camera, look_at
 from omp_cli.core.clouds.raycast import Marker
 from omp_cli.core.clouds.sensor import CloudConfig, CloudSensor
-from omp_cli.core.config import Count, Settings
-from omp_cli.core.errors import MissingDependency, UsageError, did_you_mean
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.adroit import tables
 from omp_cli.core.suites.base import SUITES, Outcome, Suite, Views, loading

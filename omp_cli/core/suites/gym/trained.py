@@ -18,15 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omp_cli.core.config import Count, Flag, Seed
+from omp_cli.core.base.config import Count, Flag, Seed
+from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, did_you_mean
+from omp_cli.core.base.files import atomic, read_tensors
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.seeds import demo_seed
 from omp_cli.core.data.catalogue import cache_folder, read_catalogue
 from omp_cli.core.data.readers.d4rl import NOTES
-from omp_cli.core.errors import DataError, MissingDependency, UsageError, did_you_mean
-from omp_cli.core.files import atomic, read_tensors
 from omp_cli.core.prepare.made import Made, MadeConfig, Recordable
 from omp_cli.core.prepare.source import SOURCES
-from omp_cli.core.progress import Progress
-from omp_cli.core.seeds import demo_seed
 from omp_cli.core.suites.base import SUITES, TaskEnv
 
 FILES = "Public data and files"

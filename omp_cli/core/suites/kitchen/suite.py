@@ -28,8 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omp_cli.core.config import LARGEST, Count, Settings
-from omp_cli.core.errors import MissingDependency, UsageError, did_you_mean
+from omp_cli.core.base.config import LARGEST, Count, Settings
+from omp_cli.core.base.errors import MissingDependency, UsageError, did_you_mean
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Metric, Outcome, Suite, TaskEnv, Views, loading
 

@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from omp_cli.core.base.config import Settings
+from omp_cli.core.base.errors import MissingDependency
 from omp_cli.core.clouds.camera import Camera, look_at
 from omp_cli.core.clouds.raycast import Marker
 from omp_cli.core.clouds.sensor import DP3_BOX, CloudConfig, CloudSensor
-from omp_cli.core.config import Settings
-from omp_cli.core.errors import MissingDependency
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Outcome, Suite, Views, loading
 from omp_cli.core.suites.clouded import CloudedEnv

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omp_cli.core.config import AtLeast0, Settings
-from omp_cli.core.errors import UsageError, did_you_mean
+from omp_cli.core.base.config import AtLeast0, Settings
+from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.suites.robomimic.plans import PLANS, Hand, Phase, Pick, Pose, wrap
 
 MAX_STEP, MAX_TURN = 0.05, 0.5

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from omp_cli.core.config import Above0, AtLeast0, Settings, checked
-from omp_cli.core.errors import DataError, MissingDependency, UsageError, machine_error
+from omp_cli.core.base.config import Above0, AtLeast0, Settings, checked
+from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, machine_error
 
 CONTROLLER = "OSC_POSE"
 ARRANGEMENT = "single-arm-opposed"

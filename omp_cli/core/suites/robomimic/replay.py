@@ -14,15 +14,15 @@ from xml.etree.ElementTree import ParseError
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.config import Settings
+from omp_cli.core.base.config import Settings
+from omp_cli.core.base.errors import DataError, one_line
+from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.readers.base import Recording, Subject, spec_of
 from omp_cli.core.data.readers.robomimic import RobomimicConfig
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import Kept, in_order
-from omp_cli.core.errors import DataError, one_line
 from omp_cli.core.prepare.files import Files
 from omp_cli.core.prepare.source import SOURCES
-from omp_cli.core.progress import Progress
 from omp_cli.core.suites.robomimic.model import Control
 from omp_cli.core.suites.robomimic.suite import RENDERING, Robomimic, RobomimicEnv, RobomimicSuiteConfig
 

@@ -19,18 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from omp_cli.core.config import Count, CountOrZero, Flag, Seed
+from omp_cli.core.base.config import Count, CountOrZero, Flag, Seed
+from omp_cli.core.base.errors import UsageError, did_you_mean
+from omp_cli.core.base.files import atomic, remove
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.seeds import demo_seed
 from omp_cli.core.data.catalogue import cache_folder
 from omp_cli.core.data.readers.robomimic import NOTES
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import Kept
-from omp_cli.core.errors import UsageError, did_you_mean
-from omp_cli.core.files import atomic, remove
 from omp_cli.core.prepare.collect import first_successes, load_episode
 from omp_cli.core.prepare.made import Made, MadeConfig, Recordable
 from omp_cli.core.prepare.source import SOURCES
-from omp_cli.core.progress import Progress
-from omp_cli.core.seeds import demo_seed
 from omp_cli.core.suites.robomimic.experts import OPERATORS, make_expert
 from omp_cli.core.suites.robomimic.model import env_kwargs
 from omp_cli.core.suites.robomimic.plans import PLANS

@@ -12,8 +12,8 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
-from omp_cli.core.config import Member, Settings, validated
-from omp_cli.core.errors import UsageError, did_you_mean
+from omp_cli.core.base.config import Member, Settings, validated
+from omp_cli.core.base.errors import UsageError, did_you_mean
 
 
 class Part(Protocol):

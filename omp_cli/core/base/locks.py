@@ -15,9 +15,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout, lock_descriptor
 
-from omp_cli.core.errors import UsageError
-from omp_cli.core.files import LEFTOVER, remove
-from omp_cli.core.manifest import FILE_NAME
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.files import LEFTOVER, remove
+from omp_cli.core.base.manifest import FILE_NAME
 
 LOCK = ".lock"
 PATIENCE = 1.0

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from omp_cli.core.errors import HungUp, Interrupted, OmpError, Terminated
+from omp_cli.core.base.errors import HungUp, Interrupted, OmpError, Terminated
 
 ERRORS: dict[int, type[OmpError]] = {
     signal.SIGINT: Interrupted,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from omp_cli.core.errors import MissingDependency, UsageError
+from omp_cli.core.base.errors import MissingDependency, UsageError
 
 
 def pick_device(name: str) -> torch.device:

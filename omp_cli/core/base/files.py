@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omp_cli.core.errors import DataError, OmpError, RunFailed, UsageError, data_error, machine_error
+from omp_cli.core.base.errors import DataError, OmpError, RunFailed, UsageError, data_error, machine_error
 
 if TYPE_CHECKING:
     from torch import Tensor

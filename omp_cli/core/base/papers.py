@@ -11,7 +11,7 @@ from typing import Any
 @functools.cache
 def document() -> dict[str, Any]:
     """``papers.toml``."""
-    return tomllib.loads((resources.files("omp_cli.core") / "papers.toml").read_text(encoding="utf-8"))
+    return tomllib.loads((resources.files("omp_cli.core.base") / "papers.toml").read_text(encoding="utf-8"))
 
 
 def latency(preset: str) -> list[dict[str, Any]]:

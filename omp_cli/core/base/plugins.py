@@ -6,7 +6,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from omp_cli.core.errors import DataError, UsageError
+from omp_cli.core.base.errors import DataError, UsageError
 
 _PLUGIN = "omp_plugin_"
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from omp_cli.core import manifest as m
-from omp_cli.core.errors import Interrupted, OmpError, Terminated, UsageError
-from omp_cli.core.files import defined, sha256_of, size_of, writable_folder, write_text
-from omp_cli.core.locks import hold, is_held
+from omp_cli.core.base import manifest as m
+from omp_cli.core.base.errors import Interrupted, OmpError, Terminated, UsageError
+from omp_cli.core.base.files import defined, sha256_of, size_of, writable_folder, write_text
+from omp_cli.core.base.locks import hold, is_held
 
 CHECKPOINTS = "checkpoints"
 """The folder of checkpoints in a run's."""

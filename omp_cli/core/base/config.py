@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from omp_cli.core.errors import DataError, UsageError, did_you_mean
-from omp_cli.core.seeds import MAX_SEED
+from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
+from omp_cli.core.base.seeds import MAX_SEED
 
 ENV_PREFIX = "OMP_CLI_"
 COMPLETE = "complete"

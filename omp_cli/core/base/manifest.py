@@ -14,10 +14,10 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from omp_cli import __version__
-from omp_cli.core.config import checked, of_today
-from omp_cli.core.errors import DataError
-from omp_cli.core.files import newest, read_json, seal_of, sha256_kept, sha256_of, write_json
-from omp_cli.core.processes import cores
+from omp_cli.core.base.config import checked, of_today
+from omp_cli.core.base.errors import DataError
+from omp_cli.core.base.files import newest, read_json, seal_of, sha256_kept, sha256_of, write_json
+from omp_cli.core.base.processes import cores
 
 SCHEMA_VERSION: Final = 1
 FILE_NAME = "manifest.json"
@@ -136,7 +136,7 @@ def _under_names_of_today(manifest: Manifest) -> Manifest:
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of a manifest; ships as ``omp_cli/core/manifest.schema.json``."""
+    """JSON Schema of a manifest; ships as ``omp_cli/core/base/manifest.schema.json``."""
     return Manifest.model_json_schema()
 
 

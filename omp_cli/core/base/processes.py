@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
 
-from omp_cli.core.plugins import load_plugin
+from omp_cli.core.base.plugins import load_plugin
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 LEFT_TO_PARENT = (signal.SIGINT, signal.SIGHUP)
