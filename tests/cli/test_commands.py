@@ -88,7 +88,7 @@ def test_dry_run_shows_sources_and_touches_nothing(
         "train.warmup_steps": (7, "file c.toml"),
         "encoder.points": (16, "--set"),
         "method.epsilon": (0.03, "flag"),
-        "method.name": ("omp", "preset light"),
+        "method.name": ("omp", "preset light, version 2"),
         "train.eps": (1e-8, "default"),
     }
     for key, (value, source) in expected.items():

@@ -280,9 +280,13 @@ def preset_document(command: str, name: str) -> dict[str, Any]:
 
 
 def preset_layer(command: str, name: str) -> Layer:
-    """The settings of a preset; its ``[bench]`` table, what the latency table says of it, is no setting."""
+    """The settings of a preset, under its name and, where its settings were changed since the first, its ``version``.
+
+    Its ``[bench]`` table, what the latency table says of it, is no setting.
+    """
     document = {section: value for section, value in preset_document(command, name).items() if section != "bench"}
-    return Layer(f"preset {name}", flatten(document))
+    version = document.pop("version", 1)
+    return Layer(f"preset {name}" if version == 1 else f"preset {name}, version {version}", flatten(document))
 
 
 def file_layer(path: Path) -> Layer:
