@@ -63,7 +63,7 @@ class CollectConfig(Settings):
     """Whether to store RGB pictures "img" (84, 84, 3) as well, which needs OpenGL."""
     max_attempts: Count = 10
     """Candidates tried per wanted demonstration before giving up."""
-    spread: int = Field(1, ge=1, le=1000)
+    spread: Annotated[int, Flag(panel="Recording"), Field(ge=1, le=1000)] = 1
     """Start states looked at per wanted demonstration. With 1, demonstrations begin as the seed draws; with more, those
     are tried first that lie farthest from each other (``start_order``), so that a few demonstrations show more of the
     task. Evaluations always draw; other pipelines' demonstrations do, too.
