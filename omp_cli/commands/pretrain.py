@@ -14,6 +14,7 @@ from omp_cli.commands.frame import DATA, RUNS, Call, Chosen, command
 from omp_cli.core.base.config import Layer, preset_layer, preset_names
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.progress import Silent
+from omp_cli.core.base.run import BEST
 from omp_cli.core.base.table import Table
 from omp_cli.core.data.store import read_store
 from omp_cli.core.suites.base import with_displacements
@@ -138,6 +139,7 @@ def _train(call: Call[PretrainConfig], plan: Plan) -> None:
         plan.check(*inputs[-1])
         teacher = core.load_teacher(newest, settings, data.spec, device)
     if call.globals.dry_run:
+        data = core.training_part(settings, data)
         size = sum(p.numel() for p in core.build_policy(settings, data).parameters())
         frames = int(data.episode_ends[-1])
         total = settings.train.total_steps(frames)
@@ -156,8 +158,9 @@ def _train(call: Call[PretrainConfig], plan: Plan) -> None:
             )
             result = _run(trainer, resumed)
             run.metrics(**result.figures)
-            run.artifact(result.checkpoint)
-            run.artifact(run.folder / METRICS)
+            for path in (result.checkpoint, result.best, run.folder / METRICS):
+                if path is not None:
+                    run.artifact(path)
     _report(call, run.folder, result.figures)
     steps = result.figures["steps"] - result.figures.get("resumed_at_step", 0)
     call.console.times("omp pretrain", result.figures["seconds_by_part"], "step", steps)
@@ -172,6 +175,11 @@ def _run(trainer: core.Trainer, resumed: bool) -> core.TrainResult:
 def _report(call: Call[PretrainConfig], folder: Path, figures: dict[str, Any]) -> None:
     left_out = {"lr", "processes", *(name for name in figures if name.startswith("grad_"))} - {"grad_norm"}
     shown = {name: value for name, value in figures.items() if name not in left_out and not isinstance(value, dict)}
+    if "held_out" in shown:
+        shown["held_out"] = ", ".join(map(str, shown["held_out"]))
     rows = [(name.replace("share_", "share of gradient: "), value) for name, value in shown.items()]
     table = Table("Trained", ("figure", "value"), rows)
-    call.result(folder, figures, [table], [f"run: {folder}", "next: omp eval"])
+    lines = [f"run: {folder}", "next: omp eval"]
+    if (best := figures.get("best_step")) is not None:
+        lines.insert(1, f"best on held-out episodes: step {best}, omp eval {folder / BEST}")
+    call.result(folder, figures, [table], lines)

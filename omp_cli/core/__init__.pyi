@@ -35,4 +35,5 @@ from .train.loop import Trainer as Trainer
 from .train.loop import TrainResult as TrainResult
 from .train.loop import build_policy as build_policy
 from .train.loop import check_compile as check_compile
+from .train.loop import training_part as training_part
 from .train.teacher import load_teacher as load_teacher

@@ -36,7 +36,7 @@ from omp_cli.core.base.files import (
     write_json,
 )
 from omp_cli.core.base.manifest import FILE_NAME, check_artifact, read_manifest
-from omp_cli.core.base.run import CHECKPOINTS, whereabouts
+from omp_cli.core.base.run import BEST, CHECKPOINTS, whereabouts
 from omp_cli.core.data.store import read_attributes
 from omp_cli.core.policy import Policy, usual_nfe
 from omp_cli.core.policy_config import PolicyConfig, Weights
@@ -54,6 +54,7 @@ class CheckpointMeta(BaseModel):
     ``reference`` is a picture that the environment has to repeat (``data.reference.Reference`` as plain data). A
     fine-tuned policy also says by which method. ``nfe`` is the evaluations per decision that it was fine-tuned with, or
     its method's own number; checkpoints of omp 0.2 and earlier that were not fine-tuned do not say it.
+    ``held_out`` are the episodes of the data set, by index, that were held out of its training; not written if none.
     ``files`` are the SHA-256 of the files beside it, ``seal`` that of the canonical JSON of all other fields. Older
     checkpoints have neither: only the manifest of their run can tell whether they were changed.
     """
@@ -70,6 +71,7 @@ class CheckpointMeta(BaseModel):
     reference: dict[str, Any] | None = None
     nfe: int | None = None
     finetuned_by: str | None = None
+    held_out: tuple[int, ...] = ()
     files: dict[str, str] = {}
     seal: str = ""
 
@@ -127,6 +129,11 @@ class Checkpoint:
         """The folder of the run that it belongs to, two above its own; a copy elsewhere may have no run there."""
         return self.path.absolute().parent.parent
 
+    @property
+    def selection(self) -> Literal["last", "best"]:
+        """How it was chosen among its run's: the last one, or the one that did best on held-out episodes."""
+        return "best" if self.path.absolute().parent.name == BEST else "last"
+
     def dataset(self) -> tuple[Path, dict[str, Any]]:
         """The data set that its run was trained on: where it is, and its attributes.
 
@@ -169,7 +176,9 @@ def save_checkpoint(
         save_file(_plain(ema.state_dict()), temporary / EMA)
         save_file(_plain(training), temporary / TRAINING)
         hashes = {name: sha256_of(temporary / name) for name in (MODEL, EMA, TRAINING)}
-        document = meta.model_copy(update={"files": hashes}).model_dump(mode="json")
+        document = meta.model_copy(update={"files": hashes}).model_dump(
+            mode="json", exclude=None if meta.held_out else {"held_out"}
+        )
         write_json(temporary / META, {**document, "seal": seal_of(document)})
     for older in checkpoints_in(folder):
         if older != path:

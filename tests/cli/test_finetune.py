@@ -15,10 +15,10 @@ import pytest
 
 from omp_cli.core.base.files import seal_of, sha256_of
 from omp_cli.core.base.manifest import check_artifacts, read_manifest, write_manifest
-from omp_cli.core.base.run import CHECKPOINTS
+from omp_cli.core.base.run import BEST, CHECKPOINTS
 from omp_cli.core.checkpoint import META, MODEL, checkpoints_in, open_checkpoint
 from omp_cli.core.rl.environments import TrainingEnvs
-from omp_cli.core.rl.held_out import BEST, EVALUATIONS
+from omp_cli.core.rl.held_out import EVALUATIONS
 from omp_cli.core.rl.loop import START
 from omp_cli.core.train.trackers import METRICS
 from tests.cli.test_bad_input import refused

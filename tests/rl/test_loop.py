@@ -16,7 +16,7 @@ import torch
 from omp_cli.core.base.config import unflatten
 from omp_cli.core.base.errors import Diverged, Interrupted, RunFailed, Terminated, UsageError
 from omp_cli.core.base.progress import Silent
-from omp_cli.core.base.run import CHECKPOINTS
+from omp_cli.core.base.run import BEST, CHECKPOINTS
 from omp_cli.core.base.seeds import HELD_OUT, demo_seed, eval_seed, rollout_seed
 from omp_cli.core.checkpoint import (
     EMA,
@@ -33,7 +33,7 @@ from omp_cli.core.policy import Policy, PolicyConfig
 from omp_cli.core.rl import held_out
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.environments import TrainingEnvs
-from omp_cli.core.rl.held_out import BEST, EVALUATIONS
+from omp_cli.core.rl.held_out import EVALUATIONS
 from omp_cli.core.rl.loop import START, Finetuner, algorithm_for, check_fits
 from omp_cli.core.rl.ppo import Ppo
 from omp_cli.core.suites.base import Outcome

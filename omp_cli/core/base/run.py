@@ -18,6 +18,8 @@ from omp_cli.core.base.locks import hold, is_held
 
 CHECKPOINTS = "checkpoints"
 """The folder of checkpoints in a run's."""
+BEST = "best"
+"""The folder of the one checkpoint that did best on held-out episodes, in a run's that evaluates while it trains."""
 TRACEBACK = "traceback.txt"
 
 

@@ -144,6 +144,6 @@ def _row(checkpoint: Checkpoint, config: EvalConfig, episodes: Sequence[Episode]
         "checkpoint_step": checkpoint.meta.step,
         "weights": config.weights,
         "nfe": config.nfe or checkpoint.nfe,
-        "selection": "last",
+        "selection": checkpoint.selection,
         **summarise(episodes, suite),
     }

@@ -48,7 +48,7 @@ def _table_of_success(rows: list[dict[str, Any]]) -> Table:
                 str(row["mean_steps"]),
             ]
         )
-    return Table("Success on held-out start states, last checkpoint", (*HEAD, *columns), cells)
+    return Table(f"Success on held-out start states, {rows[-1]['selection']} checkpoint", (*HEAD, *columns), cells)
 
 
 def _table_of_returns(rows: list[dict[str, Any]]) -> Table:
@@ -64,7 +64,7 @@ def _table_of_returns(rows: list[dict[str, Any]]) -> Table:
         ended = row["terminated"] if counts is None else row["success_any"]["successes"]
         cells[-1] += [f"{steps['mean']:.1f}", f"{ended}/{r['episodes']}"]
     name = (counts or "return").capitalize()
-    return Table(f"{name} from held-out start states, last checkpoint", (*HEAD, *columns), cells)
+    return Table(f"{name} from held-out start states, {rows[-1]['selection']} checkpoint", (*HEAD, *columns), cells)
 
 
 def _head(row: dict[str, Any]) -> list[str]:

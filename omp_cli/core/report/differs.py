@@ -9,7 +9,10 @@ from typing import Any
 from omp_cli.core.report.collect import Evaluation
 from omp_cli.core.report.sections import Row
 
-BOOKKEEPING = ("train.log_every", "train.checkpoint_every", "train.keep", "train.tracker", "encoder.two_pass")
+BOOKKEEPING = (
+    *(f"train.{name}" for name in ("log_every", "checkpoint_every", "keep", "tracker", "validate_every")),
+    "encoder.two_pass",
+)
 """Settings that change no policy."""
 ABSENT = "absent"
 

@@ -18,7 +18,6 @@ from omp_cli.core.measure.success import evaluate
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.rollout import Stopped
 from omp_cli.core.suites.base import recorded_suite
-from omp_cli.core.train.journal import BEST as BEST
 from omp_cli.core.train.journal import Journal
 from omp_cli.core.train.trackers import JsonLines
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.checkpoint import Checkpoint
+from omp_cli.core.data.split import episodes_of, others
 from omp_cli.core.data.store import Dataset, read_store
 from omp_cli.core.data.windows import make_windows
 from omp_cli.core.policy import Policy
@@ -167,11 +168,12 @@ class Demonstrations:
 def demonstrated(
     checkpoint: Checkpoint, policy: Policy, reward: Literal["environment", "success"], end_on_success: bool
 ) -> Demonstrations:
-    """The demonstrations that a checkpoint's policy was trained on.
+    """The demonstrations that a checkpoint's policy was trained on, without the episodes that were held out.
 
     Raises:
         DataError: they are gone or are others by now, or have no rewards.
     """
-    dataset = read_store(checkpoint.dataset()[0])
+    whole = read_store(checkpoint.dataset()[0])
+    dataset = episodes_of(whole, others(whole, checkpoint.meta.held_out))
     suite = recorded_suite(checkpoint.meta.suite)
     return Demonstrations(dataset, policy, suite.metric == "return", reward, end_on_success)

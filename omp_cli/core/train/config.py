@@ -62,6 +62,16 @@ class TrainConfig(Settings):
     """Steps between checkpoints; None for ten over the run."""
     keep: Count = 5
     """Checkpoints kept, spread over the run; the newest always."""
+    hold_out: Annotated[float | None, Flag(panel="Optimisation", default="those of the data set's own masks")] = Field(
+        default=None, ge=0, lt=1
+    )
+    """Share of the episodes that are held out of training and normalisation, at least one; chosen by the seed. 0 for
+    none; None for those that the data set itself holds out, if any.
+    """
+    validate_every: CountOrZero = 0
+    """Steps between measurements of the loss on the held-out episodes, with the same noise and times each; 0 for none.
+    The checkpoint where it was lowest is kept as ``best``.
+    """
     tracker: Literal["jsonl", "tensorboard"] = "jsonl"
     """"jsonl" alone, or TensorBoard event files beside it."""
 

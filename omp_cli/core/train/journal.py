@@ -12,7 +12,7 @@ from torch import Tensor
 
 from omp_cli.core.base.errors import Diverged, OmpError
 from omp_cli.core.base.files import read_jsonl, remove
-from omp_cli.core.base.run import CHECKPOINTS
+from omp_cli.core.base.run import BEST, CHECKPOINTS
 from omp_cli.core.checkpoint import (
     EMA,
     MODEL,
@@ -29,8 +29,6 @@ from omp_cli.core.checkpoint import (
 from omp_cli.core.policy import Policy
 from omp_cli.core.train.optim import MovingAverage
 from omp_cli.core.train.trackers import METRICS, Tracker, make_trackers
-
-BEST = "best"
 
 
 class Journal:
@@ -100,7 +98,9 @@ class Journal:
         self.last = path
 
     def keep_best(self, checkpoint: Checkpoint) -> None:
-        """Copy a checkpoint to ``best``, in place of the one there."""
+        """Copy a checkpoint to ``best``, in place of the one there; nothing for a process that does not write."""
+        if not self._writes:
+            return
         best = self.folder / BEST / checkpoint.path.name
         copy_checkpoint(checkpoint.path, best)
         for other in checkpoints_in(self.folder / BEST):

@@ -17,7 +17,8 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.seeds import derived_seed
 from omp_cli.core.base.signals import stop_requests
 from omp_cli.core.base.timing import Stopwatch
-from omp_cli.core.checkpoint import CheckpointMeta
+from omp_cli.core.checkpoint import CheckpointMeta, open_checkpoint
+from omp_cli.core.data.split import episodes_of, held_out_of, others
 from omp_cli.core.data.store import Dataset
 from omp_cli.core.data.windows import make_windows
 from omp_cli.core.methods import METHODS, LossReport
@@ -30,8 +31,9 @@ from omp_cli.core.train.journal import Journal
 from omp_cli.core.train.optim import make_ema, make_optimizer, restore_training, set_learning_rate, training_tensors
 from omp_cli.core.train.teacher import learn_from
 from omp_cli.core.train.turning import check_turnable, reach_of, turn_angles, turned, with_turned_limits
+from omp_cli.core.train.validation import LOSS, Validation
 
-SHOWN = ("loss", "samples_per_second")
+SHOWN = ("loss", LOSS, "samples_per_second")
 """Figures that the display of the progress shows."""
 
 
@@ -41,10 +43,12 @@ class TrainResult:
 
     Attributes:
         checkpoint: the last one.
+        best: the one with the lowest loss on held-out episodes; None where that was not measured.
         figures: last logged losses, steps, parameters, windows, throughput; JSON types.
     """
 
     checkpoint: Path
+    best: Path | None
     figures: dict[str, Any]
 
 
@@ -70,6 +74,12 @@ def build_policy(config: PretrainConfig, dataset: Dataset) -> Policy:
     return policy
 
 
+def training_part(config: PretrainConfig, dataset: Dataset) -> Dataset:
+    """The episodes of a data set that a run trains on: all but those that are held out (``split.held_out_of``)."""
+    held_out = held_out_of(dataset, config.train.hold_out, config.seed)
+    return episodes_of(dataset, others(dataset, held_out))
+
+
 def check_compile(config: PretrainConfig) -> None:
     """UsageError where the network is to be compiled and that is known to fail."""
     if config.train.compile:
@@ -81,7 +91,7 @@ class Trainer:
 
     Args:
         config: the run.
-        dataset: demonstrations, kept in memory on ``device``.
+        dataset: demonstrations, kept in memory on ``device``; some episodes may be held out (``train.hold_out``).
         folder: the run's folder; checkpoints and metrics go there.
         device: where to train.
         world: this process among its peers.
@@ -107,8 +117,13 @@ class Trainer:
         train = config.train
         if train.batch_size % world.size:
             raise UsageError(f"train.batch_size {train.batch_size} cannot be shared by {world.size} processes")
-        self.config, self.dataset, self.folder, self.world, self.progress = config, dataset, folder, world, progress
-        self.device = device
+        self.held_out = held_out_of(dataset, train.hold_out, config.seed)
+        if self.held_out:
+            named, of = ", ".join(map(str, self.held_out)), len(dataset.episode_ends)
+            progress.note(f"held out of training: {len(self.held_out)} of {of} episodes ({named})")
+        unseen = episodes_of(dataset, self.held_out) if self.held_out else None
+        self.dataset = dataset = episodes_of(dataset, others(dataset, self.held_out))
+        self.config, self.folder, self.world, self.progress, self.device = config, folder, world, progress, device
         self.policy = build_policy(config, dataset).to(device)
         self.teacher = teacher
         self._warm = None if teacher is None else learn_from(self.policy, teacher)
@@ -132,6 +147,9 @@ class Trainer:
             self._reach = reach_of(self._data["action"], dataset.spec)
         self.journal = Journal(folder, self.policy, self.ema, train.keep, train.tracker, writes=world.is_main)
         self._measured: dict[str, float] = {}
+        averaged = LossModule(self.ema.module, teacher=teacher)
+        averaged.score = self.module.score
+        self.validation = Validation(config, unseen, averaged, keys.keys() - {"action"}, device, world)
 
     def resume(self) -> int:
         """Continue from the newest checkpoint in the run's folder, if there is one; returns its step."""
@@ -139,12 +157,16 @@ class Trainer:
         if newest is not None:
             self.step, kept = newest.meta.step, newest.meta.policy["method"]
             self._settle({name: kept[name] for name in self.policy.method.to_measure})
+            self.validation.resume(self.folder, self.step)
+            if self.validation.is_best(self.step):  # a kill may have come between the checkpoint and its copy
+                self.journal.keep_best(newest)
         return self.step
 
     def _settle(self, settings: dict[str, float]) -> None:
         """Take over what the method measured, if anything."""
         if settings:
             self.config, self._measured = settled(self.config, self.policy, settings), settings
+            self.ema.module.method = self.policy.method
 
     def run(self) -> TrainResult:
         """Train to the last step.
@@ -171,25 +193,33 @@ class Trainer:
         # Peers would stop at different steps and wait for each other for ever, so torchrun's own way applies there.
         with journal.tracking(self.step), stop_requests(enabled=self.world.size == 1) as stop:
             while self.step < self.total:
-                log = (self.step + 1) % train.log_every == 0 or self.step + 1 == self.total
+                validate = self.validation.due(self.step + 1, self.total)
+                log = validate or (self.step + 1) % train.log_every == 0 or self.step + 1 == self.total
                 figures, norm = self._update(module, log)
                 self.step += 1
+                if validate:
+                    figures |= self.validation.measure(self.step)
+                    self.watch.lap("validation")
+                best = validate and self.validation.is_best(self.step)
                 if log:
                     lr = float(self.optimizer.param_groups[0]["lr"])
                     rate = (self.step - first) * train.batch_size / (time.perf_counter() - started)
                     figures |= {"grad_norm": norm, "lr": lr, "samples_per_second": rate, **self._measured}
                     journal.log(self.step, figures)
-                self.progress.advance(1, **{k: v for k, v in journal.row.items() if k in SHOWN and v is not None})
+                self.progress.advance(1, **self._shown())
                 self.watch.lap("logging and progress")
-                if self.step % self.every == 0 or self.step == self.total or stop.error:
+                if best or self.step % self.every == 0 or self.step == self.total or stop.error:
                     self._save()
+                    if best and journal.last is not None:
+                        journal.keep_best(open_checkpoint(journal.last))
                     self.watch.lap("checkpoints")
                 if stop.error and self.step < self.total:
                     raise journal.stopped(stop.error, f"step {self.step} of {self.total}")
         seconds = time.perf_counter() - started
         if journal.last is None:
             raise DataError(f"{self.folder}: no checkpoint was written")
-        return TrainResult(journal.last, self._figures(seconds, self.step - first))
+        best = journal.best if self.validation.figures else None
+        return TrainResult(journal.last, best, self._figures(seconds, self.step - first))
 
     def _update(self, module: torch.nn.Module, log: bool) -> tuple[dict[str, float], float]:
         """One optimiser step; returns the logged figures (empty unless ``log``) and the gradient norm."""
@@ -227,6 +257,11 @@ class Trainer:
             return {}, 0.0
         parts = {name: float(value) for name, value in {**report.parts, **report.diagnostics()}.items()}
         return {"loss": float(report.total.detach()), **parts, **shares}, 0.0 if norm is None else float(norm)
+
+    def _shown(self) -> dict[str, float]:
+        """What the display of the progress says: figures of the last row that has them."""
+        row = self.journal.row | self.validation.shown
+        return {name: row[name] for name in SHOWN if row.get(name) is not None}
 
     def _time_parts_of_the_loss(self) -> None:
         """Charge the encoder and the network's recorded and unrecorded passes to parts of their own."""
@@ -292,6 +327,7 @@ class Trainer:
             start_states=provenance["start_states"],
             reference=provenance.get("reference"),
             nfe=self.policy.nfe,
+            held_out=self.held_out,
         )
         self.journal.save(meta, tensors)
         self.world.barrier()
@@ -302,12 +338,14 @@ class Trainer:
         taught = {} if self._warm is None else {"warm_start": self._warm}
         return {
             **{name: None if value is None else round(value, 6) for name, value in self.journal.row.items()},
+            **self.validation.figures,
             **resumed,
             **taught,
             "steps": self.step,
             "parameters": sum(p.numel() for p in self.policy.parameters()),
             "windows": len(self.windows),
             "episodes": len(self.dataset.episode_ends),
+            **({"held_out": list(self.held_out)} if self.held_out else {}),
             "train_seconds": round(seconds, 2),
             "ms_per_step": round(1e3 * seconds / max(steps, 1), 2),
             "processes": self.world.size,
