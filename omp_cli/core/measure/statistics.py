@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 RESAMPLES = 10_000
 FEWEST = 3
@@ -90,6 +91,11 @@ class Interval:
         """Plain data, rounded for reading."""
         return {key: None if value is None else round(value, 4) for key, value in asdict(self).items()}
 
+    def divided(self, by: float) -> Interval:
+        """In another unit, which is ``by`` > 0 of this one."""
+        low, high = (None if bound is None else bound / by for bound in (self.low, self.high))
+        return Interval(self.value / by, low, high)
+
 
 def newcombe(ours: Rate, other: Rate) -> Interval:
     """Difference of two independent proportions with its hybrid score interval.
@@ -150,3 +156,45 @@ def bootstrap(
     error = sum(len(means) * means.var(ddof=1) for means in strata) ** 0.5 / count
     low, high = value + min(distances[0], -quantile * error), value + max(distances[1], quantile * error)
     return Interval(value, float(max(low, -1.0 if minus else 0.0)), float(min(high, 1.0)))
+
+
+def bootstrap_of_ratios(
+    sums: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    figure: Callable[[NDArray[np.float64]], NDArray[np.float64]] = lambda ratio: ratio,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> list[Interval]:
+    """``figure(sum over units / count over units)`` with the interval of a bootstrap over units (episodes).
+
+    What one episode holds is correlated, so episodes are drawn with replacement and never their frames: n - 1 of n, and
+    the percentiles' distances from the figure are widened to Student's t for n - 1 degrees of freedom, as ``bootstrap``
+    does it for tasks.
+
+    Args:
+        sums: (N, K) of each unit, K figures beside each other.
+        counts: (N, K) what the sums are over; a figure without any is not defined.
+        figure: of the ratios, elementwise.
+        resamples: how many.
+        seed: of the generator.
+
+    Returns:
+        K intervals, without bounds for fewer than three units or where a resample leaves the figure undefined; NaN
+        where nothing is counted.
+    """
+    from scipy.stats import norm, t
+
+    def of(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(figure((weights @ sums) / (weights @ counts)))
+
+    units = len(sums)
+    values = of(np.ones((1, units)))[0]
+    if units < FEWEST:
+        return [Interval(float(value), None, None) for value in values]
+    rng = np.random.default_rng(seed)
+    drawn = of(rng.multinomial(units - 1, np.full(units, 1 / units), size=resamples).astype(np.float64))
+    widening = t.ppf(0.975, units - 1) / norm.ppf(0.975)
+    bounds = values + widening * (np.percentile(drawn, [2.5, 97.5], axis=0) - values)
+    known = [[None if np.isnan(x) else float(x) for x in row] for row in bounds]
+    return [Interval(float(value), *row) for value, *row in zip(values, *known, strict=True)]

@@ -218,8 +218,8 @@ class Trainer:
         seconds = time.perf_counter() - started
         if journal.last is None:
             raise DataError(f"{self.folder}: no checkpoint was written")
-        best = journal.best if self.validation.figures else None
-        return TrainResult(journal.last, best, self._figures(seconds, self.step - first))
+        kept = journal.best if self.validation.figures else None
+        return TrainResult(journal.last, kept, self._figures(seconds, self.step - first))
 
     def _update(self, module: torch.nn.Module, log: bool) -> tuple[dict[str, float], float]:
         """One optimiser step; returns the logged figures (empty unless ``log``) and the gradient norm."""

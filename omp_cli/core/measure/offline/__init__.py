@@ -1,0 +1,1 @@
+"""Action error of a policy on recorded episodes: no environment is needed."""

@@ -1,0 +1,126 @@
+"""``omp eval --offline``: recorded episodes in the place of an environment."""
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from omp_cli.core.data.store import read_store
+from omp_cli.core.suites.base import SUITES
+from tests.conftest import TINY, Omp, in_process
+
+
+@pytest.fixture(scope="module")
+def held(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run (``run``) that held three of the toy's eight episodes out; not to be written to."""
+    folder = tmp_path_factory.mktemp("held")
+    line = ("pretrain", workshop / "toy", "--steps", 20, *TINY, "--hold-out", 0.4, "--set", "train.validate_every=10")
+    in_process(folder, *line, "--out", "run")
+    return folder / "run"
+
+
+def test_figures_files_and_manifest(omp: Omp, held: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> None:
+        raise AssertionError("no simulator is asked for anything")
+
+    monkeypatch.setattr(SUITES, "build", gone)
+    ran = omp("eval", held, "--offline", "--samples", 4, "--json", "--out", tmp_path / "e")
+    assert ran.code == 0, ran.err
+    offline = ran.json["result"]["offline"]
+    assert (offline["on"], len(offline["episodes"]), offline["samples"]) == ("held-out", 3, 4)
+    assert set(offline["errors"]) == {"sample", "mean_of_samples", "samples", "last_action", "mean_of_data"}
+    for name in ("sample", "mean_of_samples", "last_action", "mean_of_data"):
+        error = offline["errors"][name]
+        assert error["relative"]["low"] <= error["relative"]["value"] <= error["relative"]["high"]
+        assert len(error["by_dimension"]) == 2
+        assert len(error["by_step"]) == 3
+    rows = [json.loads(line) for line in (tmp_path / "e" / "episodes.jsonl").read_text().splitlines()]
+    assert [row["episode"] for row in rows] == offline["episodes"]
+    assert (tmp_path / "e" / "actions.png").read_bytes().startswith(b"\x89PNG")
+    manifest = json.loads((tmp_path / "e" / "manifest.json").read_text())
+    assert manifest["metrics"]["offline"] == offline
+    assert [i["kind"] for i in manifest["inputs"]] == ["checkpoint", "dataset"]
+
+
+def test_the_baselines_are_those_of_the_data(omp: Omp, held: Path, workshop: Path, tmp_path: Path) -> None:
+    """By hand, from the store alone."""
+    found = omp("eval", held, "--offline", "--samples", 2, "--json", "--out", tmp_path / "e").json["result"]["offline"]
+    data = read_store(workshop / "toy")
+    starts = np.concatenate([[0], data.episode_ends])
+    actions = [data.arrays["action"][a:b].astype(np.float64) for a, b in itertools.pairwise(starts)]
+    known = np.concatenate([x for index, x in enumerate(actions) if index not in found["episodes"]])
+    mean, std = known.mean(0), known.std(0)
+    still, flat = [], []
+    for x in (actions[index] for index in found["episodes"]):
+        for frame in range(len(x)):
+            before = x[frame - 1] if frame else mean
+            for action in x[frame : frame + 3]:
+                still.append(((action - before) / std) ** 2)
+                flat.append(((action - mean) / std) ** 2)
+    for name, squares in (("last_action", still), ("mean_of_data", flat)):
+        assert found["errors"][name]["relative"]["value"] == pytest.approx(np.sqrt(np.mean(squares)), rel=1e-5)
+    assert found["spread"] == pytest.approx(std, rel=1e-5)
+
+
+def test_stride_takes_every_so_many_frames(omp: Omp, held: Path, workshop: Path, tmp_path: Path) -> None:
+    line = ("eval", held, "--offline", "--samples", 2, "--json")
+    found = omp(*line, "--stride", 5, "--out", tmp_path / "e").json["result"]["offline"]
+    lengths = np.diff(read_store(workshop / "toy").episode_ends, prepend=0)
+    assert found["decisions"] == sum(-(-int(lengths[index]) // 5) for index in found["episodes"])
+
+
+def test_the_training_episodes_and_other_data(omp: Omp, held: Path, workshop: Path, tmp_path: Path) -> None:
+    line = ("eval", held, "--offline", "--samples", 2, "--stride", 9, "--json")
+    trained = omp(*line, "--on", "train", "--out", tmp_path / "train")
+    assert len(trained.json["result"]["offline"]["episodes"]) == 5
+    assert "what the policy was trained on" in trained.err
+    omp("prepare", "toy", "--demos", 10, "--points", 48, "--workers", 1, "--out", tmp_path / "more")
+    other = omp(*line, "--dataset", tmp_path / "more", "--out", tmp_path / "other")
+    assert other.json["result"]["offline"]["on"] == "other data"
+    assert len(other.json["result"]["offline"]["episodes"]) == 5, "five of the ten are those that were trained on"
+    assert "left out: 5 episodes" in other.err
+    wrong = omp(*line, "--dataset", tmp_path / "more", "--on", "train")
+    assert wrong.code == 2
+
+
+def test_a_run_that_held_nothing_out_says_what_to_do(omp: Omp, run: Path, toy: Path, tmp_path: Path) -> None:
+    ran = omp("eval", run, "--offline", "--dataset", toy)
+    assert ran.code == 3
+    assert "held no episode out" in ran.err
+    assert "--hold-out 0.1" in ran.err
+    assert "--dataset PATH" in ran.err
+    alone = Path(shutil.copytree(run, tmp_path / "elsewhere" / "run"))
+    (alone / "manifest.json").unlink()
+    ran = omp("eval", alone, "--offline")
+    assert ran.code == 3
+    assert "--dataset PATH" in ran.err
+
+
+def test_options_of_the_other_kind_are_refused(omp: Omp, held: Path) -> None:
+    for option in (("--episodes", 3), ("--video",), ("--workers", 2), ("--curve", 2), ("--max-steps", 3)):
+        ran = omp("eval", held, "--offline", *option)
+        assert ran.code == 2
+        assert f"{option[0]} does not go with --offline" in ran.err
+    ran = omp("eval", held, "--samples", 3)
+    assert ran.code == 2
+    assert "--samples does not go with" in ran.err
+    assert "--offline" in ran.err
+
+
+def test_a_policy_without_noise_has_one_row(omp: Omp, workshop: Path, tmp_path: Path) -> None:
+    line = ("pretrain", workshop / "toy", "--method", "gaussian", "--steps", 3, *TINY, "--hold-out", 0.2)
+    omp(*line, "--out", tmp_path / "run")
+    ran = omp("eval", tmp_path / "run", "--offline", "--stride", 9, "--out", tmp_path / "e")
+    assert ran.code == 0, ran.err
+    assert "one sample" not in ran.out
+    errors = json.loads((tmp_path / "e" / "manifest.json").read_text())["metrics"]["offline"]["errors"]
+    assert set(errors) == {"policy", "last_action", "mean_of_data"}
+
+
+def test_a_dry_run_names_the_episodes(omp: Omp, held: Path) -> None:
+    shown = omp("eval", held, "--offline", "--dry-run", "--json").json
+    assert len(shown["episodes"].split(", ")) == 3
+    assert shown["config"]["nfe"] == {"value": 1, "source": "checkpoint"}
