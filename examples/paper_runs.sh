@@ -8,6 +8,6 @@ for data in data/metaworld/*-p512-d10-s0; do
     for seed in 0 10 20; do
         run="runs/$preset/$(basename "$data")-seed$seed"
         omp pretrain "$data" --preset "$preset" --seed "$seed" --out "$run"
-        omp eval "$run" --nfe 1 --episodes 50 --out "$run/eval"
+        omp eval "$run" --episodes 50 --out "$run/eval"
     done
 done

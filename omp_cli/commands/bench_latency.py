@@ -63,7 +63,7 @@ def bench_latency(
     given = checkpoint is not None or preset or table
     names = ", ".join(subject.name for subject in subjects)
     chosen.add("presets" if checkpoint is None else "checkpoint", names, "argument" if given else "default")
-    rows = [f"{x.label} (NFE {', '.join(map(str, settings.nfe or x.bench.nfe))})" for x in subjects]
+    rows = [f"{x.label} (NFE {', '.join(map(str, settings.nfe or x.nfe))})" for x in subjects]
     if call.dry_run(chosen, rows=", ".join(rows), backends=", ".join(backends), device=str(device)):
         return
     task = subjects[0].spec.task if checkpoint is not None else subjects[0].name

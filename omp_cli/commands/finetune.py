@@ -81,10 +81,10 @@ def _new_plan(call: Call[FinetuneConfig], path: Path, preset: str | None) -> Pla
     found = core.open_run(path)[-1]
     chosen = _chosen(call, found.meta.spec.suite, found.config().method.name, preset)
     if chosen.settings.nfe is None:
-        chosen.settings = chosen.settings.model_copy(update={"nfe": core.chain_length(chosen.settings, found)})
-        name = chosen.settings.algorithm.name
-        own = core.ALGORITHMS.get(name).nfe is not None
-        chosen.add("nfe", chosen.settings.nfe, f"algorithm {name}" if own else checkpoint_layer(found).source)
+        nfe, by_algorithm = core.usual_chain(chosen.settings, found)
+        chosen.settings = chosen.settings.model_copy(update={"nfe": nfe})
+        source = f"algorithm {chosen.settings.algorithm.name}" if by_algorithm else checkpoint_layer(found).source
+        chosen.add("nfe", nfe, source)
     core.check_fits(chosen.settings, found)
     chosen.add("checkpoint", str(found.path), "argument")
     call.refuse_checkpoints()

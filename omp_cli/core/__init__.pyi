@@ -26,10 +26,10 @@ from .report.write import write_report as write_report
 from .rl.held_out import EVALUATIONS as EVALUATIONS
 from .rl.loop import Finetuner as Finetuner
 from .rl.loop import algorithm_for as algorithm_for
-from .rl.loop import chain_length as chain_length
 from .rl.loop import check_algorithm as check_algorithm
 from .rl.loop import check_fits as check_fits
 from .rl.loop import start_of as start_of
+from .rl.loop import usual_chain as usual_chain
 from .train.distributed import local_device as local_device
 from .train.distributed import world as world
 from .train.inputs import find_input as find_input

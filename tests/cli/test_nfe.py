@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from omp_cli.core.base import config as c
+from omp_cli.core.train.config import PretrainConfig
+from tests.cli.test_finetune import QUICK
 from tests.conftest import TINY, Omp
 
 
@@ -56,3 +59,24 @@ def test_a_checkpoint_of_an_earlier_omp_takes_its_methods(omp: Omp, diffusion: P
     shown = omp("eval", old, "--dry-run", "--json").json["config"]["nfe"]
     assert shown == {"value": 10, "source": "method dp"}
     assert open_checkpoint(old).load("ema").nfe == 10
+
+
+def test_every_preset_is_timed_with_its_methods_number() -> None:
+    from omp_cli.core.measure.latency.subjects import from_document, from_presets
+    from omp_cli.core.policy import usual_nfe
+
+    for subject in from_presets(()):
+        document = {k: v for k, v in c.preset_document("pretrain", subject.name).items() if k != "bench"}
+        config = c.validated(PretrainConfig, document).policy()
+        assert usual_nfe(config) in subject.nfe, subject.name
+        assert from_document("plain", document).nfe == (usual_nfe(config),)
+
+
+def test_a_policy_is_fine_tuned_again_with_the_number_of_before(omp: Omp, workshop: Path, tmp_path: Path) -> None:
+    first = omp("finetune", workshop / "run", *QUICK, "--nfe", 2, "--out", tmp_path / "tuned")
+    assert first.code == 0, first.err
+    again = omp("finetune", tmp_path / "tuned", "--dry-run", "--json").json["config"]["nfe"]
+    assert again == {"value": 2, "source": "checkpoint"}
+    fresh = omp("finetune", workshop / "run", "--dry-run", "--json").json["config"]["nfe"]
+    assert fresh["value"] == 1
+    assert omp("eval", tmp_path / "tuned", "--dry-run", "--json").json["config"]["nfe"]["value"] == 2

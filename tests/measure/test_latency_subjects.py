@@ -20,9 +20,9 @@ def test_every_preset_that_ships_has_its_rows() -> None:
     assert marked == sorted(marked, reverse=True)  # what speed-ups refer to comes first
     assert sum(marked) <= 1
     for subject in found:
-        assert {p.nfe for p in subject.bench.published} <= set(subject.bench.nfe), subject.name
+        assert {p.nfe for p in subject.bench.published} <= set(subject.nfe), subject.name
         reference = subject.bench.reference_nfe
-        assert reference is None or reference in subject.bench.nfe
+        assert reference is None or reference in subject.nfe
 
 
 def test_a_preset_added_later_appears_without_an_edit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +30,7 @@ def test_a_preset_added_later_appears_without_an_edit(monkeypatch: pytest.Monkey
     monkeypatch.setattr(c, "preset_names", lambda command: tuple(made_up))
     monkeypatch.setattr(c, "preset_document", lambda command, name: made_up[name])
     found = from_presets([])
-    assert [(s.name, s.label, s.bench.nfe) for s in found] == [
+    assert [(s.name, s.label, s.nfe) for s in found] == [
         ("second", "The Reference", (9,)),
         ("first", "first", (1, 4)),
     ]
@@ -42,7 +42,7 @@ def test_without_a_bench_table_it_is_meta_world_at_one_step() -> None:
     plain = document()
     del plain["bench"]
     subject = from_document("plain", plain)
-    assert (subject.label, subject.bench.nfe, subject.bench.published) == ("plain", (1,), ())
+    assert (subject.label, subject.nfe, subject.bench.published) == ("plain", (1,), ())
     assert (subject.spec.suite, subject.spec.task, subject.spec.points) == ("metaworld", "assembly", 512)
 
 
@@ -83,7 +83,7 @@ def test_a_checkpoint(run: Path) -> None:
     subject = from_checkpoint(run, "ema")
     assert subject.checkpoint is not None
     assert subject.checkpoint.meta.step == 30
-    assert (subject.label, subject.bench.nfe, subject.suite["name"]) == ("omp reach", (1,), "toy")
+    assert (subject.label, subject.nfe, subject.suite["name"]) == ("omp reach", (1,), "toy")
     raw = from_checkpoint(run / "checkpoints" / "step-00000030", "raw").load()
     assert any(not torch.equal(a, b) for a, b in zip(subject.load().parameters(), raw.parameters(), strict=True))
     with pytest.raises(DataError):

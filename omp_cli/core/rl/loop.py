@@ -88,8 +88,16 @@ def check_fits(config: FinetuneConfig, checkpoint: Checkpoint) -> None:
 
 
 def chain_length(config: FinetuneConfig, checkpoint: Checkpoint) -> int:
-    """K: what is asked for, else what the algorithm usually takes, else the policy."""
-    return config.nfe or ALGORITHMS.get(config.algorithm.name).nfe or checkpoint.nfe
+    """K: what is asked for, else that of an earlier fine-tuning, what the algorithm usually takes, or the policy's."""
+    return config.nfe or usual_chain(config, checkpoint)[0]
+
+
+def usual_chain(config: FinetuneConfig, checkpoint: Checkpoint) -> tuple[int, bool]:
+    """K where none is asked for, and whether the algorithm decides it: a policy goes on as it was fine-tuned before."""
+    usual = ALGORITHMS.get(config.algorithm.name).nfe
+    if usual is None or checkpoint.meta.finetuned_by is not None:
+        return checkpoint.nfe, False
+    return usual, True
 
 
 class Finetuner:

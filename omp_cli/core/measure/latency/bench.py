@@ -87,7 +87,7 @@ def _measure(subject: Subject, bench: Bench, with_parts: bool) -> tuple[list[Row
     """Rows of one policy and its parts; it is freed before the next one is made."""
     policy = subject.load()
     bench.stopwatch.lap("making policies")
-    nfe = bench.config.nfe or subject.bench.nfe
+    nfe = bench.config.nfe or subject.nfe
     rows = list(subject_rows(subject, policy, nfe, bench))
     parts, ticks = all_parts(subject, policy, nfe, bench) if with_parts else ([], [])
     bench.stopwatch.lap("control ticks" if with_parts else "building and checking")
@@ -100,7 +100,7 @@ def _measure(subject: Subject, bench: Bench, with_parts: bool) -> tuple[list[Row
 
 def _absent(subject: Subject, config: LatencyConfig, error: OmpError) -> list[Row]:
     reason = f"{error.message} ({error.hint})" if error.hint else error.message
-    nfe = config.nfe or subject.bench.nfe
+    nfe = config.nfe or subject.nfe
     return [Row(subject.name, subject.label, k, b, status="missing", reason=reason) for b in config.batch for k in nfe]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from pydantic import Field
 from omp_cli.core.base import config as c
 from omp_cli.core.base import papers
 from omp_cli.core.base.config import Above0, Depth, Settings
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.checkpoint import Checkpoint, open_run
 from omp_cli.core.deploy.graph import fresh_policy
-from omp_cli.core.policy import Policy
+from omp_cli.core.policy import Policy, usual_nfe
 from omp_cli.core.policy_config import Weights
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES
@@ -44,8 +46,8 @@ class BenchTable(Settings):
 
     label: str | None = None
     """What the row is called; None: the preset's name."""
-    nfe: tuple[Depth, ...] = Field((1,), min_length=1)
-    """Rows."""
+    nfe: tuple[Depth, ...] | None = Field(None, min_length=1)
+    """Rows; None: the method's own number alone."""
     spec: Spec | None = None
     """Observation and action; None: the default task of Meta-World."""
     published: tuple[Published, ...] = ()
@@ -64,6 +66,7 @@ class Subject:
         suite: configuration of the suite that shows the observations.
         spec: observation and action.
         bench: what the preset says of its rows.
+        nfe: evaluations per decision of its rows.
         load: makes the policy, on the CPU, in evaluation mode; raises what is wrong with it.
         checkpoint: where the weights come from; None for random ones.
     """
@@ -73,6 +76,7 @@ class Subject:
     suite: Mapping[str, Any]
     spec: Spec
     bench: BenchTable
+    nfe: tuple[int, ...]
     load: Callable[[], Policy]
     checkpoint: Checkpoint | None = None
 
@@ -91,7 +95,7 @@ def from_document(name: str, document: Mapping[str, Any], seed: int = 0) -> Subj
     def load() -> Policy:
         return fresh_policy(c.validated(PretrainConfig, settings).policy(), spec, seed)
 
-    return Subject(name, bench.label or name, suite, spec, bench, load)
+    return Subject(name, bench.label or name, suite, spec, bench, bench.nfe or _own_nfe(settings), load)
 
 
 def from_preset(name: str, seed: int = 0) -> Subject:
@@ -117,10 +121,18 @@ def from_checkpoint(path: Path, weights: Weights = "ema") -> Subject:
         label,
         checkpoint.meta.suite,
         spec,
-        BenchTable(nfe=(checkpoint.nfe,)),
+        BenchTable(),
+        (checkpoint.nfe,),
         lambda: checkpoint.load(weights),
         checkpoint,
     )
+
+
+def _own_nfe(settings: Mapping[str, Any]) -> tuple[int, ...]:
+    """The number of the preset's method; 1 where the settings are wrong, which ``load`` tells."""
+    with suppress(UsageError):
+        return (usual_nfe(c.validated(PretrainConfig, settings).policy()),)
+    return (1,)
 
 
 def _suite_of(spec: Spec) -> dict[str, Any]:
