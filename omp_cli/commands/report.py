@@ -33,7 +33,9 @@ def report(
     if call.dry_run(chosen):
         return
     found = core.collect(folders)
-    found.evaluations = core.renamed(found.evaluations, chosen.settings.rename)
+    rows = core.renamed(found.everything, chosen.settings.rename)
+    found.evaluations = [e for e in rows if isinstance(e, core.Evaluation)]
+    found.offline = [e for e in rows if isinstance(e, core.Offline)]
     with call.run(chosen, "report") as (run, _):
         document = core.write_report(run, found, chosen.settings)
     lines = [f"warning: {line}" for line in document["warnings"]]

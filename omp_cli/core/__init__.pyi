@@ -19,6 +19,8 @@ from .measure.memory.profile_run import profile_run as profile_run
 from .measure.offline.episodes import recorded as recorded
 from .measure.offline.evaluation import evaluate_offline as evaluate_offline
 from .policy import check_teacher as check_teacher
+from .report.collect import Evaluation as Evaluation
+from .report.collect import Offline as Offline
 from .report.collect import collect as collect
 from .report.rename import renamed as renamed
 from .report.tables import all_tables as all_tables

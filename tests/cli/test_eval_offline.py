@@ -124,3 +124,26 @@ def test_a_dry_run_names_the_episodes(omp: Omp, held: Path) -> None:
     shown = omp("eval", held, "--offline", "--dry-run", "--json").json
     assert len(shown["episodes"].split(", ")) == 3
     assert shown["config"]["nfe"] == {"value": 1, "source": "checkpoint"}
+
+
+def test_a_report_shows_it_also_alone(omp: Omp, held: Path, tmp_path: Path) -> None:
+    line = ("eval", held, "--offline", "--samples", 2, "--stride", 9)
+    omp(*line, "--out", tmp_path / "runs" / "first")
+    omp(*line, "--label", "<mine>", "--out", tmp_path / "runs" / "second")
+    ran = omp("report", tmp_path / "runs", "--rename", "<mine>=<ours>", "--json", "--out", tmp_path / "report")
+    assert ran.code == 0, ran.err
+    rows = ran.json["result"]["offline"]
+    assert [row["title"] for row in rows] == ["omp dde", "<ours>"]
+    assert rows[0]["errors"] == rows[1]["errors"]
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "Action error on recorded episodes" in text
+    assert text.count("last action repeated") == 1, "the two were judged on the same episodes"
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert "&lt;ours&gt;" in page
+    assert "2 of omp eval --offline" in page
+    in_environment = omp("eval", held, "--episodes", 2, "--max-steps", 3, "--workers", 1, "--out", tmp_path / "runs/e")
+    assert in_environment.code == 0
+    both = omp("report", tmp_path / "runs", "--out", tmp_path / "both")
+    assert both.code == 0, both.err
+    assert "Action error on recorded episodes" in both.out

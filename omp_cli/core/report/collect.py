@@ -84,13 +84,51 @@ class Evaluation:
         return {**self.policy["settings"], **data, **more}
 
 
+@dataclass(frozen=True)
+class Offline:
+    """One run of ``omp eval --offline``; attributes as ``Evaluation``'s, ``figures`` are those of the errors."""
+
+    path: Path
+    manifest: Manifest
+    policy: Mapping[str, Any]
+    label: str
+    suite: str
+    task: str
+    seed: int | None
+    nfe: int
+    figures: Mapping[str, Any]
+
+    @property
+    def own_label(self) -> str:
+        """How the policy was called when it was evaluated."""
+        return _label(self.manifest, self.policy)
+
+    @property
+    def data(self) -> str:
+        """Content of the data set that the policy was trained on."""
+        return str(self.policy["data"]["content_sha256"])
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What two evaluations have in common of which only the later one counts."""
+        weights = self.manifest.metrics["weights"], self.manifest.metrics["checkpoint_step"]
+        data = self.figures["content_sha256"], tuple(self.figures["episodes"])
+        return (self.label, self.nfe, self.suite, self.task, self.seed, *weights, *data)
+
+
 @dataclass
 class Found:
     """What the folders hold; ``left_out`` has a line for each evaluation that does not count, and why."""
 
     evaluations: list[Evaluation] = field(default_factory=list)
+    offline: list[Offline] = field(default_factory=list)
     latencies: list[Manifest] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+
+    @property
+    def everything(self) -> list[Evaluation | Offline]:
+        """All evaluations, with and without an environment."""
+        return [*self.evaluations, *self.offline]
 
 
 def collect(folders: Sequence[Path]) -> Found:
@@ -118,15 +156,25 @@ def collect(folders: Sequence[Path]) -> Found:
             found.latencies.append(manifest)
         elif "policy" not in manifest.metrics:
             found.left_out.append(f"omp eval {path}: does not say what was evaluated (made by an earlier omp)")
+        elif "offline" in manifest.metrics:
+            found.offline.append(_offline(path, manifest))
         else:
             found.evaluations.append(_evaluation(path, manifest))
-    if not found.evaluations:
+    if not found.evaluations and not found.offline:
         where = ", ".join(map(str, folders))
         reason = f"; {found.left_out[0]}" if found.left_out else ""
         raise DataError(f"no evaluation to report on below {where}{reason}", "make some with: omp eval, or omp sweep")
     found.evaluations.sort(key=lambda e: e.manifest.started_at)
+    found.offline.sort(key=lambda e: e.manifest.started_at)
     found.latencies.sort(key=lambda manifest: manifest.started_at)
     _keep_newest(found)
+    newest = {e.key: e for e in found.offline}
+    found.left_out += [
+        f"omp eval {e.path}: {newest[e.key].path} evaluates the same policy later, and counts"
+        for e in found.offline
+        if newest[e.key] is not e
+    ]
+    found.offline = sorted(newest.values(), key=lambda e: (e.suite, e.task, e.figures["content_sha256"]))
     return found
 
 
@@ -166,6 +214,12 @@ def _evaluation(path: Path, manifest: Manifest) -> Evaluation:
         last=_point(metrics),
         curve=tuple(_point(row) for row in metrics.get("curve", [])),
     )
+
+
+def _offline(path: Path, manifest: Manifest) -> Offline:
+    metrics, policy = manifest.metrics, manifest.metrics["policy"]
+    names = (metrics["suite"], metrics["task"], policy["seed"], metrics["nfe"])
+    return Offline(path, manifest, policy, _label(manifest, policy), *names, metrics["offline"])
 
 
 def _label(manifest: Manifest, policy: Mapping[str, Any]) -> str:

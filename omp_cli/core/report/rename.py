@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from omp_cli.core.base.errors import UsageError, did_you_mean
-from omp_cli.core.report.collect import Evaluation
+from omp_cli.core.report.collect import Evaluation, Offline
+
+T = TypeVar("T", bound=Evaluation | Offline)
 
 
-def renamed(evaluations: Sequence[Evaluation], names: Sequence[str]) -> list[Evaluation]:
+def renamed(evaluations: Sequence[T], names: Sequence[str]) -> list[T]:
     """The evaluations, some with another label.
 
     Args:

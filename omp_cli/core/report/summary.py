@@ -11,6 +11,7 @@ from omp_cli.core.report.caveats import caveats
 from omp_cli.core.report.collect import Evaluation, Found
 from omp_cli.core.report.differs import differences
 from omp_cli.core.report.latency import latencies
+from omp_cli.core.report.offline import offline_rows
 from omp_cli.core.report.over_training import curves, selected
 from omp_cli.core.report.sections import PAPERS, TOTAL, Row, Section, Task, make_sections
 
@@ -51,11 +52,12 @@ def summarise(found: Found, baseline: str | None = None, seed: int = 0) -> dict[
         "statistics": {**STATISTICS, "published": published.protocol()},
         "sections": [_summary(section, found, seed) for section in successes],
         "returns": [_returns(section) for section in sections if section.metric != "success"],
+        "offline": offline_rows(found.offline),
     }
 
 
 def _header(found: Found) -> dict[str, Any]:
-    evaluations = found.evaluations
+    evaluations = found.everything
     machines = dict.fromkeys(
         f"{h.cpu}, {h.cores} cores, {h.platform}, device {h.device}" for h in (e.manifest.hardware for e in evaluations)
     )
@@ -67,8 +69,9 @@ def _header(found: Found) -> dict[str, Any]:
     for e in evaluations:
         data.setdefault(f"{e.suite}/{e.task}", set()).add(e.data)
     return {
-        "evaluations": len(evaluations),
-        "episodes": sum(e.last.episodes for e in evaluations),
+        "evaluations": len(found.evaluations),
+        "offline": len(found.offline),
+        "episodes": sum(e.last.episodes for e in found.evaluations),
         "policies": list(dict.fromkeys(e.label for e in evaluations)),
         "renamed": {e.label: e.own_label for e in evaluations if e.label != e.own_label},
         "tasks": len({(e.suite, e.task) for e in evaluations}),

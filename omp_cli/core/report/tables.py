@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from omp_cli.core.base.table import NONE, Table
+from omp_cli.core.report.offline import offline_table
 from omp_cli.core.report.over_training import TOP
 from omp_cli.core.report.sections import OTHER, TOTAL
 
@@ -20,7 +21,8 @@ def all_tables(document: Mapping[str, Any], by_task: bool = True) -> list[Table]
     for section in document["sections"]:
         tables += [main_table(section), *_comparisons(section)]
         tables += [task_table(section), *_selection(section)] if by_task else []
-    return tables + [returns_table(section) for section in document["returns"]]
+    tables += [returns_table(section) for section in document["returns"]]
+    return tables + ([offline_table(rows)] if (rows := document.get("offline")) else [])
 
 
 def main_table(section: Mapping[str, Any]) -> Table:
@@ -215,11 +217,10 @@ def header_rows(header: Mapping[str, Any]) -> list[list[str]]:
     """What was evaluated, on what, when."""
     versions = [f"{name} {' / '.join(found)}" for name, found in header["versions"].items()]
     data = [f"{task} {', '.join(h[:12] for h in hashes)}" for task, hashes in header["data"].items()]
+    runs = [f"{header['evaluations']} runs of omp eval, {header['episodes']} episodes from held-out start states"]
+    runs = runs * bool(header["evaluations"]) + [f"{header['offline']} of omp eval --offline"] * bool(header["offline"])
     return [
-        [
-            "evaluated",
-            f"{header['evaluations']} runs of omp eval, {header['episodes']} episodes from held-out start states",
-        ],
+        ["evaluated", "\n".join(runs)],
         ["policies", "; ".join(_named(name, header["renamed"]) for name in header["policies"])],
         ["tasks", str(header["tasks"])],
         ["training seeds", ", ".join(map(str, header["seeds"])) or NONE],

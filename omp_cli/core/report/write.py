@@ -10,6 +10,7 @@ from omp_cli.core.base.run import Run
 from omp_cli.core.report import pages
 from omp_cli.core.report.collect import Found
 from omp_cli.core.report.config import ReportConfig
+from omp_cli.core.report.offline import copied_pictures
 from omp_cli.core.report.plots import draw
 from omp_cli.core.report.summary import summarise
 
@@ -31,8 +32,9 @@ def write_report(run: Run, found: Found, config: ReportConfig) -> dict[str, Any]
         UsageError: no row is called ``config.baseline``.
     """
     document = summarise(found, config.baseline, config.seed)
-    run.manifest.inputs += [Input(kind="eval", path=str(e.path), sha256=sha256_of(e.path)) for e in found.evaluations]
+    run.manifest.inputs += [Input(kind="eval", path=str(e.path), sha256=sha256_of(e.path)) for e in found.everything]
     pictures = {title: path for section in document["sections"] for title, path in draw(run.folder, section).items()}
+    pictures |= copied_pictures(run.folder, found.offline)
     write_json(run.folder / JSON, document)
     write_text(run.folder / MARKDOWN, pages.markdown(document, pictures))
     write_text(run.folder / HTML, pages.html(document, pictures))
@@ -40,6 +42,7 @@ def write_report(run: Run, found: Found, config: ReportConfig) -> dict[str, Any]
         run.artifact(path)
     run.metrics(
         evaluations=document["header"]["evaluations"],
+        offline=document["header"]["offline"],
         episodes=document["header"]["episodes"],
         warnings=len(document["warnings"]),
         left_out=len(found.left_out),
