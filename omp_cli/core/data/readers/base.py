@@ -61,6 +61,7 @@ class Recording:
             it.
         sheet: what a contact sheet shows of the first episodes, where it is not their "img".
         said: whole sentences about what was left out, filled in or understood, which the user has to know.
+        held_out: the episodes, by index and ascending, that the file's publisher keeps for validation.
     """
 
     episodes: list[Arrays]
@@ -72,6 +73,7 @@ class Recording:
     states: list[Arrays] | None = None
     sheet: list[Arrays] | None = None
     said: tuple[str, ...] = ()
+    held_out: tuple[int, ...] = ()
 
 
 class Reader(ABC):
