@@ -24,6 +24,7 @@ from omp_cli.core.base.config import checked
 from omp_cli.core.base.errors import DataError, data_error
 from omp_cli.core.base.files import atomic, defined, seal_of, size_of, to_json
 from omp_cli.core.base.manifest import check_artifact
+from omp_cli.core.data.codecs import refuse_code
 from omp_cli.core.data.foreign import affordable
 from omp_cli.core.spec import Spec
 
@@ -175,6 +176,7 @@ def read_store(path: Path) -> Dataset:
             for name, array in root[group].arrays()  # type: ignore[union-attr]
         }
         for name, array in found.items():
+            refuse_code(f"data set {path}: {name}", array)
             affordable(f"data set {path}: {name}", array.nbytes, size_of(path / name))
         everything: Arrays = {name: np.asarray(array[:]) for name, array in found.items()}
     except DataError:
