@@ -138,7 +138,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
         found = attributes.get("schema_version")
         raise DataError(
             f"data set {path}: schema version {found!r}, this omp reads {STORE_SCHEMA}",
-            "omp trains on what omp prepare made, and does not read zarr stores of others; omp prepare --list",
+            f"omp trains on what omp prepare makes; of a zarr of yours: omp prepare own {path} --task NAME --hz 30",
         )
     if ATTRIBUTES_HASH not in attributes:
         check_artifact(path.absolute().parent, path.absolute())

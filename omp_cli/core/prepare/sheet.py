@@ -26,7 +26,7 @@ def contact_sheet(path: Path, title: str, episodes: Sequence[Arrays]) -> None:
     Args:
         path: PNG to write.
         title: suite and task.
-        episodes: recorded candidates with ``action``; with ``first_picture`` and ``last_picture``, ``point_cloud``, or both.
+        episodes: recorded candidates with ``action``; maybe ``first_picture``, ``last_picture`` and ``point_cloud``.
     """
     from matplotlib.figure import Figure
 

@@ -52,9 +52,6 @@ class ArraysReader(Reader):
     def label(cls, path: Path) -> str:
         return path.absolute().name.removesuffix(".npz")
 
-    def files(self, path: Path) -> tuple[Path, ...]:
-        return tuple(sorted(path.glob("*.npy"))) if path.is_dir() else (path,)
-
     def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
         progress.start(f"{subject.task}: reading arrays", 1)
         arrays = _in_folder(path) if path.is_dir() else _in_file(path)

@@ -56,8 +56,8 @@ class OwnConfig(FilesConfig):
     """Unit of the actions, for people; it goes into exports."""
 
     def unusual(self) -> dict[str, Any]:
-        """Settings that are not the usual ones, of the format and of this source."""
-        mine = set(OwnConfig.model_fields) - set(FilesConfig.model_fields)
+        """Settings that are not the usual ones, of the format and of this source, but for rate and points."""
+        mine = set(OwnConfig.model_fields) - set(FilesConfig.model_fields) - {"hz", "points"}
         given = {
             name: getattr(self, name) for name in mine if getattr(self, name) != OwnConfig.model_fields[name].default
         }
@@ -100,6 +100,16 @@ class Own(Files):
         subject = Subject(NAME, task, TaskFacts(max_steps=LARGEST, control_hz=1.0))
         return [file_origin(subject, asked.source or label, format_, None, file, by)]
 
+    @property
+    def folder_name(self) -> str:
+        """``<task>-<source>``, points and rate if given, then as of every file."""
+        config = self.config
+        given = [] if config.points is None else [f"p{config.points}"]
+        given += [] if config.hz is None else [f"hz{config.hz:g}"]
+        return "-".join([f"{config.task}-{config.source}", *given]) + super().folder_name.removeprefix(
+            f"{config.task}-{config.source}"
+        )
+
     def notes(self) -> list[str]:
         """How the task was named, where it was not."""
         if self.origin.task_by == "asked for":
@@ -118,7 +128,10 @@ class Own(Files):
         recording = super().shown(recording, workers, progress)
         hz = config.hz or recording.hz
         if hz is None:
-            raise UsageError(f"{self.origin.file}: does not say how many frames a second it has", f"--hz: {EXAMPLE}")
+            raise UsageError(
+                f"{self.origin.file}: does not say how many frames a second it has",
+                "add it to the line: --hz 30, if it was 30",
+            )
         if recording.hz not in (None, hz):
             said.append(f"the file says {recording.hz:g} Hz, and --hz {hz:g} counts")
         episodes, in_order, of_clouds = with_clouds(
