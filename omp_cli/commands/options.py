@@ -53,7 +53,7 @@ class Option:
     @property
     def kind(self) -> Any:
         """The type that Typer reads: a number, text, bool, Path, or a list of one of these."""
-        if self.flag.key:
+        if self.flag.key or self.flag.kind is object:
             return str if self.flag.kind is object else self.flag.kind
         return _typer_kind(self.field.annotation)
 
@@ -102,7 +102,7 @@ class Option:
         """The setting's value for what Typer has read; None where the option was not given."""
         if isinstance(given, list):
             return tuple(given) or None
-        return parse_value(given) if self.flag.key and self.flag.kind is object and given is not None else given
+        return parse_value(given) if self.flag.kind is object and given is not None else given
 
 
 def options_of(model: type[BaseModel], prefix: str = "") -> Iterator[Option]:

@@ -48,6 +48,9 @@ def prepare(
         str | None,
         typer.Argument(help=f"One of {', '.join(SUITES.names())}; or of your own.", autocompletion=_benchmarks),
     ] = None,
+    path: Annotated[
+        Path | None, typer.Argument(help="File or folder of yours to read, as with --file.", show_default=False)
+    ] = None,
     task: Annotated[
         list[str] | None, typer.Option("--task", "-t", help="Task; repeatable.", rich_help_panel=TASK)
     ] = None,
@@ -92,15 +95,19 @@ def prepare(
 
     Example: omp prepare robomimic --task can --source ph, or --source scripted, or --file low_dim.hdf5
 
+    Example: omp prepare own recording.zarr --task pour --hz 30
+
     Example: omp prepare --list
     """
     tasks, groups = tuple(task or ()), tuple(suite or ())
     if list_:
         _list(call, benchmark, tasks, source)
         return
+    if path is not None and file is not None:
+        raise UsageError(f"two files: {path} and --file {file}", "name one of them")
     if benchmark is None:
         raise UsageError("name a benchmark: omp prepare metaworld, for one", "omp prepare --list shows public data")
-    asked = Asked(benchmark, tasks, groups, source, file, format_, only_files="--offline" in call.given)
+    asked = Asked(benchmark, tasks, groups, source, file or path, format_, only_files="--offline" in call.given)
     plans, processes = _plans(call, asked), workers or default_workers()
     for _, same in itertools.groupby(plans, key=lambda plan: plan.source.config):
         together = list(same)

@@ -6,6 +6,19 @@ from omp_cli.core.base.config import Above0, Count, CountOrZero, Settings
 from omp_cli.core.base.errors import UsageError
 
 
+class Channels(Settings):
+    """What the numbers of a vector are, dimension by dimension, in the units of the data that a policy learned from."""
+
+    names: tuple[str, ...]
+    """As the data's own files call them ("left_shoulder_pan"), or the array and the place in it ("state[3]")."""
+    unit: str = ""
+    """As the one who prepared the data has said it ("rad"); "" where nobody has."""
+    low: tuple[float, ...]
+    """Smallest value in the data."""
+    high: tuple[float, ...]
+    """Largest value in the data."""
+
+
 class Spec(Settings):
     """Observation and action of one task."""
 
@@ -14,7 +27,7 @@ class Spec(Settings):
     task: str
     """Task name within it."""
     action_dim: Count
-    """A; actions are in [-1, 1] per dimension as the environment executes them."""
+    """A; actions are in [-1, 1] per dimension as the environment executes them, or as ``action_channels`` says."""
     state_dim: CountOrZero
     """S, the proprioceptive vector."""
     points: Count | None = None
@@ -38,6 +51,12 @@ class Spec(Settings):
     """Height, width and channels of the picture "img", uint8; several cameras lie one after the other in the channels.
     None when the policy is shown no picture.
     """
+    state_channels: Channels | None = None
+    """What the numbers of the state are; None where the suite defines them."""
+    action_channels: Channels | None = None
+    """What the numbers of the action are, in units of their own; None where the suite defines them in [-1, 1]."""
+    cameras: tuple[str, ...] = ()
+    """Names of the cameras of "img", in the order of its channels, where the data say them."""
     cloud_in_world: bool = True
     """Whether the cloud is in the frame of the end-effector, the world's."""
     cloud_in_fps_order: bool = True

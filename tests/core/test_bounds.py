@@ -17,7 +17,11 @@ from omp_cli.core.prepare.record import RecordConfig
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.train.config import PretrainConfig
 
-UNBOUNDED = {("Reference", "state"): "what a simulator's state holds is the simulator's affair"}
+UNBOUNDED = {
+    ("Reference", "state"): "what a simulator's state holds is the simulator's affair",
+    ("Channels", "low"): "what data hold is the data's affair",
+    ("Channels", "high"): "what data hold is the data's affair",
+}
 """Fields whose numbers may be any finite ones, and why."""
 
 

@@ -19,7 +19,6 @@ from omp_cli.core.data import foreign
 from omp_cli.core.data.foreign import affordable, json_lines
 from omp_cli.core.data.readers.base import channels_last, sniff
 from omp_cli.core.data.store import STORE, read_store, write_store
-from omp_cli.core.prepare.origin import _located
 from tests.data.formats import ENV, write_d4rl, write_minari, write_npz, write_robomimic
 from tests.data.test_readers import joined, read
 from tests.prepare.test_convert import make
@@ -453,19 +452,12 @@ def test_a_store_that_declares_too_much_is_refused(tmp_path: Path) -> None:
         read_store(tmp_path)
 
 
-def test_zarr_stores_of_others_are_named_as_such(tmp_path: Path) -> None:
+def test_zarr_stores_of_others_are_not_trained_on_as_they_are(tmp_path: Path) -> None:
     for version in (2, 3):
         group = zarr.create_group(str(tmp_path / f"v{version}.zarr"), zarr_format=version)  # type: ignore[arg-type]
         group.create_array("data/state", data=np.zeros((20, 9), np.float32))
-        with pytest.raises(DataError, match=r"v\d.zarr: a zarr store, which omp does not convert; it reads d4rl"):
-            _located(tmp_path / f"v{version}.zarr")
         with pytest.raises(DataError, match="schema version None"):
             read_store(tmp_path / f"v{version}.zarr")
-        with zipfile.ZipFile(tmp_path / f"v{version}.zarr.zip", "w") as archive:
-            for file in (tmp_path / f"v{version}.zarr").rglob("*"):
-                archive.write(file, file.relative_to(tmp_path / f"v{version}.zarr"))
-        with pytest.raises(DataError, match="a zarr store"):
-            sniff(tmp_path / f"v{version}.zarr.zip")
 
 
 def test_lines_of_others_are_whole_or_named(tmp_path: Path) -> None:

@@ -420,7 +420,7 @@ def test_from_a_folder_to_a_policy(folders: Path, omp: Omp, tmp_path: Path) -> N
     assert "reach" not in done.out
     data = read_store(tmp_path / "d")
     recipe = data.provenance["recipe"]
-    assert data.provenance["rollout_suite"] is None, "nothing says that a simulator shows this state"
+    assert data.provenance["rollout_suite"] == {"name": "own"}, "nothing says that a simulator shows this state"
     assert (recipe["source"], recipe["format"]["name"], recipe["format"]["size"]) == ("cubes", "lerobot", 16)
     tables = {INFO, "meta/episodes/chunk-000/file-000.parquet", "data/chunk-000/file-000.parquet"}
     pictures = {f"videos/observation.images.{name}/chunk-000/file-000.mp4" for name in CAMERAS}

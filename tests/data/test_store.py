@@ -209,3 +209,14 @@ def test_what_the_machine_refuses_is_not_called_damage(
             read(store)
         assert "delete" not in caught.value.hint
         assert str(store) in caught.value.message
+
+
+def test_held_out_episodes_are_named_by_the_store(tmp_path: Path, store: Path) -> None:
+    assert read_store(store).held_out == ()
+    episodes = [episode(5, 0), episode(7, 1), episode(6, 2)]
+    write_store(tmp_path / "h" / STORE, episodes, {"spec": SPEC, "recipe": {}, "held_out": [0, 2]})
+    assert read_store(tmp_path / "h").held_out == (0, 2)
+    for number, wrong in enumerate(([3], [-1], [1, 1], [2, 0], [0, 1, 2], "0", [True], 1)):
+        write_store(tmp_path / str(number) / STORE, episodes, {"spec": SPEC, "recipe": {}, "held_out": wrong})
+        with pytest.raises(DataError, match="held_out is no list of some of its 3 episodes"):
+            read_store(tmp_path / str(number))

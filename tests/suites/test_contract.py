@@ -55,6 +55,14 @@ def rollout(env: TaskEnv, seed: int, steps: int = 5) -> np.ndarray:
 
 
 def test_tasks_and_groups(suite: Suite) -> None:
+    if not suite.simulated:
+        assert suite.tasks() == ()
+        assert suite.select(["a", "b", "a"], []) == ("a", "b")
+        with pytest.raises(MissingDependency):
+            suite.make("a")
+        with pytest.raises(UsageError, match="unknown group"):
+            suite.select([], ["nowhere"])
+        return
     assert suite.default_task in suite.tasks()
     assert len(set(suite.tasks())) == len(suite.tasks())
     for group in suite.groups().values():

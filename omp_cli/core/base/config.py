@@ -88,7 +88,7 @@ class Flag:
         name: of the option; "" makes it from the field's name (``max_steps`` is ``--max-steps``).
         panel: heading of the help under which it stands.
         key: for a family's section: the setting inside it, dotted ("alignment.weight").
-        kind: with ``key``: its type; ``object`` takes whatever ``parse_value`` makes of the text.
+        kind: with ``key``: its type. ``object``, without ``key`` too, takes what ``parse_value`` makes of the text.
         help: with ``key``: its words; else instead of the first sentence of the field's docstring.
         values: what completion offers; a ``Literal`` offers its own.
         default: words for what happens without the option, where the default itself does not say it.

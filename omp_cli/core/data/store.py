@@ -5,6 +5,7 @@ cumulative end of each episode. Loaders of the DP3 family (zarr 2) read it as it
 
 The root attributes hold ``content_sha256`` of the arrays and ``attributes_sha256`` of all other attributes. Older
 stores lack the second: they are compared with the manifest of the ``omp prepare`` that made them, where it is beside.
+``held_out`` lists the episodes, counted from 0, that their publisher keeps for validation; without it there are none.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from omp_cli.core.base.config import checked
 from omp_cli.core.base.errors import DataError, data_error
 from omp_cli.core.base.files import atomic, defined, seal_of, size_of, to_json
 from omp_cli.core.base.manifest import check_artifact
+from omp_cli.core.data.codecs import refuse_code
 from omp_cli.core.data.foreign import affordable
 from omp_cli.core.spec import Spec
 
 AGAIN = "make it again with omp prepare: delete its folder first, or choose another with --out"
 STORE = "demos.zarr"
 ATTRIBUTES_HASH = "attributes_sha256"
+HELD_OUT = "held_out"
 STORE_SCHEMA = 1
 FRAMES_PER_CHUNK = 100  # as the public stores have it
 PICTURES_PER_CHUNK = 8  # a window needs one or two of them, and must not unpack a hundred
@@ -55,6 +58,11 @@ class Dataset:
     spec: Spec
     provenance: dict[str, Any]
     sha256: str
+
+    @property
+    def held_out(self) -> tuple[int, ...]:
+        """Episodes, from 0 and ascending, that the data's publisher keeps for validation: not to be trained on."""
+        return tuple(self.provenance.get(HELD_OUT, ()))
 
 
 def content_hash(arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -130,7 +138,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
         found = attributes.get("schema_version")
         raise DataError(
             f"data set {path}: schema version {found!r}, this omp reads {STORE_SCHEMA}",
-            "omp trains on what omp prepare made, and does not read zarr stores of others; omp prepare --list",
+            f"omp trains on what omp prepare makes; of a zarr of yours: omp prepare own {path} --task NAME --hz 30",
         )
     if ATTRIBUTES_HASH not in attributes:
         check_artifact(path.absolute().parent, path.absolute())
@@ -168,6 +176,7 @@ def read_store(path: Path) -> Dataset:
             for name, array in root[group].arrays()  # type: ignore[union-attr]
         }
         for name, array in found.items():
+            refuse_code(f"data set {path}: {name}", array)
             affordable(f"data set {path}: {name}", array.nbytes, size_of(path / name))
         everything: Arrays = {name: np.asarray(array[:]) for name, array in found.items()}
     except DataError:
@@ -180,6 +189,7 @@ def read_store(path: Path) -> Dataset:
         raise DataError(f"data set {path}: no episodes in it", AGAIN)
     spec = checked(Spec, provenance.get("spec"), f"data set {path}: spec")
     _check(path, arrays, ends, spec)
+    _check_held_out(path, provenance.get(HELD_OUT, []), len(ends))
     sha256 = content_hash(everything)
     if sha256 != provenance.get("content_sha256"):
         raise DataError(
@@ -187,6 +197,13 @@ def read_store(path: Path) -> Dataset:
             AGAIN,
         )
     return Dataset(path, arrays, ends, spec, provenance, sha256)
+
+
+def _check_held_out(path: Path, found: Any, episodes: int) -> None:
+    """DataError unless ``found`` lists some of the episodes, but not all, in ascending order."""
+    fits = isinstance(found, list) and all(type(index) is int and 0 <= index < episodes for index in found)
+    if not fits or found != sorted(set(found)) or len(found) == episodes:
+        raise DataError(f"data set {path}: {HELD_OUT} is no list of some of its {episodes} episodes", AGAIN)
 
 
 def _check(path: Path, arrays: Arrays, ends: NDArray[np.int64], spec: Spec) -> None:

@@ -37,7 +37,7 @@ from omp_cli.core.deploy.program import (
     write_onnx,
     write_pt2,
 )
-from omp_cli.core.spec import Spec
+from omp_cli.core.spec import Channels, Spec
 
 SIGNATURE = "policy.json"
 SIGNATURE_SCHEMA = 1
@@ -160,7 +160,8 @@ def signature(
 
     def array(name: str, x: Tensor) -> dict[str, Any]:
         shape = ["batch", *x.shape[1:]] if config.dynamic_batch else list(x.shape)
-        return {"name": name, "shape": shape, "dtype": str(x.dtype).removeprefix("torch."), "unit": _unit(name, spec)}
+        found = {"name": name, "shape": shape, "dtype": str(x.dtype).removeprefix("torch."), "unit": _unit(name, spec)}
+        return found | _channels(name, spec)
 
     document = {
         "schema_version": SIGNATURE_SCHEMA,
@@ -191,7 +192,27 @@ def _unit(name: str, spec: Spec) -> str:
         "img": "0 to 255, RGB, rows from the top, newest step last",
         OUTPUT: f"as {spec.suite} takes it, -1 to 1; one row per control step",
     }
+    if spec.action_channels is not None:  # numbers that no suite defines: what the data say, and nothing more
+        units |= _own_units(spec.state_channels, spec.action_channels)
     return units.get(name, "as the data set has it, newest step last")
+
+
+def _own_units(state: Channels | None, action: Channels) -> dict[str, str]:
+    """The units of arrays that come from data of the user's own."""
+    own = "the data's own units"
+    return {
+        "state": f"{(state.unit if state else '') or own}, newest step last",
+        "point_cloud": "the data set's own frame and units, newest step last",
+        OUTPUT: f"{action.unit or own}, not limited to -1 to 1; one row per control step",
+    }
+
+
+def _channels(name: str, spec: Spec) -> dict[str, Any]:
+    """Names and ranges of the numbers of an array, and names of cameras, where the data say them."""
+    channels = {"state": spec.state_channels, OUTPUT: spec.action_channels}.get(name)
+    if channels is not None:
+        return {"names": list(channels.names), "low": list(channels.low), "high": list(channels.high)}
+    return {"cameras": list(spec.cameras)} if name == "img" and spec.cameras else {}
 
 
 def _unclipped(references: Sequence[Tensor], inverse: Callable[[Tensor], Tensor]) -> float:

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 
 from omp_cli.core.base.config import Count, Flag, Member, Settings
 from omp_cli.core.base.errors import DataError, MissingDependency, UsageError
-from omp_cli.core.base.files import sha256_of
+from omp_cli.core.base.files import sha256_of, size_of
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch
@@ -25,7 +25,7 @@ from omp_cli.core.data.store import Arrays
 from omp_cli.core.prepare.build import check_episodes
 from omp_cli.core.prepare.origin import FileOrigin, from_catalogue, from_file
 from omp_cli.core.prepare.source import FILES, SOURCES, Asked, Gathered, Origin, Source, short_hash
-from omp_cli.core.suites.base import SUITES, start_hash
+from omp_cli.core.suites.base import REAL, SUITES, start_hash
 
 
 class FilesConfig(Settings):
@@ -160,7 +160,7 @@ class Files(Source):
         else:
             reader = FORMATS.build(self.config.format)
             files = reader.files(self.origin.file)
-            if missing := [p for p in files if not p.is_file()]:
+            if missing := [p for p in files if not p.exists()]:
                 raise DataError(f"{missing[0]}: no such file", f"expected: {reader.expected}")
             self._fetched = [Fetched(p, sha256_of(p), None, from_cache=False) for p in files]
         watch.lap("download and hashes")
@@ -229,7 +229,7 @@ class Files(Source):
             "rollout_suite": suite,
             "catalogue": None if entry is None else {"name": entry.name, "licence": entry.licence, "note": entry.note},
             "files": [
-                {"name": name, "path": str(f.path), "url": f.url, "bytes": f.path.stat().st_size, "sha256": f.sha256}
+                {"name": name, "path": str(f.path), "url": f.url, "bytes": size_of(f.path), "sha256": f.sha256}
                 for name, f in zip(_names(self._fetched), self._fetched, strict=True)
             ],
             "task_by": self.origin.task_by,
@@ -318,7 +318,7 @@ def rollout_suite(config: FilesConfig, recording: Recording) -> dict[str, Any] |
             raise UsageError(f"suite {config.suite} has no environments", "leave environment out")
         return None
     if config.environment is None and not FORMATS.get(config.format.name).simulated:
-        return None
+        return {**REAL}  # the suite lent its name, but a robot's recording is no episode of its simulator
     suite = SUITES.build(SUITES.parse({"name": config.suite}))
     notes = {**recording.notes, "constant_state": _constants(recording.episodes)}
     found = suite.for_data(recording.spec, notes, config.environment)

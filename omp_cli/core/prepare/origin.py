@@ -9,7 +9,7 @@ from omp_cli.core.base.config import Layer
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.data.catalogue import Catalogue, Entry, read_catalogue
 from omp_cli.core.data.readers import FORMATS, Subject
-from omp_cli.core.data.readers.base import ZARR, ZARR_HINT, not_read, sniff
+from omp_cli.core.data.readers.base import sniff
 from omp_cli.core.families import SUITES
 from omp_cli.core.prepare.source import Origin
 
@@ -58,7 +58,7 @@ def from_catalogue(catalogue: Catalogue, suite: str, task: str | None, source: s
             f"then: omp prepare {suite} --task {entry.task} --source {entry.source} --file FOLDER",
         )
     by = "asked for" if task else "default"
-    return _origin(_subject(catalogue, suite, entry.task, entry), entry.source, entry.format, entry, None, by)
+    return file_origin(_subject(catalogue, suite, entry.task, entry), entry.source, entry.format, entry, None, by)
 
 
 def from_file(
@@ -73,7 +73,7 @@ def from_file(
         DataError: no such file, damaged, or of no known format.
         UsageError: the catalogue does not know such a task.
     """
-    file = _located(path)
+    file = located(path)
     format_ = forced or sniff(file)
     facts = catalogue.suite(suite)
     reader = FORMATS.get(format_)
@@ -91,15 +91,18 @@ def from_file(
     same = catalogue.of(suite, [task], source) if source is not None else []  # a name of one's own is fine too
     entry = same[0] if same else None
     subject = _subject(catalogue, suite, task, entry)
-    return _origin(subject, source or reader.label(file), format_, entry, file, by)
+    return file_origin(subject, source or reader.label(file), format_, entry, file, by)
 
 
 def of_made(suite: str, task: str, source: str, format_: str, file: Path) -> FileOrigin:
     """A file that omp has made, or will have by the time it is read."""
-    return _origin(_subject(read_catalogue(), suite, task, None), source, format_, None, file, "asked for")
+    return file_origin(_subject(read_catalogue(), suite, task, None), source, format_, None, file, "asked for")
 
 
-def _origin(subject: Subject, source: str, format_: str, entry: Entry | None, file: Path | None, by: str) -> FileOrigin:
+def file_origin(
+    subject: Subject, source: str, format_: str, entry: Entry | None, file: Path | None, by: str
+) -> FileOrigin:
+    """What is read, and what that says of the settings; ``by`` is how the task was found out."""
     named = {"suite": subject.suite, "task": subject.task, "source": source, "format.name": format_}
     layer = Layer("argument" if by == "asked for" else by, named)
     return FileOrigin(subject.suite, subject.task, layer, subject, source, format_, entry, file, by)
@@ -117,12 +120,20 @@ def _subject(catalogue: Catalogue, suite: str, task: str, entry: Entry | None) -
     return Subject(suite, task, found, facts.end_effector, states)
 
 
-def _located(path: Path) -> Path:
+def located(path: Path) -> Path:
+    """What is read of a path: the file itself, the one of ``INSIDE`` in a folder, or a folder that is read as a whole.
+
+    DataError for any other folder.
+    """
     if not path.is_dir():
         return path
     for name in INSIDE:
         if (path / name).is_file():
             return path / name
-    if any((path / name).exists() for name in ZARR):
-        raise DataError(f"{path}: {not_read()}", ZARR_HINT)
-    raise DataError(f"{path}: none of {', '.join(INSIDE)} in that folder", "name the file itself")
+    whole = [FORMATS.get(name) for name in FORMATS.names() if FORMATS.get(name).folders]
+    if any(reader.accepts(path) for reader in whole):
+        return path
+    expected = "; ".join(reader.expected for reader in whole)
+    raise DataError(
+        f"{path}: none of {', '.join(INSIDE)} in that folder", f"name the file itself; or a folder: {expected}"
+    )

@@ -26,18 +26,20 @@ def contact_sheet(path: Path, title: str, episodes: Sequence[Arrays]) -> None:
     Args:
         path: PNG to write.
         title: suite and task.
-        episodes: recorded candidates with ``first_picture``, ``last_picture``, ``action`` and maybe ``point_cloud``.
+        episodes: recorded candidates with ``action``; maybe ``first_picture``, ``last_picture`` and ``point_cloud``.
     """
     from matplotlib.figure import Figure
 
     rows = episodes[:SHOWN]
-    columns = 6 if "point_cloud" in rows[0] else 3
+    clouds, pictures = "point_cloud" in rows[0], "first_picture" in rows[0]
+    columns = 1 + 3 * clouds + 2 * pictures
     figure = Figure(figsize=(2.4 * columns, 2.4 * len(rows) + 0.5))
     figure.subplots_adjust(0.02, 0.03, 0.98, 0.92, wspace=0.12, hspace=0.15)
     figure.suptitle(f"{title}: {len(episodes)} demonstrations, {sum(len(e['action']) for e in episodes)} frames")
     for r, episode in enumerate(rows):
         frames = [0, len(episode["action"]) // 2, len(episode["action"]) - 1]
-        panels: list[str | int] = ["first_picture", *(frames if columns == 6 else []), "last_picture", "action"]
+        first, last = (["first_picture"], ["last_picture"]) if pictures else ([], [])
+        panels: list[str | int] = [*first, *(frames if clouds else []), *last, "action"]
         for c, panel in enumerate(panels):
             axes = figure.add_subplot(len(rows), columns, r * columns + c + 1)
             if isinstance(panel, int):

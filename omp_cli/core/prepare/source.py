@@ -188,6 +188,8 @@ def source_for(asked: Asked) -> type[Source]:
     if asked.file is None and own in SOURCES.names():
         return SOURCES.get(own)
     suite = SUITES.get(benchmark) if benchmark in SUITES.names() else None
+    if suite is None and benchmark not in read_catalogue().suites:
+        _refuse_task(benchmark)
     if asked.source or asked.file or asked.format:
         return _files(benchmark)
     if suite is None:
@@ -201,6 +203,16 @@ def source_for(asked: Asked) -> type[Source]:
         f"{benchmark} has no scripted expert to record; its data come from files",
         f"name a --source{also}, or a --file of yours: omp prepare {benchmark} --list",
     )
+
+
+def _refuse_task(name: str) -> None:
+    """UsageError where a name that is no benchmark is that of a task, or of a group of tasks."""
+    for suite in SUITES.names():
+        built = SUITES.build(SUITES.parse({"name": suite}))
+        for option, known in (("--task", built.tasks()), ("--suite", built.groups())):
+            if name in known:
+                what = "a task" if option == "--task" else "a group of tasks"
+                raise UsageError(f"{name} is {what} of {suite}", f"omp prepare {suite} {option} {name}")
 
 
 def own_sources() -> dict[str, list[str]]:

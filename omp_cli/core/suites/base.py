@@ -19,6 +19,8 @@ from omp_cli.core.families import SUITES as SUITES
 from omp_cli.core.spec import Spec
 
 Metric = Literal["success", "return"]
+REAL = {"name": "own"}
+"""The suite, as plain data, of all data that no simulator shows."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ class Suite(ABC):
     ``keeps_failures`` whether its failures are recorded as well. Where a return counts parts of the task, ``counts``
     names them ("finished sub-tasks"); then success is all of them. ``from_files``: without an expert, files are what is
     meant where no source of data is named. ``judged_at_end``: success is that of the last step,
-    so an evaluation goes on after success.
+    so an evaluation goes on after success. A suite that is not ``simulated`` has no environments and no tasks but
+    those that its data name.
     """
 
     Config: ClassVar[type[Settings]]
@@ -145,6 +148,7 @@ class Suite(ABC):
     from_files: ClassVar[bool] = True
     keeps_failures: ClassVar[bool] = False
     judged_at_end: ClassVar[bool] = False
+    simulated: ClassVar[bool] = True
 
     def __init__(self, config: Settings) -> None:
         self.config = config

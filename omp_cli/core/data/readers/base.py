@@ -5,11 +5,10 @@ Legend: T frames of an episode, S state dimension, A action dimension, H, W, C h
 
 from __future__ import annotations
 
-import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -61,6 +60,10 @@ class Recording:
             it.
         sheet: what a contact sheet shows of the first episodes, where it is not their "img".
         said: whole sentences about what was left out, filled in or understood, which the user has to know.
+        held_out: the episodes, by index and ascending, that the file's publisher keeps for validation.
+        names: of the numbers of "state" and "action", where the file says them.
+        cameras: names of the cameras of "img", in the order of its channels.
+        hz: frames per second, where the file says so.
     """
 
     episodes: list[Arrays]
@@ -72,6 +75,10 @@ class Recording:
     states: list[Arrays] | None = None
     sheet: list[Arrays] | None = None
     said: tuple[str, ...] = ()
+    held_out: tuple[int, ...] = ()
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    cameras: tuple[str, ...] = ()
+    hz: float | None = None
 
 
 class Reader(ABC):
@@ -82,6 +89,9 @@ class Reader(ABC):
     """What such a file holds, in a line, for messages."""
     simulated: ClassVar[bool] = True
     """Whether such files come from the benchmark's own simulator, so that an environment shows the same state."""
+
+    folders: ClassVar[bool] = False
+    """Whether a whole folder, rather than one file in it, can be of this format; then ``accepts`` is asked of both."""
 
     def __init__(self, config: Settings) -> None:
         self.config = config
@@ -115,29 +125,19 @@ class Reader(ABC):
         """
 
 
-ZARR = (".zgroup", ".zarray", "zarr.json")
-"""Files that a zarr store has, of format 2 and 3."""
-ZARR_HINT = "a data set that omp prepare made goes to omp pretrain as it is"
-
-
-def not_read() -> str:
-    """What to say of a zarr store."""
-    return f"a zarr store, which omp does not convert; it reads {', '.join(FORMATS.names())}"
-
-
 def sniff(path: Path) -> str:
     """Name of the format of a file; DataError when none accepts it."""
-    with whole(path).open("rb") as file:
-        head = file.read(512)
-    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
-        raise DataError(f"{path}: a web page, not a data set", "the download went wrong; fetch the file itself")
-    for name in FORMATS.names():
+    if path.is_dir():
+        named = [name for name in FORMATS.names() if FORMATS.get(name).folders]
+    else:
+        with whole(path).open("rb") as file:
+            head = file.read(512)
+        if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
+            raise DataError(f"{path}: a web page, not a data set", "the download went wrong; fetch the file itself")
+        named = list(FORMATS.names())
+    for name in named:
         if FORMATS.get(name).accepts(path):
             return name
-    if head.startswith(b"PK") and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(PurePosixPath(name).name in ZARR for name in archive.namelist()):
-                raise DataError(f"{path}: {not_read()}", ZARR_HINT)
     raise DataError(
         f"{path}: of no known format ({', '.join(FORMATS.names())})", "force one with --format to see what it lacks"
     )
@@ -195,6 +195,12 @@ def channels_last(values: NDArray[Any], where: str, channels: int | None = None)
     if fits[0] == "channels first":
         values = values.transpose(0, 2, 3, 1)
     return np.ascontiguousarray(values), fits[0]
+
+
+def names_of_parts(arrays: Sequence[str], widths: Sequence[int]) -> tuple[str, ...]:
+    """Names of the numbers of a vector that is made of arrays one after the other: "joints[0]", "joints[1]" ..."""
+    named = zip(arrays, widths, strict=True)
+    return tuple(f"{name}[{place}]" if width > 1 else name for name, width in named for place in range(width))
 
 
 def first_states(episodes: Sequence[Arrays]) -> list[NDArray[Any]]:

@@ -115,7 +115,12 @@ class LerobotReader(Reader):
         spec = spec_of(subject, episodes, control_hz=folder.fps, end_effector=None)
         said = self._said(folder, offsets, len(parts))
         notes = self._notes(folder, parts, list(cameras))
-        return Recording(episodes, spec, notes, first_states(episodes), said=said)
+        names = {
+            "state": tuple(name for key in self.config.state for name in folder.channel_names(key)),
+            "action": tuple(folder.channel_names(self.config.action)),
+        }
+        starts, shown = first_states(episodes), tuple(cameras)
+        return Recording(episodes, spec, notes, starts, said=said, names=names, cameras=shown, hz=folder.fps)
 
     @staticmethod
     def _said(folder: Folder, offsets: dict[str, list[float]], episodes: int) -> tuple[str, ...]:

@@ -96,6 +96,16 @@ class Folder:
         if kind not in NUMBERS or not isinstance(shape, list) or len(shape) != 1:
             raise UsageError(f"{self.path}: feature {name!r} is {kind} {shape}, expected a vector of numbers")
 
+    def channel_names(self, name: str) -> list[str]:
+        """Of a feature's numbers ("left_elbow"): a list, or lists by kind ("motors"); by place where there are none."""
+        feature = self.features[name]
+        width, found = _width(feature), feature.get("names")
+        lists = list(found.values()) if isinstance(found, dict) else [found]
+        names = [x for part in lists if isinstance(part, list) for x in part]
+        if len(names) == width and all(isinstance(x, str) for x in names):
+            return [short(x) for x in names]
+        return [f"{name}[{place}]" for place in range(width)]
+
     def episode_files(self) -> list[Path]:
         """The files with the list of episodes; the first of them if there are none."""
         if self.version < "v3":

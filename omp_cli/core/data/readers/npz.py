@@ -58,7 +58,7 @@ class NpzReader(Reader):
         with path.open("rb") as file:
             if file.read(2) != b"PK":
                 return False
-        with _opened(path) as file:
+        with opened(path, cls.expected) as file:
             return set(NEEDED) <= set(file.files)
 
     def files(self, path: Path) -> tuple[Path, ...]:
@@ -92,10 +92,10 @@ class NpzReader(Reader):
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened(path: Path, expected: str) -> Iterator[Any]:
     """The archive; nothing in it is unpickled, and whatever is wrong with it becomes a DataError."""
     if not zipfile.is_zipfile(whole(path)):
-        raise DataError(f"{path}: damaged, or not an npz file", f"expected: {NpzReader.expected}")
+        raise DataError(f"{path}: damaged, or not an npz file", f"expected: {expected}")
     try:
         with np.load(path, allow_pickle=False) as file:
             yield file
@@ -105,20 +105,25 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _load(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Those of the arrays that are there."""
-    with _opened(path) as file:
+    with opened(path, NpzReader.expected) as file:
         for name in names:
             if name in file.files:
-                _holds(path, file.zip, name)
+                header(path, file.zip, name, NpzReader.expected)
         return {name: file[name] for name in names if name in file.files}
 
 
-def _holds(path: Path, archive: zipfile.ZipFile, name: str) -> None:
-    """DataError unless a member of the archive is an array of the size that its head declares."""
+def header(
+    path: Path, archive: zipfile.ZipFile, name: str, expected: str
+) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Shape and type that the head of a member of the archive declares, and the bytes that the file holds of it.
+
+    DataError unless it is an array of the size that its head declares.
+    """
     where = f"{path}: {name}"
     try:
         info = archive.getinfo(f"{name}.npy")
     except KeyError:
-        raise DataError(f"{where} is no array", f"expected: {NpzReader.expected}") from None
+        raise DataError(f"{where} is no array", f"expected: {expected}") from None
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise DataError(f"{where} is encrypted, or compressed in a way that NumPy does not write")
     with archive.open(info) as member:
@@ -128,9 +133,11 @@ def _holds(path: Path, archive: zipfile.ZipFile, name: str) -> None:
             raise DataError(f"{where} is in NumPy's format {version}, which plain arrays do not need")
         shape, _, dtype = read(member)
         size = math.prod(shape) * dtype.itemsize
-        affordable(where, size, min(info.compress_size, path.stat().st_size))
+        stored = min(info.compress_size, path.stat().st_size)
+        affordable(where, size, stored)
         if size != info.file_size - member.tell() and not dtype.hasobject:  # objects are refused where they are read
             raise DataError(f"{where} declares {shape} {dtype}, and holds {info.file_size - member.tell():,} bytes")
+    return shape, dtype, stored
 
 
 def _frames(path: Path, arrays: dict[str, NDArray[Any]], name: str, dims: int, frames: int) -> NDArray[Any]:

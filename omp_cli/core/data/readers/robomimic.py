@@ -17,7 +17,7 @@ from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import AGAIN, short
-from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, channels_last, spec_of
+from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, channels_last, names_of_parts, spec_of
 from omp_cli.core.data.readers.hdf5 import (
     array,
     columns,
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 PROPRIOCEPTION = ("eef_pos", "eef_quat", "gripper_qpos")
 SUFFIX = "_image"
+TRAIN, VALID = "train", "valid"
+"""Filter keys that robomimic's ``split_train_val`` writes."""
 NOTES = "omp"
 """Attribute of ``data`` in which omp's own files say how they were recorded."""
 
@@ -119,6 +121,8 @@ class RobomimicReader(Reader):
             own = object_attribute(data, NOTES)
             notes: dict[str, Any] = {"recorded": own} if own else {}
             masks = _masks(file)
+            held_out = self._held_out(file, masks, names)
+            widths = [columns(demos[0]["obs"], key, self.expected, len(episodes[0]["action"])).shape[1] for key in keys]
             said = _said(data, known, demos, scenes if raw else None, layouts, notes.get("recorded", {}))
         _add_success(episodes)
         notes |= {"demonstrations": names, "state": keys, "cameras": cameras, "filter_keys": masks, **env}
@@ -128,7 +132,42 @@ class RobomimicReader(Reader):
         if env["env_kwargs"].get("control_freq") is not None:
             more["control_hz"] = float(env["env_kwargs"]["control_freq"])
         spec = spec_of(subject, episodes, **more)
-        return Recording(episodes, spec, notes, starts, has_states, scenes if raw else None, said=said)
+        return Recording(
+            episodes,
+            spec,
+            notes,
+            starts,
+            simulator=has_states,
+            scenes=scenes if raw else None,
+            said=said,
+            held_out=held_out,
+            names={} if raw else {"state": names_of_parts(keys, widths)},
+            cameras=tuple(cameras),
+            hz=more.get("control_hz"),
+        )
+
+    def _held_out(self, file: h5py.File, masks: list[str], names: list[str]) -> tuple[int, ...]:
+        """Which of the demonstrations that are read the file keeps for validation, by index.
+
+        Those of mask/valid; in a file that has mask/train alone, those that are not in it. A filter is the user's own
+        choice of what is read, and beside it nothing is held out.
+        """
+        found = {
+            mask: set(texts(file["mask"], mask, "a list of demonstrations")) for mask in (TRAIN, VALID) if mask in masks
+        }
+        if self.config.filter is not None or not found:
+            return ()
+        for mask, chosen in found.items():
+            if unknown := sorted(chosen - set(file["data"])):
+                raise DataError(f"{file.filename}: mask/{mask} names {short(unknown[0])}, which is not there", AGAIN)
+        if both := sorted(found.get(VALID, set()) & found.get(TRAIN, set())):
+            raise DataError(
+                f"{file.filename}: {short(both[0])} is in mask/{TRAIN} and in mask/{VALID}",
+                f"repair the file, or read one of the two: --set format.filter={TRAIN}",
+            )
+        out = found[VALID] if VALID in found else set(names) - found[TRAIN]
+        held_out = tuple(index for index, name in enumerate(names) if name in out)
+        return held_out if len(held_out) < len(names) else ()
 
     def _names(self, file: h5py.File, names: list[str]) -> list[str]:
         """Demonstrations to read, by number, of those that the file has."""
@@ -177,7 +216,8 @@ class RobomimicReader(Reader):
         keys += ["object"] if self.config.object_state else []
         if not keys:
             raise DataError(
-                f"{demo.file.filename}: {demo.name}/obs has no robot0_eef_pos", f"expected: {self.expected}"
+                f"{demo.file.filename}: {demo.name}/obs has no robot0_eef_pos",
+                f"say what the state is: --set 'format.state=[\"NAME\", ...]'; it has: {', '.join(map(short, obs))}",
             )
         unknown = [key for key in keys if key not in obs]
         if unknown:

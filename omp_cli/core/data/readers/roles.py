@@ -1,0 +1,261 @@
+"""Named frame-major arrays, each given its role: state, action, pictures, clouds or depth.
+
+Legend: T frames, S numbers of the state, A of the action, N points, H, W height and width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator
+
+from omp_cli.core.base.config import Settings
+from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
+from omp_cli.core.data.foreign import affordable, short
+from omp_cli.core.data.readers.base import (
+    Recording,
+    Subject,
+    channels_last,
+    first_states,
+    names_of_parts,
+    spec_of,
+    split,
+)
+from omp_cli.core.data.store import Arrays
+
+ENDS = "episode_ends"
+STATE = ("state", "states", "agent_pos", "robot_state", "qpos")
+ACTION = ("action", "actions")
+PICTURE = ("img", "image", "images", "rgb")
+CLOUD = ("point_cloud", "pointcloud", "cloud", "point_clouds")
+"""What others call them, the usual name first."""
+_NUMBERS = "fiub"
+_COLOURED = 6
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
+
+
+class RolesConfig(Settings):
+    """Which arrays are what, by their names in the file; what is left out of a list is not taken."""
+
+    state: Names = ()
+    """Arrays that make the state, one after the other, (T,) or (T, n); empty takes the first of state, states,
+    agent_pos, robot_state and qpos that is there.
+    """
+    action: Names = ()
+    """Arrays that make the action; empty takes action or actions."""
+    img: Names | None = None
+    """Arrays of pictures (T, H, W, 3) or (T, 3, H, W), which lie one after the other in the channels; None takes img,
+    image, images or rgb if one is there, an empty list none.
+    """
+    cloud: Names | None = None
+    """The array of point clouds (T, N, 3), or (T, N, 6) with colour, which is cut; None takes point_cloud, pointcloud,
+    cloud or point_clouds if one is there, an empty list none.
+    """
+    depth: Names = ()
+    """The array of depth pictures (T, H, W) of which clouds are to be made."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An array that is in a file and was not read yet.
+
+    Attributes:
+        shape: (T, ...).
+        dtype: of its numbers.
+        stored: bytes that the file holds of it; None where that is not known.
+        read: the first so many frames.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    stored: int | None
+    read: Callable[[int], NDArray[Any]]
+
+
+def checked_ends(where: str, found: NDArray[Any]) -> NDArray[np.int64]:
+    """Cumulative ends of episodes (E,); DataError unless they are whole numbers that increase from above 0."""
+    if found.ndim != 1 or not len(found) or found.dtype.kind not in "iu" or np.any(np.diff(found, prepend=0) <= 0):
+        raise DataError(
+            f"{where} is {found.shape} {found.dtype}, expected the frame after the last one of each episode, increasing"
+        )
+    return found.astype(np.int64)
+
+
+def recording(
+    where: str,
+    arrays: Mapping[str, Stored],
+    ends: NDArray[np.int64],
+    config: RolesConfig,
+    subject: Subject,
+    limit: int | None,
+) -> Recording:
+    """The episodes that arrays hold.
+
+    Args:
+        where: the file, for messages.
+        arrays: by name.
+        ends: cumulative (E,).
+        config: which array is what.
+        subject: the task.
+        limit: episodes to read; None reads all.
+
+    Raises:
+        DataError: an array has another length or shape than its role asks for.
+        UsageError: an array that is asked for is not there, or none is there that could be state or action.
+    """
+    role = _Roles(where, arrays, config)
+    whole = _Frames(where, arrays, int(ends[-1]), int(ends[:limit][-1]))
+    said: list[str] = []
+    found: Arrays = {"state": whole.vectors(role.state), "action": whole.vectors(role.action)}
+    if role.img:
+        found["img"] = np.concatenate([whole.pictures(name, said) for name in role.img], axis=3)
+    if role.cloud:
+        found["point_cloud"] = whole.clouds(role.cloud[0], said)
+    if role.depth:
+        found["depth"] = whole.depth(role.depth[0])
+    taken = {*role.state, *role.action, *role.img, *role.cloud, *role.depth}
+    if left := [f"{short(name)} {arrays[name].shape}" for name in arrays if name not in taken]:
+        said.append(f"left out: {', '.join(left[:12])}{' ...' if len(left) > 12 else ''}")
+    episodes = split(found, ends[:limit], None)
+    notes = {"state": role.state, "action": role.action, "cameras": role.img, "cloud": role.cloud, "depth": role.depth}
+    names = {
+        "state": names_of_parts(role.state, [whole.width(name) for name in role.state]),
+        "action": names_of_parts(role.action, [whole.width(name) for name in role.action]),
+    }
+    spec = spec_of(
+        subject,
+        episodes,
+        end_effector=None,
+        points=found["point_cloud"].shape[1] if role.cloud else None,
+        cloud_in_world=False,
+        cloud_in_fps_order=False,
+    )
+    return Recording(
+        episodes,
+        spec,
+        {**{key: list(value) for key, value in notes.items()}, "episodes_in_file": len(ends)},
+        first_states(episodes),
+        said=tuple(said),
+        names=names,
+        cameras=role.img,
+    )
+
+
+class _Roles:
+    """The names of the arrays of each role."""
+
+    def __init__(self, where: str, arrays: Mapping[str, Stored], config: RolesConfig) -> None:
+        self._where, self._arrays = where, arrays
+        self.state = self._chosen("state", config.state) or self._needed("state", STATE)
+        self.action = self._chosen("action", config.action) or self._needed("action", ACTION)
+        self.img = self._usual(PICTURE) if config.img is None else self._chosen("img", config.img)
+        self.depth = self._one("depth", config.depth)
+        self.cloud = self._one("cloud", config.cloud or ())
+        if config.cloud is None and not self.depth:
+            self.cloud = self._usual(CLOUD)
+        if self.cloud and self.depth:
+            raise UsageError(f"{where}: clouds come from format.cloud or from format.depth", "name one of the two")
+
+    def _usual(self, names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(name for name in names if name in self._arrays)[:1]
+
+    def _needed(self, role: str, names: Iterable[str]) -> tuple[str, ...]:
+        if found := self._usual(names):
+            return found
+        has = ", ".join(map(short, self._arrays)) or "nothing"
+        raise UsageError(
+            f"{self._where}: no array is called {' or '.join(names)}, so none is the {role}; it has: {has}",
+            f"say which: --set 'format.{role}=[\"NAME\"]'",
+        )
+
+    def _one(self, role: str, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(names) > 1:
+            raise UsageError(f"format.{role}: one array at most (got {', '.join(names)})")
+        return self._chosen(role, names)
+
+    def _chosen(self, role: str, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in self._arrays:
+                hint = did_you_mean(name, self._arrays) or f"it has: {', '.join(map(short, self._arrays))}"
+                raise UsageError(f"{self._where}: no array {name!r} to be the {role}", hint)
+        return names
+
+
+class _Frames:
+    """The first ``wanted`` of ``total`` frames of arrays, checked against their roles."""
+
+    def __init__(self, where: str, arrays: Mapping[str, Stored], total: int, wanted: int) -> None:
+        self._where, self._arrays, self._total, self._wanted = where, arrays, total, wanted
+
+    def width(self, name: str) -> int:
+        """Numbers a frame."""
+        shape = self._arrays[name].shape
+        return shape[1] if len(shape) > 1 else 1
+
+    def vectors(self, names: Iterable[str]) -> NDArray[np.float32]:
+        """Arrays (T,) or (T, n) one after the other, (T, sum of n)."""
+        parts = [self._read(name, (1, 2), "a number or a vector a frame") for name in names]
+        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1).astype(np.float32)
+
+    def depth(self, name: str) -> NDArray[np.float32]:
+        """(T, H, W), in the file's units."""
+        found = self._read(name, (3, 4), "depth pictures (T, H, W)")
+        if found.ndim == 4:
+            axis = next((axis for axis in (3, 1) if found.shape[axis] == 1), None)
+            if axis is None:
+                self._refuse(name, "depth pictures (T, H, W)")
+            found = np.squeeze(found, axis)
+        return found.astype(np.float32)
+
+    def clouds(self, name: str, said: list[str]) -> NDArray[np.float32]:
+        """(T, N, 3)."""
+        found = self._read(name, (3,), "clouds (T, N, 3) or (T, N, 6)")
+        if found.shape[2] not in (3, _COLOURED) or found.dtype.kind != "f":
+            self._refuse(name, "clouds (T, N, 3) or (T, N, 6) of floating point numbers")
+        if found.shape[2] == _COLOURED:
+            said.append(f"{short(name)}: the last 3 of 6 numbers of a point, its colour, are cut")
+        return np.ascontiguousarray(found[..., :3], np.float32)
+
+    def pictures(self, name: str, said: list[str]) -> NDArray[np.uint8]:
+        """(T, H, W, 3)."""
+        found, where = self._read(name, (4,), "pictures (T, H, W, 3)"), f"{self._where}: {name}"
+        if found.dtype.kind == "f":
+            low, high = (float(found.min()), float(found.max())) if found.size else (0.0, 0.0)
+            if not (low >= 0 and high <= 255):  # false for NaN, too
+                raise DataError(f"{where} has values from {low:.3g} to {high:.3g}, expected 0 to 255 or 0 to 1")
+            scale = 255.0 if high <= 1 else 1.0
+            said.append(
+                f"{short(name)}: pictures of {found.dtype} from {low:.3g} to {high:.3g} are rounded to 0 to 255"
+            )
+            found = np.stack([np.rint(frame * scale).astype(np.uint8) for frame in found])
+        shown, layout = channels_last(found, where)
+        if layout == "channels first":
+            said.append(f"{short(name)}: pictures {found.shape} are taken as channels first")
+        return shown
+
+    def _read(self, name: str, dims: tuple[int, ...], expected: str) -> NDArray[Any]:
+        array = self._arrays[name]
+        if len(array.shape) not in dims or array.dtype.kind not in _NUMBERS or 0 in array.shape[1:]:
+            self._refuse(name, expected)
+        if array.shape[0] != self._total:
+            raise DataError(
+                f"{self._where}: {name} has {array.shape[0]} frames, the episodes end at frame {self._total}",
+                "all arrays have to be as long as the last of episode_ends",
+            )
+        declared = array.dtype.itemsize * int(np.prod(array.shape, dtype=object))
+        affordable(f"{self._where}: {name}", declared, array.stored)
+        return array.read(self._wanted)
+
+    def _refuse(self, name: str, expected: str) -> NoReturn:
+        array = self._arrays[name]
+        raise DataError(f"{self._where}: {name} is {array.shape} {array.dtype}, expected {expected}")

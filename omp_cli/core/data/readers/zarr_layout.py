@@ -1,0 +1,142 @@
+"""zarr stores in the layout of diffusion policy and DP3, of formats 2 and 3, as a folder or packed as .zip.
+
+``data/<name>`` (T, ...) are all frames of all episodes one after the other, ``meta/episode_ends`` (E,) the frame after
+the last one of each (diffusion_policy, ``common/replay_buffer.py``).
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.base.errors import DataError, OmpError, data_error
+from omp_cli.core.base.files import size_of
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.data.codecs import refuse_code
+from omp_cli.core.data.foreign import AGAIN, affordable
+from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject
+from omp_cli.core.data.readers.roles import ENDS, RolesConfig, Stored, checked_ends, recording
+
+if TYPE_CHECKING:
+    import zarr
+
+HEADS = (".zgroup", "zarr.json")
+"""Files that make a folder a zarr group, of format 2 and 3."""
+_DEEPEST = 4
+
+
+class ZarrConfig(RolesConfig):
+    """What is taken from a zarr store."""
+
+    name: Literal["zarr"] = "zarr"
+
+
+@FORMATS.register("zarr")
+class ZarrReader(Reader):
+    """One episode for each of ``meta/episode_ends``."""
+
+    Config = ZarrConfig
+    config: ZarrConfig
+    expected = "a zarr store with data/<name> and meta/episode_ends, as diffusion policy and DP3 have it"
+    simulated = False
+    folders = True
+
+    @classmethod
+    def accepts(cls, path: Path) -> bool:
+        if path.is_dir():
+            return any((path / head).is_file() for head in HEADS)
+        return _group_in_zip(path) is not None
+
+    @classmethod
+    def label(cls, path: Path) -> str:
+        return path.absolute().name.removesuffix(".zip").removesuffix(".zarr")
+
+    def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
+        progress.start(f"{subject.task}: reading arrays", 1)
+        with _opened(path) as (root, sizes):
+            ends = checked_ends(f"{path}: meta/{ENDS}", _ends(path, root, sizes))
+            arrays = {
+                name: Stored(array.shape, array.dtype, sizes(f"data/{name}"), _first(path, f"data/{name}", array))
+                for name, array in sorted(_arrays(path, root, "data").items())
+            }
+            found = recording(str(path), arrays, ends, self.config, subject, limit)
+        progress.advance()
+        return found
+
+
+def _first(path: Path, name: str, array: Any) -> Any:
+    def read(frames: int) -> NDArray[Any]:
+        refuse_code(f"{path}: {name}", array)
+        return np.asarray(array[:frames])
+
+    return read
+
+
+def _ends(path: Path, root: zarr.Group, sizes: Any) -> NDArray[Any]:
+    found = _arrays(path, root, "meta").get(ENDS)
+    if found is None:
+        raise DataError(f"{path}: no meta/{ENDS} in it", f"expected: {ZarrReader.expected}")
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        raise DataError(f"{path}: meta/{ENDS} is {found.shape} {found.dtype}, expected a list of whole numbers")
+    affordable(f"{path}: meta/{ENDS}", found.nbytes, sizes(f"meta/{ENDS}"))
+    return _first(path, f"meta/{ENDS}", found)(found.shape[0])
+
+
+def _arrays(path: Path, root: zarr.Group, group: str) -> dict[str, Any]:
+    """The arrays below a group, by their paths in it."""
+    import zarr
+
+    if group not in root or not isinstance(found := root[group], zarr.Group):
+        raise DataError(f"{path}: no group {group} in it", f"expected: {ZarrReader.expected}")
+    return {name: item for name, item in found.members(max_depth=_DEEPEST) if isinstance(item, zarr.Array)}
+
+
+def _group_in_zip(path: Path) -> str | None:
+    """Where the store lies inside a .zip: "" at its root, else a folder; None where it holds none."""
+    if not zipfile.is_zipfile(path):
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            heads = [PurePosixPath(name) for name in archive.namelist()]
+    except (OSError, zipfile.BadZipFile, ValueError) as error:
+        raise data_error(error, str(path), "damaged, or not a .zip", AGAIN) from None
+    places = sorted((len(head.parts), str(head.parent)) for head in heads if head.name in HEADS)
+    return None if not places else places[0][1].removeprefix(".")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[zarr.Group, Any]]:
+    """The store's root, and a function for the bytes that it holds of an array; damage becomes a DataError."""
+    import zarr
+    from zarr.storage import ZipStore
+
+    packed = path.is_file()
+    try:
+        if packed:
+            inside = _group_in_zip(path)
+            if inside is None:
+                raise DataError(f"{path}: no zarr store in it", f"expected: {ZarrReader.expected}")
+            with zipfile.ZipFile(path) as archive:
+                held = {info.filename: info.compress_size for info in archive.infolist()}
+            start = f"{inside}/" if inside else ""
+            with ZipStore(path, mode="r") as store:
+                yield (
+                    zarr.open_group(store, path=inside, mode="r", use_consolidated=False),
+                    lambda name: sum(n for file, n in held.items() if file.startswith(f"{start}{name}/")),
+                )
+            return
+        for file in path.rglob("*"):
+            if file.is_symlink():  # a store of someone else's would choose what of this machine goes into a data set
+                raise DataError(f"{path}: {file.relative_to(path)} is a link, which omp does not follow", AGAIN)
+        root = zarr.open_group(str(path), mode="r", use_consolidated=False)
+        yield root, lambda name: size_of(path / name)
+    except OmpError:
+        raise
+    except Exception as error:  # zarr raises many kinds for a damaged store; all mean the same to a user
+        raise data_error(error, str(path), "damaged, or not a zarr store", AGAIN) from error

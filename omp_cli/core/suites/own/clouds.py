@@ -1,0 +1,178 @@
+"""The point clouds of recorded data: made of depth pictures, cropped, and sampled to one number of points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, model_validator
+
+from omp_cli.core.base.config import LARGEST, Above0, Settings
+from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.clouds import fps
+from omp_cli.core.clouds.crop import Box
+from omp_cli.core.clouds.depth import DepthCamera
+from omp_cli.core.data.store import Arrays
+
+POINTS = 512
+"""Of clouds that are made of depth pictures, unless told otherwise."""
+DEPTH = "depth"
+
+Coordinate = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+
+
+def _numbers(value: Any) -> Any:
+    """ "-0.5,-0.5,0,0.5,0.5,1" as a list."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _flat(value: Any) -> Any:
+    """A matrix given as rows, row by row."""
+    rows = isinstance(value, list | tuple) and value and all(isinstance(row, list | tuple) for row in value)
+    return [x for row in value for x in row] if rows else value
+
+
+Crop = Annotated[
+    tuple[Coordinate, Coordinate, Coordinate, Coordinate, Coordinate, Coordinate], BeforeValidator(_numbers)
+]
+"""Lowest x, y, z and highest x, y, z."""
+
+
+class CameraConfig(Settings):
+    """The camera of the depth pictures, in OpenCV's convention: x to the right, y down, z forward."""
+
+    intrinsics: Annotated[tuple[Coordinate, ...], BeforeValidator(_flat)] | None = None
+    """fx, fy, cx, cy in pixels, or the 3 x 3 matrix by rows."""
+    pose: Annotated[tuple[Coordinate, ...], BeforeValidator(_flat)] | None = None
+    """Camera to world, the 4 x 4 matrix by rows, metres; None leaves the clouds in the camera's frame."""
+    depth_scale: Above0 = 1.0
+    """Metres that one unit of the depth pictures stands for: 0.001 for millimetres."""
+    farthest: Above0 = 10.0
+    """Metres beyond which depth does not count."""
+
+    @model_validator(mode="after")
+    def _matrices(self) -> CameraConfig:
+        if self.intrinsics is not None and (len(self.intrinsics) not in (4, 9) or min(self._focal()) <= 0):
+            raise ValueError(
+                "intrinsics: expected fx, fy, cx, cy, or 9 numbers of a 3 x 3 matrix, with fx and fy above 0"
+            )
+        if self.pose is not None:
+            found = np.array(self.pose)
+            if len(found) != 16 or found[12:].tolist() != [0, 0, 0, 1]:
+                raise ValueError("pose: expected 16 numbers, a 4 x 4 matrix by rows whose last row is 0, 0, 0, 1")
+            turn = found.reshape(4, 4)[:3, :3]
+            if np.abs(turn @ turn.T - np.eye(3)).max() > 1e-3 or np.linalg.det(turn) < 0:
+                raise ValueError("pose: its 3 x 3 part is no rotation")
+        return self
+
+    def _focal(self) -> tuple[float, float]:
+        assert self.intrinsics is not None
+        return (self.intrinsics[0], self.intrinsics[1 if len(self.intrinsics) == 4 else 4])
+
+    def build(self) -> DepthCamera:
+        """The camera; UsageError where the intrinsics were not said."""
+        if self.intrinsics is None:
+            raise UsageError(
+                "depth pictures become clouds only with the camera's intrinsics",
+                "--set 'camera.intrinsics=[fx, fy, cx, cy]', and --set 'camera.pose=[...]' for the world frame",
+            )
+        centre = self.intrinsics[2:] if len(self.intrinsics) == 4 else (self.intrinsics[2], self.intrinsics[5])
+        pose = np.eye(4) if self.pose is None else np.array(self.pose).reshape(4, 4)
+        return DepthCamera(self._focal(), (centre[0], centre[1]), pose)
+
+
+def with_clouds(
+    episodes: Sequence[Arrays], points: int | None, crop: Crop | None, camera: CameraConfig, progress: Progress
+) -> tuple[list[Arrays], bool, list[str]]:
+    """The episodes with the clouds that are wanted, and without depth pictures.
+
+    Args:
+        episodes: with "point_cloud" (T, N, 3), "depth" (T, H, W) or neither.
+        points: of each cloud; None keeps the number that there is.
+        crop: what is kept, in the frame of the cloud; None keeps all.
+        camera: of the depth pictures.
+        progress: told of every episode.
+
+    Returns:
+        The episodes, whether their clouds are in the order of farthest point sampling, and what the user has to know.
+
+    Raises:
+        UsageError: clouds are asked for and there is nothing to make them of, or the camera was not said.
+        DataError: a frame has too few points.
+    """
+    first = episodes[0]
+    box = None if crop is None else Box(crop[:3], crop[3:])
+    if "point_cloud" not in first and DEPTH not in first:
+        if points is not None or box is not None:
+            raise UsageError(
+                f"--{'points' if points is not None else 'crop'}: the data have no clouds",
+                "name their array: --set 'format.cloud=[\"NAME\"]', or depth pictures: 'format.depth=[\"NAME\"]'",
+            )
+        return list(episodes), False, []
+    found = first["point_cloud"].shape[1] if "point_cloud" in first else None
+    whole = all(np.isfinite(e["point_cloud"]).all() for e in episodes) if found is not None else False
+    if whole and box is None and points in (None, found):
+        return list(episodes), False, []
+    wanted = points or found or POINTS
+    maker = _Maker(wanted, box, camera.build() if found is None else None, camera)
+    made = []
+    progress.start("clouds", len(episodes))
+    for number, episode in enumerate(episodes):
+        kept = {name: array for name, array in episode.items() if name != DEPTH}
+        made.append({**kept, "point_cloud": maker.clouds(episode, number)})
+        progress.advance()
+    return made, True, maker.said(found, sum(len(e["action"]) for e in episodes))
+
+
+class _Maker:
+    """Makes the clouds of one frame after the other, and counts."""
+
+    def __init__(self, wanted: int, box: Box | None, camera: DepthCamera | None, config: CameraConfig) -> None:
+        self._wanted, self._box, self._camera, self._config = wanted, box, camera, config
+        self._filled = self._frames_filled = self._not_finite = 0
+
+    def clouds(self, episode: Arrays, number: int) -> NDArray[np.float32]:
+        """(T, N, 3) of an episode."""
+        source = episode["point_cloud" if self._camera is None else DEPTH]
+        return np.stack([self._cloud(frame, f"episode {number}, frame {t}") for t, frame in enumerate(source)])
+
+    def _cloud(self, frame: NDArray[Any], where: str) -> NDArray[np.float32]:
+        points = self._seen(frame)
+        if self._box is not None:
+            points = points[self._box.contains(points)]
+        try:
+            cloud, missing = fps.sample(points, self._wanted)
+        except DataError:
+            raise DataError(
+                f"{where}: {len(points)} points are left where {self._wanted} are wanted, less than half",
+                "take fewer with --points, or a larger --crop",
+            ) from None
+        self._filled += missing
+        self._frames_filled += missing > 0
+        return cloud
+
+    def _seen(self, frame: NDArray[Any]) -> NDArray[np.floating]:
+        """All points (M, 3) of a frame."""
+        if self._camera is not None:
+            depth = frame * self._config.depth_scale
+            return self._camera.points(np.where(depth <= self._config.farthest, depth, 0.0))
+        finite = np.isfinite(frame).all(axis=1)
+        self._not_finite += int((~finite).sum())
+        return frame[finite]
+
+    def said(self, found: int | None, frames: int) -> list[str]:
+        """What was done, in sentences."""
+        of = "depth pictures" if found is None else f"clouds of {found} points"
+        inside = "" if self._box is None else " that lie in the crop"
+        said = [f"{of}: {self._wanted} points{inside} are kept of each, by exact farthest point sampling"]
+        if self._not_finite:
+            said.append(f"{self._not_finite} points of the clouds are not finite and are left out")
+        if self._frames_filled:
+            said.append(
+                f"{self._frames_filled} of {frames} frames have fewer points than that: {self._filled} in all are "
+                "repetitions of others"
+            )
+        return said

@@ -1,0 +1,267 @@
+"""The source of data of one's own: any file or folder of a known format, under the name that the user gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+
+from omp_cli.core.base.config import LARGEST, Above0, Count, CountOrZero, Flag, Settings
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.data.catalogue import TaskFacts
+from omp_cli.core.data.readers import FORMATS, Recording, Subject
+from omp_cli.core.data.readers.base import sniff
+from omp_cli.core.data.store import HELD_OUT, Arrays
+from omp_cli.core.prepare.files import Files, FilesConfig
+from omp_cli.core.prepare.origin import FileOrigin, file_origin, located
+from omp_cli.core.prepare.source import SOURCES, Asked
+from omp_cli.core.spec import Channels
+from omp_cli.core.suites.own.clouds import CameraConfig, Crop, with_clouds
+
+NAME = "own"
+EXAMPLE = "omp prepare own PATH --task NAME --hz 30"
+_SHOWN = 4
+_ROLES = (
+    ("state", "state", "state"),
+    ("actions", "action", "action"),
+    ("pictures", "img", "cameras"),
+    ("clouds", "point_cloud", "cloud"),
+    ("depth", "depth", "depth"),
+)
+"""What people call an array, what the store does, and where the reader's notes say what it was made of."""
+
+
+class OwnConfig(FilesConfig):
+    """What is taken from the file, and what the file does not say of itself."""
+
+    hz: Annotated[Above0 | None, Flag(panel="Observation", default="as the file says")] = None
+    """Frames per second of the recording."""
+    points: Annotated[Count | None, Flag(panel="Observation", default="as many as there are")] = None
+    """Points per cloud: clouds with another number are sampled, by exact farthest point sampling."""
+    crop: Annotated[Crop | None, Flag(panel="Observation", kind=object, default="none", metavar="X,Y,Z,X,Y,Z")] = None
+    """Box of which a cloud's points are kept: lowest x, y, z, highest x, y, z, metres, in the frame of the cloud."""
+    camera: CameraConfig = CameraConfig()
+    """Of depth pictures (``format.depth``)."""
+    end_effector: tuple[CountOrZero, CountOrZero, CountOrZero] | None = None
+    """Which numbers of the state are x, y, z of the end-effector, in the frame and units of the clouds; lets a policy
+    see clouds from the gripper.
+    """
+    state_unit: str = ""
+    """Unit of the state, for people; it goes into exports."""
+    action_unit: str = ""
+    """Unit of the actions, for people; it goes into exports."""
+
+    def unusual(self) -> dict[str, Any]:
+        """Settings that are not the usual ones, of the format and of this source, but for rate and points."""
+        mine = set(OwnConfig.model_fields) - set(FilesConfig.model_fields) - {"hz", "points"}
+        given = {
+            name: getattr(self, name) for name in mine if getattr(self, name) != OwnConfig.model_fields[name].default
+        }
+        chosen = self.model_dump(mode="json", include=set(given))
+        return {**super().unusual(), **dict(sorted(chosen.items()))}
+
+
+@SOURCES.register("own/files")
+class Own(Files):
+    """A file or folder of the user's, of whatever robot."""
+
+    Config: ClassVar[type[Settings]] = OwnConfig
+    config: OwnConfig
+
+    @classmethod
+    def about(cls, asked: Asked) -> str:
+        """Whose data they are."""
+        return "data of one's own"
+
+    @classmethod
+    def origins(cls, asked: Asked) -> Sequence[FileOrigin]:
+        """The one file or folder.
+
+        Raises:
+            UsageError: none was named, or it is to be several tasks.
+            DataError: no such file, damaged, or of no known format.
+        """
+        if asked.groups:
+            raise UsageError(f"--suite does not go with {cls.about(asked)}", "leave it out")
+        if asked.file is None:
+            raise UsageError("which file or folder? none was named", EXAMPLE)
+        if len(asked.tasks) > 1:
+            raise UsageError("one file is one task's; several --task were given")
+        file = (
+            located(asked.file) if asked.format is None or asked.file.is_file() else _forced(asked.file, asked.format)
+        )
+        format_ = asked.format or sniff(file)
+        label = FORMATS.get(format_).label(file)
+        task, by = (asked.tasks[0], "asked for") if asked.tasks else (label, "file name")
+        subject = Subject(NAME, task, TaskFacts(max_steps=LARGEST, control_hz=1.0))
+        return [file_origin(subject, asked.source or label, format_, None, file, by)]
+
+    @property
+    def folder_name(self) -> str:
+        """``<task>-<source>``, points and rate if given, then as of every file."""
+        config = self.config
+        given = [] if config.points is None else [f"p{config.points}"]
+        given += [] if config.hz is None else [f"hz{config.hz:g}"]
+        return "-".join([f"{config.task}-{config.source}", *given]) + super().folder_name.removeprefix(
+            f"{config.task}-{config.source}"
+        )
+
+    def notes(self) -> list[str]:
+        """How the task was named, where it was not."""
+        if self.origin.task_by == "asked for":
+            return []
+        return [f"task {self.origin.task}: by the file's name; --task names another"]
+
+    def shown(self, recording: Recording, workers: int, progress: Progress) -> Recording:
+        """The recording with its clouds, its rate, and what its numbers are.
+
+        Raises:
+            UsageError: the rate is not known; clouds are asked for and there is nothing to make them of; the
+                end-effector is not in the state.
+            DataError: a frame has too few points.
+        """
+        config, said = self.config, [self._taken(recording), *recording.said]
+        recording = super().shown(recording, workers, progress)
+        hz = config.hz or recording.hz
+        if hz is None:
+            raise UsageError(
+                f"{self.origin.file}: does not say how many frames a second it has",
+                "add it to the line: --hz 30, if it was 30",
+            )
+        if recording.hz not in (None, hz):
+            said.append(f"the file says {recording.hz:g} Hz, and --hz {hz:g} counts")
+        episodes, in_order, of_clouds = with_clouds(
+            recording.episodes, config.points, config.crop, config.camera, progress
+        )
+        clouds = "point_cloud" in episodes[0]
+        width = episodes[0]["state"].shape[1]
+        if config.end_effector is not None and max(config.end_effector) >= width:
+            raise UsageError(f"end_effector: {list(config.end_effector)}, and the state has {width} numbers, from 0 on")
+        if recording.held_out:
+            said.append(f"{len(recording.held_out)} of {len(episodes)} episodes are held out, as the file's masks say")
+        spec = recording.spec.model_copy(
+            update={
+                "suite": NAME,
+                "control_hz": hz,
+                "max_steps": max(len(episode["action"]) for episode in episodes),
+                "end_effector": config.end_effector,
+                "points": episodes[0]["point_cloud"].shape[1] if clouds else None,
+                "cloud_in_world": config.end_effector is not None,
+                "cloud_in_fps_order": in_order,
+                "state_channels": _channels(episodes, "state", recording, config.state_unit),
+                "action_channels": _channels(episodes, "action", recording, config.action_unit),
+                "cameras": recording.cameras,
+            }
+        )
+        return replace(
+            recording,
+            episodes=episodes,
+            spec=spec,
+            simulator=False,
+            sheet=_sheet(episodes) if clouds else recording.sheet,
+            said=(*said, *of_clouds),
+        )
+
+    def _taken(self, recording: Recording) -> str:
+        """Which arrays of the file are what."""
+        shapes = {name: array.shape[1:] for name, array in recording.episodes[0].items()}
+        parts = []
+        for what, array, key in _ROLES:
+            if array in shapes:
+                named = recording.notes.get(key) or "as the format has it"
+                names = named if isinstance(named, str) else ", ".join(named)
+                parts.append(f"{what} from {names} ({'x'.join(map(str, shapes[array]))})")
+        return f"read as {self.config.format.name}: {', '.join(parts)}"
+
+    def _provenance(self, recording: Recording, suite: dict[str, Any] | None) -> dict[str, Any]:
+        found = super()._provenance(recording, suite)
+        return {**found, HELD_OUT: list(recording.held_out)} if recording.held_out else found
+
+    @staticmethod
+    def figures(provenance: Mapping[str, Any]) -> dict[str, Any]:
+        """As of every file; and rate, units and what is held out."""
+        spec = provenance["spec"]
+        return {
+            **Files.figures(provenance),
+            "hz": spec["control_hz"],
+            "state_channels": spec["state_channels"],
+            "action_channels": spec["action_channels"],
+            "cameras": spec["cameras"],
+            "end_effector": spec["end_effector"],
+            "held_out": provenance.get(HELD_OUT, []),
+        }
+
+    @staticmethod
+    def row(figures: Mapping[str, Any]) -> dict[str, Any]:
+        """What the data are."""
+        image, points = figures["image"], figures["points"]
+        return {
+            "task": figures["task"],
+            "format": figures["format"],
+            "demos": figures["demos"],
+            "frames": figures["frames"],
+            "Hz": f"{figures['hz']:g}",
+            "state": figures["state_dim"],
+            "action": figures["action_dim"],
+            "picture": "none" if image is None else "x".join(map(str, image)),
+            "points": "none" if points is None else points,
+        }
+
+    @staticmethod
+    def lines(folders: Sequence[Path], figures: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Where the data are, what was taken, the range of the actions; what to do next."""
+        lines = [f"data set: {f}{' (kept)' if r['reused'] else ''}" for f, r in zip(folders, figures, strict=True)]
+        for folder, of_one in zip(folders, figures, strict=True):
+            pictures, clouds = of_one["image"] is not None, of_one["points"] is not None
+            lines += ["look at its contact_sheet.png"] if pictures or clouds else []
+            lines += [*of_one["said"], _ranges(of_one["action_channels"])]
+            gripper = of_one["end_effector"] is not None
+            parts = "" if clouds else f" --preset {'dmpo' if pictures else 'dmpo-state'}"
+            parts += " --set encoder.origin=world" if clouds and not gripper else ""
+            lines.append(f"next: omp pretrain {folder}{parts}")
+        return lines
+
+
+def _forced(path: Path, format_: str) -> Path:
+    """A folder whose format is forced: itself where that format is one of folders."""
+    return path if FORMATS.get(format_).folders else located(path)
+
+
+def _channels(episodes: Sequence[Arrays], key: str, recording: Recording, unit: str) -> Channels:
+    """Names, unit, least and greatest value of each number of "state" or "action"."""
+    width = episodes[0][key].shape[1]
+    named = recording.names.get(key, ())
+    low = np.min([episode[key].min(axis=0) for episode in episodes], axis=0)
+    high = np.max([episode[key].max(axis=0) for episode in episodes], axis=0)
+    finite = np.isfinite(low).all() and np.isfinite(high).all()  # what is not is refused by ``check_episodes``
+    return Channels(
+        names=tuple(named) if len(named) == width else tuple(f"{key}[{place}]" for place in range(width)),
+        unit=unit,
+        low=tuple(low.tolist()) if finite else (),
+        high=tuple(high.tolist()) if finite else (),
+    )
+
+
+def _ranges(channels: Mapping[str, Any]) -> str:
+    """The ranges of the first actions, in a sentence."""
+    rows = list(zip(channels["names"], channels["low"], channels["high"], strict=True))
+    shown = ", ".join(f"{name} {low:.3g} to {high:.3g}" for name, low, high in rows[:_SHOWN])
+    unit = channels["unit"] or "their own units (--set action_unit=... names them)"
+    return f"actions stay in {unit}: {shown}{f', and {len(rows) - _SHOWN} more' if len(rows) > _SHOWN else ''}"
+
+
+def _sheet(episodes: Sequence[Arrays]) -> list[Arrays]:
+    """What a contact sheet shows of episodes with clouds."""
+    shown = []
+    for episode in episodes:
+        pictures = (
+            {"first_picture": episode["img"][0, ..., :3], "last_picture": episode["img"][-1, ..., :3]}
+            if "img" in episode
+            else {}
+        )
+        shown.append({**pictures, "point_cloud": episode["point_cloud"], "action": episode["action"]})
+    return shown

@@ -1,0 +1,175 @@
+"""Named arrays: zarr of both formats, as folder and .zip, npz and npy: the same numbers from each, damage in a line."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from omp_cli.core.base.config import LARGEST
+from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.progress import Silent
+from omp_cli.core.data.catalogue import TaskFacts
+from omp_cli.core.data.readers import FORMATS, Recording, Subject
+from omp_cli.core.data.readers.base import sniff
+from omp_cli.core.data.store import STORE, read_store, write_store
+from omp_cli.core.prepare.origin import located
+from tests.data.arrays import LENGTHS, packed, recorded, write_npy, write_npz, write_zarr
+
+SUBJECT = Subject("own", "t", TaskFacts(max_steps=LARGEST, control_hz=1.0))
+
+WRITERS: dict[str, Callable[[Path], Path]] = {
+    "zarr 2": lambda folder: write_zarr(folder / "d.zarr", recorded(), 2),
+    "zarr 3": lambda folder: write_zarr(folder / "d.zarr", recorded(), 3),
+    "zarr 2 zip": lambda folder: packed(write_zarr(folder / "d.zarr", recorded(), 2), folder / "d.zarr.zip"),
+    "zarr 3 zip": lambda folder: packed(write_zarr(folder / "d.zarr", recorded(), 3), folder / "d.zip"),
+    "zarr in a folder of a zip": lambda folder: packed(
+        write_zarr(folder / "d.zarr", recorded()), folder / "x.zip", "a"
+    ),
+    "npz": lambda folder: write_npz(folder / "d.npz", recorded()),
+    "npy": lambda folder: write_npy(folder / "d", recorded()),
+}
+
+
+def read(path: Path, limit: int | None = None, **options: Any) -> Recording:
+    path = located(path)
+    reader = FORMATS.build(FORMATS.parse({"name": sniff(path), **options}))
+    return reader.read(path, SUBJECT, limit, Silent())
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_every_layout_gives_the_same_numbers(kind: str, tmp_path: Path) -> None:
+    path, expected = WRITERS[kind](tmp_path), recorded()
+    found = read(path)
+    assert [len(e["action"]) for e in found.episodes] == list(LENGTHS)
+    for name in ("state", "action", "img"):
+        np.testing.assert_array_equal(np.concatenate([e[name] for e in found.episodes]), expected[name])
+    clouds = np.concatenate([e["point_cloud"] for e in found.episodes])
+    np.testing.assert_array_equal(clouds, expected["point_cloud"][..., :3])
+    assert any("colour" in sentence for sentence in found.said)
+    assert (found.spec.points, found.spec.image) == (40, (12, 16, 3))
+    assert found.hz is None
+    assert len(read(path, limit=2).episodes) == 2
+
+
+def test_roles_can_be_said_and_what_is_left_out_is(tmp_path: Path) -> None:
+    arrays = recorded(channels=3)
+    arrays |= {"joints": arrays["state"][:, :2], "gripper": arrays["state"][:, 3], "wrist": arrays["img"][:, ::-1]}
+    path = write_npz(tmp_path / "d.npz", arrays)
+    found = read(path, state=["joints", "gripper"], img=["img", "wrist"], cloud=[])
+    assert found.names["state"] == ("joints[0]", "joints[1]", "gripper")
+    assert found.cameras == ("img", "wrist")
+    first = found.episodes[0]
+    np.testing.assert_array_equal(first["state"], arrays["state"][:9][:, [0, 1, 3]])
+    np.testing.assert_array_equal(first["img"][..., 3:], arrays["img"][:9, ::-1])
+    assert "point_cloud" not in first
+    assert any(s.startswith("left out: state (23, 4), point_cloud (23, 40, 3)") for s in found.said)
+    assert read(path, state="joints").spec.state_dim == 2, "a name alone will do"
+    for options, words in (
+        ({"state": ["jonts"]}, "no array 'jonts' to be the state"),
+        ({"cloud": ["point_cloud", "img"]}, "one array at most"),
+        ({"cloud": "point_cloud", "depth": "img"}, "one of the two"),
+    ):
+        with pytest.raises(UsageError) as refused:
+            read(path, **options)
+        assert words in f"{refused.value.message} {refused.value.hint}"
+    del arrays["action"]
+    with pytest.raises(UsageError, match="none is the action; it has: gripper, img") as none:
+        read(write_zarr(tmp_path / "n.zarr", arrays))
+    assert "format.action" in none.value.hint
+
+
+def test_pictures_of_floats_are_rounded_and_channels_first_is_seen(tmp_path: Path) -> None:
+    arrays = recorded()
+    for number, given in enumerate((arrays["img"].astype(np.float32), arrays["img"].astype(np.float32) / 255)):
+        given = given.transpose(0, 3, 1, 2)
+        found = read(write_npz(tmp_path / f"{number}.npz", {**arrays, "img": given}))
+        np.testing.assert_array_equal(np.concatenate([e["img"] for e in found.episodes]), arrays["img"])
+        assert sum("rounded" in s or "channels first" in s for s in found.said) == 2
+    with pytest.raises(DataError, match="img has values from -1 to 1"):
+        read(write_npz(tmp_path / "n.npz", {**arrays, "img": arrays["img"].astype(np.float32) / 127.5 - 1}))
+
+
+def pickle_of(ran: Path) -> bytes:
+    """A pickle that makes a file when it is loaded, written by hand: the project imports no pickle."""
+    return f"cos\nmkdir\n(V{ran}\ntR.".encode()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"action": np.zeros((22, 3), np.float32)}, "action has 22 frames, the episodes end at frame 23"),
+        ({"state": np.zeros((23, 2, 2), np.float32)}, r"state is \(23, 2, 2\) float32, expected a number or a vector"),
+        ({"point_cloud": np.zeros((23, 8, 5), np.float32)}, r"point_cloud is \(23, 8, 5\)"),
+        ({"state": np.full((23, 2), "x")}, "state is"),
+    ],
+    ids=["short", "dimensions", "five numbers a point", "text"],
+)
+def test_arrays_that_do_not_fit_are_named(change: dict[str, np.ndarray], words: str, tmp_path: Path) -> None:
+    for path in (write_npz(tmp_path / "d.npz", recorded() | change), write_npy(tmp_path / "d", recorded() | change)):
+        with pytest.raises(DataError, match=words):
+            read(path)
+
+
+def test_ends_that_do_not_increase_are_refused(tmp_path: Path) -> None:
+    for number, lengths in enumerate(((9, 0, 14), (0, 23))):
+        with pytest.raises(DataError, match="episode_ends is"):
+            read(write_zarr(tmp_path / f"{number}.zarr", recorded(), lengths=lengths))
+
+
+def test_damage_is_one_line(tmp_path: Path) -> None:
+    path = write_zarr(tmp_path / "d.zarr", recorded())
+    head = path / "data" / "state" / ".zarray"
+    good = head.read_text()
+    head.write_text(json.dumps({**json.loads(good), "shape": [10**12, 4]}))
+    with pytest.raises(DataError, match="state has 1000000000000 frames"):
+        read(path)
+    head.write_text(good[:50])
+    with pytest.raises(DataError, match="damaged, or not a zarr store"):
+        read(path)
+    head.write_text(good)
+    (path / "data" / "state" / "0.0").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="damaged, or not a zarr store"):
+        read(path)
+    bare = zarr.create_group(str(tmp_path / "bare.zarr"))
+    bare.create_array("data/state", data=np.zeros((3, 2), np.float32))
+    with pytest.raises(DataError, match="no group meta"):
+        read(tmp_path / "bare.zarr")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"none of meta/info\.json"):
+        read(tmp_path / "empty")
+
+
+def test_a_codec_that_runs_code_is_never_asked(tmp_path: Path) -> None:
+    """In a store of one's own just as well: anyone may have written it."""
+    ran = tmp_path / "ran"
+    episodes = [{"state": np.zeros((5, 2), np.float32), "action": np.zeros((5, 1), np.float32)}]
+    spec = {"suite": "own", "task": "t", "action_dim": 1, "state_dim": 2, "max_steps": 5, "control_hz": 1.0}
+    write_store(tmp_path / "own" / STORE, episodes, {"spec": spec, "recipe": {}})
+    for path, look in (
+        (write_zarr(tmp_path / "d.zarr", recorded()), read),
+        (tmp_path / "own" / STORE, read_store),
+    ):
+        head = path / "data" / "state" / ".zarray"
+        good = json.loads(head.read_text())
+        head.write_text(json.dumps({**good, "compressor": {"id": "base64"}}))
+        with pytest.raises(DataError, match="packed with 'base64', which omp does not unpack"):
+            look(path)
+        (path / "data" / "state" / good.get("dimension_separator", ".").join("00")).write_bytes(pickle_of(ran))
+        for place in ({"compressor": {"id": "pickle"}}, {"filters": [{"id": "pickle"}]}):
+            head.write_text(json.dumps({**good, **place}))
+            with pytest.raises(DataError, match="pickle"):
+                look(path)
+    assert not ran.exists()
+
+
+def test_links_out_of_a_store_are_not_followed(tmp_path: Path) -> None:
+    path = write_zarr(tmp_path / "d.zarr", recorded())
+    chunk = path / "data" / "state" / "0.0"
+    chunk.rename(tmp_path / "elsewhere")
+    chunk.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="is a link, which omp does not follow"):
+        read(path)

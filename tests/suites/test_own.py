@@ -1,0 +1,183 @@
+"""Data of one's own: from any file to a data set that says what it is, and no simulator that is assumed."""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from omp_cli.core.base.config import validated
+from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.progress import Silent
+from omp_cli.core.clouds.fps import farthest_points
+from omp_cli.core.data.store import read_store
+from omp_cli.core.suites.own.clouds import CameraConfig, with_clouds
+from tests.cli.test_bad_input import refused
+from tests.conftest import TINY, Omp
+from tests.data import formats
+from tests.data.arrays import recorded, write_npy, write_npz, write_zarr
+from tests.data.lerobot import write_lerobot
+
+POSE = np.array([[0.0, 0.0, 1.0, 0.5], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.3], [0.0, 0.0, 0.0, 1.0]])
+
+
+def test_from_a_dp3_store_to_an_export_that_says_what_its_numbers_are(omp: Omp, tmp_path: Path) -> None:
+    write_zarr(tmp_path / "pour.zarr", recorded())
+    line = ("prepare", "own", tmp_path / "pour.zarr", "--task", "pour", "--hz", 30, "--points", 16)
+    done = omp(*line, "--set", "action_unit=deg", "--out", tmp_path / "d")
+    assert done.code == 0, done.err
+    for words in ("clouds from point_cloud (40x3)", "colour, are cut", "16 points are kept", "actions stay in deg"):
+        assert words in " ".join(done.out.split())
+    data = read_store(tmp_path / "d")
+    spec, actions = data.spec, data.arrays["action"]
+    assert (spec.suite, spec.task, spec.control_hz, spec.points, spec.max_steps) == ("own", "pour", 30.0, 16, 9)
+    np.testing.assert_array_equal(actions, recorded()["action"], err_msg="in their own units, not clipped")
+    cloud = recorded()["point_cloud"][5, :, :3]
+    np.testing.assert_array_equal(data.arrays["point_cloud"][5], cloud[farthest_points(cloud, 16)])
+    assert spec.action_channels is not None
+    np.testing.assert_allclose(spec.action_channels.high, actions.max(axis=0))
+    assert spec.cameras == ("img",)
+    assert (tmp_path / "d" / "contact_sheet.png").stat().st_size > 5_000
+    parts = ("--steps", 2, "--batch-size", 4, "--set", "encoder.origin=world", "--set", "encoder.points=none")
+    trained = omp("pretrain", tmp_path / "d", "--out", tmp_path / "run", *TINY, *parts)
+    assert trained.code == 0, trained.err
+    refused(omp("eval", tmp_path / "run"), 4, "no simulator", "omp eval RUN --offline")
+    refused(omp("finetune", tmp_path / "run", "--out", tmp_path / "tuned"), 4, "no simulator")
+    exported = omp("export", tmp_path / "run", "--format", "pt2", "--out", tmp_path / "files")
+    assert exported.code == 0, exported.err
+    document = json.loads((tmp_path / "files" / "policy.json").read_text())
+    assert document["output"]["unit"].startswith("deg, not limited to -1 to 1")
+    assert document["output"]["names"] == ["action[0]", "action[1]", "action[2]"]
+    assert document["output"]["high"] == list(spec.action_channels.high)
+    assert document["control_hz"] == 30.0
+    assert "metres" not in json.dumps(document)
+
+
+def test_names_and_rate_come_from_a_lerobot_folder(omp: Omp, tmp_path: Path) -> None:
+    write_lerobot(tmp_path / "so100")
+    info = tmp_path / "so100" / "meta" / "info.json"
+    document = json.loads(info.read_text())
+    width = document["features"]["action"]["shape"][0]
+    document["features"]["action"]["names"] = {"motors": [f"joint_{i}" for i in range(width)]}
+    info.write_text(json.dumps(document))
+    done = omp("prepare", "own", tmp_path / "so100", "--set", "format.cameras=[]", "--out", tmp_path / "d", "--json")
+    assert done.code == 0, done.err
+    assert "task so100: by the file's name" in done.err
+    result = done.json["result"]
+    assert result["hz"] == document["fps"]
+    assert result["action_channels"]["names"] == [f"joint_{i}" for i in range(width)]
+    other = omp("prepare", "own", tmp_path / "so100", "--set", "format.cameras=[]", "--hz", 7, "--out", tmp_path / "e")
+    assert f"the file says {document['fps']:g} Hz, and --hz 7 counts" in " ".join(other.out.split())
+
+
+def test_every_other_format_is_told_by_its_content(omp: Omp, tmp_path: Path) -> None:
+    formats.write_d4rl(tmp_path / "a.hdf5")
+    formats.write_minari(tmp_path / "b")
+    formats.write_npz(tmp_path / "c")
+    write_npz(tmp_path / "e.npz", recorded(channels=3))
+    write_npy(tmp_path / "f", recorded(channels=3))
+    for name, format_ in (("a.hdf5", "d4rl"), ("b", "minari"), ("c", "npz"), ("e.npz", "arrays"), ("f", "arrays")):
+        done = omp(
+            "prepare", "own", tmp_path / name, "--task", "t", "--hz", 20, "--out", tmp_path / f"d{name}", "--json"
+        )
+        assert done.code == 0, done.err
+        assert done.json["result"]["format"] == format_
+        assert read_store(tmp_path / f"d{name}").provenance["rollout_suite"] == {"name": "own"}
+
+
+def test_masks_of_robomimic_say_what_is_held_out(omp: Omp, tmp_path: Path) -> None:
+    formats.write_robomimic(tmp_path / "c.hdf5")
+    done = omp("prepare", "own", tmp_path / "c.hdf5", "--task", "can", "--out", tmp_path / "d")
+    assert done.code == 0, done.err
+    assert "1 of 11 episodes are held out" in " ".join(done.out.split())
+    data = read_store(tmp_path / "d")
+    assert data.held_out == (10,)
+    assert data.spec.control_hz == 20.0
+    assert data.provenance["rollout_suite"] == {"name": "own"}
+    filtered = omp("prepare", "own", tmp_path / "c.hdf5", "--set", "format.filter=train", "--out", tmp_path / "e")
+    assert filtered.code == 0, filtered.err
+    assert (len(read_store(tmp_path / "e").episode_ends), read_store(tmp_path / "e").held_out) == (10, ())
+    with h5py.File(tmp_path / "c.hdf5", "a") as file:
+        del file["mask/valid"]
+    assert omp("prepare", "own", tmp_path / "c.hdf5", "--task", "can", "--out", tmp_path / "f").code == 0
+    assert read_store(tmp_path / "f").held_out == (10,), "what is not in mask/train"
+    with h5py.File(tmp_path / "c.hdf5", "a") as file:
+        file["mask/valid"] = np.array([b"demo_0"])
+    refused(omp("prepare", "own", tmp_path / "c.hdf5", "--out", tmp_path / "g"), 3, "demo_0 is in mask/train and in")
+
+
+def test_a_robots_recording_under_a_benchmarks_name_is_not_rolled_out_there(omp: Omp, tmp_path: Path) -> None:
+    write_lerobot(tmp_path / "so100")
+    line = ("prepare", "robomimic", "--task", "lift", "--file", tmp_path / "so100", "--set", "format.cameras=[]")
+    assert omp(*line, "--out", tmp_path / "d").code == 0
+    parts = ("--preset", "dmpo-state", "--steps", 2, "--batch-size", 4, "--set", "train.warmup_steps=0")
+    trained = omp("pretrain", tmp_path / "d", *parts, "--out", tmp_path / "run")
+    assert trained.code == 0, trained.err
+    refused(omp("eval", tmp_path / "run"), 4, "no simulator", "--offline")
+
+
+def test_what_is_missing_or_does_not_fit_is_one_line(omp: Omp, tmp_path: Path) -> None:
+    path = write_npz(tmp_path / "d.npz", recorded(channels=3))
+    own = ("prepare", "own", path, "--out", tmp_path / "d")
+    refused(omp("prepare", "own"), 2, "which file or folder", "omp prepare own PATH --task NAME --hz 30")
+    refused(omp(*own), 2, "frames a second", "--hz 30")
+    refused(omp(*own, "--file", path), 2, "two files")
+    refused(omp(*own, "--hz", 5, "--task", "a", "--task", "b"), 2, "several --task")
+    refused(omp(*own, "--hz", 5, "--crop", "1,2"), 2, "crop")
+    refused(omp(*own, "--hz", 5, "--crop", "5,5,5,6,6,6"), 3, "episode 0, frame 0: 0 points are left", "--crop")
+    refused(omp(*own, "--hz", 5, "--set", "end_effector=[0,1,9]"), 2, "the state has 4 numbers")
+    refused(
+        omp(*own, "--hz", 5, "--set", "format.cloud=[]", "--points", 8), 2, "the data have no clouds", "format.cloud"
+    )
+    refused(omp("prepare", "own", tmp_path / "none.npz"), 3, "no such file")
+    refused(omp("prepare", "assembly"), 2, "assembly is a task of metaworld", "omp prepare metaworld --task assembly")
+
+
+def test_depth_pictures_become_clouds_of_the_world(omp: Omp, tmp_path: Path) -> None:
+    arrays = recorded(channels=3)
+    del arrays["point_cloud"]
+    arrays["depth"] = np.full((23, 8, 10), 500, np.uint16)
+    arrays["depth"][:, 0] = 0
+    write_npz(tmp_path / "d.npz", arrays)
+    line = ("prepare", "own", tmp_path / "d.npz", "--hz", 5, "--points", 32, "--set", "format.depth=depth")
+    refused(omp(*line, "--out", tmp_path / "a"), 2, "only with the camera's intrinsics", "camera.intrinsics")
+    camera = ("--set", "camera.intrinsics=[10, 10, 4.5, 3.5]", "--set", f"camera.pose={POSE.tolist()}")
+    done = omp(*line, *camera, "--set", "camera.depth_scale=0.001", "--out", tmp_path / "b")
+    assert done.code == 0, done.err
+    data = read_store(tmp_path / "b")
+    assert "depth" not in data.arrays
+    cloud = data.arrays["point_cloud"][3]
+    assert cloud.shape == (32, 3)
+    np.testing.assert_allclose(cloud[:, 0], 1.0, atol=1e-6)  # z of the camera, 0.5 m, is x of the world, from 0.5 m on
+    assert np.ptp(cloud[:, 1]) == pytest.approx(0.45, abs=1e-6)
+    assert data.spec.cloud_in_fps_order
+
+
+def test_a_camera_that_cannot_be_is_refused() -> None:
+    for said, words in (
+        ({"intrinsics": [0, 10, 4, 4]}, "fx and fy above 0"),
+        ({"intrinsics": [10, 10, 4]}, "expected fx, fy, cx, cy"),
+        ({"pose": [1, 2, 3]}, "expected 16 numbers"),
+        ({"pose": np.diag([2.0, 1, 1, 1]).tolist()}, "is no rotation"),
+        ({"pose": np.diag([-1.0, 1, 1, 1]).tolist()}, "is no rotation"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            validated(CameraConfig, said)
+
+
+def test_points_that_are_not_finite_are_left_out_and_counted() -> None:
+    clouds = np.random.default_rng(0).normal(size=(3, 20, 3)).astype(np.float32)
+    clouds[1, :4] = np.nan
+    episodes = [{"action": np.zeros((3, 1), np.float32), "point_cloud": clouds}]
+    made, in_order, said = with_clouds(episodes, None, None, CameraConfig(), Silent())
+    assert in_order
+    assert np.isfinite(made[0]["point_cloud"]).all()
+    assert any("4 points of the clouds are not finite" in s for s in said)
+    assert any("1 of 3 frames have fewer points than that: 4 in all" in s for s in said)
+    kept, in_order, said = with_clouds([{**episodes[0], "point_cloud": clouds[:1]}], 20, None, CameraConfig(), Silent())
+    assert kept[0]["point_cloud"] is not None
+    assert (in_order, said) == (False, []), "as they are"
+    clouds[2, 5:] = np.inf
+    with pytest.raises(DataError, match="episode 0, frame 2: 5 points are left"):
+        with_clouds(episodes, None, None, CameraConfig(), Silent())
