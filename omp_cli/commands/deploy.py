@@ -65,5 +65,5 @@ def _tables(figures: dict[str, Any]) -> list[Table]:
     if replay := figures.get("replay"):
         dims = [(i, e, s) for i, (e, s) in enumerate(zip(replay["error"], replay["spread"], strict=True))]
         note = f"relative error {replay['relative']} over {replay['frames']} frames"
-        tables.append(Table("Against the recorded actions", ("dimension", "mean abs error", "spread"), dims, note))
+        tables.append(Table("Against the recorded actions", ("dimension", "mean abs error", "spread"), dims, note=note))
     return tables

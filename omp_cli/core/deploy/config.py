@@ -73,8 +73,8 @@ class ServeConfig(ActingConfig):
     port: Annotated[Port, Flag(panel="Server")] = 8000
     """Port to listen at; 0 takes a free one, which is printed."""
     reply: Annotated[Literal["chunk", "step"], Flag(panel="Server")] = "chunk"
-    """What a message is answered with. "chunk": all actions of a decision, which the client plays; "step": the one action
-    of this step, chunks being played (or ensembled) here.
+    """What a message is answered with. "chunk": all actions of a decision, which the client plays; "step": the one
+    action of this step, chunks being played (or ensembled) here.
     """
     max_mib: Annotated[Count, Flag(panel="Server")] = 64
     """Largest message, MiB."""

@@ -147,9 +147,7 @@ class OfExport(Decider):
         return self._sha256
 
 
-def open_decider(
-    path: Path, device: str = "auto", weights: Weights | None = None, nfe: int | None = None, allow_pt2: bool = True
-) -> Decider:
+def open_decider(path: Path, device: str = "auto", weights: Weights | None = None, nfe: int | None = None) -> Decider:
     """What a run's folder, a checkpoint's, an export's, or the file of an export holds.
 
     Args:
@@ -157,7 +155,6 @@ def open_decider(
         device: "auto", "cpu", "cuda", "cuda:N" or "mps"; an export runs on "cpu" or, with an ONNX Runtime for it, CUDA.
         weights: of a checkpoint; None for its moving average.
         nfe: evaluations per decision of a checkpoint; None for its own.
-        allow_pt2: whether a file of ``torch.export`` may be loaded, which can run code.
 
     Raises:
         UsageError: weights or nfe were named for an export, whose graph has them inside.
@@ -168,8 +165,6 @@ def open_decider(
         for name, value in (("weights", weights), ("nfe", nfe)):
             if value is not None:
                 raise UsageError(f"{name}: an export has it inside its graph", "leave it out, or name the run itself")
-        if path.suffix == ".pt2" and not allow_pt2:
-            raise UsageError(f"{path}: torch.export's files can run code when they are loaded", "use policy.onnx")
         where = torch.device("cpu") if device == "auto" and not _onnx_on_cuda(path) else pick_device(device)
         return OfExport(path, where)
     return OfCheckpoint(open_run(path)[-1], weights or "ema", pick_device(device), nfe)

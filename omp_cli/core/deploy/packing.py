@@ -1,8 +1,8 @@
 """Messages of the policy server: msgpack with NumPy arrays as the package ``openpi-client`` packs them.
 
 An array is a map of the byte strings ``__ndarray__`` (true), ``data``, ``dtype`` and ``shape``, a NumPy number one of
-``__npgeneric__``, ``data`` and ``dtype``. Only booleans, whole numbers and floats are read: nothing is unpickled, and no
-array is larger than the bytes that came.
+``__npgeneric__``, ``data`` and ``dtype``. Only booleans, whole numbers and floats are read: nothing is unpickled, and
+no array is larger than the bytes that came.
 """
 
 from __future__ import annotations

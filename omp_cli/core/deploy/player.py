@@ -23,9 +23,9 @@ class Player:
     """Plays a policy step by step, for one robot or for a batch of them that advance together.
 
     An observation is one frame: a mapping from names to arrays as the data have them (raw: normalisation is inside the
-    policy), ``signature.arrays`` says which. Actions come back in the data's units, as ``float32``. A frame whose arrays
-    have one more dimension in front, (B, ...), is a batch, and so is then the action. Arrays that the policy does not
-    read are passed over.
+    policy), ``signature.arrays`` says which. Actions come back in the data's units, as ``float32``. A frame whose
+    arrays have one more dimension in front, (B, ...), is a batch, and so is then the action. Arrays that the policy
+    does not read are passed over.
 
     Args:
         decider: the policy.

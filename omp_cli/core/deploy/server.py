@@ -1,8 +1,9 @@
 """A policy server in the protocol of ``openpi-client``: a websocket, msgpack, the metadata as the first message.
 
-Every further message of the client is a map of arrays by name and is answered in order by ``{"actions": (E, A)}``, or by
-one line of text where something is wrong with it; the connection goes on then. An array is one frame (...), or the newest
-T frames (T, ...). ``{"reset": true}``, alone or beside the arrays, begins another episode, as a new connection does.
+Every further message of the client is a map of arrays by name and is answered in order by ``{"actions": (E, A)}``, or
+by one line of text where something is wrong with it; the connection goes on then. An array is one frame (...), or the
+newest T frames (T, ...). ``{"reset": true}``, alone or beside the arrays, begins another episode, as a new connection
+does.
 
 There is one client at a time, for a policy has one history: a second one is refused with HTTP 503 until the first has
 gone. Web pages (an Origin header) are refused as well. ``GET /healthz`` is answered "OK".
