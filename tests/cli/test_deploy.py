@@ -40,7 +40,7 @@ class Broken(Robot):
 
 class Blind(Robot):
     def observe(self):
-        return {"state": np.zeros(4)}
+        return {"state": np.zeros(4), "point_cloud": np.zeros((48, 3))}
 
 class Slow(Robot):
     def act(self, action):
@@ -113,7 +113,7 @@ def test_a_robot_is_moved_and_let_go(omp: Omp, workshop: Path, place: Path) -> N
 def test_bad_lines(omp: Omp, workshop: Path, place: Path) -> None:
     run, toy = workshop / "run", workshop / "toy"
     refused(omp("deploy", run), 2, "--env", "--replay")
-    refused(omp("deploy", run, "--replay", toy, "--env", "robot.py:Robot"), 2, "one")
+    refused(omp("deploy", run, "--replay", toy, "--env", "robot.py:Robot"), 2, "two things")
     refused(omp("deploy", run, "--replay", "nowhere"), 3, "nowhere")
     refused(omp("deploy", "nowhere", "--replay", toy), 3, "nowhere")
     refused(omp("deploy", run, "--env", "robot"), 2, "module:function")

@@ -11,6 +11,7 @@ gone. Web pages (an Origin header) are refused as well. ``GET /healthz`` is answ
 
 from __future__ import annotations
 
+import errno
 import http
 import logging
 import threading
@@ -189,7 +190,7 @@ def serve_run(run: Run, player: Player, config: ServeConfig, note: Callable[[str
         )
     except (OSError, UnicodeError) as error:
         where = f"{config.host}:{config.port}"
-        if isinstance(error, OSError) and error.strerror == "Address already in use":
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
             raise RunFailed(f"{where}: address already in use", "choose another with --port") from None
         raise UsageError(f"{where}: {one_line(error)}", "choose another with --host and --port") from None
     thread = threading.Thread(target=server.serve_forever, daemon=True)
