@@ -16,7 +16,7 @@ from omp_cli.commands.globals import Globals
 from omp_cli.commands.pretrain import pretrain as pretrain_command
 from omp_cli.console import Console
 from omp_cli.core.base.config import Layer, Settings
-from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.base.table import Table
 from omp_cli.core.data.store import Dataset, read_store
 from omp_cli.core.measure.episodes import EvalConfig
@@ -201,6 +201,8 @@ def _call(
     values: dict[str, Any] = {}
     for key, value in settings.items():
         section = isinstance(value, Mapping) or "." in key
+        if not section and key not in named and key not in model.model_fields:
+            raise UsageError(f"unknown setting {key}", did_you_mean(key, {*named, *model.model_fields}))
         values[key if section else named.get(key, key)] = value
     kept = _Kept(quiet=quiet)
     globals_ = _InPython(device=device, out=None if out is None else Path(out), quiet=quiet, kept=kept)

@@ -90,7 +90,8 @@ def test_an_export_acts_as_its_run(omp: Omp, workshop: Path, place: Path) -> Non
         omp(*line, path, "--out", place / name).json["result"]["replay"]["error"]
         for name, path in (("a", workshop / "run"), ("b", place / "policy"), ("c", place / "policy" / "policy.pt2"))
     )
-    assert one == pytest.approx(other, abs=1e-4) == pytest.approx(third, abs=1e-4)
+    assert one == pytest.approx(other, abs=1e-4)
+    assert one == pytest.approx(third, abs=1e-4)
     refused(omp("deploy", place / "policy", "--replay", workshop / "toy", "--nfe", 2), 2, "nfe", "export")
 
 
