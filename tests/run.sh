@@ -9,6 +9,9 @@ ensure_venv "${OMP_CLI_VENV:-.venv}" "-e .[test]"
 # Parts of robosuite's and robomimic's requirements are compiled: where that fails, their tests are skipped and named.
 python -m pip install --quiet --disable-pip-version-check -e '.[robomimic]' ||
     echo "the extra robomimic does not install here; its tests are skipped" >&2
+# openpi-client asks for NumPy 1, and works with 2.
+python -m pip install --quiet --disable-pip-version-check --no-deps 'openpi-client>=0.1.2,<0.2' ||
+    echo "openpi-client does not install here; its test is skipped" >&2
 export OMP_NUM_THREADS=1
 unset OMP_CLI_VENV
 ruff check .

@@ -24,7 +24,7 @@ def export(
 ) -> None:
     """Write a policy, from raw observation to raw actions, as policy.pt2 and policy.onnx.
 
-    Each file is read back and compared with the policy. examples/deploy_loop.py runs it at a fixed rate.
+    Each file is read back and compared with the policy. omp deploy runs it at a fixed rate.
 
     Example: omp export
 
@@ -46,7 +46,7 @@ def export(
     with call.run(chosen, f"{task}-nfe{settings.nfe}") as (run, progress):
         run.input("checkpoint", last.path, last.sha256())
         figures = core.export_run(run, last, settings, progress)
-    call.result(run.folder, figures, [_table(figures)], [f"run it: python examples/deploy_loop.py {run.folder}"])
+    call.result(run.folder, figures, [_table(figures)], [f"run it: omp deploy {run.folder} --replay DATASET"])
 
 
 def _table(figures: dict[str, Any]) -> Table:

@@ -32,6 +32,8 @@ COMMANDS: dict[str, Entry] = {
     "memprofile": Entry("memprofile:memprofile", "Measure", "Memory of a training step by derivative; error of du/dt."),
     "manifest": Entry("manifest:manifest", "Measure", "Check the manifest of a run, and show what it says."),
     "export": Entry("export:export", "Deploy", "Write a policy as files that run without omp."),
+    "deploy": Entry("deploy:deploy", "Deploy", "Run a policy at a fixed rate, on a robot or on recorded data."),
+    "serve": Entry("serve:serve", "Deploy", "Serve a policy to robot clients (the protocol of openpi-client)."),
 }
 
 

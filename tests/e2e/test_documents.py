@@ -120,7 +120,9 @@ def check(parser: typer.main.TyperGroup, omp: Omp, workshop: Path, monkeypatch: 
 
     def taken(line: str) -> None:
         words = shlex.split(line.split(" > ")[0], comments=True)[1:]
-        missing = [word for word in words if word.startswith("examples/") and not (ROOT / word).exists()]
+        missing = [
+            word for word in words if word.startswith("examples/") and not (ROOT / word.partition(":")[0]).exists()
+        ]
         assert not missing, f"{missing} is not there"
         if words[-1] == "--help" or (len(words) == 1 and not words[0].startswith("-")):
             assert {*words, "--help"} <= {*COMMANDS, "--help"}  # a command's name, or its help
@@ -136,7 +138,7 @@ def check(parser: typer.main.TyperGroup, omp: Omp, workshop: Path, monkeypatch: 
         if command in RESOLVED:
             lines.resolve(command, own, start_of(own) if command == "finetune" else None)
             return
-        if command == "export" and str(workshop / "run") not in own:
+        if command in ("export", "deploy", "serve") and str(workshop / "run") not in own:
             own.append(str(workshop / "run"))
         ran = omp(command, *own, *([] if command == "manifest" else ["--dry-run"]))
         assert ran.code == 0, ran.err

@@ -1,11 +1,15 @@
-"""Configuration of ``omp export``."""
+"""Configuration of ``omp export``, ``omp deploy`` and ``omp serve``."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from omp_cli.core.base.config import Count, Depth, Flag, Seed, Settings, Threads
+from pydantic import Field
+
+from omp_cli.core.base.config import Above0, AtLeast0, Count, Depth, Flag, Seed, Settings, Threads, Width
 from omp_cli.core.policy_config import Weights
+
+Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class ExportConfig(Settings):
@@ -25,3 +29,57 @@ class ExportConfig(Settings):
     """Of the observations and the noise on which the files are compared with the policy."""
     threads: Threads = 1
     """Torch's and ONNX Runtime's while comparing."""
+
+
+class ActingConfig(Settings):
+    """How a policy acts: what ``omp deploy`` and ``omp serve`` share."""
+
+    execute: Annotated[Width | None, Flag(panel="Policy", default="the policy's own")] = None
+    """Actions of a chunk that are executed before the next decision; None for as many as the policy was trained for."""
+    ensemble: Annotated[AtLeast0 | None, Flag(panel="Policy", default="off: chunks are played")] = None
+    """Coefficient m of temporal ensembling (ACT): a decision at every step, and the mean of what all chunks say of it,
+    weighted by exp(-m i) from the oldest on. ACT has 0.01.
+    """
+    nfe: Annotated[Depth | None, Flag(panel="Policy", default="the checkpoint's own")] = None
+    """Network evaluations per decision; an export has its own."""
+    weights: Annotated[Weights | None, Flag(panel="Policy", default="ema")] = None
+    """Weights of a checkpoint: their moving average, or as trained; an export has its own."""
+    seed: Seed = 0
+    """Of the policy's noise."""
+    threads: Threads = 1
+    """Torch's and ONNX Runtime's."""
+
+    def passed_over(self) -> dict[str, str]:
+        """What another setting decides in its place."""
+        return {} if self.ensemble is None else {"execute": "temporal ensembling decides at every step"}
+
+
+class DeployConfig(ActingConfig):
+    """The control loop of ``omp deploy``."""
+
+    hz: Annotated[Above0 | None, Flag(panel="Loop", default="the data's rate")] = None
+    """Ticks per second; None for the rate of the policy's data."""
+    seconds: Annotated[Above0 | None, Flag(panel="Loop", default="until the episodes are over, or Ctrl-C")] = None
+    """Time after which the loop ends; None for no limit."""
+    episodes: Annotated[Count, Flag(panel="Loop")] = 1
+    """Episodes, of the recording or of the robot."""
+
+
+class ServeConfig(ActingConfig):
+    """The policy server of ``omp serve``."""
+
+    host: Annotated[str, Flag(panel="Server")] = "127.0.0.1"
+    """Address to listen at. There is no password: whoever reaches it can ask the policy; 0.0.0.0 is everybody."""
+    port: Annotated[Port, Flag(panel="Server")] = 8000
+    """Port to listen at; 0 takes a free one, which is printed."""
+    reply: Annotated[Literal["chunk", "step"], Flag(panel="Server")] = "chunk"
+    """What a message is answered with. "chunk": all actions of a decision, which the client plays; "step": the one
+    action of this step, chunks being played (or ensembled) here.
+    """
+    max_mib: Annotated[Count, Flag(panel="Server")] = 64
+    """Largest message, MiB."""
+
+    def passed_over(self) -> dict[str, str]:
+        """What another setting decides in its place."""
+        chunk = {"ensemble": "a client that gets chunks plays them itself; --reply step"}
+        return super().passed_over() | (chunk if self.reply == "chunk" and self.ensemble is not None else {})

@@ -1,0 +1,209 @@
+"""``import omp_cli as omp``: what the command line does, for Python. Errors are those of ``core.base.errors``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omp_cli import core
+from omp_cli.commands import options
+from omp_cli.commands.evaluate import evaluate as eval_command
+from omp_cli.commands.frame import Call
+from omp_cli.commands.globals import Globals
+from omp_cli.commands.pretrain import pretrain as pretrain_command
+from omp_cli.console import Console
+from omp_cli.core.base.config import Layer, Settings
+from omp_cli.core.base.errors import UsageError, did_you_mean
+from omp_cli.core.base.table import Table
+from omp_cli.core.data.store import Dataset, read_store
+from omp_cli.core.measure.episodes import EvalConfig
+from omp_cli.core.policy_config import Weights
+from omp_cli.core.train.config import PretrainConfig
+
+if TYPE_CHECKING:
+    import gymnasium
+
+    Environment = gymnasium.Env[Any, Any]
+
+SOURCE = "flag"
+"""Of what a caller sets: it beats preset and environment, and what does not count is refused as on a line."""
+
+
+def load(
+    path: str | Path,
+    device: str = "auto",
+    *,
+    weights: Weights | None = None,
+    nfe: int | None = None,
+    seed: int = 0,
+    execute: int | None = None,
+    ensemble: float | None = None,
+) -> core.Player:
+    """A trained policy, ready to act.
+
+    Args:
+        path: folder of a run (its last checkpoint), of a checkpoint or of an export; or an export's file. Of an
+            export's folder the ONNX file is taken: a ``.pt2`` can run code when it is loaded, so it has to be named.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        weights: of a checkpoint, "ema" (the default) or "raw".
+        nfe: evaluations of the network per decision; None for the policy's own.
+        seed: of the noise.
+        execute: actions of a chunk to play before the next decision; None for the policy's own.
+        ensemble: coefficient of temporal ensembling (ACT has 0.01); None plays chunks.
+
+    Returns:
+        The policy: ``reset()``, ``act(obs)``, ``act_chunk(obs)``; what it reads is in ``signature``.
+
+    Raises:
+        DataError: nothing there, or damaged.
+        UsageError: a setting that does not go with it.
+        MissingDependency: the device or a package is not here.
+    """
+    return core.Player(core.open_decider(Path(path), device, weights, nfe), seed, execute, ensemble)
+
+
+def read_dataset(path: str | Path) -> Dataset:
+    """A data set of ``omp prepare`` in memory, checked against its hash.
+
+    Returns:
+        ``arrays`` by name, all frames of all episodes one after the other: "state" (frames, S) float32, "action"
+        (frames, A), "point_cloud" (frames, N, 3) in metres, "img" (frames, H, W, C) uint8, as far as it has them;
+        ``episode_ends`` (E,) the end of each episode; ``spec`` and ``provenance``.
+
+    Raises:
+        DataError: missing, damaged or changed.
+    """
+    return read_store(Path(path))
+
+
+def train(
+    dataset: str | Path,
+    *,
+    preset: str | None = None,
+    teacher: str | Path | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+    quiet: bool = True,
+    **settings: Any,
+) -> Path:
+    """Train a policy: ``omp pretrain`` from Python, with the same manifest, checkpoints and settings.
+
+    Args:
+        dataset: folder of a data set.
+        preset: named settings; None for the command's default.
+        teacher: run or checkpoint that a distilling method learns from.
+        out: folder of the run; None makes a new one below ``runs/pretrain``.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        quiet: False shows the progress on stderr.
+        settings: as options are called (``steps=300``, ``derivative="dde"``, ``seed=1``), as sections
+            (``train={"lr": 1e-3}``), or dotted (``**{"train.lr": 1e-3}``).
+
+    Returns:
+        The run's folder, for ``load`` and ``evaluate``.
+
+    Raises:
+        UsageError: a setting that there is not, or that does not fit.
+        DataError: the data set is missing or damaged.
+        Diverged: a loss was not finite.
+    """
+    call, kept = _call("pretrain", PretrainConfig, settings, device, out, quiet)
+    function: Any = pretrain_command
+    function.__wrapped__(call, dataset=Path(dataset), preset=preset, teacher=None if teacher is None else Path(teacher))
+    return Path(kept.document["run_dir"])
+
+
+def evaluate(
+    policy: str | Path | core.Player,
+    env: Environment | Callable[[], Environment] | None = None,
+    *,
+    episodes: int = 50,
+    max_steps: int | None = None,
+    workers: int = 1,
+    out: str | Path | None = None,
+    device: str = "auto",
+    quiet: bool = True,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Success or return of a policy over episodes that no demonstration began like.
+
+    Args:
+        policy: what ``load`` made, or the path of a run or checkpoint.
+        env: a Gymnasium environment, or a function that makes one; its observations are named arrays, or the one array
+            that the policy reads, and its action is (A,). None takes the task that the policy was trained on, by
+            ``omp eval``, with a manifest in ``out`` or below ``runs/eval``.
+        episodes: how many.
+        max_steps: longest episode; None for the environment's own limit, else the task's.
+        workers: processes; of the policy's own task only.
+        out: folder of that run.
+        device: where the policy runs, for a path.
+        quiet: False shows the progress on stderr.
+        settings: further ones of ``omp eval`` (``nfe=5``, ``seed=1``); of an environment ``seed`` alone.
+
+    Returns:
+        The figures: ``success_any`` with its 95 % interval (where the environment says "success" or "is_success"),
+        ``return`` and ``steps`` with their spread.
+
+    Raises:
+        UsageError: the environment's action is not the policy's, or a setting does not go with it.
+        DataError: an observation is not what the policy reads.
+        MissingDependency: the policy's task has no simulator here.
+    """
+    if env is not None:
+        seed = settings.pop("seed", 0)
+        if settings or out is not None or workers != 1:
+            wrong = next(iter(settings), "out" if out is not None else "workers")
+            raise UsageError(f"evaluate: {wrong} does not go with an environment", "give it to load, or leave it out")
+        player = policy if isinstance(policy, core.Player) else load(policy, device)
+        return core.evaluate_env(player, env, episodes, seed, max_steps)
+    path = policy.decider.path if isinstance(policy, core.Player) else Path(policy)
+    if isinstance(policy, core.Player):
+        if policy.decider.kind != "checkpoint":
+            raise UsageError(f"{path}: an export knows no environment", "give one, or load the run itself")
+        settings = {"nfe": policy.signature.nfe, "weights": policy.decider.weights, **settings}
+    given = {"episodes": episodes, **settings} | ({} if max_steps is None else {"max_steps": max_steps})
+    call, kept = _call("eval", EvalConfig, given, device, out, quiet)
+    function: Any = eval_command
+    function.__wrapped__(call, checkpoint=path, workers=workers)
+    figures: dict[str, Any] = kept.document["result"]
+    return figures
+
+
+class _Kept(Console):
+    """A console that keeps a command's result instead of printing it."""
+
+    document: Mapping[str, Any]
+
+    def result(self, document: Mapping[str, Any], tables: Iterable[Table] = (), lines: Sequence[str] = ()) -> None:
+        """Keep the document."""
+        self.document = document
+
+
+@dataclass(frozen=True)
+class _InPython(Globals):
+    """The global options of a call from Python."""
+
+    kept: _Kept = field(default_factory=_Kept)
+
+    @functools.cached_property
+    def console(self) -> Console:
+        """Where the command would print."""
+        return self.kept
+
+
+def _call(
+    name: str, model: type[Settings], settings: Mapping[str, Any], device: str, out: str | Path | None, quiet: bool
+) -> tuple[Call[Any], _Kept]:
+    """A command's call with settings in the place of options."""
+    named = {o.name.removeprefix("--").replace("-", "_"): o.key for o in options.options_of(model)}
+    values: dict[str, Any] = {}
+    for key, value in settings.items():
+        section = isinstance(value, Mapping) or "." in key
+        if not section and key not in named and key not in model.model_fields:
+            raise UsageError(f"unknown setting {key}", did_you_mean(key, {*named, *model.model_fields}))
+        values[key if section else named.get(key, key)] = value
+    kept = _Kept(quiet=quiet)
+    globals_ = _InPython(device=device, out=None if out is None else Path(out), quiet=quiet, kept=kept)
+    return Call(name, model, globals_, Layer(SOURCE, values), None, (), {}), kept

@@ -1,0 +1,24 @@
+"""What ``omp deploy`` and ``omp serve`` share: from a path to a policy that acts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omp_cli import core
+from omp_cli.commands.frame import Call, Chosen
+from omp_cli.core.deploy.config import ActingConfig
+
+S = TypeVar("S", bound=ActingConfig)
+
+
+def opened(call: Call[S], policy: Path | None) -> tuple[Chosen[S], core.Player]:
+    """The settings of the line and the policy that it names, else the newest trained one."""
+    chosen = call.settings()
+    call.known(chosen)
+    settings: Any = chosen.settings
+    core.use_threads(settings.threads)
+    path = policy or call.newest_trained("finetune")
+    decider = core.open_decider(path, call.globals.device_name, settings.weights, settings.nfe)
+    chosen.add(decider.kind, str(decider.path), "argument")
+    return chosen, core.Player(decider, settings.seed, settings.execute, settings.ensemble)

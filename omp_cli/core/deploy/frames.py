@@ -1,0 +1,152 @@
+"""What a policy reads of one moment, and the check that stands between a caller's arrays and the network.
+
+Legend: B batch, T observation steps, N points, S state dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.base.errors import DataError, did_you_mean, one_line
+from omp_cli.core.spec import Spec
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Array:
+    """One array of a frame: the shape that a single moment has, and "float32" or "uint8"."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"{self.shape} {self.dtype}"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What goes into a policy and what comes out.
+
+    Attributes:
+        suite: registered name of the suite that its data are of.
+        task: task name.
+        arrays: one frame, by name.
+        n_obs: T, the newest frames that a decision sees.
+        horizon: H, actions that a decision makes.
+        execute: E, how many of them are meant to be executed before the next decision.
+        action_dim: A.
+        control_hz: actions per second.
+        max_steps: actions of an episode; None where nothing says so.
+        nfe: evaluations of the network per decision.
+        batch: decisions per call, None for any number.
+    """
+
+    suite: str
+    task: str
+    arrays: Mapping[str, Array]
+    n_obs: int
+    horizon: int
+    execute: int
+    action_dim: int
+    control_hz: float
+    max_steps: int | None
+    nfe: int
+    batch: int | None = None
+
+    def __str__(self) -> str:
+        reads = ", ".join(f"{name} {array}" for name, array in self.arrays.items())
+        return f"{self.task}: reads {reads}; actions ({self.action_dim},) at {self.control_hz:g} Hz, NFE {self.nfe}"
+
+    def frame(self, obs: Mapping[str, Any]) -> Arrays:
+        """A caller's frame as the policy reads it: each array (B, ...) of its type, B = 1 for a frame without a batch.
+
+        Arrays that the policy does not read are passed over, so that a robot may show more than one policy needs.
+
+        Raises:
+            DataError: an array is missing, has another shape or type, or holds numbers that are not finite.
+        """
+        found = {name: self._array(obs, name, 0) for name in self._named(obs)}
+        return self._alike({name: x if x.ndim > len(self.arrays[name].shape) else x[None] for name, x in found.items()})
+
+    def history(self, obs: Mapping[str, Any]) -> Arrays:
+        """The newest T frames in one go, each array (T, ...) or (B, T, ...), oldest first -> (B, T, ...).
+
+        Raises:
+            DataError: as ``frame``, or another number of frames than T.
+        """
+        found = {name: self._array(obs, name, self.n_obs) for name in self._named(obs)}
+        depth = {name: len(self.arrays[name].shape) + 1 for name in found}
+        return self._alike({name: x if x.ndim > depth[name] else x[None] for name, x in found.items()})
+
+    def _named(self, obs: Mapping[str, Any]) -> tuple[str, ...]:
+        if not isinstance(obs, Mapping):
+            raise DataError(f"observation: {_kind(obs)}, expected arrays by name: {self._wanted()}")
+        for name in self.arrays:
+            if name not in obs:
+                hint = did_you_mean(name, map(str, obs)) or f"it reads {self._wanted()}"
+                raise DataError(f"observation: {name!r} is missing, which the policy reads", hint)
+        return tuple(self.arrays)
+
+    def _wanted(self) -> str:
+        return ", ".join(f"{name} {array}" for name, array in self.arrays.items())
+
+    def _array(self, obs: Mapping[str, Any], name: str, frames: int) -> NDArray[Any]:
+        """The array ``name``, checked; ``frames`` stand before the shape of one, 0 for none."""
+        wanted = self.arrays[name]
+        try:
+            x = np.asarray(obs[name])
+        except Exception as error:  # a ragged list, a tensor on a GPU: each library has errors of its own
+            raise DataError(f"observation: {name!r} is no array ({one_line(error)})") from None
+        shape = (frames, *wanted.shape) if frames else wanted.shape
+        if x.shape[-len(shape) :] != shape or x.ndim > len(shape) + 1 or 0 in x.shape:
+            more = ", ".join(map(str, ("B", *shape)))
+            hint = "newest frame last" if frames else "one frame's; the policy keeps the history itself"
+            if len(wanted.shape) == 2 and x.ndim >= 2 and x.shape[-1] == wanted.shape[-1]:
+                hint = f"sample the cloud to {wanted.shape[0]} points, as its data were"
+            raise DataError(
+                f"observation: {name!r} has shape {x.shape}, expected {shape}, or ({more}) in a batch", hint
+            )
+        if wanted.dtype == "uint8":
+            if x.dtype != np.uint8:
+                raise DataError(f"observation: {name!r} is {x.dtype}, expected uint8", "colours from 0 to 255")
+            return x
+        if x.dtype.kind not in "iuf":
+            raise DataError(f"observation: {name!r} is {x.dtype}, expected {wanted.dtype}")
+        with np.errstate(over="ignore"):  # told below
+            x = x.astype(wanted.dtype)
+        if not np.isfinite(x).all():
+            raise DataError(f"observation: {name!r} holds numbers that are not finite", "look after the sensor")
+        return x
+
+    def _alike(self, arrays: Arrays) -> Arrays:
+        sizes = {name: len(x) for name, x in arrays.items()}
+        if len(set(sizes.values())) > 1:
+            raise DataError(f"observation: the batch is {', '.join(f'{n} of {k}' for k, n in sizes.items())}")
+        return arrays
+
+
+def arrays_of(spec: Spec, keys: tuple[str, ...]) -> dict[str, Array]:
+    """The arrays ``keys`` of one frame of a task.
+
+    Raises:
+        DataError: the spec does not say what shape one of them has.
+    """
+    known = {"state": Array((spec.state_dim,), "float32")}
+    if spec.points is not None:
+        known["point_cloud"] = Array((spec.points, 3), "float32")
+    if spec.image is not None:
+        known["img"] = Array(spec.image, "uint8")
+    for key in keys:
+        if key not in known:
+            raise DataError(f"{spec.suite} {spec.task}: the policy reads {key!r}, of which the task gives no shape")
+    return {key: known[key] for key in keys}
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__

@@ -1,0 +1,208 @@
+"""A control loop at a fixed rate: observe, decide if it is time to, act; and what its clock says of it.
+
+A tick that is still busy when the next one is due has missed its deadline. The ticks that passed meanwhile are dropped,
+never made up for, and the chunk goes on with its next action.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.base.errors import OmpError
+from omp_cli.core.base.files import to_json
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.run import Run
+from omp_cli.core.base.signals import StopRequest, stop_requests
+from omp_cli.core.deploy.config import DeployConfig
+from omp_cli.core.deploy.player import Player
+from omp_cli.core.deploy.robots import Recording, Robot
+
+TICKS = "ticks.jsonl"
+WARM_UP = 5
+"""Decisions on the first frame that do not count: the first ones allocate memory and choose kernels."""
+NAP = 0.1
+"""Longest sleep without a look at whether somebody asked to stop, seconds."""
+
+
+class Moved(Protocol):
+    """What the loop asks of a robot (``robots``)."""
+
+    def reset(self) -> None:
+        """Begin an episode."""
+
+    def observe(self) -> Any:
+        """The newest frame."""
+
+    def act(self, action: NDArray[np.float32]) -> None:
+        """Command an action."""
+
+    def done(self) -> bool:
+        """Whether the episode is over."""
+
+
+@dataclass
+class Clock:
+    """What the ticks took, in seconds.
+
+    Attributes:
+        decisions: of the ticks that decided, from the frame to the action.
+        late: how late each tick began.
+        missed: ticks that were still busy when the next one was due.
+        dropped: ticks that passed meanwhile.
+    """
+
+    decisions: list[float] = field(default_factory=list)
+    late: list[float] = field(default_factory=list)
+    missed: int = 0
+    dropped: int = 0
+
+    def figures(self) -> dict[str, Any]:
+        """Milliseconds and counts; JSON types. Empty before the first tick."""
+        if not self.late:
+            return {"ticks": 0}
+        ms = 1e3 * np.array(self.decisions)
+        late = 1e3 * np.array(self.late)
+        return {
+            "ticks": len(late),
+            "decisions": len(ms),
+            **{f"decision_p{p}_ms": round(float(np.percentile(ms, p)), 4) for p in (50, 95, 99)},
+            "decision_max_ms": round(float(ms.max()), 4),
+            "late_start_p50_ms": round(float(np.percentile(late, 50)), 4),
+            "late_start_p99_ms": round(float(np.percentile(late, 99)), 4),
+            "jitter_ms": round(float(late.std()), 4),
+            "missed_deadlines": self.missed,
+            "dropped_ticks": self.dropped,
+        }
+
+
+def deploy_run(
+    run: Run, player: Player, robot: Robot | Recording, config: DeployConfig, progress: Progress
+) -> dict[str, Any]:
+    """Move a robot, or replay a recording, until its episodes, the time or somebody's patience are over.
+
+    Writes ``ticks.jsonl``: of each tick its number, episode, how late it began, what it took, and its action.
+
+    Args:
+        run: whose folder and manifest receive the ticks and the figures, also where the loop is stopped.
+        player: the policy.
+        robot: what is moved; it is closed at the end, whatever happened.
+        config: rate, time, episodes.
+        progress: told of every episode.
+
+    Returns:
+        The figures that go into the manifest.
+
+    Raises:
+        Interrupted, Terminated: somebody asked to stop; the robot was let go and the figures were written first.
+        DataError: a frame does not fit the policy.
+        Diverged: an action is not finite; it was not commanded.
+        RunFailed: the robot's own code raised.
+    """
+    clock = Clock()
+    period = 1 / (config.hz or player.signature.control_hz)
+    head = {"task": player.signature.task, "nfe": player.signature.nfe, "hz": round(1 / period, 6)}
+    recording = isinstance(robot, Recording)
+    episodes = min(config.episodes, robot.episodes) if isinstance(robot, Recording) else config.episodes
+
+    def figures() -> dict[str, Any]:
+        return {**head, **clock.figures(), **({"replay": robot.figures()} if isinstance(robot, Recording) else {})}
+
+    try:
+        with _closing(robot), stop_requests() as stop, (run.folder / TICKS).open("w", encoding="utf-8") as log:
+            ends = None if config.seconds is None else time.monotonic() + config.seconds
+            progress.start("replay" if recording else "control loop", episodes)
+            for episode in range(episodes):
+                robot.reset()
+                player.reset(None if episode else config.seed)
+                if episode == 0:
+                    _warm_up(player, robot, config.seed)
+                for row in ticks(player, robot, period, clock, stop, ends):
+                    log.write(to_json({"episode": episode, **row}) + "\n")
+                progress.advance(1, missed_deadlines=clock.missed)
+                if stop.error or (ends is not None and time.monotonic() >= ends):
+                    break
+    finally:
+        run.metrics(**figures())
+        if (run.folder / TICKS).is_file():
+            run.artifact(run.folder / TICKS)
+    if stop.error:
+        raise stop.error(f"stopped after {len(clock.late)} ticks, {clock.missed} missed deadlines", str(run.folder))
+    return figures()
+
+
+def ticks(
+    player: Player, robot: Moved, period: float, clock: Clock, stop: StopRequest, ends: float | None
+) -> Iterator[dict[str, Any]]:
+    """The ticks of one episode, each after it was done.
+
+    Args:
+        player: the policy.
+        robot: what is moved.
+        period: seconds between the starts of two ticks.
+        clock: receives the times.
+        stop: looked at before every tick.
+        ends: moment (``time.monotonic``) at which the loop is over; None for never.
+    """
+    due = time.monotonic()
+    tick = 0
+    while not robot.done():
+        while (left := due - time.monotonic()) > 0 and not stop.error:
+            time.sleep(min(left, NAP))
+        if stop.error or (ends is not None and time.monotonic() >= ends):
+            return
+        late = max(0.0, time.monotonic() - due)
+        frame = robot.observe()
+        begin, before = time.monotonic(), player.decisions
+        action = player.act(frame)
+        took = time.monotonic() - begin
+        robot.act(action)
+        clock.late.append(late)
+        if decided := player.decisions > before:
+            clock.decisions.append(took)
+        behind = time.monotonic() - (due + period)
+        skip = int(behind / period) + 1 if behind > 0 else 0
+        if skip:
+            clock.missed += 1
+            clock.dropped += skip
+        yield {
+            "tick": tick,
+            "late_ms": round(1e3 * late, 3),
+            "act_ms": round(1e3 * took, 3),
+            "decided": decided,
+            "action": [float(x) for x in action],
+        }
+        tick, due = tick + 1 + skip, due + (1 + skip) * period
+
+
+def _warm_up(player: Player, robot: Moved, seed: int) -> None:
+    frame = robot.observe()
+    for _ in range(WARM_UP):
+        player.act_chunk(frame)
+    player.decisions = 0
+    player.reset(seed)
+
+
+@contextmanager
+def _closing(robot: Robot | Recording) -> Iterator[None]:
+    """Lets go of the robot at the end; an error of that does not hide the one before it."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            _close(robot)
+        except OmpError as second:
+            error.add_note(f"nor could the robot be let go: {second.message}")
+        raise
+    _close(robot)
+
+
+def _close(robot: Robot | Recording) -> None:
+    if isinstance(robot, Robot):
+        robot.close()

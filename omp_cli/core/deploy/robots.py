@@ -1,0 +1,259 @@
+"""What a control loop moves: a robot of the user's own, a Gymnasium environment, or a recording that does not move.
+
+A robot is any object with these methods, of which the last three may be missing::
+
+    observe() -> {name: array}     the newest frame, as the data of the policy have it
+    act(action) -> None            command an action (A,) float32, in the data's units; must not wait for it to be done
+    reset() -> None                go to the start of an episode; called before each
+    done() -> bool                 whether the episode is over
+    close() -> None                let go of the robot; called at the end, whatever happened
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.base.errors import DataError, OmpError, RunFailed, UsageError, one_line
+from omp_cli.core.data.store import Dataset
+from omp_cli.core.deploy.frames import Signature
+
+Frame = Mapping[str, Any]
+
+
+class Robot:
+    """A user's object behind one face: what it lacks does nothing, and what it raises is told in one line.
+
+    Args:
+        target: an object as the module says, or a Gymnasium environment.
+        name: of it, for messages.
+        signature: of the policy that will move it.
+    """
+
+    def __init__(self, target: Any, name: str, signature: Signature) -> None:
+        self._target = GymRobot(target, signature) if isinstance(target, gymnasium.Env) else target
+        self._name = name
+        for method in ("observe", "act"):
+            if not callable(getattr(self._target, method, None)):
+                raise UsageError(
+                    f"{name}: made {type(target).__name__}, which has no method {method}",
+                    "it makes a Gymnasium environment, or an object with observe() and act(action)",
+                )
+
+    def reset(self) -> None:
+        """Begin an episode."""
+        self._call("reset")
+
+    def observe(self) -> Frame:
+        """The newest frame."""
+        frame: Frame = self._call("observe")
+        return frame
+
+    def act(self, action: NDArray[np.float32]) -> None:
+        """Command an action (A,)."""
+        self._call("act", action)
+
+    def done(self) -> bool:
+        """Whether the episode is over; never where the robot does not say."""
+        return bool(self._call("done"))
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._call("close")
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        with _told(f"{self._name}: {method}()"):
+            return getattr(self._target, method, lambda: None)(*arguments)
+
+
+class GymRobot:
+    """A Gymnasium environment as a robot; its action is clipped to the bounds of its space.
+
+    Observations are named arrays (a ``Dict`` space), or a single array that is the policy's only one.
+
+    Args:
+        env: its single action is (A,).
+        signature: of the policy.
+
+    Attributes:
+        reward: of the last step.
+        terminated, truncated: of the last step.
+        info: of the last step or reset.
+
+    Raises:
+        UsageError: the action is of another kind or size than the policy's.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], signature: Signature) -> None:
+        self.env, self._signature = env, signature
+        space = env.action_space
+        if not isinstance(space, gymnasium.spaces.Box) or space.shape != (signature.action_dim,):
+            raise UsageError(
+                f"environment: its action is {space}, the policy's has shape ({signature.action_dim},)",
+                "wrap it so that both are the same",
+            )
+        self._space = space
+        self.reward, self.terminated, self.truncated = 0.0, False, False
+        self.info: dict[str, Any] = {}
+        self._obs: Any = None
+
+    def reset(self, seed: int | None = None) -> None:
+        """Begin an episode."""
+        self._obs, self.info = self.env.reset(seed=seed)
+        self.reward, self.terminated, self.truncated = 0.0, False, False
+
+    def observe(self) -> Frame:
+        """The newest observation by name."""
+        if isinstance(self._obs, Mapping):
+            return self._obs
+        if len(self._signature.arrays) > 1:
+            raise DataError(
+                f"environment: it shows one array, the policy reads {', '.join(self._signature.arrays)}",
+                "wrap it so that it shows a Dict of them",
+            )
+        return dict.fromkeys(self._signature.arrays, self._obs)
+
+    def act(self, action: NDArray[np.float32]) -> None:
+        """One step."""
+        clipped = np.clip(action, self._space.low, self._space.high).astype(self._space.dtype)
+        self._obs, reward, self.terminated, self.truncated, self.info = self.env.step(clipped)
+        self.reward = float(reward)
+
+    def done(self) -> bool:
+        """Whether the environment ended the episode, by either way."""
+        return bool(self.terminated or self.truncated)
+
+    def close(self) -> None:
+        """Free it."""
+        self.env.close()
+
+
+class Recording:
+    """A data set in the place of a robot: shows recorded frames whatever the policy does, and keeps both actions.
+
+    Args:
+        data: the recording.
+        signature: of the policy; DataError when the recorded actions are of another size.
+
+    Attributes:
+        errors: predicted minus recorded action of every frame so far, each (A,).
+    """
+
+    def __init__(self, data: Dataset, signature: Signature) -> None:
+        self._data, self._episode, self._frame = data, -1, 0
+        missing = [name for name in signature.arrays if name not in data.arrays]
+        if missing:
+            raise DataError(f"data set {data.path}: has no {missing[0]}, which the policy reads", "take its own data")
+        found = data.arrays["action"].shape[1]
+        if found != signature.action_dim:
+            raise DataError(f"data set {data.path}: {found} numbers per action, the policy has {signature.action_dim}")
+        self._keys = tuple(signature.arrays)
+        self._ends = data.episode_ends
+        self.errors: list[NDArray[np.float64]] = []
+
+    @property
+    def episodes(self) -> int:
+        """How many there are."""
+        return len(self._ends)
+
+    def reset(self) -> None:
+        """Go to the start of the next episode."""
+        self._episode += 1
+        self._frame = 0 if self._episode == 0 else int(self._ends[self._episode - 1])
+
+    def observe(self) -> Frame:
+        """The frame that is due."""
+        return {name: self._data.arrays[name][self._frame] for name in self._keys}
+
+    def act(self, action: NDArray[np.float32]) -> None:
+        """Compare with the recorded action, and go to the next frame."""
+        self.errors.append(action.astype(np.float64) - self._data.arrays["action"][self._frame])
+        self._frame += 1
+
+    def done(self) -> bool:
+        """Whether the episode has no more frames."""
+        return self._frame >= int(self._ends[self._episode])
+
+    def figures(self) -> dict[str, Any]:
+        """Mean absolute error (A,) in the data's units, the spread of the recorded actions, and one over the other.
+
+        ``relative`` is the mean over the dimensions that vary, of error / standard deviation of the whole data set.
+        """
+        if not self.errors:
+            return {}
+        error = np.abs(self.errors).mean(0)
+        spread = self._data.arrays["action"].astype(np.float64).std(0)
+        varies = spread > 1e-6
+        relative = float((error[varies] / spread[varies]).mean()) if varies.any() else None
+        return {
+            "frames": len(self.errors),
+            "error": [round(float(x), 6) for x in error],
+            "spread": [round(float(x), 6) for x in spread],
+            "relative": None if relative is None else round(relative, 4),
+        }
+
+
+def make_robot(place: str, signature: Signature) -> Robot:
+    """The robot that ``module:function`` (or ``file.py:function``) makes; the function takes no arguments.
+
+    Raises:
+        UsageError: there is no such function, or what it makes is no robot.
+        RunFailed: it, or the import of its module, raised.
+    """
+    where, colon, name = place.rpartition(":")
+    if not colon or not where or not name:
+        raise UsageError(f"--env {place!r}: expected module:function", "example: --env my_robot.py:make")
+    with _told(f"--env {place}"):
+        function = getattr(_module(where), name, None)
+    if not callable(function):
+        raise UsageError(f"--env {place}: no function {name} in {where}")
+    return Robot(_made(function, place), place, signature)
+
+
+def _made(function: Callable[[], Any], place: str) -> Any:
+    with _told(f"{place}()"):
+        return function()
+
+
+def _module(where: str) -> Any:
+    if where.endswith(".py"):
+        path = Path(where)
+        if not path.is_file():
+            raise DataError(f"--env {where}: no such file")
+        name = f"omp_robot_{path.stem}"
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None  # as it is for a .py
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        return module
+    sys.path.insert(0, str(Path.cwd()))  # as python -m does
+    try:
+        return importlib.import_module(where)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{where}.".startswith(f"{error.name}."):
+            raise  # a package that the module imports
+        raise UsageError(f"--env {where}: no such module", "name a file with .py, or a module on PYTHONPATH") from None
+    finally:
+        sys.path.pop(0)
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Errors of the user's code in one line, after what was called."""
+    try:
+        yield
+    except OmpError:
+        raise
+    except Exception as error:
+        raise RunFailed(f"{what}: {one_line(error, typed=True)}", "--verbose shows where") from error

@@ -1,0 +1,89 @@
+"""Success and return of a policy in a Gymnasium environment of the caller's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.seeds import eval_seed
+from omp_cli.core.deploy.player import Player
+from omp_cli.core.deploy.robots import GymRobot
+from omp_cli.core.measure.statistics import spread, wilson
+
+Environment = gymnasium.Env[Any, Any]
+SUCCESS = ("success", "is_success")
+"""How environments call it in the info of a step: Meta-World, Gymnasium-Robotics."""
+
+
+def evaluate_env(
+    player: Player,
+    env: Environment | Callable[[], Environment],
+    episodes: int = 50,
+    seed: int = 0,
+    max_steps: int | None = None,
+) -> dict[str, Any]:
+    """Roll a policy out; the seed of each episode determines its start and its noise.
+
+    Args:
+        player: the policy.
+        env: an environment, which stays open, or a function that makes one, which is closed at the end.
+        episodes: N.
+        seed: of start states and noise.
+        max_steps: longest episode; None for the environment's own limit, else that of the policy's task.
+
+    Returns:
+        "success_any" (only where the environment tells success), "return", "steps", "mean_return", "mean_steps",
+        "terminated" (episodes that the task ended), "episodes".
+
+    Raises:
+        UsageError: not an environment, without any limit, or its action is not the policy's.
+        DataError: an observation is not what the policy reads.
+        Diverged: an action is not finite.
+    """
+    if episodes < 1:
+        raise UsageError(f"episodes: {episodes}, expected 1 or more")
+    if max_steps is not None and max_steps < 1:
+        raise UsageError(f"max_steps: {max_steps}, expected 1 or more")
+    made = env if isinstance(env, gymnasium.Env) else env() if callable(env) else env
+    if not isinstance(made, gymnasium.Env):
+        hint = "give a gymnasium.Env, or a function that makes one; vectors of environments are not"
+        raise UsageError(f"environment: {type(made).__name__} is no Gymnasium environment", hint)
+    own = made.spec.max_episode_steps if made.spec is not None else None
+    try:
+        robot = GymRobot(made, player.signature)
+        limit = max_steps or (None if own else player.signature.max_steps)
+        rows = [_episode(player, robot, eval_seed(seed, player.signature.task, n), limit) for n in range(episodes)]
+    finally:
+        if made is not env:
+            made.close()
+    figures: dict[str, Any] = {"task": player.signature.task, "nfe": player.signature.nfe, "episodes": episodes}
+    known = [row["success"] for row in rows if row["success"] is not None]
+    if known:
+        figures["success_any"] = wilson(sum(known), episodes).as_dict()
+    returns, steps = [row["return"] for row in rows], [float(row["steps"]) for row in rows]
+    return {
+        **figures,
+        "mean_return": round(float(np.mean(returns)), 3),
+        "mean_steps": round(float(np.mean(steps)), 1),
+        "return": spread(returns).as_dict(),
+        "steps": spread(steps).as_dict(),
+        "terminated": sum(row["terminated"] for row in rows),
+    }
+
+
+def _episode(player: Player, robot: GymRobot, seed: int, limit: int | None) -> dict[str, Any]:
+    """One episode; ``success`` is None where the environment never spoke of it."""
+    player.reset(seed)
+    robot.reset(seed)
+    total, steps, success = 0.0, 0, None
+    while not robot.done() and (limit is None or steps < limit):
+        robot.act(player.act(robot.observe()))
+        total, steps = total + robot.reward, steps + 1
+        for name in SUCCESS:
+            if name in robot.info:
+                success = bool(success) or bool(robot.info[name])
+    return {"return": total, "steps": steps, "success": success, "terminated": robot.terminated}

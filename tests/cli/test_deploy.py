@@ -1,0 +1,156 @@
+"""``omp deploy``: a replay, a robot of the user's own, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from omp_cli.core.base.manifest import check_artifacts, read_manifest
+from omp_cli.core.data.store import read_store
+from omp_cli.core.deploy.program import ONNX_PACKAGES, missing_packages
+from tests.cli.test_bad_input import refused
+from tests.conftest import Omp, in_process, omp_process
+
+ROBOT = """
+import gymnasium, numpy as np
+from omp_cli.core.suites.base import recorded_suite
+
+class Robot:
+    closed = 0
+    def __init__(self):
+        self.env = recorded_suite({"name": "toy", "cloud": {"points": 48}}).make("reach")
+        self.env.reset(1)
+        self.steps = 0
+    def observe(self):
+        return self.env.observe(["state", "point_cloud"])
+    def act(self, action):
+        self.steps += 1
+        self.env.step(action)
+    def close(self):
+        open("closed", "a").write("x")
+
+class Broken(Robot):
+    def act(self, action):
+        raise ConnectionError("the controller is gone")
+
+class Blind(Robot):
+    def observe(self):
+        return {"state": np.zeros(4), "point_cloud": np.zeros((48, 3))}
+
+class Slow(Robot):
+    def act(self, action):
+        import time
+        time.sleep(0.03)
+
+nothing = lambda: 3
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "robot.py").write_text(ROBOT)
+    return tmp_path
+
+
+def test_a_replay_tells_error_and_clock(omp: Omp, workshop: Path, place: Path) -> None:
+    line = ("deploy", workshop / "run", "--replay", workshop / "toy", "--hz", 1000, "--episodes", 2, "--json")
+    done = omp(*line, "--out", place / "d")
+    assert done.code == 0, done.err
+    result = done.json["result"]
+    data = read_store(workshop / "toy")
+    assert result["ticks"] == result["replay"]["frames"] == data.episode_ends[1]
+    assert result["decisions"] == sum(
+        -(-int(n) // 3) for n in (data.episode_ends[0], data.episode_ends[1] - data.episode_ends[0])
+    )
+    assert 0 < result["decision_p50_ms"] <= result["decision_p99_ms"] <= result["decision_max_ms"]
+    rows = [json.loads(row) for row in (place / "d" / "ticks.jsonl").read_text().splitlines()]
+    error = sum(abs(row["action"][0] - float(data.arrays["action"][i, 0])) for i, row in enumerate(rows)) / len(rows)
+    assert result["replay"]["error"][0] == pytest.approx(error, abs=1e-5)
+    manifest = read_manifest(place / "d")
+    check_artifacts(place / "d", manifest)
+    assert {i.kind for i in manifest.inputs} == {"checkpoint", "dataset"}
+    again = omp(*line, "--out", place / "again").json["result"]
+    assert again["replay"] == result["replay"], "whatever the clock did"
+    ensembled = omp(*line, "--ensemble", 0.01, "--out", place / "e").json["result"]
+    assert ensembled["decisions"] == ensembled["ticks"]
+    assert ensembled["replay"] != result["replay"]
+
+
+@pytest.mark.skipif(bool(missing_packages(ONNX_PACKAGES)), reason="needs the extra export")
+def test_an_export_acts_as_its_run(omp: Omp, workshop: Path, place: Path) -> None:
+    in_process(place, "export", workshop / "run", "--out", "policy")
+    line = ("deploy", "--replay", workshop / "toy", "--hz", 1000, "--json")
+    one, other, third = (
+        omp(*line, path, "--out", place / name).json["result"]["replay"]["error"]
+        for name, path in (("a", workshop / "run"), ("b", place / "policy"), ("c", place / "policy" / "policy.pt2"))
+    )
+    assert one == pytest.approx(other, abs=1e-4)
+    assert one == pytest.approx(third, abs=1e-4)
+    refused(omp("deploy", place / "policy", "--replay", workshop / "toy", "--nfe", 2), 2, "nfe", "export")
+
+
+def test_a_robot_is_moved_and_let_go(omp: Omp, workshop: Path, place: Path) -> None:
+    line = ("deploy", workshop / "run", "--hz", 100, "--seconds", 0.3, "--json", "--env")
+    done = omp(*line, "robot.py:Robot", "--out", "a")
+    assert done.code == 0, done.err
+    result = done.json["result"]
+    assert 5 <= result["ticks"] + result["dropped_ticks"] <= 31
+    assert (place / "closed").read_text() == "x"
+    slow = omp(*line, "robot:Slow", "--out", "b").json["result"]
+    assert slow["missed_deadlines"] == slow["ticks"]
+    assert slow["dropped_ticks"] >= 2 * slow["ticks"]
+    refused(omp(*line, "robot.py:Broken", "--out", "c"), 1, "robot.py:Broken: act()", "the controller is gone")
+    assert (place / "closed").read_text() == "xxx"
+    assert read_manifest(place / "c").status == "failed"
+    refused(omp(*line, "robot.py:Blind"), 3, "'state' has shape (4,)")
+
+
+def test_bad_lines(omp: Omp, workshop: Path, place: Path) -> None:
+    run, toy = workshop / "run", workshop / "toy"
+    refused(omp("deploy", run), 2, "--env", "--replay")
+    refused(omp("deploy", run, "--replay", toy, "--env", "robot.py:Robot"), 2, "two things")
+    refused(omp("deploy", run, "--replay", "nowhere"), 3, "nowhere")
+    refused(omp("deploy", "nowhere", "--replay", toy), 3, "nowhere")
+    refused(omp("deploy", run, "--env", "robot"), 2, "module:function")
+    refused(omp("deploy", run, "--env", "no_such_robot:make"), 2, "no such module")
+    refused(omp("deploy", run, "--env", "none.py:make"), 3, "none.py")
+    refused(omp("deploy", run, "--env", "robot.py:mke"), 2, "mke")
+    refused(omp("deploy", run, "--env", "robot.py:nothing"), 2, "int", "observe")
+    refused(omp("deploy", run, "--replay", toy, "--hz", 0), 2, "hz")
+    refused(omp("deploy", run, "--replay", toy, "--execute", 4), 2, "execute")
+    refused(omp("deploy", run, "--replay", toy, "--execute", 2, "--ensemble", 0.1), 2, "execute")
+
+
+def test_ctrl_c_lets_the_robot_go_and_leaves_a_manifest(workshop: Path, place: Path) -> None:
+    process = omp_process("deploy", workshop / "run", "--env", "robot.py:Robot", "--out", place / "d", cwd=place)
+    ticks, deadline = place / "d" / "ticks.jsonl", time.monotonic() + 60
+    while not ticks.exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert "stopped after" in err
+    assert "Traceback" not in err
+    manifest = read_manifest(place / "d")
+    assert manifest.status == "interrupted"
+    assert manifest.metrics["ticks"] == len(ticks.read_text().splitlines()) > 0
+    assert (place / "closed").read_text() == "x"
+
+
+def test_the_example_of_a_robot(omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(Path(__file__).parents[2] / "examples" / "my_robot.py", tmp_path)
+    in_process(tmp_path, "prepare", "toy", "--demos", 3, "--workers", 1, "--out", "toy")
+    in_process(tmp_path, "pretrain", "toy", "--preset", "dmpo-state", "--steps", 5, "--out", "run")
+    monkeypatch.chdir(tmp_path)
+    done = omp("deploy", "run", "--env", "my_robot.py:make", "--hz", 500, "--episodes", 2, "--json")
+    assert done.code == 0, done.err
+    assert 2 <= done.json["result"]["ticks"] <= 120

@@ -1,0 +1,136 @@
+"""``import omp_cli as omp``: training, loading, acting, evaluating; also from a wheel, outside the repository."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+import omp_cli as api
+from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.manifest import read_manifest
+from omp_cli.core.suites.base import recorded_suite
+from tests.conftest import Omp
+
+ROOT = Path(__file__).parents[2]
+SMALL: dict[str, Any] = {"encoder": {"channels": [8, 16], "points": 32}, "net.hidden": 32}
+
+
+class Plane(gymnasium.Env[Any, Any]):
+    """The toy as a Gymnasium environment of somebody else's."""
+
+    def __init__(self, limit: int = 60, actions: int = 2) -> None:
+        self._env = recorded_suite({"name": "toy", "cloud": {"points": 48}}).make("reach")
+        self.action_space = gymnasium.spaces.Box(-1, 1, (actions,), np.float32)
+        self.observation_space = gymnasium.spaces.Dict()
+        self.limit, self.closed = limit, False
+
+    def _seen(self) -> dict[str, Any]:
+        return {**self._env.observe(["state", "point_cloud"]), "more": 1}
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.steps = 0
+        self._env.reset(seed or 0)
+        return self._seen(), {}
+
+    def step(self, action: Any) -> Any:
+        assert self.action_space.contains(action)
+        outcome = self._env.step(action)
+        self.steps += 1
+        done = self.steps >= self.limit
+        return self._seen(), outcome.reward, False, done, {"is_success": outcome.success}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_importing_it_loads_no_torch() -> None:
+    code = "import sys, omp_cli; omp_cli.__version__; assert not {'torch', 'numpy', 'typer'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert {"load", "train", "evaluate", "read_dataset"} <= set(dir(api))
+
+
+def test_training_is_that_of_the_line(
+    omp: Omp, workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = api.train(workshop / "toy", steps=4, derivative="dde", seed=2, out=tmp_path / "a", device="cpu", **SMALL)
+    assert capsys.readouterr() == ("", "")
+    line = ("--set", "encoder.channels=[8, 16]", "--set", "encoder.points=32", "--set", "net.hidden=32")
+    omp("pretrain", workshop / "toy", "--steps", 4, "--derivative", "dde", "--seed", 2, *line, "--out", tmp_path / "b")
+    one, other = (read_manifest(path) for path in (run, tmp_path / "b"))
+    assert {k: v.value for k, v in one.config.items()} == {k: v.value for k, v in other.config.items()}
+    assert one.metrics["loss"] == other.metrics["loss"]
+    with pytest.raises(UsageError, match="unknown setting") as found:
+        api.train(workshop / "toy", stepz=4)
+    assert "steps" in found.value.hint
+    with pytest.raises(DataError, match="nowhere"):
+        api.train(tmp_path / "nowhere")
+
+
+def test_evaluation_of_the_own_task_is_that_of_the_line(omp: Omp, workshop: Path, tmp_path: Path) -> None:
+    figures = api.evaluate(workshop / "run", episodes=3, device="cpu", out=tmp_path / "a")
+    line = ("eval", workshop / "run", "--episodes", 3, "--workers", 1, "--json", "--out", tmp_path / "b")
+    assert figures == omp(*line).json["result"]
+    loaded = api.evaluate(api.load(workshop / "run", device="cpu", nfe=2), episodes=1, device="cpu", out=tmp_path / "c")
+    assert loaded["nfe"] == 2
+
+
+def test_any_environment_is_evaluated(omp: Omp, workshop: Path, tmp_path: Path) -> None:
+    policy = api.load(workshop / "run", device="cpu")
+    env = Plane()
+    figures = api.evaluate(policy, env, episodes=3)
+    assert not env.closed, "it is the caller's"
+    made: list[Plane] = []
+    assert api.evaluate(policy, lambda: made.append(Plane()) or made[-1], episodes=3) == figures
+    assert made[0].closed
+    ours = api.evaluate(workshop / "run", episodes=3, device="cpu", out=tmp_path / "a")
+    assert figures["success_any"]["successes"] == ours["success_any"]["successes"]
+    assert figures["success_any"]["episodes"] == 3
+    assert figures["steps"]["mean"] == 60
+    assert api.evaluate(policy, Plane(10**9), episodes=1)["steps"]["mean"] == policy.signature.max_steps
+    assert api.evaluate(policy, Plane(10**9), episodes=1, max_steps=5)["steps"]["mean"] == 5
+    with pytest.raises(UsageError, match="its action is"):
+        api.evaluate(policy, Plane(actions=3))
+    with pytest.raises(UsageError, match="nfe does not go with"):
+        api.evaluate(policy, Plane(), nfe=3)
+    with pytest.raises(UsageError, match="int is no Gymnasium environment"):
+        api.evaluate(policy, lambda: 3)  # type: ignore[arg-type,return-value]
+
+
+def test_what_cannot_be_loaded(workshop: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        api.load(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="unknown device"):
+        api.load(workshop / "run", device="abacus")
+
+
+def test_a_wheel_outside_the_repository(workshop: Path, tmp_path: Path) -> None:
+    pytest.importorskip("hatchling")
+    line = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(line, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    code = f"""
+import omp_cli as omp
+assert omp.__file__.startswith({str(tmp_path)!r}), omp.__file__
+policy = omp.load({str(workshop / "run")!r}, device="cpu")
+data = omp.read_dataset({str(workshop / "toy")!r})
+frame = {{name: data.arrays[name][0] for name in policy.signature.arrays}}
+assert policy.act(frame).shape == (2,)
+from omp_cli.commands.table import load
+assert load("deploy") and load("serve")
+"""
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "site" / "omp_cli" / "py.typed").exists()
+    assert (tmp_path / "site" / "omp_cli" / "__init__.pyi").exists()
