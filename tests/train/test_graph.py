@@ -86,7 +86,7 @@ def test_a_step_that_cannot_be_recorded_runs_eagerly_and_says_why(
 
 
 def test_a_graph_that_is_asked_for_where_there_is_none_is_refused(toy: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="train.graph: on, but a graph needs CUDA"):
+    with pytest.raises(UsageError, match=r"train\.graph: on, but a graph needs CUDA"):
         trainer(toy, tmp_path / "a", train__graph="on")
 
 
@@ -109,7 +109,9 @@ def test_precision_is_set_for_the_run_and_recorded(toy: Path, tmp_path: Path, mo
     assert same(weights(tmp_path / "tf32"), weights(tmp_path / "fp32"))  # on a CPU they are one
 
 
-@pytest.mark.parametrize("preset", ["omp-paper", "mp1-paper", "dp3-paper", "flowpolicy-paper"])
+@pytest.mark.parametrize(
+    "preset", ["omp-paper", "mp1-paper", "dp3-paper", "flowpolicy-paper", "dp-paper", "dp-metaworld-paper"]
+)
 def test_presets_of_256_million_parameters_say_tf32(preset: str) -> None:
     config = validated(PretrainConfig, merge([preset_layer("pretrain", preset), Layer("test", {})])[0])
     assert config.train.precision == "tf32"
