@@ -30,7 +30,7 @@ def replays(monkeypatch: pytest.MonkeyPatch, train: Trainer) -> list[int]:
     steps: list[int] = []
 
     def record(*arguments: Any) -> RecordedStep:
-        def counted(step: Any) -> Any:
+        def counted(step: Any, device: torch.device) -> Any:
             def replay() -> None:
                 steps.append(train.step)
                 step()

@@ -39,10 +39,10 @@ def why_eager(train: TrainConfig, device: torch.device, world: World, synchronis
     return None
 
 
-def record_on_cuda(step: Step) -> Step:
-    """Capture what a function launches, without executing it; returns what replays it."""
+def record_on_cuda(step: Step, device: torch.device) -> Step:
+    """Capture what a function launches on a device, without executing it; returns what replays it."""
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.device(device), torch.cuda.graph(graph):
         step()
     return graph.replay
 
@@ -68,7 +68,7 @@ class RecordedStep:
         batch: Batch,
         precision: Callable[[], AbstractContextManager[object]],
         grad_clip: float | None,
-        record: Callable[[Step], Step] = record_on_cuda,
+        record: Callable[[Step, torch.device], Step] = record_on_cuda,
     ) -> None:
         obs, actions, draws = batch
         self._module, self._optimizer, self._ema = module, optimizer, ema
@@ -79,7 +79,7 @@ class RecordedStep:
         # What has no gradient after a step is not part of the loss, and AdamW leaves it alone.
         self._parameters = [p for p in module.parameters() if p.grad is not None]
         self._grads = [p.grad for p in self._parameters if p.grad is not None]
-        self._replay = record(self._step)
+        self._replay = record(self._step, actions.device)
 
     def run(self, batch: Batch) -> None:
         """One step on a batch, with the learning rates that the optimiser's groups hold now."""

@@ -35,9 +35,12 @@ def make_optimizer(module: LossModule, config: TrainConfig, recorded: bool = Fal
         for group in groups:
             group["lr"] = torch.tensor(config.lr, device=device)
     fused = device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         groups, config.lr, config.betas, config.eps, config.weight_decay, fused=fused, capturable=recorded
     )
+    if recorded:  # torch would warn of the first steps, which are eager on purpose
+        optimizer._warned_capturable_if_run_uncaptured = True  # type: ignore[attr-defined]
+    return optimizer
 
 
 def set_learning_rate(optimizer: torch.optim.AdamW, rate: float) -> None:
