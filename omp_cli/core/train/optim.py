@@ -39,7 +39,7 @@ def make_optimizer(module: LossModule, config: TrainConfig, recorded: bool = Fal
         groups, config.lr, config.betas, config.eps, config.weight_decay, fused=fused, capturable=recorded
     )
     if recorded:  # torch would warn of the first steps, which are eager on purpose
-        optimizer._warned_capturable_if_run_uncaptured = True  # type: ignore[attr-defined]
+        optimizer._warned_capturable_if_run_uncaptured = True
     return optimizer
 
 
