@@ -1,6 +1,8 @@
 """Rows: backends that are missing, refused or broken; composed rows; ratios; other dtypes."""
 
 import json
+import os
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -25,15 +27,20 @@ from tests.measure.latency_policies import CPU, QUICK, document, rows_of, subjec
 class Changed(Prepared):
     """Eager with something done to its answer."""
 
-    def __init__(self, module: nn.Module, inputs: Inputs, scale: float, wait: float = 0.0) -> None:
-        self.module, self.inputs, self.scale, self.wait = module, inputs, scale, wait
-        self.placed = 0
+    def __init__(
+        self, module: nn.Module, inputs: Inputs, scale: float, wait: float = 0.0, lives: int | None = None
+    ) -> None:
+        self.module, self.inputs, self.scale, self.wait, self.lives = module, inputs, scale, wait, lives
 
     def place(self, *inputs: Tensor) -> None:
         self.inputs = inputs
 
     def call(self) -> Tensor:
         time.sleep(self.wait)
+        if self.lives is not None:
+            self.lives -= 1
+            if self.lives == 0:
+                os.kill(os.getpid(), signal.SIGSEGV)
         return self.scale * self.module(*self.inputs)
 
 
@@ -42,8 +49,10 @@ class Fake(Backend):
 
     name = "fake"
 
-    def __init__(self, scale: float = 1.0, absent: str | None = None, broken: bool = False, wait: float = 0.0) -> None:
-        self.scale, self.absent, self.broken, self.wait = scale, absent, broken, wait
+    def __init__(
+        self, scale: float = 1.0, absent: str | None = None, broken: bool = False, wait: float = 0.0, dies: str = ""
+    ) -> None:
+        self.scale, self.absent, self.broken, self.wait, self.dies = scale, absent, broken, wait, dies
 
     def missing(self, device: torch.device, dtype: torch.dtype = torch.float32) -> str | None:
         return self.absent
@@ -51,7 +60,11 @@ class Fake(Backend):
     def prepare(self, module: nn.Module, inputs: Inputs, folder: Path) -> Prepared:
         if self.broken:
             raise OSError("no such kernel")
-        return Changed(module, inputs, self.scale, self.wait)
+        if self.dies == "building":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if self.dies == "never":
+            time.sleep(600)
+        return Changed(module, inputs, self.scale, self.wait, lives=8 if self.dies == "timed" else None)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +87,29 @@ def test_a_backend_without_a_figure_is_a_row_that_says_why(
     assert (document["status"], document["ms"]) == (status, None)
     if status == "refused":
         assert document["difference"]["max_rel"] == pytest.approx(0.01, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("dies", "reason"),
+    [
+        ("building", "signal 11 while being built"),
+        ("timed", "signal 11 while being timed"),
+        ("never", "no answer within 8 s"),
+    ],
+)
+def test_a_backend_that_crashes_or_hangs_is_a_row_and_the_others_stand(
+    dies: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BACKENDS, "bad", Fake(dies=dies))
+    monkeypatch.setitem(BACKENDS, "good", Fake())
+    asked = ("bad",) if dies == "never" else ("bad", "good")
+    eager, bad, *good = rows_of(tmp_path, backend=asked, patience=8.0 if dies == "never" else 120.0)
+    assert (bad.backend, bad.status, bad.statistics, bad.build_seconds) == ("bad", "failed", None, None)
+    assert bad.reason.startswith(reason)
+    for row in (eager, *good):
+        assert row.status == "measured"
+        assert row.statistics is not None
+        assert row.statistics.n == QUICK["calls"] * QUICK["blocks"]
 
 
 def test_a_backend_that_agrees_is_timed_beside_eager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,7 +222,7 @@ def test_grid_has_a_cell_for_every_combination_and_names_one_that_cannot_be() ->
 def test_bf16_is_measured_and_not_predicted() -> None:
     half = case("dde", train__precision="bf16", batch=4)
     assert measure_cpu(half, 1)["dynamic"] > 0
-    with pytest.raises(UsageError, match="fp32 only"):
+    with pytest.raises(UsageError, match="float32 only"):
         predict_cuda(half)
 
 

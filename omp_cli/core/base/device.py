@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from omp_cli.core.base.errors import MissingDependency, UsageError
@@ -28,6 +31,21 @@ def pick_device(name: str) -> torch.device:
 def device_name(device: torch.device) -> str:
     """The accelerator's own name, or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Whether float32 products and convolutions on NVIDIA GPUs may round their operands to TF32's 10 bits inside.
+
+    torch itself leaves it on for convolutions and off for products; nothing changes on other devices.
+    """
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    kept = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = kept
 
 
 def use_threads(threads: int) -> None:

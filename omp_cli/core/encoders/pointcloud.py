@@ -57,6 +57,7 @@ class PointCloudEncoder(Encoder):
     config: PointCloudConfig
     keys = ("state", "point_cloud")
     _end_effector: Tensor
+    _positions: Tensor
 
     def __init__(self, config: PointCloudConfig, spec: Spec, n_obs: int) -> None:
         super().__init__(config, spec, n_obs)
@@ -85,6 +86,8 @@ class PointCloudEncoder(Encoder):
         self.out_dim = n_obs * (config.out + config.state)
         # a buffer, for an index made from numbers is copied from the host at every call
         self.register_buffer("_end_effector", torch.tensor(spec.end_effector or ()), persistent=False)
+        positions = torch.tensor(spec.positions or (), dtype=torch.long).flatten()
+        self.register_buffer("_positions", positions, persistent=False)
         self.state_limits, self.cloud_limits = Limits(spec.state_dim), Limits(3)
         self.cloud = PointNet(config.channels, config.out, config.two_pass)
         self.state = nn.Sequential(
@@ -110,8 +113,7 @@ class PointCloudEncoder(Encoder):
         if self.config.translate:
             shift = (torch.rand_like(state[:, :1, :3]) * 2 - 1) * self.config.translate
             cloud = cloud + shift[:, :, None]
-            index = torch.tensor(self.spec.positions, device=state.device).flatten()
-            state = state.index_add(-1, index, shift.repeat(1, state.shape[1], len(self.spec.positions)))
+            state = state.index_add(-1, self._positions, shift.repeat(1, state.shape[1], len(self.spec.positions)))
         if self.config.jitter:
             cloud = cloud + torch.randn_like(cloud) * self.config.jitter
         return state, cloud

@@ -43,7 +43,8 @@ class PointNet(nn.Module):
         """cloud (M, N, 3) -> (M, out)."""
         if not torch.is_grad_enabled():
             return self.project(self.layers(cloud).amax(1))
-        if self.two_pass:
+        # The number of critical points is known on the device alone, and a CUDA graph's shapes are fixed.
+        if self.two_pass and not (cloud.is_cuda and torch.cuda.is_current_stream_capturing()):
             return self.project(self._max_of_critical(cloud))
         return self.project(self.layers(cloud).max(1).values)
 

@@ -34,9 +34,15 @@ class Resident(Protocol):
 
 @dataclass(frozen=True)
 class Death:
-    """The answer of a worker that has died."""
+    """The answer of a worker that has died.
+
+    Attributes:
+        reason: what ended it, in a few words.
+        silent: it was ended because it did not answer in time.
+    """
 
     reason: str
+    silent: bool = False
 
 
 class Workers:
@@ -47,19 +53,22 @@ class Workers:
         count: P.
         name: what one of them is called in messages.
         note: told in one line of a worker that was replaced.
+        apart: a single worker is a process of its own, too.
 
     Attributes:
         restarts: workers replaced so far.
     """
 
-    def __init__(self, resident: Resident, count: int, name: str, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, resident: Resident, count: int, name: str, note: Callable[[str], None], apart: bool = False
+    ) -> None:
         self.restarts = 0
         self._resident, self._name, self._note = resident, name, note
         self._deaths = [0] * count
         self._workers: list[_Here | _Child] = []
         try:
             for index in range(count):
-                self._workers.append(_Here(resident) if count == 1 else self._child(index))
+                self._workers.append(_Here(resident) if count == 1 and not apart else self._child(index))
         except BaseException:
             self.close()
             raise
@@ -196,7 +205,7 @@ class _Child:
         self.join(time.monotonic() + _GRACE)
         code = self._process.exitcode
         if silent:
-            return Death("no answer in time")
+            return Death("no answer in time", silent=True)
         return Death(f"signal {-code}" if code is not None and code < 0 else f"exit code {code}")
 
     def stop(self) -> None:

@@ -44,13 +44,18 @@ class Draws:
 
     def to(self, like: Tensor) -> Draws:
         """The same numbers on the device and in the dtype of ``like``."""
-        return self._each(lambda x: x.to(like))
+        return self.map(lambda x: x.to(like))
 
     def part(self, start: int, stop: int) -> Draws:
         """Rows start..stop: what one of several processes works on."""
-        return self._each(lambda x: x[start:stop])
+        return self.map(lambda x: x[start:stop])
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Draws:
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Noise, r, t and, where there are any, the further numbers."""
+        return (self.noise, self.r, self.t, *(() if self.second is None else (self.second,)))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Draws:
+        """The draws with each tensor changed."""
         second = None if self.second is None else change(self.second)
         return Draws(change(self.noise), change(self.r), change(self.t), second)
 

@@ -26,6 +26,7 @@ from torch.autograd import forward_ad
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from omp_cli.core.base.device import tf32
 from omp_cli.core.methods.base import VelocityField
 from omp_cli.core.methods.path import at_least_float32, full_precision, rows
 
@@ -121,7 +122,8 @@ def _central_difference(u: VelocityField, z_t: Tensor, r: Tensor, t: Tensor, v: 
 
     t ± eps may leave [r, 1]; clamping one side would silently make the difference one-sided.
     """
-    with full_precision(z_t):  # in bfloat16 the difference is rounding noise
+    # In bfloat16, and with dde's usual half widths in TF32, the difference is rounding noise.
+    with full_precision(z_t), tf32(False):
         z_t, r, t, v = (at_least_float32(x) for x in (z_t, r, t, v))
         after, before = t + epsilon, t - epsilon
         difference = u(z_t + epsilon * v, r, after) - u(z_t - epsilon * v, r, before)

@@ -52,8 +52,14 @@ class TrainConfig(Settings):
     """EMA decay of update n is ``min(ema_max, 1 - (1 + n)^-ema_power)``."""
     ema_max: Share = 0.9999
     """Its limit."""
-    precision: Annotated[Literal["fp32", "bf16"], Flag(panel="Optimisation")] = "fp32"
-    """Precision of the loss: fp32, or bf16 autocast around it (parameters and optimiser stay float32)."""
+    precision: Annotated[Literal["fp32", "tf32", "bf16"], Flag(panel="Optimisation")] = "fp32"
+    """Precision of the loss: fp32; tf32, which rounds operands to 10 bits on NVIDIA GPUs and is fp32 elsewhere; or bf16
+    autocast around it. Parameters and optimiser are float32 with all of them, and so is dde's difference.
+    """
+    graph: Literal["auto", "on", "off"] = "auto"
+    """On CUDA, whether a step that is neither logged nor saved is one CUDA graph: "auto" where it can be recorded, "on"
+    fails where it cannot.
+    """
     compile: Annotated[bool, Flag(panel="Optimisation", only_on=True)] = False
     """Whether the velocity network is compiled (dde only)."""
     log_every: Count = 50

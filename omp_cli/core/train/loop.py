@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.device import tf32
+from omp_cli.core.base.errors import DataError, RunFailed, UsageError, one_line
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.seeds import derived_seed
 from omp_cli.core.base.signals import stop_requests
@@ -27,6 +28,7 @@ from omp_cli.core.train.batches import batch_indices, step_generator
 from omp_cli.core.train.calibrate import measure, settled
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
+from omp_cli.core.train.graph import WARM_UP, Batch, RecordedStep, why_eager
 from omp_cli.core.train.journal import Journal
 from omp_cli.core.train.optim import make_ema, make_optimizer, restore_training, set_learning_rate, training_tensors
 from omp_cli.core.train.teacher import learn_from
@@ -133,7 +135,11 @@ class Trainer:
             progress.note(remark)
         self.total = train.total_steps(len(self.windows))
         self.every = train.checkpoint_every or max(self.total // 10, 1)
-        self.optimizer = make_optimizer(self.module, train)
+        self.eager = why_eager(train, device, world, synchronise)
+        if train.graph == "on" and self.eager is not None:
+            raise UsageError(f"train.graph: on, but {self.eager}", "leave it at auto")
+        self.optimizer = make_optimizer(self.module, train, recorded=self.eager is None)
+        self._recorded: RecordedStep | None = None
         self.ema = make_ema(self.policy, train)
         self.watch = Stopwatch(torch.cuda.synchronize if synchronise and device.type == "cuda" else None)
         self._time_parts_of_the_loss()
@@ -169,12 +175,16 @@ class Trainer:
             self.ema.module.method = self.policy.method
 
     def run(self) -> TrainResult:
-        """Train to the last step.
+        """Train to the last step, in the precision of the run.
 
         Raises:
             Diverged: a loss or gradient was not finite; the last checkpoint is from before that.
             Interrupted, Terminated: somebody asked to stop; a checkpoint was written first.
         """
+        with tf32(self.config.train.precision == "tf32"):
+            return self._run()
+
+    def _run(self) -> TrainResult:
         train, journal = self.config.train, self.journal
         if self.policy.method.to_measure:  # a resumed run has it from its checkpoint
             measured = measure(self.policy, *self._batch(World()), train.precision, self.world)
@@ -195,7 +205,9 @@ class Trainer:
             while self.step < self.total:
                 validate = self.validation.due(self.step + 1, self.total)
                 log = validate or (self.step + 1) % train.log_every == 0 or self.step + 1 == self.total
-                figures, norm = self._update(module, log)
+                looked_at = log or (self.step + 1) % self.every == 0
+                if looked_at or self.step - first < WARM_UP or not self._replayed(module):
+                    figures, norm = self._update(module, log)
                 self.step += 1
                 if validate:
                     figures |= self.validation.measure(self.step)
@@ -228,16 +240,14 @@ class Trainer:
         watch = self.watch
         obs, actions, draws = self._batch()
         watch.lap("data")
-        # Augmentation and dropout draw from torch's own generator: this makes them a function of (seed, step) as well.
-        torch.manual_seed(derived_seed("modules", self.config.seed, self.step, self.world.rank))
-        autocast = torch.autocast(self.device.type, torch.bfloat16) if train.precision == "bf16" else nullcontext()
-        with autocast:
+        self._seed_modules()
+        with self._precision():
             report: LossReport = module(obs, actions, draws)
         watch.lap("loss")
         shares = self._term_norms(report) if log else {}
         if log:
             watch.lap("logging and progress")
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=self._recorded is None)  # a graph knows the gradients by their place
         report.total.backward()
         watch.lap("backward")
         norm = self._gradient_norm() if log or train.grad_clip is not None else None
@@ -262,6 +272,46 @@ class Trainer:
         """What the display of the progress says: figures of the last row that has them."""
         row = self.journal.row | self.validation.shown
         return {name: row[name] for name in SHOWN if row.get(name) is not None}
+
+    def _replayed(self, module: torch.nn.Module) -> bool:
+        """One step by the recorded graph, recorded before where it was not; False where steps have to be eager."""
+        if self.eager is not None:
+            return False
+        set_learning_rate(self.optimizer, self.config.train.learning_rate(self.step, self.total))
+        batch = self._batch()
+        self.watch.lap("data")
+        self._seed_modules()
+        if self._recorded is None and not self._record(module, batch):
+            return False
+        assert self._recorded is not None
+        self._recorded.run(batch)
+        self.watch.lap("CUDA graph")
+        return True
+
+    def _record(self, module: torch.nn.Module, batch: Batch) -> bool:
+        """Record a step; without success the reason is kept, told, and, where a graph was asked for, raised."""
+        train = self.config.train
+        try:
+            self._recorded = RecordedStep(module, self.optimizer, self.ema, batch, self._precision, train.grad_clip)
+        except RuntimeError as error:  # what waits for the device, or copies from the host, cannot be recorded
+            self.eager = one_line(error, 200, typed=True)
+            if train.graph == "on":
+                raise RunFailed(
+                    f"train.graph: the step cannot be recorded: {self.eager}", "leave it at auto"
+                ) from error
+            self.progress.note(f"no CUDA graph: {self.eager}")
+            return False
+        self.progress.note("steps that are neither logged nor saved are one CUDA graph")
+        return True
+
+    def _seed_modules(self) -> None:
+        """Augmentation and dropout draw from torch's own generator: so they are a function of (seed, step) as well."""
+        torch.manual_seed(derived_seed("modules", self.config.seed, self.step, self.world.rank))
+
+    def _precision(self) -> AbstractContextManager[object]:
+        """The context in which the loss is computed."""
+        bf16 = self.config.train.precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext()
 
     def _time_parts_of_the_loss(self) -> None:
         """Charge the encoder and the network's recorded and unrecorded passes to parts of their own."""
@@ -349,5 +399,7 @@ class Trainer:
             "train_seconds": round(seconds, 2),
             "ms_per_step": round(1e3 * seconds / max(steps, 1), 2),
             "processes": self.world.size,
+            "precision": self.config.train.precision,
+            "graph": "CUDA graph" if self._recorded is not None else f"eager: {self.eager or 'too few steps'}",
             "seconds_by_part": self.watch.rounded(),
         }

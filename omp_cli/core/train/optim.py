@@ -16,23 +16,40 @@ from omp_cli.core.train.config import TrainConfig
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
-def make_optimizer(module: LossModule, config: TrainConfig) -> torch.optim.AdamW:
+def make_optimizer(module: LossModule, config: TrainConfig, recorded: bool = False) -> torch.optim.AdamW:
     """AdamW over all parameters, as one fused kernel where the device has it; each group has a ``rate``.
 
     The learning rate of a group is ``rate`` times that of the run (``set_learning_rate``).
+
+    Args:
+        module: whose parameters.
+        config: rate, betas, eps, weight decay.
+        recorded: its steps may become part of a CUDA graph: rates are tensors on the device then.
     """
     policy = module.policy
     groups: list[dict[str, Any]] = [{"params": list(policy.parameters()), "rate": policy.method.policy_rate}]
     if module.score is not None:
         groups.append({"params": list(module.score.parameters()), "rate": 1.0})
-    fused = next(policy.parameters()).device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(groups, config.lr, config.betas, config.eps, config.weight_decay, fused=fused)
+    device = next(policy.parameters()).device
+    if recorded:
+        for group in groups:
+            group["lr"] = torch.tensor(config.lr, device=device)
+    fused = device.type in ("cpu", "cuda")
+    optimizer = torch.optim.AdamW(
+        groups, config.lr, config.betas, config.eps, config.weight_decay, fused=fused, capturable=recorded
+    )
+    if recorded:  # torch would warn of the first steps, which are eager on purpose
+        optimizer._warned_capturable_if_run_uncaptured = True
+    return optimizer
 
 
 def set_learning_rate(optimizer: torch.optim.AdamW, rate: float) -> None:
     """Give every group its share of the run's learning rate."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["rate"]
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate * group["rate"])
+        else:
+            group["lr"] = rate * group["rate"]
 
 
 class MovingAverage(nn.Module):
@@ -48,8 +65,21 @@ class MovingAverage(nn.Module):
     def __init__(self, policy: Policy, config: TrainConfig) -> None:
         super().__init__()
         self.module = copy.deepcopy(policy)
+        self._policy = (policy,)  # a tuple, so that it becomes no submodule
         self.n_averaged = 0
         self._power, self._max = config.ema_power, config.ema_max
+
+    def next_weight(self) -> float:
+        """What the present parameters count in the next update, 1 - decay."""
+        return 1 - min(self._max, 1 - (1 + self.n_averaged) ** -self._power)
+
+    @torch.no_grad()
+    def follow(self, weight: Tensor) -> None:
+        """An update after the first whose ``next_weight`` is a tensor, which a CUDA graph reads anew; not counted."""
+        (policy,) = self._policy
+        for average, value in zip(self.module.parameters(), policy.parameters(), strict=True):
+            average.lerp_(value, weight)
+        torch._foreach_copy_(list(self.module.buffers()), list(policy.buffers()))
 
     @torch.no_grad()
     def update_parameters(self, policy: Policy) -> None:

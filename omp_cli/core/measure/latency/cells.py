@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,20 +16,17 @@ from omp_cli.core.base.errors import Diverged, one_line
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.deploy import backends
-from omp_cli.core.deploy.backends import Outcome
-from omp_cli.core.deploy.base import Inputs, Prepared
-from omp_cli.core.deploy.graph import Decision, example_inputs
+from omp_cli.core.deploy.base import Inputs
+from omp_cli.core.deploy.graph import Decision
 from omp_cli.core.deploy.parity import difference
+from omp_cli.core.measure.latency.apart import Apart, Trial, cast, decide, random_inputs
 from omp_cli.core.measure.latency.config import LatencyConfig
 from omp_cli.core.measure.latency.machine import Watch
 from omp_cli.core.measure.latency.rows import EAGER, Encoder, Row
 from omp_cli.core.measure.latency.samples import Statistics, composed
 from omp_cli.core.measure.latency.subjects import Subject
-from omp_cli.core.measure.latency.timer import Call, Clock, Samples, seconds_of, time_together
+from omp_cli.core.measure.latency.timer import Call, CallFailed, Clock, Samples, Timed, seconds_of, time_together
 from omp_cli.core.policy import Policy
-
-SAMPLES = 3
-"""Different observations, taken in turn; a backend must answer each as eager does."""
 
 Cell = tuple[int, int]
 """Batch size and NFE."""
@@ -57,7 +54,7 @@ class Bench:
         """In which policies compute."""
         return getattr(torch, self.config.dtype)
 
-    def time(self, calls: Sequence[Call], title: str) -> list[Samples]:
+    def time(self, calls: Sequence[Call | Timed], title: str) -> list[Samples]:
         """Time calls in turn while the machine is watched."""
         self.stopwatch.lap("building and checking")
         with self.watch:
@@ -67,12 +64,11 @@ class Bench:
 
     def inputs(self, policy: Policy, batch: int) -> list[Inputs]:
         """Random observations and noise on the device, in float32."""
-        made = [example_inputs(policy, batch, self.config.seed + k) for k in range(SAMPLES)]
-        return [tuple(x.to(self.device) for x in sample) for sample in made]
+        return random_inputs(policy, batch, self.config.seed, self.device)
 
     def cast(self, samples: Sequence[Inputs]) -> list[Inputs]:
         """The same in the dtype of this measurement."""
-        return [tuple(x.to(self.dtype) if x.is_floating_point() else x for x in sample) for sample in samples]
+        return cast(samples, self.dtype)
 
 
 def subject_rows(subject: Subject, policy: Policy, nfe: Sequence[int], bench: Bench) -> Iterable[Row]:
@@ -105,8 +101,6 @@ def subject_rows(subject: Subject, policy: Policy, nfe: Sequence[int], bench: Be
         except RuntimeError as error:  # torch has no kernel for this dtype, or too little memory: the rows say so
             reason = one_line(error, 200, typed=True)
             yield from (replace(here, nfe=k, status="failed", reason=reason) for k in nfe)
-        if "torch._dynamo" in sys.modules:
-            torch.compiler.reset()  # it compiles one function no more than eight times
 
 
 def _exact(policy: Policy, cells: Sequence[Cell], bench: Bench) -> Iterable[tuple[Cell, Tensor]]:
@@ -119,30 +113,26 @@ def _exact(policy: Policy, cells: Sequence[Cell], bench: Bench) -> Iterable[tupl
 
 @dataclass(frozen=True)
 class _Job:
-    """A row before it is timed; without an outcome it is composed of parts, or says why it is not there."""
+    """A row before it is timed; without a call it is composed of parts, or says why it is not there."""
 
     row: Row
-    outcome: Outcome | None = None
-
-    @property
-    def prepared(self) -> Prepared | None:
-        """What is to be timed."""
-        return self.outcome.prepared if self.outcome else None
+    call: Call | Timed | None = None
 
 
 def _rows(head: Row, nfe: Sequence[int], policy: Policy, bench: Bench, exact: dict[Cell, Tensor]) -> Iterable[Row]:
     """Rows of one batch size. All their blocks are taken in turn, so that their ratios survive a busy machine."""
     samples = bench.cast(bench.inputs(policy, head.batch))
     parts = _Parts(policy, samples[0], bench.clock)
-    jobs = [job for k in nfe for job in _jobs(replace(head, nfe=k), policy, samples, parts, bench)]
-    calls = [decide(job.prepared, samples, bench.config.place) for job in jobs if job.prepared]
-    by_parts: list[Call] = [parts.encode, parts.step] if any(job.row.status == "composed" for job in jobs) else []
-    title = f"{head.label}, batch {head.batch}" if head.batch > 1 else head.label
-    times = iter(bench.time([*by_parts, *calls], title))
+    with ExitStack() as processes:  # of the backends; each lives until all of its rows' blocks are timed
+        jobs = [job for k in nfe for job in _jobs(replace(head, nfe=k), policy, samples, parts, bench, processes)]
+        calls = [job.call for job in jobs if job.call]
+        by_parts: list[Call] = [parts.encode, parts.step] if any(job.row.status == "composed" for job in jobs) else []
+        title = f"{head.label}, batch {head.batch}" if head.batch > 1 else head.label
+        times = iter(bench.time([*by_parts, *calls], title))
     encode, step = [next(times).quoted() for _ in by_parts] or (None, None)
     for job in jobs:
-        if job.prepared:
-            row = _timed(job.row, job.prepared, next(times))
+        if job.call:
+            row = _timed(job.row, next(times))
             if row.backend == EAGER and (row.batch, row.nfe) in exact:
                 answer = Decision(policy, row.nfe)(*samples[0])
                 row = replace(row, against_float32=difference([exact[row.batch, row.nfe]], [answer], bench.dtype))
@@ -153,9 +143,10 @@ def _rows(head: Row, nfe: Sequence[int], policy: Policy, bench: Bench, exact: di
             yield job.row
 
 
-def _timed(row: Row, prepared: Prepared, samples: Samples) -> Row:
-    build = None if row.backend == EAGER else round(prepared.seconds, 2)
-    return replace(row, build_seconds=build, statistics=samples.quoted(), samples=samples)
+def _timed(row: Row, samples: Samples) -> Row:
+    if samples.failure:
+        return replace(row, status="failed", reason=samples.failure, build_seconds=None)
+    return replace(row, statistics=samples.quoted(), samples=samples)
 
 
 def _composed(row: Row, encode: Statistics, step: Statistics) -> Row:
@@ -165,7 +156,9 @@ def _composed(row: Row, encode: Statistics, step: Statistics) -> Row:
     return replace(row, statistics=total, reason=reason)
 
 
-def _jobs(head: Row, policy: Policy, samples: Sequence[Inputs], parts: _Parts, bench: Bench) -> Iterable[_Job]:
+def _jobs(
+    head: Row, policy: Policy, samples: Sequence[Inputs], parts: _Parts, bench: Bench, processes: ExitStack
+) -> Iterable[_Job]:
     """Rows of one number of steps: eager as published and with the encoder cached, then the other backends."""
     encoders: tuple[Encoder, ...] = ("each step", "once") if head.nfe > 1 else ("once",)
     budget, eager = bench.config.budget, backends.find(EAGER)
@@ -183,38 +176,30 @@ def _jobs(head: Row, policy: Policy, samples: Sequence[Inputs], parts: _Parts, b
                 if bench.dtype == torch.float32
                 else "--dtype float32 has the range",
             )
-        yield _Job(row, Outcome(EAGER, "ready", prepared=prepared))
+        yield _Job(row, decide(prepared, samples, bench.config.place))
     for name in bench.backends[1:]:
         row = replace(head, backend=name)
         if slow["once"]:
             reason = f"one eager decision takes longer than the budget of {budget:g} s"
             yield _Job(replace(row, status="skipped", reason=reason))
-            continue
-        folder = Path(tempfile.mkdtemp(dir=bench.folder))
-        outcome = backends.checked(name, Decision(policy, head.nfe), samples, folder)
-        row = replace(row, difference=outcome.difference)
-        if outcome.status != "ready":
-            row = replace(row, status=outcome.status, reason=outcome.reason)
-        yield _Job(row, outcome)
+        elif absent := backends.find(name).missing(bench.device, bench.dtype):
+            yield _Job(replace(row, status="missing", reason=absent))
+        else:
+            yield _apart(row, policy, bench, processes)
 
 
-def decide(prepared: Prepared, samples: Sequence[Inputs], place: bool) -> Callable[[], Tensor]:
-    """One decision: take in an observation that is already on the device, and act.
-
-    Args:
-        prepared: by a backend.
-        samples: observations, used in turn.
-        place: False uses the one that was placed before.
-    """
-    if not place:
-        return prepared.call
-    turn = itertools.cycle(samples)
-
-    def call() -> Tensor:
-        prepared.place(*next(turn))
-        return prepared.call()
-
-    return call
+def _apart(row: Row, policy: Policy, bench: Bench, processes: ExitStack) -> _Job:
+    """A backend's row: it is built, compared with eager and timed in a process of its own, which may die."""
+    trial = Trial.of(policy, row, bench.config, bench.device, Path(tempfile.mkdtemp(dir=bench.folder)))
+    try:
+        built = processes.enter_context(Apart(trial, bench.config.patience))
+        outcome, seconds = built.build()
+    except CallFailed as failed:
+        return _Job(replace(row, status="failed", reason=str(failed)))
+    row = replace(row, difference=outcome.difference)
+    if outcome.status != "ready":
+        return _Job(replace(row, status=outcome.status, reason=outcome.reason))
+    return _Job(replace(row, build_seconds=round(seconds, 2)), built)
 
 
 class _Parts:

@@ -77,6 +77,10 @@ class LatencyConfig(Settings):
     """And for at least so long."""
     budget: Annotated[Above0, Flag(panel="Measuring")] = 10.0
     """Seconds per row."""
+    patience: Above0 = 180.0
+    """Seconds that a runtime has, in a process of its own, to build and to answer as eager does; then its row says that
+    it failed. A block of its calls has as long beyond the budget.
+    """
     place: bool = True
     """Each timed call takes in a new observation (a CUDA graph copies it); off: the same one again."""
     parts: Annotated[bool | None, Flag(panel="Measuring", default="for one policy")] = None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
+import psutil
 import torch
 
 CPUS = Path("/sys/devices/system/cpu")
@@ -111,9 +113,13 @@ def _cpu_ticks() -> _Ticks | None:
 
 
 def _own_cpu_seconds() -> float:
-    """CPU time of this process and of its finished children (compilers)."""
+    """CPU time of this process, of its finished children (compilers) and of those at work (runtimes)."""
     times = os.times()
-    return process_time() + times.children_user + times.children_system
+    total = process_time() + times.children_user + times.children_system
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has ended since, and counts among the finished ones
+            total += sum(child.cpu_times()[:4])
+    return total
 
 
 class Watch:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter, process_time
+from typing import Protocol
 
 import torch
 
@@ -29,11 +30,21 @@ class Samples:
         device: device events around the call; None where the device has none.
         cpu: processor time of this process; less than ``host`` when another process had the core meanwhile. None where
             the host only waits for a device.
+        failure: why the calls came to an end before their time; "" where they did not.
     """
 
     host: list[list[float]] = field(default_factory=list)
     device: list[list[float]] | None = None
     cpu: list[list[float]] | None = None
+    failure: str = ""
+
+    def add(self, readings: Sequence[Reading]) -> None:
+        """Take in a block."""
+        self.host.append([reading.host for reading in readings])
+        if self.device is not None:
+            self.device.append([reading.device for reading in readings if reading.device is not None])
+        if self.cpu is not None:
+            self.cpu.append([reading.cpu for reading in readings if reading.cpu is not None])
 
     @property
     def clock(self) -> str:
@@ -108,56 +119,89 @@ class Clock:
         return statistics([[self.time(lambda: None).host for _ in range(calls)]]).p50
 
 
-def time_together(calls: Sequence[Call], clock: Clock, effort: Effort, progress: Progress, title: str) -> list[Samples]:
+class CallFailed(Exception):
+    """A call, or the process in which it is made, has come to an end: one line says how."""
+
+
+class Timed(Protocol):
+    """Something whose calls are timed; raises ``CallFailed`` where they cannot go on."""
+
+    def warm_up(self, effort: Effort) -> float:
+        """Call until it is warm; seconds of the quickest call."""
+
+    def block(self, count: int) -> Sequence[Reading]:
+        """So many calls, timed one by one."""
+
+
+@dataclass(frozen=True)
+class Here:
+    """A call that is made in this process."""
+
+    call: Call
+    clock: Clock
+
+    def warm_up(self, effort: Effort) -> float:
+        """Call until it is warm; seconds of the quickest call."""
+        start = perf_counter()
+        quickest, calls, spent = math.inf, 0, 0.0
+        while not calls or (
+            spent < WARM_UP_SHARE * effort.budget and (calls < effort.warmup or spent < effort.warmup_seconds)
+        ):
+            quickest = min(quickest, self.clock.time(self.call).host / 1000)
+            calls, spent = calls + 1, perf_counter() - start
+        return quickest
+
+    def block(self, count: int) -> Sequence[Reading]:
+        """So many calls, timed one by one."""
+        if count > 1:
+            self.call()  # the other rows' blocks have emptied the caches of this one's weights
+        return [self.clock.time(self.call) for _ in range(count)]
+
+
+def time_together(
+    calls: Sequence[Call | Timed], clock: Clock, effort: Effort, progress: Progress, title: str
+) -> list[Samples]:
     """Time several calls whose ratios matter: a block of the first, of the second ..., then the next block of each.
 
     A drift of the machine then meets all of them alike. Garbage is collected before each round, and as ever within.
 
     Args:
-        calls: each without arguments.
+        calls: functions without arguments, or what times itself.
         clock: of the device they compute on.
         effort: how much.
         progress: advanced once per block.
         title: shown there.
 
     Returns:
-        One ``Samples`` per call, in order.
+        One ``Samples`` per call, in order; those of a call that failed say so, and the others stand.
     """
-    plans = [effort.plan(_warm_up(call, clock, effort)) for call in calls]
-    results = [clock.samples() for _ in calls]
+    timed: list[Timed] = [Here(call, clock) if callable(call) else call for call in calls]
+    results = [clock.samples() for _ in timed]
+    plans = [_plan(one, effort, result) for one, result in zip(timed, results, strict=True)]
     progress.start(title, sum(blocks for blocks, _ in plans))
     for block in range(effort.blocks):
         gc.collect()
-        for call, (blocks, count), result in zip(calls, plans, results, strict=True):
-            if block < blocks:
-                _time_block(call, clock, count, result)
-                progress.advance(1, p50_ms=statistics(result.host).p50)
+        for one, (blocks, count), result in zip(timed, plans, results, strict=True):
+            if block >= blocks:
+                continue
+            if not result.failure:
+                try:
+                    result.add(one.block(count))
+                except CallFailed as failed:
+                    result.failure = str(failed)
+            progress.advance(1, **({} if result.failure else {"p50_ms": statistics(result.host).p50}))
     return results
+
+
+def _plan(timed: Timed, effort: Effort, result: Samples) -> tuple[int, int]:
+    """Blocks, and calls in each, after the warm-up."""
+    try:
+        return effort.plan(timed.warm_up(effort))
+    except CallFailed as failed:
+        result.failure = str(failed)
+        return 0, 0
 
 
 def seconds_of(call: Call, clock: Clock) -> float:
     """A first guess at the time of a call: the second of two."""
     return [clock.time(call).host for _ in range(2)][-1] / 1000
-
-
-def _warm_up(call: Call, clock: Clock, effort: Effort) -> float:
-    """Call until it is warm; seconds of the quickest call."""
-    start = perf_counter()
-    quickest, calls, spent = math.inf, 0, 0.0
-    while not calls or (
-        spent < WARM_UP_SHARE * effort.budget and (calls < effort.warmup or spent < effort.warmup_seconds)
-    ):
-        quickest = min(quickest, clock.time(call).host / 1000)
-        calls, spent = calls + 1, perf_counter() - start
-    return quickest
-
-
-def _time_block(call: Call, clock: Clock, count: int, result: Samples) -> None:
-    if count > 1:
-        call()  # the other rows' blocks have emptied the caches of this one's weights
-    readings = [clock.time(call) for _ in range(count)]
-    result.host.append([reading.host for reading in readings])
-    if result.device is not None:
-        result.device.append([reading.device for reading in readings if reading.device is not None])
-    if result.cpu is not None:
-        result.cpu.append([reading.cpu for reading in readings if reading.cpu is not None])

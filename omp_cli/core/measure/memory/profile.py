@@ -127,8 +127,8 @@ def predict_cuda(case: Case) -> Row:
 
     What kernels take for themselves (workspaces of cuDNN and cuBLAS) is not in it.
     """
-    if case.config.train.precision != "fp32":
-        raise UsageError("a prediction for CUDA is made in fp32 only: tensors without data have no autocast")
+    if case.config.train.precision == "bf16":
+        raise UsageError("a prediction for CUDA is made in float32 only: tensors without data have no autocast")
     step = TrainingStep(case.config, case.spec, META)
     selected = critical_share(case)
     ledger = Ledger(selected)

@@ -87,7 +87,7 @@ def profile_cases(
             jobs.append((case, _bind(measure_cuda, case, device, config.repeats, file)))
         elif measure:
             jobs.append((case, _bind(measure_cpu, case, config.repeats)))
-        if config.predict and case.config.train.precision == "fp32":
+        if config.predict and case.config.train.precision != "bf16":
             jobs.append((case, _bind(predict_cuda, case)))
     rows: list[Row] = []
     progress.start("profiling", len(jobs))

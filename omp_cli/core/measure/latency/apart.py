@@ -1,0 +1,181 @@
+"""A runtime in a process of its own, where it is built, compared with eager and timed: if it dies, one row says so.
+
+Compilers and drivers end a process without an exception, or never return. What other rows have measured must not go
+with them, so the parent only sends the name of what to do, and waits for an answer no longer than its patience.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from omp_cli.core.base.device import use_threads
+from omp_cli.core.base.errors import OmpError, RunFailed, one_line
+from omp_cli.core.deploy import backends
+from omp_cli.core.deploy.backends import Outcome
+from omp_cli.core.deploy.base import Backend, Inputs, Prepared
+from omp_cli.core.deploy.graph import Decision, example_inputs
+from omp_cli.core.envs.workers import Death, Workers
+from omp_cli.core.measure.latency.config import Effort, LatencyConfig
+from omp_cli.core.measure.latency.rows import Row
+from omp_cli.core.measure.latency.timer import CallFailed, Clock, Here, Reading
+from omp_cli.core.policy import Policy
+from omp_cli.core.policy_config import PolicyConfig
+from omp_cli.core.spec import Spec
+
+SAMPLES = 3
+"""Different observations, taken in turn; a backend must answer each as eager does."""
+_WEIGHTS = "policy.safetensors"
+
+
+def random_inputs(policy: Policy, batch: int, seed: int, device: torch.device) -> list[Inputs]:
+    """Random observations and noise on a device, in float32."""
+    made = [example_inputs(policy, batch, seed + k) for k in range(SAMPLES)]
+    return [tuple(x.to(device) for x in sample) for sample in made]
+
+
+def cast(samples: Sequence[Inputs], dtype: torch.dtype) -> list[Inputs]:
+    """Samples whose floating-point numbers are of that type."""
+    return [tuple(x.to(dtype) if x.is_floating_point() else x for x in sample) for sample in samples]
+
+
+def decide(prepared: Prepared, samples: Sequence[Inputs], place: bool) -> Callable[[], Tensor]:
+    """One decision: take in an observation that is already on the device, and act.
+
+    Args:
+        prepared: by a backend.
+        samples: observations, used in turn.
+        place: False uses the one that was placed before.
+    """
+    if not place:
+        return prepared.call
+    turn = itertools.cycle(samples)
+
+    def call() -> Tensor:
+        prepared.place(*next(turn))
+        return prepared.call()
+
+    return call
+
+
+@dataclass
+class Trial:
+    """One backend for one policy, number of steps and batch size; what lives in the process.
+
+    Attributes:
+        backend: what builds it; sent along, for one that a plugin registered is in no table of the process.
+        config: of the policy.
+        spec: its observation and action.
+        row: number of steps and batch size.
+        settings: of the measurement.
+        device: where it runs.
+        folder: holds the policy's weights, and takes compiled files.
+    """
+
+    backend: Backend
+    config: PolicyConfig
+    spec: Spec
+    row: Row
+    settings: LatencyConfig
+    device: torch.device
+    folder: Path
+    _timed: Here | None = None
+
+    @classmethod
+    def of(cls, policy: Policy, row: Row, settings: LatencyConfig, device: torch.device, folder: Path) -> Self:
+        """The trial of a row, with the policy's weights left in ``folder``."""
+        tensors = {name: x.detach().cpu().contiguous() for name, x in policy.state_dict().items()}
+        save_file(tensors, folder / _WEIGHTS)
+        return cls(backends.find(row.backend), policy.config, policy.spec, row, settings, device, folder)
+
+    def build(self) -> tuple[Outcome, float]:
+        """Build and compare with eager; what came of it, and the seconds that it took to build."""
+        use_threads(self.settings.threads)
+        backends.BACKENDS[self.row.backend] = self.backend
+        dtype = getattr(torch, self.settings.dtype)
+        policy = Policy(self.config, self.spec).eval().to(self.device, dtype)
+        policy.load_state_dict(load_file(self.folder / _WEIGHTS))
+        samples = cast(random_inputs(policy, self.row.batch, self.settings.seed, self.device), dtype)
+        outcome = backends.checked(self.row.backend, Decision(policy, self.row.nfe), samples, self.folder)
+        if outcome.prepared is None:
+            return outcome, 0.0
+        self._timed = Here(decide(outcome.prepared, samples, self.settings.place), Clock(self.device))
+        return replace(outcome, prepared=None), outcome.prepared.seconds
+
+    def warm_up(self, effort: Effort) -> float:
+        """See ``timer.Timed``."""
+        return self._ready().warm_up(effort)
+
+    def block(self, count: int) -> list[Reading]:
+        """See ``timer.Timed``."""
+        return list(self._ready().block(count))
+
+    def do(self, method: str, *arguments: Any) -> Any:
+        """Call a method; what it raises comes as ``RunFailed`` in one line, each runtime having errors of its own."""
+        try:
+            return getattr(self, method)(*arguments)
+        except Exception as error:
+            raise RunFailed(one_line(error, 200, typed=True)) from error
+
+    def close(self) -> None:
+        """The end of the process frees what it holds."""
+
+    def _ready(self) -> Here:
+        if self._timed is None:
+            raise RuntimeError("nothing has been built")
+        return self._timed
+
+
+class Apart:
+    """The parent's side of a trial; a ``timer.Timed``.
+
+    Args:
+        trial: what is sent to the process.
+        patience: seconds that building may take, and a block of calls beyond the budget.
+
+    Raises:
+        CallFailed: here and in each method: the process has died, was too slow and was ended, or its runtime failed.
+    """
+
+    def __init__(self, trial: Trial, patience: float) -> None:
+        self._patience, self._budget = patience, trial.settings.budget
+        try:
+            self._process = Workers(trial, 1, f"runtime {trial.row.backend}", lambda line: None, apart=True)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise CallFailed(f"it cannot be sent to a process of its own: {one_line(error, typed=True)}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.close()
+
+    def build(self) -> tuple[Outcome, float]:
+        """See ``Trial.build``."""
+        return self._ask("being built", self._patience, "build")
+
+    def warm_up(self, effort: Effort) -> float:
+        """See ``timer.Timed``."""
+        return self._ask("warming up", self._patience + self._budget, "warm_up", effort)
+
+    def block(self, count: int) -> Sequence[Reading]:
+        """See ``timer.Timed``."""
+        return self._ask("being timed", self._patience + self._budget, "block", count)
+
+    def _ask(self, doing: str, patience: float, method: str, *arguments: Any) -> Any:
+        self._process.send(0, "do", method, *arguments)
+        try:
+            answer = self._process.receive([0], patience)[0]
+        except OmpError as error:
+            raise CallFailed(error.message) from error
+        if isinstance(answer, Death):
+            longer = f" within {patience:g} s (--set patience=SECONDS gives it longer)" if answer.silent else ""
+            raise CallFailed(f"{'no answer' if answer.silent else answer.reason}{longer} while {doing}")
+        return answer

@@ -1,0 +1,134 @@
+"""The step that a GPU records as one graph: the same training, and a word on why where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from omp_cli.core.base.config import Layer, merge, preset_layer, validated
+from omp_cli.core.base.device import tf32
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.progress import Silent
+from omp_cli.core.checkpoint import EMA, MODEL, TRAINING
+from omp_cli.core.data.store import read_store
+from omp_cli.core.train import loop
+from omp_cli.core.train.config import PretrainConfig
+from omp_cli.core.train.distributed import World
+from omp_cli.core.train.graph import RecordedStep
+from omp_cli.core.train.loop import Trainer
+from tests.train.test_loop import same, settings, trainer, weights
+
+CUDA = torch.device("cuda")
+JITTER = {"encoder__jitter": 0.01, "train__steps": 13, "train__draws": 2}
+
+
+def replays(monkeypatch: pytest.MonkeyPatch, train: Trainer) -> list[int]:
+    """Let a CPU take the way of a GPU, with the step itself in the place of its graph; the steps that went there."""
+    steps: list[int] = []
+
+    def record(*arguments: Any) -> RecordedStep:
+        def counted(step: Any, device: torch.device) -> Any:
+            def replay() -> None:
+                steps.append(train.step)
+                step()
+
+            return replay
+
+        return RecordedStep(*arguments, record=counted)
+
+    monkeypatch.setattr(loop, "RecordedStep", record)
+    train.eager = None
+    return steps
+
+
+@pytest.mark.parametrize("case", [{}, {"train__grad_clip": 0.1}, {"method__derivative": "forward"}])
+def test_over_static_buffers_training_is_the_same_to_the_bit(
+    case: dict[str, Any], toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = trainer(toy, tmp_path / "plain", **JITTER, **case).run()
+    recorded = trainer(toy, tmp_path / "recorded", **JITTER, **case)
+    steps = replays(monkeypatch, recorded)
+    result = recorded.run()
+    assert steps == [4, 5, 6, 8, 9, 10]  # steps 0 to 2 warm up; after 3, 7, 11 and 12 somebody looks at numbers
+    for name in (MODEL, TRAINING):
+        assert same(weights(tmp_path / "plain", name), weights(tmp_path / "recorded", name))
+    averages = (weights(tmp_path / where, EMA) for where in ("plain", "recorded"))
+    for a, b in zip(*(x.values() for x in averages), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)  # the decay is a float32 there
+    for name in ("loss", "grad_norm", "lr", "meanflow"):
+        assert plain.figures[name] == result.figures[name]
+    assert (plain.figures["graph"], result.figures["graph"]) == (
+        "eager: a graph needs CUDA, and this runs on cpu",
+        "CUDA graph",
+    )
+
+
+def test_a_step_that_cannot_be_recorded_runs_eagerly_and_says_why(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> RecordedStep:
+        raise RuntimeError("operation not permitted when\nstream is capturing")
+
+    notes: list[str] = []
+    train = trainer(toy, tmp_path / "a")
+    monkeypatch.setattr(loop, "RecordedStep", refuse)
+    monkeypatch.setattr(train.progress, "note", notes.append)
+    train.eager = None
+    figures = train.run().figures
+    reason = "RuntimeError: operation not permitted when stream is capturing"
+    assert figures["graph"] == f"eager: {reason}"
+    assert notes == [f"no CUDA graph: {reason}"]
+    trainer(toy, tmp_path / "plain").run()
+    assert same(weights(tmp_path / "plain", TRAINING), weights(tmp_path / "a", TRAINING))
+
+
+def test_a_graph_that_is_asked_for_where_there_is_none_is_refused(toy: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"train\.graph: on, but a graph needs CUDA"):
+        trainer(toy, tmp_path / "a", train__graph="on")
+
+
+def test_precision_is_set_for_the_run_and_recorded(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    for precision in ("tf32", "fp32"):
+        train = trainer(toy, tmp_path / precision, train__precision=precision, train__steps=1)
+        update = train._update
+
+        def watched(module: Any, log: bool, update: Any = update) -> Any:
+            seen.append((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+            return update(module, log)
+
+        monkeypatch.setattr(train, "_update", watched)
+        with tf32(precision == "fp32"):
+            before = torch.backends.cuda.matmul.allow_tf32
+            assert train.run().figures["precision"] == precision
+            assert torch.backends.cuda.matmul.allow_tf32 == before
+    assert seen == [(True, True), (False, False)]
+    assert same(weights(tmp_path / "tf32"), weights(tmp_path / "fp32"))  # on a CPU they are one
+
+
+@pytest.mark.parametrize(
+    "preset", ["omp-paper", "mp1-paper", "dp3-paper", "flowpolicy-paper", "dp-paper", "dp-metaworld-paper"]
+)
+def test_presets_of_256_million_parameters_say_tf32(preset: str) -> None:
+    config = validated(PretrainConfig, merge([preset_layer("pretrain", preset), Layer("test", {})])[0])
+    assert config.train.precision == "tf32"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("derivative", ["dde", "forward", "jvp"])
+def test_on_a_gpu_the_graph_trains_as_eager_does(derivative: str, toy: Path, tmp_path: Path) -> None:
+    figures = {}
+    for graph in ("off", "on"):
+        config = settings(train__graph=graph, method__derivative=derivative, **JITTER)
+        train = Trainer(config, read_store(toy), tmp_path / graph, CUDA, World(), Silent())
+        figures[graph] = train.run().figures
+    assert figures["on"]["graph"] == "CUDA graph"
+    assert figures["on"]["loss"] == pytest.approx(figures["off"]["loss"], rel=1e-3)
+    for name in (MODEL, EMA):
+        off, on = (weights(tmp_path / where, name) for where in ("off", "on"))
+        for key, value in off.items():
+            torch.testing.assert_close(on[key], value, rtol=1e-3, atol=1e-4)
