@@ -111,7 +111,7 @@ class WeightsAndBiases:
 
     def close(self) -> None:
         """End the run."""
-        self._run.finish(quiet=True)
+        self._run.finish()
 
 
 class Trackio:

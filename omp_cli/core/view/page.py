@@ -26,7 +26,8 @@ def write_page(path: Path, dataset: Dataset, episodes: Sequence[Episode], config
     """Write the page of some episodes; returns its path."""
     spec = dataset.spec
     title = f"{spec.suite} {spec.task}"
-    about = f"{len(episodes)} of {len(dataset.episode_ends)} episodes of {dataset.path}, {spec.control_hz:g} frames a second"
+    count = f"{len(episodes)} of {len(dataset.episode_ends)} episodes"
+    about = f"{count} of {dataset.path}, {spec.control_hz:g} frames a second"
     data = {"hz": spec.control_hz, "episodes": [_plain(episode, config) for episode in episodes]}
     template = resources.files("omp_cli.core.view").joinpath("page.html").read_text(encoding="utf-8")
     document = to_json(data, ascii_only=True).replace("<", "\\u003c")  # a name must not end the script
