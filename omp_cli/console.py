@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,6 +19,8 @@ from omp_cli.core.base.files import defined, to_json
 from omp_cli.core.base.table import NONE, Table, cell_text
 
 JSON_SCHEMA_VERSION = 1
+NEXT = "next: omp "
+"""How a line begins that says what to do next."""
 GONE = (errno.EPIPE, errno.EIO)
 """What writing to a closed pipe or to a terminal that is gone ends with."""
 
@@ -95,10 +98,13 @@ class Console:
         as_json: print one JSON document on stdout and nothing else there.
         quiet: no progress and no notes.
         verbose: tracebacks and more notes.
+        options: global options that a line needs which goes on from here: the plugins of this one.
     """
 
-    def __init__(self, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
-        self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
+    def __init__(
+        self, as_json: bool = False, quiet: bool = False, verbose: bool = False, options: Sequence[str] = ()
+    ) -> None:
+        self.as_json, self.quiet, self.verbose, self._options = as_json, quiet, verbose, tuple(options)
         # stdout is often a pipe or a log in CI: fall back to a width that does not break tables
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 110
         self._out = RichConsole(width=width, highlight=False, soft_wrap=False)
@@ -120,13 +126,18 @@ class Console:
                 self.json({"error": body})
 
     def result(self, document: Mapping[str, Any], tables: Iterable[Table] = (), lines: Sequence[str] = ()) -> None:
-        """Print a command's result: tables and lines for people, or the document as JSON."""
+        """Print a command's result: tables and lines for people, or the document as JSON.
+
+        A line that begins with ``NEXT`` is what to do next; it gets the options that it needs.
+        """
         if self.as_json:
             self.json({"schema_version": JSON_SCHEMA_VERSION, **document})
             return
         for table in tables:
             self._out.print(rendered(table))
         for line in lines:
+            if self._options and line.startswith(NEXT):
+                line = f"{NEXT}{shlex.join(self._options)} {line.removeprefix(NEXT)}"
             self._out.print(escape(line), soft_wrap=True)
 
     def json(self, document: Mapping[str, Any]) -> None:
@@ -172,16 +183,9 @@ class RichProgress:
 
     def __enter__(self) -> RichProgress:
         if self._console.is_terminal and not self._quiet:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+            from omp_cli.bar import make_bar
 
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[figures]}"),
-                console=self._console,
-            )
+            self._bar = make_bar(self._console)
             self._bar.start()
         return self
 
@@ -193,17 +197,21 @@ class RichProgress:
         """Begin a task."""
         self._title, self._total, self._done = title, total, done
         if self._bar is not None:
-            self._task = self._bar.add_task(title, total=total, completed=done, figures="")
+            from omp_cli.bar import fitting_title
+
+            shown = fitting_title(title, total, self._console.width)
+            self._task = self._bar.add_task(shown, total=total, completed=done, figures=[])
 
     def advance(self, units: int = 1, **figures: float | str) -> None:
         """Some units are done."""
-        text = "  ".join(f"{name.replace('_', ' ')} {cell_text(value)}" for name, value in figures.items())
+        texts = [f"{name.replace('_', ' ')} {cell_text(value)}" for name, value in figures.items()]
         before = self._done
         self._done += units
         if self._bar is not None:
-            self._bar.update(self._task, advance=units, figures=text)
+            self._bar.update(self._task, advance=units, figures=texts)
         elif not self._quiet and _tenth(before, self._total) != _tenth(self._done, self._total):
-            self._console.print(escape(f"{self._title}: {self._done}/{self._total}  {text}"), soft_wrap=True)
+            text = f"{self._title}: {self._done}/{self._total}  {'  '.join(texts)}"
+            self._console.print(escape(text), soft_wrap=True)
 
     def note(self, text: str) -> None:
         """One line, above the bar."""

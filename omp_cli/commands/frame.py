@@ -35,7 +35,7 @@ from omp_cli.core.base.config import Layer, Settings
 from omp_cli.core.base.errors import DataError, Interrupted, UsageError
 from omp_cli.core.base.files import name_part, writable_folder
 from omp_cli.core.base.locks import refuse_held
-from omp_cli.core.base.manifest import Manifest, latest_run, read_manifest
+from omp_cli.core.base.manifest import FILE_NAME, Manifest, latest_run, read_manifest
 from omp_cli.core.base.run import Run, refuse_checkpoints
 from omp_cli.core.base.table import Table
 
@@ -140,26 +140,40 @@ class Call(Generic[S]):
         if self.globals.out is not None:
             refuse_checkpoints(self.globals.out)
 
-    def alone(self, reason: str, *others: Any) -> None:
-        """UsageError where a setting, ``--out`` or one of the ``others`` was given beside what stands alone."""
-        if self.flags.values or self.file or self.sets or self.globals.out or any(others):
+    def alone(self, reason: str, *others: Any, but: str = "") -> None:
+        """UsageError where a setting, ``--out`` or one of the ``others`` was given beside what stands alone.
+
+        The setting ``but`` may be given, by its option or by ``--set``.
+        """
+        given = {**c.set_layer(self.sets).values, **self.flags.values}.keys() - {but}
+        if given or self.file or self.globals.out or any(others):
             raise UsageError(reason, "leave the other settings out")
 
-    def resumed(self, folder: Path, *inputs: str) -> tuple[Manifest, Chosen[S] | None]:
+    def resumed(
+        self, folder: Path, *inputs: str, change: Mapping[str, Any] | None = None
+    ) -> tuple[Manifest, Chosen[S] | None]:
         """The manifest of a run that ``--resume`` names, and its settings; None in their place when it is finished.
 
-        ``inputs`` are the entries of its configuration that are no settings.
+        Args:
+            folder: of the run.
+            inputs: the entries of its configuration that are no settings.
+            change: settings that take the place of the run's own; with some it is gone on with though it is finished.
         """
+        if folder.exists() and not (folder / FILE_NAME).is_file():
+            above = next((f"--resume {p}" for p in folder.parents[:3] if (p / FILE_NAME).is_file()), "")
+            if above:  # a checkpoint, or a file of one
+                raise UsageError(f"{folder}: a part of a run; a run is resumed as a whole", above)
         manifest = read_manifest(folder)
         if manifest.command != self.name:
             raise UsageError(f"{folder}: a run of omp {manifest.command}, not of omp {self.name}")
-        if manifest.status == "succeeded":
+        if manifest.status == "succeeded" and not change:
             self.console.note(f"{folder} is finished; nothing to do")
             return manifest, None
         if int(os.environ.get("RANK", "0")) == 0:  # of several processes the first alone holds the folder
             refuse_held(folder)
         sources = {key: value.model_dump() for key, value in manifest.config.items()}
-        flat = {key: value.value for key, value in manifest.config.items() if key not in inputs}
+        sources |= {key: {"value": value, "source": "flag"} for key, value in (change or {}).items()}
+        flat = {key: entry["value"] for key, entry in sources.items() if key not in inputs}
         return manifest, Chosen(c.validated(self.model, c.unflatten(flat)), sources)
 
     def newest(self, root: Path, commands: Sequence[str], what: str, hint: str) -> Path:

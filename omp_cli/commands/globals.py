@@ -67,7 +67,12 @@ class Globals:
         """Where this command prints."""
         if int(os.environ.get("RANK", "0")) > 0:  # of several processes the first alone speaks
             return Console(quiet=True, verbose=self.verbose)
-        return Console(self.json_, self.quiet, self.verbose)
+        return Console(self.json_, self.quiet, self.verbose, self.plugin_options)
+
+    @property
+    def plugin_options(self) -> tuple[str, ...]:
+        """The words that give another line the plugins of this one."""
+        return tuple(word for path in self.plugin for word in ("--plugin", str(path)))
 
     @property
     def device_name(self) -> str:

@@ -11,17 +11,19 @@ import typer
 
 from omp_cli import core
 from omp_cli.commands.frame import DATA, RUNS, Call, Chosen, command
-from omp_cli.core.base.config import Layer, preset_layer, preset_names
+from omp_cli.core.base.config import Layer, preset_layer, preset_names, set_layer
 from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.manifest import FILE_NAME, Manifest
 from omp_cli.core.base.progress import Silent
-from omp_cli.core.base.run import BEST
+from omp_cli.core.base.run import BEST, CHECKPOINTS
 from omp_cli.core.base.table import Table
 from omp_cli.core.data.store import read_store
 from omp_cli.core.suites.base import with_displacements
-from omp_cli.core.train.config import PretrainConfig
+from omp_cli.core.train.config import PretrainConfig, TrainConfig
 from omp_cli.core.train.trackers import METRICS
 
 DEFAULT_PRESET = "light"
+STEPS = "train.steps"
 WHERE = {
     "dataset": "say where that is now: omp pretrain DATASET --resume RUN",
     "teacher": "say where that is now: omp pretrain --teacher RUN_OR_CHECKPOINT --resume RUN",
@@ -48,7 +50,8 @@ def pretrain(
     resume: Annotated[
         Path | None,
         typer.Option(
-            help="Continue this run; a data set or --teacher beside it says where that is now.",
+            help="Continue this run, with --steps to a later end; a data set or --teacher beside it says where that "
+            "is now.",
             rich_help_panel="Optimisation",
         ),
     ] = None,
@@ -62,7 +65,9 @@ def pretrain(
     if resume is None:
         _train(call, _new_plan(call, preset, dataset, teacher))
         return
-    call.alone("--resume continues a run as it was configured", preset)
+    if resume.name == FILE_NAME and resume.is_file():
+        resume = resume.parent
+    call.alone("--resume continues a run as it was configured, but for --steps", preset, but=STEPS)
     if (plan := _old_plan(call, resume, {"dataset": dataset, "teacher": teacher})) is not None:
         _train(call, plan)
 
@@ -89,7 +94,7 @@ class Plan:
 
 def _new_plan(call: Call[PretrainConfig], preset: str | None, given: Path | None, teacher: Path | None) -> Plan:
     """A run in a folder of its own."""
-    if "train.steps" in call.flags.values:  # said on the line, it beats a preset that counts in epochs
+    if STEPS in call.flags.values:  # said on the line, it beats a preset that counts in epochs
         call.flags = Layer("flag", {**call.flags.values, "train.epochs": None})
     chosen = call.settings(preset_layer("pretrain", preset or DEFAULT_PRESET))
     core.check_teacher(chosen.settings.method.name, teacher is not None)
@@ -103,14 +108,18 @@ def _new_plan(call: Call[PretrainConfig], preset: str | None, given: Path | None
 
 
 def _old_plan(call: Call[PretrainConfig], run: Path, given: Mapping[str, Path | None]) -> Plan | None:
-    """A run that is to continue exactly as it was; ``given`` says where its inputs are now.
+    """A run that is to continue exactly as it was, or to a later end; ``given`` says where its inputs are now.
 
     None, after its figures were shown, for a run that is finished.
     """
-    manifest, chosen = call.resumed(run, *INPUTS)
+    steps = {**set_layer(call.sets).values, **call.flags.values}.get(STEPS)
+    change = None if steps is None else {STEPS: steps, "train.epochs": None}
+    manifest, chosen = call.resumed(run, *INPUTS, change=change)
     if chosen is None:
         _report(call, run, manifest.metrics)
         return None
+    if steps is not None:
+        _check_longer(call, run, manifest, chosen.settings.train)
     wanted = [kind for kind in INPUTS if kind in chosen.sources]
     found = {i.kind: i for i in manifest.inputs}
     if any(kind not in found for kind in wanted):
@@ -121,6 +130,23 @@ def _old_plan(call: Call[PretrainConfig], run: Path, given: Mapping[str, Path | 
     paths = {kind: given[kind] or core.find_input(run, found[kind], WHERE[kind]) for kind in wanted}
     content = {kind: found[kind].sha256 for kind in wanted}
     return Plan(chosen, paths["dataset"], paths.get("teacher"), run, content)
+
+
+def _check_longer(call: Call[PretrainConfig], run: Path, manifest: Manifest, train: TrainConfig) -> None:
+    """UsageError unless the run has steps to go; says what becomes of the learning rate."""
+    found = core.open_run(run) if (run / CHECKPOINTS).is_dir() else []
+    done = found[-1].meta.step if found else 0
+    if train.steps <= done:
+        raise UsageError(
+            f"{run}: has taken {done} steps already, and --steps {train.steps} counts from its beginning",
+            f"ask for more than {done}, or evaluate an earlier checkpoint: {run / CHECKPOINTS}",
+        )
+    before = manifest.metrics.get("lr")
+    was = f", it was {before:.3g} at step {done}" if isinstance(before, float) else ""
+    call.console.note(
+        f"the learning rate follows the schedule of a run of {train.steps} steps from here on: "
+        f"{train.learning_rate(done, train.steps):.3g}{was}"
+    )
 
 
 def _train(call: Call[PretrainConfig], plan: Plan) -> None:

@@ -85,7 +85,7 @@ def sweep(
 def _handed_on(call: Call[Settings]) -> tuple[str, ...]:
     """The global options that every line gets."""
     device = () if call.globals.device is None else ("--device", call.globals.device)
-    return (*device, *(word for path in call.globals.plugin for word in ("--plugin", str(path))))
+    return (*device, *call.globals.plugin_options)
 
 
 def _engine(name: str, workers: int | None, address: str | None, gpus: float) -> Engine:

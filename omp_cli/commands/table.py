@@ -30,6 +30,8 @@ COMMANDS: dict[str, Entry] = {
     "report": Entry("report:report", "Measure", "Tables and plots of evaluations, with intervals."),
     "bench-latency": Entry("bench_latency:bench_latency", "Measure", "Time a policy's decision by every runtime."),
     "memprofile": Entry("memprofile:memprofile", "Measure", "Memory of a training step by derivative; error of du/dt."),
+    "view": Entry("view:view", "Data", "Write a page of a data set's episodes for a browser."),
+    "runs": Entry("runs:runs", "Data", "List data sets and runs; remove those that came to nothing."),
     "manifest": Entry("manifest:manifest", "Measure", "Check the manifest of a run, and show what it says."),
     "export": Entry("export:export", "Deploy", "Write a policy as files that run without omp."),
     "deploy": Entry("deploy:deploy", "Deploy", "Run a policy at a fixed rate, on a robot or on recorded data."),

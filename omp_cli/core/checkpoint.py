@@ -215,10 +215,16 @@ def newest_saved(folder: Path) -> Checkpoint | None:
 def find_checkpoints(path: Path) -> list[Path]:
     """Checkpoints meant by a run's folder, its ``checkpoints`` folder or one checkpoint, oldest first.
 
+    The file that describes one of these stands for it: ``policy.json``, ``manifest.json``.
+
     Raises:
         DataError: nothing there, or a file (a pickle is named as such and never loaded).
     """
+    if path.is_file() and path.name in (META, FILE_NAME):
+        path = path.parent
     if path.is_file():
+        if (path.parent / META).is_file():  # which weights count is a setting, and not for a name of a file to say
+            raise DataError(f"checkpoint {path}: one file of a checkpoint", f"give its folder: {path.parent}")
         raise DataError(f"checkpoint {path}: {_file_kind(path)}", "give the folder of a run or of a checkpoint")
     if (path / META).is_file():
         return [path]
@@ -231,7 +237,7 @@ def find_checkpoints(path: Path) -> list[Path]:
 
 def open_run(path: Path) -> list[Checkpoint]:
     """The checkpoints that ``find_checkpoints`` finds, opened; DataError also for a run whose manifest was altered."""
-    if (path / FILE_NAME).is_file():
+    if path.name == FILE_NAME or (path / FILE_NAME).is_file():
         read_manifest(path)
     return [open_checkpoint(p) for p in find_checkpoints(path)]
 

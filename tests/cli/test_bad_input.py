@@ -181,8 +181,40 @@ def test_a_manifest_edited_by_hand(omp: Omp, run: Path) -> None:
         refused(omp(*line), 3, "edited or damaged")
 
 
+def newest(run: Path) -> Path:
+    return sorted((run / "checkpoints").iterdir())[-1]
+
+
+def test_a_file_of_a_checkpoint_is_understood_or_named(omp: Omp, run: Path) -> None:
+    checkpoint = newest(run)
+    for file in (checkpoint / "policy.json", run / "manifest.json"):
+        shown = omp("eval", file, "--dry-run", "--json")
+        assert shown.code == 0, shown.err
+        assert shown.json["config"]["checkpoint"]["value"] == str(checkpoint)
+    for name in ("model", "ema", "training"):
+        refused(omp("eval", checkpoint / f"{name}.safetensors"), 3, "one file of a checkpoint", f"folder: {checkpoint}")
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("steps=5", "train.steps"),
+        ("optim.lr=1e-3", "train.lr"),
+        ("hidden=8", "net.hidden"),
+        ("method.lr=1e-3", "train.lr"),
+        ("train.horizon=4", "chunk.horizon"),
+        ("weight=1", "method.dispersion.weight or method.alignment.weight"),
+        ("train.stps=5", "steps"),
+    ],
+)
+def test_an_unknown_setting_names_those_that_end_so(omp: Omp, toy: Path, given: str, meant: str) -> None:
+    refused(omp("pretrain", toy, "--set", given), 2, "unknown setting", f"did you mean {meant}?")
+
+
 def test_resume_of_what_cannot_be_resumed(omp: Omp, run: Path, workshop: Path) -> None:
-    refused(omp("pretrain", "--resume", run, "--steps", 50), 2, "--resume")
+    refused(omp("pretrain", "--resume", run, "--lr", 1e-3), 2, "--resume")
+    for part in (checkpoint := newest(run), checkpoint / "model.safetensors"):
+        refused(omp("pretrain", "--resume", part), 2, "a part of a run", f"--resume {run}")
     refused(omp("pretrain", "--resume", workshop / "toy"), 2, "omp prepare")
     refused(omp("pretrain", "--resume", workshop / "nowhere"), 3, "no such file")
 

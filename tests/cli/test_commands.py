@@ -211,3 +211,13 @@ def test_help_of_every_command_has_an_example(omp: Omp, command: str) -> None:
 
 def test_version(omp: Omp) -> None:
     assert omp("--version").out.startswith("omp 0.")
+
+
+def test_the_next_line_carries_the_plugins_of_this_one(omp: Omp, tmp_path: Path) -> None:
+    plugin = tmp_path / "my parts.py"
+    plugin.write_text('"""Nothing of its own."""\n')
+    for line in (("--plugin", plugin, "prepare"), ("prepare", f"--plugin={plugin}")):
+        made = omp(*line, "toy", "--demos", 1, "--points", 16, "--workers", 1, "--out", tmp_path / "toy")
+        assert made.code == 0, made.err
+        assert f"next: omp --plugin '{plugin}' pretrain" in made.out
+    assert "next: omp pretrain" in omp("prepare", "toy", "--demos", 1, "--points", 16, "--out", tmp_path / "toy").out

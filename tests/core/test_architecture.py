@@ -37,6 +37,8 @@ ALLOWED = {
     "policy_config": BASE | {"data"},
     "families": BASE | {"data", "encoders", "methods", "nets", "prepare", "rl", "suites"},  # for the type checker alone
     "checkpoint": BASE | {"policy", "policy_config", "data"},
+    "inventory": BASE | {"data", "measure"},
+    "view": BASE | {"view", "data"},
     "spec": {"base"},
 }
 # Within base/, what stands on what

@@ -8,13 +8,14 @@ from __future__ import annotations
 import functools
 import tomllib
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
@@ -141,6 +142,18 @@ class Layer:
         object.__setattr__(self, "values", flatten(self.values))
 
 
+class UnknownSetting(UsageError):
+    """A setting that no configuration class has under that name.
+
+    Attributes:
+        key: its dotted name as it was given.
+    """
+
+    def __init__(self, key: str, hint: str) -> None:
+        super().__init__(f"unknown setting {key}", hint)
+        self.key = key
+
+
 def validated(model: type[S], data: Any, where: str = "") -> S:
     """``model.model_validate(data)`` with Pydantic's report turned into one line (UsageError).
 
@@ -156,10 +169,50 @@ def validated(model: type[S], data: Any, where: str = "") -> S:
         place = ".".join(str(part) for part in ([where] if where else []) + list(first["loc"]))
         if first["type"] == "extra_forbidden":
             hint = did_you_mean(str(first["loc"][-1]), _fields_at(model, first["loc"][:-1]))
-            raise UsageError(f"unknown setting {place}", hint) from None
+            raise UnknownSetting(place, _elsewhere(model, data, _innermost(first)) or hint) from None
         reason = first["msg"].removeprefix("Value error, ")
         got = "" if first["type"] in ("missing", "value_error") else f" (got {first['input']!r})"
         raise UsageError(f"{f'{place}: ' if place else ''}{reason[0].lower()}{reason[1:]}{got}") from None
+    except UnknownSetting as error:  # of a member of a family, which knows no other section
+        hint = _elsewhere(model, data, error.key.rpartition(".")[2]) or error.hint
+        raise UnknownSetting(error.key, hint) from None
+
+
+def _innermost(error: Mapping[str, Any]) -> str:
+    """The last part of the name of an unknown setting, which may lie in a section that is unknown too."""
+    name, value = str(error["loc"][-1]), error["input"]
+    while isinstance(value, Mapping) and len(value) == 1:
+        name, value = next(iter(value.items()))
+    return name
+
+
+def _elsewhere(model: type[BaseModel], data: Any, name: str) -> str:
+    """Hint that names the settings whose own name is ``name``, in whatever section ("steps": train.steps); else ""."""
+    found = [key for key in _known(model, data) if key.rpartition(".")[2] == name]
+    return f"did you mean {' or '.join(found[:3])}?" if found else ""
+
+
+def _known(model: type[BaseModel], data: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all settings; ``data`` say which member of a family a section is of."""
+    for name, field in model.model_fields.items():
+        given = data.get(name) if isinstance(data, Mapping) else None
+        inner = _section(field, given)
+        if inner is None:
+            yield f"{prefix}{name}"
+        else:
+            yield from _known(inner, given, f"{prefix}{name}.")
+
+
+def _section(field: FieldInfo, given: Any) -> type[BaseModel] | None:
+    """The configuration class of a section; of a family's, that of the member that ``given`` names. Else None."""
+    for mark in field.metadata:
+        family: Any = getattr(getattr(mark, "func", None), "__self__", None)  # BeforeValidator(FAMILY.parse)
+        if hasattr(family, "names") and isinstance(given, Mapping) and given.get("name") in family.names():
+            config: type[BaseModel] = family.get(given["name"]).Config
+            return config
+    annotation: Any = field.annotation
+    kinds = [kind for kind in _kinds(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return kinds[0] if len(kinds) == 1 else None
 
 
 def checked(model: type[S], data: Any, what: str) -> S:

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,25 @@ def fsync_tree(path: Path) -> None:
         _fsync(target)
 
 
+def _open_to_umask(path: Path) -> None:
+    """Give a file, or a folder with everything in it, the permissions of what is made in the usual way beside it.
+
+    Permissions are only added, so that what can be executed stays so.
+    """
+    probe = path.with_name(f"{path.name}.probe")  # asks the umask, which can only be read by setting it
+    probe.touch()
+    readable = stat.S_IMODE(probe.stat().st_mode)
+    probe.unlink()
+    enterable = readable | (readable & 0o444) >> 2
+    for target in (path, *(path.rglob("*") if path.is_dir() else ())):
+        if target.is_symlink():
+            continue
+        mode = stat.S_IMODE(target.stat().st_mode)
+        wanted = mode | (enterable if target.is_dir() else readable)
+        if wanted != mode:
+            target.chmod(wanted)
+
+
 def _fsync(path: Path) -> None:
     """Flush one file, or a folder's own list of names, so that a rename in it survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -48,7 +68,9 @@ def _fsync(path: Path) -> None:
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside ``path`` for a file or a folder; on success it takes ``path``'s place.
 
-    On an exception the temporary is removed and what was at ``path`` before is untouched.
+    On an exception the temporary is removed and what was at ``path`` before is untouched. Files and folders get the
+    permissions that the umask leaves: libraries that write to a temporary file of their own leave it to its owner
+    alone.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: writers such as ffmpeg and matplotlib choose the format by it.
@@ -56,6 +78,7 @@ def atomic(path: Path) -> Iterator[Path]:
     remove(temporary)
     try:
         yield temporary
+        _open_to_umask(temporary)
         fsync_tree(temporary)
         if path.is_dir():
             remove(path)

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny
 from omp_cli.core.base.config import Above0, Count, CountOrZero, Depth, Flag, Member, Seed, Settings, Threads, Width
 from omp_cli.core.families import ALGORITHMS
 from omp_cli.core.policy_config import Weights
+from omp_cli.core.train.config import TrackerName
 
 
 class EvaluationConfig(Settings):
@@ -69,7 +70,7 @@ class FinetuneConfig(Settings):
     """Iterations between checkpoints."""
     keep: Count = 3
     """Checkpoints kept, spread over the run; the newest always. The best evaluated one is kept besides."""
-    tracker: Literal["jsonl", "tensorboard"] = "jsonl"
+    tracker: TrackerName = "jsonl"
     """"jsonl" alone, or TensorBoard event files beside it."""
     seed: Seed = 0
     """Of everything random."""

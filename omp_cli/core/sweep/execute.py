@@ -16,9 +16,12 @@ from omp_cli.core.base.signals import stop_requests
 from omp_cli.core.sweep.job import POLL, Job, Outcome, State
 from omp_cli.core.sweep.local import Engine
 
+SELDOM = 30
+"""Times as long as the last note took until the next one."""
+
 
 def execute(run: Run, jobs: Sequence[Job], engine: Engine, progress: Progress) -> None:
-    """Do what is not done yet; the run's manifest lists every job after each change.
+    """Do what is not done yet; the run's manifest lists every job, while they run as of a moment ago.
 
     Raises:
         RunFailed: some jobs failed; all that do not need them were done.
@@ -29,6 +32,7 @@ def execute(run: Run, jobs: Sequence[Job], engine: Engine, progress: Progress) -
         try:
             while sweep.waiting or sweep.working:
                 sweep.step()
+                sweep.keep_noted()
                 if request.error:
                     break
                 time.sleep(POLL)
@@ -38,6 +42,7 @@ def execute(run: Run, jobs: Sequence[Job], engine: Engine, progress: Progress) -
                 time.sleep(POLL)
         finally:
             engine.close()
+            sweep.note_down()
     count = sweep.count()
     if request.error:
         raise request.error(f"stopped with {count['finished']} of {len(jobs)} jobs finished", "run the same line again")
@@ -56,8 +61,9 @@ class _Sweep:
         self._jobs = {job.name: job for job in jobs}
         found = {job.name: job.outcome() for job in jobs}
         self._outcomes = {n: o if o.state == "finished" else Outcome("waiting") for n, o in found.items()}
+        self._changed, self._next_note = False, 0.0
         progress.start("jobs", len(jobs), self.count()["finished"])
-        self._note_down()
+        self.note_down()
 
     @property
     def waiting(self) -> list[str]:
@@ -83,9 +89,8 @@ class _Sweep:
                 self._end(name, Outcome("blocked", error=f"needs {needs}"))
             elif before == "finished" and self._engine.has_room():
                 self._engine.start(self._jobs[name])
-                self._outcomes[name] = Outcome("running")
+                self._set(name, Outcome("running"))
                 self._show(0)
-                self._note_down()
 
     def collect(self) -> None:
         """Note what has ended."""
@@ -98,9 +103,11 @@ class _Sweep:
         return [name for name, outcome in self._outcomes.items() if outcome.state == state]
 
     def _end(self, name: str, outcome: Outcome) -> None:
-        self._outcomes[name] = outcome
+        self._set(name, outcome)
         self._show(1)
-        self._note_down()
+
+    def _set(self, name: str, outcome: Outcome) -> None:
+        self._outcomes[name], self._changed = outcome, True
 
     def _show(self, ended: int) -> None:
         """The bar: how many are at work, which began last, minutes left."""
@@ -123,7 +130,14 @@ class _Sweep:
         total = sum(count * sum(times[kind]) / len(times[kind]) for kind, count in left.items())
         return total / max(len(self.working), 1)
 
-    def _note_down(self) -> None:
+    def keep_noted(self) -> None:
+        """Note changes down, but so seldom that a manifest of thousands of jobs takes a small share of the time."""
+        if self._changed and time.monotonic() >= self._next_note:
+            self.note_down()
+
+    def note_down(self) -> None:
+        """Write down how far every job is."""
+        began = time.monotonic()
         jobs = [
             {"name": name, "command": self._jobs[name].command, **asdict(outcome)}
             for name, outcome in self._outcomes.items()
@@ -131,3 +145,5 @@ class _Sweep:
         count = self.count()
         self._run.metrics(jobs=jobs, states={state: count[state] for state in get_args(State)})
         write_manifest(self._run.folder, self._run.manifest)
+        ended = time.monotonic()
+        self._changed, self._next_note = False, ended + SELDOM * (ended - began)

@@ -14,6 +14,10 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 """Decay of a moving average of AdamW's."""
 
 
+TrackerName = Literal["jsonl", "tensorboard", "wandb", "trackio"]
+"""Where a run's figures go (``train.trackers``)."""
+
+
 class TrainConfig(Settings):
     """Optimisation."""
 
@@ -78,8 +82,8 @@ class TrainConfig(Settings):
     """Steps between measurements of the loss on the held-out episodes, with the same noise and times each; 0 for none.
     The checkpoint where it was lowest is kept as ``best``.
     """
-    tracker: Literal["jsonl", "tensorboard"] = "jsonl"
-    """"jsonl" alone, or TensorBoard event files beside it."""
+    tracker: TrackerName = "jsonl"
+    """"jsonl" alone, or beside it TensorBoard event files, a run of Weights & Biases, or one of Trackio."""
 
     def passed_over(self) -> dict[str, str]:
         """What another setting decides in its place."""

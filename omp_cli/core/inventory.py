@@ -1,0 +1,185 @@
+"""Data sets and runs below some folders: what each is and how it stands; which of them can go, and which cannot.
+
+What can go are runs that failed, were interrupted or lost, for their figures never came. None goes that somebody is at
+work on, that another run needs, or that holds one that stays.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.files import size_of
+from omp_cli.core.base.locks import hold, is_held
+from omp_cli.core.base.manifest import FILE_NAME, Manifest, read_manifest
+from omp_cli.core.base.run import CHECKPOINTS, state_of, whereabouts
+from omp_cli.core.data.store import STORE
+from omp_cli.core.measure.statistics import counted
+
+UNFINISHED = ("failed", "interrupted", "lost")
+DAMAGED = "damaged"
+TRAINED = ("pretrain", "finetune")
+OF_NO_RUN = (CHECKPOINTS, "best", "start")
+"""Folders in a run's in which there are no runs."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One data set or run.
+
+    Attributes:
+        folder: where it is.
+        state: "running", "succeeded", "failed", "interrupted", "lost" (its process is gone), or "damaged".
+        manifest: None where it is damaged.
+        bytes: of all files in the folder.
+        problem: why its manifest cannot be read, or why the run did not succeed; "" for neither.
+    """
+
+    folder: Path
+    state: str
+    manifest: Manifest | None
+    bytes: int
+    problem: str = ""
+
+    @property
+    def command(self) -> str:
+        """What made it; "" where that cannot be told."""
+        return "" if self.manifest is None else self.manifest.command
+
+    @property
+    def started_at(self) -> str:
+        """UTC, ISO 8601; "" where that cannot be told."""
+        return "" if self.manifest is None else self.manifest.started_at
+
+    @property
+    def what(self) -> str:
+        """In a few words: method, task, demonstrations."""
+        if self.manifest is None:
+            return self.problem
+        config = {key: entry.value for key, entry in self.manifest.config.items()}
+        metrics = self.manifest.metrics
+        words = [self.command, config.get("algorithm.name") or config.get("method.name")]
+        if (task := metrics.get("task")) is not None:
+            words.append(task)
+        elif (read := config.get("dataset") or config.get("checkpoint") or config.get("file")) is not None:
+            words += ["on", Path(str(read)).name]
+        if "demos" in metrics:
+            words += [metrics["demos"], "episodes"]
+        return " ".join(str(word) for word in words if word is not None)
+
+    def success(self, entries: Sequence[Entry]) -> str:
+        """Of an evaluation its success or return; of a trained run that of its newest evaluation; else ""."""
+        if self.command == "eval" and self.state == "succeeded" and self.manifest is not None:
+            return _success(self.manifest.metrics)
+        if self.command in TRAINED:
+            of = [e for e in entries if e.command == "eval" and e.state == "succeeded" and _reads(e, self.folder)]
+            return max(of, key=lambda e: e.started_at).success(entries) if of else ""
+        return ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What ``prune`` would remove, outermost folders alone; what is unfinished and stays, with the reason."""
+
+    gone: list[Entry] = field(default_factory=list)
+    kept: dict[Path, str] = field(default_factory=dict)
+
+
+def list_runs(folders: Sequence[Path]) -> list[Entry]:
+    """Every data set and run at any depth below the folders, oldest first, each once; damaged ones come last."""
+    found = {path.resolve(): path for folder in folders for path in _manifests(folder)}
+    return sorted(map(_entry, found.values()), key=lambda e: (e.manifest is None, e.started_at, str(e.folder)))
+
+
+def _manifests(folder: Path) -> Iterator[Path]:
+    """Folders with a manifest, at and below a folder."""
+    for place, below, files in os.walk(folder):
+        below[:] = sorted(n for n in below if n not in OF_NO_RUN and not n.endswith(".zarr") and not n.startswith("."))
+        if FILE_NAME in files:
+            yield Path(place)
+
+
+def _entry(folder: Path) -> Entry:
+    try:
+        manifest = read_manifest(folder)
+    except DataError as error:
+        return Entry(folder, DAMAGED, None, size_of(folder), error.message)
+    problem = "" if manifest.error is None else manifest.error.message
+    return Entry(folder, state_of(folder, manifest), manifest, size_of(folder), problem)
+
+
+def _success(metrics: Mapping[str, Any]) -> str:
+    if isinstance(shown := metrics.get("return"), Mapping):
+        return f"{metrics.get('counts', 'return')} {shown['mean']:.4g}"
+    if "success_any" not in metrics:
+        return ""
+    rate = counted(metrics)
+    return f"{rate['successes']}/{rate['episodes']} = {rate['rate']:.2f}"
+
+
+def _reads(entry: Entry, folder: Path) -> bool:
+    """Whether a run has read something at or below a folder, as far as names tell."""
+    inputs = [] if entry.manifest is None else entry.manifest.inputs
+    places = (place.resolve() for i in inputs for place in whereabouts(entry.folder, i.path))
+    return any(place.is_relative_to(folder.resolve()) for place in places)
+
+
+def plan_pruning(entries: Sequence[Entry], within: Sequence[Path]) -> Plan:
+    """What can be removed of the entries that lie below the folders ``within``.
+
+    All other entries count too: they may need one of these. What stays keeps what it has read itself.
+    """
+    roots = [root.resolve() for root in within]
+    candidates = {e.folder.resolve(): e for e in entries if e.state in UNFINISHED}
+    kept: dict[Path, str] = {}
+    for path, entry in list(candidates.items()):
+        if (reason := _stays(entry, path, roots)) is not None:
+            kept[entry.folder] = reason
+            del candidates[path]
+    while reasons := {p: r for p, e in candidates.items() if (r := _needed(e, p, entries, candidates)) is not None}:
+        for path, reason in reasons.items():
+            kept[candidates.pop(path).folder] = reason
+    outermost = [e for p, e in candidates.items() if not any(above in candidates for above in p.parents)]
+    return Plan(outermost, {folder: reason for folder, reason in kept.items() if reason})
+
+
+def _stays(entry: Entry, path: Path, roots: Sequence[Path]) -> str | None:
+    """Why an unfinished run stays whatever others need, "" where it was not asked about; None if nothing says so."""
+    if not any(path.is_relative_to(root) for root in roots):
+        return ""
+    if path in roots or Path.cwd().is_relative_to(path):
+        return "it is the folder in which you work or which you named, and may hold what is not of the run"
+    if (busy := next((p for p in (path, *path.parents) if is_held(p)), None)) is not None:
+        return f"a process is at work in {busy}"
+    if (path / STORE).is_dir():
+        return "its data set is whole: run its omp prepare line again, which then finds it so"
+    return None
+
+
+def _needed(entry: Entry, path: Path, entries: Sequence[Entry], going: Mapping[Path, Entry]) -> str | None:
+    """Which of the runs that stay needs this one; None if none does."""
+    for other in entries:
+        if other.folder.resolve() in going or other is entry:
+            continue
+        if other.folder.resolve().is_relative_to(path):
+            return f"holds {other.folder}, which stays ({other.state})"
+        if _reads(other, entry.folder):
+            return f"{other.folder} needs it ({other.command}, {other.state})"
+    return None
+
+
+def remove_run(entry: Entry) -> None:
+    """Remove a run's folder, once nobody is at work there.
+
+    Raises:
+        UsageError: somebody is, or it is no longer what was planned.
+    """
+    with hold(entry.folder, "it stays"):
+        if _entry(entry.folder).state not in (*UNFINISHED, "running"):  # held by this process it reads as running
+            raise UsageError(f"{entry.folder}: has changed meanwhile", "look again: omp runs")
+        shutil.rmtree(entry.folder)

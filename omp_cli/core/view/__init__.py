@@ -1,0 +1,1 @@
+"""Looking at a data set: one page for a browser, or a recording for the Rerun viewer."""

@@ -1,0 +1,28 @@
+"""Configuration of ``omp view``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from omp_cli.core.base.config import Count, CountOrZero, Flag, Settings
+
+PANEL = "What is shown"
+
+
+class ViewConfig(Settings):
+    """Which episodes are shown, and how finely."""
+
+    episodes: Annotated[Count, Flag(panel=PANEL)] = 8
+    """Episodes, from the first on."""
+    first: Annotated[CountOrZero, Flag(panel=PANEL)] = 0
+    """Number of the first episode."""
+    frames: Annotated[Count, Flag(panel=PANEL)] = 60
+    """Pictures and clouds per episode, evenly spread; states and actions are shown at every frame."""
+    points: Annotated[Count, Flag(panel=PANEL)] = 1024
+    """Points of a cloud at most."""
+    rerun: Annotated[bool, Flag(panel=PANEL, only_on=True)] = False
+    """Also write a recording for the Rerun viewer (extra rerun)."""
+    size: int = Field(default=192, ge=16, le=1024)
+    """Longest side of a picture on the page, pixels."""

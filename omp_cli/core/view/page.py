@@ -1,0 +1,77 @@
+"""One HTML file that needs no network: its data stand in it, its script is its own (``page.html``)."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.base.files import to_json, write_text
+from omp_cli.core.data.store import Dataset
+from omp_cli.core.view.config import ViewConfig
+from omp_cli.core.view.episodes import Episode
+
+STEPS = 65535
+"""Of a coordinate between the least and the largest of all clouds: what an unsigned 16-bit number tells apart."""
+
+
+def write_page(path: Path, dataset: Dataset, episodes: Sequence[Episode], config: ViewConfig) -> Path:
+    """Write the page of some episodes; returns its path."""
+    spec = dataset.spec
+    title = f"{spec.suite} {spec.task}"
+    count = f"{len(episodes)} of {len(dataset.episode_ends)} episodes"
+    about = f"{count} of {dataset.path}, {spec.control_hz:g} frames a second"
+    data = {"hz": spec.control_hz, "episodes": [_plain(episode, config) for episode in episodes]}
+    template = resources.files("omp_cli.core.view").joinpath("page.html").read_text(encoding="utf-8")
+    document = to_json(data, ascii_only=True).replace("<", "\\u003c")  # a name must not end the script
+    for mark, text in (("@TITLE@", html.escape(title)), ("@ABOUT@", html.escape(about)), ("@DATA@", document)):
+        template = template.replace(mark, text)
+    write_text(path, template)
+    return path
+
+
+def _plain(episode: Episode, config: ViewConfig) -> dict[str, Any]:
+    """An episode as the page's script reads it."""
+    arrays = episode.arrays
+    series = {
+        key: array for key, array in arrays.items() if array.ndim == 2 and array.dtype.kind in "fiub" and array.size
+    }
+    order = sorted(series, key=lambda key: (key != "action", key != "state", key))
+    found: dict[str, Any] = {
+        "number": episode.number,
+        "frames": len(arrays["action"]),
+        "shown": episode.shown.tolist(),
+        "series": {key: np.round(series[key].astype(float).T, 5).tolist() for key in order},
+    }
+    if "point_cloud" in arrays:
+        found["cloud"] = _cloud(episode.clouds(config.points))
+    if "img" in arrays:
+        found["pictures"] = [_picture(picture, config.size) for picture in episode.pictures()]
+    return found
+
+
+def _cloud(clouds: NDArray[np.float32]) -> dict[str, Any]:
+    """Clouds (K, N, 3) in metres as little-endian 16-bit numbers between the least and the largest of each axis."""
+    low, high = clouds.min((0, 1)).astype(float), clouds.max((0, 1)).astype(float)
+    span = np.maximum(high - low, 1e-9)
+    numbers = np.round((clouds - low) / span * STEPS).astype("<u2")
+    text = base64.b64encode(numbers.tobytes()).decode()
+    return {"low": low.tolist(), "span": span.tolist(), "points": clouds.shape[1], "data": text}
+
+
+def _picture(picture: NDArray[np.uint8], size: int) -> str:
+    """A picture (H, W, 3) as the address of a JPEG that holds it."""
+    from PIL import Image
+
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    image.thumbnail((size * max(1, round(image.width / image.height)), size))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

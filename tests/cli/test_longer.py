@@ -1,0 +1,52 @@
+"""``omp pretrain --resume RUN --steps N``: a run goes on past its end, by the random numbers of a longer one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from omp_cli.core.base.manifest import read_manifest
+from omp_cli.core.checkpoint import MODEL, TRAINING, open_run
+from tests.conftest import TINY, Omp
+
+CONSTANT = ["--set", "train.schedule=constant", "--set", "train.warmup_steps=3"]
+
+
+def tensors(run: Path) -> dict[str, torch.Tensor]:
+    newest = open_run(run)[-1]
+    assert newest.meta.step == 20
+    return {**newest.tensors(MODEL), **newest.tensors(TRAINING)}
+
+
+def test_a_longer_run_is_the_one_that_was_long_from_the_beginning(omp: Omp, toy: Path, tmp_path: Path) -> None:
+    short, long = tmp_path / "short", tmp_path / "long"
+    assert omp("pretrain", toy, "--steps", 10, *TINY, *CONSTANT, "--out", short).code == 0
+    assert omp("pretrain", toy, "--steps", 20, *TINY, *CONSTANT, "--out", long).code == 0
+    again = omp("pretrain", "--resume", short, "--steps", 20, "--json")
+    assert again.code == 0, again.err
+    assert (again.json["result"]["resumed_at_step"], again.json["result"]["steps"]) == (10, 20)
+    one, two = tensors(short), tensors(long)
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    manifest = read_manifest(short)
+    assert (manifest.status, manifest.config["train.steps"].value) == ("succeeded", 20)
+
+
+def test_the_cosine_ends_later_and_that_is_said(omp: Omp, run: Path, workshop: Path) -> None:
+    again = omp("pretrain", workshop / "toy", "--resume", run / "manifest.json", "--set", "train.steps=40", "--json")
+    assert again.code == 0, again.err
+    assert "the schedule of a run of 40 steps" in again.err
+    assert again.json["result"]["steps"] == 40
+    train = read_manifest(run).config
+    assert (train["train.steps"].value, train["train.epochs"].value) == (40, None)
+
+
+def test_what_is_not_longer_is_refused_and_loses_nothing(omp: Omp, run: Path) -> None:
+    before = (run / "manifest.json").read_bytes()
+    for steps in (10, 30):
+        refused = omp("pretrain", "--resume", run, "--steps", steps)
+        assert (refused.code, "30 steps already" in refused.err) == (2, True)
+    assert omp("pretrain", "--resume", run, "--steps", 50, "--lr", 1e-3).code == 2
+    assert omp("pretrain", "--resume", run, "--steps", 50, "--set", "net.hidden=8").code == 2
+    assert (run / "manifest.json").read_bytes() == before

@@ -1,0 +1,105 @@
+"""``omp view``: one page that needs no network and holds what the data hold; a recording for Rerun."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from omp_cli.core.data.store import read_store
+from tests.conftest import Omp
+
+
+def page_of(omp: Omp, *words: object) -> tuple[str, dict[str, Any]]:
+    done = omp("view", *words, "--json")
+    assert done.code == 0, done.err
+    text = (Path(done.json["run_dir"]) / "episodes.html").read_text()
+    return text, json.loads(re.findall(r'<script id="data"[^>]*>(.*?)</script>', text, re.DOTALL)[0])
+
+
+def test_the_page_shows_what_the_data_hold_and_loads_nothing(omp: Omp, pictures: Path, tmp_path: Path) -> None:
+    text, data = page_of(omp, pictures, "--frames", 5, "--points", 16, "--out", tmp_path / "v")
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//|@import|fetch\(|XMLHttpRequest""", text)
+    store = read_store(pictures)
+    assert len(data["episodes"]) == len(store.episode_ends) == 2
+    begin = int(store.episode_ends[0])
+    second = data["episodes"][1]
+    actions = np.array(second["series"]["action"]).T
+    np.testing.assert_allclose(actions, store.arrays["action"][begin:], atol=1e-5)
+    assert (len(second["shown"]), second["shown"][0], second["shown"][-1]) == (5, 0, len(actions) - 1)
+    cloud = second["cloud"]
+    numbers = np.frombuffer(base64.b64decode(cloud["data"]), "<u2").reshape(5, 16, 3) / 65535
+    decoded = numbers * np.array(cloud["span"]) + np.array(cloud["low"])
+    full = store.arrays["point_cloud"][begin:][second["shown"][2]]
+    distance = np.linalg.norm(decoded[2][:, None] - full[None], axis=-1).min(1)
+    assert distance.max() < 1e-4
+    assert len(second["pictures"]) == 5
+    assert base64.b64decode(second["pictures"][0].partition(",")[2])[:2] == b"\xff\xd8"
+
+
+def test_its_script_runs(omp: Omp, pictures: Path, tmp_path: Path) -> None:
+    """With a stand-in for the browser's document: every episode is chosen and drawn, and the cloud is turned."""
+    if (node := shutil.which("node")) is None:
+        pytest.skip("no node")
+    text, _ = page_of(omp, pictures, "--frames", 3, "--out", tmp_path / "v")
+    (document,) = re.findall(r'<script id="data"[^>]*>(.*?)</script>', text, re.DOTALL)
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    stand_in = """
+const calls = {};
+const context = new Proxy({}, {get: (_, name) => (...a) => { calls[name] = (calls[name] || 0) + 1; }, set: () => true});
+const made = () => ({style: {}, dataset: {}, width: 420, height: 160, append() {}, add() {}, replaceChildren() {},
+                     getContext: () => context, setPointerCapture() {}});
+const elements = {}, canvases = [];
+const document = {getElementById: id => elements[id] ||= made(), querySelectorAll: () => canvases,
+                  createElement: tag => { const e = made(); if (tag === "canvas") canvases.push(e); return e; }};
+globalThis.Option = class {};
+elements.data = {textContent: process.argv[2] ? require("fs").readFileSync(process.argv[2], "utf8") : ""};
+"""
+    after = """
+const points = calls.fillRect;
+if (!points || !calls.lineTo) throw new Error("nothing was drawn");
+elements.cloud.onpointermove({buttons: 1, movementX: 30, movementY: 5});
+if (calls.fillRect !== 2 * points) throw new Error("the cloud was not turned");
+elements.episode.value = 1; elements.episode.onchange();
+elements.frame.value = 2; elements.frame.oninput();
+if (!elements.picture.src.startsWith("data:image/jpeg")) throw new Error("no picture");
+console.log("drawn");
+"""
+    (tmp_path / "data.json").write_text(document)
+    (tmp_path / "page.js").write_text(stand_in + script.replace('"use strict";', "") + after)
+    line = [node, tmp_path / "page.js", tmp_path / "data.json"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.strip() == "drawn", done.stderr
+
+
+def test_episodes_are_chosen_and_bad_ones_refused(omp: Omp, toy: Path, tmp_path: Path) -> None:
+    _, data = page_of(omp, toy, "--first", 6, "--episodes", 9, "--out", tmp_path / "v")
+    assert [episode["number"] for episode in data["episodes"]] == [6, 7]
+    assert "pictures" not in data["episodes"][0]
+    assert omp("view", toy, "--first", 8, "--out", tmp_path / "w").code == 2
+    assert omp("view", tmp_path / "nowhere").code == 3
+
+
+def test_a_recording_for_rerun(omp: Omp, pictures: Path, tmp_path: Path) -> None:
+    rerun = pytest.importorskip("rerun")
+    done = omp("view", pictures, "--rerun", "--frames", 3, "--out", tmp_path / "v", "--json")
+    assert done.code == 0, done.err
+    recording = rerun.dataframe.load_recording(str(tmp_path / "v" / "episodes.rrd"))
+    columns = {str(column) for column in recording.schema().component_columns()}
+    for name in ("episode_0/action", "episode_1/state", "episode_1/point_cloud", "episode_0/img"):
+        assert any(name in column for column in columns), (name, columns)
+
+
+def test_without_rerun_the_line_that_installs_it_is_told(
+    omp: Omp, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "rerun", None)
+    done = omp("view", toy, "--rerun", "--out", tmp_path / "v")
+    assert (done.code, "pip install 'omp-cli[rerun]'" in done.err) == (4, True)
