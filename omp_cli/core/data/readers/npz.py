@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -58,7 +58,7 @@ class NpzReader(Reader):
         with path.open("rb") as file:
             if file.read(2) != b"PK":
                 return False
-        with _opened(path) as file:
+        with _opened(path, cls.expected) as file:
             return set(NEEDED) <= set(file.files)
 
     def files(self, path: Path) -> tuple[Path, ...]:
@@ -91,11 +91,26 @@ class NpzReader(Reader):
         return Recording(episodes, spec_of(subject, episodes), notes, first_states(episodes), said=said)
 
 
+def arrays_of(path: Path, wanted: Callable[[str], object], expected: str) -> dict[str, NDArray[Any]]:
+    """The arrays of an npz file whose names are wanted, as plain numbers or text.
+
+    Args:
+        path: the file.
+        wanted: says of a name whether it is.
+        expected: what such a file holds, for the message.
+
+    Raises:
+        DataError: damaged, not such a file, or a member declares more than it holds.
+    """
+    with _opened(path, expected) as file:
+        return _checked(path, file, [name for name in file.files if wanted(name)], expected)
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path, expected: str) -> Iterator[Any]:
     """The archive; nothing in it is unpickled, and whatever is wrong with it becomes a DataError."""
     if not zipfile.is_zipfile(whole(path)):
-        raise DataError(f"{path}: damaged, or not an npz file", f"expected: {NpzReader.expected}")
+        raise DataError(f"{path}: damaged, or not an npz file", f"expected: {expected}")
     try:
         with np.load(path, allow_pickle=False) as file:
             yield file
@@ -105,20 +120,24 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _load(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Those of the arrays that are there."""
-    with _opened(path) as file:
-        for name in names:
-            if name in file.files:
-                _holds(path, file.zip, name)
-        return {name: file[name] for name in names if name in file.files}
+    with _opened(path, NpzReader.expected) as file:
+        return _checked(path, file, [name for name in names if name in file.files], NpzReader.expected)
 
 
-def _holds(path: Path, archive: zipfile.ZipFile, name: str) -> None:
+def _checked(path: Path, file: Any, names: Sequence[str], expected: str) -> dict[str, NDArray[Any]]:
+    """Arrays of the archive, each of the size that its head declares."""
+    for name in names:
+        _holds(path, file.zip, name, expected)
+    return {name: file[name] for name in names}
+
+
+def _holds(path: Path, archive: zipfile.ZipFile, name: str, expected: str) -> None:
     """DataError unless a member of the archive is an array of the size that its head declares."""
     where = f"{path}: {name}"
     try:
         info = archive.getinfo(f"{name}.npy")
     except KeyError:
-        raise DataError(f"{where} is no array", f"expected: {NpzReader.expected}") from None
+        raise DataError(f"{where} is no array", f"expected: {expected}") from None
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise DataError(f"{where} is encrypted, or compressed in a way that NumPy does not write")
     with archive.open(info) as member:
