@@ -22,7 +22,7 @@ from omp_cli.core.base.deviations import page as deviations_page
 from omp_cli.core.base.registry import Family
 from omp_cli.core.deploy.config import ExportConfig
 from omp_cli.core.families import ALGORITHMS, ENCODERS, METHODS, NETS
-from omp_cli.core.measure.evaluation import EvalConfig
+from omp_cli.core.measure.episodes import EvalConfig
 from omp_cli.core.measure.latency.config import LatencyConfig
 from omp_cli.core.measure.memory.config import MemprofileConfig
 from omp_cli.core.report.config import ReportConfig
