@@ -46,6 +46,7 @@ ALLOWED = {
 # Within base/, what stands on what
 WITHIN_BASE = {
     "config": {"errors", "seeds"},
+    "deviations": {"config"},
     "device": {"errors"},
     "errors": set(),
     "files": {"errors"},

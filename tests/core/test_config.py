@@ -109,6 +109,17 @@ def test_malformed_set_and_files(tmp_path: Path) -> None:
         c.unflatten({"a": 1, "a.b": 2})
 
 
+def test_a_file_turns_a_setting_off_as_the_line_does(tmp_path: Path) -> None:
+    """TOML has no null."""
+    (tmp_path / "a.toml").write_text('algorithm = { grad_clip = "none", name = "dmpo" }\n[train]\ngrad_clip = "None"\n')
+    assert c.file_layer(tmp_path / "a.toml").values == {
+        "algorithm.grad_clip": None,
+        "algorithm.name": "dmpo",
+        "train.grad_clip": None,
+    }
+    assert c.preset_layer("finetune", "dppo-lift-paper").values["algorithm.grad_clip"] is None
+
+
 def test_flatten_and_unflatten_are_inverse() -> None:
     tree = {"a": {"b": {"c": 1}, "d": [1, 2]}, "e": None}
     assert c.unflatten(c.flatten(tree)) == tree

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from omp_cli.core.methods.dispersion import (
 )
 from omp_cli.core.nets import NETS
 
-FORMS: tuple[Form, ...] = ("infonce_l2", "max_normalised", "infonce_cosine", "hinge", "covariance", "as-released")
+FORMS: tuple[Form, ...] = get_args(Form)
 
 
 def rows(*values: tuple[float, ...]) -> Tensor:
@@ -237,3 +238,31 @@ def test_as_released_is_dead_where_all_distances_exceed_ten_tau(apart: float, de
     assert (abs(loss.item() + 10 + math.log(count)) < 1e-12) is dead
     assert dispersion_loss(h, "infonce_l2", tau) < 0
     assert torch.autograd.grad(dispersion_loss(h, "infonce_l2", tau), h)[0].any(), "the reference form still pushes"
+
+
+def test_the_released_cosine_by_hand() -> None:
+    """Three unit vectors with cosines 0, -1 and 0; tau = 0.5, so exponents 0, 2 and 0, and 10 on the diagonal."""
+    h = rows((3, 0), (0, 2), (-5, 0))
+    corner = math.log(math.exp(10) + 1 + math.exp(2))
+    middle = math.log(math.exp(10) + 2)
+    found = dispersion_loss(h, "as-released-cosine", temperature=0.5)
+    assert found.item() == pytest.approx(-(2 * corner + middle) / 3, abs=1e-12)
+
+
+def test_the_released_cosine_is_clamped() -> None:
+    found = dispersion_loss(rows((1, 0), (-1, 0)), "as-released-cosine", temperature=0.05)
+    assert found.item() == pytest.approx(-(10 + math.log(2)), abs=1e-12)
+
+
+def test_the_released_hinge_is_not_squared() -> None:
+    """Distances 0.5, 2 and sqrt(4.25); margin 1."""
+    found = dispersion_loss(rows((0, 0), (0.5, 0), (0, 2)), "as-released-hinge", margin=1.0)
+    assert found.item() == pytest.approx(0.5 / 3)
+
+
+def test_the_released_covariance_has_a_term_for_small_variances() -> None:
+    h = torch.randn(7, 5, dtype=torch.float64) * torch.tensor([0.2, 0.5, 1.0, 2.0, 3.0])
+    c = torch.cov(h.T)
+    off = c[~torch.eye(5, dtype=torch.bool)].square().mean()
+    expected = off + (1 - c.diag()).clamp_min(0).mean()
+    torch.testing.assert_close(dispersion_loss(h, "as-released-covariance"), expected)

@@ -201,3 +201,27 @@ def test_the_end_without_noise_is_what_the_policy_would_do() -> None:
         chain = evaluate_chain(u, method.jumps(k), sigma(), h, points, ALL, want_end=True)
         assert chain.end is not None
         assert torch.equal(chain.end, end)
+
+
+def test_a_decaying_bound_is_held_and_then_falls_by_half_a_cosine() -> None:
+    """ReinFlow's: low 0.10, high 0.24, held for 0.35 of the run, at the end at 0.3 low + 0.7 high."""
+    config = SigmaConfig(kind="net", value=0.15, low=0.10, high=0.24, end=0.7, hold=0.35)
+    last = 0.3 * 0.10 + 0.7 * 0.24
+    assert [config.largest(done) for done in (0.0, 0.2, 0.35)] == [0.24] * 3
+    assert config.largest(0.675) == pytest.approx((0.24 + last) / 2)  # the middle of what is left
+    assert config.largest(1.0) == pytest.approx(last)
+    assert SigmaConfig(kind="net", low=0.05, high=0.2).largest(1.0) == 0.2
+
+
+def test_a_learnable_sigma_keeps_to_the_bound_of_its_iteration() -> None:
+    spread, h = sigma("vector", low=0.10, value=0.15, high=0.24, end=0.7, hold=0.0), torch.zeros(B, D).double()
+    jump = METHODS.build(METHODS.parse({"name": "dmpo"})).jumps(1)[0]
+    assert spread(h, jump).flatten().tolist() == pytest.approx([0.15] * A)
+    with torch.no_grad():
+        spread.raw.fill_(50.0)
+    assert spread(h, jump).flatten().tolist() == pytest.approx([0.24] * A)
+    spread.at(1.0)
+    assert spread(h, jump).flatten().tolist() == pytest.approx([0.198] * A)
+    with torch.no_grad():
+        spread.raw.fill_(-50.0)
+    assert spread(h, jump).flatten().tolist() == pytest.approx([0.10] * A)

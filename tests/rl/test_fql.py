@@ -25,6 +25,7 @@ from omp_cli.core.envs.pool import EnvPool
 from omp_cli.core.methods import METHODS
 from omp_cli.core.policy import Policy, PolicyConfig
 from omp_cli.core.rl.base import ALGORITHMS, Start
+from omp_cli.core.rl.chain import mean_end
 from omp_cli.core.rl.environments import LOST, Stepped, TrainingEnvs
 from omp_cli.core.rl.fql import Fql, FqlConfig, student_loss
 from omp_cli.core.rl.replay_buffer import Decisions, Demonstrations, ReplayBuffer, demonstrated
@@ -39,11 +40,17 @@ STATE = {"name": "state", "hidden": 16, "out": 8}
 PICTURES = {"name": "light-vit", "width": 16, "heads": 2, "shift": 2}
 
 
-def policy_of(method: str = "meanflow", n_obs: int = 1, execute: int = 2, encoder: dict[str, Any] = STATE) -> Policy:
+def policy_of(
+    method: str = "meanflow",
+    n_obs: int = 1,
+    execute: int = 2,
+    encoder: dict[str, Any] = STATE,
+    horizon: int | None = None,
+) -> Policy:
     """One that has learned nothing: its chunks are mostly noise."""
     torch.manual_seed(0)
     parts = {"method": {"name": method}, "net": {"name": "residual-mlp", "hidden": 32}, "encoder": encoder}
-    chunk = {"n_obs": n_obs, "horizon": n_obs + execute, "execute": execute}
+    chunk = {"n_obs": n_obs, "horizon": horizon or n_obs + execute, "execute": execute}
     return Policy(PolicyConfig.model_validate({**parts, "chunk": chunk}), SPEC).eval()
 
 
@@ -488,3 +495,74 @@ def test_the_demonstrations_of_a_checkpoint(workshop: Path, tmp_path: Path) -> N
     copied = open_checkpoint(Path(shutil.copytree(checkpoint.path, tmp_path / "a" / "b" / "c")))
     with pytest.raises(DataError, match="no such file"):
         demonstrated(copied, policy, "environment", False)
+
+
+def decisions_of(action: float, rows: int = 64) -> Decisions:
+    obs = {"state": torch.zeros(rows, 1, 2)}
+    return Decisions(obs, torch.full((rows, 2, 1), action), torch.zeros(rows), obs, torch.ones(rows, dtype=torch.bool))
+
+
+def test_the_flow_learns_the_actions_of_the_batch_by_hand() -> None:
+    """The loss is the mean square of u - (z_1 - a), with the draws of the global generator, and Adam steps along it."""
+    policy = policy_of("reflow", horizon=2)
+    algorithm, batch = fql_of(policy, flow=True), decisions_of(0.5)
+    assert algorithm.teacher is not algorithm.start.pretrained
+    teacher = copy.deepcopy(algorithm.teacher)
+    torch.manual_seed(3)
+    noise = torch.randn(64, 2, 1)
+    torch.manual_seed(3)
+    draws = teacher.method.draw((64, 2, 1), torch.default_generator)
+    assert torch.equal(draws.noise, noise)
+    t = draws.t.view(-1, 1, 1)
+    z_t = (1 - t) * batch.action + t * noise
+    expected = (
+        (teacher.field(teacher.encoder(batch.obs))(z_t, draws.t, draws.t) - (noise - batch.action)).square().mean()
+    )
+    torch.manual_seed(3)
+    figures = algorithm._learn_teacher(batch, algorithm._teacher_optimizer)  # type: ignore[arg-type]
+    torch.testing.assert_close(figures["flow"], expected.detach())
+    moved = [not torch.equal(a, b) for a, b in zip(teacher.parameters(), algorithm.teacher.parameters(), strict=True)]
+    assert any(moved)
+    frozen = dict(algorithm.start.pretrained.named_parameters())
+    assert all(torch.equal(p, frozen[name]) for name, p in teacher.named_parameters())
+
+
+def test_the_student_follows_a_flow_that_learns() -> None:
+    """With alpha large and critics that know nothing, both end at the actions of the data."""
+    torch.manual_seed(0)
+    algorithm, batch = (
+        fql_of(policy_of("reflow", horizon=2), flow=True, alpha=100.0, lr=3e-3, teacher_nfe=4),
+        decisions_of(0.5),
+    )
+    for _ in range(150):
+        figures = algorithm.update(batch)
+    assert {"flow", "bc", "q", "value_loss"} <= figures.keys()
+    with torch.no_grad():
+        goal = mean_end(
+            algorithm.teacher.field(algorithm.teacher.encoder(batch.obs)),
+            algorithm.teacher.method.jumps(4),
+            torch.randn(64, 2, 1),
+        )
+    assert float(goal.mean()) == pytest.approx(0.5, abs=0.1)
+    assert float(algorithm.act(batch.obs).mean()) == pytest.approx(0.5, abs=0.15)
+
+
+def test_a_flow_that_learns_is_resumed() -> None:
+    first, batch = fql_of(policy_of("reflow", horizon=2), flow=True), decisions_of(0.5)
+    for _ in range(3):
+        first.update(batch)
+    tensors = {name: tensor.clone() for name, tensor in first.tensors().items()}
+    again = fql_of(copy.deepcopy(first.policy), flow=True)
+    again.restore(tensors)
+    for algorithm in (first, again):
+        torch.manual_seed(5)
+        algorithm.update(batch)
+    for a, b in zip(first.teacher.parameters(), again.teacher.parameters(), strict=True):
+        assert torch.equal(a, b)
+    frozen = fql_of(policy_of("reflow"))
+    assert not any(name.startswith("teacher") for name in frozen.tensors())
+
+
+def test_a_flow_learns_whole_chunks_alone() -> None:
+    with pytest.raises(UsageError, match="2 of the 4 actions"):
+        fql_of(policy_of("reflow", n_obs=2), flow=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -349,3 +351,13 @@ def test_the_value_function_may_have_a_weight_decay_of_its_own() -> None:
     assert decays(weight_decay=0.1) == [0.1, 0.1]
     assert decays(weight_decay=0.1, critic_weight_decay=0.2) == [0.1, 0.2]
     assert decays(weight_decay=0.1, critic_weight_decay=0.0) == [0.1, 0]
+
+
+def test_an_iteration_has_the_bound_of_its_place_in_the_run(collectors: Any) -> None:
+    """Half a run without hold: half of the way from 0.24 to the middle of 0.10 and 0.24."""
+    settings = {"sigma__end": 0.5, "sigma__hold": 0.0, "sigma__low": 0.10, "sigma__high": 0.24}
+    algorithm = algorithm_of("reinflow-r", **settings)
+    algorithm.start = dataclasses.replace(algorithm.start, iterations=4)
+    figures = algorithm.iterate(2, collectors(algorithm))  # which fails where the ratio does not begin at 1
+    assert algorithm.sigma._centre + algorithm.sigma._half == pytest.approx(math.log(0.205))
+    assert 0.10 < figures["sigma"] < 0.205

@@ -53,8 +53,9 @@ def test_a_preset_fits_its_algorithms(preset: str, algorithm: str) -> None:
     policy = Policy(PolicyConfig.model_validate({**parts, "encoder": {"name": "state"}, "chunk": chunk}), spec()).eval()
     assert cls.fits(METHODS.get(policy.config.method.name))
     frozen, nfe = copy.deepcopy(policy).requires_grad_(False), config.nfe or cls.nfe or policy.nfe
+    own = config.algorithm.model_copy(update={"offline_steps": 0}) if algorithm == "fql" else config.algorithm
     algorithm = cls(
-        config.algorithm,
+        own,
         Start(policy, frozen, nfe, config.envs, 0, torch.device("cpu"), Stopwatch(), lambda line: None),
     )
     if isinstance(algorithm, Ppo):

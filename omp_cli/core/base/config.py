@@ -28,6 +28,10 @@ EARLIER = {"finetune": ("method.", "algorithm."), "eval": ("finetune.method.", "
 """By command: how the settings of a section began in omp 0.2, and how they begin today."""
 ON_THE_LINE = ("flag", "--set")
 """Sources of what the command line itself says."""
+DEVIATIONS = "deviations"
+"""Table of a preset's file that names where it is not what was published (``core/base/deviations.py``)."""
+NOTHING = ("none", "null")
+"""How a file, a variable and ``--set`` say that a setting is off."""
 LARGEST = 2**31 - 1
 """What no count, size or weight exceeds: torch, NumPy and the simulators take it everywhere, and float32 its square."""
 
@@ -325,11 +329,27 @@ def preset_document(command: str, name: str) -> dict[str, Any]:
     """A preset with the settings of the one that it ``extends``; UsageError with the nearest names if there is none."""
     if name not in (known := preset_names(command)):
         raise UsageError(f"unknown preset {name!r}", did_you_mean(name, known))
-    text = (resources.files("omp_cli.presets") / command / f"{name}.toml").read_text(encoding="utf-8")
-    document = tomllib.loads(text)
+    document = preset_file(command, name)
+    document.pop(DEVIATIONS, None)
     if (base := document.pop("extends", None)) is None:
         return document
     return merge([preset_layer(command, base), Layer(name, flatten(document))])[0]
+
+
+def preset_file(command: str, name: str) -> dict[str, Any]:
+    """What stands in a preset's own file."""
+    return _document((resources.files("omp_cli.presets") / command / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def _document(text: str) -> dict[str, Any]:
+    """TOML, which has no null: a setting that is "none" is off, as with ``--set``."""
+
+    def read(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: read(entry) for key, entry in value.items()}
+        return None if isinstance(value, str) and value.lower() in NOTHING else value
+
+    return {key: read(value) for key, value in tomllib.loads(text).items()}
 
 
 def preset_layer(command: str, name: str) -> Layer:
@@ -345,7 +365,7 @@ def preset_layer(command: str, name: str) -> Layer:
 def file_layer(path: Path) -> Layer:
     """A TOML configuration file; DataError when it is missing, UsageError when it does not parse."""
     try:
-        return Layer(f"file {path}", flatten(tomllib.loads(path.read_text(encoding="utf-8-sig"))))
+        return Layer(f"file {path}", flatten(_document(path.read_text(encoding="utf-8-sig"))))
     except OSError as error:
         raise DataError(f"configuration {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, numbers of too many digits, too deep
@@ -383,7 +403,7 @@ def flag_layer(**flags: Any) -> Layer:
 
 def parse_value(text: str) -> Any:
     """A TOML value if it is one (numbers, booleans, lists, tables), otherwise the text itself; "none" is null."""
-    if text.lower() in ("none", "null"):
+    if text.lower() in NOTHING:
         return None
     try:
         return tomllib.loads(f"v = {text}")["v"]

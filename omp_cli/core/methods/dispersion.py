@@ -18,7 +18,17 @@ from omp_cli.core.base.errors import UsageError
 from omp_cli.core.methods.base import Gather, LossReport
 from omp_cli.core.methods.path import at_least_float32, full_precision
 
-Form = Literal["infonce_l2", "max_normalised", "infonce_cosine", "hinge", "covariance", "as-released"]
+Form = Literal[
+    "infonce_l2",
+    "max_normalised",
+    "infonce_cosine",
+    "hinge",
+    "covariance",
+    "as-released",
+    "as-released-cosine",
+    "as-released-hinge",
+    "as-released-covariance",
+]
 
 _CLAMP = 10.0  # of the public code's similarities
 
@@ -29,7 +39,7 @@ class DispersionConfig(Settings):
     weight: AtLeast0 = 0.0
     """Lambda_Disp."""
     form: Form = "infonce_l2"
-    """Which of the formulas; "as-released" is there to be compared with, not to be used."""
+    """Which of the formulas; those "as-released" are there to be compared with, not to be used."""
     temperature: Above0 = 0.5
     """Tau of the InfoNCE forms, max_normalised among them."""
     margin: Above0 = 1.0
@@ -41,7 +51,8 @@ class DispersionConfig(Settings):
         """Everything, without weight; what another form has."""
         if not self.weight:
             return dict.fromkeys(("form", "temperature", "margin", "on"), "the weight of the dispersion is 0")
-        idle = ["margin"] * (self.form != "hinge") + ["temperature"] * (self.form in ("hinge", "covariance"))
+        hinge, covariance = self.form.endswith("hinge"), self.form.endswith("covariance")
+        idle = ["margin"] * (not hinge) + ["temperature"] * (hinge or covariance)
         return dict.fromkeys(idle, f"the form is {self.form}")
 
     def taps(self) -> list[Tensor] | None:
@@ -98,7 +109,11 @@ def dispersion_loss(h: Tensor, form: Form, temperature: float = 0.5, margin: flo
     * covariance: sum_{a != b} C_ab^2 / D with C the (unbiased) batch covariance;
     * as-released: -mean_i log sum_j exp(min(|h_i - h_j| / tau, 10)), 10 on the diagonal. For comparison: what DMPO's
       public code computes under the name of infonce_l2. It is saturated, with a gradient of exactly 0, where all
-      distances exceed 10 tau, and pushes the pairs most that are already the farthest.
+      distances exceed 10 tau, and pushes the pairs most that are already the farthest;
+    * as-released-cosine: -mean_i log sum_j exp(-min(max(cos(h_i, h_j) / tau, -10), 10)), 10 on the diagonal, which
+      leaves next to no gradient;
+    * as-released-hinge: mean_{i != j} max(0, m - |h_i - h_j|), not squared;
+    * as-released-covariance: mean_{a != b} C_ab^2 + mean_a max(0, 1 - C_aa), a term more than DMPO's equation 25.
     """
     if h.shape[0] < 2:
         return h.sum() * 0
@@ -115,7 +130,15 @@ def dispersion_loss(h: Tensor, form: Form, temperature: float = 0.5, margin: flo
             return (margin - _distances(h)).clamp_min(0).square().mean()
         if form == "covariance":
             return _off_diagonal_covariance(h)
-        return _as_released(h, temperature)
+        if form == "as-released-cosine":
+            unit = nn.functional.normalize(h, dim=1)
+            return _released_infonce(-unit @ unit.T / temperature)
+        if form == "as-released-hinge":
+            return (margin - _distances(h)).clamp_min(0).mean()
+        if form == "as-released-covariance":
+            variances = _centred(h).square().sum(0) / (len(h) - 1)
+            return _off_diagonal_covariance(h) / max(h.shape[1] - 1, 1) + (1 - variances).clamp_min(0).mean()
+        return _released_infonce(squared_distances(h).clamp_min(torch.finfo(h.dtype).tiny).sqrt() / temperature)
 
 
 @torch.no_grad()
@@ -168,11 +191,10 @@ def _log_mean_exp(x: Tensor) -> Tensor:
     return torch.logsumexp(x.flatten(), 0) - math.log(x.numel())
 
 
-def _as_released(h: Tensor, temperature: float) -> Tensor:
-    """The clamped form of the public code; its diagonal is not left out but at the clamp."""
-    distances = squared_distances(h).clamp_min(torch.finfo(h.dtype).tiny).sqrt()
-    exponents = (distances / temperature).clamp_max(_CLAMP)
-    exponents = exponents.masked_fill(torch.eye(len(h), dtype=torch.bool, device=h.device), _CLAMP)
+def _released_infonce(exponents: Tensor) -> Tensor:
+    """The clamped form of the public code of exponents (B, B); its diagonal is not left out but at the clamp."""
+    exponents = exponents.clamp(-_CLAMP, _CLAMP)
+    exponents = exponents.masked_fill(torch.eye(len(exponents), dtype=torch.bool, device=exponents.device), _CLAMP)
     return -torch.logsumexp(exponents, 1).mean()
 
 

@@ -36,6 +36,7 @@ class Start:
         checkpoint: where both come from; its run names the demonstrations. None for a policy that was never saved.
         reward: what the environments reward, as ``FinetuneConfig`` has it.
         end_on_success: whether success ends an episode.
+        iterations: of the whole run.
     """
 
     policy: Policy
@@ -49,6 +50,7 @@ class Start:
     checkpoint: Checkpoint | None = None
     reward: Literal["environment", "success"] = "environment"
     end_on_success: bool = False
+    iterations: int = 1
 
 
 class Algorithm(ABC):

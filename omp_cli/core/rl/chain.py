@@ -16,7 +16,7 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from omp_cli.core.base.config import Above0, Settings, Width
+from omp_cli.core.base.config import Above0, Settings, Share, Width
 from omp_cli.core.methods import Jump, VelocityField
 
 LOG_2_PI = math.log(2 * math.pi)
@@ -37,16 +37,33 @@ class SigmaConfig(Settings):
     """Largest sigma of a learnable one."""
     hidden: Width = 64
     """Width of the two hidden layers of "net"."""
+    end: Share = 1.0
+    """Where between ``low`` (0) and ``high`` (1) the upper bound of a learnable one is at the end of the run."""
+    hold: Share = 0.35
+    """Share of the run's iterations for which the upper bound stays at ``high``; then half a cosine takes it on."""
 
     def passed_over(self) -> dict[str, str]:
         """What belongs to another kind."""
-        idle = {"fixed": ("low", "high", "hidden"), "vector": ("hidden",), "net": ()}[self.kind]
-        return dict.fromkeys(idle, f"sigma's kind is {self.kind}")
+        idle = {"fixed": ("low", "high", "hidden", "end", "hold"), "vector": ("hidden",), "net": ()}[self.kind]
+        found = dict.fromkeys(idle, f"sigma's kind is {self.kind}")
+        return {"hold": "the upper bound stays at high (end = 1)", **found} if self.end == 1 else found
+
+    def largest(self, done: float) -> float:
+        """Upper bound after the share ``done`` of the run: ReinFlow's decaying noise.
+
+        high (1 - w) + (low + end (high - low)) w, with w = (1 - cos(pi (done - hold) / (1 - hold))) / 2 after ``hold``.
+        """
+        if done <= self.hold or self.end == 1:
+            return self.high
+        w = (1 - math.cos(math.pi * (done - self.hold) / (1 - self.hold))) / 2
+        return self.high - w * (1 - self.end) * (self.high - self.low)
 
     @model_validator(mode="after")
     def _ordered(self) -> SigmaConfig:
         if self.kind != "fixed" and not self.low < self.value < self.high:
             raise ValueError(f"low < value < high is needed (got {self.low}, {self.value}, {self.high})")
+        if self.kind != "fixed" and self.end == 0:
+            raise ValueError("end has to be above 0: the upper bound stays above the lower one")
         return self
 
 
@@ -63,8 +80,7 @@ class Sigma(nn.Module):
     def __init__(self, config: SigmaConfig, horizon: int, action_dim: int, embedding: int) -> None:
         super().__init__()
         self.config, self._shape = config, (horizon, action_dim)
-        log_low, log_high = math.log(config.low), math.log(config.high)
-        self._centre, self._half = (log_low + log_high) / 2, (log_high - log_low) / 2
+        self.at(0.0)
         if config.kind == "fixed":
             return
         start = math.atanh((math.log(config.value) - self._centre) / self._half)
@@ -83,6 +99,11 @@ class Sigma(nn.Module):
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.weight)
         nn.init.constant_(last.bias, start)
+
+    def at(self, done: float) -> None:
+        """Take the bounds of a run of which the share ``done`` is over; all of an iteration has the same."""
+        log_low, log_high = math.log(self.config.low), math.log(self.config.largest(done))
+        self._centre, self._half = (log_low + log_high) / 2, (log_high - log_low) / 2
 
     def forward(self, h: Tensor, jump: Jump) -> Tensor:
         """Embeddings (B, D), of which none learns through sigma, -> what broadcasts to (B, H, A)."""

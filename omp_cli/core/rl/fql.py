@@ -1,20 +1,17 @@
 """Flow Q-learning (FQL, arXiv 2502.02538): a one-step student of a flow that two critics pull towards more return.
 
 Legend: B batch, N environments, D decisions in the data, H horizon, E executed actions, A action dimension, z initial
-noise; teacher the frozen pre-trained policy, student what acts and learns.
+noise; teacher the pre-trained policy, frozen unless its flow learns, too; student what acts and learns.
 """
 
 from __future__ import annotations
 
 import copy
 from collections import Counter
-from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from omp_cli.core.base.config import LARGEST, Above0, AtLeast0, Count, CountOrZero, Depth, Settings, Share, Width
 from omp_cli.core.base.errors import DataError, Diverged, UsageError
 from omp_cli.core.encoders.images import shifted
 from omp_cli.core.methods import Method
@@ -24,89 +21,10 @@ from omp_cli.core.policy import Policy
 from omp_cli.core.rl.base import ALGORITHMS, Algorithm, Start, adamw, is_flow, named, part
 from omp_cli.core.rl.chain import mean_end
 from omp_cli.core.rl.critic import View
+from omp_cli.core.rl.fql_config import FqlConfig, QConfig
 from omp_cli.core.rl.replay_buffer import Decisions, Demonstrations, ReplayBuffer, demonstrated, joined
 from omp_cli.core.rl.rollout import Collector
 from omp_cli.core.train.optim import optimizer_tensors, restore_optimizer
-
-
-class QConfig(Settings):
-    """Settings of the two critics."""
-
-    sees: Literal["state", "own"] | None = None
-    """"state" (the normalised state alone) or "own" (an encoder of their own, which begins as a copy of the policy's);
-    None for "state" where the policy sees nothing else, else "own".
-    """
-    train_encoder: bool = True
-    """Whether an encoder of their own learns."""
-    hidden: Width = 256
-    """Width of the hidden layers."""
-    depth: Depth = 2
-    """Number of hidden layers."""
-
-
-class FqlSigma(Settings):
-    """Noise added to the student's normalised actions while exploring, besides that of its z; 0 as in the paper."""
-
-    value: AtLeast0 = 0.0
-
-
-class FqlConfig(Settings):
-    """Settings of FQL."""
-
-    name: Literal["fql"] = "fql"
-    """Registered name."""
-    decisions: Count = 16
-    """Per environment and iteration."""
-    updates: Above0 = 1.0
-    """Gradient steps per decision of all environments."""
-    offline_steps: CountOrZero = 0
-    """Gradient steps on the demonstrations before the first decision; they are the first iterations."""
-    student_every: Count = 2
-    """Gradient steps of the critics per one of the student."""
-    distil_steps: CountOrZero = 500
-    """Gradient steps at the start in which the student only follows the teacher, and the critics learn."""
-    batch_size: int = Field(256, ge=2, le=LARGEST)
-    """B."""
-    demonstrations: Share = 0.5
-    """Share of a batch that comes from the demonstrations, where they have rewards."""
-    capacity: Count = 100_000
-    """Decisions that are kept."""
-    fill: Count = 1000
-    """Decisions that are collected before learning from them begins, also after a resumption."""
-    lr: Above0 = 3e-4
-    """Of the student (Adam)."""
-    critic_lr: Above0 = 3e-4
-    """Of the critics (Adam)."""
-    gamma: float = Field(0.99, gt=0, le=1)
-    """Discount per decision."""
-    tau: float = Field(0.005, gt=0, le=1)
-    """Share of the critics that their moving average takes over per gradient step."""
-    alpha: AtLeast0 = 3.0
-    """Weight of the distillation."""
-    normalise: bool = True
-    """Whether Q in the student's loss is divided by its mean magnitude over the batch, so that alpha does not depend on
-    the scale of rewards.
-    """
-    combine: Literal["mean", "min"] = "mean"
-    """What of the two critics counts in their target; the student climbs their mean."""
-    teacher_nfe: Depth | None = None
-    """Evaluations of the teacher; None for what it was fine-tuned with, else 4 where it was trained for several steps
-    (reflow, shortcut) and 1 for other flows.
-    """
-    encoder: Literal["trained", "frozen"] = "trained"
-    """Whether the student's encoder learns."""
-    augment: bool = True
-    """Shift pictures as in pre-training, anew whenever a decision is learned from."""
-    sigma: FqlSigma = FqlSigma()
-    """Exploration noise."""
-    critic: QConfig = QConfig()
-    """The critics."""
-
-    @model_validator(mode="after")
-    def _reachable(self) -> FqlConfig:
-        if self.fill > self.capacity:
-            raise ValueError(f"fill has to be at most capacity (got {self.fill} and {self.capacity})")
-        return self
 
 
 class Critics(nn.Module):
@@ -186,11 +104,31 @@ class Fql(Algorithm):
         self.critics = Critics(config.critic, self.policy).to(start.device)
         self.target = copy.deepcopy(self.critics).requires_grad_(False)
         self._optimizer = adamw(self.policy, config.lr)
+        self._teacher_optimizer = self._learning_teacher() if config.flow else None
         self._critic_optimizer = adamw(self.critics, config.critic_lr)
         self.replay = ReplayBuffer(config.capacity)
         self._demonstrations = self._demonstrated()
         self._shift = getattr(self.policy.encoder.config, "shift", 0) if config.augment else 0
         self._updates = 0
+
+    def _learning_teacher(self) -> torch.optim.AdamW:
+        """Make the teacher a copy that learns, for the frozen one belongs to the run; its optimiser.
+
+        Raises:
+            UsageError: its loss needs more than observations and the actions that were executed.
+        """
+        chunk, method = self.policy.chunk, self.policy.config.method.name
+        if chunk.horizon != chunk.execute:
+            raise UsageError(
+                f"algorithm.flow: only {chunk.execute} of the {chunk.horizon} actions of a chunk are executed, and the "
+                "teacher's loss needs them all",
+                "set algorithm.flow=false, or fine-tune a policy with chunk.horizon = chunk.execute",
+            )
+        if self.teacher.method.distils:
+            raise UsageError(f"algorithm.flow: method {method} cannot learn without a teacher of its own")
+        self.teacher = copy.deepcopy(self.teacher).requires_grad_(True)
+        self.teacher.encoder.requires_grad_(self.config.encoder == "trained")
+        return adamw(self.teacher, self.config.lr)
 
     def _usual_nfe(self) -> int:
         checkpoint = self.start.checkpoint
@@ -295,6 +233,8 @@ class Fql(Algorithm):
         """One gradient step of the critics and their moving averages, perhaps one of the student; detached figures."""
         figures = self._learn_critics(batch)
         if self._updates % self.config.student_every == 0:
+            if self._teacher_optimizer is not None:
+                figures |= self._learn_teacher(batch, self._teacher_optimizer)
             figures |= self._learn_student(batch.obs)
         self._updates += 1
         return figures
@@ -315,6 +255,17 @@ class Fql(Algorithm):
         with torch.no_grad():  # else the averages carry a graph of all updates so far
             torch._foreach_lerp_(list(self.target.parameters()), list(self.critics.parameters()), self.config.tau)
         return {"value_loss": loss.detach()}
+
+    def _learn_teacher(self, batch: Decisions, optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
+        """A gradient step of the flow towards the actions of the batch, by its method's own loss."""
+        method, h = self.teacher.method, self.teacher.encoder(batch.obs)
+        rows, horizon, actions = batch.action.shape
+        draws = method.draw((rows, horizon, actions), torch.default_generator)
+        loss = method.loss(self.teacher.field(h), batch.action, h, draws).total
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return {"flow": loss.detach()}
 
     def _learn_student(self, obs: dict[str, Tensor]) -> dict[str, Tensor]:
         config, z = self.config, self._noise(obs)
@@ -338,7 +289,15 @@ class Fql(Algorithm):
             **named("optimizer", optimizer_tensors(self.policy, self._optimizer)),
             **named("critic_optimizer", optimizer_tensors(self.critics, self._critic_optimizer)),
             "updates": torch.tensor(self._updates),
+            **self._teacher_tensors(),
         }
+
+    def _teacher_tensors(self) -> dict[str, Tensor]:
+        """Of a teacher that learns; a frozen one is the run's own."""
+        if self._teacher_optimizer is None:
+            return {}
+        optimizer = optimizer_tensors(self.teacher, self._teacher_optimizer)
+        return named("teacher", self.teacher.state_dict()) | named("teacher_optimizer", optimizer)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """See the base class."""
@@ -351,4 +310,8 @@ class Fql(Algorithm):
             part(tensors, "critic_optimizer"),
             complete=False,
         )
+        if self._teacher_optimizer is not None:
+            self.teacher.load_state_dict(part(tensors, "teacher"))
+            saved = part(tensors, "teacher_optimizer")
+            restore_optimizer(self.teacher, self._teacher_optimizer, saved, complete=False)
         self._updates = int(tensors["updates"])

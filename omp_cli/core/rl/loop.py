@@ -146,6 +146,7 @@ class Finetuner:
             checkpoint,
             config.reward,
             config.end_on_success,
+            config.iterations,
         )
         self.algorithm: Algorithm = algorithm(config.algorithm, start)
         self.ema = make_ema(self.policy, TrainConfig(ema_max=config.ema_max or 0.0))

@@ -95,6 +95,7 @@ class Ppo(Algorithm):
     def iterate(self, iteration: int, collector: Collector) -> dict[str, float]:
         """One rollout, ``epochs`` passes over it; see the base class."""
         watch = self.start.watch
+        self.sigma.at(iteration / self.start.iterations)
         rollout = collector.collect(self.act, self.config.decisions)
         batch, figures = self._prepared(rollout, iteration)
         watch.lap("values and targets")
