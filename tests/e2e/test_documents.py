@@ -29,7 +29,7 @@ ROOMS = ("suites", "data", "methods", "rl", "measure", "sweep", "deploy")
 COMMENTED = sorted(path for kind in ("toml", "py", "sh", "yml") for path in ROOT.glob(f"examples/**/*.{kind}"))
 ClickException = typer.BadParameter.__mro__[2]
 """What a parser raises; Typer's vendored Click is not to be imported."""
-OWN_START = {"--list", "--resume", "--file", "--demos-file"}
+OWN_START = {"--list", "--resume", "--file", "--demos-file", "own"}
 """Lines with one of these have no settings to resolve here: they list, go on, or begin with a file of the reader's."""
 STARTS = {"reinflow-r": "reflow", "reinflow-s": "shortcut", "dppo": "dp", "gaussian": "gaussian"}
 """What the policy was trained by that a documented line fine-tunes, by the line's ``--method`` (else ``dmpo``)."""
