@@ -79,6 +79,14 @@ def prepare(
         Path | None,
         typer.Option("--file", "--demos-file", help="Read this file instead of downloading.", rich_help_panel=FILES),
     ] = None,
+    expert: Annotated[
+        Path | None,
+        typer.Option(
+            "--expert",
+            help="Record the expert of this file: a perceptron's npz, or a policy of hand_dapg.",
+            rich_help_panel=RECORDING,
+        ),
+    ] = None,
     format_: Annotated[
         str | None,
         typer.Option(
@@ -107,7 +115,9 @@ def prepare(
         raise UsageError(f"two files: {path} and --file {file}", "name one of them")
     if benchmark is None:
         raise UsageError("name a benchmark: omp prepare metaworld, for one", "omp prepare --list shows public data")
-    asked = Asked(benchmark, tasks, groups, source, file or path, format_, only_files="--offline" in call.given)
+    asked = Asked(
+        benchmark, tasks, groups, source, file or path, format_, expert, only_files="--offline" in call.given
+    )
     plans, processes = _plans(call, asked), workers or default_workers()
     for _, same in itertools.groupby(plans, key=lambda plan: plan.source.config):
         together = list(same)
@@ -177,7 +187,9 @@ def _list(call: Call[Settings], suite: str | None, tasks: tuple[str, ...], sourc
         ],
     }
     unchecked = sum(not e.checked for e in entries)
-    made = "; ".join(f"{name} --source {', '.join(own)}" for name, own in own_sources().items())
+    published = {(e.suite, e.source) for e in read_catalogue().entries}
+    here = {name: [s for s in own if (name, s) not in published] for name, own in own_sources().items()}
+    made = "; ".join(f"{name} --source {', '.join(own)}" for name, own in here.items() if own)
     lines = [
         f"{len(entries)} data sets; the addresses of {unchecked} are as published and were not opened with this omp",
         f"made here, without a download: {made}",

@@ -20,9 +20,11 @@ ALLOWED = {
     "clouds": BASE | {"clouds"},
     "data": BASE | {"data"},
     "suites": BASE | {"suites", "clouds", "data"},
-    "benchmarks": BASE | {"benchmarks", "suites", "clouds", "data", "envs", "prepare"},  # the folders in suites/
+    "benchmarks": BASE
+    | {"benchmarks", "suites", "clouds", "data", "envs", "prepare", "experts"},  # the folders in suites/
+    "experts": BASE | {"experts", "suites", "data", "policy", "policy_config", "checkpoint"},
     "envs": BASE | {"envs", "suites", "data"},
-    "prepare": BASE | {"prepare", "envs", "suites", "data"},
+    "prepare": BASE | {"prepare", "envs", "suites", "data", "experts"},
     "train": BASE | {"train", "policy", "policy_config", "checkpoint", "data", "methods"},
     "measure": BASE
     | {"measure", "policy", "policy_config", "checkpoint", "envs", "suites", "data", "encoders"}

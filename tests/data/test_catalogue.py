@@ -24,13 +24,13 @@ def test_every_set_is_named_once_and_can_be_used(catalogue: Catalogue) -> None:
     assert len({e.name for e in catalogue.entries}) == len(catalogue.entries) > 100
     for entry in catalogue.entries:
         assert catalogue.suite(entry.suite).facts(entry.task) is not None, entry.name
-        assert entry.format in (*FORMATS.names(), "robomimic-raw"), entry.name
+        assert entry.format in (*FORMATS.names(), "robomimic-raw", "expert"), entry.name
         assert (entry.fetched == "by hand") == (entry.page is not None)
         assert not entry.checked, "no address was opened with this omp"
         assert len({f.name for f in entry.files}) == len(entry.files), "they share a folder of the cache"
         for file in entry.files:
             for url in entry.urls(file):
-                assert re.fullmatch(r"https?://[\w./-]+\.(hdf5|npz|json)", url), url
+                assert re.fullmatch(r"https?://[\w./-]+\.(hdf5|npz|json|pickle)", url), url
                 assert "drive.google.com" not in url, "Drive is never scraped"
 
 

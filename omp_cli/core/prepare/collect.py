@@ -24,6 +24,7 @@ from omp_cli.core.base.seeds import demo_seed
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import E, J, Kept, in_order
+from omp_cli.core.experts import Expert, read_expert
 from omp_cli.core.suites import SUITES, TaskEnv
 
 PICTURE_SIZE = 192
@@ -72,13 +73,14 @@ class CollectConfig(Settings):
 
 @dataclass(frozen=True)
 class Job:
-    """One candidate episode, small enough to send to a worker process."""
+    """One candidate episode, small enough to send to a worker process; without a file of an expert the suite's own."""
 
     suite: dict[str, Any]
     task: str
     seed: int
     collect: CollectConfig
     file: Path
+    expert: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,14 @@ def filled_sentence(frames: int, points: int) -> str:
 
 
 def collect(
-    suite: dict[str, Any], task: str, config: CollectConfig, seed: int, folder: Path, workers: int, progress: Progress
+    suite: dict[str, Any],
+    task: str,
+    config: CollectConfig,
+    seed: int,
+    folder: Path,
+    workers: int,
+    progress: Progress,
+    expert: Path | None = None,
 ) -> tuple[list[Candidate], int]:
     """Record ``config.demos`` successful episodes of one task.
 
@@ -134,6 +143,7 @@ def collect(
         folder: where finished candidates are kept until the store is written.
         workers: processes.
         progress: told of every kept demonstration.
+        expert: file of the one who demonstrates (``read_expert``); None takes the suite's scripted expert.
 
     Returns:
         The kept candidates in order, and how many before the last of them failed.
@@ -145,7 +155,7 @@ def collect(
 
     def job(index: int) -> Job:
         start = demo_seed(seed, task, index)
-        return Job(suite, task, start, config, folder / f"{index:06d}-{start}.npz")
+        return Job(suite, task, start, config, folder / f"{index:06d}-{start}.npz", expert)
 
     looked_at = config.demos * config.spread
     first: Iterable[int] = range(looked_at)
@@ -235,6 +245,7 @@ def record(job: Job, kept: Kept[TaskEnv]) -> Candidate:
     env = _environment(job, kept)
     watch.lap("start of the simulator")
     env.reset(job.seed)
+    expert = _expert(job, env)
     before, on_before = env.seconds, env.points_on
     extras = {"start_state": env.start_state(), "first_picture": env.picture(PICTURE_SIZE)}
     keys = ["state", "full_state"]
@@ -249,13 +260,17 @@ def record(job: Job, kept: Kept[TaskEnv]) -> Candidate:
             rows.setdefault(name, []).append(value)
         filled, frames_filled = filled + env.filled, frames_filled + (env.filled > 0)
         watch.lap("observation")
-        action = env.expert().astype(np.float32)
+        action = (env.expert() if expert is None else expert.act()).astype(np.float32)
         outcome = env.step(action)
         beyond_one += int((np.abs(action) > 1).sum())
         watch.lap("physics")
         rows.setdefault("action", []).append(action if job.collect.raw_actions else np.clip(action, -1, 1))
         rows.setdefault("reward", []).append(np.float32(outcome.reward))
         rows.setdefault("success", []).append(np.bool_(outcome.success))
+        if expert is not None:
+            rows.setdefault("terminal", []).append(np.bool_(outcome.terminated))
+            if outcome.terminated:
+                break
         if outcome.success and first_success is None:
             first_success = step
         if first_success is not None and step - first_success >= job.collect.after_success:
@@ -266,7 +281,7 @@ def record(job: Job, kept: Kept[TaskEnv]) -> Candidate:
     seconds["physics"] = watch.seconds.pop("physics")
     watch.start()
     arrays: Arrays = {}
-    stays = first_success is not None or SUITES.get(job.suite["name"]).keeps_failures
+    stays = _stays(job, first_success is not None, outcome.success)
     if stays:
         extras["last_picture"] = env.picture(PICTURE_SIZE)
         arrays = {name: np.stack(values) for name, values in rows.items()}
@@ -298,6 +313,25 @@ def points_on(counts: Iterable[Mapping[str, int]], frames: int) -> dict[str, Any
         "points_seen": round(seen / frames, 1),
         "points_on": {name: round(count / seen, 4) for name, count in sorted(total.items())},
     }
+
+
+def _expert(job: Job, env: TaskEnv) -> Expert | None:
+    """The expert of the job's file, at the start of an episode."""
+    if job.expert is None:
+        return None
+    expert = read_expert(job.expert)
+    expert.start(env, job.seed)
+    return expert
+
+
+def _stays(job: Job, reached: bool, at_the_end: bool) -> bool:
+    """Whether an episode is worth keeping; of an expert's file by what the suite's evaluations count."""
+    suite = SUITES.get(job.suite["name"])
+    if job.expert is None:
+        return reached or suite.keeps_failures
+    if suite.metric == "return" and suite.counts is None:
+        return True
+    return at_the_end if suite.judged_at_end else reached
 
 
 def _environment(job: Job, kept: Kept[TaskEnv]) -> TaskEnv:

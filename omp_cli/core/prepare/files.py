@@ -233,7 +233,7 @@ class Files(Source):
                 for name, f in zip(_names(self._fetched), self._fetched, strict=True)
             ],
             "task_by": self.origin.task_by,
-            "returns": _returns(episodes),
+            "returns": returns_of(episodes),
             "success_share": _success(episodes),
             "action_range": [
                 float(min(e["action"].min() for e in episodes)),
@@ -350,7 +350,8 @@ def _constants(episodes: Sequence[Arrays]) -> dict[int, float]:
     return {int(index): float(first[index]) for index in np.flatnonzero(same)}
 
 
-def _returns(episodes: Sequence[Arrays]) -> dict[str, float] | None:
+def returns_of(episodes: Sequence[Arrays]) -> dict[str, float] | None:
+    """Mean, least and largest sum of rewards; None where the data have none."""
     if "reward" not in episodes[0]:
         return None
     returns = [float(e["reward"].sum(dtype=np.float64)) for e in episodes]

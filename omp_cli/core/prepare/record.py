@@ -106,7 +106,7 @@ class Recorded(OfSuite):
             same_recipe(scratch.parent, read_json(scratch / "recipe.json", "recipe"), wanted)
         else:
             write_json(scratch / "recipe.json", wanted)
-        kept, failed = collect(wanted["suite"], task, config.collect, config.seed, scratch, workers, progress)
+        kept, failed = self.collected(scratch, workers, progress)
         watch.lap("recording")
         loaded = [load_episode(candidate.file) for candidate in kept]
         env = self.suite.make(task)
@@ -140,6 +140,11 @@ class Recorded(OfSuite):
         )
         watch.lap("reading and provenance")
         return found
+
+    def collected(self, scratch: Path, workers: int, progress: Progress) -> tuple[list[Candidate], int]:
+        """The candidates that are kept, and how many before the last of them failed."""
+        config, suite = self.config, self.recipe()["suite"]
+        return collect(suite, self.origin.task, config.collect, config.seed, scratch, workers, progress)
 
     @staticmethod
     def figures(provenance: Mapping[str, Any]) -> dict[str, Any]:

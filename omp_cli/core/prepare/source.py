@@ -1,7 +1,7 @@
 """The contract of a source: where the data of a benchmark come from, and all that decides a data set of it.
 
-The sources of every suite are ``record`` (its scripted expert), where it has one, and ``files`` (of the catalogue, or
-the user's). A suite registers others beside itself as ``SUITE/NAME``, which ``--source NAME`` chooses; as
+The sources of every suite are ``record`` (its scripted expert), where it has one, ``expert`` (an expert of a file),
+where it has a simulator, and ``files`` (of the catalogue, or the user's). A suite registers others beside itself as ``SUITE/NAME``, which ``--source NAME`` chooses; as
 ``SUITE/files`` it says what becomes of files of its data. Whatever they are, ``prepare.build`` makes the data set.
 """
 
@@ -26,7 +26,7 @@ from omp_cli.core.families import SOURCES as SOURCES
 from omp_cli.core.families import SUITES
 from omp_cli.core.spec import Spec
 
-RECORD, FILES = "record", "files"
+RECORD, FILES, EXPERT = "record", "files", "expert"
 """The sources of all suites."""
 
 
@@ -41,6 +41,7 @@ class Asked:
         source: a source of the suite's own, or the name of a set in the catalogue.
         file: of the user's, to be read.
         format: of that file.
+        expert: file of the expert who is to demonstrate.
         only_files: whether the line has something else that only files have.
     """
 
@@ -50,6 +51,7 @@ class Asked:
     source: str | None = None
     file: Path | None = None
     format: str | None = None
+    expert: Path | None = None
     only_files: bool = False
 
 
@@ -107,6 +109,8 @@ class Source(ABC):
     Config: ClassVar[type[Settings]]
     packages: ClassVar[tuple[str, ...]] = ()
     """Whose versions are kept with the data, besides the usual ones."""
+    takes_expert: ClassVar[bool] = False
+    """Whether the file of an expert (``Asked.expert``) goes with it."""
 
     def __init__(self, config: Settings, origin: Origin) -> None:
         self.config, self.origin = config, origin
@@ -185,6 +189,8 @@ def source_for(asked: Asked) -> type[Source]:
     """
     benchmark = asked.benchmark
     own = f"{benchmark}/{asked.source}"
+    if asked.expert is not None:
+        return _for_expert(asked, own)
     if asked.file is None and own in SOURCES.names():
         return SOURCES.get(own)
     suite = SUITES.get(benchmark) if benchmark in SUITES.names() else None
@@ -197,7 +203,7 @@ def source_for(asked: Asked) -> type[Source]:
     if suite.scripted:
         return SOURCES.get(RECORD)
     if suite.from_files or asked.only_files:
-        return _files(benchmark)
+        return _published(asked) or _files(benchmark)
     also = f" (made here: {', '.join(found)})" if (found := own_sources().get(benchmark)) else ""
     raise UsageError(
         f"{benchmark} has no scripted expert to record; its data come from files",
@@ -213,6 +219,27 @@ def _refuse_task(name: str) -> None:
             if name in known:
                 what = "a task" if option == "--task" else "a group of tasks"
                 raise UsageError(f"{name} is {what} of {suite}", f"omp prepare {suite} {option} {name}")
+
+
+def _for_expert(asked: Asked, own: str) -> type[Source]:
+    """The source of an expert's file."""
+    kind = SOURCES.get(EXPERT)
+    if asked.source is not None:
+        if own not in SOURCES.names() or not SOURCES.get(own).takes_expert:
+            raise UsageError(f"--expert does not go with --source {asked.source}", "leave one of them out")
+        kind = SOURCES.get(own)
+    if asked.file is not None:
+        raise UsageError("--expert does not go with --file", "leave one of them out")
+    if asked.benchmark not in SUITES.names():
+        raise UsageError(f"{asked.benchmark} has no simulator here for an expert to act in", "its data come from files")
+    return kind
+
+
+def _published(asked: Asked) -> type[Source] | None:
+    """A source of the suite's own that the catalogue has as the first one of the task; None where that is a file."""
+    found = read_catalogue().of(asked.benchmark, asked.tasks[:1]) if asked.tasks else []
+    own = f"{asked.benchmark}/{found[0].source}" if found else ""
+    return SOURCES.get(own) if own in SOURCES.names() else None
 
 
 def own_sources() -> dict[str, list[str]]:

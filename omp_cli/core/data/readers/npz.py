@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -91,6 +91,24 @@ class NpzReader(Reader):
         return Recording(episodes, spec_of(subject, episodes), notes, first_states(episodes), said=said)
 
 
+def arrays_of(path: Path, wanted: Callable[[str], object], expected: str) -> dict[str, NDArray[Any]]:
+    """The arrays of an npz file whose names are wanted, as plain numbers or text.
+
+    Args:
+        path: the file.
+        wanted: says of a name whether it is.
+        expected: what such a file holds, for the message.
+
+    Raises:
+        DataError: damaged, not such a file, or a member declares more than it holds.
+    """
+    with opened(path, expected) as file:
+        names = [name for name in file.files if wanted(name)]
+        for name in names:
+            header(path, file.zip, name, expected)
+        return {name: file[name] for name in names}
+
+
 @contextmanager
 def opened(path: Path, expected: str) -> Iterator[Any]:
     """The archive; nothing in it is unpickled, and whatever is wrong with it becomes a DataError."""
@@ -105,11 +123,7 @@ def opened(path: Path, expected: str) -> Iterator[Any]:
 
 def _load(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Those of the arrays that are there."""
-    with opened(path, NpzReader.expected) as file:
-        for name in names:
-            if name in file.files:
-                header(path, file.zip, name, NpzReader.expected)
-        return {name: file[name] for name in names if name in file.files}
+    return arrays_of(path, lambda name: name in names, NpzReader.expected)
 
 
 def header(

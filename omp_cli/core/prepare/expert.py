@@ -1,0 +1,186 @@
+"""The source of all suites with a simulator: an expert of a file is rolled out, and its successes are the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from omp_cli.core.base.config import LARGEST, CountOrZero, Flag, Settings
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.files import name_part, sha256_of
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.run import Run
+from omp_cli.core.base.timing import Stopwatch
+from omp_cli.core.data.catalogue import Entry, read_catalogue
+from omp_cli.core.data.download import DownloadConfig, fetch
+from omp_cli.core.data.foreign import whole
+from omp_cli.core.experts import read_expert
+from omp_cli.core.prepare.collect import Candidate, CollectConfig, collect
+from omp_cli.core.prepare.files import returns_of, wanted_files
+from omp_cli.core.prepare.record import RecordConfig, Recorded
+from omp_cli.core.prepare.source import EXPERT, SOURCES, Asked, Gathered, Origin, short_hash
+
+
+@dataclass(frozen=True)
+class ExpertOrigin(Origin):
+    """Whose episodes are asked for.
+
+    Attributes:
+        label: the expert's name.
+        file: of the user's; None where the catalogue's is fetched.
+        sha256: of the file, if it is known.
+        entry: of the catalogue.
+    """
+
+    label: str
+    file: Path | None
+    sha256: str | None
+    entry: Entry | None = None
+
+
+class ExpertCollect(CollectConfig):
+    """What is recorded of an expert."""
+
+    after_success: Annotated[  # type: ignore[assignment]  # None follows from the suite
+        CountOrZero | None, Flag(panel="Recording", default="10; whole episodes where the end counts")
+    ] = None
+    """Steps recorded after the first success; None takes 10, and where success is that of the last step, or a return
+    counts, whole episodes."""
+
+
+class ExpertConfig(RecordConfig):
+    """All that decides the content of a data set of an expert but the task and the expert's file."""
+
+    collect: ExpertCollect = ExpertCollect()
+    """What is recorded."""
+
+
+@SOURCES.register(EXPERT)
+class FromExpert(Recorded):
+    """Demonstrations of an expert that is in a file (``--expert``)."""
+
+    Config: ClassVar[type[Settings]] = ExpertConfig
+    takes_expert: ClassVar[bool] = True
+    config: ExpertConfig
+    origin: ExpertOrigin
+
+    def __init__(self, config: Settings, origin: Origin) -> None:
+        super().__init__(config, origin)
+        self._file, self._sha256 = self.origin.file, self.origin.sha256
+
+    @classmethod
+    def about(cls, asked: Asked) -> str:
+        """The words that chose it."""
+        return "--expert"
+
+    @classmethod
+    def origins(cls, asked: Asked) -> Sequence[Origin]:
+        """One for each task.
+
+        Raises:
+            DataError: no such file, or no expert in it.
+        """
+        found = super().origins(asked)
+        if asked.expert is None:
+            return [cls.published(origin) for origin in found]
+        label, sha256 = name_part(asked.expert.stem), sha256_of(whole(asked.expert))
+        read_expert(asked.expert)
+        return [ExpertOrigin(o.suite, o.task, o.layer, label, asked.expert, sha256) for o in found]
+
+    @classmethod
+    def published(cls, origin: Origin) -> ExpertOrigin:
+        """The expert of the catalogue for a task; UsageError where there is none."""
+        raise UsageError("no expert is named", "name its file: --expert FILE")
+
+    @property
+    def folder_name(self) -> str:
+        """``<task>-<expert>-d<demos>-s<seed>`` and a short hash of all that decides the content."""
+        config, origin = self.config, self.origin
+        name = f"{origin.task}-{origin.label}-d{config.collect.demos}-s{config.seed}"
+        return f"{name}-{short_hash(self.recipe())}"
+
+    def recipe(self) -> dict[str, Any]:
+        """All settings, the task, and the hash of the expert's file."""
+        settings = self.config.model_dump(mode="json", exclude={"download"})
+        return {**settings, "task": self.origin.task, "expert": {"name": self.origin.label, "sha256": self._sha256}}
+
+    def depends(self) -> dict[str, tuple[Any, str]]:
+        """The task and the expert's file."""
+        by = "argument" if self.origin.file else "catalogue"
+        named = str(self.origin.file) if self.origin.entry is None else self.origin.entry.name
+        return {**super().depends(), "expert": (named, by)}
+
+    def require(self) -> None:
+        """MissingDependency where the simulator is not installed."""
+        self.suite.require()
+
+    def begin(self, run: Run, workers: int, progress: Progress, watch: Stopwatch) -> None:
+        """Name the expert's file as an input."""
+        assert self._file is not None
+        assert self._sha256 is not None
+        run.input("expert", self._file, self._sha256)
+
+    def collected(self, scratch: Path, workers: int, progress: Progress) -> tuple[list[Candidate], int]:
+        """See the base class; DataError where the file is no expert, or none of this task."""
+        config, whole_episodes = self.config.collect, self.suite.judged_at_end or not self.suite.judged
+        if config.after_success is None:
+            config = config.model_copy(update={"after_success": LARGEST if whole_episodes else 10})
+        suite, task = self.recipe()["suite"], self.origin.task
+        return collect(suite, task, config, self.config.seed, scratch, workers, progress, self._file)
+
+    def gather(self, scratch: Path, workers: int, progress: Progress, watch: Stopwatch) -> Gathered:
+        """See the base class."""
+        assert self._file is not None
+        kind = read_expert(self._file).kind
+        found = super().gather(scratch, workers, progress, watch)
+        more: dict[str, Any] = {"expert": {"kind": kind, **self.recipe()["expert"]}}
+        if self.suite.metric == "return":
+            more["returns"] = returns_of(found.episodes)
+        if not self.suite.judged:
+            more["expert_failures"] = 0
+        return replace(found, provenance={**found.provenance, **more})
+
+
+class FetchedExpertConfig(ExpertConfig):
+    """What decides the content, and how the expert is fetched."""
+
+    download: DownloadConfig = DownloadConfig()
+    """How patient a download is; does not change the content."""
+
+
+@SOURCES.register("adroit/dapg")
+class Dapg(FromExpert):
+    """The published policies of DAPG (hand_dapg): fetched, verified and read, never unpickled."""
+
+    Config: ClassVar[type[Settings]] = FetchedExpertConfig
+    config: FetchedExpertConfig
+
+    @classmethod
+    def about(cls, asked: Asked) -> str:
+        """The words that chose it."""
+        return "--source dapg"
+
+    @classmethod
+    def published(cls, origin: Origin) -> ExpertOrigin:
+        """See the base class."""
+        entry = read_catalogue().find(origin.suite, origin.task, "dapg")
+        return ExpertOrigin(origin.suite, origin.task, origin.layer, "dapg", None, entry.files[0].sha256, entry)
+
+    def notes(self) -> list[str]:
+        """What is fetched, under which licence."""
+        if (entry := self.origin.entry) is None:
+            return []
+        (wanted,) = wanted_files(entry)
+        where = f"in the cache: {wanted.target}" if wanted.target.is_file() else f"from {wanted.urls[0]}"
+        return [f"{entry.name}: size {entry.size}, licence {entry.licence}; {where}"]
+
+    def begin(self, run: Run, workers: int, progress: Progress, watch: Stopwatch) -> None:
+        """Fetch the policy; see ``fetch``."""
+        if self.origin.entry is not None:
+            (wanted,) = wanted_files(self.origin.entry)
+            fetched = fetch(wanted, self.config.download, progress)
+            self._file, self._sha256 = fetched.path, fetched.sha256
+            watch.lap("download and hashes")
+        super().begin(run, workers, progress, watch)
