@@ -43,9 +43,9 @@ class ExpertOrigin(Origin):
 class ExpertCollect(CollectConfig):
     """What is recorded of an expert."""
 
-    after_success: Annotated[  # type: ignore[assignment]  # None follows from the suite
+    after_success: Annotated[
         CountOrZero | None, Flag(panel="Recording", default="10; whole episodes where the end counts")
-    ] = None
+    ] = None  # type: ignore[assignment]  # None follows from the suite
     """Steps recorded after the first success; None takes 10, and where success is that of the last step, or a return
     counts, whole episodes."""
 

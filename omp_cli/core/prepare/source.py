@@ -1,8 +1,9 @@
 """The contract of a source: where the data of a benchmark come from, and all that decides a data set of it.
 
 The sources of every suite are ``record`` (its scripted expert), where it has one, ``expert`` (an expert of a file),
-where it has a simulator, and ``files`` (of the catalogue, or the user's). A suite registers others beside itself as ``SUITE/NAME``, which ``--source NAME`` chooses; as
-``SUITE/files`` it says what becomes of files of its data. Whatever they are, ``prepare.build`` makes the data set.
+where it has a simulator, and ``files`` (of the catalogue, or the user's). A suite registers others beside itself as
+``SUITE/NAME``, which ``--source NAME`` chooses; as ``SUITE/files`` it says what becomes of files of its data. Whatever
+they are, ``prepare.build`` makes the data set.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """RoboMimic: its suite, the operators that record, and the replay of raw recordings."""
 
-from omp_cli.core.suites.robomimic.replay import Replayed
+from omp_cli.core.suites.robomimic.replay import Packaged, Replayed
 from omp_cli.core.suites.robomimic.scripted import Scripted
 from omp_cli.core.suites.robomimic.suite import TASKS, Robomimic, RobomimicEnv, RobomimicSuiteConfig
 
-__all__ = ["TASKS", "Replayed", "Robomimic", "RobomimicEnv", "RobomimicSuiteConfig", "Scripted"]
+__all__ = ["TASKS", "Packaged", "Replayed", "Robomimic", "RobomimicEnv", "RobomimicSuiteConfig", "Scripted"]

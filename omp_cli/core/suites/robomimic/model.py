@@ -13,8 +13,9 @@ import numpy as np
 
 from omp_cli.core.base.config import Above0, AtLeast0, Settings, checked
 from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, machine_error
+from omp_cli.core.data.foreign import short
 
-CONTROLLER = "OSC_POSE"
+CONTROLLER, ROBOT = "OSC_POSE", "Panda"
 ARRANGEMENT = "single-arm-opposed"
 _COLLISION, _HIDDEN = 0, 5
 
@@ -39,8 +40,9 @@ class Control(Settings):
 
         Raises:
             DataError: the metadata are not what robosuite writes.
-            UsageError: they ask for another kind of controller.
+            UsageError: they ask for another kind of controller, or of robot.
         """
+        _check_robots(env_kwargs.get("robots"))
         found = _osc(env_kwargs.get("controller_configs"))
         given = {"control_freq": env_kwargs.get("control_freq"), "kp": found.get("kp")}
         given["damping_ratio"] = found.get("damping_ratio", found.get("damping"))
@@ -73,6 +75,17 @@ class Control(Settings):
         }
 
 
+def _check_robots(robots: Any) -> None:
+    """UsageError where another robot than ours is named."""
+    named = [robots] if isinstance(robots, str) else robots if isinstance(robots, list) else []
+    for robot in named:
+        if robot != ROBOT:
+            raise UsageError(
+                f"the data were recorded with robot {short(str(robot))!r}, of which omp can only roll out {ROBOT}",
+                "take a set of that robot",
+            )
+
+
 def _osc(configs: Any) -> Mapping[str, Any]:
     """The controller of an arm; several arms have the same."""
     if isinstance(configs, list):
@@ -98,7 +111,7 @@ def _osc(configs: Any) -> Mapping[str, Any]:
 def env_kwargs(arms: int, control: Control) -> dict[str, Any]:
     """Arguments of ``robosuite.make``, without rendering; JSON types."""
     return {
-        "robots": ["Panda"] * arms,
+        "robots": [ROBOT] * arms,
         **({"env_configuration": ARRANGEMENT} if arms > 1 else {}),
         "controller_configs": control.as_robosuite(),
         "control_freq": control.control_freq,

@@ -6,25 +6,33 @@ multisampling, which is four times faster and is what evaluations render too.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
-from typing import Any
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
 from xml.etree.ElementTree import ParseError
 
 import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.config import Settings
-from omp_cli.core.base.errors import DataError, one_line
+from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, one_line
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.readers.base import Recording, Subject, spec_of
 from omp_cli.core.data.readers.robomimic import RobomimicConfig
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import Kept, in_order
 from omp_cli.core.prepare.files import Files
-from omp_cli.core.prepare.source import SOURCES
+from omp_cli.core.prepare.origin import FileOrigin
+from omp_cli.core.prepare.source import SOURCES, Asked
 from omp_cli.core.suites.robomimic.model import Control
 from omp_cli.core.suites.robomimic.suite import RENDERING, Robomimic, RobomimicEnv, RobomimicSuiteConfig
+
+
+DAMAGE = (ValueError, LookupError, AttributeError, TypeError, AssertionError, RecursionError, OSError, ParseError)
+"""What robosuite and MuJoCo raise for a scene that is not one of theirs."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,32 @@ class Replayed(Files):
         if recording.scenes is None:
             return recording
         return replayed(recording, self.config.format, self.origin.subject, workers, progress)
+
+
+@SOURCES.register("robomimic/robosuite")
+class Packaged(Replayed):
+    """The recording that comes with robosuite: people's demonstrations of lift, without a download."""
+
+    name: ClassVar[str] = "robosuite"
+
+    @classmethod
+    def about(cls, asked: Asked) -> str:
+        """The words that chose it."""
+        return f"--source {cls.name}"
+
+    @classmethod
+    def origins(cls, asked: Asked) -> Sequence[FileOrigin]:
+        """The one recording; MissingDependency where robosuite is not installed."""
+        if other := [task for task in asked.tasks if task != "lift"]:
+            raise UsageError(f"robosuite comes with a recording of lift, not of {other[0]}", "leave --task out")
+        if (found := find_spec("robosuite")) is None or found.origin is None:
+            raise MissingDependency("robosuite is not installed", "pip install 'omp-cli[robomimic]'")
+        file = Path(found.origin).parent / "models" / "assets" / "demonstrations" / "lift" / "demo.hdf5"
+        if not file.is_file():
+            raise MissingDependency(
+                f"this robosuite has no {file.name} of lift", "pip install --force-reinstall 'robosuite>=1.4.1,<1.5'"
+            )
+        return super().origins(replace(asked, file=file, tasks=("lift",)))
 
 
 def replayed(recording: Recording, config: Settings, subject: Subject, workers: int, progress: Progress) -> Recording:
@@ -74,8 +108,10 @@ def replayed(recording: Recording, config: Settings, subject: Subject, workers: 
     ]
     progress.start(f"{subject.task}: replaying demonstrations", len(jobs))
     episodes: list[Arrays] = []
-    for episode in in_order(replay, jobs, workers, progress.note):
+    added: set[str] = set()
+    for episode, geoms in in_order(replay, jobs, workers, progress.note):
         episodes.append(episode)
+        added.update(geoms)
         progress.advance()
     notes = {
         **recording.notes,
@@ -85,11 +121,12 @@ def replayed(recording: Recording, config: Settings, subject: Subject, workers: 
     }
     spec = built.spec(subject.task)
     spec = spec_of(subject, episodes, control_hz=spec.control_hz, end_effector=spec.end_effector)
-    return replace(recording, episodes=episodes, notes=notes, spec=spec, scenes=None)
+    said = (f"scenes of an older robosuite lack {', '.join(sorted(added))}: added from this one",) if added else ()
+    return replace(recording, episodes=episodes, notes=notes, spec=spec, scenes=None, said=(*recording.said, *said))
 
 
-def replay(job: Job, kept: Kept[RobomimicEnv]) -> Arrays:
-    """What a policy is shown in each of the states, and what each action earned."""
+def replay(job: Job, kept: Kept[RobomimicEnv]) -> tuple[Arrays, tuple[str, ...]]:
+    """What a policy is shown in each of the states, and what each action earned; and what its scene lacked."""
     env = _environment(job, kept)
     keys = ["state"] + (["img"] if env.cameras else [])
     rows: dict[str, list[Any]] = {key: [] for key in (*keys, "reward", "success")}
@@ -103,7 +140,7 @@ def replay(job: Job, kept: Kept[RobomimicEnv]) -> Arrays:
     env.step(job.actions[-1])  # what the last action led to was not stored
     _judge(env, rows)
     episode = {name: np.stack(values) for name, values in rows.items()}
-    return {**episode, "action": job.actions, "terminal": _dones(episode["success"])}
+    return {**episode, "action": job.actions, "terminal": _dones(episode["success"])}, env.completed
 
 
 def _judge(env: RobomimicEnv, rows: dict[str, list[Any]]) -> None:
@@ -124,6 +161,6 @@ def _environment(job: Job, kept: Kept[RobomimicEnv]) -> RobomimicEnv:
     if job.scene:
         try:
             env.load(job.scene)
-        except (ValueError, LookupError, AttributeError, TypeError, OSError, ParseError) as error:
+        except DAMAGE as error:
             raise DataError(f"{job.task}: a recorded scene does not load in robosuite 1.4: {one_line(error)}") from None
     return env

@@ -21,6 +21,7 @@ from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, d
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv
 from omp_cli.core.suites.robomimic.model import Control, load_scene, make_robosuite, numpy_seeded, refresh
+from omp_cli.core.suites.robomimic.scene import completed
 from omp_cli.core.suites.robomimic.step import control_step
 
 PROPRIOCEPTION = ("eef_pos", "eef_quat", "gripper_qpos")
@@ -169,7 +170,8 @@ class RobomimicEnv(TaskEnv):
                 raise UsageError(f"{task}: no camera {camera!r}", did_you_mean(camera, known))
         self._renderers: dict[str, Any] = {}
         self._painter: Any = None
-        self._scene = ""
+        self._scene, self._own = "", self.sim.sim.model.get_xml()
+        self.completed: tuple[str, ...] = ()
         self.reset(0)
 
     def reset(self, seed: int) -> None:
@@ -205,11 +207,15 @@ class RobomimicEnv(TaskEnv):
         return np.array(self.sim.sim.get_state().flatten(), np.float64)
 
     def load(self, scene: str) -> None:
-        """Take another model of the same task (XML as robomimic's files hold it), with objects of other sizes."""
+        """Take another model of the same task (XML as robomimic's files hold it), with objects of other sizes.
+
+        Geoms that an older robosuite did not have are added; ``completed`` has their names.
+        """
         if scene == self._scene:
             return
+        whole, self.completed = completed(scene, self._own)
         self._free_pictures()
-        load_scene(self.sim, scene)
+        load_scene(self.sim, whole)
         self._scene = scene
 
     def judge(self) -> tuple[float, bool]:
