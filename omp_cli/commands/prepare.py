@@ -83,7 +83,7 @@ def prepare(
         Path | None,
         typer.Option(
             "--expert",
-            help="Record the expert of this file: a perceptron's npz, or a policy of hand_dapg.",
+            help="Record the expert of this file: a perceptron's npz, a policy of hand_dapg or of SB3.",
             rich_help_panel=RECORDING,
         ),
     ] = None,

@@ -28,6 +28,8 @@ def test_what_goes_wrong_is_one_line(omp: Omp, tmp_path: Path, monkeypatch: pyte
     refused(omp(*LINE, "--task", "hopper-v4"), 2, "v5")
     refused(omp(*LINE, "--task", "hopper", "--task", "ant"), 2, "one task")
     refused(omp(*LINE, "--quality", "perfect"), 2, "quality")
+    refused(omp(*LINE, "--quality", "expert"), 2, "no expert", "--policy")
+    refused(omp(*LINE, "--policy", "none.zip"), 3, "none.zip", "no such file")
     refused(omp("prepare", "gym", "--file", "x", "--quality", "medium"), 2, "--quality")
     shown = omp(*LINE, "--dry-run", "--json").json
     assert shown["config"]["record.steps"] == {"value": 200, "source": "flag"}
@@ -38,11 +40,11 @@ def test_what_goes_wrong_is_one_line(omp: Omp, tmp_path: Path, monkeypatch: pyte
 def test_names_hold_all_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     medium = TrainedConfig(robot="hopper")
     assert (medium.dataset, medium.source, medium.environment) == ("hopper-medium", "sb3-n200000-e100-s0", "hopper-v5")
-    files = {TrainedConfig(robot="hopper", **v).file for v in ({"seed": 1}, {"steps": 5}, {"quality": "expert"})}
+    files = {TrainedConfig(robot="hopper", **v).file for v in ({"seed": 1}, {"steps": 5}, {"episodes": 7})}
     assert len(files | {medium.file}) == 4
-    before = medium.file, medium.policy
+    before = medium.file, medium.learnt
     monkeypatch.setitem(trained.SETTINGS, "gamma", 0.9)
-    assert not {medium.file, medium.policy} & set(before), "what other settings of PPO made is not used"
+    assert not {medium.file, medium.learnt} & set(before), "what other settings of PPO made is not used"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("stable_baselines3") is None, reason="stable-baselines3 is not installed")
@@ -71,5 +73,3 @@ def test_learn_record_convert_and_use_again(omp: Omp, tmp_path: Path, monkeypatc
     kept = omp(*LINE, "--task", "humanoid")
     assert kept.code == 0, kept.err
     assert "recorded before" in kept.err
-    greedy = omp(*LINE, "--task", "hopper-v5", "--quality", "expert", "--json")
-    assert read_store(tmp_path / greedy.json["run_dir"]).provenance["environment"]["policy"] == "deterministic"

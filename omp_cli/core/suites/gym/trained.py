@@ -1,4 +1,4 @@
-"""Data without a download: PPO of stable-baselines3 learns a Gym task, and its episodes become a D4RL file.
+"""Data of policies: PPO of stable-baselines3 learns a Gym task, or a policy's zip is given; episodes become a D4RL file.
 
 Policy and episodes are kept in the cache folder under names that hold all settings: the policy as safetensors with the
 statistics of its normalisation, so that nothing is unpickled, then the file. A run that is interrupted while it
@@ -8,6 +8,7 @@ records starts from the policy; one that is interrupted while it learns starts o
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from importlib import metadata
 from importlib.util import find_spec
@@ -16,24 +17,27 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from omp_cli.core.base.config import Count, Flag, Seed
 from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, did_you_mean
-from omp_cli.core.base.files import atomic, read_tensors
+from omp_cli.core.base.files import atomic, read_tensors, sha256_of
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.seeds import demo_seed
 from omp_cli.core.data.catalogue import cache_folder, read_catalogue
+from omp_cli.core.data.foreign import whole
 from omp_cli.core.data.readers.d4rl import NOTES
+from omp_cli.core.experts import read_expert
+from omp_cli.core.experts.mlp import Mlp
 from omp_cli.core.prepare.made import Made, MadeConfig, Recordable
 from omp_cli.core.prepare.source import SOURCES
 from omp_cli.core.suites.base import SUITES, TaskEnv
 
 FILES = "Public data and files"
-STEPS = {"medium": 200_000, "expert": 600_000}
+STEPS = 200_000
 """Of the environment. Measured with seed 0: 200 000 steps take 3 minutes of one core, and 100 episodes of the policy,
-stochastic, then return 2057 (Hopper) and 2478 (Walker2d) on average. Without its noise the same policy returned 3426
-(Walker2d) but only 267 (Hopper; 15 episodes each). The expert after 600 000 and other robots are not measured."""
+stochastic, then return 2057 (Hopper) and 2478 (Walker2d) on average. Other robots are not measured. It is no expert:
+without its noise the same policy returned 267 on Hopper (15 episodes)."""
 ENVIRONMENTS = 8
 SETTINGS: dict[str, Any] = {
     "n_steps": 256,
@@ -55,24 +59,48 @@ class TrainedConfig(Recordable):
     """What decides the content of a recorded file."""
 
     robot: str
-    """"hopper", "walker2d" ...; learnt and recorded in its v5."""
-    quality: Annotated[Literal["medium", "expert"], Flag(panel=FILES, help="With --source sb3: medium or expert.")] = (
-        "medium"
-    )
-    """Medium takes a short training's stochastic policy, expert a long one's deterministic one."""
-    steps: Annotated[
-        Count, Flag("--train-steps", FILES, help="With --source sb3: steps of PPO.", default="200000, 600000")
-    ] = Field(default_factory=lambda data: STEPS[data["quality"]])
-    """Steps of PPO in the environment; the quality says how many are usual."""
+    """"hopper", "walker2d" ..."""
+    version: Literal["v4", "v5"] = "v5"
+    """Of the robot's environment; PPO learns in v5 alone."""
+    policy: Annotated[tuple[Path, ...], Flag(panel=FILES, help="With --source sb3: a policy's zip; repeatable.")] = ()
+    """Policies of Stable-Baselines3 or its contrib package (.zip), which are recorded without their noise."""
+    quality: Annotated[
+        Literal["medium", "expert", "medium-expert", "mixed"],
+        Flag(panel=FILES, help="With --source sb3: whose data.", default="medium; expert or mixed of --policy"),
+    ] = Field(default_factory=lambda data: ("medium", "expert")[len(p)] if len(p := data["policy"]) < 2 else "mixed")
+    """Medium without a policy is PPO after a short training here, with its noise, and so is the first half of
+    medium-expert with one policy. Otherwise it names the data of the policies, an equal share of each.
+    """
+    steps: Annotated[Count, Flag("--train-steps", FILES, help="With --source sb3: steps of PPO.")] = STEPS
+    """Steps of PPO in the environment."""
     episodes: Annotated[Count, Flag("--demos", "Recording")] = 100
     """Episodes to record."""
     seed: Seed = 0
     """Of training and of the start states."""
 
+    @model_validator(mode="after")
+    def _whose(self) -> TrainedConfig:
+        count = len(self.policy)
+        if self.quality != "medium" and count < (2 if self.quality == "mixed" else 1):
+            raise UsageError(
+                f"--quality {self.quality}: of {count} policies; what PPO learns here is no expert",
+                "name trained ones: --policy FILE.zip" + (", at least twice" if self.quality == "mixed" else ""),
+            )
+        if self.learns and self.version != "v5":
+            raise UsageError(
+                f"--source sb3 records a robot's v5, not {self.robot}-{self.version}", "or name a --policy"
+            )
+        return self
+
+    @property
+    def learns(self) -> bool:
+        """Whether PPO is among those that are recorded."""
+        return not self.policy or (self.quality == "medium-expert" and len(self.policy) == 1)
+
     @property
     def environment(self) -> str:
         """Task name in the suite."""
-        return f"{self.robot}-v5"
+        return f"{self.robot}-{self.version}"
 
     @property
     def dataset(self) -> str:
@@ -82,7 +110,10 @@ class TrainedConfig(Recordable):
     @property
     def source(self) -> str:
         """Name of the source: all that the task's name does not say."""
-        return f"sb3-n{self.steps}-e{self.episodes}-s{self.seed}"
+        trained = f"-n{self.steps}" if self.learns else ""
+        given = f"-p{self._policies()}" if self.policy else ""
+        version = "" if self.version == "v5" else f"-{self.version}"
+        return f"sb3{trained}{given}-e{self.episodes}-s{self.seed}{version}"
 
     @property
     def file(self) -> Path:
@@ -90,9 +121,20 @@ class TrainedConfig(Recordable):
         return self._kept(f"{self.source}.hdf5")
 
     @property
-    def policy(self) -> Path:
-        """Where the trained policy is kept."""
+    def learnt(self) -> Path:
+        """Where the policy that PPO has learnt is kept."""
         return self._kept(f"ppo-{self.robot}-n{self.steps}-s{self.seed}.safetensors")
+
+    def told(self) -> dict[str, Any]:
+        """The settings for the file's notes; those without policies are as they were before there were any."""
+        if self.learns and not self.policy:
+            return self.model_dump(mode="json", exclude={"policy", "version"})
+        policies = [{"name": path.name, "sha256": sha256_of(path)} for path in self.policy]
+        return {**self.model_dump(mode="json", exclude={"policy"}), "policies": policies}
+
+    def _policies(self) -> str:
+        """Eight letters of what the policies hold."""
+        return sha256("".join(sha256_of(whole(path)) for path in self.policy).encode()).hexdigest()[:8]
 
     def _kept(self, name: str) -> Path:
         """In a folder of the task and of PPO's settings: another omp's policy is not taken for this one's."""
@@ -104,13 +146,13 @@ def recipe() -> dict[str, Any]:
     return {**SETTINGS, "hidden": list(HIDDEN), "environments": ENVIRONMENTS, "clip": CLIP}
 
 
-def robot_of(task: str) -> str:
-    """The robot that a task means ("hopper", "hopper-v5"); UsageError when there is none or it is a data set."""
+def robot_of(task: str) -> dict[str, Any]:
+    """Robot and version that a task means ("hopper", "hopper-v5"); UsageError where it is no robot's name."""
     robot, _, rest = task.partition("-")
     known = sorted({name.partition("-")[0] for name in SUITES.build(SUITES.parse({"name": "gym"})).tasks()})
-    if robot not in known or rest not in ("", "v5"):
+    if robot not in known or rest not in ("", "v4", "v5"):
         raise UsageError(f"--source sb3 records a robot's v5, not {task!r}", did_you_mean(robot, known) or known[0])
-    return robot
+    return {"robot": robot, **({"version": rest} if rest else {})}
 
 
 class TrainedFilesConfig(MadeConfig):
@@ -130,12 +172,13 @@ class Trained(Made):
 
     @classmethod
     def named(cls, task: str | None, source: str) -> dict[str, Any]:
-        """The robot."""
-        return {"robot": robot_of(task or "hopper")}
+        """The robot and its version."""
+        return robot_of(task or "hopper")
 
     def require(self) -> None:
         """MissingDependency where stable-baselines3 is not installed and has something to learn."""
-        if not self.config.record.file.is_file() and find_spec("stable_baselines3") is None:
+        record = self.config.record
+        if record.learns and not record.file.is_file() and find_spec("stable_baselines3") is None:
             raise MissingDependency("stable-baselines3 is not installed", "pip install 'stable-baselines3>=2.4,<3'")
 
     def record(self, workers: int, progress: Progress) -> None:
@@ -147,22 +190,33 @@ def _record_all(config: TrainedConfig, progress: Progress) -> None:
     """Learn, roll out, and write the file."""
     env = SUITES.build(SUITES.parse({"name": "gym"})).make(config.environment)
     try:
-        act = _trained(config, env.provenance()["gymnasium_id"], progress)
-        rows, returns = _record(config, env, act, progress)
+        experts = [read_expert(path) for path in config.policy]
+        for path, expert in zip(config.policy, experts, strict=True):
+            if not isinstance(expert, Mlp):
+                raise DataError(f"{path}: no policy of Stable-Baselines3", "its zip file, as model.save writes it")
+            expert.start(env, 0)  # before anything is learnt for it
+        actors: list[Act] = [expert.action for expert in experts if isinstance(expert, Mlp)]
+        if config.learns:
+            actors.insert(0, _trained(config, env.provenance()["gymnasium_id"], progress))
+        rows, returns = _record(config, env, actors, progress)
         _write(config, env, rows, returns)
     finally:
         env.close()
 
 
+Act = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Action (A,) in [-1, 1] for a state (S,)."""
+
+
 class _Actor:
     """The policy in an episode: actions in [-1, 1] from raw observations."""
 
-    def __init__(self, policy: Any, mean: NDArray[np.float64], variance: NDArray[np.float64], greedy: bool) -> None:
-        self._policy, self._mean, self._deviation, self._greedy = policy, mean, np.sqrt(variance + 1e-8), greedy
+    def __init__(self, policy: Any, mean: NDArray[np.float64], variance: NDArray[np.float64]) -> None:
+        self._policy, self._mean, self._deviation = policy, mean, np.sqrt(variance + 1e-8)
 
     def __call__(self, state: NDArray[np.float32]) -> NDArray[np.float32]:
         normalised = np.clip((state - self._mean) / self._deviation, -CLIP, CLIP).astype(np.float32)
-        return self._policy.predict(normalised, deterministic=self._greedy)[0]
+        return self._policy.predict(normalised, deterministic=False)[0]
 
 
 def _trained(config: TrainedConfig, name: str, progress: Progress) -> _Actor:
@@ -179,7 +233,7 @@ def _trained(config: TrainedConfig, name: str, progress: Progress) -> _Actor:
         return Monitor(gymnasium.wrappers.RescaleAction(gymnasium.make(name), np.float32(-1), np.float32(1)))
 
     envs = VecNormalize(DummyVecEnv([make] * ENVIRONMENTS), clip_obs=CLIP, clip_reward=CLIP, gamma=SETTINGS["gamma"])
-    kept = config.policy
+    kept = config.learnt
     network = {"net_arch": list(HIDDEN), "activation_fn": torch.nn.Tanh}
     try:
         model = PPO("MlpPolicy", envs, seed=config.seed, device="cpu", policy_kwargs=network, **SETTINGS)
@@ -192,7 +246,7 @@ def _trained(config: TrainedConfig, name: str, progress: Progress) -> _Actor:
         tensors = read_tensors(kept, "policy", lambda _: "damaged", f"delete {kept} to train it anew")
         mean, variance = (tensors.pop(f"statistics.{name}").numpy() for name in ("mean", "variance"))
         model.policy.load_state_dict(tensors)
-        return _Actor(model.policy, mean, variance, greedy=config.quality == "expert")
+        return _Actor(model.policy, mean, variance)
     finally:
         envs.close()
 
@@ -217,9 +271,13 @@ def _learn(model: Any, config: TrainedConfig, progress: Progress) -> None:
 
 
 def _record(
-    config: TrainedConfig, env: TaskEnv, act: _Actor, progress: Progress
+    config: TrainedConfig, env: TaskEnv, actors: Sequence[Act], progress: Progress
 ) -> tuple[dict[str, NDArray[Any]], list[float]]:
-    """Episodes from the start states of demonstrations, one after the other, as D4RL's arrays; and their returns."""
+    """Episodes from the start states of demonstrations, an equal share of each actor, one after the other.
+
+    Returns:
+        D4RL's arrays, and the returns of the episodes.
+    """
     import torch
 
     facts = read_catalogue().suite("gym").facts(config.environment)
@@ -231,6 +289,7 @@ def _record(
         seed = demo_seed(config.seed, config.dataset, index)
         env.reset(seed)
         torch.manual_seed(seed)
+        act = actors[index * len(actors) // config.episodes]
         returns.append(0.0)
         for step in range(env.spec.max_steps):
             state = env.observe(["state"])["state"]
@@ -253,13 +312,15 @@ def _write(config: TrainedConfig, env: TaskEnv, rows: dict[str, NDArray[Any]], r
 
     if not all(np.isfinite(values).all() for values in rows.values()):
         raise DataError(f"{config.dataset}: the recorded episodes hold values that are not finite")
-    packages = ("stable-baselines3", "gymnasium", "mujoco", "torch")
+    packages = (*(("stable-baselines3",) if config.learns else ()), "gymnasium", "mujoco", "torch")
+    by = ["PPO (stable-baselines3) with VecNormalize"] if config.learns else []
+    by += [f"{path.name}, without its noise" for path in config.policy]
     notes = {
         "env_id": env.provenance()["gymnasium_id"],
-        "recorded_by": "PPO (stable-baselines3) with VecNormalize",
-        "policy": "stochastic" if config.quality == "medium" else "deterministic",
-        "training": config.model_dump(mode="json"),
-        "hyperparameters": recipe(),
+        "recorded_by": ", then ".join(by),
+        "policy": "stochastic" if not config.policy else "mixed" if config.learns else "deterministic",
+        "training": config.told(),
+        "hyperparameters": recipe() if config.learns else None,
         "mean_return": round(float(np.mean(returns)), 3),
         "versions": {name: metadata.version(name) for name in packages},
     }

@@ -1,0 +1,144 @@
+"""Policies of Stable-Baselines3 and its contrib package from their zip files, without these packages.
+
+The weights (``policy.pth``) are read as weights only. The settings (``data``) are JSON that holds pickles besides; those
+are left alone, and what is needed stands beside them as text: the range of the actions and the activation. What acts is
+the policy's mean, as ``predict(..., deterministic=True)``:
+
+    SAC, TQC            actor.latent_pi, actor.mu; relu, then tanh
+    TD3, DDPG           actor.mu; relu, then tanh
+    PPO, A2C, TRPO      mlp_extractor, action_net; tanh, then clipped to the range of the actions
+    ARS                 action_net; relu, then tanh
+
+Statistics of VecNormalize are not in the zip, so a policy that was trained behind it does not find its inputs here.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from omp_cli.core.base.errors import DataError, data_error
+from omp_cli.core.data.foreign import affordable, json_object, member, short
+from omp_cli.core.experts.mlp import Activation, Array, Layer, Mlp
+
+WEIGHTS, SETTINGS = "policy.pth", "data"
+_OTHER = "omp evaluates SB3's MlpPolicy with actions from a Box"
+_CLIP_MEAN = 2.0
+"""Of a mean between Hardtanh's ends, which SB3 puts there for gSDE."""
+
+
+def is_sb3(path: Path) -> bool:
+    """Whether the file is a zip with a policy's weights and settings."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return {WEIGHTS, SETTINGS} <= set(archive.namelist())
+
+
+def read_sb3(path: Path) -> Mlp:
+    """The policy's mean, in [-1, 1] of the range of its actions.
+
+    Raises:
+        DataError: damaged, or another kind of network or of actions.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            settings = json_object(_content(path, archive, SETTINGS), f"{path}: {SETTINGS}")
+            weights = _weights(path, _content(path, archive, WEIGHTS))
+    except (OSError, RuntimeError, ValueError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise data_error(error, str(path), "damaged, or not a policy of Stable-Baselines3", "fetch it again") from None
+    kwargs = member(settings, "policy_kwargs", dict, f"{path}: {SETTINGS}") or {}
+    return _policy(path, settings, kwargs, weights)
+
+
+def _content(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
+    info = archive.getinfo(name)
+    affordable(f"{path}: {name}", info.file_size, min(info.compress_size, path.stat().st_size))
+    return archive.read(info)
+
+
+def _weights(path: Path, content: bytes) -> dict[str, Array]:
+    import torch
+
+    try:
+        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, KeyError, IndexError, AttributeError, TypeError) as error:
+        raise data_error(ValueError(), f"{path}: {WEIGHTS}", "holds more than weights, or is damaged", "") from error
+    if not isinstance(found, Mapping) or not all(isinstance(x, torch.Tensor) for x in found.values()):
+        raise DataError(f"{path}: {WEIGHTS} holds no weights by name")
+    return {str(name): x.double().numpy() for name, x in found.items()}
+
+
+def _policy(path: Path, settings: dict[str, Any], kwargs: dict[str, Any], weights: dict[str, Array]) -> Mlp:
+    foreign = [n for n in weights if re.match(r"(actor\.|pi_)?features_extractor\.|lstm_actor\.", n)]
+    if foreign:
+        raise DataError(f"{path}: the policy's {short(foreign[0])} is no part of a perceptron", _OTHER)
+    activation, last = "relu", np.tanh
+    if layers := _layers(path, weights, "actor.latent_pi"):
+        if "actor.mu.0.weight" in weights:
+            end = member(kwargs, "clip_mean", (int, float), f"{path}: policy_kwargs") or _CLIP_MEAN
+            last = lambda x: np.tanh(np.clip(x, -end, end))  # noqa: E731
+            layers += _layers(path, weights, "actor.mu")
+        else:
+            layers.append(_layer(path, weights, "actor.mu"))
+    elif layers := _layers(path, weights, "actor.mu"):
+        pass
+    elif layers := _layers(path, weights, "action_net"):
+        pass
+    elif "action_net.weight" in weights:
+        layers = [
+            layer for part in ("shared_net", "policy_net") for layer in _layers(path, weights, f"mlp_extractor.{part}")
+        ]
+        layers.append(_layer(path, weights, "action_net"))
+        activation = "tanh"
+        if kwargs.get("squash_output") is not True:
+            last = _in_range(*_range(path, settings, len(layers[-1].bias)))
+    else:
+        raise DataError(f"{path}: no actor in the policy's weights", _OTHER)
+    _range(path, settings, len(layers[-1].bias))
+    named = kwargs.get("activation_fn")
+    if isinstance(named, str):  # "<class 'torch.nn.modules.activation.ReLU'>"
+        activation = named.rstrip("'>").rpartition(".")[2].lower()
+    return Mlp("a policy of Stable-Baselines3, its mean", str(path), layers, activation, last=last)
+
+
+def _layers(path: Path, weights: dict[str, Array], prefix: str) -> list[Layer]:
+    """The numbered layers of a sequence, in order."""
+    found = [re.fullmatch(re.escape(prefix) + r"\.(\d{1,4})\.weight", name) for name in weights]
+    return [_layer(path, weights, f"{prefix}.{i}") for i in sorted(int(m[1]) for m in found if m)]
+
+
+def _layer(path: Path, weights: dict[str, Array], name: str) -> Layer:
+    weight = weights.get(f"{name}.weight")
+    if weight is None or weight.ndim != 2:
+        raise DataError(f"{path}: {name} is no layer of a perceptron", _OTHER)
+    return Layer(weight, weights.get(f"{name}.bias", np.zeros(len(weight))))
+
+
+def _range(path: Path, settings: dict[str, Any], dims: int) -> tuple[Array, Array]:
+    """Least and largest actions (A,), from the text beside the pickled space."""
+    where = f"{path}: action_space"
+    space = member(settings, "action_space", dict, f"{path}: {SETTINGS}") or {}
+    if "box.Box" not in str(space.get(":type:")):
+        raise DataError(f"{where} is {short(str(space.get(':type:')))}", _OTHER)
+    ends = []
+    for name in ("low", "high"):
+        numbers = [float(x) for x in re.findall(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?", str(space.get(name)))]
+        ends.append(np.array(numbers * dims if len(numbers) == 1 else numbers))
+        if ends[-1].shape != (dims,) or not np.isfinite(ends[-1]).all():
+            raise DataError(f"{where}: {name} is {short(str(space.get(name)))}, expected {dims} numbers")
+    if not (ends[0] < ends[1]).all():
+        raise DataError(f"{where}: low is not below high")
+    return ends[0], ends[1]
+
+
+def _in_range(low: Array, high: Array) -> Activation:
+    return lambda x: np.clip(2.0 * (x - low) / (high - low) - 1.0, -1.0, 1.0)
