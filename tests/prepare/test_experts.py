@@ -9,7 +9,6 @@ import os
 import pickle
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -62,7 +61,7 @@ class Calls:
 
 
 @pytest.fixture
-def mjrl(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, type]]:
+def mjrl(monkeypatch: pytest.MonkeyPatch) -> dict[str, type]:
     """The classes of a package that is not installed, for as long as a file of it is made."""
     classes = {}
     for module, name in (("mjrl.policies.gaussian_mlp", "MLP"), ("mjrl.utils.fc_network", "FCNetwork")):
@@ -72,14 +71,18 @@ def mjrl(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, type]]:
         monkeypatch.setitem(sys.modules, module, made)
         monkeypatch.setitem(sys.modules, "mjrl", ModuleType("mjrl"))
         monkeypatch.setitem(sys.modules, module.rpartition(".")[0], ModuleType(module.rpartition(".")[0]))
-    yield classes
+    return classes
 
 
 def tensor(values: np.ndarray) -> Calls:
     """As PyTorch 1.0 pickled it."""
     x = torch.from_numpy(np.ascontiguousarray(values))
     stored = io.BytesIO()
-    torch.save(x.storage(), stored, _use_new_zipfile_serialization=False)
+    torch.save(
+        torch.storage.TypedStorage(wrap_storage=x.untyped_storage(), dtype=x.dtype, _internal=True),
+        stored,
+        _use_new_zipfile_serialization=False,
+    )
     storage = Calls(torch.storage._load_from_bytes, stored.getvalue())
     return Calls(torch._utils._rebuild_tensor_v2, storage, 0, tuple(x.shape), x.stride(), False, OrderedDict())
 
@@ -253,7 +256,7 @@ def test_a_published_expert_is_fetched_verified_and_rolled_out(
         assert "only 0 of 1 demonstrations after 2 attempts" in weak.err, "random weights open no door"
         assert "licence Apache-2.0" in weak.err
         shown = omp(*line, "--dry-run", "--json")
-        assert shown.json["config"]["expert"] == {"value": "adroit/door/dapg", "source": "catalogue"}
+        assert "door-dapg-d1-s0" in shown.json["folder"], "the catalogue's first source of the task is meant"
         (tmp_path / "c.toml").write_text(own % entry.format(len(content), "0" * 64))
         refused(omp(*line, "--source", "dapg", "--out", "other"), 3, "SHA-256")
     refused(omp(*line, "--source", "dapg", "--task", "pem"), 2, "pen")

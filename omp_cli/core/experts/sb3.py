@@ -81,7 +81,8 @@ def _policy(path: Path, settings: dict[str, Any], kwargs: dict[str, Any], weight
     foreign = [n for n in weights if re.match(r"(actor\.|pi_)?features_extractor\.|lstm_actor\.", n)]
     if foreign:
         raise DataError(f"{path}: the policy's {short(foreign[0])} is no part of a perceptron", _OTHER)
-    activation, last = "relu", np.tanh
+    activation = "relu"
+    last: Activation = np.tanh
     if layers := _layers(path, weights, "actor.latent_pi"):
         if "actor.mu.0.weight" in weights:
             end = member(kwargs, "clip_mean", (int, float), f"{path}: policy_kwargs") or _CLIP_MEAN
@@ -89,9 +90,7 @@ def _policy(path: Path, settings: dict[str, Any], kwargs: dict[str, Any], weight
             layers += _layers(path, weights, "actor.mu")
         else:
             layers.append(_layer(path, weights, "actor.mu"))
-    elif layers := _layers(path, weights, "actor.mu"):
-        pass
-    elif layers := _layers(path, weights, "action_net"):
+    elif (layers := _layers(path, weights, "actor.mu")) or (layers := _layers(path, weights, "action_net")):
         pass
     elif "action_net.weight" in weights:
         layers = [

@@ -30,7 +30,6 @@ from omp_cli.core.prepare.source import SOURCES, Asked
 from omp_cli.core.suites.robomimic.model import Control
 from omp_cli.core.suites.robomimic.suite import RENDERING, Robomimic, RobomimicEnv, RobomimicSuiteConfig
 
-
 DAMAGE = (ValueError, LookupError, AttributeError, TypeError, AssertionError, RecursionError, OSError, ParseError)
 """What robosuite and MuJoCo raise for a scene that is not one of theirs."""
 
