@@ -19,8 +19,8 @@ h5py = pytest.importorskip("h5py")
 FOUND = find_spec("robosuite")
 PACKAGED = Path(FOUND.origin or "").parent / "models/assets/demonstrations/lift/demo.hdf5" if FOUND else Path()
 NEEDED = pytest.mark.skipif(not PACKAGED.is_file(), reason="robosuite is not installed")
-OWN = """<mujoco><worldbody><body name="a"><joint name="j"/><geom name="g"/><geom name="new" size="1"/></body></worldbody>
-</mujoco>"""
+OWN = """<mujoco><worldbody>
+<body name="a"><joint name="j"/><geom name="g"/><geom name="new" size="1"/></body></worldbody></mujoco>"""
 OLD = OWN.replace('<geom name="new" size="1"/>', "")
 
 

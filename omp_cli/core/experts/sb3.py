@@ -1,8 +1,8 @@
 """Policies of Stable-Baselines3 and its contrib package from their zip files, without these packages.
 
-The weights (``policy.pth``) are read as weights only. The settings (``data``) are JSON that holds pickles besides; those
-are left alone, and what is needed stands beside them as text: the range of the actions and the activation. What acts is
-the policy's mean, as ``predict(..., deterministic=True)``:
+The weights (``policy.pth``) are read as weights only. The settings (``data``) are JSON that holds pickles besides;
+those are left alone, and what is needed stands beside them as text: the range of the actions and the activation. What
+acts is the policy's mean, as ``predict(..., deterministic=True)``:
 
     SAC, TQC            actor.latent_pi, actor.mu; relu, then tanh
     TD3, DDPG           actor.mu; relu, then tanh
@@ -15,7 +15,6 @@ Statistics of VecNormalize are not in the zip, so a policy that was trained behi
 from __future__ import annotations
 
 import io
-import pickle
 import re
 import zipfile
 import zlib
@@ -70,8 +69,10 @@ def _weights(path: Path, content: bytes) -> dict[str, Array]:
 
     try:
         found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, KeyError, IndexError, AttributeError, TypeError) as error:
-        raise data_error(ValueError(), f"{path}: {WEIGHTS}", "holds more than weights, or is damaged", "") from error
+    except Exception as error:  # whatever a reader meets in a file that may hold anything
+        raise data_error(
+            error, f"{path}: {WEIGHTS}", "holds more than weights, or is damaged", "fetch it again"
+        ) from None
     if not isinstance(found, Mapping) or not all(isinstance(x, torch.Tensor) for x in found.values()):
         raise DataError(f"{path}: {WEIGHTS} holds no weights by name")
     return {str(name): x.double().numpy() for name, x in found.items()}

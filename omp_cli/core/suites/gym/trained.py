@@ -1,4 +1,4 @@
-"""Data of policies: PPO of stable-baselines3 learns a Gym task, or a policy's zip is given; episodes become a D4RL file.
+"""Data of policies: PPO of stable-baselines3 learns a Gym task, or policies are given; episodes become a D4RL file.
 
 Policy and episodes are kept in the cache folder under names that hold all settings: the policy as safetensors with the
 statistics of its normalisation, so that nothing is unpickled, then the file. A run that is interrupted while it
