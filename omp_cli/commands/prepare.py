@@ -115,9 +115,7 @@ def prepare(
         raise UsageError(f"two files: {path} and --file {file}", "name one of them")
     if benchmark is None:
         raise UsageError("name a benchmark: omp prepare metaworld, for one", "omp prepare --list shows public data")
-    asked = Asked(
-        benchmark, tasks, groups, source, file or path, format_, expert, only_files="--offline" in call.given
-    )
+    asked = Asked(benchmark, tasks, groups, source, file or path, format_, expert, only_files="--offline" in call.given)
     plans, processes = _plans(call, asked), workers or default_workers()
     for _, same in itertools.groupby(plans, key=lambda plan: plan.source.config):
         together = list(same)
