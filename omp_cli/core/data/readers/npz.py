@@ -103,7 +103,10 @@ def arrays_of(path: Path, wanted: Callable[[str], object], expected: str) -> dic
         DataError: damaged, not such a file, or a member declares more than it holds.
     """
     with opened(path, expected) as file:
-        return _checked(path, file, [name for name in file.files if wanted(name)], expected)
+        names = [name for name in file.files if wanted(name)]
+        for name in names:
+            header(path, file.zip, name, expected)
+        return {name: file[name] for name in names}
 
 
 @contextmanager
@@ -120,15 +123,7 @@ def opened(path: Path, expected: str) -> Iterator[Any]:
 
 def _load(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Those of the arrays that are there."""
-    with opened(path, NpzReader.expected) as file:
-        return _checked(path, file, [name for name in names if name in file.files], NpzReader.expected)
-
-
-def _checked(path: Path, file: Any, names: Sequence[str], expected: str) -> dict[str, NDArray[Any]]:
-    """Arrays of the archive, each of the size that its head declares."""
-    for name in names:
-        header(path, file.zip, name, expected)
-    return {name: file[name] for name in names}
+    return arrays_of(path, lambda name: name in names, NpzReader.expected)
 
 
 def header(
