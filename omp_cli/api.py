@@ -197,13 +197,18 @@ def _call(
     name: str, model: type[Settings], settings: Mapping[str, Any], device: str, out: str | Path | None, quiet: bool
 ) -> tuple[Call[Any], _Kept]:
     """A command's call with settings in the place of options."""
-    named = {o.name.removeprefix("--").replace("-", "_"): o.key for o in options.options_of(model)}
+    named = {o.name.removeprefix("--").replace("-", "_"): o for o in options.options_of(model)}
     values: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     for key, value in settings.items():
         section = isinstance(value, Mapping) or "." in key
         if not section and key not in named and key not in model.model_fields:
             raise UsageError(f"unknown setting {key}", did_you_mean(key, {*named, *model.model_fields}))
-        values[key if section else named.get(key, key)] = value
+        if not section and key in named:
+            given[named[key].name] = value
+        else:
+            values[key] = value
     kept = _Kept(quiet=quiet)
     globals_ = _InPython(device=device, out=None if out is None else Path(out), quiet=quiet, kept=kept)
-    return Call(name, model, globals_, Layer(SOURCE, values), None, (), {}), kept
+    flags = Layer(SOURCE, {**values, **options.flag_layer(model, given).values})
+    return Call(name, model, globals_, flags, None, (), given), kept

@@ -9,8 +9,8 @@ import typer
 
 from omp_cli import core
 from omp_cli.commands.frame import Call, command
-from omp_cli.core.base.config import preset_names
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.presets import preset_names
 from omp_cli.core.measure.latency.config import LatencyConfig
 from omp_cli.core.measure.latency.tables import remarks, tables
 

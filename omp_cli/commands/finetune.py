@@ -10,9 +10,10 @@ import typer
 
 from omp_cli import core
 from omp_cli.commands.frame import Call, Chosen, Input, checkpoint_layer, command
-from omp_cli.core.base.config import Layer, merge, preset_layer, preset_names
+from omp_cli.core.base.config import Layer, merge
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.manifest import FILE_NAME, read_manifest
+from omp_cli.core.base.presets import preset_layer, preset_names
 from omp_cli.core.base.processes import default_workers
 from omp_cli.core.base.table import Table
 from omp_cli.core.rl.config import FinetuneConfig

@@ -110,7 +110,10 @@ class Call(Generic[S]):
         for name in self.given:
             if name not in known:
                 raise UsageError(f"{name} does not go with {what}", "leave it out")
-        flags = options.flag_layer(model, self.given)
+        given = options.flag_layer(model, self.given)
+        keys = {option.key for option in options.options_of(self.model)}
+        others = {key: value for key, value in self.flags.values.items() if key not in keys}  # of a call from Python
+        flags = Layer(given.source, {**others, **given.values})
         return Call(self.name, model, self.globals, flags, self.file, self.sets, self.given)
 
     @property

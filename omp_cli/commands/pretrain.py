@@ -11,9 +11,10 @@ import typer
 
 from omp_cli import core
 from omp_cli.commands.frame import DATA, RUNS, Call, Chosen, command
-from omp_cli.core.base.config import Layer, preset_layer, preset_names, set_layer
+from omp_cli.core.base.config import Layer, set_layer
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.manifest import FILE_NAME, Manifest
+from omp_cli.core.base.presets import preset_layer, preset_names
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.base.run import BEST, CHECKPOINTS
 from omp_cli.core.base.table import Table
@@ -165,7 +166,7 @@ def _train(call: Call[PretrainConfig], plan: Plan) -> None:
         plan.check(*inputs[-1])
         teacher = core.load_teacher(newest, settings, data.spec, device)
     if call.globals.dry_run:
-        data = core.training_part(settings, data)
+        data = core.trained_on(data, settings.train.hold_out, settings.seed)
         size = sum(p.numel() for p in core.build_policy(settings, data).parameters())
         frames = int(data.episode_ends[-1])
         total = settings.train.total_steps(frames)

@@ -3,6 +3,7 @@ from .base.device import pick_device as pick_device
 from .base.device import use_threads as use_threads
 from .checkpoint import Checkpoint as Checkpoint
 from .checkpoint import open_run as open_run
+from .data.split import trained_on as trained_on
 from .deploy.backends import BACKENDS as BACKENDS
 from .deploy.deciders import Decider as Decider
 from .deploy.deciders import is_export as is_export
@@ -49,5 +50,4 @@ from .train.loop import Trainer as Trainer
 from .train.loop import TrainResult as TrainResult
 from .train.loop import build_policy as build_policy
 from .train.loop import check_compile as check_compile
-from .train.loop import training_part as training_part
 from .train.teacher import load_teacher as load_teacher

@@ -10,6 +10,7 @@ import torch
 from omp_cli.core.base import config as c
 from omp_cli.core.base import papers
 from omp_cli.core.base.manifest import check_artifacts, read_manifest
+from omp_cli.core.base.presets import preset_names
 from omp_cli.core.base.run import CHECKPOINTS
 from omp_cli.core.deploy.backends import BACKENDS
 from tests.cli.test_bad_input import refused
@@ -104,7 +105,7 @@ def test_dry_run_touches_nothing(omp: Omp, tmp_path: Path, monkeypatch: pytest.M
     assert ran.code == 0
     assert ran.json["config"]["threads"] == {"value": 1, "source": "flag"}
     assert ran.json["config"]["calls"]["source"] == "default"
-    for name in c.preset_names("pretrain"):
+    for name in preset_names("pretrain"):
         assert name in ran.json["config"]["presets"]["value"]
     assert not list(tmp_path.iterdir())
 

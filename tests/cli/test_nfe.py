@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from omp_cli.core.base import config as c
+from omp_cli.core.base.presets import preset_document
 from omp_cli.core.train.config import PretrainConfig
 from tests.cli.test_finetune import QUICK
 from tests.conftest import TINY, Omp
@@ -66,7 +67,7 @@ def test_every_preset_is_timed_with_its_methods_number() -> None:
     from omp_cli.core.policy import usual_nfe
 
     for subject in from_presets(()):
-        document = {k: v for k, v in c.preset_document("pretrain", subject.name).items() if k != "bench"}
+        document = {k: v for k, v in preset_document("pretrain", subject.name).items() if k != "bench"}
         config = c.validated(PretrainConfig, document).policy()
         assert usual_nfe(config) in subject.nfe, subject.name
         assert from_document("plain", document).nfe == (usual_nfe(config),)

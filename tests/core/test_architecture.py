@@ -46,7 +46,7 @@ ALLOWED = {
 # Within base/, what stands on what
 WITHIN_BASE = {
     "config": {"errors", "seeds"},
-    "deviations": {"config"},
+    "deviations": {"config", "presets"},
     "device": {"errors"},
     "errors": set(),
     "files": {"errors"},
@@ -55,6 +55,7 @@ WITHIN_BASE = {
     "papers": set(),
     "plugins": {"errors"},
     "processes": {"plugins"},
+    "presets": {"config", "errors"},
     "progress": set(),
     "registry": {"config", "errors"},
     "run": {"errors", "files", "locks", "manifest"},

@@ -7,6 +7,7 @@ import pytest
 
 from omp_cli.core.base import config as c
 from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.presets import preset_document, preset_layer, preset_names
 from omp_cli.core.base.registry import Family
 from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.methods import METHODS
@@ -117,7 +118,7 @@ def test_a_file_turns_a_setting_off_as_the_line_does(tmp_path: Path) -> None:
         "algorithm.name": "dmpo",
         "train.grad_clip": None,
     }
-    assert c.preset_layer("finetune", "dppo-lift-paper").values["algorithm.grad_clip"] is None
+    assert preset_layer("finetune", "dppo-lift-paper").values["algorithm.grad_clip"] is None
 
 
 def test_flatten_and_unflatten_are_inverse() -> None:
@@ -126,25 +127,25 @@ def test_flatten_and_unflatten_are_inverse() -> None:
 
 
 def test_a_preset_takes_what_it_does_not_say_from_the_one_it_extends() -> None:
-    base, derived = (c.preset_document("pretrain", name) for name in ("dmpo-state", "dmpo-humanoid"))
+    base, derived = (preset_document("pretrain", name) for name in ("dmpo-state", "dmpo-humanoid"))
     assert derived["net"] == {**base["net"], "hidden": 768}
     assert derived["chunk"] == base["chunk"]
     assert derived["bench"]["label"] == "DMPO Humanoid"
-    layer = c.preset_layer("pretrain", "dmpo-humanoid")
+    layer = preset_layer("pretrain", "dmpo-humanoid")
     assert (layer.source, layer.values["train.batch_size"]) == ("preset dmpo-humanoid", 128)
     assert "extends" not in layer.values
-    other = c.preset_document("pretrain", "reflow")
+    other = preset_document("pretrain", "reflow")
     assert other["method"] == {"name": "reflow"}, "the settings of dmpo mean nothing to it"
-    assert other["net"] == c.preset_document("pretrain", "dmpo")["net"]
+    assert other["net"] == preset_document("pretrain", "dmpo")["net"]
 
 
 def test_every_preset_validates_and_unknown_ones_are_refused() -> None:
     from omp_cli.core.train.config import PretrainConfig
 
-    for name in c.preset_names("pretrain"):
-        c.validated(PretrainConfig, c.merge([c.preset_layer("pretrain", name)])[0])
+    for name in preset_names("pretrain"):
+        c.validated(PretrainConfig, c.merge([preset_layer("pretrain", name)])[0])
     with pytest.raises(UsageError, match="unknown preset"):
-        c.preset_layer("pretrain", "lihgt")
+        preset_layer("pretrain", "lihgt")
 
 
 LIGHT = c.Layer("preset light", {"inner.width": 1, "inner.name": "a", "steps": 3})

@@ -9,19 +9,20 @@ import pytest
 from omp_cli.core.base import config as c
 from omp_cli.core.base.deviations import deviations, page
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.presets import DEVIATIONS, preset_layer, preset_names
 from omp_cli.core.families import ALGORITHMS
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.train.config import PretrainConfig
 from tests.core.public_values import PUBLIC
 
 CASES = [(command, preset) for command, presets in PUBLIC.items() for preset in presets]
-EVERY = [(command, preset) for command in PUBLIC for preset in c.preset_names(command)]
+EVERY = [(command, preset) for command in PUBLIC for preset in preset_names(command)]
 WITHOUT_PUBLIC_CODE = {"dp-metaworld-paper"}
 
 
 def settings(command: str, preset: str) -> dict[str, Any]:
     """All settings as the command takes them; a preset for several algorithms is read with the first that fits."""
-    layers = [c.preset_layer(command, preset)]
+    layers = [preset_layer(command, preset)]
     if command == "pretrain":
         config: Any = c.validated(PretrainConfig, c.merge(layers)[0])
     else:
@@ -58,9 +59,9 @@ def test_a_deviation_is_complete(command: str, preset: str) -> None:
 
 def test_every_preset_of_a_paper_has_its_public_values() -> None:
     for command, presets in PUBLIC.items():
-        papers = {name for name in c.preset_names(command) if name.endswith("-paper")}
+        papers = {name for name in preset_names(command) if name.endswith("-paper")}
         if command == "pretrain":
-            papers |= {name for name in c.preset_names(command) if name.startswith("dmpo")} - {"dmpo-state"}
+            papers |= {name for name in preset_names(command) if name.startswith("dmpo")} - {"dmpo-state"}
         assert papers - WITHOUT_PUBLIC_CODE == set(presets)
 
 
@@ -79,7 +80,7 @@ def test_deviations_are_handed_on_but_for_what_a_preset_sets(monkeypatch: pytest
 
 def test_they_are_no_settings_and_can_be_shown() -> None:
     for command, preset in EVERY:
-        assert not any(key.startswith(c.DEVIATIONS) for key in c.preset_layer(command, preset).values)
+        assert not any(key.startswith(DEVIATIONS) for key in preset_layer(command, preset).values)
     shown = page("finetune")
     assert "### `dmpo-lift-paper`" in shown
     assert "| algorithm.sigma.kind | fixed | net |" in shown

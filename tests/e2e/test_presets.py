@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from omp_cli.core.base.config import preset_document, preset_names
+from omp_cli.core.base.presets import preset_document, preset_names
 from tests.conftest import Omp
 
 SMALL = {"unet1d": "net.dims=[16, 16, 32]", "film-mlp": "net.hidden=32", "residual-mlp": "net.hidden=32"}

@@ -7,6 +7,7 @@ import torch
 
 from omp_cli.core.base import config as c
 from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.presets import preset_names
 from omp_cli.core.measure.latency import subjects
 from omp_cli.core.measure.latency.subjects import from_checkpoint, from_document, from_preset, from_presets
 from tests.measure.latency_policies import document
@@ -14,7 +15,7 @@ from tests.measure.latency_policies import document
 
 def test_every_preset_that_ships_has_its_rows() -> None:
     found = from_presets([])
-    assert {subject.name for subject in found} == set(c.preset_names("pretrain"))
+    assert {subject.name for subject in found} == set(preset_names("pretrain"))
     assert len({subject.label for subject in found}) == len(found)
     marked = [subject.bench.reference_nfe is not None for subject in found]
     assert marked == sorted(marked, reverse=True)  # what speed-ups refer to comes first
@@ -92,4 +93,4 @@ def test_a_checkpoint(run: Path) -> None:
 
 def test_the_module_names_no_preset() -> None:
     text = Path(subjects.__file__).read_text()
-    assert not [name for name in c.preset_names("pretrain") if f'"{name}"' in text]
+    assert not [name for name in preset_names("pretrain") if f'"{name}"' in text]

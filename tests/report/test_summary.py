@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from omp_cli.core.base import papers
-from omp_cli.core.base.config import preset_names
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.presets import preset_names
 from omp_cli.core.measure.memory.paper import TASKS
 from omp_cli.core.report import published
 from omp_cli.core.report.collect import collect

@@ -10,7 +10,6 @@ import tomllib
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -28,8 +27,6 @@ EARLIER = {"finetune": ("method.", "algorithm."), "eval": ("finetune.method.", "
 """By command: how the settings of a section began in omp 0.2, and how they begin today."""
 ON_THE_LINE = ("flag", "--set")
 """Sources of what the command line itself says."""
-DEVIATIONS = "deviations"
-"""Table of a preset's file that names where it is not what was published (``core/base/deviations.py``)."""
 NOTHING = ("none", "null")
 """How a file, a variable and ``--set`` say that a setting is off."""
 LARGEST = 2**31 - 1
@@ -319,29 +316,7 @@ def _all_passed_over(config: BaseModel, prefix: str = "") -> dict[str, str]:
     return found
 
 
-def preset_names(command: str) -> tuple[str, ...]:
-    """Names of the presets that ship for a command."""
-    folder = resources.files("omp_cli.presets") / command
-    return tuple(sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")))
-
-
-def preset_document(command: str, name: str) -> dict[str, Any]:
-    """A preset with the settings of the one that it ``extends``; UsageError with the nearest names if there is none."""
-    if name not in (known := preset_names(command)):
-        raise UsageError(f"unknown preset {name!r}", did_you_mean(name, known))
-    document = preset_file(command, name)
-    document.pop(DEVIATIONS, None)
-    if (base := document.pop("extends", None)) is None:
-        return document
-    return merge([preset_layer(command, base), Layer(name, flatten(document))])[0]
-
-
-def preset_file(command: str, name: str) -> dict[str, Any]:
-    """What stands in a preset's own file."""
-    return _document((resources.files("omp_cli.presets") / command / f"{name}.toml").read_text(encoding="utf-8"))
-
-
-def _document(text: str) -> dict[str, Any]:
+def toml_document(text: str) -> dict[str, Any]:
     """TOML, which has no null: a setting that is "none" is off, as with ``--set``."""
 
     def read(value: Any) -> Any:
@@ -352,20 +327,10 @@ def _document(text: str) -> dict[str, Any]:
     return {key: read(value) for key, value in tomllib.loads(text).items()}
 
 
-def preset_layer(command: str, name: str) -> Layer:
-    """The settings of a preset, under its name and, where its settings were changed since the first, its ``version``.
-
-    Its ``[bench]`` table, what the latency table says of it, is no setting.
-    """
-    document = {section: value for section, value in preset_document(command, name).items() if section != "bench"}
-    version = document.pop("version", 1)
-    return Layer(f"preset {name}" if version == 1 else f"preset {name}, version {version}", flatten(document))
-
-
 def file_layer(path: Path) -> Layer:
     """A TOML configuration file; DataError when it is missing, UsageError when it does not parse."""
     try:
-        return Layer(f"file {path}", flatten(_document(path.read_text(encoding="utf-8-sig"))))
+        return Layer(f"file {path}", flatten(toml_document(path.read_text(encoding="utf-8-sig"))))
     except OSError as error:
         raise DataError(f"configuration {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, numbers of too many digits, too deep

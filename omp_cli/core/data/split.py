@@ -1,7 +1,7 @@
 """Which episodes of a data set are held out of a training, to measure the policy on them; whole episodes, never frames.
 
-A store may say so itself: its root attribute ``held_out`` lists episodes by their index (``omp prepare`` writes it
-where a file has masks of its own, robomimic's ``mask/valid``).
+A store may say so itself (``Dataset.held_out``): ``omp prepare`` writes it where a file has masks of its own,
+robomimic's ``mask/valid``.
 """
 
 from __future__ import annotations
@@ -12,22 +12,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.seeds import derived_seed
 from omp_cli.core.data.store import Dataset
-
-ATTRIBUTE = "held_out"
-
-
-def held_out_by_store(dataset: Dataset) -> tuple[int, ...]:
-    """The episodes that the data set itself holds out, ascending; DataError where they are none of its episodes."""
-    found, episodes = dataset.provenance.get(ATTRIBUTE) or (), len(dataset.episode_ends)
-    if not all(type(index) is int and 0 <= index < episodes for index in found):
-        raise DataError(
-            f"data set {dataset.path}: held_out is {found!r}, no list of indices of its {episodes} episodes",
-            "make it again with omp prepare",
-        )
-    return tuple(sorted(set(found)))
 
 
 def held_out_of(dataset: Dataset, share: float | None, seed: int) -> tuple[int, ...]:
@@ -40,9 +27,8 @@ def held_out_of(dataset: Dataset, share: float | None, seed: int) -> tuple[int, 
 
     Raises:
         UsageError: nothing would be left to train on, or a share is asked for where the store has its own episodes.
-        DataError: as ``held_out_by_store``.
     """
-    own, episodes = held_out_by_store(dataset), len(dataset.episode_ends)
+    own, episodes = dataset.held_out, len(dataset.episode_ends)
     if share and own:
         raise UsageError(
             f"data set {dataset.path}: holds out {len(own)} of its {episodes} episodes itself",
@@ -59,6 +45,11 @@ def held_out_of(dataset: Dataset, share: float | None, seed: int) -> tuple[int, 
             "hold fewer out with --hold-out, or record more",
         )
     return chosen
+
+
+def trained_on(dataset: Dataset, share: float | None, seed: int) -> Dataset:
+    """The episodes that a training does not leave out (``held_out_of``)."""
+    return episodes_of(dataset, others(dataset, held_out_of(dataset, share, seed)))
 
 
 def others(dataset: Dataset, episodes: Sequence[int]) -> tuple[int, ...]:

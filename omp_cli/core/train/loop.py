@@ -76,12 +76,6 @@ def build_policy(config: PretrainConfig, dataset: Dataset) -> Policy:
     return policy
 
 
-def training_part(config: PretrainConfig, dataset: Dataset) -> Dataset:
-    """The episodes of a data set that a run trains on: all but those that are held out (``split.held_out_of``)."""
-    held_out = held_out_of(dataset, config.train.hold_out, config.seed)
-    return episodes_of(dataset, others(dataset, held_out))
-
-
 def check_compile(config: PretrainConfig) -> None:
     """UsageError where the network is to be compiled and that is known to fail."""
     if config.train.compile:

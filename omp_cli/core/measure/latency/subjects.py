@@ -14,6 +14,7 @@ from omp_cli.core.base import config as c
 from omp_cli.core.base import papers
 from omp_cli.core.base.config import Above0, Depth, Settings
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.presets import preset_document, preset_names
 from omp_cli.core.checkpoint import Checkpoint, open_run
 from omp_cli.core.deploy.graph import fresh_policy
 from omp_cli.core.policy import Policy, usual_nfe
@@ -100,14 +101,14 @@ def from_document(name: str, document: Mapping[str, Any], seed: int = 0) -> Subj
 
 def from_preset(name: str, seed: int = 0) -> Subject:
     """A preset that ships; UsageError with the nearest names when there is none."""
-    document = c.preset_document(COMMAND, name)
+    document = preset_document(COMMAND, name)
     bench = document.get("bench", {}) | {"published": papers.latency(name)}
     return from_document(name, document | {"bench": bench}, seed)
 
 
 def from_presets(names: Sequence[str], seed: int = 0) -> list[Subject]:
     """Presets of these names, all that ship when none is named; the one that speed-ups refer to comes first."""
-    subjects = [from_preset(name, seed) for name in names or c.preset_names(COMMAND)]
+    subjects = [from_preset(name, seed) for name in names or preset_names(COMMAND)]
     return sorted(subjects, key=lambda subject: subject.bench.reference_nfe is None)
 
 

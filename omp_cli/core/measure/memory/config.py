@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from omp_cli.core.base.config import Count, Flag, HalfWidth, Seed, Settings, Threads, Width, distinct, preset_names
+from omp_cli.core.base.config import Count, Flag, HalfWidth, Seed, Settings, Threads, Width, distinct
+from omp_cli.core.base.presets import preset_names
 from omp_cli.core.families import NETS
 
 Column = Literal["none", "dde", "forward", "jvp"]
