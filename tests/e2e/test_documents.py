@@ -226,9 +226,11 @@ def snippets() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("page", "code"), snippets())
 def test_python_snippets_run(page: str, code: str, workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As printed, with the workshop's run in the place of ``runs/pretrain/RUN``."""
+    """As printed, with the workshop's run and data set in the place of those named."""
     monkeypatch.chdir(workshop)
-    exec(compile(code.replace("runs/pretrain/RUN", str(workshop / "run")), page, "exec"), {"__name__": page})
+    for printed, there in (("runs/pretrain/RUN", "run"), ("data/toy/reach-p512-d20-s0", "toy")):
+        code = code.replace(printed, str(workshop / there))
+    exec(compile(code, page, "exec"), {"__name__": page})
 
 
 def test_the_readme_is_read_in_one_sitting_and_every_room_has_its_page() -> None:
