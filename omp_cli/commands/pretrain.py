@@ -19,6 +19,7 @@ from omp_cli.core.base.progress import Silent
 from omp_cli.core.base.run import BEST, CHECKPOINTS
 from omp_cli.core.base.table import Table
 from omp_cli.core.data.store import read_store
+from omp_cli.core.families import SUITES
 from omp_cli.core.suites.base import with_displacements
 from omp_cli.core.train.config import PretrainConfig, TrainConfig
 from omp_cli.core.train.trackers import METRICS
@@ -200,13 +201,16 @@ def _run(trainer: core.Trainer, resumed: bool) -> core.TrainResult:
 
 
 def _report(call: Call[PretrainConfig], folder: Path, figures: dict[str, Any]) -> None:
+    suite = core.open_run(folder)[-1].meta.suite["name"]
+    real = suite in SUITES.names() and not SUITES.get(suite).simulated
+    evaluation = "omp eval --offline" if real else "omp eval"
     left_out = {"lr", "processes", *(name for name in figures if name.startswith("grad_"))} - {"grad_norm"}
     shown = {name: value for name, value in figures.items() if name not in left_out and not isinstance(value, dict)}
     if "held_out" in shown:
         shown["held_out"] = ", ".join(map(str, shown["held_out"]))
     rows = [(name.replace("share_", "share of gradient: "), value) for name, value in shown.items()]
     table = Table("Trained", ("figure", "value"), rows)
-    lines = [f"run: {folder}", "next: omp eval"]
+    lines = [f"run: {folder}", f"next: {evaluation}"]
     if (best := figures.get("best_step")) is not None:
-        lines.insert(1, f"best on held-out episodes: step {best}, omp eval {folder / BEST}")
+        lines.insert(1, f"best on held-out episodes: step {best}, {evaluation} {folder / BEST}")
     call.result(folder, figures, [table], lines)

@@ -60,6 +60,12 @@ class Dataset:
     sha256: str
 
     @property
+    def suite(self) -> dict[str, Any]:
+        """Settings of the suite in which policies of these data are rolled out."""
+        found: dict[str, Any] = self.provenance.get("rollout_suite") or self.provenance["recipe"]["suite"]
+        return found
+
+    @property
     def held_out(self) -> tuple[int, ...]:
         """Episodes, from 0 and ascending, that the data's publisher keeps for validation: not to be trained on."""
         return tuple(self.provenance.get(HELD_OUT, ()))

@@ -366,7 +366,7 @@ class Trainer:
             step=self.step,
             policy=self.config.policy().model_dump(mode="json"),
             spec=self.dataset.spec,
-            suite=provenance.get("rollout_suite") or provenance["recipe"]["suite"],
+            suite=self.dataset.suite,
             dataset_sha256=self.dataset.sha256,
             start_states=provenance["start_states"],
             reference=provenance.get("reference"),
