@@ -206,6 +206,8 @@ def test_what_goes_wrong_on_the_line(omp: Omp, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("hello")
     refused(omp(*gym, "text"), 3, "no expert that omp knows")
     refused(omp(*gym, "x.npz", "--demos", 1, "--workers", 1), 3, "reads 9 numbers", "shows 11 or 12")
+    for benchmark in ("own", "nosuch"):
+        refused(omp("prepare", benchmark, "--expert", "x.npz"), 2, f"{benchmark} has no simulator here")
     refused(omp(*gym, "x.npz", "--file", "y"), 2, "--expert does not go with --file")
     refused(omp(*gym, "x.npz", "--source", "sb3"), 2, "--expert does not go with --source sb3")
     np.savez(tmp_path / "y.npz", **arrays(11, 4))

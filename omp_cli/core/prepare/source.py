@@ -231,7 +231,7 @@ def _for_expert(asked: Asked, own: str) -> type[Source]:
         kind = SOURCES.get(own)
     if asked.file is not None:
         raise UsageError("--expert does not go with --file", "leave one of them out")
-    if asked.benchmark not in SUITES.names():
+    if asked.benchmark not in SUITES.names() or not SUITES.get(asked.benchmark).simulated:
         raise UsageError(f"{asked.benchmark} has no simulator here for an expert to act in", "its data come from files")
     return kind
 
