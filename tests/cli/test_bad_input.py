@@ -204,7 +204,7 @@ def test_a_file_of_a_checkpoint_is_understood_or_named(omp: Omp, run: Path) -> N
         ("method.lr=1e-3", "train.lr"),
         ("train.horizon=4", "chunk.horizon"),
         ("weight=1", "method.dispersion.weight or method.alignment.weight"),
-        ("train.stps=5", "steps"),
+        ("train.stps=5", "steps or eps or warmup_steps"),
     ],
 )
 def test_an_unknown_setting_names_those_that_end_so(omp: Omp, toy: Path, given: str, meant: str) -> None:

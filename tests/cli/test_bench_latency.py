@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from omp_cli.core.base import config as c
 from omp_cli.core.base import papers
 from omp_cli.core.base.manifest import check_artifacts, read_manifest
 from omp_cli.core.base.presets import preset_names
 from omp_cli.core.base.run import CHECKPOINTS
 from omp_cli.core.deploy.backends import BACKENDS
+from omp_cli.core.measure.latency import subjects
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp
 from tests.measure.latency_policies import document
@@ -74,8 +74,8 @@ def test_a_table_of_all_presets_with_the_papers_figures_beside(
         "odd": {**document(), "encoder": {"name": "crystal-ball"}},
         "new": document(),
     }
-    monkeypatch.setattr(c, "preset_names", lambda command: tuple(sorted(made_up)))
-    monkeypatch.setattr(c, "preset_document", lambda command, name: made_up[name])
+    monkeypatch.setattr(subjects, "preset_names", lambda command: tuple(sorted(made_up)))
+    monkeypatch.setattr(subjects, "preset_document", lambda command, name: made_up[name])
     monkeypatch.setattr(papers, "latency", lambda preset: paper if preset == "old" else [])
     ran = omp("bench-latency", "--table", *QUICK, "--out", tmp_path / "t")
     assert ran.code == 0, ran.err

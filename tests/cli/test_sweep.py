@@ -88,7 +88,7 @@ def test_rows_of_the_table_are_what_they_are_called() -> None:
     rows = {name: settings((*config.pretrain, *row.pretrain)) for name, row in config.variants.items()}
     light, last = rows["light"], rows.pop("light-1 on the papers' data")
     assert light == settings(("--preset", "light"))
-    assert {name: row.eval for name, row in config.variants.items() if row.eval} == {"dp3": ("--nfe", "10")}
+    assert not any(row.eval for row in config.variants.values()), "each decides with its method's number of evaluations"
     assert {frozenset(found.items() - method(found).items()) for found in map(hashable, rows.values())} == {
         frozenset(hashable(light).items() - method(hashable(light)).items())
     }

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from omp_cli.core.base import config as c
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.presets import preset_names
 from omp_cli.core.measure.latency import subjects
@@ -28,8 +27,8 @@ def test_every_preset_that_ships_has_its_rows() -> None:
 
 def test_a_preset_added_later_appears_without_an_edit(monkeypatch: pytest.MonkeyPatch) -> None:
     made_up = {"first": document(nfe=[1, 4]), "second": document(label="The Reference", nfe=[9], reference_nfe=9)}
-    monkeypatch.setattr(c, "preset_names", lambda command: tuple(made_up))
-    monkeypatch.setattr(c, "preset_document", lambda command, name: made_up[name])
+    monkeypatch.setattr(subjects, "preset_names", lambda command: tuple(made_up))
+    monkeypatch.setattr(subjects, "preset_document", lambda command, name: made_up[name])
     found = from_presets([])
     assert [(s.name, s.label, s.nfe) for s in found] == [
         ("second", "The Reference", (9,)),

@@ -206,7 +206,7 @@ def test_latencies_come_from_the_checkpoint_or_a_preset_that_decides_alike(tmp_p
     write_latency(tmp_path / "z", 1, 7.5, checkpoint="omp dde-hammer-0", hour=9)  # older, last by name
     (row,) = section_of(tmp_path)["rows"]
     assert (row["latency"]["ms"], row["latency"]["machine"]) == (2.5, "a processor")
-    light = {"encoder.channels": [32, 64, 128], "encoder.points": 256, "chunk.n_obs": 2, "chunk.horizon": 4}
+    light = {"encoder.channels": [32, 64, 128], "encoder.points": 192, "chunk.n_obs": 2, "chunk.horizon": 4}
     write_eval(tmp_path / "b", "hammer", 40, label="light", settings={**light, "chunk.execute": 3})
     write_eval(tmp_path / "c", "hammer", 40, label="other", settings={**light, "chunk.execute": 2})
     write_latency(tmp_path / "l", 1, 1.5)

@@ -10,6 +10,8 @@ from omp_cli.core.base.errors import UsageError, did_you_mean
 
 DEVIATIONS = "deviations"
 """Table of a preset's file that names where it is not what was published (``core/base/deviations.py``)."""
+VERSION = "version"
+"""Which one it is of the presets that have had its name; 1 where the file does not say."""
 
 
 def preset_names(command: str) -> tuple[str, ...]:
@@ -23,7 +25,8 @@ def preset_document(command: str, name: str) -> dict[str, Any]:
     if name not in (known := preset_names(command)):
         raise UsageError(f"unknown preset {name!r}", did_you_mean(name, known))
     document = preset_file(command, name)
-    document.pop(DEVIATIONS, None)
+    for of_the_file in (DEVIATIONS, VERSION):
+        document.pop(of_the_file, None)
     if (base := document.pop("extends", None)) is None:
         return document
     return merge([preset_layer(command, base), Layer(name, flatten(document))])[0]
@@ -40,5 +43,5 @@ def preset_layer(command: str, name: str) -> Layer:
     Its ``[bench]`` table, what the latency table says of it, is no setting.
     """
     document = {section: value for section, value in preset_document(command, name).items() if section != "bench"}
-    version = document.pop("version", 1)
+    version = preset_file(command, name).get(VERSION, 1)
     return Layer(f"preset {name}" if version == 1 else f"preset {name}, version {version}", flatten(document))

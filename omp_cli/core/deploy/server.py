@@ -5,8 +5,8 @@ by one line of text where something is wrong with it; the connection goes on the
 newest T frames (T, ...). ``{"reset": true}``, alone or beside the arrays, begins another episode, as a new connection
 does.
 
-There is one client at a time, for a policy has one history: a second one is refused with HTTP 503 until the first has
-gone. Web pages (an Origin header) are refused as well. ``GET /healthz`` is answered "OK".
+There is one client at a time, for a policy has one history: a second one waits a second for the first to go,
+and is then refused with HTTP 503. Web pages (an Origin header) are refused as well. ``GET /healthz`` is answered "OK".
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from websockets.sync.server import ServerConnection
 
 INSTALL = "pip install 'omp-cli[serve]'"
+GRACE = 1.0
+"""Seconds that a client waits for one that is about to go, its own earlier connection for instance."""
 NAP = 0.1
 """Seconds between two looks at whether somebody asked to stop."""
 
@@ -81,7 +83,9 @@ class Session:
         """Before the handshake: refuse whoever comes second."""
         if request.path == "/healthz":
             return connection.respond(http.HTTPStatus.OK, "OK\n")
-        if self._free.locked():
+        if self._free.acquire(timeout=GRACE):
+            self._free.release()
+        else:
             self.refused += 1
             return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "busy: another client is connected\n")
         return None
@@ -90,7 +94,7 @@ class Session:
         """Answer a client until it goes."""
         from websockets.exceptions import ConnectionClosed
 
-        if not self._free.acquire(blocking=False):  # two came at the same time
+        if not self._free.acquire(timeout=GRACE):  # two came at the same time
             self.refused += 1
             connection.close(1013, "busy: another client is connected")
             return
