@@ -228,7 +228,7 @@ def snippets() -> list[tuple[str, str]]:
 def test_python_snippets_run(page: str, code: str, workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As printed, with the workshop's run and data set in the place of those named."""
     monkeypatch.chdir(workshop)
-    for printed, there in (("runs/pretrain/RUN", "run"), ("data/toy/reach-p512-d20-s0", "toy")):
+    for printed, there in (("runs/pretrain/RUN", "run"), ("data/toy/reach-p128-d20-s0", "toy")):
         code = code.replace(printed, str(workshop / there))
     exec(compile(code, page, "exec"), {"__name__": page})
 
