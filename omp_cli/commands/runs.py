@@ -14,7 +14,7 @@ from omp_cli.commands.frame import DATA, RUNS, Call, command
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError, OmpError, UsageError
 from omp_cli.core.base.table import NONE, Table
-from omp_cli.core.inventory import UNFINISHED, Entry, list_runs, plan_pruning, remove_run
+from omp_cli.core.inventory import UNFINISHED, Entry, list_runs, outermost, plan_pruning, remove_run
 
 STATES = (*UNFINISHED, "running", "succeeded", "damaged")
 
@@ -56,7 +56,7 @@ def runs(
         return
     found = list_runs(places)
     shown = [entry for entry in found if status in (None, entry.state)]
-    total = sum(entry.bytes for entry in _outermost(shown))
+    total = sum(entry.bytes for entry in outermost(shown))
     lines = [f"{len(shown)} below {', '.join(map(str, places))}, {_size(total)}"]
     unfinished = [entry for entry in shown if entry.state in UNFINISHED]
     lines += [f"{e.folder}: {e.problem}" for e in shown if e.problem and e.manifest is not None]
@@ -128,12 +128,6 @@ def _row(entry: Entry, everything: Sequence[Entry]) -> dict[str, Any]:
         "success": entry.success(everything) or None,
         "problem": entry.problem or None,
     }
-
-
-def _outermost(entries: Sequence[Entry]) -> list[Entry]:
-    """Those that lie in none of the others: a sweep's size has that of its jobs in it."""
-    folders = {entry.folder for entry in entries}
-    return [entry for entry in entries if not folders.intersection(entry.folder.parents)]
 
 
 def _when(entry: Entry) -> str:

@@ -6,6 +6,7 @@ work on, that another run needs, or that holds one that stays.
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,6 +47,21 @@ class Entry:
     bytes: int
     problem: str = ""
 
+    @functools.cached_property
+    def place(self) -> Path:
+        """The folder, whatever it is called."""
+        return self.folder.resolve()
+
+    @functools.cached_property
+    def read(self) -> tuple[Path, ...]:
+        """What it has read, as far as names tell."""
+        inputs = [] if self.manifest is None else self.manifest.inputs
+        return tuple(place.resolve() for i in inputs for place in whereabouts(self.folder, i.path))
+
+    def reads(self, other: Entry) -> bool:
+        """Whether it has read something at or below the folder of another."""
+        return any(path.is_relative_to(other.place) for path in self.read)
+
     @property
     def command(self) -> str:
         """What made it; "" where that cannot be told."""
@@ -77,7 +93,7 @@ class Entry:
         if self.command == "eval" and self.state == "succeeded" and self.manifest is not None:
             return _success(self.manifest.metrics)
         if self.command in TRAINED:
-            of = [e for e in entries if e.command == "eval" and e.state == "succeeded" and _reads(e, self.folder)]
+            of = [e for e in entries if e.command == "eval" and e.state == "succeeded" and e.reads(self)]
             return max(of, key=lambda e: e.started_at).success(entries) if of else ""
         return ""
 
@@ -122,11 +138,10 @@ def _success(metrics: Mapping[str, Any]) -> str:
     return f"{rate['successes']}/{rate['episodes']} = {rate['rate']:.2f}"
 
 
-def _reads(entry: Entry, folder: Path) -> bool:
-    """Whether a run has read something at or below a folder, as far as names tell."""
-    inputs = [] if entry.manifest is None else entry.manifest.inputs
-    places = (place.resolve() for i in inputs for place in whereabouts(entry.folder, i.path))
-    return any(place.is_relative_to(folder.resolve()) for place in places)
+def outermost(entries: Sequence[Entry]) -> list[Entry]:
+    """Those that lie in none of the others: a sweep's folder holds those of its jobs."""
+    places = {entry.place for entry in entries}
+    return [entry for entry in entries if not places.intersection(entry.place.parents)]
 
 
 def plan_pruning(entries: Sequence[Entry], within: Sequence[Path]) -> Plan:
@@ -135,7 +150,7 @@ def plan_pruning(entries: Sequence[Entry], within: Sequence[Path]) -> Plan:
     All other entries count too: they may need one of these. What stays keeps what it has read itself.
     """
     roots = [root.resolve() for root in within]
-    candidates = {e.folder.resolve(): e for e in entries if e.state in UNFINISHED}
+    candidates = {e.place: e for e in entries if e.state in UNFINISHED}
     kept: dict[Path, str] = {}
     for path, entry in list(candidates.items()):
         if (reason := _stays(entry, path, roots)) is not None:
@@ -144,8 +159,7 @@ def plan_pruning(entries: Sequence[Entry], within: Sequence[Path]) -> Plan:
     while reasons := {p: r for p, e in candidates.items() if (r := _needed(e, p, entries, candidates)) is not None}:
         for path, reason in reasons.items():
             kept[candidates.pop(path).folder] = reason
-    outermost = [e for p, e in candidates.items() if not any(above in candidates for above in p.parents)]
-    return Plan(outermost, {folder: reason for folder, reason in kept.items() if reason})
+    return Plan(outermost(list(candidates.values())), {folder: reason for folder, reason in kept.items() if reason})
 
 
 def _stays(entry: Entry, path: Path, roots: Sequence[Path]) -> str | None:
@@ -164,11 +178,11 @@ def _stays(entry: Entry, path: Path, roots: Sequence[Path]) -> str | None:
 def _needed(entry: Entry, path: Path, entries: Sequence[Entry], going: Mapping[Path, Entry]) -> str | None:
     """Which of the runs that stay needs this one; None if none does."""
     for other in entries:
-        if other.folder.resolve() in going or other is entry:
+        if other.place in going or other is entry:
             continue
-        if other.folder.resolve().is_relative_to(path):
+        if other.place.is_relative_to(path):
             return f"holds {other.folder}, which stays ({other.state})"
-        if _reads(other, entry.folder):
+        if other.reads(entry):
             return f"{other.folder} needs it ({other.command}, {other.state})"
     return None
 

@@ -54,6 +54,14 @@ class Diverged(OmpError):
     exit_code = 5
 
 
+def diverged_action(where: str, verb: str) -> Diverged:
+    """What is raised for an action that is not finite; ``verb`` is what to do with an earlier checkpoint instead."""
+    return Diverged(
+        f"{where}: the policy's action is not finite although its weights are",
+        f"training has diverged: {verb} an earlier checkpoint, or train again with a lower --lr",
+    )
+
+
 class Interrupted(OmpError):
     """Ctrl-C, after what was done so far has been saved: exit code 130."""
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from omp_cli.core.base.device import pick_device
-from omp_cli.core.base.errors import DataError, Diverged, MissingDependency, UsageError, data_error
+from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, data_error, diverged_action
 from omp_cli.core.base.files import is_lfs_pointer, read_json, seal_of, sha256_of
 from omp_cli.core.checkpoint import MODEL, Checkpoint, open_run
 from omp_cli.core.deploy.backends import BACKENDS
@@ -62,10 +62,7 @@ class Decider(ABC):
         """``decide``; Diverged when an action is not finite: nothing may be moved by it."""
         actions = self.decide(history, noise)
         if not np.isfinite(actions).all():
-            raise Diverged(
-                f"{self.path}: the policy's action is not finite although its weights are",
-                "training has diverged: take an earlier checkpoint, or train again with a lower --lr",
-            )
+            raise diverged_action(str(self.path), "take")
         return actions
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from omp_cli.core.base.errors import DataError, Diverged
+from omp_cli.core.base.errors import DataError, Diverged, diverged_action
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.seeds import eval_seed
 from omp_cli.core.base.timing import Stopwatch
@@ -173,7 +173,4 @@ def _diverged(episode: Episode, seen: dict[str, NDArray[Any]]) -> None:
         raise Diverged(
             f"{where}: the simulator shows {wrong[0]} with numbers that are not finite", "another --seed may do"
         )
-    raise Diverged(
-        f"{where}: the policy's action is not finite although its weights are",
-        "training has diverged: evaluate an earlier checkpoint, or train again with a lower --lr",
-    )
+    raise diverged_action(where, "evaluate")

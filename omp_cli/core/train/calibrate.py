@@ -7,13 +7,13 @@ and fresh weights miss that of trained ones by one entry at most.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from omp_cli.core.base.device import autocast
 from omp_cli.core.methods import Draws
 from omp_cli.core.methods.base import Measured
 from omp_cli.core.policy import Policy
@@ -35,7 +35,7 @@ def measure(
         precision: of the run; under "bf16" the condition is computed under autocast, as in a step.
         world: this process among its peers.
     """
-    with torch.autocast(actions.device.type, torch.bfloat16) if precision == "bf16" else nullcontext():
+    with autocast(precision, actions.device):
         h = policy.encoder(obs)
     repeats = len(draws.t) // len(h)
     z_0 = policy.action_limits(actions).repeat_interleave(repeats, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from omp_cli.core.base.device import tf32
+from omp_cli.core.base.device import autocast, tf32
 from omp_cli.core.base.errors import DataError, RunFailed, UsageError, one_line
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.seeds import derived_seed
@@ -304,8 +304,7 @@ class Trainer:
 
     def _precision(self) -> AbstractContextManager[object]:
         """The context in which the loss is computed."""
-        bf16 = self.config.train.precision == "bf16"
-        return torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext()
+        return autocast(self.config.train.precision, self.device)
 
     def _time_parts_of_the_loss(self) -> None:
         """Charge the encoder and the network's recorded and unrecorded passes to parts of their own."""

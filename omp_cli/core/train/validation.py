@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from omp_cli.core.base.device import autocast
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.files import read_jsonl
 from omp_cli.core.base.seeds import derived_seed
@@ -80,7 +80,6 @@ class Validation:
     def measure(self, step: int) -> dict[str, float]:
         """The figure of a step for its row, ``{"validation_loss": mean over the windows}``."""
         train, policy = self._config.train, self._module.policy
-        autocast = torch.autocast(self._device.type, torch.bfloat16) if train.precision == "bf16" else nullcontext()
         training, total = policy.training, 0.0
         policy.eval()
         count = math.ceil(len(self._windows) / train.batch_size)
@@ -88,7 +87,7 @@ class Validation:
             obs = {key: x[self._windows.obs[rows]].to(self._device) for key, x in self._obs.items()}
             actions = self._action[self._windows.action[rows]].to(self._device)
             start, stop = (int(rows[0]) * train.draws, (int(rows[-1]) + 1) * train.draws)
-            with autocast:
+            with autocast(train.precision, self._device):
                 report = self._module(obs, actions, self._draws.part(start, stop).to(actions))
             total += float(report.total) * len(rows)
         policy.train(training)

@@ -8,11 +8,11 @@ Legend: B windows per step, m draws per window, T observation steps, H horizon, 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
+from omp_cli.core.base.device import autocast
 from omp_cli.core.deploy.graph import example_inputs, fresh_policy
 from omp_cli.core.methods import Draws, LossReport
 from omp_cli.core.policy import LossModule, Policy
@@ -64,8 +64,7 @@ class TrainingStep:
     def forward(self) -> LossReport:
         """A batch and its loss."""
         obs, actions, draws = self.batch()
-        bf16 = self.config.train.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
+        with autocast(self.config.train.precision, self.device):
             return self.module(obs, actions, Draws(*draws))
 
     def backward(self, report: LossReport) -> None:

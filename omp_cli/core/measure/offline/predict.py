@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from omp_cli.core.base.errors import Diverged
+from omp_cli.core.base.errors import diverged_action
 from omp_cli.core.base.seeds import derived_seed
 from omp_cli.core.data.split import episodes_of
 from omp_cli.core.data.store import Dataset
@@ -91,10 +91,7 @@ def chunks_of(
             chunks = policy.executed(policy.method.sample(u, noise.to(device), nfe))
         found = chunks.double().cpu().numpy().reshape(len(rows), samples, *chunks.shape[1:])
         if not np.isfinite(found).all():
-            raise Diverged(
-                f"episode {episode}: the policy's action is not finite although its weights are",
-                "training has diverged: evaluate an earlier checkpoint, or train again with a lower --lr",
-            )
+            raise diverged_action(f"episode {episode}", "evaluate")
         steps = rows[:, None] + np.arange(policy.chunk.execute)
         before = np.where(rows[:, None] > 0, actions[np.maximum(rows - 1, 0)], mean)
         yield Chunks(rows, found, actions[np.minimum(steps, length - 1)], steps < length, before)
