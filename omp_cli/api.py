@@ -15,7 +15,7 @@ from omp_cli.commands.frame import Call
 from omp_cli.commands.globals import Globals
 from omp_cli.commands.pretrain import pretrain as pretrain_command
 from omp_cli.console import Console
-from omp_cli.core.base.config import Layer, Settings
+from omp_cli.core.base.config import Settings, flatten
 from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.base.table import Table
 from omp_cli.core.data.store import Dataset, read_store
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     import gymnasium
 
     Environment = gymnasium.Env[Any, Any]
-
-SOURCE = "flag"
-"""Of what a caller sets: it beats preset and environment, and what does not count is refused as on a line."""
 
 
 def load(
@@ -110,8 +107,7 @@ def train(
         Diverged: a loss was not finite.
     """
     call, kept = _call("pretrain", PretrainConfig, settings, device, out, quiet)
-    function: Any = pretrain_command
-    function.__wrapped__(call, dataset=Path(dataset), preset=preset, teacher=None if teacher is None else Path(teacher))
+    pretrain_command(call, dataset=Path(dataset), preset=preset, teacher=None if teacher is None else Path(teacher))
     return Path(kept.document["run_dir"])
 
 
@@ -165,8 +161,7 @@ def evaluate(
         settings = {"nfe": policy.signature.nfe, "weights": policy.decider.weights, **settings}
     given = {"episodes": episodes, **settings} | ({} if max_steps is None else {"max_steps": max_steps})
     call, kept = _call("eval", EvalConfig, given, device, out, quiet)
-    function: Any = eval_command
-    function.__wrapped__(call, checkpoint=path, workers=workers)
+    eval_command(call, checkpoint=path, processes=workers)
     figures: dict[str, Any] = kept.document["result"]
     return figures
 
@@ -210,5 +205,4 @@ def _call(
             values[key] = value
     kept = _Kept(quiet=quiet)
     globals_ = _InPython(device=device, out=None if out is None else Path(out), quiet=quiet, kept=kept)
-    flags = Layer(SOURCE, {**values, **options.flag_layer(model, given).values})
-    return Call(name, model, globals_, flags, None, (), given), kept
+    return Call(name, model, globals_, None, (), given, flatten(values)), kept

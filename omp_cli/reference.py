@@ -17,29 +17,14 @@ from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
 from omp_cli.commands.options import first_sentence, options_of
-from omp_cli.core.base.config import LARGEST
+from omp_cli.commands.table import COMMANDS, load
+from omp_cli.core.base.config import LARGEST, default_text
 from omp_cli.core.base.deviations import page as deviations_page
 from omp_cli.core.base.registry import Family
-from omp_cli.core.deploy.config import ExportConfig
-from omp_cli.core.families import ALGORITHMS, ENCODERS, METHODS, NETS
-from omp_cli.core.measure.episodes import EvalConfig
-from omp_cli.core.measure.latency.config import LatencyConfig
-from omp_cli.core.measure.memory.config import MemprofileConfig
-from omp_cli.core.report.config import ReportConfig
-from omp_cli.core.rl.config import FinetuneConfig
-from omp_cli.core.train.config import PretrainConfig
+from omp_cli.core.families import ALGORITHMS, ENCODERS, FORMATS, METHODS, NETS, SOURCES, SUITES
 
 FOLDER = Path(__file__).parent
-COMMANDS: dict[str, type[BaseModel]] = {
-    "pretrain": PretrainConfig,
-    "finetune": FinetuneConfig,
-    "eval": EvalConfig,
-    "bench-latency": LatencyConfig,
-    "memprofile": MemprofileConfig,
-    "export": ExportConfig,
-    "report": ReportConfig,
-}
-FAMILIES: tuple[Family[Any], ...] = (METHODS, NETS, ENCODERS, ALGORITHMS)
+FAMILIES: tuple[Family[Any], ...] = (METHODS, NETS, ENCODERS, ALGORITHMS, SUITES, FORMATS)
 HEAD = ("| setting | takes | default | option | what it is |", "|---|---|---|---|---|")
 MADE = "`python -m omp_cli.reference` makes this page from the code.\n"
 BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
@@ -57,14 +42,25 @@ def settings_page() -> str:
         "Each can be set by `--set`, a file of `--config`, or the environment; [how](README.md#configuration).",
         "",
     ]
-    for name, model in COMMANDS.items():
-        lines += [f"## omp {name}", "", *HEAD, *_rows(model), ""]
+    for name in COMMANDS:
+        models = list(dict.fromkeys(load(name).models))  # type: ignore[attr-defined]
+        lines += [f"## omp {name}", ""] if models else []
+        for model in models:
+            lines += [_of_several(model), ""] if len(models) > 1 else []
+            lines += [*HEAD, *_rows(model), ""]
     for family in FAMILIES:
         lines += [f"## {family.kind}s", ""]
         for member in family.names():
             rows = list(_rows(family.get(member).Config, f"{family.kind}."))
             lines += [f"### {family.kind}.name = `{member}`", "", *(HEAD if rows else ()), *rows, ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _of_several(model: type[BaseModel]) -> str:
+    """Which of a command's configuration classes this is."""
+    sources = [f"`{name}`" for name in SOURCES.names() if SOURCES.get(name).Config is model]
+    words = first_sentence(model.__doc__ or "")
+    return f"{words} Of the source {' and '.join(sources)}." if sources else words
 
 
 def presets_page() -> str:
@@ -106,14 +102,7 @@ def _is_family(field: FieldInfo) -> bool:
 
 def _default(field: FieldInfo) -> str:
     """The default as it is typed; "" where one has to be given."""
-    if field.is_required():
-        return ""
-    value = field.get_default(call_default_factory=True)
-    if value is None:
-        return "none"
-    if isinstance(value, tuple | list):
-        return ", ".join(map(str, value)) or "none"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return "" if field.is_required() else default_text(field) or "none"
 
 
 def _takes(field: FieldInfo) -> str:

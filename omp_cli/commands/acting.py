@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, TypeVar
 
 from omp_cli import core
-from omp_cli.commands.frame import Call, Chosen
+from omp_cli.commands.frame import TRAINED, Call, Chosen
+from omp_cli.commands.options import argument
 from omp_cli.core.deploy.config import ActingConfig
 
 S = TypeVar("S", bound=ActingConfig)
+PolicyArgument = Annotated[
+    Path | None,
+    argument("Folder of a run, of a checkpoint or of an export.", TRAINED.words, metavar="RUN_OR_EXPORT"),
+]
 
 
-def opened(call: Call[S], policy: Path | None) -> tuple[Chosen[S], core.Player]:
+def opened(call: Call[S], policy: PolicyArgument) -> tuple[Chosen[S], core.Player]:
     """The settings of the line and the policy that it names, else the newest trained one."""
     chosen = call.settings()
     call.known(chosen)
-    settings: Any = chosen.settings
+    settings = chosen.settings
     core.use_threads(settings.threads)
-    path = policy or call.newest_trained("finetune")
+    path = policy or call.newest(TRAINED)
     decider = core.open_decider(path, call.globals.device_name, settings.weights, settings.nfe)
     chosen.add(decider.kind, str(decider.path), "argument")
     return chosen, core.Player(decider, settings.seed, settings.execute, settings.ensemble)

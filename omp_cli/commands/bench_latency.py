@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from omp_cli import core
-from omp_cli.commands.frame import Call, command
+from omp_cli.commands.frame import Call, command, files
+from omp_cli.commands.options import option
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.presets import preset_names
 from omp_cli.core.measure.latency.config import LatencyConfig
@@ -21,19 +20,18 @@ DEFAULT_PRESET = "light"
 @command("bench-latency", LatencyConfig)
 def bench_latency(
     call: Call[LatencyConfig],
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Folder of a run or of a checkpoint.", rich_help_panel=PANEL)
-    ] = None,
+    checkpoint: Annotated[Path | None, option("Folder of a run or of a checkpoint.", panel=PANEL)] = None,
     preset: Annotated[
         list[str] | None,
-        typer.Option(
-            help=f"Random weights; repeat it for a table. (default: {DEFAULT_PRESET})",
-            rich_help_panel=PANEL,
-            autocompletion=lambda: preset_names("pretrain"),
+        option(
+            "Preset of omp pretrain, with random weights; repeat it for a table.",
+            panel=PANEL,
+            default=DEFAULT_PRESET,
+            values=lambda: preset_names("pretrain"),
         ),
     ] = None,
     table: Annotated[
-        bool, typer.Option("--table", help="Every preset, with the papers' figures.", rich_help_panel=PANEL)
+        bool, option("Time every preset, and show the papers' figures beside them.", "--table", panel=PANEL)
     ] = False,
 ) -> None:
     """Time a policy's decision: warm, synchronised, in repeated blocks, by every runtime; and what it is made of.
@@ -58,8 +56,7 @@ def bench_latency(
     if settings.parts and len(subjects) > 1:
         raise UsageError("--parts: these are the parts of one policy", "name one --preset or a --checkpoint")
     backends = settings.backends(len(subjects), tuple(core.BACKENDS))
-    core.use_threads(settings.threads)
-    device = core.pick_device(call.globals.device_name)
+    device = call.device(settings.threads)
     given = checkpoint is not None or preset or table
     names = ", ".join(subject.name for subject in subjects)
     chosen.add("presets" if checkpoint is None else "checkpoint", names, "argument" if given else "default")
@@ -67,18 +64,15 @@ def bench_latency(
     if call.dry_run(chosen, rows=", ".join(rows), backends=", ".join(backends), device=str(device)):
         return
     task = subjects[0].spec.task if checkpoint is not None else subjects[0].name
-    with call.run(chosen, task if len(subjects) == 1 else "table", core.device_name(device), bar=False) as (
-        run,
-        progress,
-    ):
+    where = task if len(subjects) == 1 else "table"
+    with call.run(chosen, where, device, bar=False) as (run, progress):
         if subjects[0].checkpoint is not None:
             run.input("checkpoint", subjects[0].checkpoint.path, subjects[0].checkpoint.sha256())
         figures = core.bench_latency(run, subjects, settings, device, progress)
     machine = run.manifest.hardware
-    where = machine.cpu if machine.device == "cpu" else machine.device
-    conditions = f"{where}, {figures['dtype']}, {figures['threads']} CPU thread{'s' * (figures['threads'] > 1)}"
-    files = [f"{a.path.rpartition('.')[2]}: {run.folder / a.path}" for a in run.manifest.artifacts]
-    call.result(run.folder, figures, tables(figures, conditions), [*remarks(figures), *files])
+    place = machine.cpu if machine.device == "cpu" else machine.device
+    conditions = f"{place}, {figures['dtype']}, {figures['threads']} CPU thread{'s' * (figures['threads'] > 1)}"
+    call.result(run.folder, figures, tables(figures, conditions), [*remarks(figures), *files(run)])
     call.console.times("omp bench-latency", figures["seconds_by_part"], "row", len(figures["rows"]))
 
 

@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Annotated
 
 from omp_cli import core
-from omp_cli.commands.acting import opened
+from omp_cli.commands.acting import PolicyArgument, opened
 from omp_cli.commands.frame import Call, command
+from omp_cli.commands.options import option
 from omp_cli.core.base.errors import UsageError
-from omp_cli.core.base.table import Table
 from omp_cli.core.data.store import read_store
 from omp_cli.core.deploy.config import DeployConfig
+from omp_cli.core.deploy.tables import loop_tables
+
+PANEL = "Robot"
 
 
 @command("deploy", DeployConfig)
 def deploy(
     call: Call[DeployConfig],
-    policy: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[RUN_OR_EXPORT]", help="Or a checkpoint. (default: the newest of omp pretrain and finetune)"
-        ),
-    ] = None,
+    policy: PolicyArgument = None,
     env: Annotated[
-        str | None,
-        typer.Option(help="module:function or file.py:function that makes the robot.", rich_help_panel="Robot"),
+        str | None, option("Function that makes the robot: module:function or file.py:function.", panel=PANEL)
     ] = None,
     replay: Annotated[
-        Path | None,
-        typer.Option(help="Data set whose frames are shown instead: a dry run.", rich_help_panel="Robot"),
+        Path | None, option("Data set whose frames the policy is shown in the place of a robot's.", panel=PANEL)
     ] = None,
 ) -> None:
     """Run a policy at a fixed rate, on a robot or on recorded data; missed deadlines are counted.
@@ -56,14 +50,4 @@ def deploy(
             run.input("dataset", data.path, data.sha256)
         robot = core.make_robot(str(env), signature) if data is None else core.Recording(data, signature)
         figures = core.deploy_run(run, player, robot, settings, progress)
-    call.result(run.folder, figures, _tables(figures), [f"ticks: {run.folder / 'ticks.jsonl'}"])
-
-
-def _tables(figures: dict[str, Any]) -> list[Table]:
-    rows = [(name.replace("_", " "), value) for name, value in figures.items() if name != "replay"]
-    tables = [Table("Control loop", ("figure", "value"), rows)]
-    if replay := figures.get("replay"):
-        dims = [(i, e, s) for i, (e, s) in enumerate(zip(replay["error"], replay["spread"], strict=True))]
-        note = f"relative error {replay['relative']} over {replay['frames']} frames"
-        tables.append(Table("Against the recorded actions", ("dimension", "mean abs error", "spread"), dims, note=note))
-    return tables
+    call.result(run.folder, figures, loop_tables(figures), [f"ticks: {run.folder / 'ticks.jsonl'}"])

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from omp_cli import core
-from omp_cli.commands.frame import Call, Chosen, Input, checkpoint_layer, command
+from omp_cli.commands.frame import PRETRAINED, Call, Chosen, Input, checkpoint_layer, command, workers
+from omp_cli.commands.options import argument, option
 from omp_cli.core.base.config import Layer, merge
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.manifest import FILE_NAME, read_manifest
@@ -26,25 +25,24 @@ FIGURES = (
 HELD_OUT = ("step", "env_steps", "train_seconds", "return", "successes", "episodes")
 
 
-@command("finetune", FinetuneConfig, of_preset=True)
+@command("finetune", FinetuneConfig, preset="")
 def finetune(
     call: Call[FinetuneConfig],
     checkpoint: Annotated[
-        Path | None, typer.Argument(metavar="[RUN_OR_CHECKPOINT]", help="(default: the newest of omp pretrain)")
+        Path | None, argument("Folder of a run or of a checkpoint.", PRETRAINED.words, metavar="RUN_OR_CHECKPOINT")
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(
-            help="gym-dmpo, dmpo-lift-paper, ... (default: what fits suite and algorithm)",
-            rich_help_panel="Algorithm",
-            autocompletion=lambda: preset_names("finetune"),
+        option(
+            "Named settings, such as gym-dmpo or dmpo-lift-paper.",
+            panel="Algorithm",
+            default="the one for the suite and the algorithm",
+            values=lambda: preset_names("finetune"),
         ),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. (default: one per core)", rich_help_panel="Optimisation")
-    ] = None,
-    method: Annotated[str | None, typer.Option("--method", hidden=True)] = None,
-    resume: Annotated[Path | None, typer.Option(help="Continue this run.", rich_help_panel="Optimisation")] = None,
+    processes: Annotated[int | None, workers("Optimisation")] = None,
+    method: Annotated[str | None, option("The earlier name of --algorithm.", "--method", hidden=True)] = None,
+    resume: Annotated[Path | None, option("Continue this run as it was configured.", panel="Optimisation")] = None,
 ) -> None:
     """Fine-tune a policy by PPO (or FQL) in the environment of its demonstrations.
 
@@ -55,16 +53,16 @@ def finetune(
     if method is not None:  # as omp 0.2 called it
         if "algorithm.name" in call.flags.values:
             raise UsageError("--method is the earlier name of --algorithm", "give one of them")
-        call.flags = Layer("flag", {**call.flags.values, "algorithm.name": method})
+        call.more["algorithm.name"] = method
     if resume is None:
         if call.globals.start is not None:
             call.known(_chosen(call, *call.globals.start, preset))
-        plan: Plan | None = _new_plan(call, checkpoint or call.newest_trained(), preset)
+        plan: Plan | None = _new_plan(call, checkpoint or call.newest(PRETRAINED), preset)
     else:
         call.alone("--resume continues a run as it was configured", preset, checkpoint)
         plan = _old_plan(call, resume)
     if plan is not None:
-        _finetune(call, plan, workers or default_workers())
+        _finetune(call, plan, processes or default_workers())
 
 
 @dataclass(frozen=True)
@@ -120,16 +118,15 @@ def _inputs(checkpoint: core.Checkpoint) -> list[Input]:
     return found
 
 
-def _finetune(call: Call[FinetuneConfig], plan: Plan, workers: int) -> None:
+def _finetune(call: Call[FinetuneConfig], plan: Plan, processes: int) -> None:
     settings, task = plan.chosen.settings, plan.checkpoint.meta.spec.task
-    core.use_threads(settings.threads)
-    device = core.pick_device(call.globals.device_name)
-    if call.dry_run(plan.chosen, task=task, workers=workers, device=str(device)):
+    device = call.device(settings.threads)
+    if call.dry_run(plan.chosen, task=task, workers=processes, device=str(device)):
         return
     resumed, where = plan.folder is not None, plan.folder or f"{settings.algorithm.name}-{task}"
-    with call.run(plan.chosen, where, core.device_name(device), plan.inputs, not resumed) as (run, progress):
+    with call.run(plan.chosen, where, device, plan.inputs, not resumed) as (run, progress):
         finetuner = core.Finetuner(
-            settings, plan.checkpoint, run.folder, device, workers, progress, synchronise=call.globals.verbose
+            settings, plan.checkpoint, run.folder, device, processes, progress, synchronise=call.globals.verbose
         )
         if resumed:
             progress.note(f"continuing at iteration {finetuner.resume()} of {settings.iterations}")

@@ -10,25 +10,24 @@ import functools
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 from omp_cli import core
 from omp_cli.commands import options
 from omp_cli.commands.globals import (
     AGAIN,
-    GLOBAL_OPTIONS,
     Globals,
+    global_options,
     keywords,
     load_plugins,
     own_parameters,
     signed,
     take,
 )
+from omp_cli.commands.options import argument, option
 from omp_cli.console import Console, RichProgress
 from omp_cli.core.base import config as c
 from omp_cli.core.base.config import Layer, Settings
@@ -36,8 +35,13 @@ from omp_cli.core.base.errors import DataError, Interrupted, UsageError
 from omp_cli.core.base.files import name_part, writable_folder
 from omp_cli.core.base.locks import refuse_held
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, latest_run, read_manifest
+from omp_cli.core.base.presets import preset_layer
+from omp_cli.core.base.processes import MOST_WORKERS
 from omp_cli.core.base.run import Run, refuse_checkpoints
 from omp_cli.core.base.table import Table
+
+if TYPE_CHECKING:
+    import torch
 
 DATA, RUNS = Path("data"), Path("runs")
 PANEL = "Configuration"
@@ -48,8 +52,49 @@ Function = Callable[..., None]
 Input = tuple[str, Path, str]
 """Kind, path and hash of something that a run reads."""
 
-CONFIG = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.", rich_help_panel=PANEL)]
-SET = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; repeatable.", rich_help_panel=PANEL)]
+
+@dataclass(frozen=True)
+class Newest:
+    """The finished run that a command takes where the line names none.
+
+    Attributes:
+        root: folder below which it is looked for.
+        commands: of which it may be.
+        what: it is.
+        hint: how to make one.
+    """
+
+    root: Path
+    commands: tuple[str, ...]
+    what: str
+    hint: str
+
+    @property
+    def words(self) -> str:
+        """What the help says of it."""
+        return f"the newest of omp {' or '.join(self.commands)}"
+
+
+DATASET = Newest(DATA, ("prepare",), "data set", "make one with: omp prepare metaworld")
+PRETRAINED = Newest(RUNS, ("pretrain",), "trained run", "train one with: omp pretrain")
+TRAINED = replace(PRETRAINED, commands=("pretrain", "finetune"))
+
+DatasetArgument = Annotated[Path | None, argument("Folder of a data set.", DATASET.words)]
+CheckpointArgument = Annotated[
+    Path | None, argument("Folder of a run or of a checkpoint.", TRAINED.words, metavar="RUN_OR_CHECKPOINT")
+]
+LAYERS = {
+    "config": (Annotated[Path | None, option("TOML file of settings.", "--config", panel=PANEL)], None),
+    "set_": (
+        Annotated[list[str] | None, option("Set one, section.key=value; repeatable.", "--set", panel=PANEL)],
+        None,
+    ),
+}
+
+
+def workers(panel: str) -> Any:
+    """The option of worker processes."""
+    return option("Worker processes.", "--workers", panel=panel, default=f"one per core, at most {MOST_WORKERS}", min=1)
 
 
 class Resolved(Exception):
@@ -72,33 +117,34 @@ class Chosen(Generic[S]):
         self.sources[key] = {"value": value, "source": source}
 
 
+@dataclass
 class Call(Generic[S]):
     """One line: a command's name, its options, and the way from them to a result.
 
-    Args:
+    Attributes:
         name: of the command.
         model: its configuration class.
-        globals_: values of the global options.
-        flags: the settings that were given as options.
+        globals: values of the global options.
         file: of settings.
         sets: words of ``--set``.
         given: what was given as options, by their names on the line.
+        more: settings that the line says in another way, by their dotted names.
     """
 
-    def __init__(
-        self,
-        name: str,
-        model: type[S],
-        globals_: Globals,
-        flags: Layer,
-        file: Path | None,
-        sets: Sequence[str],
-        given: Mapping[str, Any],
-    ) -> None:
-        self.name, self.model, self.globals = name, model, globals_
-        self.flags, self.file, self.sets, self.given = flags, file, tuple(sets), given
-        if globals_.seed is not None and (key := _seed_of(model)) is not None:
-            self.flags = Layer(flags.source, {**flags.values, key: globals_.seed})
+    name: str
+    model: type[S]
+    globals: Globals
+    file: Path | None
+    sets: Sequence[str]
+    given: Mapping[str, Any]
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def flags(self) -> Layer:
+        """The settings that were given as options: the layer that beats all others."""
+        key = None if self.globals.seed is None else _seed_of(self.model)
+        seed = {} if key is None else {key: self.globals.seed}
+        return Layer("flag", {**options.flag_layer(self.model, self.given).values, **self.more, **seed})
 
     def of(self, model: type[T], what: str) -> Call[T]:
         """The same line, read as the settings of another configuration class.
@@ -106,15 +152,11 @@ class Call(Generic[S]):
         Raises:
             UsageError: an option was given that the class does not have: it does not go with ``what``.
         """
-        known = {option.name for option in options.options_of(model)}
+        known = {one.name for one in options.options_of(model)}
         for name in self.given:
             if name not in known:
                 raise UsageError(f"{name} does not go with {what}", "leave it out")
-        given = options.flag_layer(model, self.given)
-        keys = {option.key for option in options.options_of(self.model)}
-        others = {key: value for key, value in self.flags.values.items() if key not in keys}  # of a call from Python
-        flags = Layer(given.source, {**others, **given.values})
-        return Call(self.name, model, self.globals, flags, self.file, self.sets, self.given)
+        return Call(self.name, model, self.globals, self.file, self.sets, self.given, self.more)
 
     @property
     def console(self) -> Console:
@@ -179,17 +221,28 @@ class Call(Generic[S]):
         flat = {key: entry["value"] for key, entry in sources.items() if key not in inputs}
         return manifest, Chosen(c.validated(self.model, c.unflatten(flat)), sources)
 
-    def newest(self, root: Path, commands: Sequence[str], what: str, hint: str) -> Path:
-        """The newest finished run of these commands below ``root``, named to the user; DataError if there is none."""
-        found = latest_run(root, *commands, note=self.console.note)
+    def newest(self, wanted: Newest) -> Path:
+        """The newest finished run that is wanted, which the user is told; DataError if there is none."""
+        found = latest_run(wanted.root, *wanted.commands, note=self.console.note)
         if found is None:
-            raise DataError(f"no {what} below {root}/", hint)
-        self.console.note(f"{what}: {found} (the newest below {root}/)")
+            raise DataError(f"no {wanted.what} below {wanted.root}/", wanted.hint)
+        self.console.note(f"{wanted.what}: {found} (the newest below {wanted.root}/)")
         return found
 
-    def newest_trained(self, *also: str) -> Path:
-        """The newest run below runs/ that ``omp pretrain`` finished, or one of the commands ``also``."""
-        return self.newest(RUNS, ("pretrain", *also), "trained run", "train one with: omp pretrain")
+    def checkpoints(self, path: Path | None) -> tuple[list[core.Checkpoint], Chosen[S]]:
+        """The checkpoints of the run that is named, else of the newest, and the settings, above those of the last
+        checkpoint. A wrong setting is told before a checkpoint is looked for.
+        """
+        self.known(self.settings())
+        found = core.open_run(path or self.newest(TRAINED))
+        chosen = self.settings(checkpoint_layer(found[-1]))
+        chosen.add("checkpoint", str(found[-1].path), "argument")
+        return found, chosen
+
+    def device(self, threads: int) -> torch.device:
+        """The device that the line asks for; torch gets so many threads."""
+        core.use_threads(threads)
+        return core.pick_device(core.local_device(self.globals.device_name))
 
     def dry_run(self, chosen: Chosen[Any], **more: Any) -> bool:
         """Whether nothing is to be done; then the settings, their sources and ``more`` have been printed."""
@@ -221,7 +274,7 @@ class Call(Generic[S]):
         self,
         chosen: Chosen[Any],
         where: str | Path,
-        device: str = "cpu",
+        device: torch.device | str = "cpu",
         inputs: Iterable[Input] = (),
         new: bool = False,
         bar: bool = True,
@@ -240,13 +293,13 @@ class Call(Generic[S]):
         folder = self._folder(where) if isinstance(where, str) else where
         seeds = {"seed": settings.seed} if hasattr(settings, "seed") else {}
         threads = getattr(settings, "threads", None)
+        machine = device if isinstance(device, str) else core.device_name(device)
         progress = self.console.progress()
-        with Run(folder, self.name, chosen.sources, seeds, device, threads, new, inputs) as run:
-            if not bar:
-                yield run, progress
-                return
-            with progress:
-                yield run, progress
+        with (
+            Run(folder, self.name, chosen.sources, seeds, machine, threads, new, inputs) as run,
+            progress if bar else nullcontext(),
+        ):
+            yield run, progress
 
     def result(
         self, folder: Path, figures: Mapping[str, Any], tables: Sequence[Table] = (), lines: Sequence[str] = ()
@@ -256,52 +309,58 @@ class Call(Generic[S]):
         self.console.result({**document, "result": dict(figures)}, tables, lines)
 
 
-def command(
-    name: str, model: type[S] | None, of_preset: bool = False, also: Callable[[], Iterable[type[Settings]]] = tuple
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Makes a Typer function of a command: its own parameters, the options of ``model``, the global options.
+def files(run: Run) -> list[str]:
+    """The lines that name the files of a run."""
+    return [f"{artifact.path.rpartition('.')[2]}: {run.folder / artifact.path}" for artifact in run.manifest.artifacts]
 
-    The command receives a ``Call`` first and its own parameters by name.
+
+def command(
+    name: str,
+    model: type[S] | None,
+    preset: str | None = None,
+    also: Callable[[], Iterable[type[Settings]]] = tuple,
+) -> Callable[[Function], Function]:
+    """Makes a command of a function, which gets a ``Call`` first and its own parameters by name.
+
+    ``function.load()`` makes what Typer calls: with the own parameters, the options of ``model``, the global options.
+    Each has its own list of options: a parser that was made before a plugin came goes on without the plugin's.
 
     Args:
         name: of the command.
         model: its configuration class, whose fields with a ``Flag`` become options; None for a command without
             settings, which then has neither ``--config`` nor ``--set``.
-        of_preset: whether the defaults come from a preset.
+        preset: the one that is taken unless another is named, "" where that depends on what the run begins with; None
+            for a command without presets.
         also: other configuration classes, of which the line decides which it means (``Call.of``). Asked for each time
             that the function is loaded, for plugins may have brought some.
     """
 
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        def load() -> Callable[..., None]:
-            # each has its own list: a parser made before a plugin came goes on without the plugin's options
-            offered = [] if model is None else list(options.union(model, *also()))
+    def decorate(function: Function) -> Function:
+        def load() -> Function:
+            models: list[type[Settings]] = [] if model is None else [model, *also()]
+            values_of = preset_layer(name, preset).values if preset else {}
+            offered = options.union(*models, preset=None if preset is None else Layer(f"preset {preset}", values_of))
 
             @functools.wraps(function)
             def typed(**values: Any) -> None:
                 globals_ = take(values)
-                read = {option.name: values.pop(option.parameter) for option in offered}
+                read = {one.name: values.pop(one.parameter) for one in offered}
                 given = {option: value for option, value in read.items() if value not in (None, [])}
-                flags = options.flag_layer(model or Settings, given)
                 file, sets = values.pop("config", None), values.pop("set_", None) or []
-                call: Call[Any] = Call(name, model or Settings, globals_, flags, file, sets, given)
                 try:
                     load_plugins(globals_.plugin)
-                    function(call, **values)
+                    function(Call[Any](name, model or Settings, globals_, file, sets, given), **values)
                 except KeyboardInterrupt:  # Typer would end the process without a word
                     raise Interrupted("interrupted", AGAIN) from None
 
-            typed.options = offered  # type: ignore[attr-defined]
-            layers = {} if model is None else {"config": (CONFIG, None), "set_": (SET, None)}
-            settings = options.parameters(offered, of_preset)
-            return signed(typed, [*own_parameters(function), *settings, *keywords(layers | GLOBAL_OPTIONS)])
+            typed.options, typed.models = offered, models  # type: ignore[attr-defined]
+            settings = {one.parameter: (one.annotation, None) for one in offered}
+            layers = LAYERS if models else {}
+            everywhere = global_options(_seed_without(models))
+            return signed(typed, [*own_parameters(function), *keywords({**settings, **layers, **everywhere})])
 
-        def named(*_: Any, **__: Any) -> None:
-            raise TypeError(f"omp {name}: load it first")
-
-        functools.update_wrapper(named, function)
-        named.load = load  # type: ignore[attr-defined]
-        return named
+        function.load = load  # type: ignore[attr-defined]
+        return function
 
     return decorate
 
@@ -319,6 +378,12 @@ def _seed_of(model: type[Settings]) -> str | None:
     field = model.model_fields.get("record")
     recorded = getattr(None if field is None else field.annotation, "model_fields", {})
     return "record.seed" if "seed" in recorded else None
+
+
+def _seed_without(models: Iterable[type[Settings]]) -> str:
+    """The seed of a line that names none, in words."""
+    found = (c.default_text(model.model_fields["seed"]) for model in models if "seed" in model.model_fields)
+    return " or ".join(dict.fromkeys(found))
 
 
 def _text(value: Any) -> str:

@@ -22,20 +22,34 @@ PANEL = "Global options"
 AGAIN = "run the line again (omp prepare and omp sweep go on from what is finished), or continue with --resume RUN"
 
 
-def _option(kind: Any, help_: str, *names: str, **limits: Any) -> Any:
-    return Annotated[kind, typer.Option(*names, help=help_, rich_help_panel=PANEL, **limits)]
+ANY_DEVICE = "auto"
 
 
-GLOBAL_OPTIONS: dict[str, tuple[Any, Any]] = {
-    "json_": (_option(bool, "One JSON document on stdout.", "--json"), False),
-    "quiet": (_option(bool, "No progress, no notes.", "--quiet", "-q"), False),
-    "verbose": (_option(bool, "Where time went; tracebacks.", "--verbose", "-v"), False),
-    "dry_run": (_option(bool, "Print the configuration; touch nothing.", "--dry-run"), False),
-    "seed": (_option(int | None, "Seed. (default: 0)", "--seed", min=0, max=MAX_SEED), None),
-    "device": (_option(str | None, "auto, cpu, cuda, cuda:N, mps. (default: auto)", "--device"), None),
-    "out": (_option(Path | None, "Folder of this run.", "--out"), None),
-    "plugin": (_option(list[Path] | None, "Python file that registers own parts; repeatable.", "--plugin"), None),
-}
+def told(words: str, default: str = "") -> str:
+    """What the help says of a parameter: its words, and those for what happens without it."""
+    return f"{words} (default: {default})" if default else words
+
+
+def global_options(seed: str = "") -> dict[str, tuple[Any, Any]]:
+    """Annotations and defaults of the options that every command has; ``seed`` is the seed without ``--seed``."""
+
+    def one(kind: Any, words: str, *names: str, default: str = "", **limits: Any) -> Any:
+        return Annotated[kind, typer.Option(*names, help=told(words, default), rich_help_panel=PANEL, **limits)]
+
+    device = "Where tensors live: auto, cpu, cuda, cuda:N or mps."
+    return {
+        "json_": (one(bool, "Print the result as one JSON document on stdout.", "--json"), False),
+        "quiet": (one(bool, "Show no progress and no notes.", "--quiet", "-q"), False),
+        "verbose": (one(bool, "Show where time went, and tracebacks.", "--verbose", "-v"), False),
+        "dry_run": (
+            one(bool, "Print the resolved settings with their sources, and touch nothing.", "--dry-run"),
+            False,
+        ),
+        "seed": (one(int | None, "Seed of all that is random.", "--seed", default=seed, min=0, max=MAX_SEED), None),
+        "device": (one(str | None, device, "--device", default=ANY_DEVICE), None),
+        "out": (one(Path | None, "Folder of the run or data set.", "--out", default="below data/ or runs/"), None),
+        "plugin": (one(list[Path] | None, "Python file with parts of your own; repeatable.", "--plugin"), None),
+    }
 
 
 @dataclass(frozen=True)
@@ -76,8 +90,8 @@ class Globals:
 
     @property
     def device_name(self) -> str:
-        """The device asked for by flag or environment, else "auto"."""
-        return self.device or os.environ.get("OMP_CLI_DEVICE", "auto")
+        """The device that the line or the environment asks for."""
+        return self.device or os.environ.get("OMP_CLI_DEVICE", ANY_DEVICE)
 
 
 _current = Globals()
@@ -133,7 +147,7 @@ def take(values: dict[str, Any]) -> Globals:
     Paths among all the values have their ``~`` expanded.
     """
     values.update({name: expanded(value) for name, value in values.items()})
-    merged = current().merged({name: values.pop(name) for name in GLOBAL_OPTIONS})
+    merged = current().merged({name: values.pop(name) for name in global_options()})
     set_current(merged)
     return merged
 
@@ -145,7 +159,7 @@ def with_globals(function: Callable[..., None]) -> Callable[..., None]:
     def typed(**values: Any) -> None:
         function(take(values), **values)
 
-    return signed(typed, [*own_parameters(function), *keywords(GLOBAL_OPTIONS)])
+    return signed(typed, [*own_parameters(function), *keywords(global_options())])
 
 
 def plugins_of(words: Sequence[str]) -> list[Path]:

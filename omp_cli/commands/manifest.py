@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from omp_cli.commands.frame import Call, command
+from omp_cli.commands.options import argument, option
 from omp_cli.core.base import manifest as m
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import UsageError
@@ -18,9 +17,9 @@ from omp_cli.core.base.table import Table
 @command("manifest", None)
 def manifest(
     call: Call[Settings],
-    run: Annotated[Path | None, typer.Argument(help="Folder of a run, or its manifest.json.")] = None,
-    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of manifests.")] = False,
-    files: Annotated[bool, typer.Option("--files", help="Also check every artifact's hash.")] = False,
+    run: Annotated[Path | None, argument("Folder of a run, or its manifest.json.")] = None,
+    schema: Annotated[bool, option("Print the JSON Schema of manifests instead.", "--schema")] = False,
+    files: Annotated[bool, option("Check the hash of every file of the run, too.", "--files")] = False,
 ) -> None:
     """Check that a manifest is whole and unaltered, and show what it says.
 

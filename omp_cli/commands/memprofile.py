@@ -6,10 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from omp_cli import core
 from omp_cli.commands.frame import Call, command
+from omp_cli.commands.options import option
 from omp_cli.core.base.config import ON_THE_LINE, Layer
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.data.store import Dataset, read_store
@@ -24,17 +23,16 @@ OF_THE_GRID = {"presets", "horizons", "points", "batches", "pretrain.net.name"}
 def memprofile(
     call: Call[MemprofileConfig],
     paper: Annotated[
-        bool, typer.Option("--paper", help="The rows of OMP's table: 256 M parameters.", rich_help_panel=GRID)
+        bool, option("Profile the rows of OMP's table, of 256 M parameters.", "--paper", panel=GRID)
     ] = False,
     checkpoint: Annotated[
-        Path | None,
-        typer.Option(help="Only the error of du/dt, on the weights of this run or checkpoint.", rich_help_panel=GRID),
+        Path | None, option("Only the error of du/dt, on the weights of this run or checkpoint.", panel=GRID)
     ] = None,
     measure: Annotated[
-        bool, typer.Option(help="Measure, not only predict. (with --paper: on a GPU only)", rich_help_panel=COUNTING)
+        bool, option("Whether rows are measured, not only predicted; with --paper on a GPU alone.", panel=COUNTING)
     ] = True,
     snapshot: Annotated[
-        bool, typer.Option("--snapshot", help="The CUDA allocator's history, one file a row.", rich_help_panel=COUNTING)
+        bool, option("Write the CUDA allocator's history, one file for each row.", "--snapshot", panel=COUNTING)
     ] = False,
 ) -> None:
     """Memory of a training step by derivative, split into what stays and what comes and goes; error of du/dt.
@@ -54,8 +52,7 @@ def memprofile(
         raise UsageError("--checkpoint analyses the error of du/dt alone", "leave the options of the grid out")
     chosen = call.settings(Layer("--paper", {"accuracy": False}) if paper else None)
     settings = chosen.settings
-    core.use_threads(settings.threads)
-    device = core.pick_device(call.globals.device_name)
+    device = call.device(settings.threads)
     if snapshot and device.type != "cuda":
         raise UsageError("--snapshot needs a CUDA device: it is the CUDA allocator's history", "leave it out")
     measure = measure and (device.type == "cuda" or not paper)  # a step of 256 M parameters is no work for a CPU
@@ -72,7 +69,7 @@ def memprofile(
     if call.dry_run(chosen, cases=len(cases), rows=" and ".join(kinds), device=str(device)):
         return
     name = "paper" if paper else "checkpoint" if trained else "grid"
-    with call.run(chosen, name, core.device_name(device)) as (run, progress):
+    with call.run(chosen, name, device) as (run, progress):
         if trained is not None:
             run.input("checkpoint", trained[0].path, trained[0].sha256())
         figures = core.profile_run(run, cases, settings, device, progress, measure, snapshot, trained)

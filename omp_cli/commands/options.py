@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,10 +16,50 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from omp_cli.core.base.config import Flag, Layer, parse_value
+from omp_cli.commands.globals import told
+from omp_cli.core.base.config import Flag, Layer, default_text, parse_value, typed
 
 SEPARATOR = "__"
 """Between the sections of a setting in the name of a Typer parameter."""
+NONE_MEANS = re.compile(r"[;,] None (?:for|takes) ([^;]+?)(?=[;.]|$)")
+"""How a setting's docstring says what happens without it: the words of its default."""
+
+
+def argument(words: str, default: str = "", values: Callable[[], Iterable[str]] | None = None, **more: Any) -> Any:
+    """A command's own argument.
+
+    Args:
+        words: what it is.
+        default: words for what happens without it.
+        values: what completion offers.
+        more: for Typer.
+    """
+    return typer.Argument(help=told(words, default), autocompletion=_completing(values), **more)
+
+
+def option(
+    words: str,
+    *names: str,
+    panel: str | None = None,
+    default: str = "",
+    values: Callable[[], Iterable[str]] | None = None,
+    **more: Any,
+) -> Any:
+    """A command's own option, one that sets nothing; ``argument`` describes the rest, names and panel are Typer's."""
+    words = told(words, default)
+    return typer.Option(*names, help=words, rich_help_panel=panel, autocompletion=_completing(values), **more)
+
+
+def _completing(values: Callable[[], Iterable[str]] | None) -> Callable[[str], list[str]] | None:
+    """Typer's completion by the values that begin as what has been typed."""
+    if values is None:
+        return None
+    offered = values
+
+    def begin_so(incomplete: str) -> list[str]:
+        return [str(value) for value in offered() if str(value).startswith(incomplete)]
+
+    return begin_so
 
 
 @dataclass(frozen=True)
@@ -29,11 +70,16 @@ class Option:
         key: the setting, dotted.
         flag: its mark.
         field: the Pydantic field, or the family's section that ``flag.key`` lies in.
+        others: the options of the same name of other configuration classes, which the line may mean instead.
+        preset: values of the preset that is taken unless another one is named, none where that is not known before the
+            run is; None for a command without presets.
     """
 
     key: str
     flag: Flag
     field: FieldInfo
+    others: tuple[Option, ...] = ()
+    preset: Layer | None = None
 
     @property
     def name(self) -> str:
@@ -47,8 +93,12 @@ class Option:
 
     @property
     def words(self) -> str:
-        """The first sentence of the setting's docstring."""
-        return self.flag.help or first_sentence(self.field.description or "")
+        """The first sentence of the setting's docstring without what None means, and the values that it leaves out."""
+        words = self.flag.help or NONE_MEANS.sub("", first_sentence(self.field.description or ""))
+        values = () if self.flag.key else _choices(self.field.annotation)
+        if any(not re.search(rf"\b{re.escape(value)}\b", words) for value in values):
+            words += f" One of {', '.join(values)}."
+        return words.replace("``", "")
 
     @property
     def kind(self) -> Any:
@@ -58,45 +108,46 @@ class Option:
         return _typer_kind(self.field.annotation)
 
     @property
-    def values(self) -> Callable[[], Any] | None:
+    def values(self) -> Callable[[], Iterable[str]] | None:
         """What completion offers, if the values can be listed."""
-        if self.flag.values is not None:
-            return self.flag.values
-        choices = _choices(self.field.annotation) if not self.flag.key else ()
-        return (lambda: choices) if choices else None
+        choices = () if self.flag.key else _choices(self.field.annotation)
+        return self.flag.values or ((lambda: choices) if choices else None)
 
-    def default(self, of_preset: bool) -> str:
+    @property
+    def default(self) -> str:
         """Words for what happens without the option; "" where nothing needs to be said."""
-        if self.flag.default or self.flag.key or of_preset:
-            return self.flag.default
-        value = self.field.get_default(call_default_factory=True)
-        if value is None or isinstance(value, bool | BaseModel) or self.field.is_required():
-            return ""
-        return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        found = list(dict.fromkeys(text for one in (self, *self.others) if (text := one._default())))
+        if self.preset is not None and self.key in self.preset.values:
+            return f"{typed(self.preset.values[self.key])}, by {self.preset.source}"
+        if self.preset is not None and not self.preset.values:
+            return ", or ".join([*found, "the preset's"])
+        return " or ".join(found) + (", by the source of the data" if len(found) > 1 else "")
 
-    def annotation(self, of_preset: bool) -> Any:
+    def _default(self) -> str:
+        if self.flag.default or self.flag.key:
+            return self.flag.default
+        if self.kind is bool and self.field.default is not None:
+            return self.name if self.field.default else ""
+        if means := NONE_MEANS.search(first_sentence(self.field.description or "")):
+            return means[1].replace("``", "")
+        return default_text(self.field)
+
+    @property
+    def annotation(self) -> Any:
         """The parameter's annotation for Typer."""
-        default = self.default(of_preset)
-        words = self.words + (f" (default: {default})" if default else "")
+        on = self.kind is bool and not self.flag.only_on
         return Annotated[
             self.kind | None,
-            typer.Option(
-                *self._names(),
-                help=words,
-                rich_help_panel=self.flag.panel,
+            option(
+                self.words,
+                f"{self.name}/--no-{self.name.removeprefix('--')}" if on else self.name,
+                panel=self.flag.panel,
+                default=self.default,
+                values=self.values,
                 metavar=self.flag.metavar,
                 min=_at_least(self.field) if self.kind in (int, list[int]) else None,
-                autocompletion=None if self.values is None else self._complete,
             ),
         ]
-
-    def _complete(self, incomplete: str) -> list[str]:
-        return completed(self, incomplete)
-
-    def _names(self) -> tuple[str, ...]:
-        if self.kind is bool and not self.flag.only_on:
-            return (f"{self.name}/--no-{self.name.removeprefix('--')}",)
-        return (self.name,)
 
     def value(self, given: Any) -> Any:
         """The setting's value for what Typer has read; None where the option was not given."""
@@ -116,39 +167,18 @@ def options_of(model: type[BaseModel], prefix: str = "") -> Iterator[Option]:
             yield from options_of(inner, f"{prefix}{name}.")
 
 
-def union(*models: type[BaseModel]) -> list[Option]:
+def union(*models: type[BaseModel], preset: Layer | None = None) -> list[Option]:
     """The options of several classes, each name once: the first class that has it says how it is read."""
-    found: dict[str, Option] = {}
+    found: dict[str, list[Option]] = {}
     for model in models:
-        for option in options_of(model):
-            found.setdefault(option.name, option)
-    return list(found.values())
-
-
-def parameters(offered: Iterable[Option], of_preset: bool = False) -> list[inspect.Parameter]:
-    """The options as parameters of a Typer function; None is "not given" for each.
-
-    Args:
-        offered: the options.
-        of_preset: whether defaults come from a preset, so that the fields' own would mislead.
-    """
-    return [
-        inspect.Parameter(
-            option.parameter, inspect.Parameter.KEYWORD_ONLY, annotation=option.annotation(of_preset), default=None
-        )
-        for option in offered
-    ]
+        for one in options_of(model):
+            found.setdefault(one.name, []).append(replace(one, preset=preset))
+    return [replace(first, others=tuple(others)) for first, *others in found.values()]
 
 
 def flag_layer(model: type[BaseModel], given: Mapping[str, Any]) -> Layer:
     """The settings that were given as options, from Typer's values by the names of the options."""
     return Layer("flag", {o.key: o.value(given[o.name]) for o in options_of(model) if o.name in given})
-
-
-def completed(option: Option, incomplete: str) -> list[str]:
-    """The values of an option that begin so."""
-    offered = option.values
-    return [] if offered is None else [str(value) for value in offered() if str(value).startswith(incomplete)]
 
 
 def first_sentence(text: str) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
-from omp_cli.commands.frame import DATA, Call, Chosen, command
+from omp_cli.commands.frame import DATA, Call, Chosen, command, workers
+from omp_cli.commands.options import argument, option
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.files import name_part
@@ -18,18 +18,17 @@ from omp_cli.core.base.table import Table
 from omp_cli.core.data.catalogue import cache_folder, read_catalogue
 from omp_cli.core.families import FORMATS, SOURCES, SUITES
 from omp_cli.core.prepare.build import build
-from omp_cli.core.prepare.source import RECORD, Asked, Source, own_sources, source_for
+from omp_cli.core.prepare.source import RECORD, Asked, Source, groups_of_tasks, own_sources, source_for
 
 TASK, RECORDING, FILES = "Task", "Recording", "Public data and files"
 
 
-def _benchmarks() -> list[str]:
-    return sorted({*SUITES.names(), *read_catalogue().suites})
+def _groups() -> str:
+    return "; ".join(f"{', '.join(groups)} ({suite})" for suite, groups in groups_of_tasks().items())
 
 
-def _sources() -> list[str]:
-    made = itertools.chain.from_iterable(own_sources().values())
-    return sorted({*made, *(entry.source for entry in read_catalogue().entries)})
+def _made_here() -> Iterator[str]:
+    return itertools.chain.from_iterable(own_sources().values())
 
 
 @dataclass(frozen=True)
@@ -46,55 +45,42 @@ def prepare(
     call: Call[Settings],
     benchmark: Annotated[
         str | None,
-        typer.Argument(help=f"One of {', '.join(SUITES.names())}; or of your own.", autocompletion=_benchmarks),
-    ] = None,
-    path: Annotated[
-        Path | None, typer.Argument(help="File or folder of yours to read, as with --file.", show_default=False)
-    ] = None,
-    task: Annotated[
-        list[str] | None, typer.Option("--task", "-t", help="Task; repeatable.", rich_help_panel=TASK)
-    ] = None,
-    suite: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--suite", help="Group of tasks: easy, medium, hard, very-hard, mw34, mw50.", rich_help_panel=TASK
+        argument(
+            f"One of {', '.join(SUITES.names())}, or one of your own.",
+            values=lambda: sorted({*SUITES.names(), *read_catalogue().suites}),
         ),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. (default: one per core)", rich_help_panel=RECORDING)
+    path: Annotated[Path | None, argument("File or folder of yours to read, as with --file.")] = None,
+    task: Annotated[list[str] | None, option("Task; repeatable.", "--task", "-t", panel=TASK)] = None,
+    suite: Annotated[
+        list[str] | None,
+        option(
+            f"Group of tasks, repeatable: {_groups()}.",
+            "--suite",
+            panel=TASK,
+            values=lambda: sorted(itertools.chain(*groups_of_tasks().values())),
+        ),
     ] = None,
-    list_: Annotated[
-        bool, typer.Option("--list", help="Show the catalogue of public data sets.", rich_help_panel=FILES)
-    ] = False,
+    processes: Annotated[int | None, workers(RECORDING)] = None,
+    list_: Annotated[bool, option("Show the catalogue of public data sets.", "--list", panel=FILES)] = False,
     source: Annotated[
         str | None,
-        typer.Option(
-            help=f"Where data come from: {', '.join(sorted(itertools.chain(*own_sources().values())))}, or a name in "
-            "the catalogue.",
-            rich_help_panel=FILES,
-            autocompletion=_sources,
+        option(
+            f"Where data come from: {', '.join(sorted(_made_here()))}, or a name in the catalogue.",
+            panel=FILES,
+            values=lambda: sorted({*_made_here(), *(entry.source for entry in read_catalogue().entries)}),
         ),
     ] = None,
     file: Annotated[
-        Path | None,
-        typer.Option("--file", "--demos-file", help="Read this file instead of downloading.", rich_help_panel=FILES),
+        Path | None, option("Read this file instead of downloading one.", "--file", "--demos-file", panel=FILES)
     ] = None,
     expert: Annotated[
         Path | None,
-        typer.Option(
-            "--expert",
-            help="Record the expert of this file: a perceptron's npz, a policy of hand_dapg or of SB3.",
-            rich_help_panel=RECORDING,
-        ),
+        option("Record the expert in this file: a perceptron's npz, a policy of hand_dapg or of SB3.", panel=RECORDING),
     ] = None,
     format_: Annotated[
         str | None,
-        typer.Option(
-            "--format",
-            help="Its format. (default: by its content)",
-            rich_help_panel=FILES,
-            autocompletion=lambda: list(FORMATS.names()),
-        ),
+        option("Format of the file.", "--format", panel=FILES, default="by its content", values=FORMATS.names),
     ] = None,
 ) -> None:
     """Record scripted experts (successful episodes only), or convert public data; one data set per task.
@@ -116,16 +102,11 @@ def prepare(
     if benchmark is None:
         raise UsageError("name a benchmark: omp prepare metaworld, for one", "omp prepare --list shows public data")
     asked = Asked(benchmark, tasks, groups, source, file or path, format_, expert, only_files="--offline" in call.given)
-    plans, processes = _plans(call, asked), workers or default_workers()
+    plans, count = _plans(call, asked), processes or default_workers()
     for _, same in itertools.groupby(plans, key=lambda plan: plan.source.config):
-        together = list(same)
-        more: dict[str, Any] = {"tasks": {plan.source.origin.task: str(plan.folder) for plan in together}}
-        more |= {"workers": processes, **together[0].source.planned()}
-        more |= {"folder": str(together[0].folder)} if len(together) == 1 else {}
-        if call.dry_run(together[0].chosen, **more):
-            continue
+        _dry_run(call, list(same), count)
     if not call.globals.dry_run:
-        _report(call, plans, [_make(call, plan, processes) for plan in plans])
+        _report(call, plans, [_make(call, plan, count) for plan in plans])
 
 
 def _plans(call: Call[Settings], asked: Asked) -> list[Plan]:
@@ -140,6 +121,13 @@ def _plans(call: Call[Settings], asked: Asked) -> list[Plan]:
         source = kind(chosen.settings, origin)
         plans.append(Plan(chosen, source, out if out and len(origins) == 1 else root / name_part(source.folder_name)))
     return plans
+
+
+def _dry_run(call: Call[Settings], plans: Sequence[Plan], workers: int) -> None:
+    """What would be made with the same settings."""
+    tasks = {plan.source.origin.task: str(plan.folder) for plan in plans}
+    more: dict[str, Any] = {"folder": str(plans[0].folder)} if len(plans) == 1 else {}
+    call.dry_run(plans[0].chosen, tasks=tasks, workers=workers, **plans[0].source.planned(), **more)
 
 
 def _make(call: Call[Settings], plan: Plan, workers: int) -> dict[str, Any]:

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from omp_cli import core
-from omp_cli.commands.frame import DATA, RUNS, Call, Chosen, command
-from omp_cli.core.base.config import Layer, set_layer
+from omp_cli.commands.frame import DATASET, RUNS, Call, Chosen, DatasetArgument, command
+from omp_cli.commands.options import option
+from omp_cli.core.base.config import set_layer
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.manifest import FILE_NAME, Manifest
 from omp_cli.core.base.presets import preset_layer, preset_names
@@ -34,27 +33,27 @@ WHERE = {
 INPUTS = tuple(WHERE)
 
 
-@command("pretrain", PretrainConfig, of_preset=True)
+@command("pretrain", PretrainConfig, preset=DEFAULT_PRESET)
 def pretrain(
     call: Call[PretrainConfig],
-    dataset: Annotated[Path | None, typer.Argument(help="Data set. (default: the newest of omp prepare)")] = None,
+    dataset: DatasetArgument = None,
     preset: Annotated[
         str | None,
-        typer.Option(
-            help=f"light, dmpo, dmpo-state, omp-paper, ... (default: {DEFAULT_PRESET})",
-            rich_help_panel="Method",
-            autocompletion=lambda: preset_names("pretrain"),
+        option(
+            "Named settings, such as light, dmpo, dmpo-state or omp-paper.",
+            panel="Method",
+            default=DEFAULT_PRESET,
+            values=lambda: preset_names("pretrain"),
         ),
     ] = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="Run or checkpoint that consistency and onedp distil.", rich_help_panel="Method")
+        Path | None, option("Run or checkpoint that the methods consistency and onedp distil.", panel="Method")
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(
-            help="Continue this run, with --steps to a later end; a data set or --teacher beside it says where that "
-            "is now.",
-            rich_help_panel="Optimisation",
+        option(
+            "Continue this run, with --steps to a later end; a data set or --teacher beside it says where that is now.",
+            panel="Optimisation",
         ),
     ] = None,
 ) -> None:
@@ -97,13 +96,13 @@ class Plan:
 def _new_plan(call: Call[PretrainConfig], preset: str | None, given: Path | None, teacher: Path | None) -> Plan:
     """A run in a folder of its own."""
     if STEPS in call.flags.values:  # said on the line, it beats a preset that counts in epochs
-        call.flags = Layer("flag", {**call.flags.values, "train.epochs": None})
+        call.more["train.epochs"] = None
     chosen = call.settings(preset_layer("pretrain", preset or DEFAULT_PRESET))
     core.check_teacher(chosen.settings.method.name, teacher is not None)
     if teacher is not None:
         chosen.add("teacher", str(teacher), "flag")
     call.known(chosen)
-    dataset = given or call.newest(DATA, ("prepare",), "data set", "make one with: omp prepare metaworld")
+    dataset = given or call.newest(DATASET)
     chosen.add("dataset", str(dataset), "argument")
     call.refuse_checkpoints()
     return Plan(chosen, dataset, teacher)
@@ -153,8 +152,7 @@ def _check_longer(call: Call[PretrainConfig], run: Path, manifest: Manifest, tra
 
 def _train(call: Call[PretrainConfig], plan: Plan) -> None:
     settings, resumed = plan.chosen.settings, plan.content is not None
-    core.use_threads(settings.threads)
-    device = core.pick_device(core.local_device(call.globals.device_name))
+    device = call.device(settings.threads)
     core.check_compile(settings)
     data = read_store(plan.dataset)
     if settings.train.turn:
@@ -180,7 +178,7 @@ def _train(call: Call[PretrainConfig], plan: Plan) -> None:
             _run(core.Trainer(settings, data, plan.folder or RUNS, device, peers, Silent(), teacher), resumed)
             return
         where = plan.folder or f"{settings.method.name}-{plan.dataset.resolve().name.removesuffix('.zarr')}"
-        with call.run(plan.chosen, where, core.device_name(device), inputs, not resumed) as (run, progress):
+        with call.run(plan.chosen, where, device, inputs, not resumed) as (run, progress):
             trainer = core.Trainer(
                 settings, data, run.folder, device, peers, progress, teacher, synchronise=call.globals.verbose
             )

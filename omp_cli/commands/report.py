@@ -5,17 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from omp_cli import core
-from omp_cli.commands.frame import Call, command
+from omp_cli.commands.frame import Call, command, files
+from omp_cli.commands.options import argument
 from omp_cli.core.report.config import ReportConfig
 
 
 @command("report", ReportConfig)
 def report(
     call: Call[ReportConfig],
-    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Hold runs of omp eval, at any depth.")],
+    folders: Annotated[list[Path], argument("Folders that hold runs of omp eval, at any depth.", metavar="FOLDER")],
 ) -> None:
     """Tables and plots of all evaluations below some folders, with intervals; published figures beside them.
 
@@ -39,5 +38,5 @@ def report(
     with call.run(chosen, "report") as (run, _):
         document = core.write_report(run, found, chosen.settings)
     lines = [f"warning: {line}" for line in document["warnings"]]
-    lines += [f"{a.path.rpartition('.')[2]}: {run.folder / a.path}" for a in run.manifest.artifacts]
-    call.result(run.folder, document, core.all_tables(document, by_task=call.globals.verbose), lines)
+    tables = core.all_tables(document, by_task=call.globals.verbose)
+    call.result(run.folder, document, tables, [*lines, *files(run)])

@@ -11,11 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from omp_cli.commands.frame import DATA, RUNS, Call, command
+from omp_cli.commands.options import argument, option
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError, OmpError, UsageError
 from omp_cli.core.base.table import NONE, Table
 from omp_cli.core.inventory import UNFINISHED, Entry, list_runs, outermost, plan_pruning, remove_run
 
+PLACES = (DATA, RUNS)
 STATES = (*UNFINISHED, "running", "succeeded", "damaged")
 
 
@@ -23,15 +25,13 @@ STATES = (*UNFINISHED, "running", "succeeded", "damaged")
 def runs(
     call: Call[Settings],
     folders: Annotated[
-        list[Path] | None, typer.Argument(help="Where to look. (default: data and runs)", metavar="[FOLDER]...")
+        list[Path] | None, argument("Folders to look in.", " and ".join(map(str, PLACES)), metavar="[FOLDER]...")
     ] = None,
     status: Annotated[
-        str | None, typer.Option(help=f"Only those: {', '.join(STATES)}.", autocompletion=lambda: STATES)
+        str | None, option(f"Only those of this status: {', '.join(STATES)}.", values=lambda: STATES)
     ] = None,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Remove failed, interrupted and lost ones, after asking.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --prune: do not ask.")] = False,
+    prune: Annotated[bool, option(f"Remove those that are {', '.join(UNFINISHED)}, after asking.", "--prune")] = False,
+    yes: Annotated[bool, option("With --prune: do not ask.", "--yes", "-y")] = False,
 ) -> None:
     """List data sets and runs: status, what, when, size, success, where.
 
@@ -50,7 +50,7 @@ def runs(
     for folder in folders or ():
         if not folder.is_dir():
             raise DataError(f"folder {folder}: no such folder", "give folders that hold data sets or runs")
-    places = list(folders or (DATA, RUNS))
+    places = list(folders or PLACES)
     if prune:
         _prune(call, places, status, yes)
         return
@@ -70,7 +70,7 @@ def runs(
 
 def _prune(call: Call[Settings], places: Sequence[Path], status: str | None, yes: bool) -> None:
     """Show what would go and what stays, ask, and remove."""
-    everything = list_runs([*places, DATA, RUNS])  # what lies elsewhere may need what lies here
+    everything = list_runs([*places, *PLACES])  # what lies elsewhere may need what lies here
     plan = plan_pruning(everything, places)
     gone = [entry for entry in plan.gone if status in (None, entry.state)]
     stays = [f"stays: {folder}: {reason}" for folder, reason in plan.kept.items()]

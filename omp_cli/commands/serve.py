@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from omp_cli import core
-from omp_cli.commands.acting import opened
+from omp_cli.commands.acting import PolicyArgument, opened
 from omp_cli.commands.frame import Call, command
 from omp_cli.core.deploy.config import ServeConfig
 
 
 @command("serve", ServeConfig)
-def serve(
-    call: Call[ServeConfig],
-    policy: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[RUN_OR_EXPORT]", help="Or a checkpoint. (default: the newest of omp pretrain and finetune)"
-        ),
-    ] = None,
-) -> None:
+def serve(call: Call[ServeConfig], policy: PolicyArgument = None) -> None:
     """Serve a policy to one robot client at a time, until Ctrl-C; needs the extra serve.
 
     Clients of the package openpi-client work unchanged: metadata first, then arrays by name in and actions out.

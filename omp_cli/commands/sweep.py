@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from omp_cli import core
 from omp_cli.commands.frame import RUNS, Call, command
 from omp_cli.commands.lines import resolve
+from omp_cli.commands.options import argument, option
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import RunFailed, UsageError, did_you_mean
 from omp_cli.core.base.files import writable_folder
@@ -34,16 +33,19 @@ ENGINES = ("local", "ray")
 @command("sweep", None)
 def sweep(
     call: Call[Settings],
-    file: Annotated[Path, typer.Argument(help="TOML file: tasks, seeds, variants.")],
-    engine: Annotated[str, typer.Option(help="local or ray.", autocompletion=lambda: ENGINES)] = "local",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Jobs at once. (default: cores / OMP_NUM_THREADS; ray: the cluster's)")
+    file: Annotated[Path, argument("TOML file of tasks, seeds and variants.")],
+    engine: Annotated[
+        str, option(f"What runs the jobs: {' or '.join(ENGINES)}.", default=ENGINES[0], values=lambda: ENGINES)
+    ] = ENGINES[0],
+    processes: Annotated[
+        int | None,
+        option("Jobs at once.", "--workers", default="cores / OMP_NUM_THREADS; of a Ray cluster what it has", min=1),
     ] = None,
     address: Annotated[
         str | None,
-        typer.Option(help="Of a Ray cluster, which shares this folder. (default: start one here)", rich_help_panel=RAY),
+        option("Address of a Ray cluster, which shares this folder.", panel=RAY, default="one that is started here"),
     ] = None,
-    gpus: Annotated[float, typer.Option(min=0, help="GPUs of a job, or its share of one.", rich_help_panel=RAY)] = 0.0,
+    gpus: Annotated[float, option("GPUs of a job, or its share of one.", panel=RAY, min=0)] = 0.0,
 ) -> None:
     """Prepare, train, fine-tune and evaluate tasks x variants x seeds, each a job; what has finished is kept.
 
@@ -62,7 +64,7 @@ def sweep(
         same_settings(jobs)
         _show_plan(call, folder, jobs)
         return
-    chosen = _engine(engine, workers, address, gpus)
+    chosen = _engine(engine, processes, address, gpus)
     if engine == "local":
         core.pick_device(call.globals.device_name)
     with hold(writable_folder(folder)):

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from omp_cli.commands.frame import DATA, Call, command
+from omp_cli.commands.frame import DATASET, Call, DatasetArgument, command
 from omp_cli.core.base.table import Table
 from omp_cli.core.data.store import read_store
 from omp_cli.core.view.config import ViewConfig
@@ -16,10 +11,7 @@ from omp_cli.core.view.episodes import view as write_view
 
 
 @command("view", ViewConfig)
-def view(
-    call: Call[ViewConfig],
-    dataset: Annotated[Path | None, typer.Argument(help="Data set. (default: the newest of omp prepare)")] = None,
-) -> None:
+def view(call: Call[ViewConfig], dataset: DatasetArgument = None) -> None:
     """Write one page of episodes for a browser: actions and states over time, pictures, clouds that can be turned.
 
     Example: omp view
@@ -28,7 +20,7 @@ def view(
     """
     chosen = call.settings()
     call.known(chosen)
-    path = dataset or call.newest(DATA, ("prepare",), "data set", "make one with: omp prepare metaworld")
+    path = dataset or call.newest(DATASET)
     chosen.add("dataset", str(path), "argument")
     if call.dry_run(chosen):
         return

@@ -24,15 +24,16 @@ class PolicyConfig(Settings):
             "--method",
             panel="Method",
             key="name",
-            help="omp, mp1, dmpo, meanflow, imf, reflow, shortcut, flowpolicy, dp, dp3, diffusion, gaussian; with "
-            "--teacher consistency, onedp. Another method than the preset's takes over none of its settings.",
+            help="How the policy is trained: omp, mp1, dmpo, meanflow, imf, reflow, shortcut, flowpolicy, dp, dp3, "
+            "diffusion or gaussian; with --teacher also consistency or onedp. Another method than the preset's takes "
+            "over none of its settings.",
             values=METHODS.names,
         ),
         Flag(
             "--derivative",
             panel="Method",
             key="derivative",
-            help="How du/dt is computed: jvp, forward or dde.",
+            help="How the derivative du/dt is computed: jvp, forward or dde.",
             values=lambda: ("jvp", "forward", "dde"),
         ),
         Flag(
@@ -40,7 +41,7 @@ class PolicyConfig(Settings):
             panel="Method",
             key="epsilon",
             kind=object,
-            help="Half width of dde's central difference; auto measures it.",
+            help="Half width of the central difference of dde; auto measures it.",
         ),
         Flag(
             "--lambda-da", panel="Method", key="alignment.weight", kind=float, help="Weight of directional alignment."
@@ -50,13 +51,19 @@ class PolicyConfig(Settings):
             panel="Method",
             key="dispersion.weight",
             kind=float,
-            help="Weight of dispersion (MeanFlow, imf, reflow, shortcut).",
+            help="Weight of dispersive regularisation, of the methods that have it.",
         ),
     ]
     net: Annotated[
         SerializeAsAny[Member],
         BeforeValidator(NETS.parse),
-        Flag("--net", panel="Method", key="name", help="film-mlp, unet1d, residual-mlp.", values=NETS.names),
+        Flag(
+            "--net",
+            panel="Method",
+            key="name",
+            help="Velocity network: film-mlp, unet1d or residual-mlp.",
+            values=NETS.names,
+        ),
     ]
     encoder: Annotated[
         SerializeAsAny[Member],
@@ -65,7 +72,7 @@ class PolicyConfig(Settings):
             "--encoder",
             panel="Method",
             key="name",
-            help="pointcloud, light-vit, resnet18, state.",
+            help="What turns an observation into a condition: pointcloud, light-vit, resnet18 or state.",
             values=ENCODERS.names,
         ),
     ]

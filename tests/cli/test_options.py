@@ -1,16 +1,22 @@
 """Options that come from settings: names, types, bounds, defaults, words and completion, declared once at the field."""
 
+import ast
+import re
 import subprocess
 import sys
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field
 
 from omp_cli.commands import options
 from omp_cli.commands.table import COMMANDS, load
-from omp_cli.core.base.config import Flag, Settings
+from omp_cli.core.base.config import Flag, Layer, Settings, default_text
+from omp_cli.core.families import SUITES
+from tests.conftest import Omp
 
+ROOT = Path(options.__file__).parents[1]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -28,10 +34,14 @@ class Outer(Settings):
 
     steps: Annotated[Count, Flag(panel="Optimisation")] = 50
     """Optimiser steps."""
-    max_steps: Annotated[Count | None, Flag(default="the task's")] = None
-    """Steps per episode."""
+    max_steps: Annotated[Count | None, Flag()] = None
+    """Steps per episode, of ``Outer``; None takes the task's own limit. More is not counted."""
     kind: Annotated[Literal["ema", "raw"], Flag()] = "ema"
     """Which weights."""
+    form: Annotated[Literal["square", "hinge"], Flag()] = "hinge"
+    """A square, or a hinge."""
+    predict: Annotated[bool, Flag()] = True
+    """Whether it is predicted."""
     sizes: Annotated[tuple[Count, ...], Flag("--size")] = (1, 2)
     """Sizes."""
     images: Annotated[bool, Flag(only_on=True)] = False
@@ -43,8 +53,15 @@ class Outer(Settings):
 OPTIONS = {option.key: option for option in options.options_of(Outer)}
 
 
+def shown(key: str) -> Any:
+    """What Typer is told of an option."""
+    return OPTIONS[key].annotation.__metadata__[0]
+
+
 def test_each_marked_setting_is_an_option_and_no_other() -> None:
-    assert list(OPTIONS) == ["steps", "max_steps", "kind", "sizes", "images", "net.name", "inner.rate"]
+    assert list(OPTIONS) == [
+        "steps", "max_steps", "kind", "form", "predict", "sizes", "images", "net.name", "inner.rate"
+    ]  # fmt: skip
     names = {key: option.name for key, option in OPTIONS.items()}
     assert names["max_steps"] == "--max-steps"
     assert names["sizes"] == "--size"
@@ -54,23 +71,49 @@ def test_each_marked_setting_is_an_option_and_no_other() -> None:
 def test_type_bounds_default_and_words_are_the_fields() -> None:
     kinds = {key: option.kind for key, option in OPTIONS.items()}
     assert kinds == {
-        "steps": int, "max_steps": int, "kind": str, "sizes": list[int], "images": bool, "net.name": str,
-        "inner.rate": float,
+        "steps": int, "max_steps": int, "kind": str, "form": str, "predict": bool, "sizes": list[int],
+        "images": bool, "net.name": str, "inner.rate": float,
     }  # fmt: skip
-    typer_option = OPTIONS["steps"].annotation(of_preset=False).__metadata__[0]
-    assert typer_option.min == 1
-    assert typer_option.help == "Optimiser steps. (default: 50)"
-    assert OPTIONS["steps"].annotation(of_preset=True).__metadata__[0].help == "Optimiser steps."
-    assert OPTIONS["max_steps"].annotation(of_preset=False).__metadata__[0].help.endswith("(default: the task's)")
-    assert OPTIONS["max_steps"].annotation(of_preset=False).__metadata__[0].min == 1
-    assert OPTIONS["sizes"].annotation(of_preset=False).__metadata__[0].help == "Sizes. (default: 1, 2)"
-    assert OPTIONS["inner.rate"].words == "Peak learning rate."
+    assert shown("steps").min == shown("max_steps").min == 1
+    helps = {key: shown(key).help for key in OPTIONS}
+    assert helps == {
+        "steps": "Optimiser steps. (default: 50)",
+        "max_steps": "Steps per episode, of Outer. (default: the task's own limit)",
+        "kind": "Which weights. One of ema, raw. (default: ema)",
+        "form": "A square, or a hinge. (default: hinge)",
+        "predict": "Whether it is predicted. (default: --predict)",
+        "sizes": "Sizes. (default: 1, 2)",
+        "images": "Whether pictures are stored.",
+        "net.name": "The net.",
+        "inner.rate": "Peak learning rate. (default: 0.5)",
+    }
+
+
+def test_a_preset_says_what_its_values_are_and_a_line_of_several_sources_names_each_default() -> None:
+    of_light = {one.key: one.default for one in options.union(Outer, preset=Layer("preset light", {"steps": 7}))}
+    assert of_light["steps"] == "7, by preset light"
+    assert of_light["inner.rate"] == "0.5"
+    of_any = {one.key: one.default for one in options.union(Outer, preset=Layer("", {}))}
+    assert of_any["steps"] == "50, or the preset's"
+    assert of_any["net.name"] == "the preset's"
+
+    class Files(Settings):
+        """Another source."""
+
+        steps: Annotated[Count | None, Flag()] = None
+        """Steps to read; None takes all of a file."""
+        sizes: Annotated[tuple[Count, ...], Flag("--size")] = (1, 2)
+        """Sizes."""
+
+    of_both = {one.key: one.default for one in options.union(Outer, Files)}
+    assert of_both["steps"] == "50 or all of a file, by the source of the data"
+    assert of_both["sizes"] == "1, 2"
 
 
 def test_values_are_completed_from_the_type_or_the_flag() -> None:
-    assert options.completed(OPTIONS["kind"], "r") == ["raw"]
-    assert options.completed(OPTIONS["net.name"], "") == ["a", "b"]
-    assert options.completed(OPTIONS["steps"], "") == []
+    assert shown("kind").autocompletion("r") == ["raw"]
+    assert shown("net.name").autocompletion("") == ["a", "b"]
+    assert shown("steps").autocompletion is None
 
 
 def test_only_what_was_given_becomes_a_setting() -> None:
@@ -83,7 +126,24 @@ def test_only_what_was_given_becomes_a_setting() -> None:
 def test_every_option_says_what_it_does_and_types_no_default_by_hand(name: str) -> None:
     for option in load(name).options:  # type: ignore[attr-defined]
         assert option.words, f"{option.key}: its field has no docstring"
-        assert "default:" not in option.words, option.key
+        typed = option.flag.default
+        assert "default" not in option.words, option.key
+        assert not (typed and default_text(option.field)), f"{option.key}: the field has a default of its own"
+        assert not re.fullmatch(r"[\d.]+", typed) or option.flag.key, f"{option.key}: {typed} is typed by hand"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_words_of_a_default_are_written_in_one_place(path: Path) -> None:
+    texts = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+    found = [text for text in texts if isinstance(text, str) and "(default: " in text]
+    assert len(found) == (path.name == "globals.py"), found
+
+
+def test_help_names_the_groups_of_tasks_of_every_suite(omp: Omp) -> None:
+    words = " ".join(omp("prepare", "--help").out.replace("│", " ").split())
+    for suite in SUITES.names():
+        groups = SUITES.build(SUITES.parse({"name": suite})).groups()
+        assert not groups or f"{', '.join(groups)} ({suite})" in words
 
 
 def test_the_list_of_commands_imports_no_command() -> None:

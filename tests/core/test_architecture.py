@@ -24,7 +24,7 @@ ALLOWED = {
     | {"benchmarks", "suites", "clouds", "data", "envs", "prepare", "experts"},  # the folders in suites/
     "experts": BASE | {"experts", "suites", "data", "policy", "policy_config", "checkpoint"},
     "envs": BASE | {"envs", "suites", "data"},
-    "prepare": BASE | {"prepare", "envs", "suites", "data", "experts"},
+    "prepare": BASE | {"prepare", "envs", "suites", "clouds", "data", "experts"},
     "train": BASE | {"train", "policy", "policy_config", "checkpoint", "data", "methods"},
     "measure": BASE
     | {"measure", "policy", "policy_config", "checkpoint", "envs", "suites", "data", "encoders"}

@@ -93,7 +93,7 @@ class Flag:
         kind: with ``key``: its type. ``object``, without ``key`` too, takes what ``parse_value`` makes of the text.
         help: with ``key``: its words; else instead of the first sentence of the field's docstring.
         values: what completion offers; a ``Literal`` offers its own.
-        default: words for what happens without the option, where the default itself does not say it.
+        default: words for what happens without the option, where the field's default is none or follows from others.
         only_on: whether there is no ``--no-name``.
         metavar: what stands for the value in the help.
     """
@@ -107,6 +107,20 @@ class Flag:
     default: str = ""
     only_on: bool = False
     metavar: str | None = None
+
+
+def default_text(field: FieldInfo) -> str:
+    """A setting's default as it is typed; "" for one that has none, whose default is none, or follows from others."""
+    if field.is_required() or field.default_factory is not None or field.default is None:
+        return ""
+    return typed(field.default)
+
+
+def typed(value: Any) -> str:
+    """A value as it is typed on a line; a list with commas."""
+    if isinstance(value, tuple | list):
+        return ", ".join(map(typed, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @functools.cache

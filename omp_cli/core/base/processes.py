@@ -14,6 +14,8 @@ from pathlib import Path
 from omp_cli.core.base.plugins import load_plugin
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+MOST_WORKERS = 8
+"""Processes that a command starts unless the line says otherwise."""
 LEFT_TO_PARENT = (signal.SIGINT, signal.SIGHUP)
 """What a terminal sends to a command and its workers alike: the command saves, and ends its workers itself."""
 
@@ -84,5 +86,5 @@ def cores() -> int:
 
 
 def default_workers() -> int:
-    """Worker processes by default: one per core, at most eight."""
-    return min(cores(), 8)
+    """Worker processes unless the line says otherwise: one per core, up to ``MOST_WORKERS``."""
+    return min(cores(), MOST_WORKERS)

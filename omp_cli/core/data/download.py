@@ -42,7 +42,7 @@ class DownloadConfig(Settings):
     """How patient a download is, and how much it may bring."""
 
     offline: Annotated[bool, Flag(panel="Public data and files", only_on=True)] = False
-    """Never touch the network."""
+    """Whether only what is here already is read, and the network never touched."""
     tries: Count = 5
     """Connections in a row that bring no new byte before giving up."""
     wait: AtLeast0 = 1.0

@@ -19,8 +19,11 @@ class ChunkConfig(Settings):
     """
 
     n_obs: Width = 2
+    """T_o, observations that a policy sees, the newest last."""
     horizon: Width = 4
+    """H, actions of a chunk."""
     execute: Width = 3
+    """E, actions of a chunk that are executed before the next decision."""
 
     def model_post_init(self, _: object) -> None:
         if self.n_obs - 1 + self.execute > self.horizon:

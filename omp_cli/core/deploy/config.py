@@ -16,15 +16,15 @@ class ExportConfig(Settings):
     """What is exported."""
 
     format: Annotated[Literal["both", "pt2", "onnx"], Flag(panel="Graph")] = "both"
-    """Files to write."""
-    nfe: Annotated[Depth | None, Flag(panel="Graph", default="the checkpoint's own")] = None
+    """Which files are written: policy.pt2, policy.onnx, or both."""
+    nfe: Annotated[Depth | None, Flag(panel="Graph")] = None
     """Network evaluations per decision, unrolled in the graph; None for the checkpoint's own."""
     weights: Annotated[Weights, Flag(panel="Graph")] = "ema"
-    """Weights of the checkpoint: their moving average, or as trained."""
+    """Weights of the checkpoint: their moving average (ema), or as trained (raw)."""
     batch: Annotated[Count, Flag(panel="Graph")] = 1
-    """Decisions per call, B."""
+    """Decisions that a call takes together, B."""
     dynamic_batch: Annotated[bool, Flag(panel="Graph", only_on=True)] = False
-    """Whether a call takes any number of decisions instead."""
+    """Whether a call takes any number of decisions, whatever ``batch`` says."""
     seed: Seed = 0
     """Of the observations and the noise on which the files are compared with the policy."""
     threads: Threads = 1
@@ -34,16 +34,17 @@ class ExportConfig(Settings):
 class ActingConfig(Settings):
     """How a policy acts: what ``omp deploy`` and ``omp serve`` share."""
 
-    execute: Annotated[Width | None, Flag(panel="Policy", default="the policy's own")] = None
-    """Actions of a chunk that are executed before the next decision; None for as many as the policy was trained for."""
-    ensemble: Annotated[AtLeast0 | None, Flag(panel="Policy", default="off: chunks are played")] = None
-    """Coefficient m of temporal ensembling (ACT): a decision at every step, and the mean of what all chunks say of it,
-    weighted by exp(-m i) from the oldest on. ACT has 0.01.
+    execute: Annotated[Width | None, Flag(panel="Policy")] = None
+    """Actions of a chunk that are executed before the next decision; None for as many as in training."""
+    ensemble: Annotated[AtLeast0 | None, Flag(panel="Policy")] = None
+    """Coefficient m of temporal ensembling: the policy decides at every step, and the mean of what all chunks say of it
+    is executed, weighted by exp(-m i) from the oldest chunk on; None for chunks that are played one after the other.
+    Source: ACT, which has m = 0.01.
     """
-    nfe: Annotated[Depth | None, Flag(panel="Policy", default="the checkpoint's own")] = None
-    """Network evaluations per decision; an export has its own."""
-    weights: Annotated[Weights | None, Flag(panel="Policy", default="ema")] = None
-    """Weights of a checkpoint: their moving average, or as trained; an export has its own."""
+    nfe: Annotated[Depth | None, Flag(panel="Policy")] = None
+    """Network evaluations per decision, of which an export has its own; None for the checkpoint's own."""
+    weights: Annotated[Weights | None, Flag(panel="Policy")] = None
+    """Weights of a checkpoint, their moving average (ema) or as trained (raw); an export has its own; None for ema."""
     seed: Seed = 0
     """Of the policy's noise."""
     threads: Threads = 1
@@ -57,12 +58,12 @@ class ActingConfig(Settings):
 class DeployConfig(ActingConfig):
     """The control loop of ``omp deploy``."""
 
-    hz: Annotated[Above0 | None, Flag(panel="Loop", default="the data's rate")] = None
-    """Ticks per second; None for the rate of the policy's data."""
-    seconds: Annotated[Above0 | None, Flag(panel="Loop", default="until the episodes are over, or Ctrl-C")] = None
-    """Time after which the loop ends; None for no limit."""
+    hz: Annotated[Above0 | None, Flag(panel="Loop")] = None
+    """Ticks of the loop per second; None for the rate of the policy's data."""
+    seconds: Annotated[Above0 | None, Flag(panel="Loop")] = None
+    """Seconds after which the loop ends; None for no limit but the episodes' end and Ctrl-C."""
     episodes: Annotated[Count, Flag(panel="Loop")] = 1
-    """Episodes, of the recording or of the robot."""
+    """Episodes of the recording, or of the robot."""
 
 
 class ServeConfig(ActingConfig):
@@ -73,11 +74,11 @@ class ServeConfig(ActingConfig):
     port: Annotated[Port, Flag(panel="Server")] = 8000
     """Port to listen at; 0 takes a free one, which is printed."""
     reply: Annotated[Literal["chunk", "step"], Flag(panel="Server")] = "chunk"
-    """What a message is answered with. "chunk": all actions of a decision, which the client plays; "step": the one
-    action of this step, chunks being played (or ensembled) here.
+    """What a message is answered with: chunk, all actions of a decision, which the client plays; or step, the action of
+    this step alone, chunks being played (or ensembled) here.
     """
     max_mib: Annotated[Count, Flag(panel="Server")] = 64
-    """Largest message, MiB."""
+    """Largest message that is read, in MiB."""
 
     def passed_over(self) -> dict[str, str]:
         """What another setting decides in its place."""

@@ -19,27 +19,27 @@ class EvalConfig(Settings):
     """How a policy is evaluated."""
 
     episodes: Annotated[Count, Flag(panel="Episodes")] = 50
-    """Held-out episodes."""
-    nfe: Annotated[Depth | None, Flag(panel="Episodes", default="the checkpoint's own")] = None
-    """Network evaluations per decision; None for the checkpoint's own (``Checkpoint.nfe``)."""
+    """Episodes, each from a start state that no demonstration used."""
+    nfe: Annotated[Depth | None, Flag(panel="Episodes")] = None
+    """Network evaluations per decision; None for the checkpoint's own."""
     weights: Annotated[Weights, Flag(panel="Episodes")] = "ema"
-    """Weights of the checkpoint: their moving average, or as trained."""
+    """Weights of the checkpoint: their moving average (ema), or as trained (raw)."""
     seed: Seed = 0
     """Of the start states and of the policy's noise."""
-    max_steps: Annotated[Count | None, Flag(panel="Episodes", default="the task's")] = None
+    max_steps: Annotated[Count | None, Flag(panel="Episodes")] = None
     """Environment steps per episode; None takes the task's own limit."""
     curve: Annotated[CountOrZero, Flag(panel="Episodes")] = 0
-    """Episodes for each earlier checkpoint of the run, to plot success or return over training; 0 for none."""
+    """Episodes of each earlier checkpoint of the run, to plot success or return over training; 0 evaluates the last one
+    alone.
+    """
     threads: Threads = 1
     """Torch threads."""
     together: Width = 1
     """Environments that a single worker steps together; their decisions are one batch, which is faster where physics is
     cheap.
     """
-    label: Annotated[str | None, Flag(panel="Episodes", default="method and derivative")] = Field(
-        default=None, min_length=1
-    )
-    """Name of the policy in reports."""
+    label: Annotated[str | None, Flag(panel="Episodes")] = Field(default=None, min_length=1)
+    """Name of the policy in reports; None takes its method and derivative."""
 
 
 @dataclass

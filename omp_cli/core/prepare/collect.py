@@ -50,8 +50,8 @@ EXTRAS = ("result", "start_state", "first_picture", "last_picture")
 class CollectConfig(Settings):
     """What is recorded."""
 
-    demos: Annotated[Count, Flag(panel="Recording", default="10; of files all")] = 10
-    """Episodes to keep: successful ones, unless the suite keeps failures; of files the first so many."""
+    demos: Annotated[Count, Flag(panel="Recording")] = 10
+    """Episodes of the data set: successful ones, unless the suite keeps failures; of a file its first ones."""
     after_success: Annotated[CountOrZero, Flag(panel="Recording")] = 10
     """Steps recorded after the first success. Ten lets the policy see what holding the goal looks like without filling
     the data with post-success behaviour (44-84 % of the public 200-step demonstrations).
@@ -65,9 +65,9 @@ class CollectConfig(Settings):
     max_attempts: Count = 10
     """Candidates tried per wanted demonstration before giving up."""
     spread: Annotated[int, Flag(panel="Recording"), Field(ge=1, le=1000)] = 1
-    """Start states looked at per wanted demonstration. With 1, demonstrations begin as the seed draws; with more, those
-    are tried first that lie farthest from each other (``start_order``), so that a few demonstrations show more of the
-    task. Evaluations always draw; other pipelines' demonstrations do, too.
+    """Start states that are looked at for each demonstration, to spread them over the task. With 1, they begin as the
+    seed draws; with more, those are tried first that lie farthest from each other (``start_order``), so that a few
+    demonstrations show more of the task. Evaluations always draw; other pipelines' demonstrations do, too.
     """
 
 

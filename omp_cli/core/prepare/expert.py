@@ -42,11 +42,10 @@ class ExpertOrigin(Origin):
 class ExpertCollect(CollectConfig):
     """What is recorded of an expert."""
 
-    after_success: Annotated[
-        CountOrZero | None, Flag(panel="Recording", default="10; whole episodes where the end counts")
-    ] = None  # type: ignore[assignment]  # None follows from the suite
-    """Steps recorded after the first success; None takes 10, and where success is that of the last step, or a return
-    counts, whole episodes."""
+    after_success: Annotated[CountOrZero | None, Flag(panel="Recording")] = None  # type: ignore[assignment]
+    """Steps recorded after the first success; None takes whole episodes where their end or return counts. Elsewhere it
+    takes as many as of a scripted expert.
+    """
 
 
 class ExpertConfig(RecordConfig):
@@ -125,7 +124,8 @@ class FromExpert(Recorded):
         """See the base class; DataError where the file is no expert, or none of this task."""
         config, whole_episodes = self.config.collect, self.suite.judged_at_end or not self.suite.judged
         if config.after_success is None:
-            config = config.model_copy(update={"after_success": LARGEST if whole_episodes else 10})
+            usual = LARGEST if whole_episodes else CollectConfig().after_success
+            config = config.model_copy(update={"after_success": usual})
         suite, task = self.recipe()["suite"], self.origin.task
         return collect(suite, task, config, self.config.seed, scratch, workers, progress, self._file)
 

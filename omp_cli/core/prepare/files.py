@@ -40,7 +40,7 @@ class FilesConfig(Settings):
     format: Annotated[SerializeAsAny[Member], BeforeValidator(FORMATS.parse)]
     """Its name, and what is taken from its files."""
     demos: Annotated[Count | None, Flag(panel="Recording")] = None
-    """Episodes to take from the start of the files; None takes all."""
+    """Episodes to take from the start of the files; None takes all of a file."""
     environment: str | None = None
     """The suite's name of the environment in which to roll out; None finds the one that shows such data."""
     check_pictures: bool = True

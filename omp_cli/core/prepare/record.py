@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from omp_cli.core.base.config import Flag, Member, Seed, Settings
+from omp_cli.core.base.config import Flag, Member, Seed, Settings, default_text
 from omp_cli.core.base.files import read_json, write_json
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.timing import Stopwatch, rounded, summed
+from omp_cli.core.clouds.sensor import CloudConfig
 from omp_cli.core.prepare.build import same_recipe
 from omp_cli.core.prepare.collect import (
     EXTRAS,
@@ -29,21 +30,21 @@ from omp_cli.core.suites import SUITES
 from omp_cli.core.suites.base import start_hash
 
 
-def cloud_flag(name: str, kind: type, words: str, default: str = "512", values: tuple[str, ...] = ()) -> Flag:
+def cloud_flag(name: str, words: str) -> Flag:
     """The option of a setting of the suite's cloud, which suites without a depth camera do not have."""
-    option = f"--{name.replace('_', '-')}"
-    offered = (lambda: values) if values else None
-    return Flag(option, "Observation", f"cloud.{name}", kind, words, offered, default)
+    field = CloudConfig.model_fields[name]
+    values = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    kind = str if values else int
+    default = default_text(field) or "by the number of points"
+    return Flag("", "Observation", f"cloud.{name}", kind, words, (lambda: values) if values else None, default)
 
 
-POINTS = cloud_flag("points", int, "Points per cloud.")
-CAMERA_SIZE = cloud_flag("camera_size", int, "Width of the depth picture, pixels.", "by points")
-FRAME = cloud_flag("frame", str, "world, or dp3: the public pipeline's frame and crop.", "world", ("world", "dp3"))
-ROBOT = cloud_flag(
-    "robot", str, "What of the robot clouds show: shown (all), or gripper.", "shown", ("shown", "gripper")
-)
-FOVEA = cloud_flag("fovea", int, "How many times finer the depth camera sees what is kept.", "1")
-FPS_BACKEND = cloud_flag("fps_backend", str, "Farthest point sampling: numpy or open3d.", "numpy", ("numpy", "open3d"))
+POINTS = cloud_flag("points", "Points per cloud.")
+CAMERA_SIZE = cloud_flag("camera_size", "Width and height of the depth picture, in pixels.")
+FRAME = cloud_flag("frame", "Frame of the clouds: world, or dp3, the frame and crop of the public pipeline.")
+ROBOT = cloud_flag("robot", "What of the robot the clouds show: shown, all of it, or gripper, its hand and fingers.")
+FOVEA = cloud_flag("fovea", "How many times finer the depth camera sees what is kept.")
+FPS_BACKEND = cloud_flag("fps_backend", "Implementation of farthest point sampling: numpy or open3d.")
 
 
 class RecordConfig(Settings):

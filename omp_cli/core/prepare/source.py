@@ -12,6 +12,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -251,6 +252,15 @@ def own_sources() -> dict[str, list[str]]:
         if own and own != FILES:
             found.setdefault(suite, []).append(own)
     return found
+
+
+def groups_of_tasks() -> dict[str, tuple[str, ...]]:
+    """Names of the groups of tasks that a suite has, by suite; without those that cannot be made without settings."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in SUITES.names():
+        with suppress(UsageError):
+            found[name] = tuple(SUITES.build(SUITES.parse({"name": name})).groups())
+    return {name: groups for name, groups in found.items() if groups}
 
 
 def short_hash(values: Any) -> str:

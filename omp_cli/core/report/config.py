@@ -10,11 +10,11 @@ from omp_cli.core.base.config import Flag, Seed, Settings
 class ReportConfig(Settings):
     """How a report is made from evaluations."""
 
-    baseline: Annotated[str | None, Flag(panel="Report", default="the most evaluated")] = None
-    """The row, by its label, with which the others are compared."""
+    baseline: Annotated[str | None, Flag(panel="Report")] = None
+    """Label of the row with which the others are compared; None for the one with the most evaluations."""
     rename: Annotated[tuple[str, ...], Flag(panel="Report", metavar="OLD=NEW")] = ()
-    """Rows to show under another name: OLD=NEW, or OLD*=NEW* for all that begin so; repeatable. Manifests stay as they
-    are.
+    """Show a row under another name: OLD=NEW, or OLD*=NEW* for all rows that begin so; repeatable. Manifests stay as
+    they are.
     """
     seed: Seed = 0
     """Seed of the bootstrap."""

@@ -11,6 +11,9 @@ from omp_cli.core.families import ALGORITHMS
 from omp_cli.core.policy_config import Weights
 from omp_cli.core.train.config import TrackerName
 
+GENERAL = "dmpo"
+"""The algorithm of policies for whose method none was made."""
+
 
 class EvaluationConfig(Settings):
     """Evaluations on held-out start states during fine-tuning, without exploration noise."""
@@ -31,8 +34,8 @@ class FinetuneConfig(Settings):
             "--algorithm",
             panel="Algorithm",
             key="name",
-            help="dmpo, dppo, reinflow-r, reinflow-s, gaussian, fql.",
-            default="what fits the checkpoint; dmpo",
+            help="How the policy improves: dmpo, dppo, reinflow-r, reinflow-s, gaussian or fql.",
+            default=f"the one that was made for the checkpoint's method, else {GENERAL}",
             values=ALGORITHMS.names,
         ),
         Flag(
@@ -40,21 +43,21 @@ class FinetuneConfig(Settings):
             panel="Algorithm",
             key="sigma.value",
             kind=float,
-            help="Exploration noise, or where a learned one begins.",
+            help="Standard deviation of the exploration noise, or of a learned one at the start.",
         ),
         Flag("--bc", panel="Algorithm", key="bc.weight", kind=float, help="Weight of behaviour cloning at the start."),
         Flag("--lr", panel="Optimisation", key="lr", kind=float, help="Learning rate of the policy."),
     ]
     """How the policy improves."""
-    nfe: Annotated[Depth | None, Flag(panel="Algorithm", default="as trained")] = None
-    """Network evaluations per decision, K; None for the algorithm's own, or the policy's."""
+    nfe: Annotated[Depth | None, Flag(panel="Algorithm")] = None
+    """Network evaluations per decision, K; None for the algorithm's own, else the policy's."""
     envs: Annotated[Width, Flag(panel="Optimisation")] = 16
-    """Environments, shared out to the worker processes."""
+    """Environments that run at the same time, shared out to the worker processes."""
     iterations: Annotated[Count, Flag(panel="Optimisation")] = 100
     """Iterations of collecting and learning."""
     minutes: Annotated[Above0 | None, Flag(panel="Optimisation")] = None
-    """Minutes of collecting and learning after which the run ends in good order; None for no limit."""
-    max_steps: Annotated[Count | None, Flag(panel="Optimisation", default="the task's")] = None
+    """Minutes of collecting and learning after which the run ends as after its last iteration; None for no limit."""
+    max_steps: Annotated[Count | None, Flag(panel="Optimisation")] = None
     """Environment steps per episode; None takes the task's own limit."""
     reward: Literal["environment", "success"] = "environment"
     """The suite's own, or 1 for each chunk with success in it and 0 otherwise."""

@@ -25,7 +25,7 @@ from omp_cli.core.measure.environments import env_factory
 from omp_cli.core.measure.statistics import wilson
 from omp_cli.core.methods import METHODS
 from omp_cli.core.rl.base import ALGORITHMS, Algorithm, Start
-from omp_cli.core.rl.config import FinetuneConfig
+from omp_cli.core.rl.config import GENERAL, FinetuneConfig
 from omp_cli.core.rl.environments import LOST, TrainingEnvs
 from omp_cli.core.rl.held_out import HeldOut
 from omp_cli.core.rl.rollout import Collector, Stopped
@@ -55,7 +55,7 @@ class FinetuneResult:
 
 
 def algorithm_for(trained: str) -> str:
-    """The algorithm made for policies of a pre-training method: one of its own, else DMPO.
+    """The algorithm made for policies of a pre-training method: one of its own, else ``GENERAL``.
 
     Raises:
         UsageError: there is none.
@@ -64,7 +64,7 @@ def algorithm_for(trained: str) -> str:
     fitting = [name for name in ALGORITHMS.names() if ALGORITHMS.get(name).fits(method)]
     if not fitting:
         raise UsageError(f"no algorithm fine-tunes a policy of method {trained}")
-    return ([name for name in fitting if not ALGORITHMS.get(name).general] or ["dmpo"])[0]
+    return ([name for name in fitting if not ALGORITHMS.get(name).general] or [GENERAL])[0]
 
 
 def check_algorithm(config: FinetuneConfig, trained: str) -> None:

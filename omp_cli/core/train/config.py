@@ -22,7 +22,7 @@ class TrainConfig(Settings):
     """Optimisation."""
 
     steps: Annotated[Count, Flag(panel="Optimisation")] = 2000
-    """Optimiser steps; with ``epochs`` given, computed from it."""
+    """Steps of the optimiser, counted from the beginning of the run; where ``epochs`` is given, computed from it."""
     epochs: Count | None = None
     """Passes over all windows (the papers count so); where given, ``steps`` does not count."""
     batch_size: Annotated[Count, Flag(panel="Optimisation")] = 128
@@ -65,18 +65,16 @@ class TrainConfig(Settings):
     fails where it cannot.
     """
     compile: Annotated[bool, Flag(panel="Optimisation", only_on=True)] = False
-    """Whether the velocity network is compiled (dde only)."""
+    """Whether the velocity network is compiled, which only derivative dde allows."""
     log_every: Count = 50
-    """Steps between log lines."""
+    """Steps between two lines of the log."""
     checkpoint_every: Count | None = None
     """Steps between checkpoints; None for ten over the run."""
     keep: Count = 5
     """Checkpoints kept, spread over the run; the newest always."""
-    hold_out: Annotated[float | None, Flag(panel="Optimisation", default="those of the data set's own masks")] = Field(
-        default=None, ge=0, lt=1
-    )
-    """Share of the episodes that are held out of training and normalisation, at least one; chosen by the seed. 0 for
-    none; None for those that the data set itself holds out, if any.
+    hold_out: Annotated[float | None, Flag(panel="Optimisation")] = Field(default=None, ge=0, lt=1)
+    """Share of the episodes that are held out of training and normalisation, chosen by the seed, at least one; 0 for
+    none; None for those that the data set itself holds out.
     """
     validate_every: CountOrZero = 0
     """Steps between measurements of the loss on the held-out episodes, with the same noise and times each; 0 for none.

@@ -15,6 +15,8 @@ from omp_cli.core.policy_config import Weights
 DTYPES = ("float32", "bfloat16", "float16")
 ALL = "all"
 MIN_CALLS = 3
+USUAL = ("eager", "onnx")
+"""Runtimes that are measured where the line names none; of several policies the first alone."""
 
 
 def _known_dtype(name: str) -> str:
@@ -51,24 +53,22 @@ class Effort:
 class LatencyConfig(Settings):
     """What is measured, and how thoroughly."""
 
-    nfe: Annotated[tuple[Depth, ...] | None, Flag(panel="Measuring", default="the policy's own")] = Field(
-        None, min_length=1
-    )
-    """Network evaluations per decision; repeatable."""
+    nfe: Annotated[tuple[Depth, ...] | None, Flag(panel="Measuring")] = Field(None, min_length=1)
+    """Network evaluations per decision, repeatable; None for the policy's own."""
     batch: Annotated[tuple[Count, ...], Flag(panel="Measuring")] = Field((1,), min_length=1)
-    """Batch size; repeatable."""
+    """Observations that are decided on together, B; repeatable."""
     dtype: Annotated[str, AfterValidator(_known_dtype), Flag(panel="Measuring", values=lambda: DTYPES)] = "float32"
     """Type of weights and inputs: float32, bfloat16 or float16 (pictures stay uint8)."""
     threads: Annotated[Threads, Flag(panel="Measuring")] = 1
-    """CPU threads."""
-    backend: Annotated[tuple[str, ...] | None, Flag(panel="Measuring", default="eager, onnx")] = Field(
-        None, min_length=1
-    )
+    """CPU threads of a decision."""
+    backend: Annotated[
+        tuple[str, ...] | None, Flag(panel="Measuring", default=f"{', '.join(USUAL)}; of several policies {USUAL[0]}")
+    ] = Field(None, min_length=1)
     """Runtime: eager, compile, cudagraph, compile-cudagraph, aoti, onnx or all; repeatable."""
     weights: Annotated[Weights, Flag(panel="Policy")] = "ema"
-    """Weights of a checkpoint: their moving average, or as trained."""
+    """Weights of a checkpoint: their moving average (ema), or as trained (raw)."""
     calls: Annotated[Count, Flag(panel="Measuring")] = 100
-    """Calls per block, at most."""
+    """Calls in a block, at most."""
     blocks: Annotated[Count, Flag(panel="Measuring")] = 5
     """Blocks of calls, which the backends take in turn."""
     warmup: Count = 20
@@ -76,15 +76,16 @@ class LatencyConfig(Settings):
     warmup_seconds: AtLeast0 = 0.3
     """And for at least so long."""
     budget: Annotated[Above0, Flag(panel="Measuring")] = 10.0
-    """Seconds per row."""
+    """Seconds that all blocks of a row may take."""
     patience: Above0 = 180.0
     """Seconds that a runtime has, in a process of its own, to build and to answer as eager does; then its row says that
     it failed. A block of its calls has as long beyond the budget.
     """
     place: bool = True
     """Each timed call takes in a new observation (a CUDA graph copies it); off: the same one again."""
-    parts: Annotated[bool | None, Flag(panel="Measuring", default="for one policy")] = None
-    """Whether the parts of a decision and the control tick are measured too."""
+    parts: Annotated[bool | None, Flag(panel="Measuring")] = None
+    """Whether the parts of a decision and the control tick are measured, too; None takes yes for a single policy alone.
+    """
     ticks: int = Field(30, ge=3, le=LARGEST)
     """Control ticks measured."""
     drift_percent: Above0 = 5.0
@@ -100,7 +101,7 @@ class LatencyConfig(Settings):
 
     def backends(self, policies: int, known: Sequence[str]) -> tuple[str, ...]:
         """Runtimes to measure, eager first, when so many policies are measured; UsageError for one not ``known``."""
-        asked = self.backend or (("eager", "onnx") if policies == 1 else ("eager",))
+        asked = self.backend or (USUAL if policies == 1 else USUAL[:1])
         for name in asked:
             if name not in (*known, ALL):
                 raise UsageError(f"unknown backend {name!r}", did_you_mean(name, (*known, ALL)))

@@ -20,8 +20,8 @@ class MemprofileConfig(Settings):
     presets: Annotated[
         tuple[str, ...], Flag("--preset", panel="What is profiled", values=lambda: preset_names("pretrain"))
     ] = Field(("light", "omp-small"), min_length=1)
-    """Preset of omp pretrain; repeatable."""
-    derivatives: Annotated[tuple[Column, ...], Flag("--derivative", panel="What is profiled", default="all")] = Field(
+    """Preset of omp pretrain whose training step is profiled; repeatable."""
+    derivatives: Annotated[tuple[Column, ...], Flag("--derivative", panel="What is profiled")] = Field(
         COLUMNS, min_length=1
     )
     """How du/dt is computed: jvp, forward, dde, or none for plain flow matching; repeatable."""
@@ -37,7 +37,7 @@ class MemprofileConfig(Settings):
             "--net",
             panel="What is profiled",
             key="net.name",
-            help="Another net: film-mlp, unet1d, residual-mlp.",
+            help="Another net than the preset's: film-mlp, unet1d or residual-mlp.",
             values=NETS.names,
         ),
     ] = Field(default_factory=dict)
@@ -51,9 +51,9 @@ class MemprofileConfig(Settings):
     repeats: Count = 2
     """Timed steps per row; the fastest counts."""
     predict: Annotated[bool, Flag(panel="How")] = True
-    """Whether a prediction for CUDA is made too."""
-    accuracy: Annotated[bool, Flag(panel="How", default="with --paper not")] = True
-    """Whether the error of du/dt over epsilon is measured."""
+    """Whether the memory on CUDA is predicted, too."""
+    accuracy: Annotated[bool, Flag(panel="How")] = True
+    """Whether the error of du/dt over epsilon is measured, which --paper leaves out unless it is asked for."""
     epsilons: tuple[HalfWidth, ...] = Field((1e-1, 5e-2, 2e-2, 1e-2, 5e-3, 2e-3, 1e-3, 1e-4, 1e-5), min_length=1)
     """Half widths of the central difference to measure."""
     seed: Seed = 0

@@ -16,23 +16,21 @@ PANEL = "Recorded episodes (--offline)"
 class OfflineConfig(Settings):
     """How a policy's actions are compared with those of recorded episodes."""
 
-    dataset: Annotated[Path | None, Flag(panel=PANEL, default="the one that the policy was trained on")] = None
-    """Data set to compare with."""
+    dataset: Annotated[Path | None, Flag(panel=PANEL)] = None
+    """Data set to compare with; None for the one that the policy was trained on."""
     on: Annotated[Literal["held-out", "train"], Flag(panel=PANEL)] = "held-out"
-    """Which episodes of the policy's own data set: held-out, or train for those that it learned from."""
+    """Which episodes of the data set that it was trained on: held-out, or train for those that it learned from."""
     samples: Annotated[int, Flag(panel=PANEL)] = Field(default=16, ge=2, le=4096)
     """Chunks that a generative policy draws for each observation."""
     stride: Annotated[Count, Flag(panel=PANEL)] = Field(default=1, le=LARGEST)
     """Frames from one decision to the next."""
-    nfe: Annotated[Depth | None, Flag(panel="Episodes", default="the checkpoint's own")] = None
-    """Network evaluations per decision; None for the checkpoint's own (``Checkpoint.nfe``)."""
+    nfe: Annotated[Depth | None, Flag(panel="Episodes")] = None
+    """Network evaluations per decision; None for the checkpoint's own."""
     weights: Annotated[Weights, Flag(panel="Episodes")] = "ema"
-    """Weights of the checkpoint: their moving average, or as trained."""
+    """Weights of the checkpoint: their moving average (ema), or as trained (raw)."""
     seed: Seed = 0
     """Of the policy's noise and of the bootstrap."""
     threads: Threads = 1
     """Torch threads."""
-    label: Annotated[str | None, Flag(panel="Episodes", default="method and derivative")] = Field(
-        default=None, min_length=1
-    )
-    """Name of the policy in reports."""
+    label: Annotated[str | None, Flag(panel="Episodes")] = Field(default=None, min_length=1)
+    """Name of the policy in reports; None takes its method and derivative."""

@@ -39,6 +39,9 @@ STEPS = 200_000
 stochastic, then return 2057 (Hopper) and 2478 (Walker2d) on average. Other robots are not measured. It is no expert:
 without its noise the same policy returned 267 on Hopper (15 episodes)."""
 ENVIRONMENTS = 8
+Quality = Literal["medium", "expert", "medium-expert", "mixed"]
+BY_POLICIES: tuple[Quality, ...] = ("medium", "expert", "mixed")
+"""How good data are unless the line says otherwise: without a policy, of one, of several."""
 SETTINGS: dict[str, Any] = {
     "n_steps": 256,
     "batch_size": 256,
@@ -62,16 +65,23 @@ class TrainedConfig(Recordable):
     """"hopper", "walker2d" ..."""
     version: Literal["v4", "v5"] = "v5"
     """Of the robot's environment; PPO learns in v5 alone."""
-    policy: Annotated[tuple[Path, ...], Flag(panel=FILES, help="With --source sb3: a policy's zip; repeatable.")] = ()
+    policy: Annotated[
+        tuple[Path, ...],
+        Flag(panel=FILES, help="With --source sb3: zip file of a policy that is recorded; repeatable."),
+    ] = ()
     """Policies of Stable-Baselines3 or its contrib package (.zip), which are recorded without their noise."""
     quality: Annotated[
-        Literal["medium", "expert", "medium-expert", "mixed"],
-        Flag(panel=FILES, help="With --source sb3: whose data.", default="medium; expert or mixed of --policy"),
-    ] = Field(default_factory=lambda data: ("medium", "expert")[len(p)] if len(p := data["policy"]) < 2 else "mixed")
+        Quality,
+        Flag(
+            panel=FILES,
+            help="With --source sb3: how good the data are.",
+            default=f"{', '.join(BY_POLICIES)}, by the number of policies",
+        ),
+    ] = Field(default_factory=lambda data: BY_POLICIES[min(len(data["policy"]), 2)])
     """Medium without a policy is PPO after a short training here, with its noise, and so is the first half of
     medium-expert with one policy. Otherwise it names the data of the policies, an equal share of each.
     """
-    steps: Annotated[Count, Flag("--train-steps", FILES, help="With --source sb3: steps of PPO.")] = STEPS
+    steps: Annotated[Count, Flag("--train-steps", FILES, help="With --source sb3: steps that PPO learns for.")] = STEPS
     """Steps of PPO in the environment."""
     episodes: Annotated[Count, Flag("--demos", "Recording")] = 100
     """Episodes to record."""

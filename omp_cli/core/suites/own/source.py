@@ -38,12 +38,14 @@ _ROLES = (
 class OwnConfig(FilesConfig):
     """What is taken from the file, and what the file does not say of itself."""
 
-    hz: Annotated[Above0 | None, Flag(panel="Observation", default="as the file says")] = None
-    """Frames per second of the recording."""
-    points: Annotated[Count | None, Flag(panel="Observation", default="as many as there are")] = None
-    """Points per cloud: clouds with another number are sampled, by exact farthest point sampling."""
-    crop: Annotated[Crop | None, Flag(panel="Observation", kind=object, default="none", metavar="X,Y,Z,X,Y,Z")] = None
-    """Box of which a cloud's points are kept: lowest x, y, z, highest x, y, z, metres, in the frame of the cloud."""
+    hz: Annotated[Above0 | None, Flag(panel="Observation")] = None
+    """Frames per second of the recording; None takes what the file says."""
+    points: Annotated[Count | None, Flag(panel="Observation")] = None
+    """Points per cloud, to which larger ones are sampled by exact farthest point sampling; None takes all there are."""
+    crop: Annotated[Crop | None, Flag(panel="Observation", kind=object, metavar="X,Y,Z,X,Y,Z")] = None
+    """Box of which a cloud's points are kept: lowest x, y, z, then highest x, y, z, metres, in the frame of the cloud;
+    None takes all points.
+    """
     camera: CameraConfig = CameraConfig()
     """Of depth pictures (``format.depth``)."""
     end_effector: tuple[CountOrZero, CountOrZero, CountOrZero] | None = None

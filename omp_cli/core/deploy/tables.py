@@ -1,0 +1,36 @@
+"""What ``omp export`` and ``omp deploy`` show of their figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from omp_cli.core.base.table import Table
+
+
+def export_table(figures: Mapping[str, Any]) -> Table:
+    """A row for each file: its size, and how far its actions are from the policy's."""
+    columns = ("file", "MiB", "largest error", "relative", "allowed", "seconds")
+    rows = [
+        (
+            f"policy.{kind}",
+            f"{row['bytes'] / 2**20:.1f}",
+            f"{row['max_abs']:.1e}",
+            f"{row['max_rel']:.1e}",
+            f"{row['tolerance']:.0e}",
+            f"{row['seconds']:.1f}",
+        )
+        for kind, row in figures["files"].items()
+    ]
+    return Table("Read back and compared with the policy", columns, rows)
+
+
+def loop_tables(figures: Mapping[str, Any]) -> list[Table]:
+    """The figures of the control loop; of a replay also the error of each action dimension."""
+    rows = [(name.replace("_", " "), value) for name, value in figures.items() if name != "replay"]
+    tables = [Table("Control loop", ("figure", "value"), rows)]
+    if replay := figures.get("replay"):
+        dims = [(i, e, s) for i, (e, s) in enumerate(zip(replay["error"], replay["spread"], strict=True))]
+        note = f"relative error {replay['relative']} over {replay['frames']} frames"
+        tables.append(Table("Against the recorded actions", ("dimension", "mean abs error", "spread"), dims, note=note))
+    return tables
