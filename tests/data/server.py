@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import threading
 import time
@@ -47,6 +48,9 @@ class Behaviour:
     heads: dict[str, bytes] = field(default_factory=dict)
     asked: list[str | None] = field(default_factory=list)
     """The Range header of every request."""
+    proxied: list[str] = field(default_factory=list)
+    """The whole addresses that it was asked for as a proxy, and who asked."""
+    proxy_users: list[str] = field(default_factory=list)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -60,6 +64,10 @@ class Handler(BaseHTTPRequestHandler):
         how: Behaviour = self.server.behaviour  # type: ignore[attr-defined]
         how.asked.append(self.headers.get("Range"))
         path = urlsplit(self.path).path
+        if path != self.path:
+            how.proxied.append(self.path)
+            user = self.headers.get("Proxy-Authorization", "").removeprefix("Basic ")
+            how.proxy_users.append(base64.b64decode(user).decode())
         if how.statuses:
             status, headers = how.statuses.pop(0)
             return self._head(status, {**headers, "Content-Length": "0"})

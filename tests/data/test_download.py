@@ -221,6 +221,38 @@ def test_nobody_listening_is_a_network_failure(tmp_path: Path) -> None:
         get(address, tmp_path)
 
 
+def test_a_server_without_tls_gets_one_line(base: str, how: Behaviour, tmp_path: Path) -> None:
+    with pytest.raises(RunFailed, match=r"ssl.*\(3 tries\)") as error:
+        get(base.replace("http:", "https:"), tmp_path)
+    assert "\n" not in error.value.message
+    assert how.asked == []
+
+
+def test_a_proxy_of_the_environment_is_asked_unless_the_address_is_excepted(
+    base: str, how: Behaviour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY", "http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", f"http://some%40one:secret@{base.removeprefix('http://')}")
+    assert get("http://data.invalid", tmp_path).sha256 == SHA256
+    assert how.proxied == ["http://data.invalid/f.bin"]
+    assert how.proxy_users == ["some@one:secret"]
+    monkeypatch.setenv("http_proxy", "127.0.0.1:9")
+    with pytest.raises(RunFailed, match=r"proxy.*connection refused \(3 tries\)"):
+        get("http://data.invalid", tmp_path / "refused")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert get(base, tmp_path / "straight").sha256 == SHA256
+    how.statuses = [(302, {"Location": "http://data.invalid/f.bin"})] * 3
+    with pytest.raises(RunFailed, match="proxy"):
+        get(base, tmp_path / "on")
+
+
+def test_redirections_in_a_circle_end(base: str, how: Behaviour, tmp_path: Path) -> None:
+    how.statuses = [(302, {"Location": "/f.bin"})] * 99
+    with pytest.raises(DataError, match="redirected more than 10 times"):
+        get(base, tmp_path)
+
+
 def test_a_silent_server_is_a_network_failure(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         address = f"http://127.0.0.1:{mute.getsockname()[1]}"

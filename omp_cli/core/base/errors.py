@@ -157,7 +157,7 @@ def machine_error(error: BaseException, where: str = "") -> OmpError | None:
         ``RunFailed`` (``MissingDependency`` for a filter of HDF5 that is not installed); None where nothing shows that
         the machine is at fault.
     """
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, OmpError):
             continue
         place = where or str(getattr(cause, "filename", None) or "")
@@ -204,6 +204,8 @@ def data_error(error: BaseException, where: str, damage: str, hint: str = "") ->
 
 def system_error(error: BaseException) -> int | None:
     """The operating system's number of an error, also where a library only quotes it; None where there is none."""
+    if type(error).__module__ == "ssl":
+        return None  # OSErrors too, but the numbers are OpenSSL's
     number = getattr(error, "errno", None)
     if not isinstance(number, int):
         quoted = _NUMBER.search(str(error))
@@ -219,7 +221,7 @@ def unreadable(path: Path) -> bool:
     return False
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
     """An error, then what caused it or was being handled when it was raised, and the members of groups."""
     waiting, seen = [error], set()
     while waiting:

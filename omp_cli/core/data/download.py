@@ -1,7 +1,8 @@
 """Files from the network by plain HTTP: resumed, verified, and never under their name before they are whole.
 
-One downloader for every publisher, without a dependency: half of the sets are on plain file servers (pooch does not
-resume those), and the Hub's ``resolve`` addresses answer plain range requests as well.
+One downloader for every publisher, on top of urllib3: half of the sets are on plain file servers (pooch does not
+resume those), and the Hub's ``resolve`` addresses answer plain range requests as well, so ``huggingface_hub`` would be
+a second way to the same bytes.
 
 What has arrived lies in ``<file>.part`` with ``<file>.part.json`` beside it: the address and the server's validator
 (strong ETag or Last-Modified), without which a part is only continued when the final SHA-256 is known.
@@ -10,31 +11,28 @@ What has arrived lies in ``<file>.part`` with ``<file>.part.json`` beside it: th
 from __future__ import annotations
 
 import errno
-import http.client
 import os
 import shutil
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
+from urllib3.response import BaseHTTPResponse
 
 from omp_cli import __version__
 from omp_cli.core.base.config import Above0, AtLeast0, Count, Flag, Settings
-from omp_cli.core.base.errors import DataError, OmpError, RunFailed, UsageError, machine_error, system_error
+from omp_cli.core.base.errors import DataError, OmpError, RunFailed, UsageError
 from omp_cli.core.base.files import fsync_tree, read_json, sha256_of, writable_folder, write_json
 from omp_cli.core.base.locks import hold
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data import headers
-from omp_cli.core.data.connect import Pace, connect
+from omp_cli.core.data.connect import Again, Pace, block, connect
 
-BLOCK = 1 << 18
 BY_HAND = "fetch it by hand and give it by --file"
+CHANGED = "the publisher has changed it"
 KEPT = "what has arrived is kept; run the same line again to continue"
 
 
@@ -79,20 +77,6 @@ class Fetched:
     from_cache: bool
 
 
-class _Again(Exception):
-    """A connection ended early; another may do better.
-
-    Args:
-        reason: for the user.
-        wait: seconds the server asks for; None leaves it to us.
-        fruitless: whether it counts as one that brought nothing, though it did.
-    """
-
-    def __init__(self, reason: str, wait: float | None = None, fruitless: bool = False) -> None:
-        super().__init__(reason)
-        self.reason, self.wait, self.fruitless = reason, wait, fruitless
-
-
 def fetch(wanted: Wanted, config: DownloadConfig, progress: Progress) -> Fetched:
     """Have the file: from the cache if it is there and whole, else from its addresses in turn.
 
@@ -113,8 +97,7 @@ def fetch(wanted: Wanted, config: DownloadConfig, progress: Progress) -> Fetched
             return kept
         for url in wanted.urls:
             try:
-                _transfer(url, wanted, config, progress)
-                return _finish(url, wanted)
+                return _Transfer(url, wanted, config, progress).run()
             except (DataError, RunFailed) as error:
                 failures.append(error)
                 if url != wanted.urls[-1]:
@@ -136,67 +119,154 @@ def _from_cache(wanted: Wanted, progress: Progress) -> Fetched | None:
     return None
 
 
-def _transfer(url: str, wanted: Wanted, config: DownloadConfig, progress: Progress) -> None:
-    """Bring the part to its full length, over as many connections as it takes."""
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise UsageError(f"{url}: only http and https addresses can be downloaded")
-    part = _part(wanted.target)
-    fruitless, most, deadline = 0, _length(part), time.monotonic() + config.longest
-    while True:
-        try:
-            _one_connection(url, wanted, config, deadline, progress)
-            return
-        except _Again as again:
-            brought = _length(part) > most and not again.fruitless
-            fruitless, most = 0 if brought else fruitless + 1, max(most, _length(part))
-            if time.monotonic() > deadline:
-                raise RunFailed(f"{url}: not whole after {config.longest:g} s ({again.reason})", KEPT) from None
-            if fruitless >= config.tries:
-                raise RunFailed(f"{url}: {again.reason} ({fruitless} tries)", KEPT) from None
-            if (again.wait or 0) > config.longest_wait:
-                raise RunFailed(f"{url}: {again.reason}, asks to wait {again.wait:.0f} s", KEPT) from None
-            patience = min(config.wait * 2 ** max(fruitless - 1, 0), config.longest_wait)
-            wait = patience if again.wait is None else again.wait
-            progress.note(f"{url}: {again.reason}; again in {wait:.3g} s")
+class _Transfer:
+    """From one address to the wanted file, over as many connections as it takes.
+
+    Raises:
+        UsageError: the address is neither http nor https.
+    """
+
+    def __init__(self, url: str, wanted: Wanted, config: DownloadConfig, progress: Progress) -> None:
+        if not url.lower().startswith(("http://", "https://")):
+            raise UsageError(f"{url}: only http and https addresses can be downloaded")
+        self.url, self.wanted, self.config, self.progress = url, wanted, config, progress
+        self.part = _beside(wanted.target, ".part")
+        self.note = _beside(self.part, ".json")
+        self.deadline = time.monotonic() + config.longest
+
+    @property
+    def have(self) -> int:
+        """Bytes that have arrived."""
+        return self.part.stat().st_size if self.part.exists() else 0
+
+    def run(self) -> Fetched:
+        """Bring the part to its full length, verify it and give it its name; raises what ``fetch`` does."""
+        url, config = self.url, self.config
+        fruitless, most = 0, self.have
+        while True:
+            try:
+                self._connection()
+                return self._finish()
+            except Again as again:
+                brought = self.have > most and not again.fruitless
+                fruitless, most = 0 if brought else fruitless + 1, max(most, self.have)
+                if time.monotonic() > self.deadline:
+                    raise RunFailed(f"{url}: not whole after {config.longest:g} s ({again.reason})", KEPT) from None
+                if fruitless >= config.tries:
+                    raise RunFailed(f"{url}: {again.reason} ({fruitless} tries)", KEPT) from None
+                if (again.wait or 0) > config.longest_wait:
+                    raise RunFailed(f"{url}: {again.reason}, asks to wait {again.wait:.0f} s", KEPT) from None
+                patience = min(config.wait * 2 ** max(fruitless - 1, 0), config.longest_wait)
+                wait = patience if again.wait is None else again.wait
+                self.progress.note(f"{url}: {again.reason}; again in {wait:.3g} s")
             time.sleep(wait)
 
-
-def _one_connection(url: str, wanted: Wanted, config: DownloadConfig, deadline: float, progress: Progress) -> None:
-    """Append what one response brings; _Again when that is not all."""
-    part = _part(wanted.target)
-    offset, validator = _resumable(url, wanted)
-    asked = {"User-Agent": f"omp-cli/{__version__}", "Accept-Encoding": "identity"}
-    if offset:
-        asked["Range"] = f"bytes={offset}-"
-        if validator:
-            asked["If-Range"] = validator
-    try:
-        response = connect(urllib.request.Request(url, headers=asked), config.timeout)
-    except urllib.error.HTTPError as error:
-        with error:
-            if error.code == 416 and headers.total_of(error.headers) == offset:
+    def _connection(self) -> None:
+        """Append what one response brings; Again when that is not all."""
+        offset, validator = self._resumable()
+        asked = {"User-Agent": f"omp-cli/{__version__}", "Accept-Encoding": "identity"}
+        if offset:
+            asked["Range"] = f"bytes={offset}-"
+            if validator:
+                asked["If-Range"] = validator
+        with connect(self.url, asked, self.config.timeout) as response:
+            if response.status == 416 and headers.total_of(response.headers) == offset:
                 return  # all was there already
-            raise _refusal(url, error, part) from None
-    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-        raise _not_connected(error, url) from None
-    except ValueError as error:
-        raise DataError(f"{url}: leads to a malformed address or head ({_line(error)})") from None
-    with response:
-        if response.status == 206 and not _continues(response, offset, validator):
-            part.unlink(missing_ok=True)
-            raise _Again("the server sent a part of something else; starting over")
-        total = _accept(url, response, wanted, offset, config.largest, progress)
-        limit = total if total is not None else wanted.size if wanted.size is not None else config.largest
-        _receive(url, response, part, total, limit, Pace(config.slowest, config.timeout, deadline), progress)
+            if response.status >= 400:
+                raise self._refusal(response)
+            if response.status == 206 and not headers.continues(response.headers, offset, validator):
+                self.part.unlink(missing_ok=True)
+                raise Again("the server sent a part of something else; starting over")
+            self._receive(response, self._accept(response, offset))
 
+    def _resumable(self) -> tuple[int, str | None]:
+        """From which byte to continue, and the validator that proves that the server's file is the same one."""
+        offset, state = self.have, _record(self.note)
+        if offset and state.get("url") == self.url and (state.get("validator") or self.wanted.sha256):
+            return offset, state.get("validator")
+        return 0, None
 
-def _resumable(url: str, wanted: Wanted) -> tuple[int, str | None]:
-    """From which byte to continue, and the validator that proves that the server's file is the same one."""
-    part = _part(wanted.target)
-    offset, state = _length(part), _record(_beside(part, ".json"))
-    if offset and state.get("url") == url and (state.get("validator") or wanted.sha256):
-        return offset, state.get("validator")
-    return 0, None
+    def _refusal(self, response: BaseHTTPResponse) -> Exception:
+        """What an error status means: come again (in how long), or not at all."""
+        if response.status == 416:
+            self.part.unlink(missing_ok=True)
+            return Again("the server's file is shorter than what was there; starting over")
+        reason = f"{(response.reason or 'refused').lower()} ({response.status})"
+        if response.status in (408, 425, 429) or response.status >= 500:
+            return Again(reason, headers.seconds(response.headers))
+        return DataError(f"{self.url}: {reason}", f"{BY_HAND}; omp prepare --list shows other sources")
+
+    def _accept(self, response: BaseHTTPResponse, offset: int) -> int | None:
+        """Check the response's head and make the part ready for its body. Returns the file's full length, if told."""
+        url, wanted, told = self.url, self.wanted, response.headers
+        if told.get("Content-Type", "").lower().startswith("text/html"):
+            raise DataError(f"{url}: answers with a web page, not a file", BY_HAND)
+        if response.status not in (200, 206):
+            raise DataError(f"{url}: answers {response.status} without a file", BY_HAND)
+        if (coded := told.get("Content-Encoding", "identity").strip().lower()) != "identity":
+            raise DataError(f"{url}: sends the file in another encoding ({coded}) than it was asked for", BY_HAND)
+        total = headers.total_of(told)
+        if response.status != 206:
+            if offset:
+                self.progress.note(f"{url}: the server's file is new, or it cannot resume; starting over")
+            self.part.unlink(missing_ok=True)
+            offset = 0
+            total = None if response.chunked else headers.number(told.get("Content-Length"))
+        if total is not None:
+            if wanted.size not in (None, total):
+                raise DataError(f"{url}: {total} bytes, the catalogue says {wanted.size}", CHANGED)
+            if wanted.size is None and total > self.config.largest:
+                raise _too_large(url, total, self.config.largest)
+            _check_space(wanted.target.parent, total - offset)
+        write_json(self.note, {"url": url, "validator": headers.validator(told), "total": total})
+        if total is not None:
+            name = wanted.target.name
+            self.progress.note(f"{name}: {(total - offset) / 1e6:.1f} of {total / 1e6:.1f} MB to fetch")
+            self.progress.start(f"{name} (kB)", total // 1000, offset // 1000)
+        return total
+
+    def _receive(self, response: BaseHTTPResponse, total: int | None) -> None:
+        """Append the body, and flush it to the disk however it ends; DataError when it is longer than expected."""
+        limit = next(size for size in (total, self.wanted.size, self.config.largest) if size is not None)
+        pace = Pace(self.config.slowest, self.config.timeout, self.deadline)
+        have = shown = self.have
+        with self.part.open("ab") as file:
+            try:
+                while brought := block(response, have):
+                    file.write(brought)
+                    have += len(brought)
+                    if have > limit:
+                        break
+                    if late := pace.check(len(brought)):
+                        raise Again(late, fruitless=True)
+                    if total is not None and have // 1000 > shown // 1000:
+                        self.progress.advance(have // 1000 - shown // 1000)
+                        shown = have
+            finally:
+                file.flush()
+                os.fsync(file.fileno())
+        if have > limit:
+            self.part.unlink()
+            raise _too_large(self.url, have, limit)
+        if total is not None and have != total:
+            raise Again(f"connection closed after {have} of {total} bytes")
+
+    def _finish(self) -> Fetched:
+        """Verify the whole part and give it its name; one that is wrong is set aside."""
+        url, wanted, size, sha256 = self.url, self.wanted, self.have, sha256_of(self.part)
+        wrong = ""
+        if wanted.size not in (None, size):
+            wrong = f"{size} bytes, the catalogue says {wanted.size}"
+        elif wanted.sha256 not in (None, sha256):
+            wrong = f"SHA-256 {sha256[:12]}..., the catalogue says {wanted.sha256[:12]}..."
+        if wrong:
+            aside = _set_aside(self.part, wanted.target)
+            raise DataError(f"{url}: {wrong}", f"kept as {aside}; run the line again to download it anew")
+        write_json(_beside(wanted.target, ".json"), {"url": url, "sha256": sha256, "bytes": size})
+        self.part.replace(wanted.target)
+        fsync_tree(wanted.target)
+        self.note.unlink(missing_ok=True)
+        return Fetched(wanted.target, sha256, url, from_cache=False)
 
 
 def _record(file: Path) -> dict[str, str]:
@@ -208,125 +278,10 @@ def _record(file: Path) -> dict[str, str]:
     return {}
 
 
-def _continues(response: http.client.HTTPResponse, offset: int, validator: str | None) -> bool:
-    """Whether a partial response begins where ours ends, in the same file: not every server heeds If-Range."""
-    told = headers.validator(response.headers)
-    return headers.start_of(response.headers) == offset and (not validator or told in (None, validator))
-
-
-def _accept(
-    url: str, response: http.client.HTTPResponse, wanted: Wanted, offset: int, largest: int, progress: Progress
-) -> int | None:
-    """Check the response's head and make the part ready for its body. Returns the file's full length, if told."""
-    if response.headers.get_content_type() == "text/html":
-        raise DataError(f"{url}: answers with a web page, not a file", BY_HAND)
-    if response.status not in (200, 206):
-        raise DataError(f"{url}: answers {response.status} without a file", BY_HAND)
-    if (coded := response.headers.get("Content-Encoding", "identity").strip().lower()) != "identity":
-        raise DataError(f"{url}: sends the file in another encoding ({coded}) than it was asked for", BY_HAND)
-    part, total = _part(wanted.target), headers.total_of(response.headers)
-    if response.status != 206:
-        if offset:
-            progress.note(f"{url}: the server's file is new, or it cannot resume; starting over")
-        part.unlink(missing_ok=True)
-        offset = 0
-        total = None if response.chunked else headers.number(response.headers.get("Content-Length"))
-    if wanted.size is not None and total is not None and total != wanted.size:
-        raise DataError(f"{url}: {total} bytes, the catalogue says {wanted.size}", "the publisher has changed it")
-    if wanted.size is None and total is not None and total > largest:
-        raise _too_large(url, total, largest)
-    if total is not None:
-        _check_space(wanted.target.parent, total - offset)
-    write_json(_beside(part, ".json"), {"url": url, "validator": headers.validator(response.headers), "total": total})
-    if total is not None:
-        progress.note(f"{wanted.target.name}: {(total - offset) / 1e6:.1f} of {total / 1e6:.1f} MB to fetch")
-        progress.start(wanted.target.name + " (kB)", total // 1000, offset // 1000)
-    return total
-
-
-def _receive(
-    url: str,
-    response: http.client.HTTPResponse,
-    part: Path,
-    total: int | None,
-    limit: int,
-    pace: Pace,
-    progress: Progress,
-) -> None:
-    """Append the body, and flush it to the disk however it ends; DataError when it is longer than ``limit``."""
-    have = shown = _length(part)
-    with part.open("ab") as file:
-        try:
-            while block := _block(response, have):
-                file.write(block)
-                have += len(block)
-                if have > limit:
-                    break
-                if late := pace.check(len(block)):
-                    raise _Again(late, fruitless=True)
-                if total is not None and have // 1000 > shown // 1000:
-                    progress.advance(have // 1000 - shown // 1000)
-                    shown = have
-        finally:
-            file.flush()
-            os.fsync(file.fileno())
-    if have > limit:
-        part.unlink()
-        raise _too_large(url, have, limit)
-    if total is not None and have != total:
-        raise _Again(f"connection closed after {have} of {total} bytes")
-
-
-def _block(response: http.client.HTTPResponse, have: int) -> bytes:
-    try:
-        return response.read1(BLOCK)  # what is there: waiting for a whole block would hide how slowly it comes
-    except (http.client.HTTPException, OSError) as error:
-        raise _Again(f"connection lost after {have} bytes ({_line(error)})") from None
-
-
-def _finish(url: str, wanted: Wanted) -> Fetched:
-    """Verify the whole part and give it its name; one that is wrong is set aside."""
-    part = _part(wanted.target)
-    size, sha256 = part.stat().st_size, sha256_of(part)
-    wrong = ""
-    if wanted.size is not None and size != wanted.size:
-        wrong = f"{size} bytes, the catalogue says {wanted.size}"
-    elif wanted.sha256 is not None and sha256 != wanted.sha256:
-        wrong = f"SHA-256 {sha256[:12]}..., the catalogue says {wanted.sha256[:12]}..."
-    if wrong:
-        aside = _set_aside(part, wanted.target)
-        raise DataError(f"{url}: {wrong}", f"kept as {aside}; run the line again to download it anew")
-    write_json(_beside(wanted.target, ".json"), {"url": url, "sha256": sha256, "bytes": size})
-    part.replace(wanted.target)
-    fsync_tree(wanted.target)
-    _beside(part, ".json").unlink(missing_ok=True)
-    return Fetched(wanted.target, sha256, url, from_cache=False)
-
-
-def _refusal(url: str, error: urllib.error.HTTPError, part: Path) -> Exception:
-    """What an error status means: come again (in how long), or not at all."""
-    reason = f"{(error.reason or 'refused').lower()} ({error.code})"
-    if error.code == 416:
-        part.unlink(missing_ok=True)
-        return _Again("the server's file is shorter than what was there; starting over")
-    if error.code in (408, 425, 429) or error.code >= 500:
-        return _Again(reason, headers.seconds(error.headers.get("Retry-After")))
-    return DataError(f"{url}: {reason}", f"{BY_HAND}; omp prepare --list shows other sources")
-
-
-def _not_connected(error: Exception, url: str) -> Exception:
-    """No answer: come again, unless it is this machine that has no more files or memory."""
-    reason = getattr(error, "reason", None)
-    refused = machine_error(reason if isinstance(reason, OSError) else error, url)
-    if refused is not None and system_error(reason if isinstance(reason, OSError) else error) != errno.ETIMEDOUT:
-        return refused
-    return _Again(_line(error))
-
-
 def _too_large(url: str, found: int, limit: int) -> DataError:
     return DataError(
         f"{url}: at least {found} bytes, and {limit} are expected",
-        "the publisher has changed it, or it is no data set; download.largest is for files of unknown size",
+        f"{CHANGED}, or it is no data set; download.largest is for files of unknown size",
     )
 
 
@@ -342,19 +297,5 @@ def _set_aside(path: Path, target: Path) -> Path:
     return aside
 
 
-def _part(target: Path) -> Path:
-    return _beside(target, ".part")
-
-
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
-
-
-def _length(part: Path) -> int:
-    return part.stat().st_size if part.exists() else 0
-
-
-def _line(error: BaseException) -> str:
-    reason = getattr(error, "reason", None) or error
-    text = getattr(reason, "strerror", None) or str(reason) or type(error).__name__
-    return " ".join(str(text).split()).lower()[:160]
