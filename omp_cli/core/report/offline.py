@@ -59,8 +59,8 @@ def offline_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     columns = ("task", "policy", "seed", "NFE", "step", "error of one sample", "of the samples' mean", "energy score")
     note = (
         "Root mean square error of the executed steps, and energy score, in units of the demonstrations' standard "
-        "deviation [95 % bootstrap over episodes]. Without an environment: an error is no success rate. In grey: what "
-        "costs nothing."
+        "deviation [95 % bootstrap over episodes]. Without an environment: an error is no success rate. Grey or "
+        "italics: what costs nothing."
     )
     return Table("Action error on recorded episodes", (*columns, "episodes"), cells, grey, note=note)
 

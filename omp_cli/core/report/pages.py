@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
-from html import escape
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from markdown_it import MarkdownIt
 
 from omp_cli.core.base.table import Table
 from omp_cli.core.report.tables import all_tables, header_rows
@@ -23,95 +25,67 @@ STYLE = """
 body { margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: var(--ink); background: var(--page);
        font: 15px/1.45 system-ui, sans-serif; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem;
+        display: block; width: max-content; max-width: 100%; overflow-x: auto; }
 th, td { border-bottom: 1px solid var(--line); padding: .35rem .7rem; text-align: left; vertical-align: top; }
 th { background: var(--head); white-space: nowrap; }
 td { overflow-wrap: anywhere; }
 td:first-child { min-width: 7.5rem; }
-table.figures td:not(:first-child) { white-space: nowrap; }
-.grey td { color: var(--grey); }
-.note { color: var(--grey); font-size: .9rem; }
-.warnings { border-left: 4px solid var(--warn); background: var(--warn-page); padding: .5rem 1rem; margin-top: 1rem;
-            overflow-wrap: anywhere; }
+h2 ~ table td:not(:first-child) { white-space: nowrap; }
+em { color: var(--grey); }
+table + p, h2:last-of-type + ul { color: var(--grey); font-size: .9rem; }
+blockquote { border-left: 4px solid var(--warn); background: var(--warn-page); padding: .1rem 1rem; margin: 1rem 0 0;
+             overflow-wrap: anywhere; }
 img { max-width: 100%; background: #fff; border-radius: 6px; padding: .4rem; box-sizing: border-box; }
 """
 
 Pictures = Mapping[str, Path]
 """What a plot shows, and its file."""
+SPECIAL = re.compile(r"^[-+#](?=\s)|[\\`*<|~]|(?<!\w)_|_(?!\w)|](?=\()|&(?=#?\w+;)")
+"""What Markdown would take for its own in a line of text."""
 
 
 def markdown(document: Mapping[str, Any], pictures: Pictures) -> str:
     """The report as Markdown that names its pictures by file."""
-    parts = [f"# {TITLE}", _markdown_table(Table("", ("what", "value"), header_rows(document["header"])))]
+    return _markdown(document, {title: path.name for title, path in pictures.items()})
+
+
+def html(document: Mapping[str, Any], pictures: Pictures) -> str:
+    """The report as one page: styles and pictures are in it, nothing is fetched, no script runs."""
+    inside = {title: base64.b64encode(path.read_bytes()).decode() for title, path in pictures.items()}
+    text = _markdown(document, {title: f"data:image/png;base64,{content}" for title, content in inside.items()})
+    body = MarkdownIt("commonmark", {"xhtmlOut": False}).enable("table").render(text)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{TITLE}</title><style>{STYLE}</style></head>\n<body>\n{body}</body>\n</html>\n"
+    )
+
+
+def _markdown(document: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
+    """The report; ``pictures`` are addresses by what they show."""
+    parts = [f"# {TITLE}", _table(Table("", ("what", "value"), header_rows(document["header"])))]
     if document["warnings"]:
-        parts.append("## Warnings\n\n" + "\n".join(f"* {_cell(line)}" for line in document["warnings"]))
+        parts.append("## Warnings\n\n" + "\n".join(f"> * {_text(line)}" for line in document["warnings"]))
     for table in all_tables(document):
-        parts.append(f"## {table.title}\n\n{_markdown_table(table)}")
-        if note := _note(table, "Italics"):
-            parts.append(note)
-    parts += [f"![{title}]({path.name})" for title, path in pictures.items()]
-    parts.append("## How to read it\n\n" + "\n".join(f"* {line}" for line in _reading(document)))
+        parts += [f"## {_text(table.title)}", _table(table)]
+        if table.note:
+            parts.append(_text(table.note))
+    parts += [f"## {_text(title)}\n\n![{_text(title)}]({address})" for title, address in pictures.items()]
+    parts.append("## How to read it\n\n" + "\n".join(f"* {k}: {_text(v)}" for k, v in document["statistics"].items()))
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_table(table: Table) -> str:
-    lines = ["| " + " | ".join(map(_cell, table.columns)) + " |", "|" + "---|" * len(table.columns)]
+def _table(table: Table) -> str:
+    lines = ["| " + " | ".join(map(_text, table.columns)) + " |", "|" + "---|" * len(table.columns)]
     for index, row in enumerate(table.rows):
-        cells = [_cell(cell) for cell in row]
+        cells = [_text(cell) for cell in row]
         if index in table.grey:
             cells = [f"*{cell}*" if cell else "" for cell in cells]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", "<br>")
-
-
-def html(document: Mapping[str, Any], pictures: Pictures) -> str:
-    """The report as one page: styles and pictures are in it, nothing is fetched, no script runs."""
-    parts = [f"<h1>{TITLE}</h1>", _html_table(Table("", ("what", "value"), header_rows(document["header"])), "facts")]
-    if document["warnings"]:
-        lines = "".join(f"<li>{escape(line)}</li>" for line in document["warnings"])
-        parts.append(f'<div class="warnings"><strong>Warnings</strong><ul>{lines}</ul></div>')
-    for table in all_tables(document):
-        parts.append(f"<h2>{escape(table.title)}</h2>")
-        parts.append(_html_table(table, "figures"))
-        if note := _note(table, "Grey"):
-            parts.append(f'<p class="note">{escape(note)}</p>')
-    for title, path in pictures.items():
-        data = base64.b64encode(path.read_bytes()).decode()
-        parts.append(f'<h2>{escape(title)}</h2>\n<img alt="{escape(title)}" src="data:image/png;base64,{data}">')
-    lines = "".join(f"<li>{escape(line)}</li>" for line in _reading(document))
-    parts.append(f'<h2>How to read it</h2><ul class="note">{lines}</ul>')
-    body = "\n".join(parts)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{TITLE}</title><style>{STYLE}</style></head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
-
-
-def _html_table(table: Table, kind: str) -> str:
-    head = "".join(f"<th>{_html_cell(column)}</th>" for column in table.columns)
-    rows = []
-    for index, row in enumerate(table.rows):
-        cells = "".join(f"<td>{_html_cell(cell)}</td>" for cell in row)
-        rows.append(f'<tr class="grey">{cells}</tr>' if index in table.grey else f"<tr>{cells}</tr>")
-    body = "\n".join(rows)
-    return (
-        f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
-    )
-
-
-def _html_cell(text: str) -> str:
-    return escape(text).replace("\n", "<br>")
-
-
-def _note(table: Table, marks: str) -> str:
-    return " ".join([table.note] * bool(table.note) + [f"{marks}: published figures."] * bool(table.grey))
-
-
-def _reading(document: Mapping[str, Any]) -> Sequence[str]:
-    return [f"{name}: {text}" for name, text in document["statistics"].items()]
+def _text(text: str) -> str:
+    """Markdown that shows the text as it is, a line break as one."""
+    return SPECIAL.sub(r"\\\g<0>", text).replace("\n", "<br>")

@@ -11,6 +11,7 @@ from omp_cli.core.report.over_training import TOP
 from omp_cli.core.report.sections import OTHER, TOTAL
 
 MINUS, PLUS_MINUS = "\N{MINUS SIGN}", "\N{PLUS-MINUS SIGN}"
+PUBLISHED = "Grey or italics: published figures"
 SHOWN = 8
 """Settings in one cell; the JSON document has all."""
 
@@ -41,7 +42,7 @@ def main_table(section: Mapping[str, Any]) -> Table:
     note = f"Mean over tasks of the mean over training seeds{bounds}."
     if len(rows) > ours:
         whose = section["baseline"] or section["rows"][0]["title"]
-        note += f" Published: means over the tasks of {whose}, other protocol."
+        note += f" {PUBLISHED}, means over the tasks of {whose}, other protocol."
     columns = ["policy", "NFE", *(column_head(section, name) for name in classes), "seeds, episodes"]
     return Table(f"Success on {section['title']}, %", columns, rows, set(range(ours, len(rows))), note=note)
 
@@ -167,7 +168,7 @@ def task_table(section: Mapping[str, Any]) -> Table:
     columns.append(f"difference to {section['baseline']}\n[Newcombe 95 %]")
     if not section["differences"]:
         columns, rows = columns[:-1], [row[:-1] for row in rows]
-    return Table(f"Success by task on {section['title']}", columns, rows, grey)
+    return Table(f"Success by task on {section['title']}", columns, rows, grey, note=f"{PUBLISHED}." * bool(grey))
 
 
 def _selection(section: Mapping[str, Any]) -> list[Table]:
