@@ -46,7 +46,7 @@ class Policy(nn.Module):
         self.nfe = self.method.usual_nfe
         self.encoder = ENCODERS.build(config.encoder, spec, self.chunk.n_obs)
         self.net = NETS.build(config.net, self.chunk.horizon, spec.action_dim, self.encoder.out_dim)
-        self.action_limits = Limits(spec.action_dim)
+        self.action_limits = Limits(spec.action_dim, hold=True)
 
     @property
     def keys(self) -> tuple[str, ...]:

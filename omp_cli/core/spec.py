@@ -63,6 +63,18 @@ class Spec(Settings):
     """Whether the points come in the order of farthest point sampling, so that the first half is a sample of its own.
     """
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Names of the A numbers of an action: as the data say them, or their places ("action[0]")."""
+        if self.action_channels is not None:
+            return self.action_channels.names
+        return tuple(f"action[{place}]" for place in range(self.action_dim))
+
+    @property
+    def action_unit(self) -> str:
+        """Unit of the actions, "" where nobody has said it."""
+        return "" if self.action_channels is None else self.action_channels.unit
+
     def same_layout(self, other: Spec) -> None:
         """UsageError when data or a policy (``other``) have state, action or picture of another size than this task."""
         for name in ("state_dim", "action_dim"):

@@ -29,6 +29,20 @@ def test_a_constant_channel_is_centred_and_comes_back() -> None:
     torch.testing.assert_close(limits.inverse(y), x)
 
 
+def test_an_action_that_never_changes_is_held_whatever_the_policy_says() -> None:
+    """Of a robot whose motor stands still in all demonstrations, a policy's noise must not move it."""
+    x = torch.stack([torch.linspace(-2, 3, 20), torch.full((20,), -2.9), torch.full((20,), 0.5)], dim=1)
+    x[3, 2] += 5e-5  # nearly constant
+    limits = Limits(3, hold=True)
+    limits.fit(x)
+    assert limits(x)[:, 1].abs().max() == 0, "what a constant number is trained on is exactly 0"
+    assert limits(x).abs().max() <= 1 + 1e-3
+    found = limits.inverse(torch.rand(50, 3) * 2 - 1)
+    torch.testing.assert_close(found[:, 1], x[:1, 1].expand(50), atol=6e-5, rtol=0)
+    torch.testing.assert_close(found[:, 2], x[:1, 2].expand(50), atol=8e-5, rtol=0)
+    torch.testing.assert_close(limits.inverse(limits(x)), x)
+
+
 def test_before_fit_it_is_the_identity_and_fitting_is_saved() -> None:
     x = torch.rand(10, 2) * 4
     limits, loaded = Limits(2), Limits(2)

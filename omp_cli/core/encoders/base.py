@@ -19,15 +19,22 @@ from omp_cli.core.spec import Spec
 class Limits(nn.Module):
     """Affine map of each of the last dimension's channels from [min, max] of the data to [-1, 1], kept as buffers.
 
-    A channel whose range is below ``min_range`` is only centred. Before ``fit`` it is the identity.
+    Before ``fit`` it is the identity.
+
+    Args:
+        dim: channels.
+        min_range: of the data, below which a channel counts as constant.
+        hold: what becomes of a constant channel. An observation's (False) is only centred, for one that leaves its
+            value must not be blown up. An action's (True) is scaled as if it had that range, so that ``inverse`` holds
+            its value to within half of it: a motor that never moved in the demonstrations gets no noise of a policy.
     """
 
     scale: Tensor
     offset: Tensor
 
-    def __init__(self, dim: int, min_range: float = 1e-4) -> None:
+    def __init__(self, dim: int, min_range: float = 1e-4, hold: bool = False) -> None:
         super().__init__()
-        self.min_range = min_range
+        self.min_range, self.hold = min_range, hold
         self.register_buffer("scale", torch.ones(dim))
         self.register_buffer("offset", torch.zeros(dim))
 
@@ -37,7 +44,9 @@ class Limits(nn.Module):
         flat = x.reshape(-1, x.shape[-1])
         low, high = flat.amin(0), flat.amax(0)
         span = high - low
-        scale = torch.where(span < self.min_range, torch.ones_like(span), 2 / span.clamp_min(self.min_range))
+        scale = 2 / span.clamp_min(self.min_range)
+        if not self.hold:
+            scale = torch.where(span < self.min_range, torch.ones_like(span), scale)
         self.scale.copy_(scale)
         self.offset.copy_(-scale * (low + high) / 2)
 
@@ -64,7 +73,7 @@ class Encoder(nn.Module):
     """
 
     Config: ClassVar[type[Settings]]
-    keys: tuple[str, ...]
+    keys: ClassVar[tuple[str, ...]]
     out_dim: int
 
     def __init__(self, config: Settings, spec: Spec, n_obs: int) -> None:

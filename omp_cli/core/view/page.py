@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.files import to_json, write_text
-from omp_cli.core.data.store import Dataset
+from omp_cli.core.data.store import Arrays, Dataset
+from omp_cli.core.spec import Spec
 from omp_cli.core.view.config import ViewConfig
 from omp_cli.core.view.episodes import Episode
 
@@ -25,10 +26,16 @@ STEPS = 65535
 def write_page(path: Path, dataset: Dataset, episodes: Sequence[Episode], config: ViewConfig) -> Path:
     """Write the page of some episodes; returns its path."""
     spec = dataset.spec
-    title = f"{spec.suite} {spec.task}"
+    title = f"{spec.task} ({spec.suite})"
     count = f"{len(episodes)} of {len(dataset.episode_ends)} episodes"
     about = f"{count} of {dataset.path}, {spec.control_hz:g} frames a second"
-    data = {"hz": spec.control_hz, "episodes": [_plain(episode, config) for episode in episodes]}
+    data = {
+        "hz": spec.control_hz,
+        "cameras": list(spec.cameras),
+        "cloud_unit": " m" if spec.action_channels is None else "",  # of one's own data nobody says it
+        "series": {key: _about(key, array.shape[1], spec) for key, array in _series(dataset.arrays).items()},
+        "episodes": [_plain(episode, config) for episode in episodes],
+    }
     template = resources.files("omp_cli.core.view").joinpath("page.html").read_text(encoding="utf-8")
     document = to_json(data, ascii_only=True).replace("<", "\\u003c")  # a name must not end the script
     for mark, text in (("@TITLE@", html.escape(title)), ("@ABOUT@", html.escape(about)), ("@DATA@", document)):
@@ -37,24 +44,39 @@ def write_page(path: Path, dataset: Dataset, episodes: Sequence[Episode], config
     return path
 
 
+def _series(arrays: Arrays) -> Arrays:
+    """The arrays (T, n) that are shown over time, action and state first."""
+    found = [key for key, array in arrays.items() if array.ndim == 2 and array.dtype.kind in "fiub" and array.size]
+    return {key: arrays[key] for key in sorted(found, key=lambda key: (key != "action", key != "state", key))}
+
+
+def _about(key: str, width: int, spec: Spec) -> dict[str, Any]:
+    """Names and unit of the numbers of an array, as the data say them, or their places ("full_state[3]")."""
+    channels = {"action": spec.action_channels, "state": spec.state_channels}.get(key)
+    if channels is None:
+        return {"names": [f"{key}[{place}]" for place in range(width)], "unit": ""}
+    return {"names": list(channels.names), "unit": channels.unit}
+
+
 def _plain(episode: Episode, config: ViewConfig) -> dict[str, Any]:
     """An episode as the page's script reads it."""
     arrays = episode.arrays
-    series = {
-        key: array for key, array in arrays.items() if array.ndim == 2 and array.dtype.kind in "fiub" and array.size
-    }
-    order = sorted(series, key=lambda key: (key != "action", key != "state", key))
     found: dict[str, Any] = {
         "number": episode.number,
         "frames": len(arrays["action"]),
         "shown": episode.shown.tolist(),
-        "series": {key: np.round(series[key].astype(float).T, 5).tolist() for key in order},
+        "series": {key: [_digits(row) for row in array.T] for key, array in _series(arrays).items()},
     }
     if "point_cloud" in arrays:
         found["cloud"] = _cloud(episode.clouds(config.points))
     if "img" in arrays:
         found["pictures"] = [_picture(picture, config.size) for picture in episode.pictures()]
     return found
+
+
+def _digits(numbers: NDArray[Any]) -> list[float]:
+    """Five significant digits, which a curve on a screen does not exceed: data have units of any size."""
+    return [float(f"{number:.5g}") for number in numbers]
 
 
 def _cloud(clouds: NDArray[np.float32]) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.data.split import episodes_of, others
 from omp_cli.core.data.store import Dataset, read_store
+from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.measure.offline.config import OfflineConfig
-from omp_cli.core.policy import Policy
+from omp_cli.core.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -76,13 +77,13 @@ def _of_another(checkpoint: Checkpoint, config: OfflineConfig, data: Dataset, no
         raise UsageError(
             f"--on train: {data.path} is not what the policy was trained on", "leave --dataset or --on out"
         )
-    spec, shown = checkpoint.meta.spec, checkpoint.config()
-    policy = Policy(shown, spec)
-    for name in ("state_dim", "action_dim", *(["points"] * ("point_cloud" in policy.keys)), "image"):
+    spec, keys = checkpoint.meta.spec, ENCODERS.get(checkpoint.config().encoder.name).keys
+    for name in ("state_dim", "action_dim", *(["points"] * ("point_cloud" in keys)), *(["image"] * ("img" in keys))):
         ours, theirs = getattr(spec, name), getattr(data.spec, name)
-        if ours != theirs and not (name == "image" and "img" not in policy.keys):
+        if ours != theirs:
             raise UsageError(f"data set {data.path}: its {name} is {theirs}, the policy's is {ours}")
-    if missing := [key for key in policy.keys if key not in data.arrays]:
+    _same_actions(spec, data, note)
+    if missing := [key for key in keys if key not in data.arrays]:
         raise DataError(f"data set {data.path}: the policy reads data/{missing[0]}, which is not there")
     mine = checkpoint.meta.start_states
     seen = {start for index, start in enumerate(mine) if index not in checkpoint.meta.held_out}
@@ -97,3 +98,19 @@ def _of_another(checkpoint: Checkpoint, config: OfflineConfig, data: Dataset, no
     if learned:
         note(f"left out: {len(learned)} episodes of {data.path} that start where one did that was trained on")
     return Recorded(data, episodes, data.arrays["action"], "other data")
+
+
+def _same_actions(spec: Spec, data: Dataset, note: Callable[[str], None]) -> None:
+    """UsageError for actions in another unit than the policy's (``spec``); told where their names differ."""
+    ours, theirs = spec.action_channels, data.spec.action_channels
+    if ours is None or theirs is None:
+        return
+    if ours.unit and theirs.unit and ours.unit != theirs.unit:
+        raise UsageError(
+            f"data set {data.path}: its actions are in {theirs.unit}, the policy's in {ours.unit}",
+            "prepare the data in the policy's unit",
+        )
+    pairs = zip(ours.names, theirs.names, strict=True)
+    if differ := [f"{theirs} for {ours}" for ours, theirs in pairs if ours != theirs]:
+        more = f" and {len(differ) - 1} more" if len(differ) > 1 else ""
+        note(f"{data.path}: calls the policy's actions otherwise: {differ[0]}{more}; they are compared in their order")

@@ -77,6 +77,8 @@ def evaluate_offline(
             "episodes": list(recorded.episodes),
             "decisions": sum(sums.windows),
             "samples": samples,
+            "names": list(policy.spec.action_names),
+            "unit": policy.spec.action_unit,
             "spread": [float(f"{s:.6g}") if moves else None for s, moves in zip(sums.spread, sums.moving, strict=True)],
             "errors": {name: sums.figures(name, config.seed) for name in names},
         },
@@ -87,7 +89,8 @@ def evaluate_offline(
     watch.lap("intervals")
     shown = _median(recorded, sums.relative(main))
     title = f"{data.spec.suite}/{data.spec.task}, {recorded.which} episode {shown}, NFE {nfe}"
-    plot_actions(run.folder / PICTURE, title, *_over(policy, recorded, shown, samples, nfe, config.seed, mean))
+    done, chunks = _over(policy, recorded, shown, samples, nfe, config.seed, mean)
+    plot_actions(run.folder / PICTURE, title, policy.spec, done, chunks)
     run.artifact(run.folder / PICTURE)
     watch.lap("picture")
     facts = policy_facts(checkpoint, data.provenance if recorded.which != "other data" else {})

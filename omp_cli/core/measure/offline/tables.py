@@ -40,16 +40,18 @@ def offline_tables(figures: Mapping[str, Any]) -> list[Table]:
     )
     policy = next(name for name in (SAMPLE, POLICY) if name in errors)
     names = [name for name in (policy, MEAN, *BASELINES) if name in errors]
+    named = offline.get("names") or list(map(str, range(len(offline["spread"]))))  # earlier manifests have none
+    unit = offline.get("unit") or "the data's units"
     columns = ("action", "spread", *(WORDS[name].format(**offline) for name in names), "error / spread")
     by_dimension = [
-        [str(index), NONE if spread is None else spread]
+        [named[index], NONE if spread is None else spread]
         + [bounded(errors[name]["by_dimension"][index]) for name in names]
         + [bounded(errors[policy]["by_dimension_relative"][index])]
         for index, spread in enumerate(offline["spread"])
     ]
     return [
         Table(title, head, rows, grey, note=note),
-        Table("Error by action dimension, in the data's units", columns, by_dimension),
+        Table(f"Error by action dimension, in {unit}", columns, by_dimension),
     ]
 
 
