@@ -155,6 +155,87 @@ def test_depth_pictures_become_clouds_of_the_world(omp: Omp, tmp_path: Path) -> 
     assert data.spec.cloud_in_fps_order
 
 
+def write_with_depth(path: Path, **arrays: np.ndarray) -> None:
+    """Two robomimic demonstrations of 4 and 3 frames with pictures of depth and whatever else, frame-major."""
+    formats.write_robomimic(path, (4, 3))
+    with h5py.File(path, "r+") as file:
+        for demo, part in (("demo_0", slice(0, 4)), ("demo_1", slice(4, 7))):
+            for name, values in arrays.items():
+                file[f"data/{demo}/obs/{name}"] = values[part]
+
+
+def poses_of(frames: int) -> np.ndarray:
+    """A camera that looks along x and goes along it, 0.1 m a frame."""
+    poses = np.repeat(POSE[None], frames, axis=0)
+    poses[:, 0, 3] += 0.1 * np.arange(frames)
+    return poses
+
+
+INTRINSICS = ("--set", "camera.intrinsics=[10, 10, 4.5, 3.5]")
+
+
+def test_depth_and_poses_of_robomimic_become_clouds(omp: Omp, tmp_path: Path) -> None:
+    depth = np.full((7, 8, 10, 1), 0.5, np.float32)
+    write_with_depth(tmp_path / "d.hdf5", hand_depth=depth, hand_pose=poses_of(7))
+    line = ("prepare", "own", tmp_path / "d.hdf5", "--points", 32, "--set", "format.depth=hand_depth", *INTRINSICS)
+    done = omp(*line, "--set", "format.pose=hand_pose", "--out", tmp_path / "a")
+    assert done.code == 0, done.err
+    assert "depth from hand_depth (8x10), the camera's poses from hand_pose (4x4)" in " ".join(done.out.split())
+    data = read_store(tmp_path / "a")
+    assert set(data.arrays) & {"depth", "camera_pose"} == set()
+    x = data.arrays["point_cloud"][:, :, 0]  # 0.5 m ahead of the camera, which begins at 0.5 m
+    np.testing.assert_allclose(x, np.repeat(1.0 + 0.1 * np.arange(7)[:, None], 32, axis=1), atol=1e-6)
+    fixed = omp(*line, "--set", f"camera.pose={POSE.tolist()}", "--out", tmp_path / "b")
+    assert fixed.code == 0, fixed.err
+    np.testing.assert_allclose(read_store(tmp_path / "b").arrays["point_cloud"][..., 0], 1.0, atol=1e-6)
+    refused(omp(*line, "--set", "format.pose=hand_poze"), 2, "no observation 'hand_poze'", "hand_pose")
+    other = ("prepare", "robomimic", "--task", "can", "--file", tmp_path / "d.hdf5")
+    refused(omp(*other, "--set", "format.depth=hand_depth"), 2, "format.depth", "omp prepare own")
+
+
+def test_clouds_of_robomimic_are_read(omp: Omp, tmp_path: Path) -> None:
+    clouds = np.random.default_rng(0).normal(size=(7, 20, 6))
+    write_with_depth(tmp_path / "d.hdf5", scan=clouds)
+    done = omp("prepare", "own", tmp_path / "d.hdf5", "--set", "format.cloud=scan", "--out", tmp_path / "a")
+    assert done.code == 0, done.err
+    assert done.out.count("its colour, are cut") == 1
+    np.testing.assert_allclose(read_store(tmp_path / "a").arrays["point_cloud"], clouds[..., :3], rtol=1e-6)
+    with h5py.File(tmp_path / "d.hdf5", "r+") as file:
+        del file["data/demo_1/obs/scan"]
+        file["data/demo_1/obs/scan"] = clouds[4:, :18]
+    line = ("prepare", "own", tmp_path / "d.hdf5", "--set", "format.cloud=scan")
+    refused(omp(*line, "--out", tmp_path / "b"), 2, "18 to 20 points", "--points 18")
+    assert omp(*line, "--points", 18, "--out", tmp_path / "b").code == 0
+    both = ("--set", "format.depth=scan")
+    refused(omp(*line, *both, "--out", tmp_path / "c"), 2, "format.cloud or from format.depth")
+    other = ("prepare", "robomimic", "--task", "can", "--file", tmp_path / "d.hdf5")
+    refused(omp(*other, "--set", "format.cloud=scan"), 2, "format.cloud", "omp prepare own")
+
+
+def test_a_hand_carries_its_camera(omp: Omp, tmp_path: Path) -> None:
+    """The file has the hand's poses, camera.pose is where the camera sits on it: 0.2 m ahead of the hand, turned."""
+    arrays = recorded(channels=3)
+    del arrays["point_cloud"]
+    arrays["depth"], hand = np.full((23, 8, 10), 0.5), np.tile(np.eye(4), (23, 1, 1))
+    hand[:, 0, 3] = np.arange(23)
+    arrays["hand"] = hand.reshape(23, 16)
+    write_npz(tmp_path / "d.npz", arrays)
+    mount = POSE.copy()
+    mount[:3, 3] = (0.2, 0, 0)
+    line = ("prepare", "own", tmp_path / "d.npz", "--hz", 5, "--points", 32, *INTRINSICS)
+    line += ("--set", "format.depth=depth", "--set", "format.pose=hand")
+    done = omp(*line, "--set", f"camera.pose={mount.tolist()}", "--out", tmp_path / "a")
+    assert done.code == 0, done.err
+    x = read_store(tmp_path / "a").arrays["point_cloud"][:, :, 0]
+    np.testing.assert_allclose(x, np.repeat(0.7 + np.arange(23)[:, None], 32, axis=1), atol=1e-5)
+    refused(omp(*line, "--set", "format.depth=[]", "--points", 8), 2, "format.pose", "format.depth")
+    for wrong, words in ((2.0, "no rotation"), (np.nan, "not finite")):
+        write_npz(tmp_path / "d.npz", {**arrays, "hand": arrays["hand"] * [wrong, *[1] * 15]})
+        refused(omp(*line), 3, "d.npz: episode 0, frame 0: the pose", words)
+    write_npz(tmp_path / "d.npz", {**arrays, "hand": arrays["hand"][:, :7]})
+    refused(omp(*line), 3, "hand is (23, 7)", "expected poses (T, 4, 4)")
+
+
 def test_a_camera_that_cannot_be_is_refused() -> None:
     for said, words in (
         ({"intrinsics": [0, 10, 4, 4]}, "fx and fy above 0"),

@@ -12,6 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def not_a_pose(matrix: NDArray[np.floating]) -> str:
+    """What keeps a matrix (4, 4) from being a rotation and a translation, to follow its name; "" where it is one."""
+    if not np.isfinite(matrix).all():
+        return "has numbers that are not finite"
+    if matrix[3].tolist() != [0, 0, 0, 1]:
+        return "does not end with the row 0, 0, 0, 1"
+    turn = matrix[:3, :3]
+    if np.abs(turn @ turn.T - np.eye(3)).max() > 1e-3 or np.linalg.det(turn) < 0:
+        return "has a 3 x 3 part that is no rotation"
+    return ""
+
+
 @dataclass(frozen=True)
 class DepthCamera:
     """A calibrated depth camera.

@@ -20,6 +20,7 @@ from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.catalogue import Entry, cache_folder, read_catalogue
 from omp_cli.core.data.download import DownloadConfig, Fetched, Wanted, fetch
 from omp_cli.core.data.readers import FORMATS, Recording
+from omp_cli.core.data.readers.roles import DEPTH
 from omp_cli.core.data.reference import Reference
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.prepare.build import check_episodes
@@ -203,6 +204,8 @@ class Files(Source):
             recording = self.shown(read, workers, progress)
             if recording is not read:
                 watch.lap("replaying")
+            else:
+                _no_clouds_of_its_own(config, recording)
             check_episodes(file, recording.episodes)
             if limit != 1.0:
                 for episode in recording.episodes:
@@ -299,6 +302,17 @@ def _about(path: Path) -> Iterator[None]:
         if str(path.parent) in error.message:
             raise
         raise DataError(f"{path}: {error.message}", error.hint) from error
+
+
+def _no_clouds_of_its_own(config: FilesConfig, recording: Recording) -> None:
+    """UsageError for depth pictures, which stay pictures here, and for clouds that no environment would show again."""
+    first = recording.episodes[0]
+    if DEPTH in first or ("point_cloud" in first and FORMATS.get(config.format.name).simulated):
+        role = "depth" if DEPTH in first else "cloud"
+        raise UsageError(
+            f"format.{role}: clouds of a file are data of one's own, no episodes of {config.suite}",
+            "omp prepare own PATH --task NAME",
+        )
 
 
 def _names(files: Sequence[Fetched]) -> list[str]:

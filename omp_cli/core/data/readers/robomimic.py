@@ -29,7 +29,9 @@ from omp_cli.core.data.readers.hdf5 import (
     opened,
     texts,
 )
+from omp_cli.core.data.readers.robomimic_clouds import CLOUD_ROLES, check_observations, clouds_of
 from omp_cli.core.data.readers.robomimic_metadata import environment, scene
+from omp_cli.core.data.readers.roles import Names
 from omp_cli.core.data.store import Arrays
 
 if TYPE_CHECKING:
@@ -58,6 +60,16 @@ class RobomimicConfig(Settings):
     cameras: tuple[str, ...] | None = None
     """Cameras ("agentview" ...) whose pictures lie one after the other in the channels; None takes all that the file
     has, an empty list none.
+    """
+    cloud: Names = ()
+    """The observation key of point clouds (T, N, 3), or (T, N, 6) with colour, which is cut."""
+    depth: Names = ()
+    """The observation key of depth pictures (T, H, W) or (T, H, W, 1) of which clouds are to be made
+    ("agentview_depth").
+    """
+    pose: Names = ()
+    """The observation key of poses (T, 4, 4) or (T, 16) of the depth camera, camera to world, where it moves; with
+    ``camera.pose`` beside it, of what that is the camera's pose in (a hand).
     """
     replay: bool = False
     """Show the recorded states in the simulator anew, for observations and pictures that the file lacks; raw files,
@@ -99,12 +111,16 @@ class RobomimicReader(Reader):
             raw = self.config.replay or (has_states and not any("obs" in demo for demo in demos))
             if raw and not has_states:
                 raise UsageError(f"{path}: {demos[0].name}/states is missing, so nothing can be replayed")
+            of_clouds = {role: getattr(self.config, role) for role in CLOUD_ROLES if getattr(self.config, role)}
+            if raw and of_clouds:
+                raise UsageError(f"{path}: format.{next(iter(of_clouds))}: raw recordings have no such array")
             self._check_counts(data, known)
             keys, cameras = ([], []) if raw else (self._state_keys(demos[0]), self._cameras(demos[0]))
             optional = [name for name in ("rewards", "dones") if all(name in demo for demo in demos)]
             episodes: list[Arrays] = []
             starts, scenes = [], []
             layouts: set[str] = set()
+            colour: list[str] = []
             for demo in demos:
                 simulator = array(demo, "states", self.expected, 2) if has_states else None
                 if raw:
@@ -114,6 +130,9 @@ class RobomimicReader(Reader):
                     scenes.append(scene(demo))
                 else:
                     episodes.append(self._episode(demo, keys, cameras, optional, layouts))
+                    episodes[-1] |= clouds_of(
+                        _group(demo, "obs"), of_clouds, self.expected, len(episodes[-1]["action"]), colour
+                    )
                 if not len(episodes[-1]["action"]):
                     raise DataError(f"{path}: {demo.name} has no frames")
                 starts.append(episodes[-1]["state"][0] if simulator is None else simulator[0])
@@ -126,7 +145,11 @@ class RobomimicReader(Reader):
             said = _said(data, known, demos, scenes if raw else None, layouts, notes.get("recorded", {}))
         _add_success(episodes)
         notes |= {"demonstrations": names, "state": keys, "cameras": cameras, "filter_keys": masks, **env}
+        notes |= {role: list(names) for role, names in of_clouds.items()}
         more: dict[str, Any] = {}
+        if "point_cloud" in episodes[0]:
+            shape = episodes[0]["point_cloud"].shape
+            more |= {"points": shape[1], "cloud_in_world": False, "cloud_in_fps_order": False}
         if keys[:1] != ["robot0_eef_pos"]:
             more["end_effector"] = None
         if env["env_kwargs"].get("control_freq") is not None:
@@ -139,7 +162,7 @@ class RobomimicReader(Reader):
             starts,
             simulator=has_states,
             scenes=scenes if raw else None,
-            said=said,
+            said=(*dict.fromkeys(colour), *said),
             held_out=held_out,
             names={} if raw else {"state": names_of_parts(keys, widths)},
             cameras=tuple(cameras),
@@ -219,12 +242,7 @@ class RobomimicReader(Reader):
                 f"{demo.file.filename}: {demo.name}/obs has no robot0_eef_pos",
                 f"say what the state is: --set 'format.state=[\"NAME\", ...]'; it has: {', '.join(map(short, obs))}",
             )
-        unknown = [key for key in keys if key not in obs]
-        if unknown:
-            raise UsageError(
-                f"{demo.file.filename}: no observation {unknown[0]!r}",
-                did_you_mean(unknown[0], obs) or f"it has: {', '.join(obs)}",
-            )
+        check_observations(obs, keys)
         return keys
 
     def _cameras(self, demo: h5py.Group) -> list[str]:

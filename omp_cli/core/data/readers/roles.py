@@ -1,11 +1,11 @@
-"""Named frame-major arrays, each given its role: state, action, pictures, clouds or depth.
+"""Named frame-major arrays, each given its role: state, action, pictures, clouds, depth or the camera's poses.
 
 Legend: T frames, S numbers of the state, A of the action, N points, H, W height and width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn
 
@@ -33,6 +33,8 @@ ACTION = ("action", "actions")
 PICTURE = ("img", "image", "images", "rgb")
 CLOUD = ("point_cloud", "pointcloud", "cloud", "point_clouds")
 """What others call them, the usual name first."""
+DEPTH, POSE = "depth", "camera_pose"
+"""What an episode calls depth pictures (T, H, W) and the poses (T, 4, 4) of their camera, until clouds are made."""
 _NUMBERS = "fiub"
 _COLOURED = 6
 
@@ -63,6 +65,10 @@ class RolesConfig(Settings):
     """
     depth: Names = ()
     """The array of depth pictures (T, H, W) of which clouds are to be made."""
+    pose: Names = ()
+    """The array of poses (T, 4, 4) or (T, 16) of the depth camera, camera to world, where it moves; with
+    ``camera.pose`` beside it, of what that is the camera's pose in (a hand).
+    """
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,7 @@ def recording(
         UsageError: an array that is asked for is not there, or none is there that could be state or action.
     """
     role = _Roles(where, arrays, config)
-    whole = _Frames(where, arrays, int(ends[-1]), int(ends[:limit][-1]))
+    whole = Frames(where, arrays, int(ends[-1]), int(ends[:limit][-1]))
     said: list[str] = []
     found: Arrays = {"state": whole.vectors(role.state), "action": whole.vectors(role.action)}
     if role.img:
@@ -122,12 +128,15 @@ def recording(
     if role.cloud:
         found["point_cloud"] = whole.clouds(role.cloud[0], said)
     if role.depth:
-        found["depth"] = whole.depth(role.depth[0])
-    taken = {*role.state, *role.action, *role.img, *role.cloud, *role.depth}
+        found[DEPTH] = whole.depth(role.depth[0])
+    if role.pose:
+        found[POSE] = whole.poses(role.pose[0])
+    taken = {*role.state, *role.action, *role.img, *role.cloud, *role.depth, *role.pose}
     if left := [f"{short(name)} {arrays[name].shape}" for name in arrays if name not in taken]:
         said.append(f"left out: {', '.join(left[:12])}{' ...' if len(left) > 12 else ''}")
     episodes = split(found, ends[:limit], None)
     notes = {"state": role.state, "action": role.action, "cameras": role.img, "cloud": role.cloud, "depth": role.depth}
+    notes |= {"pose": role.pose} if role.pose else {}
     names = {
         "state": names_of_parts(role.state, [whole.width(name) for name in role.state]),
         "action": names_of_parts(role.action, [whole.width(name) for name in role.action]),
@@ -159,12 +168,12 @@ class _Roles:
         self.state = self._chosen("state", config.state) or self._needed("state", STATE)
         self.action = self._chosen("action", config.action) or self._needed("action", ACTION)
         self.img = self._usual(PICTURE) if config.img is None else self._chosen("img", config.img)
-        self.depth = self._one("depth", config.depth)
-        self.cloud = self._one("cloud", config.cloud or ())
+        self.depth = self._chosen("depth", config.depth)
+        self.cloud = self._chosen("cloud", config.cloud or ())
         if config.cloud is None and not self.depth:
             self.cloud = self._usual(CLOUD)
-        if self.cloud and self.depth:
-            raise UsageError(f"{where}: clouds come from format.cloud or from format.depth", "name one of the two")
+        self.pose = self._chosen("pose", config.pose)
+        check_cloud_roles(where, self.cloud, self.depth, self.pose)
 
     def _usual(self, names: Iterable[str]) -> tuple[str, ...]:
         return tuple(name for name in names if name in self._arrays)[:1]
@@ -178,11 +187,6 @@ class _Roles:
             f"say which: --set 'format.{role}=[\"NAME\"]'",
         )
 
-    def _one(self, role: str, names: tuple[str, ...]) -> tuple[str, ...]:
-        if len(names) > 1:
-            raise UsageError(f"format.{role}: one array at most (got {', '.join(names)})")
-        return self._chosen(role, names)
-
     def _chosen(self, role: str, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             if name not in self._arrays:
@@ -191,7 +195,21 @@ class _Roles:
         return names
 
 
-class _Frames:
+def check_cloud_roles(where: str, cloud: Sequence[str], depth: Sequence[str], pose: Sequence[str]) -> None:
+    """UsageError unless clouds come from one array, and poses are those of depth pictures."""
+    for role, names in (("cloud", cloud), ("depth", depth), ("pose", pose)):
+        if len(names) > 1:
+            raise UsageError(f"format.{role}: one array at most (got {', '.join(names)})")
+    if cloud and depth:
+        raise UsageError(f"{where}: clouds come from format.cloud or from format.depth", "name one of the two")
+    if pose and not depth:
+        raise UsageError(
+            f"{where}: format.pose is where the camera of depth pictures is, and there are none",
+            "name them: --set 'format.depth=[\"NAME\"]'",
+        )
+
+
+class Frames:
     """The first ``wanted`` of ``total`` frames of arrays, checked against their roles."""
 
     def __init__(self, where: str, arrays: Mapping[str, Stored], total: int, wanted: int) -> None:
@@ -216,6 +234,13 @@ class _Frames:
                 self._refuse(name, "depth pictures (T, H, W)")
             found = np.squeeze(found, axis)
         return found.astype(np.float32)
+
+    def poses(self, name: str) -> NDArray[np.float64]:
+        """(T, 4, 4); whether they are rotations and translations is seen where they are used."""
+        found = self._read(name, (2, 3), "poses (T, 4, 4)").astype(np.float64)
+        if found.shape[1:] not in ((4, 4), (16,)):
+            self._refuse(name, "poses (T, 4, 4), or (T, 16) by rows")
+        return found.reshape(-1, 4, 4)
 
     def clouds(self, name: str, said: list[str]) -> NDArray[np.float32]:
         """(T, N, 3)."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -14,12 +15,12 @@ from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.clouds import fps
 from omp_cli.core.clouds.crop import Box
-from omp_cli.core.clouds.depth import DepthCamera
+from omp_cli.core.clouds.depth import DepthCamera, not_a_pose
+from omp_cli.core.data.readers.roles import DEPTH, POSE
 from omp_cli.core.data.store import Arrays
 
 POINTS = 512
 """Of clouds that are made of depth pictures, unless told otherwise."""
-DEPTH = "depth"
 
 Coordinate = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 
@@ -47,7 +48,9 @@ class CameraConfig(Settings):
     intrinsics: Annotated[tuple[Coordinate, ...], BeforeValidator(_flat)] | None = None
     """fx, fy, cx, cy in pixels, or the 3 x 3 matrix by rows."""
     pose: Annotated[tuple[Coordinate, ...], BeforeValidator(_flat)] | None = None
-    """Camera to world, the 4 x 4 matrix by rows, metres; None leaves the clouds in the camera's frame."""
+    """Camera to world, the 4 x 4 matrix by rows, metres; None leaves the clouds in the camera's frame. With
+    ``format.pose``, camera to that of which each frame's pose is there (a hand); None for the camera itself.
+    """
     depth_scale: Above0 = 1.0
     """Metres that one unit of the depth pictures stands for: 0.001 for millimetres."""
     farthest: Above0 = 10.0
@@ -60,12 +63,10 @@ class CameraConfig(Settings):
                 "intrinsics: expected fx, fy, cx, cy, or 9 numbers of a 3 x 3 matrix, with fx and fy above 0"
             )
         if self.pose is not None:
-            found = np.array(self.pose)
-            if len(found) != 16 or found[12:].tolist() != [0, 0, 0, 1]:
-                raise ValueError("pose: expected 16 numbers, a 4 x 4 matrix by rows whose last row is 0, 0, 0, 1")
-            turn = found.reshape(4, 4)[:3, :3]
-            if np.abs(turn @ turn.T - np.eye(3)).max() > 1e-3 or np.linalg.det(turn) < 0:
-                raise ValueError("pose: its 3 x 3 part is no rotation")
+            if len(self.pose) != 16:
+                raise ValueError("pose: expected 16 numbers, a 4 x 4 matrix by rows")
+            if wrong := not_a_pose(np.array(self.pose).reshape(4, 4)):
+                raise ValueError(f"pose: the matrix {wrong}")
         return self
 
     def _focal(self) -> tuple[float, float]:
@@ -90,7 +91,7 @@ def with_clouds(
     """The episodes with the clouds that are wanted, and without depth pictures.
 
     Args:
-        episodes: with "point_cloud" (T, N, 3), "depth" (T, H, W) or neither.
+        episodes: with "point_cloud" (T, N, 3), "depth" (T, H, W), maybe with "camera_pose" (T, 4, 4), or neither.
         points: of each cloud; None keeps the number that there is.
         crop: what is kept, in the frame of the cloud; None keeps all.
         camera: of the depth pictures.
@@ -112,19 +113,25 @@ def with_clouds(
                 "name their array: --set 'format.cloud=[\"NAME\"]', or depth pictures: 'format.depth=[\"NAME\"]'",
             )
         return list(episodes), False, []
-    found = first["point_cloud"].shape[1] if "point_cloud" in first else None
+    sizes = sorted({e["point_cloud"].shape[1] for e in episodes if "point_cloud" in e})
+    found = sizes[0] if sizes else None
+    if points is None and len(sizes) > 1:
+        raise UsageError(
+            f"the clouds of the episodes have {sizes[0]} to {sizes[-1]} points",
+            f"take as many of each: --points {found}",
+        )
     whole = all(np.isfinite(e["point_cloud"]).all() for e in episodes) if found is not None else False
-    if whole and box is None and points in (None, found):
+    if whole and box is None and len(sizes) == 1 and points in (None, found):
         return list(episodes), False, []
     wanted = points or found or POINTS
     maker = _Maker(wanted, box, camera.build() if found is None else None, camera)
     made = []
     progress.start("clouds", len(episodes))
     for number, episode in enumerate(episodes):
-        kept = {name: array for name, array in episode.items() if name != DEPTH}
+        kept = {name: array for name, array in episode.items() if name not in (DEPTH, POSE)}
         made.append({**kept, "point_cloud": maker.clouds(episode, number)})
         progress.advance()
-    return made, True, maker.said(found, sum(len(e["action"]) for e in episodes))
+    return made, True, maker.said(sizes, sum(len(e["action"]) for e in episodes))
 
 
 class _Maker:
@@ -136,11 +143,13 @@ class _Maker:
 
     def clouds(self, episode: Arrays, number: int) -> NDArray[np.float32]:
         """(T, N, 3) of an episode."""
-        source = episode["point_cloud" if self._camera is None else DEPTH]
-        return np.stack([self._cloud(frame, f"episode {number}, frame {t}") for t, frame in enumerate(source)])
+        made = []
+        for t, seen in enumerate(self._seen(episode, f"episode {number}")):
+            made.append(self._cloud(seen, f"episode {number}, frame {t}"))
+        return np.stack(made)
 
-    def _cloud(self, frame: NDArray[Any], where: str) -> NDArray[np.float32]:
-        points = self._seen(frame)
+    def _cloud(self, points: NDArray[np.floating], where: str) -> NDArray[np.float32]:
+        """(N, 3) of all points (M, 3) of a frame."""
         if self._box is not None:
             points = points[self._box.contains(points)]
         try:
@@ -154,18 +163,26 @@ class _Maker:
         self._frames_filled += missing > 0
         return cloud
 
-    def _seen(self, frame: NDArray[Any]) -> NDArray[np.floating]:
-        """All points (M, 3) of a frame."""
-        if self._camera is not None:
-            depth = frame * self._config.depth_scale
-            return self._camera.points(np.where(depth <= self._config.farthest, depth, 0.0))
-        finite = np.isfinite(frame).all(axis=1)
-        self._not_finite += int((~finite).sum())
-        return frame[finite]
+    def _seen(self, episode: Arrays, where: str) -> Iterator[NDArray[np.floating]]:
+        """All points (M, 3) of each frame."""
+        if self._camera is None:
+            for cloud in episode["point_cloud"]:
+                finite = np.isfinite(cloud).all(axis=1)
+                self._not_finite += int((~finite).sum())
+                yield cloud[finite]
+            return
+        for t, picture in enumerate(episode[DEPTH]):
+            camera = self._camera
+            if POSE in episode:
+                if wrong := not_a_pose(carrier := episode[POSE][t]):
+                    raise DataError(f"{where}, frame {t}: the pose of format.pose {wrong}", "expected camera to world")
+                camera = replace(camera, pose=carrier @ camera.pose)
+            depth = picture * self._config.depth_scale
+            yield camera.points(np.where(depth <= self._config.farthest, depth, 0.0))
 
-    def said(self, found: int | None, frames: int) -> list[str]:
+    def said(self, sizes: Sequence[int], frames: int) -> list[str]:
         """What was done, in sentences."""
-        of = "depth pictures" if found is None else f"clouds of {found} points"
+        of = f"clouds of {' to '.join(map(str, sizes[:: len(sizes) - 1 or 1]))} points" if sizes else "depth pictures"
         inside = "" if self._box is None else " that lie in the crop"
         said = [f"{of}: {self._wanted} points{inside} are kept of each, by exact farthest point sampling"]
         if self._not_finite:

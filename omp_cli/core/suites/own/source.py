@@ -15,6 +15,7 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.catalogue import TaskFacts
 from omp_cli.core.data.readers import FORMATS, Recording, Subject
 from omp_cli.core.data.readers.base import sniff
+from omp_cli.core.data.readers.roles import DEPTH, POSE
 from omp_cli.core.data.store import HELD_OUT, Arrays
 from omp_cli.core.prepare.files import Files, FilesConfig
 from omp_cli.core.prepare.origin import FileOrigin, file_origin, located
@@ -30,7 +31,8 @@ _ROLES = (
     ("actions", "action", "action"),
     ("pictures", "img", "cameras"),
     ("clouds", "point_cloud", "cloud"),
-    ("depth", "depth", "depth"),
+    ("depth", DEPTH, "depth"),
+    ("the camera's poses", POSE, "pose"),
 )
 """What people call an array, what the store does, and where the reader's notes say what it was made of."""
 
