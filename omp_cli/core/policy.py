@@ -15,7 +15,7 @@ from omp_cli.core.base.errors import UsageError
 from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.encoders.base import Limits
 from omp_cli.core.methods import METHODS, Draws, LossReport, VelocityField
-from omp_cli.core.methods.base import Gather, same
+from omp_cli.core.methods.base import Conditioned, Gather, same
 from omp_cli.core.methods.teaching import Teacher, Teaching
 from omp_cli.core.nets import NETS
 from omp_cli.core.nets.base import Net
@@ -87,13 +87,9 @@ class Policy(nn.Module):
         return self.action_limits.inverse(z_0)[:, self.window]
 
 
-def field_of(net: Net, h: Tensor) -> VelocityField:
+def field_of(net: Net, h: Tensor) -> Conditioned:
     """A network's field u(z, r, t) with the embeddings h (B, D) bound in."""
-
-    def u(z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
-        return net(z, r, t, h, features)
-
-    return u
+    return Conditioned(net, h)
 
 
 def check_teacher(method: str, given: bool) -> None:

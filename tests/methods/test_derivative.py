@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from omp_cli.core.methods.base import Conditioned
 from omp_cli.core.methods.derivative import Derivative, value_and_derivative
 from omp_cli.core.nets import NETS
 from tests.methods.fields import Gaussian, Recorded, ToPoint
@@ -107,6 +108,33 @@ def test_float32_dde_is_as_good_as_its_default_epsilon_promises(name: str) -> No
         _, cast_exact = value_and_derivative(field, z, r, t, v, "forward", epsilon=1)
     assert torch.equal(cast, dudt)
     assert torch.equal(cast_exact, exact)
+
+
+@pytest.mark.parametrize("moving", [[0, 3, 4, 9], []])
+@pytest.mark.parametrize("how", ["forward", "dde"])
+def test_rows_that_do_not_move_cost_nothing_and_have_no_derivative(how: Derivative, moving: list[int]) -> None:
+    net, c = bound_net("film-mlp")
+    z, r, t, v = points()
+    index, seen = torch.tensor(moving, dtype=torch.long), []
+
+    def counted(z: Tensor, r: Tensor, t: Tensor, h: Tensor, features: list[Tensor] | None) -> Tensor:
+        seen.append(len(z))
+        return net(z, r, t, h, features)
+
+    u, dudt = value_and_derivative(Conditioned(counted, c), z, r, t, v, how, 1e-3, moving=index)
+    assert seen == [*([len(moving) * {"forward": 1, "dde": 2}[how]] if moving else []), len(z)]
+    everywhere = Conditioned(net, c)
+    torch.testing.assert_close(u, everywhere(z, r, t))
+    expected = torch.zeros_like(z)
+    expected[index] = value_and_derivative(everywhere, z, r, t, v, how, 1e-3)[1][index]
+    torch.testing.assert_close(dudt, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("how", ["forward", "dde"])
+def test_a_field_without_rows_is_evaluated_at_all_of_them(how: Derivative) -> None:
+    field, (z, r, t, v) = Gaussian(), points()
+    whole = value_and_derivative(field, z, r, t, v, how, 1e-3)[1]
+    assert torch.equal(value_and_derivative(field, z, r, t, v, how, 1e-3, moving=torch.tensor([1]))[1], whole)
 
 
 @pytest.mark.parametrize("how", WAYS)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from omp_cli.core.base.config import merge, validated
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.presets import preset_layer
 from omp_cli.core.methods import METHODS, Draws, LossReport
 from omp_cli.core.methods.dispersion import dispersion_loss
 from omp_cli.core.nets import NETS
+from omp_cli.core.policy import field_of
+from omp_cli.core.train.config import PretrainConfig
 from tests.methods.fields import Recorded, ToPoint
 
 WAYS = ["jvp", "forward", "dde"]
@@ -198,3 +203,24 @@ def test_mp1_is_omp_without_alignment() -> None:
     same = {"gain": 2.0, "dispersion": {"on": "net", "form": "max_normalised", "temperature": 1.0}}
     mp1, omp = net_loss(built("mp1"))[0], net_loss(built("omp", alignment={"weight": 0}, **same))[0]
     assert torch.equal(mp1.total, omp.total)
+
+
+@pytest.mark.parametrize("derivative", ["forward", "dde"])
+@pytest.mark.parametrize("preset", ["light", "mp1-paper", "dmpo-hopper"])
+def test_leaving_out_rows_without_an_interval_changes_no_loss(preset: str, derivative: str) -> None:
+    """Among several processes as well, each of which has its own rows."""
+    settings = validated(PretrainConfig, merge([preset_layer("pretrain", preset)])[0])
+    method = METHODS.build(settings.method.model_copy(update={"derivative": derivative}))
+    draws = method.draw((12, 4, 3), torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    net = NETS.build(NETS.parse({"name": "film-mlp", "hidden": 32, "depth": 2}), 4, 3, 8).double()
+    h, z_0 = torch.randn(12, 8).double(), torch.rand(12, 4, 3).double() * 2 - 1
+    for start, stop in ((0, 12), (0, 5), (5, 12)):
+        part = draws.part(start, stop)
+        assert part.moving is not None
+        assert part.moving.tolist() == (part.r < part.t).nonzero().flatten().tolist()
+        u = field_of(net, h[start:stop])
+        found, whole = (
+            method.loss(u, z_0[start:stop], h[start:stop], x).total for x in (part, replace(part, moving=None))
+        )
+        torch.testing.assert_close(found, whole, rtol=1e-9, atol=1e-9)

@@ -7,7 +7,7 @@ import torch
 
 from omp_cli.core.base.config import validated
 from omp_cli.core.base.errors import UsageError
-from omp_cli.core.methods.times import TimeConfig, draw_times
+from omp_cli.core.methods.times import TimeConfig, draw_times, moving_rows
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -66,3 +66,22 @@ def test_uniform_draws_are_order_statistics() -> None:
 def test_a_seed_determines_the_draw() -> None:
     first, again = (draw_times(32, TimeConfig(), generator(3)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+@pytest.mark.parametrize("share", [0.29, 0.5, 1.0])
+def test_rows_that_move_are_those_with_an_interval(share: float) -> None:
+    config = TimeConfig(equal_share=share)
+    r, t = draw_times(100, config, generator())
+    moving = moving_rows(r, t, config)
+    assert moving is not None
+    assert moving.tolist() == (r < t).nonzero().flatten().tolist()
+    t[moving[:2]] = r[moving[:2]]  # two draws can be equal, and a CUDA graph's shapes may not depend on that
+    again = moving_rows(r, t, config)
+    assert again is not None
+    assert len(again) == len(moving)
+    assert set((r < t).nonzero().flatten().tolist()) <= set(again.tolist())
+
+
+def test_without_an_equal_share_all_rows_move() -> None:
+    config = TimeConfig(equal_share=0)
+    assert moving_rows(*draw_times(8, config, generator()), config) is None

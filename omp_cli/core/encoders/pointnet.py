@@ -70,7 +70,7 @@ def argmax_over_points(x: Tensor) -> Tensor:
     block maxima and the best block.
     """
     clouds, points, channels = x.shape
-    size = math.gcd(points, 32)
+    size = math.gcd(points, 16)
     blocks = x.view(clouds, points // size, size, channels)
     best = blocks.amax(2).max(1, keepdim=True).indices  # (M, 1, C)
     inner = blocks.gather(1, best[:, :, None].expand(-1, -1, size, -1)).squeeze(1)

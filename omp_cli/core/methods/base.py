@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, Self
 
 import torch
@@ -26,6 +26,26 @@ class VelocityField(Protocol):
         ...
 
 
+class Conditioned:
+    """A network's field with the embeddings h (B, D) bound in, a row each; it can be had for some of the rows alone.
+
+    Args:
+        net: net(z, r, t, h, features) -> (B, H, A).
+        h: condition embeddings, (B, D).
+    """
+
+    def __init__(self, net: Callable[..., Tensor], h: Tensor) -> None:
+        self._net, self._h = net, h
+
+    def __call__(self, z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
+        """See ``VelocityField``."""
+        return self._net(z, r, t, self._h, features)
+
+    def of_rows(self, index: Tensor) -> Conditioned:
+        """The field of the rows ``index`` (M,), which may name a row more than once."""
+        return Conditioned(self._net, self._h.index_select(0, index))
+
+
 @dataclass(frozen=True)
 class Draws:
     """The random numbers of one loss evaluation, made apart from it so that a loss is a function.
@@ -35,29 +55,35 @@ class Draws:
         r: interval start, (B,).
         t: interval end, (B,); r <= t.
         second: further standard normal numbers, (B, H, A), of the methods that need two kinds.
+        moving: rows (M,), ascending, outside of which r = t, so that du/dt counts for nothing there; M depends on B and
+            the settings alone. None where no such rows are known.
     """
 
     noise: Tensor
     r: Tensor
     t: Tensor
     second: Tensor | None = None
+    moving: Tensor | None = None
 
     def to(self, like: Tensor) -> Draws:
         """The same numbers on the device and in the dtype of ``like``."""
-        return self.map(lambda x: x.to(like))
+        return self.map(lambda x: x.to(like) if x.is_floating_point() else x.to(like.device))
 
     def part(self, start: int, stop: int) -> Draws:
         """Rows start..stop: what one of several processes works on."""
-        return self.map(lambda x: x[start:stop])
+        rows = replace(self, moving=None).map(lambda x: x[start:stop])
+        if self.moving is None:
+            return rows
+        return replace(rows, moving=self.moving[(self.moving >= start) & (self.moving < stop)] - start)
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """Noise, r, t and, where there are any, the further numbers."""
-        return (self.noise, self.r, self.t, *(() if self.second is None else (self.second,)))
+        """All that there is, in the order of the attributes."""
+        return tuple(x for x in (self.noise, self.r, self.t, self.second, self.moving) if x is not None)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Draws:
         """The draws with each tensor changed."""
-        second = None if self.second is None else change(self.second)
-        return Draws(change(self.noise), change(self.r), change(self.t), second)
+        second, moving = (None if x is None else change(x) for x in (self.second, self.moving))
+        return Draws(change(self.noise), change(self.r), change(self.t), second, moving)
 
 
 @dataclass(frozen=True)

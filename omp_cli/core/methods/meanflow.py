@@ -23,7 +23,7 @@ from omp_cli.core.methods.dispersion import DispersionConfig, dispersed
 from omp_cli.core.methods.epsilon import EpsilonChoice, pick_epsilon
 from omp_cli.core.methods.path import FlowConfig, at_least_float32, path_jumps, point, rows, velocity
 from omp_cli.core.methods.teaching import Teaching
-from omp_cli.core.methods.times import TimeConfig, draw_times
+from omp_cli.core.methods.times import TimeConfig, draw_times, moving_rows
 
 AUTO: Literal["auto"] = "auto"
 
@@ -100,7 +100,8 @@ class MeanFlow(Teaching):
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
         """Noise (B, H, A) and times (B,), float32 on the generator's device."""
         noise = torch.randn(shape, generator=generator, device=generator.device)
-        return Draws(noise, *draw_times(shape[0], self.config.times, generator))
+        r, t = draw_times(shape[0], self.config.times, generator)
+        return Draws(noise, r, t, moving=moving_rows(r, t, self.config.times))
 
     def loss(self, u: VelocityField, z_0: Tensor, h: Tensor, draws: Draws, gather: Gather = same) -> LossReport:
         """L_MF + lambda_Disp L_Disp + lambda_DA L_DA; see ``Method.loss`` for the arguments.
@@ -113,7 +114,8 @@ class MeanFlow(Teaching):
         z_t, v = point(z_0, z_1, t), velocity(z_0, z_1)
         v_tilde = self._guided(u, z_t, t, v)
         hidden, along = self.config.dispersion.taps(), self._tangent(u, z_t, t, v_tilde)
-        u_t, dudt = value_and_derivative(u, z_t, r, t, along, self.config.derivative, self._epsilon, features=hidden)
+        how, moving = self.config.derivative, draws.moving
+        u_t, dudt = value_and_derivative(u, z_t, r, t, along, how, self._epsilon, features=hidden, moving=moving)
         u_t = at_least_float32(u_t)
 
         target = v_tilde - rows(t - r, v) * dudt

@@ -81,6 +81,16 @@ def draw_times(batch: int, config: TimeConfig, generator: torch.Generator) -> tu
     return r, t
 
 
+def moving_rows(r: Tensor, t: Tensor, config: TimeConfig) -> Tensor | None:
+    """The rows (M,) that ``draw_times`` did not give r = t, ascending; None where these are all.
+
+    M depends on B and the share alone, for the shapes of a CUDA graph may not change: where two draws happen to be
+    equal, such a row is among them.
+    """
+    n_equal = count_of(config.equal_share, len(t))
+    return torch.argsort((r == t).byte(), stable=True)[: len(t) - n_equal].sort().values if n_equal else None
+
+
 def count_of(share: float, batch: int) -> int:
     """int(share * batch) as on paper: 0.29 * 100 is 29, not 28."""
     return int(round(share * batch, 6))

@@ -47,25 +47,25 @@ class TrainingStep:
         self._moments: list[Tensor] = []
         self._data = self._made_up(seed)
 
-    def _made_up(self, seed: int) -> tuple[dict[str, Tensor], Tensor, tuple[Tensor, ...]]:
+    def _made_up(self, seed: int) -> tuple[dict[str, Tensor], Tensor, Draws]:
         train, chunk, spec = self.config.train, self.config.chunk, self.policy.spec
         g = torch.Generator().manual_seed(seed)
         _, *arrays = example_inputs(self.policy, train.batch_size, seed)
         obs = {key: x.to(self.device) for key, x in zip(self.policy.keys, arrays, strict=True)}
         actions = 2 * torch.rand(train.batch_size, chunk.horizon, spec.action_dim, generator=g) - 1
         draws = self.policy.method.draw((train.batch_size * train.draws, chunk.horizon, spec.action_dim), g)
-        return obs, actions.to(self.device), tuple(x.to(self.device) for x in (draws.noise, draws.r, draws.t))
+        return obs, actions.to(self.device), draws.map(lambda x: x.to(self.device))
 
-    def batch(self) -> tuple[dict[str, Tensor], Tensor, tuple[Tensor, ...]]:
-        """Observations (B, T, ...), actions (B, H, A) and draws (noise (m B, H, A), r, t (m B,)) as new tensors."""
+    def batch(self) -> tuple[dict[str, Tensor], Tensor, Draws]:
+        """Observations (B, T, ...), actions (B, H, A) and draws (m B rows) as new tensors."""
         obs, actions, draws = self._data
-        return {key: x.clone() for key, x in obs.items()}, actions.clone(), tuple(x.clone() for x in draws)
+        return {key: x.clone() for key, x in obs.items()}, actions.clone(), draws.map(torch.clone)
 
     def forward(self) -> LossReport:
         """A batch and its loss."""
         obs, actions, draws = self.batch()
         with autocast(self.config.train.precision, self.device):
-            return self.module(obs, actions, Draws(*draws))
+            return self.module(obs, actions, draws)
 
     def backward(self, report: LossReport) -> None:
         """Gradients of a loss; the old ones are dropped only now, as in the training loop."""
@@ -112,7 +112,7 @@ class TrainingStep:
     def data_tensors(self) -> list[Tensor]:
         """The data set's stand-in."""
         obs, actions, draws = self._data
-        return [*obs.values(), actions, *draws]
+        return [*obs.values(), actions, *draws.tensors()]
 
 
 def nbytes(tensors: Iterable[Tensor]) -> int:
