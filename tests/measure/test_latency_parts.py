@@ -3,8 +3,10 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pynvml
 import pytest
 import torch
 
@@ -124,6 +126,58 @@ def test_what_the_system_does_not_tell_is_none(monkeypatch: pytest.MonkeyPatch, 
     report = watch.report()
     assert (report["others_cores"], report["steal_percent"]) == (None, None)
     assert complaints(report) == []
+
+
+def test_the_state_of_the_gpu_is_read_by_its_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
+    def handle(uuid: str) -> int:
+        if uuid != "GPU-8a5c":
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+        return 3
+
+    def untold(gpu: int) -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    answers = {
+        "Init": lambda: None,
+        "SystemGetDriverVersion": lambda: "580.65",
+        "DeviceGetHandleByUUID": handle,
+        "DeviceGetName": {3: "NVIDIA H100"}.get,
+        "DeviceGetPerformanceState": {3: 0}.get,
+        "DeviceGetClockInfo": lambda gpu, kind: {(3, pynvml.NVML_CLOCK_SM): 1755, (3, pynvml.NVML_CLOCK_MEM): 2619}[
+            gpu, kind
+        ],
+        "DeviceGetMaxClockInfo": lambda gpu, kind: {(3, pynvml.NVML_CLOCK_SM): 1980}[gpu, kind],
+        "DeviceGetPowerUsage": {3: 345_678}.get,
+        "DeviceGetPowerManagementLimit": {3: 700_000}.get,
+        "DeviceGetTemperature": lambda gpu, sensor: {(3, pynvml.NVML_TEMPERATURE_GPU): 41}[gpu, sensor],
+        "DeviceGetPersistenceMode": {3: 1}.get,
+        "DeviceGetUtilizationRates": untold,
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(pynvml, f"nvml{name}", answer)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="8a5c"))
+    found = state(torch.device("cuda"))["gpu"]
+    assert found == {
+        "name": "NVIDIA H100",
+        "driver_version": "580.65",
+        "pstate": "P0",
+        "clocks.sm": "1755 MHz",
+        "clocks.mem": "2619 MHz",
+        "clocks.max.sm": "1980 MHz",
+        "power.draw": "345.68 W",
+        "power.limit": "700.00 W",
+        "temperature.gpu": "41",
+        "persistence_mode": "Enabled",
+        "utilization.gpu": "[N/A]",
+    }
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="another"))
+    assert complaints(Watch(torch.device("cuda")).report()) == ["clocks and power of the GPU are not known (Not Found)"]
+
+
+def test_without_nvidias_bindings_the_line_to_install_them_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    (line,) = complaints(Watch(torch.device("cuda")).report())
+    assert "pip install 'omp-cli[gpu]'" in line
 
 
 def test_clocks_governor_and_quota_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

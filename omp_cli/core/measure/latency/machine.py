@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,20 +12,9 @@ from typing import Any
 import psutil
 import torch
 
+from omp_cli.core.measure.latency.gpu import UNKNOWN, gpu_state
+
 CPUS = Path("/sys/devices/system/cpu")
-GPU_FIELDS = (
-    "name",
-    "driver_version",
-    "pstate",
-    "clocks.sm",
-    "clocks.mem",
-    "clocks.max.sm",
-    "power.draw",
-    "power.limit",
-    "temperature.gpu",
-    "persistence_mode",
-    "utilization.gpu",
-)
 BUSY_CORES, STEAL_PERCENT = 0.25, 2.0
 """Above these the figures are called into question."""
 
@@ -40,7 +27,7 @@ def state(device: torch.device) -> dict[str, Any]:
         "scaling_mhz": _span([float(x) / 1000 for x in _cpufreq("scaling_cur_freq")]),
         "governor": sorted(set(_cpufreq("scaling_governor"))) or None,
         "cgroup_cpus": _cgroup_cpus(),
-        "gpu": _gpu(device),
+        "gpu": gpu_state(device),
         "float32_matmul": torch.get_float32_matmul_precision(),
     }
 
@@ -70,26 +57,6 @@ def _cgroup_cpus() -> float | None:
     if len(quota) != 2 or not all(x.isdigit() for x in quota):
         return None
     return int(quota[0]) / int(quota[1])
-
-
-def _gpu(device: torch.device) -> dict[str, str] | None:
-    """What nvidia-smi says of the device, units included."""
-    if device.type != "cuda" or shutil.which("nvidia-smi") is None:
-        return None
-    query = ["nvidia-smi", f"--query-gpu={','.join(GPU_FIELDS)}", "--format=csv,noheader", f"--id={_gpu_id(device)}"]
-    try:
-        answer = subprocess.run(query, capture_output=True, encoding="utf-8", timeout=20, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-    values = [value.strip() for value in answer.strip().split(",")]
-    return dict(zip(GPU_FIELDS, values, strict=False))
-
-
-def _gpu_id(device: torch.device) -> str:
-    """The device's number or UUID for nvidia-smi, which does not know CUDA_VISIBLE_DEVICES."""
-    index = device.index if device.index is not None else torch.cuda.current_device()
-    visible = [x for x in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if x.strip()]
-    return visible[index].strip() if index < len(visible) else str(index)
 
 
 @dataclass(frozen=True)
@@ -162,8 +129,10 @@ class Watch:
 
 
 def complaints(report: dict[str, Any]) -> list[str]:
-    """Why figures from this machine in this state should not be quoted; one line each."""
+    """Why figures from this machine in this state should not be quoted, or say too little; one line each."""
     found = []
+    if why := (report["after"]["gpu"] or {}).get(UNKNOWN):
+        found.append(f"clocks and power of the GPU are not known ({why})")
     if (report["others_cores"] or 0) > BUSY_CORES:
         others = f"other processes used {report['others_cores']} cores meanwhile"
         found.append(f"the machine was busy: {others}; the minima suffer least")
