@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from gymnasium.wrappers.utils import update_mean_var_count_from_moments
 from torch import Tensor
 
 
@@ -61,9 +62,9 @@ class RewardScale:
         return (reward / self.std).clamp(-self.limit, self.limit)
 
     def _learn(self, values: Tensor) -> None:
-        """Merge a batch into count, mean and squares (Chan et al. 1979)."""
+        """Merge the discounted returns of one decision, (N,)."""
         count, mean, squares = self.state.tolist()
-        more, its_mean = len(values), float(values.mean())
-        total, difference = count + more, its_mean - mean
-        squares += float((values - its_mean).square().sum()) + difference**2 * count * more / total
-        self.state = torch.tensor([total, mean + difference * more / total, squares], dtype=torch.float64)
+        mean, variance, count = update_mean_var_count_from_moments(
+            mean, squares / max(count, 1), count, float(values.mean()), float(values.var(correction=0)), len(values)
+        )
+        self.state = torch.tensor([count, mean, count * variance], dtype=torch.float64)
