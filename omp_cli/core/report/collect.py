@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, read_manifest
@@ -25,7 +25,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Judged:
     """One run of ``omp eval``.
 
     Attributes:
@@ -37,10 +37,6 @@ class Evaluation:
         task: task.
         seed: of the training; None where it is not known.
         nfe: evaluations of the network per decision.
-        metric: "success", or what the return counts ("return", "finished sub-tasks").
-        successes: of the last checkpoint; None where the return counts.
-        last: the last checkpoint.
-        curve: earlier checkpoints.
     """
 
     path: Path
@@ -51,15 +47,38 @@ class Evaluation:
     task: str
     seed: int | None
     nfe: int
-    metric: str
-    successes: int | None
-    last: Point
-    curve: tuple[Point, ...]
 
     @property
     def own_label(self) -> str:
         """How the policy was called when it was evaluated: the name given, or its method and derivative."""
         return _label(self.manifest, self.policy)
+
+    @property
+    def data(self) -> str:
+        """Content of the data set that the policy was trained on."""
+        return str(self.policy["data"]["content_sha256"])
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What two evaluations have in common of which only the later one counts."""
+        return (self.label, self.nfe, self.suite, self.task, self.seed)
+
+
+@dataclass(frozen=True)
+class Evaluation(Judged):
+    """In an environment.
+
+    Attributes:
+        metric: "success", or what the return counts ("return", "finished sub-tasks").
+        successes: of the last checkpoint; None where the return counts.
+        last: the last checkpoint.
+        curve: earlier checkpoints.
+    """
+
+    metric: str
+    successes: int | None
+    last: Point
+    curve: tuple[Point, ...]
 
     def setting(self, key: str) -> Any:
         """A setting of the evaluation itself; None where it has none of that name."""
@@ -71,10 +90,10 @@ class Evaluation:
         """Content of the evaluated checkpoint."""
         return next((i.sha256 for i in self.manifest.inputs if i.kind == "checkpoint"), None)
 
-    @property
-    def data(self) -> str:
-        """Content of the data set that the policy was trained on."""
-        return str(self.policy["data"]["content_sha256"])
+    def same_policy(self, other: Evaluation) -> bool:
+        """Whether both evaluated the same weights of one checkpoint."""
+        known = self.checkpoint is not None and self.checkpoint == other.checkpoint
+        return known and self.setting("weights") == other.setting("weights")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -85,35 +104,19 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Offline:
-    """One run of ``omp eval --offline``; attributes as ``Evaluation``'s, ``figures`` are those of the errors."""
+class Offline(Judged):
+    """Without an environment; ``figures`` are those of the errors."""
 
-    path: Path
-    manifest: Manifest
-    policy: Mapping[str, Any]
-    label: str
-    suite: str
-    task: str
-    seed: int | None
-    nfe: int
     figures: Mapping[str, Any]
 
     @property
-    def own_label(self) -> str:
-        """How the policy was called when it was evaluated."""
-        return _label(self.manifest, self.policy)
-
-    @property
-    def data(self) -> str:
-        """Content of the data set that the policy was trained on."""
-        return str(self.policy["data"]["content_sha256"])
-
-    @property
     def key(self) -> tuple[Any, ...]:
-        """What two evaluations have in common of which only the later one counts."""
+        """See the base class; other weights and other episodes have rows of their own."""
         weights = self.manifest.metrics["weights"], self.manifest.metrics["checkpoint_step"]
-        data = self.figures["content_sha256"], tuple(self.figures["episodes"])
-        return (self.label, self.nfe, self.suite, self.task, self.seed, *weights, *data)
+        return (*super().key, *weights, self.figures["content_sha256"], tuple(self.figures["episodes"]))
+
+
+J = TypeVar("J", bound=Judged)
 
 
 @dataclass
@@ -157,24 +160,17 @@ def collect(folders: Sequence[Path]) -> Found:
         elif "policy" not in manifest.metrics:
             found.left_out.append(f"omp eval {path}: does not say what was evaluated (made by an earlier omp)")
         elif "offline" in manifest.metrics:
-            found.offline.append(_offline(path, manifest))
+            found.offline.append(Offline(**_what(path, manifest), figures=manifest.metrics["offline"]))
         else:
             found.evaluations.append(_evaluation(path, manifest))
     if not found.evaluations and not found.offline:
         where = ", ".join(map(str, folders))
         reason = f"; {found.left_out[0]}" if found.left_out else ""
         raise DataError(f"no evaluation to report on below {where}{reason}", "make some with: omp eval, or omp sweep")
-    found.evaluations.sort(key=lambda e: e.manifest.started_at)
-    found.offline.sort(key=lambda e: e.manifest.started_at)
     found.latencies.sort(key=lambda manifest: manifest.started_at)
-    _keep_newest(found)
-    newest = {e.key: e for e in found.offline}
-    found.left_out += [
-        f"omp eval {e.path}: {newest[e.key].path} evaluates the same policy later, and counts"
-        for e in found.offline
-        if newest[e.key] is not e
-    ]
-    found.offline = sorted(newest.values(), key=lambda e: (e.suite, e.task, e.figures["content_sha256"]))
+    found.evaluations = _newest(found.evaluations, found.left_out)
+    found.offline = _newest(found.offline, found.left_out)
+    found.offline.sort(key=lambda e: (e.suite, e.task, e.figures["content_sha256"]))
     return found
 
 
@@ -198,17 +194,9 @@ def _manifests(folders: Iterable[Path]) -> Iterator[Path]:
 
 def _evaluation(path: Path, manifest: Manifest) -> Evaluation:
     metrics = manifest.metrics
-    policy = metrics["policy"]
     judged = metrics.get("metric", "success") == "success"
     return Evaluation(
-        path=path,
-        manifest=manifest,
-        policy=policy,
-        label=_label(manifest, policy),
-        suite=metrics["suite"],
-        task=metrics["task"],
-        seed=policy["seed"],
-        nfe=metrics["nfe"],
+        **_what(path, manifest),
         metric="success" if judged else metrics.get("counts", "return"),
         successes=counted(metrics)["successes"] if judged else None,
         last=_point(metrics),
@@ -216,10 +204,11 @@ def _evaluation(path: Path, manifest: Manifest) -> Evaluation:
     )
 
 
-def _offline(path: Path, manifest: Manifest) -> Offline:
+def _what(path: Path, manifest: Manifest) -> dict[str, Any]:
+    """The fields of ``Judged``."""
     metrics, policy = manifest.metrics, manifest.metrics["policy"]
-    names = (metrics["suite"], metrics["task"], policy["seed"], metrics["nfe"])
-    return Offline(path, manifest, policy, _label(manifest, policy), *names, metrics["offline"])
+    judged = {"policy": policy, "label": _label(manifest, policy), "seed": policy["seed"]}
+    return judged | {"path": path, "manifest": manifest} | {name: metrics[name] for name in ("suite", "task", "nfe")}
 
 
 def _label(manifest: Manifest, policy: Mapping[str, Any]) -> str:
@@ -241,20 +230,17 @@ def usual_label(policy: Mapping[str, Any]) -> str:
     return " ".join([str(word) for word in words if word] + ([f"+ {tuned}"] if tuned else []))
 
 
-def _keep_newest(found: Found) -> None:
-    """Of the evaluations (oldest first) that would be one cell of a table, the newest, where they are of one policy."""
-    newest: dict[tuple[Any, ...], Evaluation] = {}
-    for e in found.evaluations:
-        key = (e.label, e.nfe, e.suite, e.task, e.seed)
-        if (other := newest.get(key)) is not None:
-            weights = e.setting("weights") == other.setting("weights")
-            if e.checkpoint is None or e.checkpoint != other.checkpoint or not weights:
+def _newest(evaluations: Sequence[J], left_out: list[str]) -> list[J]:
+    """Of those that would be one cell of a table the newest, oldest first; UsageError where their policies differ."""
+    newest: dict[tuple[Any, ...], J] = {}
+    for e in sorted(evaluations, key=lambda e: e.manifest.started_at):
+        if (other := newest.pop(e.key, None)) is not None:
+            if isinstance(e, Evaluation) and isinstance(other, Evaluation) and not e.same_policy(other):
                 raise UsageError(
                     f"{e.label!r}, NFE {e.nfe}, on {e.task}, seed {e.seed}, stands twice: {other.path} and {e.path} "
                     "evaluate different policies",
                     "name what differs with omp eval --label, or leave one of them out",
                 )
-            found.left_out.append(f"omp eval {other.path}: {e.path} evaluates the same policy later, and counts")
-        newest[key] = e
-    kept = {id(e) for e in newest.values()}
-    found.evaluations = [e for e in found.evaluations if id(e) in kept]
+            left_out.append(f"omp eval {other.path}: {e.path} evaluates the same policy later, and counts")
+        newest[e.key] = e
+    return list(newest.values())
