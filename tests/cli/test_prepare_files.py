@@ -2,13 +2,13 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from omp_cli.core.data.store import read_store
-from omp_cli.core.suites.robomimic import suite as robomimic
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp
 from tests.data.formats import write_d4rl, write_minari, write_robomimic
@@ -79,7 +79,7 @@ def test_download_cut_in_the_middle_then_convert_and_train(
     trained = omp("pretrain", *parts, "--steps", 3, "--batch-size", 8, "--out", served / "run")
     assert trained.code == 0, trained.err
     assert "can-ph (the newest below data/)" in trained.err
-    monkeypatch.setattr(robomimic, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "robosuite", None)
     refused(omp("eval", served / "run", "--workers", 1), 4, "robosuite is not installed", "pip install")
 
 

@@ -374,9 +374,7 @@ def test_data_without_an_environment_are_told_apart() -> None:
 
 
 def test_a_missing_simulator_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    from omp_cli.core.suites.adroit import suite as adroit
-
-    monkeypatch.setattr(adroit, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "gymnasium_robotics", None)
     with pytest.raises(MissingDependency) as missing:
         Adroit(AdroitConfig()).make("pen")
     assert "omp-cli[adroit]" in str(missing.value.hint)

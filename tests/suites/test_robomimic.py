@@ -1,6 +1,7 @@
 """RoboMimic in the real robosuite: layout, determinism, pictures and rewards beside robosuite's and robomimic's."""
 
 import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -92,9 +93,7 @@ def test_data_are_rolled_out_as_they_were_recorded() -> None:
 
 
 def test_without_robosuite_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    from omp_cli.core.suites.robomimic import suite as robomimic
-
-    monkeypatch.setattr(robomimic, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "robosuite", None)
     with pytest.raises(MissingDependency) as error:
         suite().make("lift")
     assert "pip install" in error.value.hint

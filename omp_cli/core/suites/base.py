@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -135,9 +136,9 @@ class Suite(ABC):
     ``metric`` is what counts in an evaluation; ``scripted`` says whether there is an expert to record, and
     ``keeps_failures`` whether its failures are recorded as well. Where a return counts parts of the task, ``counts``
     names them ("finished sub-tasks"); then success is all of them. ``from_files``: without an expert, files are what is
-    meant where no source of data is named. ``judged_at_end``: success is that of the last step,
-    so an evaluation goes on after success. A suite that is not ``simulated`` has no environments and no tasks but
-    those that its data name.
+    meant where no source of data is named. ``judged_at_end``: success is that of the last step, so an evaluation goes
+    on after success. ``needs``: the package that simulates, what people call it, and the line that installs it. A suite
+    that is not ``simulated`` has no environments and no tasks but those that its data name.
     """
 
     Config: ClassVar[type[Settings]]
@@ -149,6 +150,7 @@ class Suite(ABC):
     keeps_failures: ClassVar[bool] = False
     judged_at_end: ClassVar[bool] = False
     simulated: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, str, str] | None] = None
 
     def __init__(self, config: Settings) -> None:
         self.config = config
@@ -191,8 +193,10 @@ class Suite(ABC):
         """Names of the arrays in files that together are a state of the simulator, where it can be shown anew."""
         return ()
 
-    def require(self) -> None:  # noqa: B027 - most suites need nothing more
+    def require(self) -> None:
         """MissingDependency when the simulator is plainly not installed; does not load it."""
+        if self.needs is not None and find_spec(self.needs[0]) is None:
+            raise MissingDependency(f"{self.needs[1]} is not installed", self.needs[2])
 
     def select(self, tasks: Iterable[str], groups: Iterable[str]) -> tuple[str, ...]:
         """Tasks named one by one and by group, each once, in order; the default task when nothing is named."""

@@ -24,7 +24,6 @@ import importlib
 import io
 from collections.abc import Iterable, Mapping
 from importlib import metadata
-from importlib.util import find_spec
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -32,7 +31,7 @@ from numpy.typing import NDArray
 from pydantic import field_validator
 
 from omp_cli.core.base.config import Count, Settings
-from omp_cli.core.base.errors import MissingDependency, UsageError, did_you_mean
+from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.clouds.camera import Camera, look_at
 from omp_cli.core.clouds.raycast import Marker
 from omp_cli.core.clouds.sensor import CloudConfig, CloudSensor
@@ -83,6 +82,7 @@ class Adroit(Suite):
     default_task: ClassVar[str] = "pen"
     scripted: ClassVar[bool] = False
     judged_at_end: ClassVar[bool] = True
+    needs = ("gymnasium_robotics", "gymnasium-robotics", _HINT)
     config: AdroitConfig
 
     def groups(self) -> Mapping[str, tuple[str, ...]]:
@@ -126,11 +126,6 @@ class Adroit(Suite):
     def file_states(self, task: str) -> tuple[str, ...]:
         """What ``set_env_state`` takes; D4RL has it in "infos"."""
         return facts(task).states
-
-    def require(self) -> None:
-        """MissingDependency where there is no gymnasium-robotics."""
-        if find_spec("gymnasium_robotics") is None:
-            raise MissingDependency("gymnasium-robotics is not installed", _HINT)
 
     def make(self, task: str) -> AdroitEnv:
         """A fresh simulator (0.1 s)."""

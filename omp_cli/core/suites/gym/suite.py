@@ -11,14 +11,13 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from importlib.util import find_spec
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.config import Settings
-from omp_cli.core.base.errors import MissingDependency, UsageError, did_you_mean
+from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Metric, Outcome, Suite, TaskEnv, Views, loading
 
@@ -83,6 +82,7 @@ class Gym(Suite):
     metric: ClassVar[Metric] = "return"
     scripted: ClassVar[bool] = False
     from_files: ClassVar[bool] = False
+    needs = ("mujoco", "MuJoCo", "pip install mujoco")
     config: GymConfig
 
     def groups(self) -> Mapping[str, tuple[str, ...]]:
@@ -133,11 +133,6 @@ class Gym(Suite):
         ]
         by_name = [task for task in fitting if ENVIRONMENTS[task].id == notes.get("env_id")]
         return GymConfig(environment=(by_name or fitting)[0]) if fitting else None
-
-    def require(self) -> None:
-        """MissingDependency where there is no MuJoCo."""
-        if find_spec("mujoco") is None:
-            raise MissingDependency("MuJoCo is not installed", "pip install mujoco")
 
     def make(self, task: str) -> GymEnv:
         """A fresh simulator."""

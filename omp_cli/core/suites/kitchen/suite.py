@@ -21,7 +21,6 @@ import contextlib
 import io
 from collections.abc import Iterable, Mapping
 from importlib import metadata
-from importlib.util import find_spec
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -29,7 +28,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from omp_cli.core.base.config import LARGEST, Count, Settings
-from omp_cli.core.base.errors import MissingDependency, UsageError, did_you_mean
+from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Metric, Outcome, Suite, TaskEnv, Views, loading
 
@@ -72,6 +71,7 @@ class Kitchen(Suite):
     metric: ClassVar[Metric] = "return"
     counts: ClassVar[str | None] = "finished sub-tasks"
     scripted: ClassVar[bool] = False
+    needs = ("gymnasium_robotics", "gymnasium-robotics", _HINT)
     config: KitchenConfig
 
     def groups(self) -> Mapping[str, tuple[str, ...]]:
@@ -114,11 +114,6 @@ class Kitchen(Suite):
         config = KitchenConfig.model_validate({"environment": chosen, "max_steps": spec.max_steps, **known})
         Kitchen(config).spec(spec.task).same_layout(spec)
         return config
-
-    def require(self) -> None:
-        """MissingDependency where there is no gymnasium-robotics."""
-        if find_spec("gymnasium_robotics") is None:
-            raise MissingDependency("gymnasium-robotics is not installed", _HINT)
 
     def make(self, task: str) -> KitchenEnv:
         """A fresh simulator."""

@@ -5,14 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from importlib import metadata
-from importlib.util import find_spec
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.config import Settings
-from omp_cli.core.base.errors import MissingDependency
 from omp_cli.core.clouds.camera import Camera, look_at
 from omp_cli.core.clouds.raycast import Marker
 from omp_cli.core.clouds.sensor import DP3_BOX, CloudConfig, CloudSensor
@@ -47,6 +45,7 @@ class MetaWorld(Suite):
 
     Config: ClassVar[type[Settings]] = MetaWorldConfig
     default_task: ClassVar[str] = "assembly"
+    needs = ("metaworld", "Meta-World", "pip install metaworld")
     config: MetaWorldConfig
 
     def groups(self) -> Mapping[str, tuple[str, ...]]:
@@ -73,11 +72,6 @@ class MetaWorld(Suite):
             cloud_in_world=self.config.cloud.frame == "world",
             cloud_in_fps_order=self.config.cloud.fps_backend == "numpy",
         )
-
-    def require(self) -> None:
-        """MissingDependency where there is no Meta-World."""
-        if find_spec("metaworld") is None:
-            raise MissingDependency("Meta-World is not installed", "pip install metaworld")
 
     def make(self, task: str) -> MetaWorldEnv:
         """A fresh simulator (0.2 s)."""

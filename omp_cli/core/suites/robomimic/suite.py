@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from importlib.util import find_spec
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from omp_cli.core.base.config import Settings
-from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, did_you_mean
+from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv
 from omp_cli.core.suites.robomimic.model import Control, load_scene, make_robosuite, numpy_seeded, refresh
@@ -83,6 +82,7 @@ class Robomimic(Suite):
     Config: ClassVar[type[Settings]] = RobomimicSuiteConfig
     default_task: ClassVar[str] = "lift"
     scripted: ClassVar[bool] = False
+    needs = ("robosuite", "robosuite", "pip install 'omp-cli[robomimic]'")
     config: RobomimicSuiteConfig
 
     def groups(self) -> Mapping[str, tuple[str, ...]]:
@@ -139,11 +139,6 @@ class Robomimic(Suite):
             if (ours.state_dim, ours.action_dim, ours.image) == (spec.state_dim, spec.action_dim, spec.image):
                 return shown
         return None
-
-    def require(self) -> None:
-        """MissingDependency where robosuite is not installed."""
-        if find_spec("robosuite") is None:
-            raise MissingDependency("robosuite is not installed", "pip install 'omp-cli[robomimic]'")
 
     def make(self, task: str) -> RobomimicEnv:
         """A fresh simulator."""
