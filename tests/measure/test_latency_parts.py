@@ -121,6 +121,7 @@ def test_what_the_system_does_not_tell_is_none(monkeypatch: pytest.MonkeyPatch, 
     found = state(CPU)
     for key in ("cpu_mhz", "scaling_mhz", "governor", "cgroup_cpus", "gpu"):
         assert found[key] is None
+    monkeypatch.setattr(machine, "_cpu_ticks", lambda: machine._Ticks(0.0, 0.0, 0.0))
     with Watch(CPU) as watch:
         pass
     report = watch.report()

@@ -13,7 +13,7 @@ from omp_cli.core.base.errors import UsageError
 from omp_cli.core.encoders.pointnet import PointNet
 from omp_cli.core.measure.memory.allocator import LARGE_SEGMENT, MIB, CachingAllocator
 from omp_cli.core.measure.memory.cases import Case, Column, MemprofileConfig, grid, made_up_spec, make_case
-from omp_cli.core.measure.memory.ledger import Ledger, peaks
+from omp_cli.core.measure.memory.ledger import Event, Ledger
 from omp_cli.core.measure.memory.paper import paper_cases, published_gb
 from omp_cli.core.measure.memory.profile import (
     MEASURED_CPU,
@@ -33,6 +33,17 @@ from omp_cli.core.measure.memory.step import TrainingStep, nbytes
 CPU = torch.device("cpu")
 UNET = {"net.dims": [32, 64], "net.blocks": 1, "encoder.name": "state"}
 WAYS: tuple[Column, ...] = ("none", "dde", "forward", "jvp")
+
+
+def peaks(events: list[Event]) -> dict[str, int]:
+    """Largest sum of live bytes in each phase; what comes before the first phase is phase ""."""
+    live, phase = 0, ""
+    found: dict[str, int] = {}
+    for event in events:
+        live += event.nbytes
+        phase = event.phase or phase
+        found[phase] = max(found.get(phase, 0), live)
+    return found
 
 
 def case(derivative: Column, horizon: int = 16, batch: int = 32, points: int = 64, **changes: Any) -> Case:

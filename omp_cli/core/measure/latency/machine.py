@@ -68,15 +68,11 @@ class _Ticks:
     total: float
 
 
-def _cpu_ticks() -> _Ticks | None:
-    """None where the system does not tell."""
-    fields = next((line.split()[1:] for line in _lines("/proc/stat") if line.startswith("cpu ")), [])
-    if len(fields) < 8:
-        return None
-    hz = os.sysconf("SC_CLK_TCK")
-    user, nice, system, idle, wait, irq, soft, steal = (int(x) / hz for x in fields[:8])
-    busy = user + nice + system + irq + soft
-    return _Ticks(busy, steal, busy + idle + wait + steal)
+def _cpu_ticks() -> _Ticks:
+    times = psutil.cpu_times()._asdict()
+    total = sum(times.values()) - times.get("guest", 0.0) - times.get("guest_nice", 0.0)  # these count as user's, too
+    steal = times.get("steal", 0.0)
+    return _Ticks(total - times["idle"] - times.get("iowait", 0.0) - steal, steal, total)
 
 
 def _own_cpu_seconds() -> float:
@@ -100,7 +96,6 @@ class Watch:
         self._device = device
         self._before = self._after = state(device)
         self._seconds = self._others = self._steal = self._total = 0.0
-        self._known = False
 
     def __enter__(self) -> Watch:
         self._start = _cpu_ticks(), _own_cpu_seconds(), perf_counter()
@@ -109,16 +104,15 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         ticks, own, clock = self._start
         self._seconds += perf_counter() - clock
-        if (now := _cpu_ticks()) is not None and ticks is not None:
-            self._known = True
-            self._others += now.busy - ticks.busy - (_own_cpu_seconds() - own)
-            self._steal += now.steal - ticks.steal
-            self._total += now.total - ticks.total
+        now = _cpu_ticks()
+        self._others += now.busy - ticks.busy - (_own_cpu_seconds() - own)
+        self._steal += now.steal - ticks.steal
+        self._total += now.total - ticks.total
         self._after = state(self._device)
 
     def report(self) -> dict[str, Any]:
         """State before and after; cores that other processes kept busy; share of time the hypervisor took."""
-        known = self._known and self._seconds > 0 and self._total > 0
+        known = self._seconds > 0 and self._total > 0
         return {
             "seconds": round(self._seconds, 1),
             "others_cores": round(max(self._others, 0.0) / self._seconds, 2) if known else None,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from dataclasses import dataclass
 
-KIB, MIB = 2**10, 2**20
+MIB = 2**20
 ROUND, SMALL, SMALL_SEGMENT, LARGE, LARGE_SEGMENT, SEGMENT_ROUND = 512, MIB, 2 * MIB, 10 * MIB, 20 * MIB, 2 * MIB
 
 

@@ -6,7 +6,7 @@ Seen from the dispatcher: outputs of operators, not the scratch space inside of 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,14 +83,3 @@ class Ledger(TorchDispatchMode):
 
         self._known[pointer] = weakref.ref(storage, dropped)
         self.events.append(Event(number, size))
-
-
-def peaks(events: Sequence[Event]) -> dict[str, int]:
-    """Largest sum of live bytes in each phase; what comes before the first phase is phase ""."""
-    live, phase = 0, ""
-    found: dict[str, int] = {}
-    for event in events:
-        live += event.nbytes
-        phase = event.phase or phase
-        found[phase] = max(found.get(phase, 0), live)
-    return found

@@ -144,39 +144,34 @@ def predict_cuda(case: Case) -> Row:
         ledger.phase("update")
         step.update()
     del tensors
-    peaks, kept, static, reserved = replay(ledger.events)
-    row = _row(case, step, PREDICTED, {name: peak - static for name, peak in peaks.items()}, kept - static, None)
+    changes, reserved = replay(ledger.events)
+    peaks, kept = phase_peaks(changes)
+    before = sum(size for phase, size in changes if not phase)
+    row = _row(case, step, PREDICTED, peaks, kept, None)
     return {
         **row,
-        "peak_allocated": max(peaks.values()),
+        "peak_allocated": before + max(peaks.values()),
         "peak_reserved": reserved,
         "critical_share": round(selected, 4) if getattr(case.config.encoder, "two_pass", False) else None,
     }
 
 
-def replay(events: Sequence[Event]) -> tuple[dict[str, int], int, int, int]:
+def replay(events: Sequence[Event]) -> tuple[list[tuple[str, int]], int]:
     """Hand the events to a simulated allocator.
 
     Returns:
-        Peak of allocated bytes in each phase, allocated bytes at the end of the forward phase and before it, and
-        reserved bytes at the end.
+        (phase, bytes) by which its allocated memory changed, in order, and reserved bytes at the end.
     """
     allocator, phase = CachingAllocator(), ""
-    peaks = dict.fromkeys(PHASES, 0)
-    kept = start = 0
+    changes = []
     for event in events:
-        if event.phase == "forward":
-            start = allocator.allocated
-        if event.phase == "backward":
-            kept = allocator.allocated
-        phase = event.phase or phase
+        before, phase = allocator.allocated, event.phase or phase
         if event.nbytes > 0:
             allocator.malloc(event.storage, event.nbytes)
         elif event.nbytes < 0:
             allocator.free(event.storage)
-        if phase:
-            peaks[phase] = max(peaks[phase], allocator.allocated)
-    return peaks, kept, start, allocator.reserved
+        changes.append((phase, allocator.allocated - before))
+    return changes, allocator.reserved
 
 
 def critical_share(case: Case, windows: int = 8) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -84,11 +85,11 @@ def profile_cases(
     for number, case in enumerate(cases):
         if measure and device.type == "cuda":
             file = run.folder / f"snapshot-{number:02d}-{case.derivative}.pickle" if snapshot else None
-            jobs.append((case, _bind(measure_cuda, case, device, config.repeats, file)))
+            jobs.append((case, partial(measure_cuda, case, device, config.repeats, file)))
         elif measure:
-            jobs.append((case, _bind(measure_cpu, case, config.repeats)))
+            jobs.append((case, partial(measure_cpu, case, config.repeats)))
         if config.predict and case.config.train.precision != "bf16":
-            jobs.append((case, _bind(predict_cuda, case)))
+            jobs.append((case, partial(predict_cuda, case)))
     rows: list[Row] = []
     progress.start("profiling", len(jobs))
     for case, job in jobs:
@@ -103,10 +104,6 @@ def profile_cases(
         run.artifact(file)
     compare(rows)
     return rows
-
-
-def _bind(work: Callable[..., Row], *arguments: Any) -> Callable[[], Row]:
-    return lambda: work(*arguments)
 
 
 def _accuracy(
