@@ -3,40 +3,70 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from omp_cli.core.base.config import Count, Layer, Settings
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.files import atomic
 from omp_cli.core.base.locks import hold
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch
+from omp_cli.core.data.catalogue import cache_folder
 from omp_cli.core.prepare.files import Files, FilesConfig
 from omp_cli.core.prepare.origin import of_made
 from omp_cli.core.prepare.source import Asked, Origin
+
+if TYPE_CHECKING:
+    import h5py
 
 
 class Recordable(Settings):
     """What decides the content of a recorded file; its names hold all of it."""
 
-    @property
-    def dataset(self) -> str:
-        """Task name of the data set."""
-        raise NotImplementedError
+    suite: ClassVar[str]
+    """Benchmark."""
 
     @property
+    @abstractmethod
+    def dataset(self) -> str:
+        """Task name of the data set."""
+
+    @property
+    @abstractmethod
     def source(self) -> str:
         """Name of the source: all that the task's name does not say."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def unnamed(self) -> str:
+        """What decides the content and is no setting, as text: what another omp has recorded is not taken."""
+
+    @abstractmethod
+    def require(self) -> None:
+        """MissingDependency where something that records is plainly not installed."""
 
     @property
     def file(self) -> Path:
         """Where the recorded file is kept."""
-        raise NotImplementedError
+        return self.kept(f"{self.source}.hdf5")
+
+    def kept(self, name: str) -> Path:
+        """A file of this name among those that are recorded alike."""
+        return cache_folder() / self.suite / self.dataset / sha256(self.unnamed().encode()).hexdigest()[:8] / name
+
+    @contextmanager
+    def written(self) -> Iterator[h5py.File]:
+        """The recorded file while it is written; it is there as a whole, or not at all."""
+        import h5py
+
+        with atomic(self.file) as temporary, h5py.File(temporary, "w") as file:
+            yield file
 
 
 class _Record(Settings):
@@ -78,6 +108,11 @@ class Made(Files):
     def about(cls, asked: Asked) -> str:
         """The words that chose it."""
         return f"--source {asked.source}"
+
+    def require(self) -> None:
+        """MissingDependency where there is something to record and what records it is not installed."""
+        if not self.config.record.file.is_file():
+            self.config.record.require()
 
     @classmethod
     @abstractmethod

@@ -24,7 +24,7 @@ from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, d
 from omp_cli.core.base.files import atomic, read_tensors, sha256_of
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.seeds import demo_seed
-from omp_cli.core.data.catalogue import cache_folder, read_catalogue
+from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.data.foreign import whole
 from omp_cli.core.data.readers.d4rl import NOTES
 from omp_cli.core.experts import read_expert
@@ -61,6 +61,7 @@ CLIP = 10.0
 class TrainedConfig(Recordable):
     """What decides the content of a recorded file."""
 
+    suite: ClassVar[str] = "gym"
     robot: str
     """"hopper", "walker2d" ..."""
     version: Literal["v4", "v5"] = "v5"
@@ -125,15 +126,19 @@ class TrainedConfig(Recordable):
         version = "" if self.version == "v5" else f"-{self.version}"
         return f"sb3{trained}{given}-e{self.episodes}-s{self.seed}{version}"
 
-    @property
-    def file(self) -> Path:
-        """Where the recorded file is kept."""
-        return self._kept(f"{self.source}.hdf5")
+    def unnamed(self) -> str:
+        """How PPO learns."""
+        return json.dumps(recipe())
+
+    def require(self) -> None:
+        """MissingDependency where PPO has something to learn and stable-baselines3 is not installed."""
+        if self.learns and find_spec("stable_baselines3") is None:
+            raise MissingDependency("stable-baselines3 is not installed", "pip install 'stable-baselines3>=2.4,<3'")
 
     @property
     def learnt(self) -> Path:
         """Where the policy that PPO has learnt is kept."""
-        return self._kept(f"ppo-{self.robot}-n{self.steps}-s{self.seed}.safetensors")
+        return self.kept(f"ppo-{self.robot}-n{self.steps}-s{self.seed}.safetensors")
 
     def told(self) -> dict[str, Any]:
         """The settings for the file's notes; those without policies are as they were before there were any."""
@@ -145,10 +150,6 @@ class TrainedConfig(Recordable):
     def _policies(self) -> str:
         """Eight letters of what the policies hold."""
         return sha256("".join(sha256_of(whole(path)) for path in self.policy).encode()).hexdigest()[:8]
-
-    def _kept(self, name: str) -> Path:
-        """In a folder of the task and of PPO's settings: another omp's policy is not taken for this one's."""
-        return cache_folder() / "gym" / self.dataset / sha256(json.dumps(recipe()).encode()).hexdigest()[:8] / name
 
 
 def recipe() -> dict[str, Any]:
@@ -184,12 +185,6 @@ class Trained(Made):
     def named(cls, task: str | None, source: str) -> dict[str, Any]:
         """The robot and its version."""
         return robot_of(task or "hopper")
-
-    def require(self) -> None:
-        """MissingDependency where stable-baselines3 is not installed and has something to learn."""
-        record = self.config.record
-        if record.learns and not record.file.is_file() and find_spec("stable_baselines3") is None:
-            raise MissingDependency("stable-baselines3 is not installed", "pip install 'stable-baselines3>=2.4,<3'")
 
     def record(self, workers: int, progress: Progress) -> None:
         """In this process; a policy that an interrupted run has learnt is taken."""
@@ -318,8 +313,6 @@ def _record(
 
 def _write(config: TrainedConfig, env: TaskEnv, rows: dict[str, NDArray[Any]], returns: list[float]) -> None:
     """The D4RL file, with what a reader must know as JSON in an attribute."""
-    import h5py
-
     if not all(np.isfinite(values).all() for values in rows.values()):
         raise DataError(f"{config.dataset}: the recorded episodes hold values that are not finite")
     packages = (*(("stable-baselines3",) if config.learns else ()), "gymnasium", "mujoco", "torch")
@@ -334,7 +327,7 @@ def _write(config: TrainedConfig, env: TaskEnv, rows: dict[str, NDArray[Any]], r
         "mean_return": round(float(np.mean(returns)), 3),
         "versions": {name: metadata.version(name) for name in packages},
     }
-    with atomic(config.file) as temporary, h5py.File(temporary, "w") as file:
+    with config.written() as file:
         for name, values in rows.items():
             file[name] = values
         file.attrs[NOTES] = json.dumps(notes)

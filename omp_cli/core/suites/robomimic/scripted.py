@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -24,7 +23,6 @@ from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.base.files import atomic, remove
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.seeds import demo_seed
-from omp_cli.core.data.catalogue import cache_folder
 from omp_cli.core.data.readers.robomimic import NOTES
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import Kept
@@ -45,6 +43,7 @@ VALID_SHARE = 10
 class ScriptedConfig(Recordable):
     """What decides the content of a recorded file."""
 
+    suite: ClassVar[str] = "robomimic"
     task: str = "lift"
     """"lift", "can" or "square"."""
     operator: Literal["clean", "noisy"] = "clean"
@@ -83,13 +82,15 @@ class ScriptedConfig(Recordable):
         after = "" if self.after_success == 10 else f"-a{self.after_success}"
         return f"{name}-d{self.demos}-s{self.seed}{cameras}{size}{after}"
 
-    @property
-    def file(self) -> Path:
-        """Where the recorded file is kept: below a folder of the operator's settings, which its name does not say."""
-        settings = sha256(OPERATORS[self.operator].model_dump_json().encode()).hexdigest()[:8]
-        return cache_folder() / "robomimic" / self.task / settings / f"{self.source}.hdf5"
+    def unnamed(self) -> str:
+        """The operator's settings."""
+        return OPERATORS[self.operator].model_dump_json()
 
-    def suite(self) -> Robomimic:
+    def require(self) -> None:
+        """MissingDependency where robosuite is not installed."""
+        self.environments().require()
+
+    def environments(self) -> Robomimic:
         """The environments in which it is recorded."""
         return Robomimic(RobomimicSuiteConfig(cameras=self.cameras, image_size=self.image_size))
 
@@ -133,11 +134,6 @@ class Scripted(Made):
         """Task and operator."""
         return {"task": task or "lift", "operator": "clean" if source == "scripted" else "noisy"}
 
-    def require(self) -> None:
-        """MissingDependency where robosuite is not installed and has something to record."""
-        if not self.config.record.file.is_file():
-            self.config.record.suite().require()
-
     def record(self, workers: int, progress: Progress) -> None:
         """Episodes of an interrupted run are taken.
 
@@ -165,7 +161,7 @@ def record(job: Job, kept_env: Kept[RobomimicEnv]) -> Candidate:
     if job.file.exists():
         done = load_episode(job.file)
         return Candidate(bool(done["kept"]), int(done["steps"]), job.file)
-    env = kept_env.get(job.config, lambda: job.config.suite().make(job.config.task))
+    env = kept_env.get(job.config, lambda: job.config.environments().make(job.config.task))
     env.reset(job.seed)
     expert = make_expert(job.config.task, env.sim, OPERATORS[job.config.operator], job.seed)
     rows: dict[str, list[Any]] = {"states": [], "actions": [], "rewards": []}
@@ -201,9 +197,7 @@ def _seen(env: RobomimicEnv) -> dict[str, NDArray[Any]]:
 
 def _write(config: ScriptedConfig, episodes: Sequence[Mapping[str, NDArray[Any]]], failed: int) -> None:
     """robomimic's layout; of the next observations the low-dimensional ones alone, as its own image files have it."""
-    import h5py
-
-    with atomic(config.file) as temporary, h5py.File(temporary, "w") as file:
+    with config.written() as file:
         data = file.create_group("data")
         for index, episode in enumerate(episodes):
             demo = data.create_group(f"demo_{index}")
@@ -237,7 +231,7 @@ def _write(config: ScriptedConfig, episodes: Sequence[Mapping[str, NDArray[Any]]
 
 
 def _env_args(config: ScriptedConfig) -> dict[str, Any]:
-    suite = config.suite()
+    suite = config.environments()
     info = TASKS[config.task]
     cameras = suite.cameras(config.task)
     pictures = {
