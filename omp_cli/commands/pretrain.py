@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,26 +11,20 @@ from omp_cli import core
 from omp_cli.commands.frame import DATASET, RUNS, Call, Chosen, DatasetArgument, command
 from omp_cli.commands.options import option
 from omp_cli.core.base.config import set_layer
-from omp_cli.core.base.errors import DataError, UsageError
-from omp_cli.core.base.manifest import FILE_NAME, Manifest
+from omp_cli.core.base.manifest import FILE_NAME, Input
 from omp_cli.core.base.presets import preset_layer, preset_names
 from omp_cli.core.base.progress import Silent
-from omp_cli.core.base.run import BEST, CHECKPOINTS
+from omp_cli.core.base.run import BEST
 from omp_cli.core.base.table import Table
 from omp_cli.core.data.store import read_store
 from omp_cli.core.families import SUITES
 from omp_cli.core.suites.base import with_displacements
-from omp_cli.core.train.config import PretrainConfig, TrainConfig
+from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.trackers import METRICS
 
 DEFAULT_PRESET = "light"
 STEPS = "train.steps"
-WHERE = {
-    "dataset": "say where that is now: omp pretrain DATASET --resume RUN",
-    "teacher": "say where that is now: omp pretrain --teacher RUN_OR_CHECKPOINT --resume RUN",
-}
-"""The inputs of a run, and how a resumed one is told of an input that has moved."""
-INPUTS = tuple(WHERE)
+INPUTS = ("dataset", "teacher")
 
 
 @command("pretrain", PretrainConfig, preset=DEFAULT_PRESET)
@@ -77,23 +71,17 @@ def pretrain(
 class Plan:
     """What to train, where and from which teacher.
 
-    ``folder`` None means a new one, made when the run begins; ``content`` are the hashes that a resumed run's inputs
-    had.
+    ``folder`` None means a new one, made when the run begins; ``before`` are the inputs that a resumed run has read.
     """
 
     chosen: Chosen[PretrainConfig]
     dataset: Path
     teacher: Path | None
     folder: Path | None = None
-    content: Mapping[str, str] | None = None
-
-    def check(self, kind: str, path: Path, sha256: str) -> None:
-        """DataError when an input of a resumed run is not what the run began with."""
-        if self.content is not None and self.content[kind] != sha256:
-            raise DataError(f"{kind} {path}: has another content than the one the run began with", WHERE[kind])
+    before: Sequence[Input] = ()
 
 
-def _new_plan(call: Call[PretrainConfig], preset: str | None, given: Path | None, teacher: Path | None) -> Plan:
+def _new_plan(call: Call[PretrainConfig], preset: str | None, dataset: Path | None, teacher: Path | None) -> Plan:
     """A run in a folder of its own."""
     if STEPS in call.flags.values:  # said on the line, it beats a preset that counts in epochs
         call.more["train.epochs"] = None
@@ -102,7 +90,7 @@ def _new_plan(call: Call[PretrainConfig], preset: str | None, given: Path | None
     if teacher is not None:
         chosen.add("teacher", str(teacher), "flag")
     call.known(chosen)
-    dataset = given or call.newest(DATASET)
+    dataset = dataset or call.newest(DATASET)
     chosen.add("dataset", str(dataset), "argument")
     call.refuse_checkpoints()
     return Plan(chosen, dataset, teacher)
@@ -120,58 +108,31 @@ def _old_plan(call: Call[PretrainConfig], run: Path, given: Mapping[str, Path | 
         _report(call, run, manifest.metrics)
         return None
     if steps is not None:
-        _check_longer(call, run, manifest, chosen.settings.train)
+        call.console.note(core.longer(run, manifest, chosen.settings.train))
     wanted = [kind for kind in INPUTS if kind in chosen.sources]
-    found = {i.kind: i for i in manifest.inputs}
-    if any(kind not in found for kind in wanted):
-        raise UsageError(f"{run}: ended before it had read its data set", "start it again without --resume")
-    for kind, path in given.items():
-        if path is not None and kind not in wanted:
-            raise UsageError(f"{run}: has no {kind}", "leave it out")
-    paths = {kind: given[kind] or core.find_input(run, found[kind], WHERE[kind]) for kind in wanted}
-    content = {kind: found[kind].sha256 for kind in wanted}
-    return Plan(chosen, paths["dataset"], paths.get("teacher"), run, content)
-
-
-def _check_longer(call: Call[PretrainConfig], run: Path, manifest: Manifest, train: TrainConfig) -> None:
-    """UsageError unless the run has steps to go; says what becomes of the learning rate."""
-    found = core.open_run(run) if (run / CHECKPOINTS).is_dir() else []
-    done = found[-1].meta.step if found else 0
-    if train.steps <= done:
-        raise UsageError(
-            f"{run}: has taken {done} steps already, and --steps {train.steps} counts from its beginning",
-            f"ask for more than {done}, or evaluate an earlier checkpoint: {run / CHECKPOINTS}",
-        )
-    before = manifest.metrics.get("lr")
-    was = f", it was {before:.3g} at step {done}" if isinstance(before, float) else ""
-    call.console.note(
-        f"the learning rate follows the schedule of a run of {train.steps} steps from here on: "
-        f"{train.learning_rate(done, train.steps):.3g}{was}"
-    )
+    paths = core.inputs_now(run, manifest.inputs, wanted, given)
+    return Plan(chosen, paths["dataset"], paths.get("teacher"), run, manifest.inputs)
 
 
 def _train(call: Call[PretrainConfig], plan: Plan) -> None:
-    settings, resumed = plan.chosen.settings, plan.content is not None
+    settings, resumed = plan.chosen.settings, plan.folder is not None
     device = call.device(settings.threads)
     core.check_compile(settings)
     data = read_store(plan.dataset)
     if settings.train.turn:
         data = replace(data, spec=with_displacements(data.spec, data.provenance["recipe"]["suite"]))
-    plan.check("dataset", plan.dataset, data.sha256)
+    core.check_same(plan.before, "dataset", plan.dataset, data.sha256)
     inputs, teacher = [("dataset", plan.dataset, data.sha256)], None
     if plan.teacher is not None:
         newest = core.open_run(plan.teacher)[-1]
         inputs.append(("teacher", newest.path, newest.sha256()))
-        plan.check(*inputs[-1])
+        core.check_same(plan.before, *inputs[-1])
         teacher = core.load_teacher(newest, settings, data.spec, device)
     if call.globals.dry_run:
-        data = core.trained_on(data, settings.train.hold_out, settings.seed)
-        size = sum(p.numel() for p in core.build_policy(settings, data).parameters())
-        frames = int(data.episode_ends[-1])
-        total = settings.train.total_steps(frames)
-        if (remark := settings.train.remark(frames)) is not None:
+        expected, remark = core.expected(settings, data)
+        if remark is not None:
             call.console.note(remark)
-        call.dry_run(plan.chosen, parameters=size, frames=frames, steps=total, device=str(device))
+        call.dry_run(plan.chosen, **expected, device=str(device))
         return
     with core.world(device) as peers:
         if not peers.is_main:  # the first process alone prints, writes and needs the folder

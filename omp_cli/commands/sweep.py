@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,21 +12,19 @@ from omp_cli.commands.frame import RUNS, Call, command
 from omp_cli.commands.lines import resolve
 from omp_cli.commands.options import argument, option
 from omp_cli.core.base.config import Settings
-from omp_cli.core.base.errors import RunFailed, UsageError, did_you_mean
+from omp_cli.core.base.errors import RunFailed, UsageError
 from omp_cli.core.base.files import writable_folder
 from omp_cli.core.base.locks import hold
-from omp_cli.core.base.manifest import hardware
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.table import Table
 from omp_cli.core.sweep.config import read_sweep
+from omp_cli.core.sweep.engines import ENGINES, choose_engine
 from omp_cli.core.sweep.execute import execute
 from omp_cli.core.sweep.job import Job
-from omp_cli.core.sweep.local import Engine, Local
-from omp_cli.core.sweep.on_ray import OnRay
 from omp_cli.core.sweep.plan import plan_jobs, same_settings
+from omp_cli.core.sweep.tables import job_tables
 
 RAY = "Engine ray"
-ENGINES = ("local", "ray")
 
 
 @command("sweep", None)
@@ -64,7 +61,7 @@ def sweep(
         same_settings(jobs)
         _show_plan(call, folder, jobs)
         return
-    chosen = _engine(engine, processes, address, gpus)
+    chosen = choose_engine(engine, processes, address, gpus)
     if engine == "local":
         core.pick_device(call.globals.device_name)
     with hold(writable_folder(folder)):
@@ -90,20 +87,6 @@ def _handed_on(call: Call[Settings]) -> tuple[str, ...]:
     return (*device, *call.globals.plugin_options)
 
 
-def _engine(name: str, workers: int | None, address: str | None, gpus: float) -> Engine:
-    asked = os.environ["OMP_NUM_THREADS"]  # app.main has set it
-    threads = int(first) if (first := asked.partition(",")[0].strip()).isdigit() else 0
-    if threads < 1:
-        raise UsageError(f"OMP_NUM_THREADS={asked}: not a number of threads", "OMP_NUM_THREADS=1")
-    if name == "ray":
-        return OnRay(workers, threads, gpus, address)
-    if name != "local":
-        raise UsageError(f"unknown engine {name!r}", did_you_mean(name, ENGINES))
-    if address is not None or gpus:
-        raise UsageError("--address and --gpus are for --engine ray")
-    return Local(workers or max(hardware().cores // threads, 1))
-
-
 def _show_plan(call: Call[Settings], folder: Path, jobs: Sequence[Job]) -> None:
     states = [job.outcome().state for job in jobs]
     rows = [(job.name, state, f"omp {shlex.join(job.line)}") for job, state in zip(jobs, states, strict=True)]
@@ -120,20 +103,6 @@ def _show_plan(call: Call[Settings], folder: Path, jobs: Sequence[Job]) -> None:
 
 def _report(call: Call[Settings], run: Run) -> None:
     metrics = run.manifest.metrics
-    jobs, states = metrics["jobs"], metrics["states"]
-    kinds = dict.fromkeys(job["command"] for job in jobs)
-    rows = []
-    for kind in kinds:
-        of = [job for job in jobs if job["command"] == kind]
-        finished = [job["seconds"] for job in of if job["state"] == "finished"]
-        mean = f"{sum(finished) / len(finished):.1f}" if finished else "none"
-        rows.append((f"omp {kind}", f"{len(finished)}/{len(of)}", mean))
-    tables = [Table("Jobs", ("command", "finished", "mean seconds"), rows)]
-    lost = [(job["name"], job["state"], job["error"] or "") for job in jobs if job["state"] != "finished"]
-    if lost:
-        tables.append(Table("Not finished", ("job", "state", "why"), lost))
-    lines = [
-        f"sweep: {run.folder}, {states['finished']} of {len(jobs)} jobs finished",
-        f"next: omp report {run.folder}",
-    ]
-    call.result(run.folder, metrics, tables, lines)
+    finished = f"{metrics['states']['finished']} of {len(metrics['jobs'])} jobs finished"
+    lines = [f"sweep: {run.folder}, {finished}", f"next: omp report {run.folder}"]
+    call.result(run.folder, metrics, job_tables(metrics["jobs"]), lines)

@@ -3,7 +3,6 @@ from .base.device import pick_device as pick_device
 from .base.device import use_threads as use_threads
 from .checkpoint import Checkpoint as Checkpoint
 from .checkpoint import open_run as open_run
-from .data.split import trained_on as trained_on
 from .deploy.backends import BACKENDS as BACKENDS
 from .deploy.deciders import Decider as Decider
 from .deploy.deciders import is_export as is_export
@@ -45,9 +44,11 @@ from .rl.loop import start_of as start_of
 from .rl.loop import usual_chain as usual_chain
 from .train.distributed import local_device as local_device
 from .train.distributed import world as world
-from .train.inputs import find_input as find_input
+from .train.inputs import check_same as check_same
+from .train.inputs import expected as expected
+from .train.inputs import inputs_now as inputs_now
+from .train.inputs import longer as longer
 from .train.loop import Trainer as Trainer
 from .train.loop import TrainResult as TrainResult
-from .train.loop import build_policy as build_policy
 from .train.loop import check_compile as check_compile
 from .train.teacher import load_teacher as load_teacher

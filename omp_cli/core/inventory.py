@@ -6,6 +6,7 @@ work on, that another run needs, or that holds one that stays.
 
 from __future__ import annotations
 
+import datetime
 import functools
 import os
 import shutil
@@ -14,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.errors import DataError, OmpError, UsageError
 from omp_cli.core.base.files import size_of
 from omp_cli.core.base.locks import hold, is_held
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, read_manifest
 from omp_cli.core.base.run import CHECKPOINTS, state_of, whereabouts
+from omp_cli.core.base.table import NONE, Table
 from omp_cli.core.data.store import STORE
 from omp_cli.core.measure.statistics import counted
 
@@ -95,6 +97,42 @@ class Entry:
         if self.command in TRAINED:
             of = [e for e in entries if e.command == "eval" and e.state == "succeeded" and e.reads(self)]
             return max(of, key=lambda e: e.started_at).success(entries) if of else ""
+        return ""
+
+    def as_dict(self, entries: Sequence[Entry]) -> dict[str, Any]:
+        """Plain data; ``entries`` are all that there are (``success``)."""
+        return {
+            "folder": str(self.folder),
+            "status": self.state,
+            "command": self.command or None,
+            "what": self.what,
+            "started_at": self.started_at or None,
+            "bytes": self.bytes,
+            "success": self.success(entries) or None,
+            "problem": self.problem or None,
+        }
+
+
+def entries_table(title: str, shown: Sequence[Entry], entries: Sequence[Entry]) -> Table:
+    """A row for each that is shown; ``entries`` are all that there are."""
+    rows = [(e.state, e.what, _when(e), size_text(e.bytes), e.success(entries), str(e.folder)) for e in shown]
+    columns = ("status", "what", "when", "size", "success", "where")
+    return Table(title, columns, [[cell or NONE for cell in row] for row in rows])
+
+
+def size_text(count: int) -> str:
+    """Bytes with a unit."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count / 1e3:.1f} kB"
+
+
+def _when(entry: Entry) -> str:
+    """When it began, in the time of this place."""
+    try:
+        return datetime.datetime.fromisoformat(entry.started_at).astimezone().strftime("%Y-%m-%d %H:%M")
+    except ValueError:
         return ""
 
 
@@ -187,12 +225,24 @@ def _needed(entry: Entry, path: Path, entries: Sequence[Entry], going: Mapping[P
     return None
 
 
-def remove_run(entry: Entry) -> None:
-    """Remove a run's folder, once nobody is at work there.
+def remove_runs(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
+    """Remove the folders of runs.
 
-    Raises:
-        UsageError: somebody is, or it is no longer what was planned.
+    Returns:
+        What was removed, and why the others stay: somebody has begun to work there meanwhile.
     """
+    removed, failures = [], []
+    for entry in entries:
+        try:
+            _remove_run(entry)
+            removed.append(entry)
+        except OmpError as error:
+            failures.append(f"{entry.folder}: {error.message}")
+    return removed, failures
+
+
+def _remove_run(entry: Entry) -> None:
+    """Remove a run's folder; UsageError where somebody is at work there, or it is no longer what was planned."""
     with hold(entry.folder, "it stays"):
         if _entry(entry.folder).state not in (*UNFINISHED, "running"):  # held by this process it reads as running
             raise UsageError(f"{entry.folder}: has changed meanwhile", "look again: omp runs")
