@@ -16,7 +16,7 @@ import annotated_types
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
-from omp_cli.commands.options import first_sentence, options_of
+from omp_cli.commands.options import first_sentence, marks, options_of
 from omp_cli.commands.table import COMMANDS, load
 from omp_cli.core.base.config import LARGEST, default_text
 from omp_cli.core.base.deviations import page as deviations_page
@@ -111,11 +111,11 @@ def _takes(field: FieldInfo) -> str:
         return "a member, see below"
     kinds = [kind for kind in _kinds(field.annotation) if kind not in (type(None), Ellipsis)]
     words = [" or ".join(dict.fromkeys(_word(kind) for kind in kinds))]
-    for mark in [*field.metadata, *_marks(field.annotation)]:
-        marks = mark.metadata if isinstance(mark, FieldInfo) else [mark]
+    for mark in [*field.metadata, *marks(field.annotation)]:
+        bounds = mark.metadata if isinstance(mark, FieldInfo) else [mark]
         for bound, text in BOUNDS.items():
             limits = [
-                getattr(m, bound) for m in marks if isinstance(m, annotated_types.BaseMetadata) and hasattr(m, bound)
+                getattr(m, bound) for m in bounds if isinstance(m, annotated_types.BaseMetadata) and hasattr(m, bound)
             ]
             words += [f"{text} {limit}" for limit in limits if limit is not None and limit != LARGEST]
     return ", ".join(dict.fromkeys(words))
@@ -135,13 +135,6 @@ def _kinds(annotation: Any) -> list[Any]:
     if origin in (typing.Union, types.UnionType, tuple, list, dict):
         return [kind for part in parts for kind in _kinds(part)]
     return [annotation]
-
-
-def _marks(annotation: Any) -> Iterator[Any]:
-    if typing.get_origin(annotation) is Annotated:
-        yield from annotation.__metadata__
-    for inner in typing.get_args(annotation):
-        yield from _marks(inner)
 
 
 if __name__ == "__main__":

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 from omp_cli import core
-from omp_cli.commands.frame import TRAINED, Call, Chosen
-from omp_cli.commands.options import argument
+from omp_cli.commands.frame import Call, Chosen
+from omp_cli.commands.inputs import TRAINED, PolicyArgument
 from omp_cli.core.deploy.config import ActingConfig
 
 S = TypeVar("S", bound=ActingConfig)
-PolicyArgument = Annotated[
-    Path | None,
-    argument("Folder of a run, of a checkpoint or of an export.", TRAINED.words, metavar="RUN_OR_EXPORT"),
-]
 
 
 def opened(call: Call[S], policy: PolicyArgument) -> tuple[Chosen[S], core.Player]:

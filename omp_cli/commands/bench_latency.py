@@ -34,7 +34,7 @@ def bench_latency(
         bool, option("Time every preset, and show the papers' figures beside them.", "--table", panel=PANEL)
     ] = False,
 ) -> None:
-    """Time a policy's decision: warm, synchronised, in repeated blocks, by every runtime; and what it is made of.
+    """Time a policy's decision, warmed up and synchronised, in repeated blocks, by every runtime; and its parts.
 
     Example: omp bench-latency --nfe 1
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 from omp_cli import core
-from omp_cli.commands.acting import PolicyArgument, opened
+from omp_cli.commands.acting import opened
 from omp_cli.commands.frame import Call, command
+from omp_cli.commands.inputs import PolicyArgument
 from omp_cli.commands.options import option
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.data.store import read_store

@@ -7,22 +7,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from omp_cli import core
-from omp_cli.commands.frame import PRETRAINED, Call, Chosen, Input, checkpoint_layer, command, workers
+from omp_cli.commands.frame import Call, Chosen, Input, checkpoint_layer, command
+from omp_cli.commands.inputs import PRETRAINED, workers
 from omp_cli.commands.options import argument, option
 from omp_cli.core.base.config import Layer, merge
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.manifest import FILE_NAME, read_manifest
 from omp_cli.core.base.presets import preset_layer, preset_names
 from omp_cli.core.base.processes import default_workers
-from omp_cli.core.base.table import Table
 from omp_cli.core.rl.config import FinetuneConfig
+from omp_cli.core.rl.tables import tuning_tables
 from omp_cli.core.train.trackers import METRICS
-
-FIGURES = (
-    "iterations", "env_steps", "train_seconds", "env_steps_per_second", "return", "successes", "recent_episodes",
-    "ratio", "kl", "clip_share", "explained_variance", "bc", "sigma", "worker_restarts",
-)  # fmt: skip
-HELD_OUT = ("step", "env_steps", "train_seconds", "return", "successes", "episodes")
 
 
 @command("finetune", FinetuneConfig, preset="")
@@ -141,8 +136,4 @@ def _finetune(call: Call[FinetuneConfig], plan: Plan, processes: int) -> None:
 
 
 def _report(call: Call[FinetuneConfig], folder: Path, figures: dict[str, Any]) -> None:
-    tables = [Table("Fine-tuned", ("figure", "value"), [(n, figures[n]) for n in FIGURES if n in figures])]
-    if rows := figures.get("evaluations"):
-        keys = [key for key in HELD_OUT if key in rows[-1]]
-        tables.append(Table("Held-out episodes", keys, [[row.get(key, 0) for key in keys] for row in rows]))
-    call.result(folder, figures, tables, [f"run: {folder}", f"next: omp eval {folder}"])
+    call.result(folder, figures, tuning_tables(figures), [f"run: {folder}", f"next: omp eval {folder}"])

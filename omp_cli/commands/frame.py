@@ -11,7 +11,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
@@ -27,7 +27,8 @@ from omp_cli.commands.globals import (
     signed,
     take,
 )
-from omp_cli.commands.options import argument, option
+from omp_cli.commands.inputs import RUNS, TRAINED, Newest
+from omp_cli.commands.options import option
 from omp_cli.console import Console, RichProgress
 from omp_cli.core.base import config as c
 from omp_cli.core.base.config import Layer, Settings
@@ -36,14 +37,12 @@ from omp_cli.core.base.files import name_part, writable_folder
 from omp_cli.core.base.locks import refuse_held
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, latest_run, read_manifest
 from omp_cli.core.base.presets import preset_layer
-from omp_cli.core.base.processes import MOST_WORKERS
 from omp_cli.core.base.run import Run, refuse_checkpoints
 from omp_cli.core.base.table import Table
 
 if TYPE_CHECKING:
     import torch
 
-DATA, RUNS = Path("data"), Path("runs")
 PANEL = "Configuration"
 S = TypeVar("S", bound=Settings)
 T = TypeVar("T", bound=Settings)
@@ -53,36 +52,6 @@ Input = tuple[str, Path, str]
 """Kind, path and hash of something that a run reads."""
 
 
-@dataclass(frozen=True)
-class Newest:
-    """The finished run that a command takes where the line names none.
-
-    Attributes:
-        root: folder below which it is looked for.
-        commands: of which it may be.
-        what: it is.
-        hint: how to make one.
-    """
-
-    root: Path
-    commands: tuple[str, ...]
-    what: str
-    hint: str
-
-    @property
-    def words(self) -> str:
-        """What the help says of it."""
-        return f"the newest of omp {' or '.join(self.commands)}"
-
-
-DATASET = Newest(DATA, ("prepare",), "data set", "make one with: omp prepare metaworld")
-PRETRAINED = Newest(RUNS, ("pretrain",), "trained run", "train one with: omp pretrain")
-TRAINED = replace(PRETRAINED, commands=("pretrain", "finetune"))
-
-DatasetArgument = Annotated[Path | None, argument("Folder of a data set.", DATASET.words)]
-CheckpointArgument = Annotated[
-    Path | None, argument("Folder of a run or of a checkpoint.", TRAINED.words, metavar="RUN_OR_CHECKPOINT")
-]
 LAYERS = {
     "config": (Annotated[Path | None, option("TOML file of settings.", "--config", panel=PANEL)], None),
     "set_": (
@@ -90,11 +59,6 @@ LAYERS = {
         None,
     ),
 }
-
-
-def workers(panel: str) -> Any:
-    """The option of worker processes."""
-    return option("Worker processes.", "--workers", panel=panel, default=f"one per core, at most {MOST_WORKERS}", min=1)
 
 
 class Resolved(Exception):

@@ -35,7 +35,7 @@ def memprofile(
         bool, option("Write the CUDA allocator's history, one file for each row.", "--snapshot", panel=COUNTING)
     ] = False,
 ) -> None:
-    """Memory of a training step by derivative, split into what stays and what comes and goes; error of du/dt.
+    """Measure a training step's memory by derivative, what stays and what comes and goes; and the error of du/dt.
 
     Each row says whether it was measured on CUDA, measured on the CPU, or predicted for CUDA.
 

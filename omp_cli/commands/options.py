@@ -215,7 +215,7 @@ def _typer_kind(annotation: Any) -> Any:
 
 def _at_least(field: FieldInfo) -> int | None:
     """The smallest value of a whole number, or of the numbers of a tuple."""
-    for mark in [*field.metadata, *_marks(field.annotation)]:
+    for mark in [*field.metadata, *marks(field.annotation)]:
         if isinstance(mark, annotated_types.Ge) and isinstance(mark.ge, int):
             return mark.ge
         if isinstance(mark, annotated_types.Gt) and isinstance(mark.gt, int):
@@ -225,9 +225,9 @@ def _at_least(field: FieldInfo) -> int | None:
     return None
 
 
-def _marks(annotation: Any) -> Iterator[Any]:
+def marks(annotation: Any) -> Iterator[Any]:
     """What stands in ``Annotated`` at any depth of a type."""
     if typing.get_origin(annotation) is Annotated:
         yield from annotation.__metadata__
     for inner in typing.get_args(annotation):
-        yield from _marks(inner)
+        yield from marks(inner)

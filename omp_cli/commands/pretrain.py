@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from omp_cli import core
-from omp_cli.commands.frame import DATASET, RUNS, Call, Chosen, DatasetArgument, command
+from omp_cli.commands.frame import Call, Chosen, command
+from omp_cli.commands.inputs import DATASET, RUNS, DatasetArgument
 from omp_cli.commands.options import option
 from omp_cli.core.base.config import set_layer
 from omp_cli.core.base.manifest import FILE_NAME, Input
 from omp_cli.core.base.presets import preset_layer, preset_names
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.base.run import BEST
-from omp_cli.core.base.table import Table
 from omp_cli.core.data.store import read_store
 from omp_cli.core.families import SUITES
 from omp_cli.core.suites.base import with_displacements
 from omp_cli.core.train.config import PretrainConfig
+from omp_cli.core.train.tables import training_table
 from omp_cli.core.train.trackers import METRICS
 
 DEFAULT_PRESET = "light"
@@ -163,13 +164,7 @@ def _report(call: Call[PretrainConfig], folder: Path, figures: dict[str, Any]) -
     suite = core.open_run(folder)[-1].meta.suite["name"]
     real = suite in SUITES.names() and not SUITES.get(suite).simulated
     evaluation = "omp eval --offline" if real else "omp eval"
-    left_out = {"lr", "processes", *(name for name in figures if name.startswith("grad_"))} - {"grad_norm"}
-    shown = {name: value for name, value in figures.items() if name not in left_out and not isinstance(value, dict)}
-    if "held_out" in shown:
-        shown["held_out"] = ", ".join(map(str, shown["held_out"]))
-    rows = [(name.replace("share_", "share of gradient: "), value) for name, value in shown.items()]
-    table = Table("Trained", ("figure", "value"), rows)
     lines = [f"run: {folder}", f"next: {evaluation}"]
     if (best := figures.get("best_step")) is not None:
         lines.insert(1, f"best on held-out episodes: step {best}, {evaluation} {folder / BEST}")
-    call.result(folder, figures, [table], lines)
+    call.result(folder, figures, [training_table(figures)], lines)

@@ -16,10 +16,10 @@ def report(
     call: Call[ReportConfig],
     folders: Annotated[list[Path], argument("Folders that hold runs of omp eval, at any depth.", metavar="FOLDER")],
 ) -> None:
-    """Tables and plots of all evaluations below some folders, with intervals; published figures beside them.
+    """Write tables and plots of all evaluations below some folders, with intervals and the published figures.
 
-    Runs of omp bench-latency below the folders give the latencies. The terminal shows the tables by class, the files
-    (and --verbose) those by task and of the selection of checkpoints too.
+    Runs of omp bench-latency below the folders give the latencies. The terminal shows the tables by class of tasks; the
+    files, and the terminal with --verbose, have those by task and of the selection of checkpoints, too.
 
     Example: omp report runs/eval
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from omp_cli.commands.frame import DATA, RUNS, Call, command
+from omp_cli.commands.frame import Call, command
+from omp_cli.commands.inputs import DATA, RUNS
 from omp_cli.commands.options import argument, option
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError, UsageError
@@ -23,15 +24,15 @@ STATES = (*UNFINISHED, "running", "succeeded", "damaged")
 def runs(
     call: Call[Settings],
     folders: Annotated[
-        list[Path] | None, argument("Folders to look in.", " and ".join(map(str, PLACES)), metavar="[FOLDER]...")
+        list[Path] | None, argument("Folders to look in.", " and ".join(map(str, PLACES)), metavar="FOLDER")
     ] = None,
     status: Annotated[
-        str | None, option(f"Only those of this status: {', '.join(STATES)}.", values=lambda: STATES)
+        str | None, option(f"List only what is of this status: {', '.join(STATES)}.", values=lambda: STATES)
     ] = None,
-    prune: Annotated[bool, option(f"Remove those that are {', '.join(UNFINISHED)}, after asking.", "--prune")] = False,
-    yes: Annotated[bool, option("With --prune: do not ask.", "--yes", "-y")] = False,
+    prune: Annotated[bool, option(f"Remove runs that are {', '.join(UNFINISHED)}, after asking.", "--prune")] = False,
+    yes: Annotated[bool, option("Remove without asking, with --prune.", "--yes", "-y")] = False,
 ) -> None:
-    """List data sets and runs: status, what, when, size, success, where.
+    """List data sets and runs: the status of each, what it is, when it began, its size, its success and where it is.
 
     Example: omp runs
 

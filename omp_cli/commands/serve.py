@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from omp_cli import core
-from omp_cli.commands.acting import PolicyArgument, opened
+from omp_cli.commands.acting import opened
 from omp_cli.commands.frame import Call, command
+from omp_cli.commands.inputs import PolicyArgument
 from omp_cli.core.deploy.config import ServeConfig
 
 
 @command("serve", ServeConfig)
 def serve(call: Call[ServeConfig], policy: PolicyArgument = None) -> None:
-    """Serve a policy to one robot client at a time, until Ctrl-C; needs the extra serve.
+    """Serve a policy to one robot client at a time, until Ctrl-C. It needs the extra serve.
 
-    Clients of the package openpi-client work unchanged: metadata first, then arrays by name in and actions out.
+    Clients of the package openpi-client work unchanged: they get metadata, then send arrays by name and get actions.
 
     Example: omp serve runs/pretrain/RUN --port 8000
 

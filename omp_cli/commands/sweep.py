@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 from omp_cli import core
-from omp_cli.commands.frame import RUNS, Call, command
+from omp_cli.commands.frame import Call, command
+from omp_cli.commands.inputs import RUNS
 from omp_cli.commands.lines import resolve
 from omp_cli.commands.options import argument, option
 from omp_cli.core.base.config import Settings
@@ -44,7 +45,7 @@ def sweep(
     ] = None,
     gpus: Annotated[float, option("GPUs of a job, or its share of one.", panel=RAY, min=0)] = 0.0,
 ) -> None:
-    """Prepare, train, fine-tune and evaluate tasks x variants x seeds, each a job; what has finished is kept.
+    """Prepare, train, fine-tune and evaluate every task, variant and seed of a file; jobs that have finished are kept.
 
     Example: omp sweep examples/sweeps/toy.toml
 

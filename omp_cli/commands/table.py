@@ -26,10 +26,12 @@ COMMANDS: dict[str, Entry] = {
     "pretrain": Entry("pretrain:pretrain", "Train", "Train a one-step policy from demonstrations."),
     "finetune": Entry("finetune:finetune", "Train", "Fine-tune a policy by PPO (or FQL) in its environment."),
     "eval": Entry("evaluate:evaluate", "Measure", "Roll a policy out from start states that no demonstration used."),
-    "sweep": Entry("sweep:sweep", "Measure", "Prepare, train and evaluate tasks x variants x seeds from one file."),
-    "report": Entry("report:report", "Measure", "Tables and plots of evaluations, with intervals."),
+    "sweep": Entry("sweep:sweep", "Measure", "Prepare, train and evaluate the tasks, variants and seeds of one file."),
+    "report": Entry("report:report", "Measure", "Write tables and plots of evaluations, with intervals."),
     "bench-latency": Entry("bench_latency:bench_latency", "Measure", "Time a policy's decision by every runtime."),
-    "memprofile": Entry("memprofile:memprofile", "Measure", "Memory of a training step by derivative; error of du/dt."),
+    "memprofile": Entry(
+        "memprofile:memprofile", "Measure", "Measure the memory of a training step and the error of du/dt."
+    ),
     "view": Entry("view:view", "Data", "Write a page of a data set's episodes for a browser."),
     "runs": Entry("runs:runs", "Data", "List data sets and runs; remove those that came to nothing."),
     "manifest": Entry("manifest:manifest", "Measure", "Check the manifest of a run, and show what it says."),
