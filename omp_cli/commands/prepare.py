@@ -77,7 +77,9 @@ def prepare(
     ] = None,
     expert: Annotated[
         Path | None,
-        option("Record the expert in this file: a perceptron's npz, a policy of hand_dapg or of SB3.", panel=RECORDING),
+        option(
+            "Record this expert: a perceptron's npz, a policy of hand_dapg or of SB3, or a policy of omp.", panel=RECORDING
+        ),
     ] = None,
     format_: Annotated[
         str | None,

@@ -22,7 +22,7 @@ ALLOWED = {
     "suites": BASE | {"suites", "clouds", "data"},
     "benchmarks": BASE
     | {"benchmarks", "suites", "clouds", "data", "envs", "prepare", "experts"},  # the folders in suites/
-    "experts": BASE | {"experts", "suites", "data", "policy", "policy_config", "checkpoint"},
+    "experts": BASE | {"experts", "suites", "data", "checkpoint", "deploy"},
     "envs": BASE | {"envs", "suites", "data"},
     "prepare": BASE | {"prepare", "envs", "suites", "clouds", "data", "experts"},
     "train": BASE | {"train", "policy", "policy_config", "checkpoint", "data", "methods"},

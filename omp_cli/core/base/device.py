@@ -56,3 +56,14 @@ def tf32(allowed: bool) -> Iterator[None]:
 def use_threads(threads: int) -> None:
     """Set torch's threads. More than one is slower whenever another process runs: every barrier waits for a core."""
     torch.set_num_threads(max(threads, 1))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread of torch's within: what is computed then does not depend on how many the process has, to the bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

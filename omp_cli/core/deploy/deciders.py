@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,14 @@ class Decider(ABC):
         path: the checkpoint, or the file of the graph.
         kind: "checkpoint" or "export".
         weights: of a checkpoint; None for an export.
+        suite: as plain data, the settings with which the policy's data were shown; None where nothing says so.
     """
 
     signature: Signature
     path: Path
     kind: str
     weights: Weights | None = None
+    suite: Mapping[str, Any] | None = None
 
     @abstractmethod
     def decide(self, history: Arrays, noise: Tensor) -> NDArray[np.float32]:
@@ -73,7 +75,7 @@ class OfCheckpoint(Decider):
 
     def __init__(self, checkpoint: Checkpoint, weights: Weights, device: torch.device, nfe: int | None) -> None:
         self.checkpoint, self.path, self._device = checkpoint, checkpoint.path, device
-        self.weights = weights
+        self.weights, self.suite = weights, checkpoint.meta.suite
         self._policy = checkpoint.load(weights, device)
         spec, chunk = checkpoint.meta.spec, self._policy.chunk
         self.signature = Signature(
@@ -126,6 +128,7 @@ class OfExport(Decider):
                 raise DataError(f"export {self.path}: {CHANGED}", AGAIN)
             self._inputs = [x["name"] for x in document["inputs"]]
             self.signature = _signature(document)
+            self.suite = _suite(document)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise data_error(error, f"export {about}", "not as omp export writes it", AGAIN) from None
         load = _onnx if self.path.suffix == ".onnx" else _pt2
@@ -217,6 +220,14 @@ def _signature(document: dict[str, Any]) -> Signature:
         document["nfe"],
         None if batch == "batch" else batch,
     )
+
+
+def _suite(document: dict[str, Any]) -> Mapping[str, Any] | None:
+    """Settings of the suite, which older exports do not tell; ValueError where they are none."""
+    found = document.get("suite_settings")
+    if found is not None and (not isinstance(found, dict) or found.get("name") != document["suite"]):
+        raise ValueError("its suite_settings are not of its suite")
+    return found
 
 
 Run = Callable[[Arrays], NDArray[np.float32]]

@@ -167,6 +167,7 @@ def signature(
         "schema_version": SIGNATURE_SCHEMA,
         "suite": spec.suite,
         "task": spec.task,
+        "suite_settings": checkpoint.meta.suite,
         "inputs": [array(name, x) for name, x in zip(decision.inputs, inputs, strict=True)],
         "output": array(OUTPUT, output),
         "n_obs": chunk.n_obs,

@@ -143,7 +143,7 @@ def collect(
         folder: where finished candidates are kept until the store is written.
         workers: processes.
         progress: told of every kept demonstration.
-        expert: file of the one who demonstrates (``read_expert``); None takes the suite's scripted expert.
+        expert: file or folder of the one who demonstrates (``read_expert``); None takes the suite's scripted expert.
 
     Returns:
         The kept candidates in order, and how many before the last of them failed.
@@ -251,16 +251,18 @@ def record(job: Job, kept: Kept[TaskEnv]) -> Candidate:
     keys = ["state", "full_state"]
     keys += ["point_cloud"] if env.spec.points is not None else []
     keys += ["img"] if job.collect.images else []
+    shown = keys if expert is None else list(dict.fromkeys([*keys, *expert.keys]))
     rows: dict[str, list[NDArray[Any] | np.generic]] = {}
     filled = frames_filled = beyond_one = 0
     first_success: int | None = None
     watch.lap("reset and pictures")
     for step in range(job.collect.max_steps or env.spec.max_steps):
-        for name, value in env.observe(keys).items():
-            rows.setdefault(name, []).append(value)
+        frame = env.observe(shown)
+        for name in keys:
+            rows.setdefault(name, []).append(frame[name])
         filled, frames_filled = filled + env.filled, frames_filled + (env.filled > 0)
         watch.lap("observation")
-        action = (env.expert() if expert is None else expert.act()).astype(np.float32)
+        action = (env.expert() if expert is None else expert.act(frame)).astype(np.float32)
         outcome = env.step(action)
         beyond_one += int((np.abs(action) > 1).sum())
         watch.lap("physics")

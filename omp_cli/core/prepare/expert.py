@@ -7,19 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from omp_cli.core.base.config import LARGEST, CountOrZero, Flag, Settings
+from omp_cli.core.base.config import LARGEST, CountOrZero, Flag, Layer, Settings, flatten
 from omp_cli.core.base.errors import UsageError
-from omp_cli.core.base.files import name_part, sha256_of
+from omp_cli.core.base.files import name_part
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.catalogue import Entry
-from omp_cli.core.data.foreign import whole
 from omp_cli.core.experts import read_expert
 from omp_cli.core.prepare.collect import Candidate, CollectConfig, collect
 from omp_cli.core.prepare.files import returns_of
 from omp_cli.core.prepare.record import RecordConfig, Recorded
 from omp_cli.core.prepare.source import EXPERT, SOURCES, Asked, Gathered, Origin, short_hash
+from omp_cli.core.suites import SUITES
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class ExpertOrigin(Origin):
 
     Attributes:
         label: the expert's name.
-        file: of the user's; None where the catalogue's is fetched.
-        sha256: of the file, if it is known.
+        file: the user's file, or the folder of a policy of omp; None where the catalogue's is fetched.
+        sha256: of what is in it, if it is known.
         entry: of the catalogue.
     """
 
@@ -57,7 +57,7 @@ class ExpertConfig(RecordConfig):
 
 @SOURCES.register(EXPERT)
 class FromExpert(Recorded):
-    """Demonstrations of an expert that is in a file (``--expert``)."""
+    """Demonstrations of an expert that is in a file, or of a policy of omp (``--expert``)."""
 
     Config: ClassVar[type[Settings]] = ExpertConfig
     takes_expert: ClassVar[bool] = True
@@ -75,22 +75,28 @@ class FromExpert(Recorded):
 
     @classmethod
     def origins(cls, asked: Asked) -> Sequence[Origin]:
-        """One for each task.
+        """One for each task; a policy of omp demonstrates its own unless told, shown as in its data.
 
         Raises:
             DataError: no such file, or no expert in it.
         """
-        found = super().origins(asked)
-        if asked.expert is None:
-            return [cls.published(origin) for origin in found]
-        label, sha256 = name_part(asked.expert.stem), sha256_of(whole(asked.expert))
-        read_expert(asked.expert)
-        return [ExpertOrigin(o.suite, o.task, o.layer, label, asked.expert, sha256) for o in found]
+        if (path := asked.expert) is None:
+            return [cls.published(origin) for origin in super().origins(asked)]
+        expert = read_expert(path)
+        shown: Layer | None = None
+        if expert.suite is not None and expert.suite.get("name") == asked.benchmark:
+            shown = Layer("expert", {"suite": expert.suite})
+        known = SUITES.build(SUITES.parse({"name": asked.benchmark})).tasks()
+        if not (asked.tasks or asked.groups) and expert.task in known:
+            asked = replace(asked, tasks=(expert.task,))
+        label = name_part(path.name if path.is_dir() else path.stem)
+        found, sha256 = super().origins(asked), expert.sha256()
+        return [ExpertOrigin(o.suite, o.task, shown or o.layer, label, expert.path, sha256) for o in found]
 
     @classmethod
     def published(cls, origin: Origin) -> ExpertOrigin:
         """The expert of the catalogue for a task; UsageError where there is none."""
-        raise UsageError("no expert is named", "name its file: --expert FILE")
+        raise UsageError("no expert is named", "name its file or folder: --expert FILE")
 
     @property
     def folder_name(self) -> str:
@@ -114,6 +120,21 @@ class FromExpert(Recorded):
         """MissingDependency where the simulator is not installed."""
         self.suite.require()
 
+    def notes(self) -> list[str]:
+        """How the task differs from the one that the expert learned."""
+        if self._file is None:
+            return []
+        expert, told = read_expert(self._file), []
+        if expert.task not in (None, self.origin.task):
+            told.append(f"{self.origin.label} has learned {expert.task}; it demonstrates {self.origin.task}")
+        here = flatten(self.recipe()["suite"])
+        there = {key: value for key, value in flatten(expert.suite or {}).items() if here.get(key, value) != value}
+        told += [
+            f"{self.origin.label} has learned with {key} {value}; here it is {here[key]}"
+            for key, value in there.items()
+        ]
+        return told
+
     def begin(self, run: Run, workers: int, progress: Progress, watch: Stopwatch) -> None:
         """Name the expert's file as an input."""
         assert self._file is not None
@@ -132,9 +153,9 @@ class FromExpert(Recorded):
     def gather(self, scratch: Path, workers: int, progress: Progress, watch: Stopwatch) -> Gathered:
         """See the base class."""
         assert self._file is not None
-        kind = read_expert(self._file).kind
+        expert = read_expert(self._file)
         found = super().gather(scratch, workers, progress, watch)
-        more: dict[str, Any] = {"expert": {"kind": kind, **self.recipe()["expert"]}}
+        more: dict[str, Any] = {"expert": {"kind": expert.kind, **expert.facts(), **self.recipe()["expert"]}}
         if self.suite.metric == "return":
             more["returns"] = returns_of(found.episodes)
         if not self.suite.judged:

@@ -43,7 +43,7 @@ class Dapg(FromExpert):
     def notes(self) -> list[str]:
         """What is fetched, under which licence."""
         if (entry := self.origin.entry) is None:
-            return []
+            return super().notes()
         (wanted,) = wanted_files(entry)
         where = f"in the cache: {wanted.target}" if wanted.target.is_file() else f"from {wanted.urls[0]}"
         return [f"{entry.name}: size {entry.size}, licence {entry.licence}; {where}"]
