@@ -25,8 +25,8 @@ class PolicyConfig(Settings):
             panel="Method",
             key="name",
             help="How the policy is trained: omp, mp1, dmpo, meanflow, imf, reflow, shortcut, flowpolicy, dp, dp3, "
-            "diffusion or gaussian; with --teacher also consistency or onedp. Another method than the preset's takes "
-            "over none of its settings.",
+            "edm, diffusion or gaussian; with --teacher also consistency or onedp. Another method than the preset's "
+            "takes over none of its settings.",
             values=METHODS.names,
         ),
         Flag(

@@ -113,7 +113,7 @@ def test_trains_under_bfloat16_autocast(name: str) -> None:
     assert any(p.grad.any() for p in net.parameters())
 
 
-USUAL = {"dp": 10, "dp3": 10, "diffusion": 10, "reflow": 20, "shortcut": 5}
+USUAL = {"dp": 10, "dp3": 10, "diffusion": 10, "edm": 10, "reflow": 20, "shortcut": 5}
 
 
 def test_takes_its_own_number_of_steps_unless_told(name: str) -> None:

@@ -17,7 +17,7 @@ from tests.methods.fields import Mixture
 N = 4000
 EVEN, UNEVEN = (0.5, 0.5), (0.4, 0.6)
 GENERATIVE = [name for name in METHODS.names() if METHODS.get(name).generative]
-EXACT = {"reflow": (100,), "flowpolicy": (2,), "onedp": (1,)} | dict.fromkeys(("dp", "dp3", "diffusion"), (50,))
+EXACT = {"reflow": (100,), "flowpolicy": (2,), "onedp": (1,)} | dict.fromkeys(("dp", "dp3", "diffusion", "edm"), (50,))
 """Evaluations with which the exact field samples the data; any number for mean velocities."""
 
 
@@ -34,7 +34,23 @@ def exact(method: Method, data: Mixture) -> VelocityField:
     name = method.config.name  # type: ignore[attr-defined]
     if name == "onedp":
         return lambda z, r, t, f=None: data(z, torch.zeros_like(t), t)
+    if name == "edm":
+        return raw(method, data)
     return posterior(method, data) if name in ("dp", "dp3", "diffusion") else data
+
+
+def raw(method: Any, data: Mixture) -> VelocityField:
+    """EDM's F at its input c_in x, from D = E[z_0 | x] = c_skip x + c_out F (table 1)."""
+    spread = method.config.sigma_data
+
+    def u(z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
+        sigma = (t / (1 - t))[:, None, None]
+        total = sigma**2 + spread**2
+        x = total.sqrt() * z
+        clean = data.clean(x / (1 + sigma), t)
+        return (clean - spread**2 / total * x) * total.sqrt() / (sigma * spread)
+
+    return u
 
 
 def posterior(method: Any, data: Mixture) -> VelocityField:
@@ -123,6 +139,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "flowpolicy": {"delta": 1e-3},
     "dp": {},
     "dp3": {},
+    "edm": {},
 }
 
 

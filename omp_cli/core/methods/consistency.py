@@ -10,9 +10,10 @@ G(z_t, t, s) = z_t - (t - s) u(z_t, s, t); it is the consistency trajectory mode
 
 The target comes from the student's present weights, as in the published configuration (moving average with decay 0):
 with s = w it is the teacher alone, from which the rest follows. Other than there: the difference is taken at s, in
-velocities, instead of after two further jumps to 0, so that both terms have one unit; the teacher's step is Euler's
-(for diffusion DDIM's) instead of Heun's; several jumps go down the step grid and draw no new
-noise between.
+velocities, instead of after two further jumps to 0, so that both terms have one unit; several jumps go down the step
+grid and draw no new noise between. The teacher's step is Euler's (for diffusion DDIM's) unless ``solver`` is "heun":
+then it is the published one (of an ``edm`` teacher, with ``bins`` 80, on the published grid), and v_teacher is what
+that step comes to, (z_t - z_w) / (t - w).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from omp_cli.core.base.config import AtLeast0, Count, Share
 from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, VelocityField, same
+from omp_cli.core.methods.edm import heun
 from omp_cli.core.methods.path import FlowConfig, at_least_float32, path_jumps, point, rows
 from omp_cli.core.methods.teaching import Teacher, Teaching
 from omp_cli.core.methods.times import count_of
@@ -35,6 +37,10 @@ class ConsistencyConfig(FlowConfig):
     name: Literal["consistency"] = "consistency"
     bins: Count = 20
     """Steps of the teacher from noise to data; a diffusion teacher has no more than it was trained with."""
+    solver: Literal["euler", "heun"] = "euler"
+    """The teacher's step from t to w: "heun" is EDM's algorithm 1 (arXiv 2206.00364), with a second evaluation of the
+    teacher; it follows velocities, also of a teacher that knows mean ones.
+    """
     end_share: Share = 0.25
     """Share of the rows that jump all the way to data, s = 0; in the others s is uniform below t."""
     dsm_weight: AtLeast0 = 0.1
@@ -103,7 +109,12 @@ class Consistency(Teaching):
     @torch.no_grad()
     def _target(self, u: VelocityField, teacher: Teacher, z_t: Tensor, s: Tensor, w: Tensor, t: Tensor) -> Tensor:
         """Mean velocity over [s, t] by the teacher down to w and the student from there, (B, H, A)."""
-        v = at_least_float32(teacher.method.flow(teacher.u)(z_t, w, t))
-        z_w = z_t - rows(t - w, z_t) * v
+        flow, length = teacher.method.flow(teacher.u), rows(t - w, z_t)
+        if self.config.solver == "heun":
+            z_w = heun(lambda z, time: at_least_float32(flow(z, time, time)), z_t, w, t)
+            v = (z_t - z_w) / length
+        else:
+            v = at_least_float32(flow(z_t, w, t))
+            z_w = z_t - length * v
         share = rows((t - w) / (t - s), v)
         return share * v + (1 - share) * at_least_float32(u(z_w, s, w))
