@@ -54,6 +54,8 @@ class CheckpointMeta(BaseModel):
     ``reference`` is a picture that the environment has to repeat (``data.reference.Reference`` as plain data). A
     fine-tuned policy also says by which method. ``nfe`` is the evaluations per decision that it was fine-tuned with, or
     its method's own number; checkpoints of omp 0.2 and earlier that were not fine-tuned do not say it.
+    ``frozen_from`` is the time from which on a frozen copy of it acts (``Policy.freeze_from``); not written if
+    there is none.
     ``held_out`` are the episodes of the data set, by index, that were held out of its training; not written if none.
     ``files`` are the SHA-256 of the files beside it, ``seal`` that of the canonical JSON of all other fields. Older
     checkpoints have neither: only the manifest of their run can tell whether they were changed.
@@ -71,6 +73,7 @@ class CheckpointMeta(BaseModel):
     reference: dict[str, Any] | None = None
     nfe: int | None = None
     finetuned_by: str | None = None
+    frozen_from: float | None = None
     held_out: tuple[int, ...] = ()
     files: dict[str, str] = {}
     seal: str = ""
@@ -100,6 +103,8 @@ class Checkpoint:
         """The policy in evaluation mode; DataError when the weights are damaged, not finite or do not fit."""
         policy = Policy(self.config(), self.meta.spec)
         policy.nfe = self.meta.nfe or policy.nfe
+        if self.meta.frozen_from is not None:
+            policy.freeze_from(self.meta.frozen_from)
         self.read_into(policy, EMA if weights == "ema" else MODEL)
         return policy.eval().to(device)
 
@@ -176,9 +181,8 @@ def save_checkpoint(
         save_file(_plain(ema.state_dict()), temporary / EMA)
         save_file(_plain(training), temporary / TRAINING)
         hashes = {name: sha256_of(temporary / name) for name in (MODEL, EMA, TRAINING)}
-        document = meta.model_copy(update={"files": hashes}).model_dump(
-            mode="json", exclude=None if meta.held_out else {"held_out"}
-        )
+        absent = {name for name in ("held_out", "frozen_from") if not getattr(meta, name)}
+        document = meta.model_copy(update={"files": hashes}).model_dump(mode="json", exclude=absent)
         write_json(temporary / META, {**document, "seal": seal_of(document)})
     for older in checkpoints_in(folder):
         if older != path:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.encoders import ENCODERS
-from omp_cli.core.encoders.base import Limits
+from omp_cli.core.encoders.base import Encoder, Limits
 from omp_cli.core.methods import METHODS, Draws, LossReport, VelocityField
 from omp_cli.core.methods.base import Conditioned, Gather, same
+from omp_cli.core.methods.path import rows
 from omp_cli.core.methods.teaching import Teacher, Teaching
 from omp_cli.core.nets import NETS
 from omp_cli.core.nets.base import Net
@@ -28,6 +30,19 @@ def usual_nfe(config: PolicyConfig) -> int:
     return METHODS.build(config.method).usual_nfe
 
 
+class Frozen(nn.Module):
+    """A copy of a policy's encoder and network that does not learn."""
+
+    def __init__(self, encoder: Encoder, net: Net) -> None:
+        super().__init__()
+        self.encoder, self.net = copy.deepcopy(encoder), copy.deepcopy(net)
+        self.requires_grad_(False)
+
+    def field(self, obs: Mapping[str, Tensor]) -> VelocityField:
+        """Its velocity field with the embeddings of raw arrays (B, T, ...) bound in."""
+        return field_of(self.net, self.encoder(obs))
+
+
 class Policy(nn.Module):
     """Maps raw observations to action chunks in the units that the environment takes.
 
@@ -37,7 +52,12 @@ class Policy(nn.Module):
 
     Attributes:
         nfe: K of a decision unless told: the method's own, or what the checkpoint says that it was loaded from.
+        frozen: a copy of encoder and network that takes the first steps of a decision (``freeze_from``); None for none.
+        frozen_from: the time from which on, up to t = 1, it does.
     """
+
+    frozen: Frozen | None
+    frozen_from: float | None
 
     def __init__(self, config: PolicyConfig, spec: Spec) -> None:
         super().__init__()
@@ -47,6 +67,7 @@ class Policy(nn.Module):
         self.encoder = ENCODERS.build(config.encoder, spec, self.chunk.n_obs)
         self.net = NETS.build(config.net, self.chunk.horizon, spec.action_dim, self.encoder.out_dim)
         self.action_limits = Limits(spec.action_dim, hold=True)
+        self.frozen = self.frozen_from = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -58,9 +79,58 @@ class Policy(nn.Module):
         self.encoder.fit(arrays)
         self.action_limits.fit(arrays["action"])
 
+    def freeze_from(self, time: float) -> None:
+        """Keep a copy of encoder and network as they are now for all times from ``time`` on: it learns nothing."""
+        self.frozen, self.frozen_from = Frozen(self.encoder, self.net), time
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """As of every module, but for the frozen copy."""
+        super().requires_grad_(requires_grad)
+        if self.frozen is not None:
+            self.frozen.requires_grad_(False)
+        return self
+
+    def embed(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """Embeddings (B, D) of raw arrays (B, T, ...); those of a frozen copy, (B, D), follow in (B, 2 D)."""
+        h = self.encoder(obs)
+        return h if self.frozen is None else torch.cat([h, self.frozen.encoder(obs)], -1)
+
     def field(self, h: Tensor) -> VelocityField:
-        """The velocity field u(z, r, t) with the embeddings h (B, D) bound in."""
-        return field_of(self.net, h)
+        """The velocity field u(z, r, t) with embeddings of ``embed`` bound in; each row is asked for at its time."""
+        u, first = self._fields(h)
+        if (begin := self.frozen_from) is None:
+            return u
+
+        def by_time(z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
+            return torch.where(rows(t >= begin, z), first(z, r, t), u(z, r, t, features))
+
+        return by_time
+
+    def sample(self, h: Tensor, noise: Tensor, nfe: int) -> Tensor:
+        """The normalised chunk that K = ``nfe`` deterministic jumps lead to.
+
+        Args:
+            h: embeddings of ``embed``.
+            noise: z_1, (B, H, A).
+            nfe: K.
+
+        Returns:
+            z_0 (B, H, A), in [-1, 1].
+        """
+        u, first = self._fields(h)
+        if (begin := self.frozen_from) is None:
+            return self.method.sample(u, noise, nfe)
+        z = noise
+        for jump in self.method.jumps(nfe):  # as ``field``, without asking both networks
+            z = jump.mean(first if jump.t >= begin else u, z)
+        return z.clamp(-1, 1)
+
+    def _fields(self, h: Tensor) -> tuple[VelocityField, VelocityField]:
+        """The network's field and that of the first steps, the same without a frozen copy."""
+        if self.frozen is None:
+            return (u := field_of(self.net, h)), u
+        own, theirs = h.chunk(2, -1)
+        return field_of(self.net, own), field_of(self.frozen.net, theirs)
 
     @torch.no_grad()
     def act(self, obs: Mapping[str, Tensor], noise: Tensor, nfe: int | None = None) -> Tensor:
@@ -74,7 +144,7 @@ class Policy(nn.Module):
         Returns:
             (B, E, A) actions in the environment's units.
         """
-        return self.executed(self.method.sample(self.field(self.encoder(obs)), noise, nfe or self.nfe))
+        return self.executed(self.sample(self.embed(obs), noise, nfe or self.nfe))
 
     @property
     def window(self) -> slice:
@@ -146,5 +216,6 @@ class LossModule(nn.Module):
     def _taught(self, teacher: Policy, obs: Mapping[str, Tensor], repeats: int) -> Teacher:
         """The teacher with its own embeddings of the observations bound in; the copy of its network sees the same."""
         assert isinstance(teacher.method, Teaching)
-        h = teacher.encoder(obs).repeat_interleave(repeats, 0)
-        return Teacher(teacher.method, teacher.field(h), None if self.score is None else field_of(self.score, h))
+        h = teacher.embed(obs).repeat_interleave(repeats, 0)
+        score = None if self.score is None else field_of(self.score, h[:, : teacher.encoder.out_dim])
+        return Teacher(teacher.method, teacher.field(h), score)

@@ -87,7 +87,9 @@ DPPO = {
     "jump_gamma": 0.99,
     "gae_lambda": 0.95,
     "eta": 1.0,
-    "clip": "0.001 for the first jumps to 0.01 for the last",
+    "clip": 0.01,
+    "clip_first": 0.001,
+    "ft_denoising_steps": 5,
     "target_kl": 1.0,
     "per_jump": True,
     "sigma.kind": "fixed",
@@ -111,7 +113,8 @@ DPPO_GYM = DPPO | {
     "lr": 1e-4,
     "warmup": 0,
     "gamma": 0.99,
-    "clip": 0.01,
+    "clip_first": 0.01,
+    "ft_denoising_steps": 10,
 }
 GAUSSIAN = {
     "_envs": 50,

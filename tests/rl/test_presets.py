@@ -62,7 +62,7 @@ def test_a_preset_fits_its_algorithms(preset: str, algorithm: str) -> None:
     if isinstance(algorithm, Ppo):
         actions, points, _ = algorithm.act({"state": torch.zeros(3, 1, 5)})
         assert actions.shape == (3, 4, 2)
-        assert points.shape == (3, nfe + 1, 4, 2)
+        assert points.shape == (3, (config.algorithm.ft_denoising_steps or nfe) + 1, 4, 2)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -37,12 +37,15 @@ class Decision(nn.Module):
     def forward(self, noise: Tensor, *observations: Tensor) -> Tensor:
         """noise z_1 (B, H, A) and the arrays named by ``policy.keys``, each (B, T, ...) -> (B, E, A), task's units."""
         obs = dict(zip(self.policy.keys, observations, strict=True))
-        u = self._encoding_field(obs) if self.reencode else self.policy.field(self.policy.encoder(obs))
-        return self.policy.executed(self.policy.method.sample(u, noise, self.nfe))
+        if self.reencode:
+            z_0 = self.policy.method.sample(self._encoding_field(obs), noise, self.nfe)
+        else:
+            z_0 = self.policy.sample(self.policy.embed(obs), noise, self.nfe)
+        return self.policy.executed(z_0)
 
     def _encoding_field(self, obs: dict[str, Tensor]) -> VelocityField:
         def u(z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
-            return self.policy.field(self.policy.encoder(obs))(z, r, t, features)
+            return self.policy.field(self.policy.embed(obs))(z, r, t, features)
 
         return u
 

@@ -13,10 +13,7 @@ from omp_cli.core.rl.ppo_config import PpoConfig
 
 
 class DppoConfig(PpoConfig):
-    """Settings of DPPO; see ``PpoConfig``. The log-probability of a step is the mean over its entries, hence ``clip``.
-
-    All steps are fine-tuned; the public code tunes the last 5 or 10 and keeps a frozen copy for the first ones.
-    """
+    """Settings of DPPO; see ``PpoConfig``. A step's log-probability is the mean over its entries, hence ``clip``."""
 
     name: Literal["dppo"] = "dppo"
     per_jump: bool = True

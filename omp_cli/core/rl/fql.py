@@ -97,6 +97,10 @@ class Fql(Algorithm):
         super().__init__(config, start)
         if start.nfe != 1:
             raise UsageError(f"nfe: an fql student decides with 1 evaluation (got {start.nfe})", "see teacher_nfe")
+        if start.policy.frozen is not None:
+            raise UsageError(
+                "fql decides in 1 step, which a frozen copy takes in this policy", "start from another one"
+            )
         self.policy, self.teacher = start.policy, start.pretrained
         self._jumps = _unclipped(self.policy.method).jumps(1)
         self._teacher_jumps = self.teacher.method.jumps(config.teacher_nfe or self._usual_nfe())

@@ -260,6 +260,7 @@ class Finetuner:
                 "step": self.iteration,
                 "nfe": self.nfe,
                 "finetuned_by": self.config.algorithm.name,
+                "frozen_from": self.policy.frozen_from,
             }
         )
         self.journal.save(meta, self.algorithm.tensors())

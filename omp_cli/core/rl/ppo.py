@@ -14,12 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from omp_cli.core.base.errors import Diverged, RunFailed
+from omp_cli.core.policy import field_of
 from omp_cli.core.rl.base import Algorithm, Start, adamw, named, part
 from omp_cli.core.rl.chain import Chain, Sigma, evaluate_chain, mean_end, reduced, sample_chain
 from omp_cli.core.rl.critic import Critic
 from omp_cli.core.rl.ppo_config import PpoConfig
 from omp_cli.core.rl.returns import RewardScale, gae
 from omp_cli.core.rl.rollout import Collector, Rollout
+from omp_cli.core.rl.tuned import clips, tuned_jumps
 from omp_cli.core.train.optim import optimizer_tensors, restore_optimizer
 
 SAME = 1e-6
@@ -71,9 +73,11 @@ class Ppo(Algorithm):
     def __init__(self, config: PpoConfig, start: Start) -> None:
         super().__init__(config, start)
         policy = self.policy = start.policy
-        self.jumps = policy.method.jumps(start.nfe, config.eta)
+        jumps = policy.method.jumps(start.nfe, config.eta)
+        self.tuned = tuned_jumps(policy, jumps, config)
+        self.first_jumps, self.jumps = jumps[: -self.tuned], jumps[-self.tuned :]
         self.frozen = start.pretrained
-        self._frozen_jumps = start.pretrained.method.jumps(start.nfe, config.eta)
+        self._frozen_jumps = start.pretrained.method.jumps(start.nfe, config.eta)[-self.tuned :]
         policy.requires_grad_(True).encoder.requires_grad_(config.encoder == "trained")
         device, spec = start.device, policy.spec
         self.sigma = Sigma(config.sigma, policy.chunk.horizon, spec.action_dim, policy.encoder.out_dim).to(device)
@@ -82,6 +86,7 @@ class Ppo(Algorithm):
         self._entries = policy.chunk.horizon * spec.action_dim
         last = policy.chunk.execute * spec.action_dim  # of the last jump only executed actions count
         self._entries_by_jump = torch.tensor([self._entries] * (len(self.jumps) - 1) + [last], device=device)
+        self._clip = torch.tensor(clips(config, self.tuned), dtype=torch.float64, device=device)
         self._actor_optimizer = adamw(self.actor, config.lr, config.weight_decay)
         decay = config.weight_decay if config.critic_weight_decay is None else config.critic_weight_decay
         self._critic_optimizer = adamw(self.critic, config.critic_lr, decay)
@@ -106,11 +111,15 @@ class Ppo(Algorithm):
     @torch.no_grad()
     def act(self, obs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Observations -> actions (N, E, A) in the environment's units, chain, log-probabilities by jump."""
-        h = self.policy.encoder(obs)
-        shape = (len(self.jumps) + 1, len(h), self.policy.chunk.horizon, self.policy.spec.action_dim)
-        noise = torch.randn(shape, device=h.device)
-        u = self.policy.field(h)
-        points, log_probs = sample_chain(u, self.jumps, self.sigma, h, list(noise), self.policy.window)
+        h, policy, before = self.policy.encoder(obs), self.policy, len(self.first_jumps)
+        shape = (before + len(self.jumps) + 1, len(h), policy.chunk.horizon, policy.spec.action_dim)
+        z, *noise = torch.randn(shape, device=h.device)
+        if policy.frozen is not None:
+            first = policy.frozen.field(obs)
+            for jump, drawn in zip(self.first_jumps, noise, strict=False):
+                z = jump.mean(first, z) + max(self.config.sigma.value, jump.std) * drawn
+        u = field_of(policy.net, h)
+        points, log_probs = sample_chain(u, self.jumps, self.sigma, h, [z, *noise[before:]], policy.window)
         return self.policy.executed(points[:, -1].clamp(-1, 1)), points, log_probs
 
     @torch.no_grad()
@@ -272,13 +281,14 @@ class Ppo(Algorithm):
             )
             weighted = advantage
         ratio = log_ratio.exp()
-        clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
+        epsilon = self._clip if config.per_jump else self._clip[-1]
+        clipped = ratio.clamp(1 - epsilon, 1 + epsilon)
         loss = -torch.minimum(ratio * weighted, clipped * weighted).mean()
         with torch.no_grad():
             figures = {
                 "ratio": ratio.mean(),
                 "kl": (ratio - 1 - log_ratio).mean(),  # Schulman's k3 of the reduced ratio
-                "clip_share": ((ratio - 1).abs() > config.clip).to(ratio).mean(),
+                "clip_share": ((ratio - 1).abs() > epsilon).to(ratio).mean(),
                 "log_ratio_per_entry": (chain.log_probs - old).abs().max() / self._entries,
             }
         return loss, figures
@@ -287,11 +297,11 @@ class Ppo(Algorithm):
         return self.critic(obs, self.policy.encoder(obs) if self.critic.sees == "shared" else None)
 
     def _chain(self, h: Tensor, points: Tensor, want_end: bool = False) -> Chain:
-        u = self.policy.field(h)
+        u = field_of(self.policy.net, h)  # all of these jumps are its
         return evaluate_chain(u, self.jumps, self.sigma, h, points, self.policy.window, want_end)
 
     def _pretrained_end(self, obs: Mapping[str, Tensor], noise: Tensor) -> Tensor:
-        return mean_end(self.frozen.field(self.frozen.encoder(obs)), self._frozen_jumps, noise)
+        return mean_end(field_of(self.frozen.net, self.frozen.encoder(obs)), self._frozen_jumps, noise)
 
     def tensors(self) -> dict[str, Tensor]:
         """See the base class."""

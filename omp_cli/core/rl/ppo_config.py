@@ -120,6 +120,15 @@ class PpoConfig(Settings):
     """
     jump_gamma: float = Field(0.99, gt=0, le=1)
     """That discount."""
+    clip_first: Above0 | None = None
+    """PPO's epsilon of the first jump that is tuned, where ``per_jump``: it grows to ``clip``, that of the last, as
+    clip_first + (clip - clip_first) (e^{3 x} - 1) / (e^3 - 1) from x = 0 to 1 (DPPO's public code). None for ``clip``.
+    """
+    ft_denoising_steps: Count | None = None
+    """How many jumps are tuned, the last ones, as DPPO's public code calls it. A frozen copy of encoder and network,
+    which checkpoints keep, takes those before; they have noise of ``sigma.value``, too, but are no decisions of PPO.
+    None for all K, or as many as in an earlier fine-tuning.
+    """
     eta: Share = 0.0
     """DDIM's eta while exploring, for diffusion policies."""
     encoder: Literal["trained", "frozen"] = "trained"
@@ -135,5 +144,5 @@ class PpoConfig(Settings):
 
     def passed_over(self) -> dict[str, str]:
         """What only another kind of chain or noise uses."""
-        found = {} if self.per_jump else {"jump_gamma": "per_jump is off"}
+        found = {} if self.per_jump else dict.fromkeys(("jump_gamma", "clip_first"), "per_jump is off")
         return found if self.sigma.kind != "fixed" else {**found, "entropy_coef": "sigma is fixed"}

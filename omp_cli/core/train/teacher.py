@@ -44,10 +44,12 @@ def load_teacher(checkpoint: Checkpoint, config: PretrainConfig, spec: Spec, dev
 def learn_from(policy: Policy, teacher: Policy) -> bool:
     """Give a fresh student its teacher's limits of actions, so that a chunk is the same numbers to both.
 
-    And all weights where net and encoder are the same, unless ``warm_start`` is off; returns whether they were taken.
+    And all weights where net and encoder are the same, unless ``warm_start`` is off, or the teacher has two networks
+    (``Policy.freeze_from``); returns whether they were taken.
     """
     ours, theirs = policy.config, teacher.config
-    if policy.method.warm_start and (ours.net, ours.encoder) == (theirs.net, theirs.encoder):
+    alike = (ours.net, ours.encoder) == (theirs.net, theirs.encoder) and teacher.frozen is None
+    if policy.method.warm_start and alike:
         policy.load_state_dict(teacher.state_dict())
         return True
     policy.action_limits.load_state_dict(teacher.action_limits.state_dict())

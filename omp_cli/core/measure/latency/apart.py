@@ -77,6 +77,7 @@ class Trial:
         settings: of the measurement.
         device: where it runs.
         folder: holds the policy's weights, and takes compiled files.
+        frozen_from: of the policy, where a frozen copy of its network takes the first steps.
     """
 
     backend: Backend
@@ -86,6 +87,7 @@ class Trial:
     settings: LatencyConfig
     device: torch.device
     folder: Path
+    frozen_from: float | None = None
     _timed: Here | None = None
 
     @classmethod
@@ -93,14 +95,19 @@ class Trial:
         """The trial of a row, with the policy's weights left in ``folder``."""
         tensors = {name: x.detach().cpu().contiguous() for name, x in policy.state_dict().items()}
         save_file(tensors, folder / _WEIGHTS)
-        return cls(backends.find(row.backend), policy.config, policy.spec, row, settings, device, folder)
+        return cls(
+            backends.find(row.backend), policy.config, policy.spec, row, settings, device, folder, policy.frozen_from
+        )
 
     def build(self) -> tuple[Outcome, float]:
         """Build and compare with eager; what came of it, and the seconds that it took to build."""
         use_threads(self.settings.threads)
         backends.BACKENDS[self.row.backend] = self.backend
         dtype = getattr(torch, self.settings.dtype)
-        policy = Policy(self.config, self.spec).eval().to(self.device, dtype)
+        policy = Policy(self.config, self.spec)
+        if self.frozen_from is not None:
+            policy.freeze_from(self.frozen_from)
+        policy.eval().to(self.device, dtype)
         policy.load_state_dict(load_file(self.folder / _WEIGHTS))
         samples = cast(random_inputs(policy, self.row.batch, self.settings.seed, self.device), dtype)
         outcome = backends.checked(self.row.backend, Decision(policy, self.row.nfe), samples, self.folder)

@@ -215,15 +215,15 @@ class _Parts:
         noise, *arrays = sample
         obs = dict(zip(policy.keys, arrays, strict=True))
         with torch.inference_mode():
-            h = policy.encoder(obs)
+            h = policy.embed(obs)
 
         @torch.inference_mode()
         def encode() -> Tensor:
-            return policy.encoder(obs)
+            return policy.embed(obs)
 
         @torch.inference_mode()
         def step() -> Tensor:
-            return policy.method.sample(policy.field(h), noise, 1)
+            return policy.sample(h, noise, 1)
 
         self.encode, self.step = encode, step
         self._encode_seconds, self._step_seconds = seconds_of(encode, clock), seconds_of(step, clock)

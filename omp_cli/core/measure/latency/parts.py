@@ -81,12 +81,12 @@ def measure_parts(policy: Policy, nfe: Sequence[int], bench: Bench) -> list[Part
     obs = dict(zip(policy.keys, arrays, strict=True))
     on_host = [x.cpu().numpy() if x.dtype != torch.bfloat16 else x.float().cpu().numpy() for x in (noise, *arrays)]
     with torch.inference_mode():
-        h = policy.encoder(obs)
-        z_0 = policy.method.sample(policy.field(h), noise, 1)
+        h = policy.embed(obs)
+        z_0 = policy.sample(h, noise, 1)
         actions = policy.executed(z_0)
     calls: dict[str, Call] = {
         "host to device": lambda: [_to_device(x, bench) for x in on_host],
-        "encode": lambda: policy.encoder(obs),
+        "encode": lambda: policy.embed(obs),
         **{f"sample, NFE {k}": _sampler(policy, h, noise, k) for k in nfe},
         "un-normalise": lambda: policy.executed(z_0),
         "device to host": lambda: actions.float().cpu().numpy(),
@@ -97,7 +97,7 @@ def measure_parts(policy: Policy, nfe: Sequence[int], bench: Bench) -> list[Part
 
 
 def _sampler(policy: Policy, h: Tensor, noise: Tensor, nfe: int) -> Call:
-    return lambda: policy.method.sample(policy.field(h), noise, nfe)
+    return lambda: policy.sample(h, noise, nfe)
 
 
 def _to_device(x: NDArray[Any], bench: Bench) -> Tensor:

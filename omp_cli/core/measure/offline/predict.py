@@ -87,8 +87,8 @@ def chunks_of(
         noise = torch.cat([_noise(shape, derived_seed("offline", seed, episode, int(frame))) for frame in rows])
         obs = {key: torch.from_numpy(part.arrays[key][windows.obs[rows]]).to(device) for key in policy.keys}
         with torch.no_grad():
-            u = policy.field(policy.encoder(obs).repeat_interleave(samples, 0))
-            chunks = policy.executed(policy.method.sample(u, noise.to(device), nfe))
+            h = policy.embed(obs).repeat_interleave(samples, 0)
+            chunks = policy.executed(policy.sample(h, noise.to(device), nfe))
         found = chunks.double().cpu().numpy().reshape(len(rows), samples, *chunks.shape[1:])
         if not np.isfinite(found).all():
             raise diverged_action(f"episode {episode}", "evaluate")
