@@ -82,6 +82,16 @@ def test_fitted_limits_are_part_of_the_state(name: str) -> None:
     assert torch.equal(encoder(obs), other(obs))
 
 
+@pytest.mark.parametrize("scale", [0.5, 48.0])
+def test_the_embedding_has_the_scale_that_is_asked_for(name: str, scale: float) -> None:
+    plain = built(name)
+    torch.manual_seed(0)
+    scaled = ENCODERS.build(ENCODERS.parse({"name": name, "output_scale": scale}), SPEC, T).eval()
+    scaled.load_state_dict(plain.state_dict())
+    obs = arrays(plain, B, T)
+    torch.testing.assert_close(scaled(obs), scale * plain(obs))
+
+
 def test_every_array_is_used(name: str) -> None:
     encoder = built(name)
     obs = arrays(encoder, B, T)

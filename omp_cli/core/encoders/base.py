@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from omp_cli.core.base.config import Settings
+from omp_cli.core.base.config import Above0, Settings
 from omp_cli.core.families import ENCODERS as ENCODERS
 from omp_cli.core.spec import Spec
 
@@ -59,6 +59,15 @@ class Limits(nn.Module):
         return (y - self.offset) / self.scale
 
 
+class EncoderConfig(Settings):
+    """What every encoder has."""
+
+    output_scale: Above0 = 1.0
+    """What the embedding is multiplied by. Dispersion makes embeddings tens of times longer: a run without it and with
+    that scale tells whether it acts by more.
+    """
+
+
 class Encoder(nn.Module):
     """Maps T observation steps to one embedding per sample; owns its input normalisation (``fit``).
 
@@ -87,3 +96,8 @@ class Encoder(nn.Module):
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
         """obs: state (B, T, S), point_cloud (B, T, N, 3), ... in physical units -> (B, D)."""
         raise NotImplementedError
+
+    def scaled(self, h: Tensor) -> Tensor:
+        """The embedding (B, D) in its ``output_scale``, where the settings have one."""
+        scale = getattr(self.config, "output_scale", 1.0)
+        return h if scale == 1 else scale * h

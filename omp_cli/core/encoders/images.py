@@ -12,13 +12,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from omp_cli.core.base.config import CountOrZero, Settings
+from omp_cli.core.base.config import CountOrZero
 from omp_cli.core.base.errors import UsageError
-from omp_cli.core.encoders.base import Encoder, Limits
+from omp_cli.core.encoders.base import Encoder, EncoderConfig, Limits
 from omp_cli.core.spec import Spec
 
 
-class ImageConfig(Settings):
+class ImageConfig(EncoderConfig):
     """Settings of a picture encoder: training pictures are shifted by up to ``shift`` pixels; 0 turns it off."""
 
     name: str
@@ -54,7 +54,7 @@ class ImageEncoder(Encoder):
         if self.training and self.config.shift:
             pictures = random_shift(pictures, self.config.shift)
         embedded = torch.cat([self.features(pictures, state), state], dim=-1)
-        return embedded.unflatten(0, obs["state"].shape[:2]).flatten(1)
+        return self.scaled(embedded.unflatten(0, obs["state"].shape[:2]).flatten(1))
 
     @abstractmethod
     def features(self, pictures: Tensor, state: Tensor) -> Tensor:

@@ -12,14 +12,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from omp_cli.core.base.config import Above0, AtLeast0, Count, Settings, Width
+from omp_cli.core.base.config import Above0, AtLeast0, Count, Width
 from omp_cli.core.base.errors import UsageError
-from omp_cli.core.encoders.base import ENCODERS, Encoder, Limits
+from omp_cli.core.encoders.base import ENCODERS, Encoder, EncoderConfig, Limits
 from omp_cli.core.encoders.pointnet import PointNet
 from omp_cli.core.spec import Spec
 
 
-class PointCloudConfig(Settings):
+class PointCloudConfig(EncoderConfig):
     """Settings of the point-cloud encoder; the sizes are those of DP3, FlowPolicy and MP1."""
 
     name: Literal["pointcloud"] = "pointcloud"
@@ -106,7 +106,7 @@ class PointCloudEncoder(Encoder):
             state, cloud = self._augmented(state, cloud)
         cloud = self._placed(cloud, state)
         embedded = self.cloud(cloud.flatten(0, 1)).unflatten(0, state.shape[:2])
-        return torch.cat([embedded, self.state(self.state_limits(state))], dim=-1).flatten(1)
+        return self.scaled(torch.cat([embedded, self.state(self.state_limits(state))], dim=-1).flatten(1))
 
     def _augmented(self, state: Tensor, cloud: Tensor) -> tuple[Tensor, Tensor]:
         """State and cloud with ``translate`` and ``jitter``; draws from torch's global generator."""

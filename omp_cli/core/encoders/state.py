@@ -7,12 +7,12 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from omp_cli.core.base.config import Settings, Width
-from omp_cli.core.encoders.base import ENCODERS, Encoder, Limits
+from omp_cli.core.base.config import Width
+from omp_cli.core.encoders.base import ENCODERS, Encoder, EncoderConfig, Limits
 from omp_cli.core.spec import Spec
 
 
-class StateConfig(Settings):
+class StateConfig(EncoderConfig):
     """Settings of the state encoder: width of its hidden layer and D (DMPO: 64 and 16, 128 and 32, 32 and 16)."""
 
     name: Literal["state"] = "state"
@@ -41,4 +41,4 @@ class StateEncoder(Encoder):
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
         """state (B, T, S) -> (B, D)."""
-        return self.mlp(self.limits(obs["state"]).flatten(1))
+        return self.scaled(self.mlp(self.limits(obs["state"]).flatten(1)))
