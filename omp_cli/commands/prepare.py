@@ -78,7 +78,8 @@ def prepare(
     expert: Annotated[
         Path | None,
         option(
-            "Record this expert: a perceptron's npz, a policy of hand_dapg or of SB3, or a policy of omp.", panel=RECORDING
+            "Record this expert: a perceptron's npz, a policy of hand_dapg or of SB3, or a policy of omp.",
+            panel=RECORDING,
         ),
     ] = None,
     format_: Annotated[
