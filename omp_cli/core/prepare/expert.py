@@ -87,9 +87,11 @@ class FromExpert(Recorded):
         if expert.suite is not None and expert.suite.get("name") == asked.benchmark:
             shown = Layer("expert", {"suite": expert.suite})
         known = SUITES.build(SUITES.parse({"name": asked.benchmark})).tasks()
-        if not (asked.tasks or asked.groups) and expert.task in known:
-            asked = replace(asked, tasks=(expert.task,))
-        label = name_part(path.name if path.is_dir() else path.stem)
+        # a data set's own name is no task to act in, but its environment is
+        learned = [task for task in (expert.task, (expert.suite or {}).get("environment")) if task in known]
+        if learned and not (asked.tasks or asked.groups):
+            asked = replace(asked, tasks=(str(learned[0]),))
+        label = name_part(path.absolute().name if path.is_dir() else path.stem)
         found, sha256 = super().origins(asked), expert.sha256()
         return [ExpertOrigin(o.suite, o.task, shown or o.layer, label, expert.path, sha256) for o in found]
 
