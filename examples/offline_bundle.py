@@ -12,7 +12,7 @@ from collections.abc import Collection
 
 from packaging.requirements import Requirement
 
-ASKED = ("omp-cli", "pytest", "pytest-timeout")
+ASKED = ("omp-cli", "nvidia-ml-py", "pytest", "pytest-timeout")
 LEFT_OUT = ("torch", "triton")
 """The other machine has them, in the build that fits its driver."""
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pynvml
 import pytest
 import torch
 
@@ -130,6 +129,8 @@ def test_what_the_system_does_not_tell_is_none(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_the_state_of_the_gpu_is_read_by_its_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
+    pynvml = pytest.importorskip("pynvml")
+
     def handle(uuid: str) -> int:
         if uuid != "GPU-8a5c":
             raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)

@@ -21,7 +21,6 @@ from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.store import read_store
 from omp_cli.core.prepare.source import Origin
 from omp_cli.core.suites.robomimic import scripted
-from omp_cli.core.suites.robomimic import suite as robomimic
 from omp_cli.core.suites.robomimic.scripted import Scripted, ScriptedConfig, ScriptedFilesConfig
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp, in_process
@@ -58,7 +57,7 @@ def record(config: ScriptedConfig, folder: Path) -> Path:
 def test_what_goes_wrong_is_one_line(omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_CLI_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(robomimic, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "robosuite", None)
     refused(omp(*LINE), 4, "robosuite is not installed", "pip install")
     refused(omp("prepare", "robomimic", "--source", "scripted", "--task", "lifd"), 2, "lift")
     refused(omp(*LINE, "--task", "can"), 2, "one task")
