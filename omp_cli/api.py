@@ -45,9 +45,9 @@ def load(
         path: folder of a run (its last checkpoint), of a checkpoint or of an export; or an export's file. Of an
             export's folder the ONNX file is taken: a ``.pt2`` can run code when it is loaded, so it has to be named.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        weights: of a checkpoint, "ema" (the default) or "raw".
+        weights: "ema" (the default) or "raw", where the path is a checkpoint's.
         nfe: evaluations of the network per decision; None for the policy's own.
-        seed: of the noise.
+        seed: seed of the policy's noise.
         execute: actions of a chunk to play before the next decision; None for the policy's own.
         ensemble: coefficient of temporal ensembling (ACT has 0.01); None plays chunks.
 
@@ -130,13 +130,13 @@ def evaluate(
         env: a Gymnasium environment, or a function that makes one; its observations are named arrays, or the one array
             that the policy reads, and its action is (A,). None takes the task that the policy was trained on, by
             ``omp eval``, with a manifest in ``out`` or below ``runs/eval``.
-        episodes: how many.
+        episodes: number of episodes.
         max_steps: longest episode; None for the environment's own limit, else the task's.
-        workers: processes; of the policy's own task only.
-        out: folder of that run.
-        device: where the policy runs, for a path.
+        workers: number of processes; only for the policy's own task.
+        out: folder of the evaluation's run.
+        device: where the policy runs, if it is given as a path.
         quiet: False shows the progress on stderr.
-        settings: further ones of ``omp eval`` (``nfe=5``, ``seed=1``); of an environment ``seed`` alone.
+        settings: further settings of ``omp eval`` (``nfe=5``, ``seed=1``); with an environment only ``seed``.
 
     Returns:
         The figures: ``success_any`` with its 95 % interval (where the environment says "success" or "is_success"),

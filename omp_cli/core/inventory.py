@@ -36,10 +36,10 @@ class Entry:
     """One data set or run.
 
     Attributes:
-        folder: where it is.
+        folder: its folder.
         state: "running", "succeeded", "failed", "interrupted", "lost" (its process is gone), or "damaged".
         manifest: None where it is damaged.
-        bytes: of all files in the folder.
+        bytes: size of all files in the folder.
         problem: why its manifest cannot be read, or why the run did not succeed; "" for neither.
     """
 
@@ -76,7 +76,7 @@ class Entry:
 
     @property
     def what(self) -> str:
-        """In a few words: method, task, demonstrations."""
+        """What it is in a few words: method, task, demonstrations."""
         if self.manifest is None:
             return self.problem
         config = {key: entry.value for key, entry in self.manifest.config.items()}

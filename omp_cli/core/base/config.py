@@ -44,7 +44,7 @@ AtLeast0 = Annotated[float, Field(ge=0, le=LARGEST)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 HalfWidth = Annotated[float, Field(gt=0, le=1)]
-"""Of a difference in time, which goes from 0 to 1."""
+"""A difference in time, which goes from 0 to 1."""
 
 
 class Settings(BaseModel):
@@ -161,7 +161,7 @@ class UnknownSetting(UsageError):
     """A setting that no configuration class has under that name.
 
     Attributes:
-        key: its dotted name as it was given.
+        key: the setting's dotted name as it was given.
     """
 
     def __init__(self, key: str, hint: str) -> None:

@@ -186,7 +186,7 @@ def read_tensors(path: Path, what: str, kind: Callable[[Path], str], hint: str) 
     """Tensors of a safetensors file, all of them finite.
 
     Args:
-        path: of the file.
+        path: the file.
         what: it is, for messages.
         kind: says what a file looks like that does not open.
         hint: what to do then.
@@ -271,7 +271,7 @@ def writable_folder(path: Path, what: str = "output folder", hint: str = "choose
     """Make the folder and prove that it can be written.
 
     Args:
-        path: of the folder.
+        path: the folder.
         what: it is, for the message.
         hint: how to choose another one.
 

@@ -89,7 +89,7 @@ def _taken(folder: Path, hint: str) -> UsageError:
 
 
 def _holder(path: Path) -> str:
-    """Who holds a lock, by what it has written there."""
+    """Who holds a lock, by what its holder has written there."""
     try:
         process, since = path.read_text(encoding="utf-8").split()
     except (OSError, ValueError):  # it has only just begun, or has just ended

@@ -172,7 +172,7 @@ def check_artifact(folder: Path, path: Path) -> None:
 def latest_run(folder: Path, *commands: str, note: Callable[[str], None] = lambda _: None) -> Path | None:
     """Folder of the newest succeeded run of one of ``commands`` below ``folder``.
 
-    Manifests that cannot be read do not count; ``note`` is told of each, in one line.
+    Manifests that cannot be read do not count; ``note`` is called with a line for each.
     """
 
     def finished(path: Path) -> float | None:

@@ -59,7 +59,7 @@ def sample(
         points: (M, 3), metres.
         k: points wanted.
         backend: "numpy" gives the points in sampling order; "open3d" the same set in the order of the cloud.
-        first: return only the first so many of the k; in sampling order they cost only their share.
+        first: number of the k points to return, from the start; in sampling order they cost only their share.
 
     Raises:
         DataError: more than half of the points are missing.

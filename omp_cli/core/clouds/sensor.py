@@ -56,7 +56,7 @@ class CloudConfig(Settings):
     """
     fovea: int = Field(1, ge=1, le=16)
     """K: where the camera's picture shows something that is kept, its pixels are seen again as k x k finer ones, and
-    the cloud is made of those; 1 for none. Rays are thinned at even steps where they are too many.
+    the cloud is made of those; 1 leaves the picture as it is. Rays are thinned at even steps where they are too many.
     """
 
     @model_validator(mode="after")
@@ -172,8 +172,8 @@ class CloudSensor:
     def capture(self, data: Any, markers: Sequence[Marker] = ()) -> NDArray[np.float32]:
         """Cloud (N, 3) float32 of the present state of ``data``, in the configured frame; updates ``filled``.
 
-        With ``first`` set, only the first so many points of it. Also adds to ``frames`` and ``seconds`` (wall time of
-        rays, crop and fps).
+        With ``first`` set, the cloud has only that many points, from its start on. Also adds to ``frames`` and
+        ``seconds`` (wall time of rays, crop and fps).
         """
         points, geom = self._visible(data, markers)
         self._on += np.bincount(self._things[geom], minlength=len(self._on))

@@ -66,7 +66,7 @@ class Entry(Settings):
     megabytes: AtLeast0 | None = None
     """Size of all files as a page gives it, in 10^6 bytes."""
     max_steps: Count | None = None
-    """Of evaluation, where it is not the task's."""
+    """Longest episode of an evaluation, in steps, where it is not the task's."""
     note: str = ""
     """What to know about it."""
     checked: bool = False
@@ -79,17 +79,17 @@ class Entry(Settings):
 
     @property
     def name(self) -> str:
-        """Suite, task and source in one word."""
+        """Suite, task and source, joined by slashes."""
         return f"{self.suite}/{self.task}/{self.source}"
 
     @property
     def fetched(self) -> str:
-        """How it gets here: "download" or "by hand"."""
+        """How the set gets here: "download" or "by hand"."""
         return "by hand" if self.base is None else "download"
 
     @property
     def size(self) -> str:
-        """Size for people; "~" marks what is not exact."""
+        """Size as people read it; "~" marks what is not exact."""
         exact = [f.size for f in self.files if f.size is not None]
         if len(exact) == len(self.files):
             return f"{sum(exact) / 1e6:.1f} MB"

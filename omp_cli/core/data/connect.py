@@ -159,9 +159,9 @@ class Pace:
     """Watches how fast a body comes.
 
     Args:
-        slowest: bytes per second that have to come,
-        window: over so many seconds.
-        deadline: of the whole file, by ``time.monotonic``.
+        slowest: bytes per second that have to come at least.
+        window: seconds over which that rate is taken.
+        deadline: when the whole file has to be there, by ``time.monotonic``.
     """
 
     def __init__(self, slowest: float, window: float, deadline: float) -> None:
@@ -169,7 +169,7 @@ class Pace:
         self._began, self._bytes = time.monotonic(), 0
 
     def check(self, count: int) -> str:
-        """Account for so many bytes; says why the connection is of no use, "" while it is."""
+        """Account for ``count`` more bytes; says why the connection is of no use, "" while it is."""
         now, self._bytes = time.monotonic(), self._bytes + count
         taken = now - self._began
         if now > self._deadline:

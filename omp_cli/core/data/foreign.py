@@ -24,7 +24,7 @@ with, reaches 1032 at most."""
 _KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
 _SHOWN = 60
 _MOST = 2**53
-"""Above it a float no longer tells whole numbers apart; no file has so many frames or episodes."""
+"""Above it a float no longer tells whole numbers apart; no file has as many frames or episodes."""
 
 
 def whole(path: Path, where: str = "") -> Path:

@@ -39,19 +39,19 @@ class Reference(Settings):
     state: tuple[float, ...]
     """The simulator's state vector."""
     shape: tuple[Count, Count, Count]
-    """Of the picture, (H, W, C)."""
+    """Shape of the picture, (H, W, C)."""
     pixels: str
-    """Of the picture, uint8, compressed (zlib, base64)."""
+    """The picture's uint8 pixels, compressed (zlib, base64)."""
 
     @classmethod
     def of(cls, state: NDArray[np.floating[Any]], picture: Picture) -> Reference:
-        """From a state vector and its picture (H, W, C)."""
+        """The reference that a state vector and its picture (H, W, C) make."""
         packed = base64.b64encode(zlib.compress(np.ascontiguousarray(picture).tobytes(), 9)).decode()
         return cls(state=tuple(float(x) for x in state), shape=picture.shape, pixels=packed)
 
     @property
     def picture(self) -> Picture:
-        """(H, W, C)."""
+        """The picture, (H, W, C) uint8."""
         return np.frombuffer(zlib.decompress(base64.b64decode(self.pixels)), np.uint8).reshape(self.shape)
 
     def check(self, shown: NDArray[Any], where: str) -> float:
@@ -59,7 +59,7 @@ class Reference(Settings):
 
         Args:
             shown: what the environment shows in ``state``.
-            where: for the message.
+            where: what the message begins with.
 
         Raises:
             DataError: another layout, type or content; says which known mistake would explain it.

@@ -21,9 +21,9 @@ def held_out_of(dataset: Dataset, share: float | None, seed: int) -> tuple[int, 
     """The episodes that a training leaves out, ascending.
 
     Args:
-        dataset: all of it.
-        share: of the episodes, rounded, at least one of them; 0 for none; None for those of the store itself.
-        seed: of the choice; the same seed chooses the same episodes of as many.
+        dataset: the whole data set.
+        share: share of the episodes, rounded, but at least one of them; 0 holds out none, None the store's own ones.
+        seed: seed of the choice; among equally many episodes the same seed chooses the same ones.
 
     Raises:
         UsageError: nothing would be left to train on, or a share is asked for where the store has its own episodes.

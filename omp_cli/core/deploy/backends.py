@@ -134,7 +134,7 @@ class CompileCudaGraph(CudaGraph):
     name = "compile-cudagraph"
 
     def missing(self, device: torch.device, dtype: torch.dtype = torch.float32) -> str | None:
-        """As for the two it is made of."""
+        """See the two backends that it is made of."""
         return super().missing(device, dtype) or _no_inductor(device)
 
     def prepare(self, module: nn.Module, inputs: Inputs, folder: Path) -> Prepared:
@@ -207,7 +207,7 @@ class Outcome:
     """What came of one backend.
 
     Attributes:
-        backend: its name.
+        backend: name of the backend.
         status: "ready", "missing" (cannot run here), "failed" (did not build or run) or "refused" (another answer).
         reason: one line for all but "ready", else "".
         prepared: with the first sample placed; only when ready.
@@ -225,8 +225,8 @@ def checked(name: str, module: nn.Module, samples: Sequence[Inputs], folder: Pat
     """Prepare a backend and compare it with eager on every sample.
 
     Args:
-        name: of the backend; UsageError when there is none of that name.
-        module: in evaluation mode, on its device.
+        name: name of the backend; UsageError when there is none of that name.
+        module: the module, in evaluation mode and on its device.
         samples: at least three inputs of the same shapes that differ, on the module's device.
         folder: where compiled files go; kept as long as the backend is in use, and not shared with another call.
     """

@@ -46,12 +46,12 @@ class ActingConfig(Settings):
     weights: Annotated[Weights | None, Flag(panel="Policy")] = None
     """Weights of a checkpoint, their moving average (ema) or as trained (raw); an export has its own; None for ema."""
     seed: Seed = 0
-    """Of the policy's noise."""
+    """Seed of the policy's noise."""
     threads: Threads = 1
-    """Torch's and ONNX Runtime's."""
+    """Threads of Torch and of ONNX Runtime."""
 
     def passed_over(self) -> dict[str, str]:
-        """What another setting decides in its place."""
+        """The settings in whose place another one decides, and which."""
         return {} if self.ensemble is None else {"execute": "temporal ensembling decides at every step"}
 
 

@@ -42,7 +42,7 @@ class Decider(ABC):
         signature: what goes in and what comes out.
         path: the checkpoint, or the file of the graph.
         kind: "checkpoint" or "export".
-        weights: of a checkpoint; None for an export.
+        weights: which weights of a checkpoint are used; None for an export.
         suite: as plain data, the settings with which the policy's data were shown; None where nothing says so.
     """
 
@@ -58,7 +58,7 @@ class Decider(ABC):
 
     @abstractmethod
     def sha256(self) -> str:
-        """Of what is executed, for a manifest."""
+        """Hash of the file that is executed, for a manifest."""
 
     def chunk(self, history: Arrays, noise: Tensor) -> NDArray[np.float32]:
         """``decide``; Diverged when an action is not finite: nothing may be moved by it."""
@@ -153,7 +153,7 @@ def open_decider(path: Path, device: str = "auto", weights: Weights | None = Non
     Args:
         path: the folder or the file.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps"; an export runs on "cpu" or, with an ONNX Runtime for it, CUDA.
-        weights: of a checkpoint; None for its moving average.
+        weights: which weights of a checkpoint are used; None for its moving average.
         nfe: evaluations per decision of a checkpoint; None for its own.
 
     Raises:

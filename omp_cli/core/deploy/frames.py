@@ -78,7 +78,7 @@ class Signature:
         """The newest T frames in one go, each array (T, ...) or (B, T, ...), oldest first -> (B, T, ...).
 
         Raises:
-            DataError: as ``frame``, or another number of frames than T.
+            DataError: see ``frame``; or there is another number of frames than T.
         """
         found = {name: self._array(obs, name, self.n_obs) for name in self._named(obs)}
         depth = {name: len(self.arrays[name].shape) + 1 for name in found}
@@ -97,7 +97,7 @@ class Signature:
         return ", ".join(f"{name} {array}" for name, array in self.arrays.items())
 
     def _array(self, obs: Mapping[str, Any], name: str, frames: int) -> NDArray[Any]:
-        """The array ``name``, checked; ``frames`` stand before the shape of one, 0 for none."""
+        """The array ``name``, checked; its shape is that of one frame, after an axis of ``frames`` unless that is 0."""
         wanted = self.arrays[name]
         try:
             x = np.asarray(obs[name])

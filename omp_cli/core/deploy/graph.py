@@ -18,7 +18,7 @@ class Decision(nn.Module):
     """Noise and raw observations to the action chunk to execute; normalisation inside, the noise an input.
 
     Args:
-        policy: in evaluation mode.
+        policy: the policy, in evaluation mode.
         nfe: evaluations of the network.
         reencode: encode the observation anew at every evaluation, as the public code of the papers does. The result
             is the same; it costs what it costs.

@@ -52,7 +52,7 @@ class Clock:
     """What the ticks took, in seconds.
 
     Attributes:
-        decisions: of the ticks that decided, from the frame to the action.
+        decisions: time from the frame to the action, of the ticks that decided.
         late: how late each tick began.
         missed: ticks that were still busy when the next one was due.
         dropped: ticks that passed meanwhile.
@@ -90,11 +90,11 @@ def deploy_run(
     Writes ``ticks.jsonl``: of each tick its number, episode, how late it began, what it took, and its action.
 
     Args:
-        run: whose folder and manifest receive the ticks and the figures, also where the loop is stopped.
+        run: the run whose folder and manifest receive the ticks and the figures, also where the loop is stopped.
         player: the policy.
         robot: what is moved; it is closed at the end, whatever happened.
         config: rate, time, episodes.
-        progress: told of every episode.
+        progress: advances with every episode.
 
     Returns:
         The figures that go into the manifest.

@@ -38,7 +38,7 @@ class Difference:
         return self.max_rel <= self.tolerance
 
     def as_json(self) -> dict[str, Any]:
-        """For a manifest; JSON has no infinity, so such an error is null."""
+        """The difference as a manifest has it; JSON has no infinity, so such an error is null."""
         return {key: None if value == float("inf") else value for key, value in asdict(self).items()}
 
     def __str__(self) -> str:
@@ -59,7 +59,7 @@ def difference(references: Sequence[Tensor], outputs: Sequence[Tensor], dtype: t
     Args:
         references: eager's outputs.
         outputs: the other runtime's, of the same shapes.
-        dtype: in which both computed; it sets the tolerance.
+        dtype: the type in which both computed; it sets the tolerance.
 
     Raises:
         ValueError: a shape differs, or nothing to compare.

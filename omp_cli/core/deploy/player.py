@@ -29,7 +29,7 @@ class Player:
 
     Args:
         decider: the policy.
-        seed: of the noise of the first episode.
+        seed: seed of the noise of the first episode.
         execute: actions of a chunk that are executed before the next decision; None for the policy's own E.
         ensemble: coefficient m of temporal ensembling (ACT, Zhao et al. 2023): a decision at every step, and the action
             is the mean of what all chunks that reach the step say of it, weighted by exp(-m i), the oldest being i = 0
@@ -74,7 +74,7 @@ class Player:
         """Begin another episode: no history, no chunk, new noise.
 
         Args:
-            seed: of its noise; None goes on from the seed before, so that a whole session is determined by one. The
+            seed: seed of its noise; None goes on from the seed before, so that one seed determines a whole session. The
                 noise of an episode of ``omp eval`` is that of its seed.
         """
         if seed is None:

@@ -40,7 +40,7 @@ def exported(module: nn.Module, inputs: Inputs, dynamic_batch: bool = False) -> 
     """The module as a graph of ATen operators with its weights inside, no gradients.
 
     Args:
-        module: in evaluation mode.
+        module: the module, in evaluation mode.
         inputs: examples; their shapes are fixed,
         dynamic_batch: except for the first dimension, which is then the same number in all; examples with at least 2.
     """
@@ -59,7 +59,7 @@ def write_onnx(program: ExportedProgram, file: Path, input_names: Sequence[str])
 
     Args:
         program: from ``exported``.
-        file: to write.
+        file: the file to write.
         input_names: one for each argument, in order; the output is called "action".
 
     Raises:

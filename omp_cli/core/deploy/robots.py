@@ -35,8 +35,8 @@ class Robot:
 
     Args:
         target: an object as the module says, or a Gymnasium environment.
-        name: of it, for messages.
-        signature: of the policy that will move it.
+        name: what messages call it.
+        signature: signature of the policy that will move it.
     """
 
     def __init__(self, target: Any, name: str, signature: Signature) -> None:
@@ -81,13 +81,13 @@ class GymRobot:
     Observations are named arrays (a ``Dict`` space), or a single array that is the policy's only one.
 
     Args:
-        env: its single action is (A,).
-        signature: of the policy.
+        env: an environment whose action is one array (A,).
+        signature: signature of the policy.
 
     Attributes:
-        reward: of the last step.
+        reward: reward of the last step.
         terminated, truncated: of the last step.
-        info: of the last step or reset.
+        info: info of the last step or reset.
 
     Raises:
         UsageError: the action is of another kind or size than the policy's.
@@ -142,7 +142,7 @@ class Recording:
 
     Args:
         data: the recording.
-        signature: of the policy; DataError when the recorded actions are of another size.
+        signature: signature of the policy; DataError when the recorded actions are of another size.
 
     Attributes:
         errors: predicted minus recorded action of every frame so far, each (A,).
@@ -162,7 +162,7 @@ class Recording:
 
     @property
     def episodes(self) -> int:
-        """How many there are."""
+        """The number of recorded episodes."""
         return len(self._ends)
 
     def reset(self) -> None:

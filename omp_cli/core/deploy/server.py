@@ -62,7 +62,7 @@ class Session:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """The first message."""
+        """The first message that a client gets: what the policy reads, and what it answers."""
         signature = self._player.signature
         return {
             "policy": "omp",
@@ -80,7 +80,7 @@ class Session:
         }
 
     def take(self, connection: ServerConnection, request: Any) -> Any:
-        """Before the handshake: refuse whoever comes second."""
+        """Refuse the second of two clients, before the handshake."""
         if request.path == "/healthz":
             return connection.respond(http.HTTPStatus.OK, "OK\n")
         if self._free.acquire(timeout=GRACE):
@@ -112,7 +112,7 @@ class Session:
             self._free.release()
 
     def _answer(self, message: str | bytes) -> str | bytes:
-        """Bytes, or text where something was wrong."""
+        """The answer to a message: packed actions, or one line of text where something is wrong with the message."""
         start = time.perf_counter()
         try:
             if isinstance(message, str):
@@ -135,7 +135,7 @@ class Session:
         return packed({"actions": actions, "server_timing": {"infer_ms": 1e3 * self.seconds[-1]}})
 
     def _actions(self, obs: dict[str, Any]) -> Any:
-        """(E, A), or (1, A) of this step."""
+        """The actions that answer an observation: a chunk (E, A), or those of this step (1, A)."""
         arrays = self._player.signature.arrays
         shown = {name: np.ndim(x) - len(arrays[name].shape) for name, x in obs.items() if name in arrays}
         history = set(shown.values()) == {1}
@@ -163,10 +163,10 @@ def serve_run(run: Run, player: Player, config: ServeConfig, note: Callable[[str
     """Serve until somebody asks to stop.
 
     Args:
-        run: whose manifest receives the figures.
+        run: the run whose manifest receives the figures.
         player: the policy.
         config: address, largest message, kind of answer.
-        note: told the address in one line once it listens.
+        note: called with one line that says the address, once the server listens.
 
     Raises:
         Interrupted, Terminated: always at last; the client was told and the figures were written first.

@@ -30,8 +30,8 @@ class PointCloudConfig(EncoderConfig):
     state: Width = 64
     """Width of the state's embedding of one frame, and of its hidden layer."""
     points: Count | None = None
-    """P, the first so many of the cloud at most; None uses all. Clouds are stored in farthest-point order, so the first
-    P are a farthest-point sample too.
+    """P, the largest number of points that is read, from the start of the cloud; None reads all. Clouds are stored in
+    farthest-point order, so the first P are a farthest-point sample too.
     """
     origin: Literal["gripper", "world"] = "gripper"
     """"gripper" subtracts the frame's end-effector position and divides by ``scale``; "world" maps the limits of the

@@ -35,7 +35,7 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
     Args:
         env: the task.
         keys: observation arrays the policy reads.
-        points: points of a cloud the policy reads, the first so many; None for all.
+        points: number of points that the policy reads, from the start of the cloud; None reads the whole cloud.
         reference: a picture of the data, as plain data, that the environment has to repeat before its first episode.
         n_obs: T.
         execute: E.
@@ -182,7 +182,7 @@ def chunk_env_factory(suite: dict[str, Any], task: str, **arguments: Any) -> Cal
     Args:
         suite: the suite's configuration as plain data.
         task: task name.
-        arguments: of ``ChunkEnv``.
+        arguments: further arguments of ``ChunkEnv``.
 
     Raises:
         MissingDependency: there is data of the suite, but no environment.

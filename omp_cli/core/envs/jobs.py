@@ -58,11 +58,11 @@ def in_order(
         function: does a job, with the environment that its worker keeps.
         jobs: are drawn as workers become free, at most two for each worker ahead of the results that were taken.
         workers: processes; a single one is this process, which does not work ahead.
-        note: told of a worker's death, in one line. Its job is done anew.
+        note: called with one line when a worker dies; its job is done anew.
 
     Raises:
         RunFailed: a worker died over one job again and again.
-        OmpError: as ``function`` raised it.
+        OmpError: what ``function`` raised.
     """
     jobs = iter(jobs)
     first = list(islice(jobs, max(1, workers)))

@@ -88,7 +88,7 @@ class EnvPool:
         make: makes one environment; called where it is to run, at its first reset. Goes to worker processes.
         envs: N.
         workers: P, at most N of them; a single one is this process, where errors of an environment arrive as they are.
-        note: told of a worker's death, in one line.
+        note: called with one line when a worker dies.
         lost: what becomes of an episode whose worker died, and of several, for that line.
         end_on_success: a chunk with success ends the episode, as terminated.
 
@@ -159,7 +159,7 @@ class EnvPool:
 
         Raises:
             RunFailed: a worker died again and again, or an environment in one failed.
-            OmpError: as an environment raised it.
+            OmpError: what an environment raised.
         """
         shares = self._shares(actions).items()
         chunks = {worker: np.stack([actions[env] for env in envs]) for worker, envs in shares}

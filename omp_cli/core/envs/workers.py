@@ -52,7 +52,7 @@ class Workers:
         resident: what each of them gets a copy of; a single one is this process, and has the object itself.
         count: P.
         name: what one of them is called in messages.
-        note: told in one line of a worker that was replaced.
+        note: called with one line when a worker is replaced.
         apart: a single worker is a process of its own, too.
 
     Attributes:

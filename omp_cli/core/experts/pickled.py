@@ -26,7 +26,7 @@ class Made:
 
     Attributes:
         name: the constructor, "module name"; "" for what lies elsewhere in a file, and its argument says where.
-        arguments: of its call; None where it was not called.
+        arguments: the arguments of its call; None where it was not called.
         items: set by key afterwards.
         state: set as a whole afterwards.
     """

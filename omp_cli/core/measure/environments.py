@@ -16,8 +16,8 @@ def env_factory(checkpoint: Checkpoint, **arguments: Any) -> Callable[[], ChunkE
     """A function that makes the environment of a checkpoint, with its observations and chunking.
 
     Args:
-        checkpoint: whose.
-        arguments: further ones of ``ChunkEnv``.
+        checkpoint: the checkpoint whose task, observations and chunking the environment has.
+        arguments: further arguments of ``ChunkEnv``.
 
     Raises:
         MissingDependency: the suite has no environment here.
@@ -36,13 +36,13 @@ def env_factory(checkpoint: Checkpoint, **arguments: Any) -> Callable[[], ChunkE
 
 
 def environments(checkpoint: Checkpoint, config: EvalConfig, workers: int, note: Callable[[str], None]) -> EnvPool:
-    """Those of an evaluation; they serve every checkpoint of the same run.
+    """The environments of an evaluation; they serve every checkpoint of the same run.
 
     Args:
-        checkpoint: its suite, task and chunking are used.
+        checkpoint: the checkpoint whose suite, task and chunking are used.
         config: step limit, episodes and how many a single worker steps together.
         workers: processes with one environment each; a single one is this process.
-        note: told in one line of a process that died; the episode is begun anew.
+        note: called with one line when a process dies; its episode is begun anew.
 
     Raises:
         MissingDependency: the suite has no environment here.

@@ -25,7 +25,7 @@ class EvalConfig(Settings):
     weights: Annotated[Weights, Flag(panel="Episodes")] = "ema"
     """Weights of the checkpoint: their moving average (ema), or as trained (raw)."""
     seed: Seed = 0
-    """Of the start states and of the policy's noise."""
+    """Seed of the start states and of the policy's noise."""
     max_steps: Annotated[Count | None, Flag(panel="Episodes")] = None
     """Environment steps per episode; None takes the task's own limit."""
     curve: Annotated[CountOrZero, Flag(panel="Episodes")] = 0
@@ -48,8 +48,8 @@ class Episode:
 
     Attributes:
         task: task name.
-        index: its number in the evaluation.
-        seed: of its start state; never a demonstration's.
+        index: number of the episode in the evaluation.
+        seed: seed of its start state; never a demonstration's.
         start_state: hash of that state.
         checkpoint_step: training step of the evaluated weights.
         weights: "ema" or "raw".
@@ -84,9 +84,9 @@ class Episode:
         """Account for a chunk.
 
         Args:
-            reward: its sum.
-            info: what ``ChunkEnv.step`` says of it.
-            terminated: whether the task ended with it.
+            reward: sum of the rewards of the chunk's steps.
+            info: what ``ChunkEnv.step`` says of the chunk.
+            terminated: whether the task ended with this chunk.
         """
         self.episode_return += reward
         self.steps = int(info["steps"])

@@ -16,7 +16,7 @@ from omp_cli.core.measure.statistics import spread, wilson
 
 Environment = gymnasium.Env[Any, Any]
 SUCCESS = ("success", "is_success")
-"""How environments call it in the info of a step: Meta-World, Gymnasium-Robotics."""
+"""What environments call success in the info of a step: Meta-World, Gymnasium-Robotics."""
 
 
 def evaluate_env(
@@ -31,8 +31,8 @@ def evaluate_env(
     Args:
         player: the policy.
         env: an environment, which stays open, or a function that makes one, which is closed at the end.
-        episodes: N.
-        seed: of start states and noise.
+        episodes: N, the number of episodes.
+        seed: seed of start states and noise.
         max_steps: longest episode; None for the environment's own limit, else that of the policy's task.
 
     Returns:

@@ -18,7 +18,7 @@ def mode_coverage(modes: Sequence[str | None], demonstrated: Mapping[str, int] |
     where they are the same, 1 where nothing is in common. Both of the latter are None where the data are gone.
 
     Args:
-        modes: of each episode; None where it took no way.
+        modes: the way that each episode took; None where it took no way.
         demonstrated: number of demonstrations of each way.
     """
     if not demonstrated and not any(modes):

@@ -73,7 +73,7 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Of at least one value."""
+    """The spread of at least one value."""
     std = float(np.std(values, ddof=1)) if len(values) > 1 else None
     sem = None if std is None else std / len(values) ** 0.5
     return Spread(len(values), float(np.mean(values)), std, sem, float(min(values)), float(max(values)))
@@ -92,7 +92,7 @@ class Interval:
         return {key: None if value is None else round(value, 4) for key, value in asdict(self).items()}
 
     def divided(self, by: float) -> Interval:
-        """In another unit, which is ``by`` > 0 of this one."""
+        """The interval in another unit, which is ``by`` > 0 of this one."""
         low, high = (None if bound is None else bound / by for bound in (self.low, self.high))
         return Interval(self.value / by, low, high)
 
@@ -129,8 +129,8 @@ def bootstrap(
     Args:
         classes: the strata, each at least one task.
         minus: another method on the same tasks: the difference of the two means is estimated, paired by task.
-        resamples: how many.
-        seed: of the generator.
+        resamples: number of resamples.
+        seed: seed of the generator.
 
     Returns:
         Without bounds for fewer than three tasks.
@@ -174,9 +174,9 @@ def bootstrap_of_ratios(
     Args:
         sums: (N, K) of each unit, K figures beside each other.
         counts: (N, K) what the sums are over; a figure without any is not defined.
-        figure: of the ratios, elementwise.
-        resamples: how many.
-        seed: of the generator.
+        figure: a function of the ratios, elementwise.
+        resamples: number of resamples.
+        seed: seed of the generator.
 
     Returns:
         K intervals, without bounds for fewer than three units or where a resample leaves the figure undefined; NaN

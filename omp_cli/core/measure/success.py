@@ -64,12 +64,12 @@ def evaluate(
 
     Args:
         checkpoint: the policy.
-        config: nfe, weights, seed.
-        episodes: N.
-        envs: from ``environments``.
+        config: its NFE, weights and seed are used.
+        episodes: N, the number of episodes.
+        envs: the environments, made by ``environments``.
         device: where the network runs.
-        progress: told of every finished episode.
-        filmed: take pictures of the first so many episodes.
+        progress: advances with every finished episode.
+        filmed: number of episodes, from the first on, of which pictures are taken.
         watch: receives the time of the parts.
 
     Returns:

@@ -198,7 +198,7 @@ class Method(ABC):
         """The K = ``nfe`` steps from noise to data; sampling, log-probabilities and evaluation take them from here.
 
         Args:
-            nfe: K; UsageError where the method cannot take so many.
+            nfe: K; UsageError where the method cannot take that many.
             eta: share of the method's own noise (DDIM's eta); 0 is the deterministic sampler. Flows have none.
         """
 

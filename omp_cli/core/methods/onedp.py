@@ -26,7 +26,7 @@ from omp_cli.core.methods.path import at_least_float32, point, rows, velocity
 from omp_cli.core.methods.teaching import Teacher
 
 _TIMES = 100
-"""Where the scores are compared: the grid of so many steps, or of all that a diffusion teacher was trained with."""
+"""Steps of the grid on which the scores are compared, or all that a diffusion teacher was trained with."""
 
 
 class OneDpConfig(Settings):

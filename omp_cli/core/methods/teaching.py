@@ -48,8 +48,8 @@ class Teacher:
 
     Attributes:
         method: the policy's.
-        u: its field, frozen.
-        score: of the copy, for the methods that ask for one (``needs_score``).
+        u: the teacher's velocity field, frozen.
+        score: the score of the copy, for the methods that ask for one (``needs_score``).
     """
 
     method: Teaching

@@ -39,7 +39,7 @@ class Tried(Protocol):
 
     @property
     def steps(self) -> int:
-        """Its length."""
+        """Its length in environment steps."""
 
 
 C = TypeVar("C", bound=Tried)
@@ -140,10 +140,10 @@ def collect(
         task: task name.
         config: what is recorded.
         seed: seed of the start states (``seeds.demo_seed``).
-        folder: where finished candidates are kept until the store is written.
+        folder: folder where finished candidates are kept until the store is written.
         workers: processes.
-        progress: told of every kept demonstration.
-        expert: file or folder of the one who demonstrates (``read_expert``); None takes the suite's scripted expert.
+        progress: advances with every demonstration that is kept.
+        expert: file or folder of the expert that demonstrates (``read_expert``); None takes the suite's scripted expert.
 
     Returns:
         The kept candidates in order, and how many before the last of them failed.

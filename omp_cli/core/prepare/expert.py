@@ -24,13 +24,13 @@ from omp_cli.core.suites import SUITES
 
 @dataclass(frozen=True)
 class ExpertOrigin(Origin):
-    """Whose episodes are asked for.
+    """The expert whose episodes are asked for.
 
     Attributes:
         label: the expert's name.
-        file: the user's file, or the folder of a policy of omp; None where the catalogue's is fetched.
-        sha256: of what is in it, if it is known.
-        entry: of the catalogue.
+        file: the user's file, or the folder of a policy of omp; None where that of the catalogue is fetched.
+        sha256: hash of what is in it, if it is known.
+        entry: the expert's entry of the catalogue.
     """
 
     label: str

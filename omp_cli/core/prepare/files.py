@@ -39,7 +39,7 @@ class FilesConfig(Settings):
     source: str
     """The catalogue's name of the set, or the file's."""
     format: Annotated[SerializeAsAny[Member], BeforeValidator(FORMATS.parse)]
-    """Its name, and what is taken from its files."""
+    """Name of the format, and what is taken from its files."""
     demos: Annotated[Count | None, Flag(panel="Recording")] = None
     """Episodes to take from the start of the files; None takes all of a file."""
     environment: str | None = None

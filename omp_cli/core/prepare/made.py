@@ -87,7 +87,7 @@ class MadeConfig(FilesConfig, _Record):
     """Episodes to take from the start of the file; None takes all that are recorded."""
 
     def content(self) -> dict[str, Any]:
-        """As of any other file: its hash says how it was recorded."""
+        """The settings as for any other file: its hash says how it was recorded."""
         return {key: value for key, value in super().content().items() if key != "record"}
 
 
@@ -96,7 +96,7 @@ class Made(Files):
 
     Config: ClassVar[type[MadeConfig]]
     format: ClassVar[str]
-    """Of the recorded file."""
+    """Format of the recorded file."""
     config: MadeConfig
 
     def __init__(self, config: Settings, origin: Origin) -> None:

@@ -24,9 +24,9 @@ class FileOrigin(Origin):
     Attributes:
         subject: the task, and what files do not say.
         source: name for the data set folder.
-        format: of the files.
-        entry: of the catalogue; None for a file of one's own.
-        file: of the user's; None when the set is to be downloaded.
+        format: format of the files.
+        entry: the set's entry of the catalogue; None for a file of one's own.
+        file: a file of the user's; None when the set is to be downloaded.
         task_by: how the task was found out ("asked for", "file", "file name", "default").
     """
 

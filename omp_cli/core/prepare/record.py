@@ -76,7 +76,7 @@ class Recorded(OfSuite):
 
     @classmethod
     def about(cls, asked: Asked) -> str:
-        """Whose expert it is."""
+        """What messages call it: the benchmark's scripted expert."""
         return f"{asked.benchmark}'s scripted expert"
 
     @property
@@ -170,7 +170,7 @@ class Recorded(OfSuite):
 
     @staticmethod
     def lines(folders: Sequence[Path], figures: Sequence[Mapping[str, Any]]) -> list[str]:
-        """As of every source; there is a contact sheet to look at."""
+        """The lines of every source, with the contact sheet to look at."""
         made = [f"data set: {folder}   look at its contact_sheet.png" for folder in folders]
         return [*made, *OfSuite.lines((), figures)]
 

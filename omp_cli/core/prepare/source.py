@@ -38,12 +38,12 @@ class Asked:
 
     Attributes:
         benchmark: suite, or a name of the catalogue.
-        tasks: by name.
-        groups: of tasks.
+        tasks: names of tasks.
+        groups: names of groups of tasks.
         source: a source of the suite's own, or the name of a set in the catalogue.
-        file: of the user's, to be read.
-        format: of that file.
-        expert: file of the expert who is to demonstrate.
+        file: a file of the user's, to be read.
+        format: format of that file.
+        expert: file of the expert that is to demonstrate.
         only_files: whether the line has something else that only files have.
     """
 
@@ -104,13 +104,13 @@ class Source(ABC):
     with this source; of two sources that have an option of the same name the chosen one says what it sets.
 
     Args:
-        config: of the data set.
+        config: the settings of the data set.
         origin: what is asked for.
     """
 
     Config: ClassVar[type[Settings]]
     packages: ClassVar[tuple[str, ...]] = ()
-    """Whose versions are kept with the data, besides the usual ones."""
+    """Packages whose versions are kept with the data, besides the usual ones."""
     takes_expert: ClassVar[bool] = False
     """Whether the file of an expert (``Asked.expert``) goes with it."""
 
@@ -120,7 +120,7 @@ class Source(ABC):
     @classmethod
     @abstractmethod
     def about(cls, asked: Asked) -> str:
-        """What it is called where an option does not go with it."""
+        """What messages call this source, where an option does not go with it."""
 
     @classmethod
     @abstractmethod
@@ -130,7 +130,7 @@ class Source(ABC):
     @property
     @abstractmethod
     def folder_name(self) -> str:
-        """Of the data set: another one where the content is."""
+        """Name of the data set's folder; a data set of other content has another one."""
 
     @abstractmethod
     def recipe(self) -> dict[str, Any]:
@@ -143,8 +143,8 @@ class Source(ABC):
         Args:
             scratch: a folder where finished parts may be kept; it is removed once the data set is there.
             workers: processes.
-            progress: told of every episode.
-            watch: told of every part of the work.
+            progress: advances with every episode.
+            watch: receives the time of every part of the work.
         """
 
     def require(self) -> None:  # noqa: B027 - most sources need nothing more

@@ -29,13 +29,13 @@ class Judged:
     """One run of ``omp eval``.
 
     Attributes:
-        path: its manifest.
+        path: the evaluation's manifest.
         manifest: all of it.
         policy: what was evaluated (``metrics.policy``).
         label: how the policy is called: the name given, or its method and derivative; or what the report renames it to.
         suite: suite.
         task: task.
-        seed: of the training; None where it is not known.
+        seed: seed of the training; None where it is not known.
         nfe: evaluations of the network per decision.
     """
 

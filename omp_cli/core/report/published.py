@@ -34,7 +34,7 @@ def nfe(method: str) -> int | None:
 
 
 def of_task(suite: str, task: str) -> dict[str, list[float]]:
-    """By method: [mean] or [mean, deviation] of one task, per cent."""
+    """The published [mean] or [mean, deviation] of one task, per cent, by method."""
     return document()["tasks"].get(suite, {}).get(task, {})
 
 

@@ -39,7 +39,7 @@ def summarise(found: Found, baseline: str | None = None, seed: int = 0) -> dict[
     Args:
         found: evaluations.
         baseline: label or title of the row that others are compared with; None for the one with most evaluations.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
 
     Raises:
         UsageError: no row is called ``baseline``.

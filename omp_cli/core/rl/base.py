@@ -25,18 +25,19 @@ class Start:
     """What a fine-tuning algorithm begins with.
 
     Attributes:
-        policy: what is fine-tuned, in evaluation mode: no dropout and no augmentation of its own, acting or learning.
+        policy: the policy that is fine-tuned, in evaluation mode: acting or learning, no dropout and no augmentation.
         pretrained: the same policy, frozen.
-        nfe: K.
-        envs: N.
-        seed: of the run.
+        nfe: K, the number of function evaluations.
+        envs: N, the number of environments.
+        seed: seed of the run.
         device: where both policies live.
         watch: receives the time of the parts.
-        note: tells the user a line.
-        checkpoint: where both come from; its run names the demonstrations. None for a policy that was never saved.
+        note: called with a line for the user.
+        checkpoint: the checkpoint that both come from, whose run names the demonstrations; None for a policy that was
+            never saved.
         reward: what the environments reward, as ``FinetuneConfig`` has it.
         end_on_success: whether success ends an episode.
-        iterations: of the whole run.
+        iterations: number of iterations of the whole run.
     """
 
     policy: Policy
@@ -59,7 +60,7 @@ class Algorithm(ABC):
     A *method* says how a policy was pre-trained and how it samples; an algorithm says how experience improves it.
 
     Args:
-        config: its settings.
+        config: the algorithm's settings.
         start: see ``Start``.
 
     Attributes:
@@ -113,10 +114,10 @@ def adamw(module: nn.Module, lr: float, weight_decay: float = 0.0) -> torch.opti
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Those whose name begins with ``prefix/``, without it."""
+    """The tensors whose name begins with ``prefix/``, by their names without it."""
     return {name.removeprefix(f"{prefix}/"): t for name, t in tensors.items() if name.startswith(f"{prefix}/")}
 
 
 def named(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under ``prefix/``."""
+    """The tensors by their names with ``prefix/`` before them."""
     return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}

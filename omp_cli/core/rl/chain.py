@@ -43,7 +43,7 @@ class SigmaConfig(Settings):
     """Share of the run's iterations for which the upper bound stays at ``high``; then half a cosine takes it on."""
 
     def passed_over(self) -> dict[str, str]:
-        """What belongs to another kind."""
+        """The settings that another kind of sigma has, and why this one passes them over."""
         idle = {"fixed": ("low", "high", "hidden", "end", "hold"), "vector": ("hidden",), "net": ()}[self.kind]
         found = dict.fromkeys(idle, f"sigma's kind is {self.kind}")
         return {"hold": "the upper bound stays at high (end = 1)", **found} if self.end == 1 else found
@@ -71,7 +71,7 @@ class Sigma(nn.Module):
     """sigma_k(o) > 0; learnable ones stay between their bounds by a tanh in the logarithm, never by a clamp.
 
     Args:
-        config: kind and bounds.
+        config: kind and bounds of sigma.
         horizon: H.
         action_dim: A.
         embedding: D.
@@ -224,8 +224,8 @@ def reduced(log_probs: Tensor, entries: int, reduction: Literal["sum", "mean"]) 
     density of z^0 is the same for all policies and left out of both: it cancels in the ratio.
 
     Args:
-        log_probs: by jump, (B, K).
-        entries: H A.
+        log_probs: log-probabilities by jump, (B, K).
+        entries: H A, the number of entries of a chunk.
         reduction: which of the two.
     """
     joint = log_probs.sum(1)

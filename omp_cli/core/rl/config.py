@@ -19,9 +19,9 @@ class EvaluationConfig(Settings):
     """Evaluations on held-out start states during fine-tuning, without exploration noise."""
 
     every: CountOrZero = 20
-    """Iterations between them; the start and the end are evaluated as well. 0 for none at all."""
+    """Iterations between them; the start and the end are evaluated as well. 0 evaluates never."""
     episodes: Count = 20
-    """Of each."""
+    """Held-out episodes of each evaluation."""
 
 
 class FinetuneConfig(Settings):
@@ -60,15 +60,15 @@ class FinetuneConfig(Settings):
     max_steps: Annotated[Count | None, Flag(panel="Optimisation")] = None
     """Environment steps per episode; None takes the task's own limit."""
     reward: Literal["environment", "success"] = "environment"
-    """The suite's own, or 1 for each chunk with success in it and 0 otherwise."""
+    """What the environments reward: the suite's own reward, or 1 for each chunk with success in it and else 0."""
     end_on_success: bool = False
     """Whether success ends an episode (nothing follows), for tasks that go on after it."""
     weights: Weights = "ema"
     """Which of the pre-trained weights to start from."""
     ema_max: float | None = Field(default=None, gt=0, lt=1)
-    """Largest decay of a moving average over iterations, which is then evaluated; None for none."""
+    """Largest decay of a moving average over iterations, which is then evaluated; None keeps no average."""
     evaluation: EvaluationConfig = EvaluationConfig()
-    """During the run."""
+    """Evaluations during the run."""
     checkpoint_every: Count = 5
     """Iterations between checkpoints."""
     keep: Count = 3
@@ -76,6 +76,6 @@ class FinetuneConfig(Settings):
     tracker: TrackerName = "jsonl"
     """"jsonl" alone, or TensorBoard event files beside it."""
     seed: Seed = 0
-    """Of everything random."""
+    """Seed of everything random."""
     threads: Threads = 1
     """Torch threads."""

@@ -31,7 +31,7 @@ class CriticConfig(Settings):
     train_encoder: bool = True
     """Whether an encoder of its own learns."""
     hidden: Width = 256
-    """Width of its hidden layers."""
+    """Width of the value function's hidden layers."""
     depth: int = Field(1, ge=0, le=1000)
     """Number of residual blocks after the first layer."""
 
@@ -74,7 +74,7 @@ class Critic(nn.Module):
     """V(o): a residual MLP (DPPO's and DMPO's: 256 wide) over what it sees.
 
     Args:
-        config: its settings.
+        config: the critic's settings.
         policy: the policy that is fine-tuned.
     """
 

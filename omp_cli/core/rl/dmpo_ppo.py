@@ -26,7 +26,7 @@ class DmpoPpoConfig(PpoConfig):
 
 @ALGORITHMS.register("dmpo")
 class DmpoPpo(Ppo):
-    """For every policy whose jumps are those of a flow."""
+    """DMPO's second stage, for every policy whose jumps are those of a flow."""
 
     Config = DmpoPpoConfig
     general = True

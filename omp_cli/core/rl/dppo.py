@@ -24,7 +24,7 @@ class DppoConfig(PpoConfig):
 
 @ALGORITHMS.register("dppo")
 class Dppo(Ppo):
-    """For diffusion policies, in their usual number of DDIM steps (10); sigma is at least ``sigma.value`` at each."""
+    """DPPO, for diffusion policies in their usual number of DDIM steps (10); each sigma is at least ``sigma.value``."""
 
     Config = DppoConfig
     nfe = None

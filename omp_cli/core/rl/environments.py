@@ -13,7 +13,7 @@ from omp_cli.core.envs.chunking import Obs
 from omp_cli.core.envs.pool import EnvPool, Row
 
 LOST = ("does not count", "do not count")
-"""What becomes of episodes whose worker died."""
+"""What messages say of episodes whose worker died."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Finished:
 
     Attributes:
         env: environment, 0 ... N - 1.
-        seed: of its start state.
+        seed: seed of its start state.
         episode_return: sum of the environment's own rewards, whatever the agent is rewarded for.
         steps: environment steps.
         success: the suite's flag at any step.
@@ -98,7 +98,7 @@ class TrainingEnvs:
 
         Raises:
             RunFailed: a worker died again and again, or an environment in one failed.
-            OmpError: as an environment raised it.
+            OmpError: what an environment raised.
         """
         upcoming = {env: self._seed_of(env, episode.number + 1) for env, episode in enumerate(self._episodes)}
         answers = self._pool.step(dict(enumerate(actions)), upcoming)

@@ -31,7 +31,7 @@ class Critics(nn.Module):
     """Two Q(o, a) of executed chunks, normalised; multilayer perceptrons with GELU and LayerNorm.
 
     Args:
-        config: their settings.
+        config: the critics' settings.
         policy: the policy that is fine-tuned.
     """
 
@@ -69,7 +69,7 @@ def student_loss(distance: Tensor, q: Tensor, alpha: float, normalise: bool) -> 
 
 
 def _unclipped(method: Method) -> Method:
-    """The same with ``clip_steps`` off: the student's clipped entries would have no gradient to come back by."""
+    """The method with ``clip_steps`` off: the student's clipped entries would have no gradient to come back by."""
     if not getattr(method.config, "clip_steps", False):
         return method
     return method.with_settings({"clip_steps": False})
@@ -141,7 +141,7 @@ class Fql(Algorithm):
         return 4 if isinstance(self.teacher.method, ReFlow | ShortCut) else 1
 
     def _demonstrated(self) -> Demonstrations | None:
-        """None where they are not to be had; DataError where the settings need them."""
+        """The demonstrations; None where they are not to be had, DataError where the settings need them."""
         config, start = self.config, self.start
         if not config.offline_steps and not config.demonstrations:
             return None
@@ -297,7 +297,7 @@ class Fql(Algorithm):
         }
 
     def _teacher_tensors(self) -> dict[str, Tensor]:
-        """Of a teacher that learns; a frozen one is the run's own."""
+        """The tensors of a teacher that learns; a frozen one is the run's own and has none."""
         if self._teacher_optimizer is None:
             return {}
         optimizer = optimizer_tensors(self.teacher, self._teacher_optimizer)

@@ -36,7 +36,7 @@ class FqlConfig(Settings):
     name: Literal["fql"] = "fql"
     """Registered name."""
     decisions: Count = 16
-    """Per environment and iteration."""
+    """Decisions per environment and iteration."""
     updates: Above0 = 1.0
     """Gradient steps per decision of all environments."""
     offline_steps: CountOrZero = 0
@@ -46,17 +46,17 @@ class FqlConfig(Settings):
     distil_steps: CountOrZero = 500
     """Gradient steps at the start in which the student only follows the teacher, and the critics learn."""
     batch_size: int = Field(256, ge=2, le=LARGEST)
-    """B."""
+    """B, decisions per gradient step."""
     demonstrations: Share = 0.5
     """Share of a batch that comes from the demonstrations, where they have rewards."""
     capacity: Count = 100_000
-    """Decisions that are kept."""
+    """Decisions that the replay keeps."""
     fill: Count = 1000
     """Decisions that are collected before learning from them begins, also after a resumption."""
     lr: Above0 = 3e-4
-    """Of the student (Adam)."""
+    """Learning rate of the student (Adam)."""
     critic_lr: Above0 = 3e-4
-    """Of the critics (Adam)."""
+    """Learning rate of the critics (Adam)."""
     gamma: float = Field(0.99, gt=0, le=1)
     """Discount per decision."""
     tau: float = Field(0.005, gt=0, le=1)

@@ -31,7 +31,7 @@ class GaussianPpoConfig(PpoConfig):
 
 @ALGORITHMS.register("gaussian")
 class GaussianPpo(Ppo):
-    """For policies pre-trained by ``omp pretrain --method gaussian``."""
+    """Gaussian PPO, for policies pre-trained by ``omp pretrain --method gaussian``."""
 
     Config = GaussianPpoConfig
 

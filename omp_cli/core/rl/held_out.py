@@ -28,15 +28,15 @@ class HeldOut:
     """Environments, in worker processes of their own, and what was measured in them so far.
 
     Args:
-        config: the run's.
-        journal: the run's; ``evaluations.jsonl`` lies beside what it writes, and it keeps the best checkpoint.
-        checkpoint: any of the run; its task and chunking are used.
-        nfe: K.
+        config: the run's configuration.
+        journal: the run's journal; ``evaluations.jsonl`` lies beside what it writes, and it keeps the best checkpoint.
+        checkpoint: any checkpoint of the run; its task and chunking are used.
+        nfe: K, the number of function evaluations.
         workers: environment processes.
         device: where the network runs.
         step: rows after this iteration are dropped (they belong to work that a resumed run repeats).
         asked_to_stop: asked after every episode; ``Stopped`` is raised where it says so.
-        note: told of an environment process that died, in one line; its episode is then begun anew.
+        note: called with one line when an environment process dies; its episode is then begun anew.
     """
 
     def __init__(
@@ -94,8 +94,8 @@ class HeldOut:
         """Roll a checkpoint out, without exploration noise, and keep it if it is the best so far.
 
         Args:
-            checkpoint: of the iteration that has ended; its moving average counts.
-            figures: what its row says besides.
+            checkpoint: the checkpoint of the iteration that has ended; its moving average counts.
+            figures: further figures of its row.
 
         Returns:
             The result in one line.

@@ -44,8 +44,8 @@ class FinetuneResult:
     """What a finished run reports.
 
     Attributes:
-        checkpoint: the last one.
-        best: the one with the best evaluation; None without evaluations.
+        checkpoint: the last checkpoint.
+        best: the checkpoint with the best evaluation; None without evaluations.
         figures: JSON types.
     """
 
@@ -104,12 +104,12 @@ class Finetuner:
     """Owns everything that changes during fine-tuning.
 
     Args:
-        config: the run.
-        checkpoint: where it starts.
+        config: configuration of the run.
+        checkpoint: the checkpoint that it starts from.
         folder: the run's folder; checkpoints and metrics go there.
-        device: where to learn.
-        workers: environment processes.
-        progress: told of every iteration.
+        device: where the networks learn.
+        workers: number of environment processes.
+        progress: advances with every iteration.
         synchronise: on a GPU, wait for it at every part, so that ``seconds_by_part`` is right; slower.
     """
 
@@ -222,7 +222,7 @@ class Finetuner:
         return figures
 
     def _save_and_evaluate(self, held_out: HeldOut) -> None:
-        """What is due after this many iterations."""
+        """Save and evaluate what is due after this many iterations."""
         evaluates = held_out.due(self.iteration, self._finished)
         if self._finished or evaluates or self.iteration % self.config.checkpoint_every == 0:
             self._save()
@@ -245,7 +245,7 @@ class Finetuner:
         return EnvPool(make, self.config.envs, self.workers, self.progress.note, LOST, end_on_success=ends)
 
     def _seeds(self) -> Callable[[int, int], int]:
-        """Of episodes; a resumed run starts on such that the one before did not begin."""
+        """Seeds of episodes by environment and number; a resumed run draws seeds that the run before it did not use."""
         base = derived_seed(self.config.seed, self.iteration)
         return lambda env, number: rollout_seed(base, self.meta.spec.task, env, number)
 

@@ -38,7 +38,7 @@ class Batch:
         obs: what was acted on.
         h: the policy's embeddings of it, where its encoder is frozen.
         points: chains, (M, K + 1, H, A).
-        log_probs: of the policy that collected, by jump, (M, K).
+        log_probs: log-probabilities under the policy that collected, by jump, (M, K).
         advantage: (M,).
         target: R, (M,).
         bc: where the pre-trained policy goes from the same z^0, (M, H, A); None without behaviour cloning.
@@ -53,7 +53,7 @@ class Batch:
     bc: Tensor | None
 
     def __getitem__(self, index: Tensor) -> Batch:
-        """Some of the rows."""
+        """The rows of an index."""
         return Batch(
             {key: value[index] for key, value in self.obs.items()},
             None if self.h is None else self.h[index],

@@ -36,11 +36,11 @@ class CosineConfig(Settings):
     """
 
     end: Above0 | None = None
-    """The least rate, at which a cycle begins and ends; None for a constant one."""
+    """The least rate, at which a cycle begins and ends; None keeps the rate constant."""
     cycle: Count = 100
-    """Iterations of one."""
+    """Iterations of one cycle."""
     warmup: CountOrZero = 0
-    """Iterations of its rise."""
+    """Iterations of a cycle over which the rate rises."""
 
     @model_validator(mode="after")
     def _falls(self) -> CosineConfig:
@@ -49,7 +49,7 @@ class CosineConfig(Settings):
         return self
 
     def at(self, largest: float, iteration: int) -> float:
-        """Rate of an iteration."""
+        """Learning rate of an iteration whose cycle rises to ``largest``."""
         if self.end is None:
             return largest
         place = iteration % self.cycle
@@ -72,41 +72,41 @@ class PpoConfig(Settings):
     batch_size: int = Field(1024, ge=2, le=LARGEST)
     """Rows per optimiser step."""
     micro_batch: Count | None = None
-    """Rows that are in memory together; gradients are averaged over a batch. None for all of it."""
+    """Rows that are in memory together; gradients are averaged over a batch. None takes the whole batch."""
     lr: Above0 = 2e-5
-    """Of the policy (AdamW)."""
+    """Learning rate of the policy (AdamW)."""
     lr_warmup: Count = 10
-    """Iterations over which it rises to that: Adam's first steps are as large in directions that do not matter as in
-    those that do, and can undo the pre-training.
+    """Iterations over which the policy's learning rate rises: Adam's first steps are as large in directions that do not
+    matter as in those that do, and can undo the pre-training.
     """
     schedule: CosineConfig = CosineConfig()
-    """How the policy's rate goes on; ``lr`` is its largest value."""
+    """How the policy's learning rate goes on; ``lr`` is its largest value."""
     critic_lr: Above0 = 1e-3
-    """Of the value function (AdamW)."""
+    """Learning rate of the value function (AdamW)."""
     critic_schedule: CosineConfig = CosineConfig()
-    """How that rate goes on."""
+    """How the value function's learning rate goes on."""
     weight_decay: AtLeast0 = 0.0
-    """Of both, or of the policy alone where the other has its own."""
+    """Weight decay of both, or of the policy alone where the value function has its own."""
     critic_weight_decay: AtLeast0 | None = None
-    """Of the value function; None for ``weight_decay``."""
+    """Weight decay of the value function; None takes ``weight_decay``."""
     grad_clip: Above0 | None = 1.0
-    """Largest gradient norm of each; None for no clipping."""
+    """Largest gradient norm of policy and value function each; None clips nothing."""
     warmup: CountOrZero = 5
     """Iterations at the start in which only the value function learns."""
     gamma: float = Field(0.99, gt=0, le=1)
     """Discount per decision."""
     gae_lambda: Share = 0.95
-    """Lambda of GAE."""
+    """Lambda of generalised advantage estimation."""
     clip: Above0 = 0.1
     """PPO's epsilon, on the ratio of the reduced log-probability."""
     target_kl: Above0 | None = 0.03
-    """The policy stops learning for the iteration where the estimate exceeds it; None for never."""
+    """Where the estimated KL divergence exceeds it, the policy stops learning for the iteration; None never stops."""
     normalise: bool = True
     """Whether advantages are normalised per minibatch."""
     scale_rewards: bool = True
     """Whether rewards are divided by the running deviation of the discounted return."""
     value_coef: Above0 = 0.5
-    """C_v."""
+    """C_v, weight of the value function's loss."""
     entropy_coef: AtLeast0 = 0.0
     """C_e, weight of the mean entropy per entry of the chain; matters only for a learnable sigma. DMPO's equation 36
     sums the entropy over all K H A entries: its c_e is this one divided by K H A. Released code has a mean too, with
@@ -119,7 +119,7 @@ class PpoConfig(Settings):
     follows.
     """
     jump_gamma: float = Field(0.99, gt=0, le=1)
-    """That discount."""
+    """Discount of an advantage per jump, where ``per_jump`` is on."""
     clip_first: Above0 | None = None
     """PPO's epsilon of the first jump that is tuned, where ``per_jump``: it grows to ``clip``, that of the last, as
     clip_first + (clip - clip_first) (e^{3 x} - 1) / (e^3 - 1) from x = 0 to 1 (DPPO's public code). None for ``clip``.
@@ -143,6 +143,6 @@ class PpoConfig(Settings):
     """Behaviour cloning."""
 
     def passed_over(self) -> dict[str, str]:
-        """What only another kind of chain or noise uses."""
+        """The settings that only another kind of chain or noise uses, and why they are passed over."""
         found = {} if self.per_jump else dict.fromkeys(("jump_gamma", "clip_first"), "per_jump is off")
         return found if self.sigma.kind != "fixed" else {**found, "entropy_coef": "sigma is fixed"}

@@ -39,7 +39,7 @@ class ReinFlowSConfig(ReinFlowRConfig):
 
 @ALGORITHMS.register("reinflow-r")
 class ReinFlowR(Ppo):
-    """For ReFlow policies, 4 steps."""
+    """ReinFlow-R: four steps of a ReFlow policy."""
 
     Config = ReinFlowRConfig
     nfe = 4
@@ -52,7 +52,7 @@ class ReinFlowR(Ppo):
 
 @ALGORITHMS.register("reinflow-s")
 class ReinFlowS(Ppo):
-    """For ShortCut policies, 4 steps."""
+    """ReinFlow-S: four steps of a ShortCut policy."""
 
     Config = ReinFlowSConfig
     nfe = 4

@@ -29,7 +29,7 @@ class Decisions:
     Attributes:
         obs: what was acted on, raw, {key: (B, T, ...)}.
         action: the chunk that was executed, normalised, (B, E, A).
-        reward: of the whole chunk, (B,).
+        reward: reward of the whole chunk, (B,).
         following: what the same episode showed after the chunk, {key: (B, T, ...)}; of no meaning where it terminated.
         terminated: nothing follows, (B,) bool.
     """
@@ -41,7 +41,7 @@ class Decisions:
     terminated: Tensor
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Decisions:
-        """The same with every array changed."""
+        """The decisions with every array changed."""
         return Decisions(
             {key: change(value) for key, value in self.obs.items()},
             change(self.action),
@@ -51,7 +51,7 @@ class Decisions:
         )
 
     def arrays(self) -> list[Tensor]:
-        """All of them, in order."""
+        """All arrays, in a fixed order."""
         return [*self.obs.values(), self.action, self.reward, *self.following.values(), self.terminated]
 
     def __len__(self) -> int:
@@ -79,7 +79,7 @@ class ReplayBuffer:
         return min(self._added, self.capacity)
 
     def add(self, new: Decisions) -> None:
-        """Keep these; the oldest make room."""
+        """Keep new decisions; the oldest make room for them."""
         new = new.map(Tensor.cpu)
         if self._rows is None:  # pages of memory are taken only when they are written to
             self._rows = new.map(lambda array: array.new_empty((self.capacity, *array.shape[1:])))
@@ -99,12 +99,12 @@ class Demonstrations:
     """A data set as decisions: a chunk from every frame, as long as what it led to is known.
 
     Args:
-        dataset: with rewards.
-        policy: says what is observed, how long a chunk is, and how actions are normalised.
+        dataset: a data set with rewards.
+        policy: the policy, which says what is observed, how long a chunk is, and how actions are normalised.
         ends_itself: whether the environments terminate where the data are marked terminal. Where they go on (a task
             with success), the end of a recording is no end of the task.
-        reward: as the environments reward.
-        end_on_success: as the environments do.
+        reward: what the environments reward, as ``FinetuneConfig`` has it.
+        end_on_success: whether success ends an episode of the environments.
 
     Raises:
         DataError: the data have no rewards, or no successes where those are asked for.

@@ -36,7 +36,7 @@ class RewardScale:
     """Divides rewards by the running standard deviation of the discounted return (as DPPO, ReinFlow and DMPO do).
 
     Args:
-        envs: N.
+        envs: N, the number of environments.
         gamma: discount per decision.
         limit: scaled rewards are clipped to +- this.
     """
@@ -49,7 +49,7 @@ class RewardScale:
 
     @property
     def std(self) -> float:
-        """Of the discounted returns; 1 before there are two."""
+        """Standard deviation of the discounted returns; 1 before there are two of them."""
         count, _, squares = self.state.tolist()
         return (squares / count) ** 0.5 if count > 1 and squares > 0 else 1.0
 

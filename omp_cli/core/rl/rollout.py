@@ -33,7 +33,7 @@ class Rollout:
         last: what comes after the last decision, {key: (N, n_obs, ...)}.
         final: (t, n) -> last observation of an episode that was truncated there, {key: (n_obs, ...)}.
         points: chains, (T, N, K + 1, H, A).
-        log_probs: by jump, (T, N, K), float64, as sampled.
+        log_probs: log-probabilities by jump as they were sampled, (T, N, K), float64.
         reward: (T, N), as the environments gave it.
         terminated: (T, N) bool; nothing follows.
         ends: (T, N) bool; the next row belongs to another episode, for whatever reason.
@@ -60,7 +60,7 @@ class Collector:
 
     Args:
         envs: the environments; reset at the first use.
-        policy: its encoder says what is read.
+        policy: the policy, whose encoder says what is read.
         augment: shift pictures as in pre-training. A picture is shifted when it is observed, once; acting and all
             learning see the same shifted one.
         device: where the policy lives.
@@ -115,11 +115,11 @@ class Collector:
         return stepped
 
     def collect(self, act: Callable[[dict[str, Tensor]], tuple[Tensor, Tensor, Tensor]], decisions: int) -> Rollout:
-        """A rollout of so many decisions per environment.
+        """A rollout of the same number of decisions in every environment.
 
         Args:
             act: observations -> actions (N, E, A), points (N, K + 1, H, A), log-probabilities (N, K).
-            decisions: T.
+            decisions: T, the number of decisions of each environment.
         """
         obs, points, log_probs, steps = [], [], [], []
         final: dict[tuple[int, int], dict[str, Tensor]] = {}

@@ -216,7 +216,7 @@ def with_displacements(spec: Spec, config: Mapping[str, Any]) -> Spec:
     """The spec of data made before specs had displacements, with those that the data's suite names today.
 
     Args:
-        spec: of the data.
+        spec: the spec of the data.
         config: the suite that recorded them, as plain data.
 
     Returns:

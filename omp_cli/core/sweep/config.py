@@ -37,7 +37,7 @@ CHOSEN = {
 """Options of each command that the sweep sets, or that make no job."""
 CHOSEN_ALWAYS = {"--out", "--dry-run", "--plugin", "--json", "--help", "-h"}
 FINE_TUNED = ", fine-tuned"
-"""What reports add to a variant's name after the second stage."""
+"""What reports add to the name of a variant after the second stage."""
 LONGEST = 100
 """Letters of a variant's folder."""
 
@@ -56,11 +56,11 @@ class Cells(Settings):
     """Some runs and how they are made."""
 
     tasks: tuple[str, ...] = ()
-    """By name."""
+    """Names of tasks."""
     groups: tuple[str, ...] = ()
-    """By the suite's names of groups, beside ``tasks``."""
+    """Names of the suite's groups of tasks, beside ``tasks``."""
     seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] = ()
-    """Of training."""
+    """Seeds of the trainings."""
     prepare: Words = ()
     """Words of ``omp prepare``, the benchmark first."""
     pretrain: Words = ()

@@ -46,7 +46,7 @@ class Job:
     """One ``omp`` line.
 
     Attributes:
-        name: its folder below the sweep's.
+        name: the job's folder below the sweep's.
         command: "prepare", "pretrain", "finetune" or "eval".
         root: the sweep's folder.
         line: the words after ``omp``.
@@ -63,7 +63,7 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """Where its run is."""
+        """The folder of the job's run."""
         return self.root / self.name
 
     @property
@@ -72,11 +72,11 @@ class Job:
         return self.root / "logs" / f"{self.name}.log"
 
     def manifest(self) -> Manifest | None:
-        """Of its run; DataError when it was damaged."""
+        """The manifest of the job's run; DataError when it is damaged."""
         return read_manifest(self.folder) if (self.folder / FILE_NAME).is_file() else None
 
     def outcome(self) -> Outcome:
-        """How far it is, by its manifest."""
+        """How far the job is, by its manifest."""
         if (found := self.manifest()) is None:
             return Outcome("waiting")
         state = STATES[found.status]

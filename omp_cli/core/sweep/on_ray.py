@@ -34,7 +34,7 @@ class OnRay:
         workers: jobs at once; None for as many as the cluster has room for.
         threads: CPUs of a job.
         gpus: GPUs of a job, or its share of one.
-        address: of a cluster; None starts a Ray on this machine.
+        address: address of a cluster; None starts a Ray on this machine.
 
     Raises:
         MissingDependency: Ray is not installed.

@@ -74,7 +74,7 @@ def plan_jobs(config: SweepConfig, folder: Path, resolve: Resolve, options: Word
 
     Args:
         config: the sweep.
-        folder: of the sweep.
+        folder: folder of the sweep.
         resolve: see ``Resolve``.
         options: global options that every line gets.
 

@@ -28,11 +28,11 @@ def measure(
     """Measure on a batch; all processes take what the first one found.
 
     Args:
-        policy: whose method has settings to measure.
+        policy: the policy whose method has settings to measure.
         obs: raw observations, (B, T, ...).
         actions: raw chunks, (B, H, A).
         draws: m rows per window, (m B, ...).
-        precision: of the run; under "bf16" the condition is computed under autocast, as in a step.
+        precision: precision of the run; under "bf16" the condition is computed under autocast, as in a step.
         world: this process among its peers.
     """
     with autocast(precision, actions.device):

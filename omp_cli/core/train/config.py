@@ -39,23 +39,23 @@ class TrainConfig(Settings):
     lr_end: AtLeast0 = 0.0
     """Learning rate at the last step of the cosine."""
     betas: tuple[Beta, Beta] = (0.95, 0.999)
-    """AdamW's."""
+    """AdamW's decays of the moving averages of gradient and squared gradient."""
     eps: Above0 = 1e-8
-    """AdamW's."""
+    """AdamW's epsilon."""
     weight_decay: AtLeast0 = 1e-6
-    """AdamW's."""
+    """AdamW's weight decay."""
     warmup_steps: CountOrZero | None = None
     """Steps of linear warm-up; None for ``warmup_share`` of the run."""
     warmup_share: float = Field(default=0.05, ge=0, lt=1)
-    """Counts where ``warmup_steps`` is None."""
+    """Share of the steps in the linear warm-up, where ``warmup_steps`` is None."""
     schedule: Literal["cosine", "constant"] = "cosine"
-    """What follows the warm-up."""
+    """How the learning rate goes on after the warm-up."""
     grad_clip: Above0 | None = None
-    """Largest gradient norm; None for no clipping (as the public code, whatever its configuration says)."""
+    """Largest gradient norm; None clips nothing (as the public code, whatever its configuration says)."""
     ema_power: AtLeast0 = 0.75
     """EMA decay of update n is ``min(ema_max, 1 - (1 + n)^-ema_power)``."""
     ema_max: Share = 0.9999
-    """Its limit."""
+    """Largest decay of the EMA."""
     precision: Annotated[Literal["fp32", "tf32", "bf16"], Flag(panel="Optimisation")] = "fp32"
     """Precision of the loss: fp32; tf32, which rounds operands to 10 bits on NVIDIA GPUs and is fp32 elsewhere; or bf16
     autocast around it. Parameters and optimiser are float32 with all of them, and so is dde's difference.
@@ -77,8 +77,8 @@ class TrainConfig(Settings):
     none; None for those that the data set itself holds out.
     """
     validate_every: CountOrZero = 0
-    """Steps between measurements of the loss on the held-out episodes, with the same noise and times each; 0 for none.
-    The checkpoint where it was lowest is kept as ``best``.
+    """Steps between measurements of the loss on the held-out episodes, with the same noise and times each; 0 measures
+    none. The checkpoint where it was lowest is kept as ``best``.
     """
     tracker: TrackerName = "jsonl"
     """"jsonl" alone, or beside it TensorBoard event files, a run of Weights & Biases, or one of Trackio."""

@@ -1,4 +1,4 @@
-"""Before a training: what it will come to; where the inputs of a run are that is resumed, and what it has to go."""
+"""Before a training: what it will come to; for a resumed run, where its inputs are now and how far it has to go."""
 
 from __future__ import annotations
 

@@ -35,9 +35,9 @@ class Journal:
     """Keeps a run's checkpoints and figures; pre-training counts in steps and fine-tuning in iterations.
 
     Args:
-        folder: of the run.
-        policy: what is trained.
-        ema: its moving average.
+        folder: folder of the run.
+        policy: the policy that is trained.
+        ema: the policy's moving average.
         keep: checkpoints that are kept, spread over the run.
         tracker: "jsonl" or "tensorboard", see ``trackers``.
         writes: False for all but the first of several processes.

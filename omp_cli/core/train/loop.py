@@ -91,7 +91,7 @@ class Trainer:
         folder: the run's folder; checkpoints and metrics go there.
         device: where to train.
         world: this process among its peers.
-        progress: told of every step.
+        progress: advances with every step.
         teacher: the trained policy that a distilling method learns from, on ``device`` (``teacher.load_teacher``).
         synchronise: on a GPU, wait for it at every part of a step, so that ``seconds_by_part`` is right; slower.
     """

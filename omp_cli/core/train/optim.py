@@ -22,8 +22,8 @@ def make_optimizer(module: LossModule, config: TrainConfig, recorded: bool = Fal
     The learning rate of a group is ``rate`` times that of the run (``set_learning_rate``).
 
     Args:
-        module: whose parameters.
-        config: rate, betas, eps, weight decay.
+        module: the module whose parameters are trained.
+        config: its learning rate, betas, eps and weight decay are used.
         recorded: its steps may become part of a CUDA graph: rates are tensors on the device then.
     """
     policy = module.policy
@@ -58,8 +58,8 @@ class MovingAverage(nn.Module):
     The count is a plain number: torch's ``AveragedModel`` reads it back from the device at every update.
 
     Args:
-        policy: what is averaged; copied.
-        config: ``ema_power`` and ``ema_max``.
+        policy: the policy that is averaged; it is copied.
+        config: its ``ema_power`` and ``ema_max`` are used.
     """
 
     def __init__(self, policy: Policy, config: TrainConfig) -> None:
@@ -70,7 +70,7 @@ class MovingAverage(nn.Module):
         self._power, self._max = config.ema_power, config.ema_max
 
     def next_weight(self) -> float:
-        """What the present parameters count in the next update, 1 - decay."""
+        """Weight of the present parameters in the next update, 1 - decay."""
         return 1 - min(self._max, 1 - (1 + self.n_averaged) ** -self._power)
 
     @torch.no_grad()

@@ -17,10 +17,10 @@ def load_teacher(checkpoint: Checkpoint, config: PretrainConfig, spec: Spec, dev
     """The checkpoint's policy (moving average) in evaluation mode, frozen.
 
     Args:
-        checkpoint: which one.
-        config: the student's run.
-        spec: of the data that the student is trained on.
-        device: where to.
+        checkpoint: the teacher's checkpoint.
+        config: the configuration of the student's run.
+        spec: the spec of the data that the student is trained on.
+        device: the device that the policy is loaded onto.
 
     Raises:
         UsageError: it is no teacher for that student.

@@ -28,7 +28,7 @@ def check_turnable(keys: Collection[str], spec: Spec) -> None:
 
     Args:
         keys: observation arrays that the policy and its teacher read.
-        spec: of the data.
+        spec: the spec of the data.
     """
     task = f"{spec.suite} {spec.task}"
     what = ""
@@ -117,8 +117,8 @@ def with_turned_limits(arrays: Mapping[str, Tensor], windows: Windows, degrees: 
     Args:
         arrays: whole arrays (F, ...): "state", "action" and, if read, "point_cloud".
         windows: which frames are turned together.
-        degrees: largest angle.
-        spec: of the data.
+        degrees: the largest angle.
+        spec: the spec of the data.
     """
     reach = reach_of(arrays["action"], spec)
     observed = {key: x[torch.from_numpy(windows.obs)] for key, x in arrays.items() if key != "action"}

@@ -31,8 +31,8 @@ class Validation:
     and nothing is dropped out.
 
     Args:
-        config: the run's; UsageError where it asks for validation and no episode is held out.
-        held_out: those episodes alone; None for none.
+        config: the run's configuration; UsageError where it asks for validation and no episode is held out.
+        held_out: the held-out episodes alone; None where no episode is held out.
         averaged: the loss of the moving average.
         keys: observation arrays that policy and teacher read.
         device: where the network is.
@@ -67,7 +67,7 @@ class Validation:
         self._draws = averaged.policy.method.draw(shape, generator)
 
     def due(self, step: int, total: int) -> bool:
-        """Whether the weights after a step are to be measured: every so many steps, and the last ones."""
+        """Whether the weights after a step are to be measured: every ``validate_every`` steps, and the last ones."""
         return self._every > 0 and (step % self._every == 0 or step == total)
 
     def resume(self, folder: Path, step: int) -> None:

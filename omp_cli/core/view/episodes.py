@@ -23,7 +23,7 @@ class Episode:
     """One episode.
 
     Attributes:
-        number: in the data set, from 0.
+        number: its number in the data set, from 0.
         arrays: its frames, each (T, ...).
         shown: (K,) the frames of which picture and cloud are shown, the first and the last among them.
     """

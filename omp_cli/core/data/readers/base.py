@@ -61,7 +61,7 @@ class Recording:
         sheet: what a contact sheet shows of the first episodes, where it is not their "img".
         said: whole sentences about what was left out, filled in or understood, which the user has to know.
         held_out: the episodes, by index and ascending, that the file's publisher keeps for validation.
-        names: of the numbers of "state" and "action", where the file says them.
+        names: names of the numbers of "state" and "action", where the file says them.
         cameras: names of the cameras of "img", in the order of its channels.
         hz: frames per second, where the file says so.
     """
@@ -178,7 +178,7 @@ def channels_last(values: NDArray[Any], where: str, channels: int | None = None)
     Args:
         values: (T, H, W, C) or (T, C, H, W), uint8.
         where: the file and its array.
-        channels: how many there have to be; None takes what is there.
+        channels: required number of channels; None takes what is there.
     """
     fits = []
     if values.ndim == 4 and values.dtype == np.uint8:

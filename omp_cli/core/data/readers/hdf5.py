@@ -67,8 +67,8 @@ def dataset(group: h5py.Group, name: str, expected: str) -> h5py.Dataset:
     """A data set of a group that holds its numbers itself; DataError when it is missing, or they lie elsewhere.
 
     Args:
-        group: where it is.
-        name: its name.
+        group: the group that holds it.
+        name: name of the data set.
         expected: what such a file holds, for the message.
     """
     import h5py
@@ -87,8 +87,8 @@ def array(group: h5py.Group, name: str, expected: str, dims: int, frames: int | 
     """A data set of a group as an array; DataError when it is missing or has another shape.
 
     Args:
-        group: where it is.
-        name: its name.
+        group: the group that holds it.
+        name: name of the data set.
         expected: what such a file holds, for the message.
         dims: number of dimensions; for one, (T, 1) counts as well.
         frames: required length.
@@ -97,7 +97,7 @@ def array(group: h5py.Group, name: str, expected: str, dims: int, frames: int | 
 
 
 def columns(group: h5py.Group, name: str, expected: str, frames: int) -> NDArray[Any]:
-    """As ``array``, for a number or a vector a frame: (frames, n)."""
+    """An array with one number or one vector per frame, (frames, n); checked as ``array`` does."""
     return _numbers(group, name, expected, (1, 2), frames, 2)
 
 

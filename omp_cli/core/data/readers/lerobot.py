@@ -236,7 +236,7 @@ def _times(column: NDArray[Any], where: str) -> NDArray[np.float64]:
 def _fits(folder: Folder, tables: Tables, parts: Sequence[Part], picture: int) -> None:
     """UsageError when the pictures of all episodes, of ``picture`` bytes a frame, are too many for memory.
 
-    DataError where they are so many because the list of episodes says more frames than the tables have.
+    DataError where that is because the list of episodes says more frames than the tables have.
     """
     size = picture * sum(part.frames for part in parts)
     if size / 1e9 > _MOST_GB:

@@ -239,7 +239,7 @@ class Tables:
     """Columns of episodes; keeps the last table, which in v3 is that of the next episode too.
 
     Args:
-        folder: where they are from.
+        folder: the folder that they are from.
         parts: all episodes of the folder, so that frames of no episode do not pass unnoticed.
         columns: features with numbers.
         pictures: features with pictures.

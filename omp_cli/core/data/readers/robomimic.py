@@ -76,7 +76,7 @@ class RobomimicConfig(Settings):
     which have states alone, are always replayed. None of cameras then means the paper's.
     """
     image_size: int = Field(96, ge=8, le=4096)
-    """Of pictures rendered in a replay, pixels."""
+    """Width and height of the pictures that a replay renders, pixels."""
 
 
 @FORMATS.register("robomimic")

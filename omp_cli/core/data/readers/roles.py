@@ -77,9 +77,9 @@ class Stored:
 
     Attributes:
         shape: (T, ...).
-        dtype: of its numbers.
+        dtype: type of its numbers.
         stored: bytes that the file holds of it; None where that is not known.
-        read: the first so many frames.
+        read: a function that reads a given number of frames from the start.
     """
 
     shape: tuple[int, ...]
@@ -109,7 +109,7 @@ def recording(
 
     Args:
         where: the file, for messages.
-        arrays: by name.
+        arrays: the file's arrays by name.
         ends: cumulative (E,).
         config: which array is what.
         subject: the task.

@@ -40,8 +40,8 @@ def clip_offset(clip: Clip, times: NDArray[np.floating[Any]], fps: float, where:
     which ``decoded_video`` names.
 
     Args:
-        clip: where the pictures are.
-        times: of the frames, seconds after the clip's start.
+        clip: the clip that holds the pictures.
+        times: times of the frames, seconds after the clip's start.
         fps: frames per second, for the tolerance.
         where: for messages.
 
@@ -71,8 +71,8 @@ def decoded_video(
     """The clip's pictures (H, W, 3), one at each of the ascending ``times`` (T,), seconds after the clip's start.
 
     Args:
-        clip: where they are.
-        times: of the frames.
+        clip: the clip that holds the pictures.
+        times: times of the frames, seconds after the clip's start.
         fps: frames per second, for the tolerance.
         size: resize to (size, size); None keeps the size.
         where: for messages.

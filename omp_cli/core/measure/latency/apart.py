@@ -50,7 +50,7 @@ def decide(prepared: Prepared, samples: Sequence[Inputs], place: bool) -> Callab
     """One decision: take in an observation that is already on the device, and act.
 
     Args:
-        prepared: by a backend.
+        prepared: the policy as a backend has prepared it.
         samples: observations, used in turn.
         place: False uses the one that was placed before.
     """
@@ -71,10 +71,10 @@ class Trial:
 
     Attributes:
         backend: what builds it; sent along, for one that a plugin registered is in no table of the process.
-        config: of the policy.
-        spec: its observation and action.
+        config: configuration of the policy.
+        spec: the policy's observation and action.
         row: number of steps and batch size.
-        settings: of the measurement.
+        settings: settings of the measurement.
         device: where it runs.
         folder: holds the policy's weights, and takes compiled files.
         frozen_from: of the policy, where a frozen copy of its network takes the first steps.

@@ -38,13 +38,13 @@ def bench_latency(
         subjects: one policy, or those of a table.
         config: what is measured.
         device: where policies run.
-        progress: told of every block.
+        progress: advances with every block of calls.
 
     Returns:
         The figures that go into the manifest.
 
     Raises:
-        OmpError: of the first policy, when no row at all could be measured.
+        OmpError: what the first policy raised, when no row at all could be measured.
     """
     watch = Watch(device)
     rows: list[Row] = []

@@ -46,12 +46,12 @@ class Bench:
 
     @property
     def device(self) -> torch.device:
-        """Where policies run."""
+        """The device on which policies run."""
         return self.clock.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """In which policies compute."""
+        """The type in which policies compute."""
         return getattr(torch, self.config.dtype)
 
     def time(self, calls: Sequence[Call | Timed], title: str) -> list[Samples]:
@@ -208,7 +208,7 @@ class _Parts:
     Args:
         policy: on its device, in its dtype.
         sample: noise and observation.
-        clock: of the device.
+        clock: the clock of the device.
     """
 
     def __init__(self, policy: Policy, sample: Inputs, clock: Clock) -> None:

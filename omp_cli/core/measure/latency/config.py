@@ -91,7 +91,7 @@ class LatencyConfig(Settings):
     drift_percent: Above0 = 5.0
     """Blocks whose medians lie further apart are reported."""
     seed: Seed = 0
-    """Of random weights and observations."""
+    """Seed of random weights and observations."""
 
     rows_differ = field_validator("nfe", "batch", "backend")(distinct)
 
@@ -100,7 +100,7 @@ class LatencyConfig(Settings):
         return Effort(self.calls, self.blocks, self.warmup, self.warmup_seconds, self.budget)
 
     def backends(self, policies: int, known: Sequence[str]) -> tuple[str, ...]:
-        """Runtimes to measure, eager first, when so many policies are measured; UsageError for one not ``known``."""
+        """Runtimes to measure for a number of policies, eager first; UsageError for one that is not ``known``."""
         asked = self.backend or (USUAL if policies == 1 else USUAL[:1])
         for name in asked:
             if name not in (*known, ALL):

@@ -89,7 +89,7 @@ class Watch:
     """What else the machine did while calls were timed; ``with watch:`` around each stretch of timing.
 
     Args:
-        device: whose state is read at the start, and after each stretch, while its clocks are still up.
+        device: the device whose state is read at the start, and after each stretch, while its clocks are still up.
     """
 
     def __init__(self, device: torch.device) -> None:

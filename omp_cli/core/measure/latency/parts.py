@@ -41,7 +41,7 @@ class Part:
     within: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """For the manifest and ``--json``."""
+        """The part as the manifest and ``--json`` have it."""
         ms = self.statistics and self.statistics.as_json()
         return {"name": self.name, "per": self.per, "within": self.within, "reason": self.reason, "ms": ms}
 
@@ -71,7 +71,7 @@ class Tick:
     late_for_chunk: float
 
     def as_json(self) -> dict[str, Any]:
-        """For the manifest and ``--json``."""
+        """The tick as the manifest and ``--json`` have it."""
         return {key: x.as_json() if isinstance(x, Statistics) else x for key, x in vars(self).items()}
 
 

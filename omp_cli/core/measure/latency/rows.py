@@ -29,12 +29,12 @@ class Row:
         encoder: "once" per decision, or at "each step", as published.
         status: "measured"; "composed" of measured parts; or why there is no figure.
         reason: one line where there is no figure.
-        parameters: of the policy; None when it could not be made.
-        megabytes: of weights and normalisation in this dtype, 1e6 bytes.
-        build_seconds: to compile or export.
+        parameters: number of the policy's parameters; None when the policy could not be made.
+        megabytes: size of weights and normalisation in this dtype, in 1e6 bytes.
+        build_seconds: time that it took to compile or export.
         difference: from eager in the same dtype.
-        against_float32: of eager in another dtype from eager in float32; none is too large: it was asked for.
-        statistics: by the clock that is quoted, ms.
+        against_float32: difference of eager in another dtype from eager in float32; it may be of any size.
+        statistics: statistics by the clock that is quoted, ms.
         speed_up: over the reference row of the table.
         over_eager: eager's p50 over this one's, measured in turn with it.
         samples: all times; not part of the JSON form.
@@ -59,7 +59,7 @@ class Row:
     samples: Samples | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """For the manifest and ``--json``."""
+        """The row as the manifest and ``--json`` have it."""
         parts = ("statistics", "samples", "difference", "against_float32")
         plain = replace(self, statistics=None, samples=None, difference=None, against_float32=None)
         row = {key: value for key, value in asdict(plain).items() if key not in parts}

@@ -23,7 +23,7 @@ class Statistics:
         p50: median, ms.
         min: ms.
         mean: ms.
-        std: of the calls, ms.
+        std: standard deviation of the calls, ms.
         p95: ms; None below 20 calls.
         p99: ms; None below 100 calls.
         jitter: p99 - p50, ms.
@@ -80,8 +80,8 @@ def composed(encode: Statistics, step: Statistics, nfe: int, reencode: bool) -> 
     Only p50, min and mean can be added up this way; spread and tail of a sum are not those of its parts.
 
     Args:
-        encode: of one encoding.
-        step: of one step of the sampler.
+        encode: time of one encoding.
+        step: time of one step of the sampler.
         nfe: steps.
         reencode: whether every step encodes.
     """

@@ -51,7 +51,7 @@ class Simulator:
         env: the task.
         keys: arrays of a frame.
         points: points of a cloud that the policy reads; None for all.
-        seed: of the actions.
+        seed: seed of the random actions.
     """
 
     def __init__(self, env: TaskEnv, keys: Sequence[str], points: int | None, seed: int) -> None:
@@ -71,7 +71,7 @@ class Simulator:
         self._over = outcome.terminated or self._steps == self._env.spec.max_steps
 
     def frame(self) -> Frame:
-        """As in an evaluation."""
+        """A frame as an evaluation reads it."""
         frame = self._env.observe(self._keys)
         return {key: value[: self._points] if key == "point_cloud" else value for key, value in frame.items()}
 
@@ -89,9 +89,9 @@ class Cameras:
     """Random frames of 480 x 640 pixels that are resized to the policy's picture, and a random state.
 
     Args:
-        spec: its picture; several cameras lie one after the other in the channels.
+        spec: the spec whose picture is made; several cameras lie one after the other in the channels.
         keys: arrays of a frame.
-        seed: of the pixels.
+        seed: seed of the random pixels.
     """
 
     def __init__(self, spec: Spec, keys: Sequence[str], seed: int) -> None:

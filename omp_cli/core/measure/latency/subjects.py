@@ -54,7 +54,7 @@ class BenchTable(Settings):
     published: tuple[Published, ...] = ()
     """The papers' own figures; those of the presets that ship are in ``papers.toml``."""
     reference_nfe: Depth | None = None
-    """The row with so many evaluations is the one that our speed-ups refer to."""
+    """The row with this many evaluations is the one that our speed-ups refer to."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Subject:
     """One policy to time.
 
     Attributes:
-        name: of the preset, or path of the checkpoint.
-        label: for people.
+        name: name of the preset, or path of the checkpoint.
+        label: what tables call it.
         suite: configuration of the suite that shows the observations.
         spec: observation and action.
         bench: what the preset says of its rows.

@@ -16,7 +16,7 @@ from omp_cli.core.measure.latency.config import Effort
 from omp_cli.core.measure.latency.samples import Statistics, statistics
 
 WARM_UP_SHARE = 0.2
-"""Of a row's budget, at most so much is spent on warming up."""
+"""The largest share of a row's budget that is spent on warming up."""
 
 Call = Callable[[], object]
 
@@ -167,8 +167,8 @@ def time_together(
 
     Args:
         calls: functions without arguments, or what times itself.
-        clock: of the device they compute on.
-        effort: how much.
+        clock: the clock of the device they compute on.
+        effort: how much is measured.
         progress: advanced once per block.
         title: shown there.
 

@@ -33,11 +33,11 @@ def epsilon_analysis(
     The reference is forward mode in float64 on a copy of the network, at the same points and the same condition.
 
     Args:
-        policy: its net and encoder are used.
+        policy: the policy whose net and encoder are used.
         obs: raw observations, (B, T, ...).
         actions: raw chunks, (B, H, A).
         epsilons: half widths of the central difference.
-        seed: of noise and times.
+        seed: seed of noise and times.
 
     Returns:
         One row per precision: ``precision``, ``dde`` (errors in the order of ``epsilons``), ``forward`` and ``jvp``

@@ -88,7 +88,7 @@ def make_case(
         batch: B, or None for the preset's.
         spec: the task.
         changes: dotted settings on top of the preset.
-        seed: of weights and data.
+        seed: seed of weights and data.
     """
     own: dict[str, Any] = {"chunk.horizon": horizon, "train.batch_size": batch, "seed": seed}
     layers = [preset_layer("pretrain", preset), Layer("--set", changes)]

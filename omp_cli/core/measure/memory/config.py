@@ -57,7 +57,7 @@ class MemprofileConfig(Settings):
     epsilons: tuple[HalfWidth, ...] = Field((1e-1, 5e-2, 2e-2, 1e-2, 5e-3, 2e-3, 1e-3, 1e-4, 1e-5), min_length=1)
     """Half widths of the central difference to measure."""
     seed: Seed = 0
-    """Of weights and data."""
+    """Seed of weights and data."""
     threads: Threads = 1
     """Torch threads."""
 

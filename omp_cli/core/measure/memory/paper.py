@@ -21,7 +21,7 @@ class PaperTask:
     """A task of the table.
 
     Attributes:
-        name: as in the paper.
+        name: the task's name in the paper.
         action_dim: A.
         state_dim: S.
         points: N.

@@ -221,7 +221,7 @@ def _row(
 
     Args:
         case: what was profiled.
-        step: its step, after at least one run.
+        step: the step of the case, after at least one run.
         how: measured or predicted, and for what.
         peaks: largest bytes above those before the step, by phase.
         kept: bytes at the end of the forward phase above those before the step.

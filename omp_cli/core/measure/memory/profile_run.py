@@ -47,7 +47,7 @@ def profile_run(
         cases: rows; each is measured and predicted.
         config: the run's configuration.
         device: CPU or CUDA.
-        progress: told of every row.
+        progress: advances with every row.
         measure: whether rows are measured, not only predicted.
         snapshot: write the allocator's history of every step measured on CUDA.
         trained: a checkpoint to analyse instead of fresh weights, and data to draw the batch from.

@@ -27,10 +27,10 @@ class TrainingStep:
     """A policy, its optimiser and moving average, and a batch.
 
     Args:
-        config: as for a training run; batch size, draws and precision are taken from it.
+        config: configuration of a training run; batch size, draws and precision are taken from it.
         spec: what the task lets the policy see and do.
         device: where; on ``meta`` nothing is computed and nothing allocated, tensors have shapes alone.
-        seed: of weights and data.
+        seed: seed of weights and data.
     """
 
     def __init__(self, config: PretrainConfig, spec: Spec, device: torch.device, seed: int = 0) -> None:

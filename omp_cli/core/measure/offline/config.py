@@ -29,7 +29,7 @@ class OfflineConfig(Settings):
     weights: Annotated[Weights, Flag(panel="Episodes")] = "ema"
     """Weights of the checkpoint: their moving average (ema), or as trained (raw)."""
     seed: Seed = 0
-    """Of the policy's noise and of the bootstrap."""
+    """Seed of the policy's noise and of the bootstrap."""
     threads: Threads = 1
     """Torch threads."""
     label: Annotated[str | None, Flag(panel="Episodes")] = Field(default=None, min_length=1)

@@ -40,9 +40,9 @@ def recorded(checkpoint: Checkpoint, config: OfflineConfig, note: Callable[[str]
     """Find the episodes that a policy is to be compared with.
 
     Args:
-        checkpoint: of the policy.
+        checkpoint: the policy's checkpoint.
         config: which data set, which of its episodes.
-        note: told what the user has not asked for.
+        note: called with a line for what is done without having been asked for.
 
     Raises:
         DataError: there are none: nothing was held out, or the data set is gone or is another one.

@@ -66,13 +66,13 @@ def chunks_of(
     are asked for. Before the first frame nothing was done: there ``mean`` stands for the action before.
 
     Args:
-        policy: in evaluation mode.
+        policy: the policy, in evaluation mode.
         data: the whole data set.
-        episode: its index.
+        episode: index of the episode.
         frames: counted from the episode's first.
         samples: m.
         nfe: K.
-        seed: of the noise.
+        seed: seed of the noise.
         mean: (A,) mean action of the demonstrations.
 
     Raises:

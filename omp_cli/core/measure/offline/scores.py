@@ -61,10 +61,10 @@ class Sums:
         steps: E.
         spread: (A,) what a unit of relative error is, in the data's units.
         moving: (A,) whether the dimension varies in the demonstrations; others have no relative error.
-        squares: by predictor, of each episode: squared errors in the data's units, (E, A).
-        scores: by predictor, of each episode: energy scores.
-        counts: of each episode: recorded actions by step, (E,).
-        windows: of each episode: its decisions.
+        squares: by predictor, for each episode: its squared errors in the data's units, (E, A).
+        scores: by predictor, for each episode: its energy scores.
+        counts: for each episode: the number of its recorded actions by step, (E,).
+        windows: for each episode: the number of its decisions.
     """
 
     steps: int

@@ -48,7 +48,7 @@ class Shown:
 
     Attributes:
         frames: "state", "point_cloud", "img" and "success" (T, ...); None where the episode is left out.
-        pictures: for a contact sheet.
+        pictures: first and last picture, for a contact sheet.
         start: the simulator's first state, as one vector.
         deviation: largest difference of a joint position after the first action to the file's next state, rad or m.
         points_on: points of the clouds before sampling, by what they lay on.

@@ -56,13 +56,13 @@ class AdroitConfig(Settings):
     palm: bool = True
     """The position of the palm follows the joints in "hand"."""
     cloud: CloudConfig | None = CloudConfig()
-    """The point cloud; None for none."""
+    """The point cloud; None leaves it out."""
     images: bool = False
     """Whether replayed data hold pictures (84, 84, 3) from the cloud's camera, too."""
     repeat: Count = 2
     """Simulator steps that an action lasts."""
     success: Literal["dp3", "gymnasium"] = "dp3"
-    """Whose definition."""
+    """Whose definition of success counts."""
     max_steps: Count | None = None
     """Actions of an episode; None takes the task's simulator steps over ``repeat``."""
 

@@ -30,12 +30,12 @@ class AdroitTask:
         name: gymnasium-robotics' ("Pen": ``AdroitHandPenEnv`` of ``adroit_pen``).
         action_dim: A.
         observation_dim: length of the environment's own observation, the layout of D4RL's files.
-        arm: so many joint positions before those of the hand.
+        arm: number of joint positions before those of the hand.
         raw_steps: simulator steps of an episode (mj_envs').
         states: what ``set_env_state`` takes, by the names it has in files.
-        position: of the cloud's camera, metres.
-        rotation: its axes as columns.
-        crop: of the cloud.
+        position: position of the cloud's camera, metres.
+        rotation: the camera's axes as columns, (3, 3).
+        crop: bounds of the cloud.
         view: camera and target of pictures for people.
         goal_site: a site that alone shows the goal.
     """

@@ -38,7 +38,7 @@ class Environment:
         state_dim: S.
         action_dim: A.
         control_hz: control steps per second of simulated time.
-        zeros: of S, so many numbers at the end that are always 0.
+        zeros: number of the S numbers, at their end, that are always 0.
     """
 
     id: str
@@ -86,7 +86,7 @@ class Gym(Suite):
     config: GymConfig
 
     def groups(self) -> Mapping[str, tuple[str, ...]]:
-        """By version."""
+        """The tasks of each version of the environments."""
         return {version: tuple(t for t in ENVIRONMENTS if t.endswith(f"-{version}")) for version in ("v4", "v5")}
 
     def tasks(self) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ SETTINGS: dict[str, Any] = {
 HIDDEN = (128, 128)
 """Width of policy and value networks, tanh."""
 CLIP = 10.0
-"""Of normalised observations and rewards."""
+"""Largest magnitude of normalised observations and rewards."""
 
 
 class TrainedConfig(Recordable):
@@ -65,7 +65,7 @@ class TrainedConfig(Recordable):
     robot: str
     """"hopper", "walker2d" ..."""
     version: Literal["v4", "v5"] = "v5"
-    """Of the robot's environment; PPO learns in v5 alone."""
+    """Version of the robot's environment; PPO learns in v5 alone."""
     policy: Annotated[
         tuple[Path, ...],
         Flag(panel=FILES, help="With --source sb3: zip file of a policy that is recorded; repeatable."),
@@ -87,7 +87,7 @@ class TrainedConfig(Recordable):
     episodes: Annotated[Count, Flag("--demos", "Recording")] = 100
     """Episodes to record."""
     seed: Seed = 0
-    """Of training and of the start states."""
+    """Seed of training and of the start states."""
 
     @model_validator(mode="after")
     def _whose(self) -> TrainedConfig:

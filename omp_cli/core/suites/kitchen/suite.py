@@ -40,7 +40,7 @@ SUBTASKS: Mapping[str, tuple[str, ...]] = {
 }
 """By task, gymnasium-robotics' names; complete and partial differ in their demonstrations alone."""
 STATE_DIM: Mapping[str, int] = {"d4rl": 60, "v1": 59}
-"""By environment; the first is the usual one."""
+"""Numbers of the state by environment; the first environment is the usual one."""
 
 _ROBOT, _POSITIONS = 9, 30
 _NOISE = 0.1  # of the amplitudes, robot and objects (D4RL, KitchenV0.robot_noise_ratio)

@@ -92,10 +92,10 @@ def with_clouds(
 
     Args:
         episodes: with "point_cloud" (T, N, 3), "depth" (T, H, W), maybe with "camera_pose" (T, 4, 4), or neither.
-        points: of each cloud; None keeps the number that there is.
+        points: number of points of each cloud; None keeps the number that there is.
         crop: what is kept, in the frame of the cloud; None keeps all.
-        camera: of the depth pictures.
-        progress: told of every episode.
+        camera: the camera of the depth pictures.
+        progress: advances with every episode.
 
     Returns:
         The episodes, whether their clouds are in the order of farthest point sampling, and what the user has to know.

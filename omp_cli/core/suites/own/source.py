@@ -78,7 +78,7 @@ class Own(Files):
 
     @classmethod
     def about(cls, asked: Asked) -> str:
-        """Whose data they are."""
+        """What messages call it: data of one's own."""
         return "data of one's own"
 
     @classmethod
@@ -115,7 +115,7 @@ class Own(Files):
         )
 
     def notes(self) -> list[str]:
-        """How the task was named, where it was not."""
+        """What to say of the task's name, where the line did not give it."""
         if self.origin.task_by == "asked for":
             return []
         return [f"task {self.origin.task}: by the file's name; --task names another"]
@@ -187,7 +187,7 @@ class Own(Files):
 
     @staticmethod
     def figures(provenance: Mapping[str, Any]) -> dict[str, Any]:
-        """As of every file; and rate, units and what is held out."""
+        """The figures of every file, and rate, units and what is held out."""
         spec = provenance["spec"]
         return {
             **Files.figures(provenance),

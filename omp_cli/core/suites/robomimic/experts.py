@@ -25,10 +25,10 @@ _GAIN = 1.5
 """Commanded displacement per remaining one: the controller covers a third of a command within its control step."""
 
 _FUNNEL, _BESIDE = 3.0, 0.01
-"""An open hand stays so many times higher over a thing as it is farther than these metres to its side."""
+"""An open hand stays this many times higher over a thing as it is farther than these metres to its side."""
 
 _SLACK = 2.0
-"""Tolerances are wider by so many times the operator's noise: nobody waits for what he cannot do."""
+"""Tolerances are wider by this multiple of the operator's noise: nobody waits for what he cannot do."""
 
 _PATIENCE = 3
 """Control steps for which a phase may do without what it needs."""
@@ -44,7 +44,7 @@ _TREMOR = 0.4
 
 
 class Operator(Settings):
-    """Who demonstrates."""
+    """The operator who demonstrates: how fast, how steadily and how patiently."""
 
     speed: float = Field(1.0, gt=0, le=1)
     """Largest commanded displacement as a share of the controller's (0.05 m, 0.5 rad), before the disturbance."""
@@ -73,8 +73,8 @@ class Expert:
     Args:
         env: a robosuite environment with OSC_POSE displacements, just reset.
         picks: what each hand does, by robot.
-        operator: how well.
-        seed: of the operator's own random numbers.
+        operator: how well the operator works.
+        seed: seed of the operator's own random numbers.
     """
 
     def __init__(self, env: Any, picks: tuple[tuple[Pick, ...], ...], operator: Operator, seed: int) -> None:
@@ -99,7 +99,7 @@ def make_expert(task: str, env: Any, operator: Operator, seed: int) -> Expert:
         task: "lift", "can" or "square".
         env: the raw robosuite environment.
         operator: who demonstrates.
-        seed: of the operator's random numbers; the global generator is not touched.
+        seed: seed of the operator's random numbers; the global generator is not touched.
 
     Raises:
         UsageError: there is no plan for the task.

@@ -94,8 +94,8 @@ class Phase:
     """A stretch of motion.
 
     Attributes:
-        name: for people.
-        target: where to.
+        name: what messages call it.
+        target: where the hand moves.
         closed: fingers.
         moved: the thing that is to get to the target; None means the hand itself.
         fixed: the target is where it was when the phase began, though the thing may move with the hand.
@@ -166,7 +166,7 @@ def above(thing: Locate, height: float) -> Locate:
 
 
 def raised(thing: Locate, z: float) -> Locate:
-    """Where it is, but at height ``z`` and in whatever direction."""
+    """The hand's present place, but at height ``z`` and in whatever direction."""
 
     def locate(hand: Hand) -> Pose:
         return Pose(np.append(thing(hand).position[:2], z))

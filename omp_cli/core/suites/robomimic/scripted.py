@@ -37,7 +37,7 @@ from omp_cli.core.suites.robomimic.suite import RENDERING, TASKS, Robomimic, Rob
 ROBOSUITE_TYPE = 1
 """robomimic's number for robosuite ("EnvType.ROBOSUITE_TYPE")."""
 VALID_SHARE = 10
-"""Of so many demonstrations one is in the file's filter key "valid", the others in "train"."""
+"""One of this many demonstrations is in the file's filter key "valid", the others are in "train"."""
 
 
 class ScriptedConfig(Recordable):
@@ -47,19 +47,19 @@ class ScriptedConfig(Recordable):
     task: str = "lift"
     """"lift", "can" or "square"."""
     operator: Literal["clean", "noisy"] = "clean"
-    """Who demonstrates: "clean" or "noisy"."""
+    """The operator who demonstrates: "clean" or "noisy"."""
     demos: Annotated[Count, Flag(panel="Recording")] = 100
     """Successful episodes."""
     cameras: tuple[str, ...] | None = None
-    """Recorded; None takes the paper's of the task, an empty list none."""
+    """Cameras that are recorded; None takes the paper's for the task, an empty list records none."""
     image_size: int = Field(96, ge=8, le=4096)
-    """Of their pictures, pixels."""
+    """Width and height of their pictures, pixels."""
     after_success: Annotated[CountOrZero, Flag(panel="Recording")] = 10
     """Steps recorded after the first success."""
     max_attempts: Count = 10
     """Candidates tried per wanted demonstration before giving up."""
     seed: Seed = 0
-    """Of the start states and of the operator."""
+    """Seed of the start states and of the operator."""
 
     @field_validator("task")
     @classmethod

@@ -41,7 +41,7 @@ class TaskInfo:
         arms: number of them; each is shown as position (3), quaternion (4), gripper (2), and takes 7 actions.
         object_dim: length of robomimic's observation "object".
         cameras: those of the DMPO paper's policies.
-        max_steps: of evaluation.
+        max_steps: longest episode of an evaluation, in steps.
     """
 
     env: str
@@ -86,7 +86,7 @@ class Robomimic(Suite):
     config: RobomimicSuiteConfig
 
     def groups(self) -> Mapping[str, tuple[str, ...]]:
-        """By number of arms."""
+        """The tasks by number of arms."""
         return {
             "one-arm": tuple(name for name, info in TASKS.items() if info.arms == 1),
             "two-arm": tuple(name for name, info in TASKS.items() if info.arms == 2),
@@ -150,7 +150,7 @@ class RobomimicEnv(TaskEnv):
     """One task.
 
     Args:
-        suite: how it is configured.
+        suite: the suite's configuration.
         task: which one.
     """
 
