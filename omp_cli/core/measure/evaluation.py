@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from omp_cli.core.base.config import flatten
 from omp_cli.core.base.errors import DataError
@@ -46,8 +48,6 @@ def evaluate_run(
     """
     last = checkpoints[-1]
     suite = recorded_suite(last.meta.suite)
-    metric = suite.metric
-    earlier = checkpoints[:-1] if config.curve else []
     records: list[Episode] = []
     curve = []
     films = min(films, config.episodes)
@@ -56,7 +56,7 @@ def evaluate_run(
     with environments(last, config, workers, progress.note) as envs:
         envs.start()
         watch.lap("start of the environments")
-        for checkpoint in earlier:
+        for checkpoint in checkpoints[:-1] if config.curve else []:
             episodes, _ = evaluate(checkpoint, config, config.curve, envs, device, progress, watch=watch)
             records += episodes
             curve.append(_row(checkpoint, config, episodes, suite))
@@ -68,27 +68,42 @@ def evaluate_run(
     parts = watch.seconds
     theirs = workers * (parts["environments: step"] + parts["environments: reset"]) - sum(busy.values())
     busy["waiting for the slowest"] = max(theirs, 0.0)
-    records += episodes
-    figures = _row(last, config, episodes, suite)
     data = demonstrated(last)
-    if metric == "return" and (returns := data.get("returns")) is not None:
+    figures = _row(last, config, episodes, suite)
+    if suite.metric == "return" and (returns := data.get("returns")) is not None:
         figures["demonstrations"] = returns
     figures |= mode_coverage([e.mode for e in episodes], data.get("modes"))
-    write_text(run.folder / EPISODES, "".join(to_json(defined(record.as_dict(suite))) + "\n" for record in records))
-    run.artifact(run.folder / EPISODES)
     if curve:
         figures["curve"] = curve
-        plot = {"success": plot_success, "return": plot_return}[metric]
-        plot(run.folder / PLOT[metric], f"{last.meta.spec.suite}/{last.meta.spec.task}", [*curve, figures])
-        run.artifact(run.folder / PLOT[metric])
-    if pictures:
-        green = [e.success_any if suite.judged else not e.terminated for e in episodes]
-        write_video(run.folder / VIDEO, pictures, green, last.meta.spec.control_hz)
-        run.artifact(run.folder / VIDEO)
+    lines = [to_json(defined(record.as_dict(suite))) + "\n" for record in (*records, *episodes)]
+    write_text(run.folder / EPISODES, "".join(lines))
+    run.artifact(run.folder / EPISODES)
+    _draw(run, last, suite, figures, episodes, pictures)
     watch.lap("plot and video")
     seconds = {"seconds_by_part": watch.rounded(), "worker_seconds_by_part": rounded(busy)}
     run.metrics(**figures, policy=policy_facts(last, data), **seconds)
     return figures
+
+
+def _draw(
+    run: Run,
+    last: Checkpoint,
+    suite: Suite,
+    figures: dict[str, Any],
+    episodes: Sequence[Episode],
+    pictures: Sequence[NDArray[np.uint8]],
+) -> None:
+    """The plot over training, where there are several checkpoints, and the video, where there are pictures."""
+    spec = last.meta.spec
+    if "curve" in figures:
+        plot = {"success": plot_success, "return": plot_return}[suite.metric]
+        file = run.folder / PLOT[suite.metric]
+        plot(file, f"{spec.suite}/{spec.task}", [*figures["curve"], figures])
+        run.artifact(file)
+    if pictures:
+        green = [e.success_any if suite.judged else not e.terminated for e in episodes]
+        write_video(run.folder / VIDEO, pictures, green, spec.control_hz)
+        run.artifact(run.folder / VIDEO)
 
 
 def demonstrated(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import E, J, Kept, in_order
 from omp_cli.core.experts import Expert, read_expert
-from omp_cli.core.suites import SUITES, TaskEnv
+from omp_cli.core.suites import SUITES, Outcome, TaskEnv
 
 PICTURE_SIZE = 192
 
@@ -248,53 +248,88 @@ def record(job: Job, kept: Kept[TaskEnv]) -> Candidate:
     expert = _expert(job, env)
     before, on_before = env.seconds, env.points_on
     extras = {"start_state": env.start_state(), "first_picture": env.picture(PICTURE_SIZE)}
-    keys = ["state", "full_state"]
-    keys += ["point_cloud"] if env.spec.points is not None else []
-    keys += ["img"] if job.collect.images else []
-    shown = keys if expert is None else list(dict.fromkeys([*keys, *expert.keys]))
-    rows: dict[str, list[NDArray[Any] | np.generic]] = {}
-    filled = frames_filled = beyond_one = 0
-    first_success: int | None = None
     watch.lap("reset and pictures")
-    for step in range(job.collect.max_steps or env.spec.max_steps):
-        frame = env.observe(shown)
-        for name in keys:
-            rows.setdefault(name, []).append(frame[name])
-        filled, frames_filled = filled + env.filled, frames_filled + (env.filled > 0)
-        watch.lap("observation")
-        action = (env.expert() if expert is None else expert.act(frame)).astype(np.float32)
-        outcome = env.step(action)
-        beyond_one += int((np.abs(action) > 1).sum())
-        watch.lap("physics")
-        rows.setdefault("action", []).append(action if job.collect.raw_actions else np.clip(action, -1, 1))
-        rows.setdefault("reward", []).append(np.float32(outcome.reward))
-        rows.setdefault("success", []).append(np.bool_(outcome.success))
-        if expert is not None:
-            rows.setdefault("terminal", []).append(np.bool_(outcome.terminated))
-            if outcome.terminated:
-                break
-        if outcome.success and first_success is None:
-            first_success = step
-        if first_success is not None and step - first_success >= job.collect.after_success:
-            break
-    steps = len(rows["action"])
+    tape = _rolled_out(job, env, expert, watch)
     seconds = {part: value - before.get(part, 0) for part, value in env.seconds.items()}
     watch.add("other observation", watch.seconds.pop("observation") - sum(seconds.values()))
     seconds["physics"] = watch.seconds.pop("physics")
     watch.start()
     arrays: Arrays = {}
-    stays = _stays(job, first_success is not None, outcome.success)
+    stays = _stays(job, tape.succeeded_at is not None, tape.last.success)
     if stays:
         extras["last_picture"] = env.picture(PICTURE_SIZE)
-        arrays = {name: np.stack(values) for name, values in rows.items()}
+        arrays = {name: np.stack(values) for name, values in tape.rows.items()}
     watch.lap("reset and pictures")
-    result: dict[str, Any] = {"seed": job.seed, "success": stays, "steps": steps, "filled": filled}
-    result |= {"frames_filled": frames_filled, "seconds": seconds, "overhead": watch.seconds, "mode": outcome.mode}
-    result["points_on"] = counted_since(on_before, env.points_on)
-    result |= {"beyond_one": beyond_one}
+    result: dict[str, Any] = {
+        "seed": job.seed,
+        "success": stays,
+        "steps": len(tape.rows["action"]),
+        "filled": tape.filled,
+        "frames_filled": tape.frames_filled,
+        "seconds": seconds,
+        "overhead": watch.seconds,
+        "mode": tape.last.mode,
+        "points_on": counted_since(on_before, env.points_on),
+        "beyond_one": tape.beyond_one,
+    }
     with atomic(job.file) as temporary:
         np.savez(temporary, result=json.dumps(result), **extras, **arrays)  # type: ignore[arg-type]  # NumPy's stub
     return Candidate(**result, file=job.file)
+
+
+@dataclass
+class _Tape:
+    """An episode as it is recorded.
+
+    Attributes:
+        rows: by array, one value per step.
+        last: outcome of the last step.
+        succeeded_at: number of the first step with success.
+        filled, frames_filled, beyond_one: see ``Candidate``.
+    """
+
+    rows: dict[str, list[NDArray[Any] | np.generic]] = field(default_factory=dict)
+    last: Outcome = field(init=False)
+    succeeded_at: int | None = None
+    filled: int = 0
+    frames_filled: int = 0
+    beyond_one: int = 0
+
+    def add(self, name: str, value: NDArray[Any] | np.generic) -> None:
+        """A step's value of an array."""
+        self.rows.setdefault(name, []).append(value)
+
+
+def _rolled_out(job: Job, env: TaskEnv, expert: Expert | None, watch: Stopwatch) -> _Tape:
+    """Record step after step until the task is done for long enough, is over, or the time is up."""
+    keys = ["state", "full_state"]
+    keys += ["point_cloud"] if env.spec.points is not None else []
+    keys += ["img"] if job.collect.images else []
+    shown = keys if expert is None else list(dict.fromkeys([*keys, *expert.keys]))
+    tape = _Tape()
+    for step in range(job.collect.max_steps or env.spec.max_steps):
+        frame = env.observe(shown)
+        for name in keys:
+            tape.add(name, frame[name])
+        tape.filled += env.filled
+        tape.frames_filled += env.filled > 0
+        watch.lap("observation")
+        action = (env.expert() if expert is None else expert.act(frame)).astype(np.float32)
+        outcome = tape.last = env.step(action)
+        watch.lap("physics")
+        tape.beyond_one += int((np.abs(action) > 1).sum())
+        tape.add("action", action if job.collect.raw_actions else np.clip(action, -1, 1))
+        tape.add("reward", np.float32(outcome.reward))
+        tape.add("success", np.bool_(outcome.success))
+        if expert is not None:
+            tape.add("terminal", np.bool_(outcome.terminated))
+            if outcome.terminated:
+                break
+        if outcome.success and tape.succeeded_at is None:
+            tape.succeeded_at = step
+        if tape.succeeded_at is not None and step - tape.succeeded_at >= job.collect.after_success:
+            break
+    return tape
 
 
 def counted_since(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:

@@ -122,15 +122,15 @@ class ShownAnew(Files):
         return None if shown and not self.config.keep_failures else self.config.demos
 
     def shown(self, recording: Recording, workers: int, progress: Progress) -> Recording:
-        """See ``shown``."""
+        """See ``show_recording``."""
         config = self.config
         if config.shown is None or not config.replay:
             return super().shown(recording, workers, progress)
         subject, limit = self.origin.subject, config.demos
-        return shown(recording, config.shown, subject, config.keep_failures, limit, workers, progress)
+        return show_recording(recording, config.shown, subject, config.keep_failures, limit, workers, progress)
 
 
-def shown(
+def show_recording(
     recording: Recording,
     suite: Settings,
     subject: Subject,
@@ -149,20 +149,57 @@ def shown(
     """
     assert isinstance(suite, AdroitConfig)
     Adroit(suite).require()
+    _check_observations(recording, subject)
+    suite = _lasting(suite, recording, subject)
+    kept, tried = _first_kept(recording, suite, subject, keep_failures, limit, workers, progress)
+    seen = [found for _, found in kept]
+    return replace(
+        recording,
+        episodes=[episode for episode, _ in kept],
+        spec=Adroit(suite).spec(subject.task),
+        notes={**recording.notes, **_notes(recording, suite, kept, tried)},
+        starts=[found.start for found in seen],
+        states=None,
+        sheet=[{**episode, **found.pictures} for episode, found in kept],
+        said=(*recording.said, *_said(tried, seen)),
+    )
+
+
+def _check_observations(recording: Recording, subject: Subject) -> None:
+    """DataError where a file holds neither states nor the whole observations to find them from."""
     seen = recording.episodes[0]["state"].shape[1]
-    wanted = Adroit(AdroitConfig(state="observation")).spec(subject.task)
-    if recording.states is None and seen != wanted.state_dim:
+    wanted = Adroit(AdroitConfig(state="observation")).spec(subject.task).state_dim
+    if recording.states is None and seen != wanted:
         raise DataError(
             f"neither states of the simulator in the file ({', '.join(subject.states)}) nor observations of "
-            f"{wanted.state_dim} numbers, but of {seen}: nothing to make clouds of",
+            f"{wanted} numbers, but of {seen}: nothing to make clouds of",
             "--set replay=false takes the file's own observations",
         )
-    states: Sequence[Arrays | None] = recording.states or [None] * len(recording.episodes)
+
+
+def _lasting(suite: AdroitConfig, recording: Recording, subject: Subject) -> AdroitConfig:
+    """The suite with actions that last as long as in the file, and episodes that are long enough for all of its."""
     repeat = int(recording.notes.get("repeat", 1))
-    steps = suite.max_steps or max(
-        -(-subject.facts.max_steps // repeat), *(len(e["action"]) for e in recording.episodes)
-    )
-    suite = suite.model_copy(update={"repeat": repeat, "max_steps": steps})
+    usual = -(-subject.facts.max_steps // repeat)  # rounded up
+    longest = max(len(episode["action"]) for episode in recording.episodes)
+    return suite.model_copy(update={"repeat": repeat, "max_steps": suite.max_steps or max(usual, longest)})
+
+
+def _first_kept(
+    recording: Recording,
+    suite: AdroitConfig,
+    subject: Subject,
+    keep_failures: bool,
+    limit: int | None,
+    workers: int,
+    progress: Progress,
+) -> tuple[list[tuple[Arrays, Shown]], int]:
+    """The first ``limit`` episodes that are kept, each with what the simulator showed; and how many were tried.
+
+    Raises:
+        DataError: none of them reaches the goal.
+    """
+    states: Sequence[Arrays | None] = recording.states or [None] * len(recording.episodes)
     jobs = [
         Job(suite, subject.task, state, episode["state"], episode["action"], keep_failures)
         for state, episode in zip(states, recording.episodes, strict=True)
@@ -182,28 +219,22 @@ def shown(
             f"{subject.task}: none of {tried} episodes is at the goal for {HELD} actions",
             "--set keep_failures=true keeps them",
         )
-    episodes = [episode for episode, _ in kept]
-    notes = {
-        **recording.notes,
+    return kept, tried
+
+
+def _notes(recording: Recording, suite: AdroitConfig, kept: list[tuple[Arrays, Shown]], tried: int) -> dict[str, Any]:
+    """What the provenance says of how the states were shown anew."""
+    seen = [found for _, found in kept]
+    frames = sum(len(episode["action"]) for episode, _ in kept)
+    return {
         "shown": suite.model_dump(mode="json"),
         "replayed": f"in gymnasium-robotics {metadata.version('gymnasium-robotics')}",
         "simulator_states": "the file's" if recording.states else "found from its observations, without velocities",
         "failures_left_out": tried - len(kept),
-        **_filled([found for _, found in kept]),
-        "deviation_after_first_action": float(np.median([found.deviation for _, found in kept])),
+        **_filled(seen),
+        "deviation_after_first_action": float(np.median([found.deviation for found in seen])),
+        **points_on((found.points_on for found in seen), frames),
     }
-    notes |= points_on((found.points_on for _, found in kept), sum(len(e["action"]) for e in episodes))
-    sheet = [{**episode, **found.pictures} for episode, found in kept]
-    return replace(
-        recording,
-        episodes=episodes,
-        spec=Adroit(suite).spec(subject.task),
-        notes=notes,
-        starts=[found.start for _, found in kept],
-        states=None,
-        sheet=sheet,
-        said=(*recording.said, *_said(tried, [found for _, found in kept])),
-    )
 
 
 def _filled(kept: list[Shown]) -> dict[str, int]:
