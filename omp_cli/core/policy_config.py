@@ -54,6 +54,7 @@ class PolicyConfig(Settings):
             help="Weight of dispersive regularisation, of the methods that have it.",
         ),
     ]
+    """What is learned and how it is sampled, with the settings of that method."""
     net: Annotated[
         SerializeAsAny[Member],
         BeforeValidator(NETS.parse),
@@ -65,6 +66,7 @@ class PolicyConfig(Settings):
             values=NETS.names,
         ),
     ]
+    """The velocity network, with its settings."""
     encoder: Annotated[
         SerializeAsAny[Member],
         BeforeValidator(ENCODERS.parse),
@@ -76,4 +78,6 @@ class PolicyConfig(Settings):
             values=ENCODERS.names,
         ),
     ]
+    """What turns an observation into a condition, with its settings."""
     chunk: ChunkConfig = ChunkConfig()
+    """Observation history and action chunk."""

@@ -55,6 +55,14 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """A setting of which a class changes only the default keeps the words of the class that it comes from."""
+        for name, field in cls.model_fields.items():
+            if field.description is None:
+                above = (base.model_fields.get(name) for base in cls.__mro__[1:] if issubclass(base, BaseModel))
+                field.description = next((f.description for f in above if f is not None and f.description), None)
+
     @field_validator("*", mode="before")
     @classmethod
     def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:

@@ -26,6 +26,7 @@ class ChunkConfig(Settings):
     """E, actions of a chunk that are executed before the next decision."""
 
     def model_post_init(self, _: object) -> None:
+        """UsageError where a chunk ends before the last action that is to be executed."""
         if self.n_obs - 1 + self.execute > self.horizon:
             raise UsageError(
                 f"chunk: horizon {self.horizon} is shorter than n_obs - 1 + execute = {self.n_obs - 1 + self.execute}"

@@ -26,9 +26,9 @@ class ExportConfig(Settings):
     dynamic_batch: Annotated[bool, Flag(panel="Graph", only_on=True)] = False
     """Whether a call takes any number of decisions, whatever ``batch`` says."""
     seed: Seed = 0
-    """Of the observations and the noise on which the files are compared with the policy."""
+    """Seed of the observations and the noise on which the files are compared with the policy."""
     threads: Threads = 1
-    """Torch's and ONNX Runtime's while comparing."""
+    """Threads of Torch and of ONNX Runtime while comparing."""
 
 
 class ActingConfig(Settings):

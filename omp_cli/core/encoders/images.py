@@ -23,6 +23,7 @@ class ImageConfig(EncoderConfig):
 
     name: str
     shift: CountOrZero = 4
+    """Largest random shift of a picture in training, pixels; 0 shifts nothing."""
 
 
 class ImageEncoder(Encoder):

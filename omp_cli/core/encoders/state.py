@@ -17,7 +17,9 @@ class StateConfig(EncoderConfig):
 
     name: Literal["state"] = "state"
     hidden: Width = 128
+    """Width of the hidden layer."""
     out: Width = 128
+    """D, width of the embedding."""
 
 
 @ENCODERS.register("state")

@@ -36,10 +36,12 @@ def _half_width(value: Any) -> Any:
 
 
 class AdaptiveConfig(Settings):
-    """Adaptive weight w = sg[1 / (delta^2 + c)^p] of a sample, delta^2 its mean square error; p = 0 turns it off."""
+    """Adaptive weight w = sg[1 / (delta^2 + c)^p] of a sample, delta^2 its mean square error (math.md section 4)."""
 
     p: AtLeast0 = 0.5
+    """Power p of the adaptive weight of a sample, 1 / (its mean square error + c)^p; 0 turns the weight off."""
     c: Above0 = 1e-3
+    """C of the adaptive weight, which keeps it finite where the error is 0."""
 
 
 class PlainAdaptive(AdaptiveConfig):
@@ -52,7 +54,9 @@ class AlignmentConfig(Settings):
     """Directional alignment: ``weight`` is lambda_DA, ``scope`` what one cosine is taken over."""
 
     weight: AtLeast0 = 0.0
+    """Lambda_DA, weight of directional alignment."""
     scope: Scope = "chunk"
+    """Whether one cosine is taken over the whole "chunk", or one over each time step."""
 
     def passed_over(self) -> dict[str, str]:
         """Everything, without weight."""

@@ -15,7 +15,7 @@ from omp_cli.core.base.config import Above0, Settings, Share
 
 Law = Literal["logit-normal", "uniform"]
 Mean = Annotated[float, Field(ge=-100, le=100)]
-"""Of a logit; the sigmoid is 0 or 1 in float32 long before its bounds."""
+"""The mean of a logit, whose sigmoid is 0 or 1 in float32 long before these bounds."""
 
 
 class TimeConfig(Settings):
@@ -24,9 +24,13 @@ class TimeConfig(Settings):
     distribution: Law = "logit-normal"
     """Law of the two draws; mu and sigma matter to the logit-normal only."""
     mu_t: Mean = -0.4
+    """Mean of the logit of the draw for t."""
     sigma_t: Above0 = 1.0
+    """Standard deviation of the logit of the draw for t."""
     mu_r: Mean = -0.4
+    """Mean of the logit of the draw for r."""
     sigma_r: Above0 = 1.0
+    """Standard deviation of the logit of the draw for r."""
     equal_share: Share = 0.5
     """Share of the rows that get r = t (plain flow matching)."""
     inference_share: Share = 0.0
@@ -48,8 +52,11 @@ class OneTimeConfig(Settings):
     """Distribution of t where there is no r: uniform, or sigmoid(N(mu, sigma^2))."""
 
     distribution: Law = "uniform"
+    """Law of t; mu and sigma matter to the logit-normal only."""
     mu: Mean = -0.4
+    """Mean of the logit of t."""
     sigma: Above0 = 1.0
+    """Standard deviation of the logit of t."""
 
     def passed_over(self) -> dict[str, str]:
         """The parameters of the law that is not taken."""

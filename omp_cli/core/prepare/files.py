@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BeforeValidator, SerializeAsAny
 
 from omp_cli.core.base.config import Count, Flag, Member, Settings
-from omp_cli.core.base.errors import DataError, MissingDependency, UsageError
+from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.files import sha256_of, size_of
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
@@ -21,12 +21,12 @@ from omp_cli.core.data.catalogue import Entry, cache_folder, read_catalogue
 from omp_cli.core.data.download import DownloadConfig, Fetched, Wanted, fetch
 from omp_cli.core.data.readers import FORMATS, Recording
 from omp_cli.core.data.readers.roles import DEPTH
-from omp_cli.core.data.reference import Reference
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.prepare.build import check_episodes
 from omp_cli.core.prepare.origin import FileOrigin, from_catalogue, from_file
+from omp_cli.core.prepare.rollout import reference_of, rollout_suite
 from omp_cli.core.prepare.source import FILES, SOURCES, Asked, Gathered, Origin, Source, short_hash
-from omp_cli.core.suites.base import REAL, SUITES, start_hash
+from omp_cli.core.suites.base import start_hash
 
 
 class FilesConfig(Settings):
@@ -210,11 +210,11 @@ class Files(Source):
             if limit != 1.0:
                 for episode in recording.episodes:
                     episode["action"] = episode["action"] / np.float32(limit)
-            suite = rollout_suite(config, recording)
+            suite = rollout_suite(config.suite, config.environment, config.format.name, recording)
         pictured = "img" in recording.episodes[0]
         provenance = self._provenance(recording, suite)
         if config.check_pictures and recording.simulator and pictured and suite is not None:
-            provenance["reference"] = _reference(suite, recording, progress)
+            provenance["reference"] = reference_of(suite, recording, progress)
         watch.lap("checks")
         return Gathered(
             recording.episodes,
@@ -319,49 +319,6 @@ def _names(files: Sequence[Fetched]) -> list[str]:
     """Names of the files below the folder that holds them all."""
     folder = os.path.commonpath([file.path.parent for file in files])
     return [file.path.relative_to(folder).as_posix() for file in files]
-
-
-def rollout_suite(config: FilesConfig, recording: Recording) -> dict[str, Any] | None:
-    """The suite whose environment shows what was recorded, as plain data; None where none is known.
-
-    Raises:
-        UsageError: the environment asked for does not, or there is no such thing.
-    """
-    if config.suite not in SUITES.names():
-        if config.environment is not None:
-            raise UsageError(f"suite {config.suite} has no environments", "leave environment out")
-        return None
-    if config.environment is None and not FORMATS.get(config.format.name).simulated:
-        return {**REAL}  # the suite lent its name, but a robot's recording is no episode of its simulator
-    suite = SUITES.build(SUITES.parse({"name": config.suite}))
-    notes = {**recording.notes, "constant_state": _constants(recording.episodes)}
-    found = suite.for_data(recording.spec, notes, config.environment)
-    return None if found is None else found.model_dump(mode="json")
-
-
-def _reference(suite: dict[str, Any], recording: Recording, progress: Progress) -> dict[str, Any]:
-    """The picture that evaluations have to repeat; DataError when the environment, if it is here, does not."""
-    reference = Reference.of(recording.starts[0], recording.episodes[0]["img"][0])
-    built = SUITES.build(SUITES.parse(suite))
-    try:
-        built.require()
-    except MissingDependency as error:
-        progress.note(f"pictures are not compared with the environment's: {error.message}")
-    else:
-        env = built.make(recording.spec.task)
-        try:
-            difference = reference.check(env.img_in(recording.starts[0]), recording.spec.task)
-        finally:
-            env.close()
-        progress.note(f"the environment repeats the data's first picture (difference {difference:.2f} of 255)")
-    return reference.model_dump(mode="json")
-
-
-def _constants(episodes: Sequence[Arrays]) -> dict[int, float]:
-    """Numbers of the state that are the same in all frames, by index."""
-    first = episodes[0]["state"][0]
-    same = np.all([(e["state"] == first).all(axis=0) for e in episodes], axis=0)
-    return {int(index): float(first[index]) for index in np.flatnonzero(same)}
 
 
 def returns_of(episodes: Sequence[Arrays]) -> dict[str, float] | None:

@@ -28,6 +28,7 @@ class FqlSigma(Settings):
     """Noise added to the student's normalised actions while exploring, besides that of its z; 0 as in the paper."""
 
     value: AtLeast0 = 0.0
+    """Standard deviation of the exploration noise."""
 
 
 class FqlConfig(Settings):

@@ -13,15 +13,16 @@ from omp_cli.core.rl.critic import CriticConfig
 
 
 class BcConfig(Settings):
-    """Behaviour cloning towards the pre-trained policy, same z for both: mean square of the normalised actions.
-
-    Its weight is ``weight`` up to iteration ``begin``, ``end_weight`` from iteration ``end`` on, linear between.
-    """
+    """Behaviour cloning towards the pre-trained policy, same z for both: mean square of the normalised actions."""
 
     weight: AtLeast0 = 0.0
+    """Weight of behaviour cloning up to iteration ``begin``."""
     end_weight: AtLeast0 = 0.0
+    """Weight of behaviour cloning from iteration ``end`` on."""
     begin: CountOrZero = 0
+    """Iteration from which the weight changes, linearly."""
     end: Count = 100
+    """Iteration at which the weight has changed."""
 
     def at(self, iteration: int) -> float:
         """Weight at an iteration (DMPO equation 38)."""

@@ -122,8 +122,11 @@ class PretrainConfig(PolicyConfig):
     """A whole pre-training run; the data set and the place of the results are not part of it."""
 
     train: TrainConfig = TrainConfig()
+    """Optimisation."""
     seed: Seed = 0
+    """Seed of everything random."""
     threads: Threads = 1
+    """Torch threads."""
 
     def policy(self) -> PolicyConfig:
         """The part that describes the policy."""

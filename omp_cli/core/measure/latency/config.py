@@ -30,10 +30,10 @@ class Effort:
     """How much is measured.
 
     Attributes:
-        calls: per block, at most.
-        blocks: repeated blocks.
-        warmup: calls before the first block, at most.
-        warmup_seconds: and for at least so long, so that clocks have risen.
+        calls: calls per block, at most.
+        blocks: number of blocks.
+        warmup: calls before the first block; fewer where they would take more than ``WARM_UP_SHARE`` of the budget.
+        warmup_seconds: seconds that these calls take at least, so that clocks have risen.
         budget: seconds for all blocks of one row; a slow row gets fewer calls, never fewer than ``MIN_CALLS``.
     """
 
@@ -72,9 +72,9 @@ class LatencyConfig(Settings):
     blocks: Annotated[Count, Flag(panel="Measuring")] = 5
     """Blocks of calls, which the backends take in turn."""
     warmup: Count = 20
-    """Calls before the first block, at most."""
+    """Calls before the first block; fewer where they would take more than a fifth of the budget."""
     warmup_seconds: AtLeast0 = 0.3
-    """And for at least so long."""
+    """Seconds that warming up takes at least."""
     budget: Annotated[Above0, Flag(panel="Measuring")] = 10.0
     """Seconds that all blocks of a row may take."""
     patience: Above0 = 180.0

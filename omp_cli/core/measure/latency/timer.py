@@ -130,7 +130,7 @@ class Timed(Protocol):
         """Call until it is warm; seconds of the quickest call."""
 
     def block(self, count: int) -> Sequence[Reading]:
-        """So many calls, timed one by one."""
+        """``count`` calls, timed one by one."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Here:
         return quickest
 
     def block(self, count: int) -> Sequence[Reading]:
-        """So many calls, timed one by one."""
+        """``count`` calls, timed one by one."""
         if count > 1:
             self.call()  # the other rows' blocks have emptied the caches of this one's weights
         return [self.clock.time(self.call) for _ in range(count)]
