@@ -31,7 +31,7 @@ OBJECT = "#d62728"
 
 
 def seen(task: str, cloud: dict[str, Any], seed: int, step: int) -> tuple[NDArray[np.float32], list[str], MetaWorldEnv]:
-    """A cloud (N, 3) after so many steps of the expert, what each of its points lies on, and the environment."""
+    """A cloud (N, 3) after ``step`` steps of the expert, what each of its points lies on, and the environment."""
     env = SUITES.build(SUITES.parse({"name": "metaworld", "cloud": cloud})).make(task)
     assert isinstance(env, MetaWorldEnv)
     env.reset(seed)

@@ -31,7 +31,7 @@ def report(
     chosen.add("folders", [str(folder) for folder in folders], "argument")
     if call.dry_run(chosen):
         return
-    found = core.collect(folders)
+    found = core.read_evaluations(folders)
     rows = core.renamed(found.everything, chosen.settings.rename)
     found.evaluations = [e for e in rows if isinstance(e, core.Evaluation)]
     found.offline = [e for e in rows if isinstance(e, core.Offline)]

@@ -11,7 +11,7 @@ from .deploy.export import export_run as export_run
 from .deploy.export import formats as formats
 from .deploy.loop import deploy_run as deploy_run
 from .deploy.player import Player as Player
-from .deploy.robots import Recording as Recording
+from .deploy.robots import Replay as Replay
 from .deploy.robots import make_robot as make_robot
 from .deploy.server import check_server as check_server
 from .deploy.server import serve_run as serve_run
@@ -31,7 +31,7 @@ from .measure.offline.evaluation import evaluate_offline as evaluate_offline
 from .policy import check_teacher as check_teacher
 from .report.collect import Evaluation as Evaluation
 from .report.collect import Offline as Offline
-from .report.collect import collect as collect
+from .report.collect import read_evaluations as read_evaluations
 from .report.rename import renamed as renamed
 from .report.tables import all_tables as all_tables
 from .report.write import write_report as write_report

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from omp_cli.core.base.errors import DataError, UsageError
-from omp_cli.core.report.collect import collect, usual_label
+from omp_cli.core.report.collect import read_evaluations, usual_label
 from omp_cli.core.report.sections import OTHER, classes_of, make_sections
 from omp_cli.core.report.summary import summarise
 from omp_cli.core.report.tables import main_table
@@ -21,7 +21,7 @@ def test_manifests_are_found_at_any_depth_and_under_any_name_and_once(tmp_path: 
     write_latency(tmp_path / "l", 1, 2.0)
     (tmp_path / "other.json").write_text("[1, 2")
     (tmp_path / "folder.json").mkdir()
-    found = collect([tmp_path, tmp_path / "a", first])
+    found = read_evaluations([tmp_path, tmp_path / "a", first])
     assert [(e.task, e.seed, e.successes, e.last.episodes) for e in found.evaluations] == [
         ("hammer", 0, 40, 50),
         ("hammer", 1, 41, 50),
@@ -35,38 +35,38 @@ def test_what_does_not_count_is_named(tmp_path: Path) -> None:
     edited = write_eval(tmp_path / "edited", "soccer", 4)
     edited.write_text(edited.read_text().replace('"successes": 4', '"successes": 44'))
     write_eval(tmp_path / "unfinished", "push", 4, status="interrupted")
-    found = collect([tmp_path])
+    found = read_evaluations([tmp_path])
     assert [e.task for e in found.evaluations] == ["hammer"]
     assert len(found.left_out) == 2
     assert any(str(edited) in line and "seal" in line for line in found.left_out)
     assert any("unfinished" in line and "interrupted" in line for line in found.left_out)
     with pytest.raises(DataError, match="edited"):
-        collect([tmp_path / "edited"])
+        read_evaluations([tmp_path / "edited"])
 
 
 def test_nothing_to_report_on(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no evaluation"):
-        collect([tmp_path])
+        read_evaluations([tmp_path])
     with pytest.raises(DataError, match="no such file"):
-        collect([tmp_path / "nowhere"])
+        read_evaluations([tmp_path / "nowhere"])
 
 
 @pytest.mark.parametrize("other", [{"checkpoint": "another"}, {"weights": "raw"}], ids=str)
 def test_two_policies_of_one_name_are_an_error_that_names_both(tmp_path: Path, other: dict[str, str]) -> None:
     one, two = write_eval(tmp_path / "one", "hammer", 40), write_eval(tmp_path / "two", "hammer", 41, **other)
     with pytest.raises(UsageError) as error:
-        collect([tmp_path])
+        read_evaluations([tmp_path])
     assert str(one) in error.value.message
     assert str(two) in error.value.message
     write_eval(tmp_path / "two", "hammer", 41, nfe=5)
-    assert len(collect([tmp_path]).evaluations) == 2
+    assert len(read_evaluations([tmp_path]).evaluations) == 2
 
 
 def test_of_several_evaluations_of_one_policy_the_newest_counts_and_that_is_said(tmp_path: Path) -> None:
     for name, hour, successes in (("a", 12, 42), ("b", 10, 40), ("c", 11, 41)):
         write_eval(tmp_path / name, "hammer", successes, started=f"2026-11-22T{hour}:00:00+00:00")
     write_eval(tmp_path / "elsewhere", "soccer", 3)
-    found = collect([tmp_path])
+    found = read_evaluations([tmp_path])
     assert sorted((e.task, e.successes) for e in found.evaluations) == [("hammer", 42), ("soccer", 3)]
     assert len(found.left_out) == 2
     assert all("the same policy later" in line for line in found.left_out)
@@ -100,7 +100,7 @@ def test_sections_rows_and_baseline(tmp_path: Path) -> None:
         write_eval(tmp_path / str(index), task, 10, label=label, nfe=nfe, started=started)
     write_eval(tmp_path / "pen", "pen", 5, label="a", suite="adroit", started="2026-11-22T10:09:00+00:00")
     write_eval(tmp_path / "toy", "reach", 5, label="a", suite="toy", started="2026-11-22T10:10:00+00:00")
-    evaluations = collect([tmp_path]).evaluations
+    evaluations = read_evaluations([tmp_path]).evaluations
     papers, toy = make_sections(evaluations)
     assert (papers.title, toy.title) == ("adroit and metaworld", "toy")
     assert [row.title for row in papers.rows] == ["a, NFE 1", "a, NFE 5", "b"]
@@ -115,6 +115,6 @@ def test_sections_rows_and_baseline(tmp_path: Path) -> None:
 
 def test_tasks_outside_the_papers_classes_do_not_count_among_the_37(tmp_path: Path) -> None:
     write_eval(tmp_path / "a", "sweep", 10)
-    (section,) = make_sections(collect([tmp_path]).evaluations)
+    (section,) = make_sections(read_evaluations([tmp_path]).evaluations)
     assert (section.counted, section.of) == ([OTHER], 16)
-    assert main_table(summarise(collect([tmp_path]))["sections"][0]).columns[2] == "other\n1 of 16 tasks"
+    assert main_table(summarise(read_evaluations([tmp_path]))["sections"][0]).columns[2] == "other\n1 of 16 tasks"

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from omp_cli.core.report import pages
-from omp_cli.core.report.collect import collect
+from omp_cli.core.report.collect import read_evaluations
 from omp_cli.core.report.plots import draw
 from omp_cli.core.report.summary import summarise
 from tests.report.manifests import write_eval, write_latency
@@ -48,7 +48,7 @@ def test_the_page_is_whole_and_needs_nothing_else(tmp_path: Path) -> None:
                 name = f"{label[1]}-{nfe}-{task}"
                 write_eval(tmp_path / name, task, 40, label=label, nfe=nfe, curve=(3, 9, 12, 15))
     write_latency(tmp_path / "l", 1, 2.0, checkpoint="plain-hammer-0")
-    document = summarise(collect([tmp_path]))
+    document = summarise(read_evaluations([tmp_path]))
     pictures = draw(tmp_path, document["sections"][0])
     assert [path.name for path in pictures.values()] == [
         "classes-metaworld.png",
@@ -83,7 +83,7 @@ def test_a_title_names_bars_that_are_there(
     for label in ("a", "b"):
         for index, task in enumerate(tasks):
             write_eval(tmp_path / f"{label}-{task}", task, 20 + 10 * index, label=label, nfe=1 + (label == "b"))
-    document = summarise(collect([tmp_path]))
+    document = summarise(read_evaluations([tmp_path]))
     drawn: dict[str, Any] = {}
     monkeypatch.setattr(Figure, "savefig", lambda self, path, dpi: (path.touch(), drawn.update({path.name: self})))
     draw(tmp_path, document["sections"][0])
@@ -99,5 +99,5 @@ def test_a_title_names_bars_that_are_there(
 
 def test_plots_that_would_show_nothing_are_not_made(tmp_path: Path) -> None:
     write_eval(tmp_path / "a", "reach", 40, suite="toy")
-    pictures = draw(tmp_path, summarise(collect([tmp_path]))["sections"][0])
+    pictures = draw(tmp_path, summarise(read_evaluations([tmp_path]))["sections"][0])
     assert [path.name for path in pictures.values()] == ["classes-toy.png"]

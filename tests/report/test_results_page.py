@@ -6,7 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
-from omp_cli.core.report.collect import Found, collect
+from omp_cli.core.report.collect import Found, read_evaluations
 from omp_cli.core.report.rename import renamed
 from omp_cli.core.report.summary import summarise
 
@@ -24,7 +24,7 @@ def command() -> list[str]:
 
 def shown_as() -> Found:
     """The committed evaluations under the names that the command gives."""
-    words, found = command(), collect([PAGE.parent / "metaworld6"])
+    words, found = command(), read_evaluations([PAGE.parent / "metaworld6"])
     names = [words[i + 1] for i, word in enumerate(words) if word == "--rename"]
     found.evaluations = renamed(found.evaluations, names)
     return found

@@ -10,7 +10,7 @@ from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.presets import preset_names
 from omp_cli.core.measure.memory.paper import TASKS
 from omp_cli.core.report import published
-from omp_cli.core.report.collect import collect
+from omp_cli.core.report.collect import read_evaluations
 from omp_cli.core.report.rename import renamed
 from omp_cli.core.report.summary import summarise
 from omp_cli.core.report.tables import all_tables, header_rows, main_table, percent
@@ -19,7 +19,7 @@ from tests.report.manifests import write_eval, write_latency
 
 
 def section_of(folder: Path, baseline: str | None = None) -> dict[str, Any]:
-    (section,) = summarise(collect([folder]), baseline)["sections"]
+    (section,) = summarise(read_evaluations([folder]), baseline)["sections"]
     return section
 
 
@@ -62,7 +62,7 @@ def test_incomplete_classes_say_so_and_differences_use_shared_tasks(tmp_path: Pa
         write_eval(tmp_path / f"a{task}", task, n)
     for task, n in (("hammer", 30), ("peg-insert-side", 50)):
         write_eval(tmp_path / f"b{task}", task, n, label="mp1", started="2026-11-22T11:00:00+00:00")
-    document = summarise(collect([tmp_path]))
+    document = summarise(read_evaluations([tmp_path]))
     (section,) = document["sections"]
     (difference,) = section["differences"]
     assert section["baseline"] == "omp dde"
@@ -141,7 +141,7 @@ def test_top5_of_five_evaluations_would_be_their_mean(tmp_path: Path) -> None:
 def test_rows_can_be_shown_under_other_names(tmp_path: Path) -> None:
     for label in ("omp dde", "omp dde, t = 1", "mp1"):
         write_eval(tmp_path / label, "hammer", 40, label=label)
-    found = collect([tmp_path])
+    found = read_evaluations([tmp_path])
     found.evaluations = renamed(found.evaluations, ["omp dde=light-1", "omp dde, t = 1 = light-1, t = 1"])
     document = summarise(found, "light-1")
     (section,) = document["sections"]
@@ -150,20 +150,20 @@ def test_rows_can_be_shown_under_other_names(tmp_path: Path) -> None:
     assert document["header"]["renamed"] == {"light-1": "omp dde", "light-1, t = 1": "omp dde, t = 1"}
     policies = dict(header_rows(document["header"]))["policies"]
     assert policies == "mp1; light-1 (evaluated as omp dde); light-1, t = 1 (evaluated as omp dde, t = 1)"
-    assert {e.label for e in collect([tmp_path]).evaluations} == {"omp dde", "omp dde, t = 1", "mp1"}
-    swapped = renamed(collect([tmp_path]).evaluations, ["mp1=omp dde", "omp dde=mp1"])
+    assert {e.label for e in read_evaluations([tmp_path]).evaluations} == {"omp dde", "omp dde, t = 1", "mp1"}
+    swapped = renamed(read_evaluations([tmp_path]).evaluations, ["mp1=omp dde", "omp dde=mp1"])
     assert [e.label for e in swapped] == ["omp dde", "mp1", "omp dde, t = 1"], "in the order of their paths"
 
 
 def test_rows_that_begin_alike_are_renamed_together(tmp_path: Path) -> None:
     for label in ("omp dde", "omp dde, t = 1", "omp forward", "mp1"):
         write_eval(tmp_path / label, "hammer", 40, label=label)
-    found = renamed(collect([tmp_path]).evaluations, ["omp dde*=light-1*", "omp forward=light-1, forward"])
+    found = renamed(read_evaluations([tmp_path]).evaluations, ["omp dde*=light-1*", "omp forward=light-1, forward"])
     assert [e.label for e in found] == ["mp1", "light-1", "light-1, t = 1", "light-1, forward"]
     with pytest.raises(UsageError, match="two new names, 'x' and 'y'"):
-        renamed(collect([tmp_path]).evaluations, ["omp dde=x", "omp dde*=y*"])
+        renamed(read_evaluations([tmp_path]).evaluations, ["omp dde=x", "omp dde*=y*"])
     with pytest.raises(UsageError, match="no row is called 'dde\\*'"):
-        renamed(collect([tmp_path]).evaluations, ["dde*=y*"])
+        renamed(read_evaluations([tmp_path]).evaluations, ["dde*=y*"])
 
 
 @pytest.mark.parametrize(
@@ -183,14 +183,14 @@ def test_a_name_that_cannot_be_given(tmp_path: Path, names: list[str], says: str
     for label in ("omp dde", "mp1", "a", "a=b"):
         write_eval(tmp_path / label, "hammer", 40, label=label)
     with pytest.raises(UsageError, match=says):
-        renamed(collect([tmp_path]).evaluations, names)
+        renamed(read_evaluations([tmp_path]).evaluations, names)
 
 
 def test_what_is_not_comparable_is_said(tmp_path: Path) -> None:
     write_eval(tmp_path / "a", "hammer", 40, data="d" * 64, max_steps=100)
     write_eval(tmp_path / "b", "hammer", 10, episodes=20, label="mp1")
     write_eval(tmp_path / "c", "soccer", 10, label="mp1", settings={"train.steps": 9000})
-    warnings = "\n".join(summarise(collect([tmp_path]))["warnings"])
+    warnings = "\n".join(summarise(read_evaluations([tmp_path]))["warnings"])
     assert "different numbers of episodes on the same task: hammer (20, 50)" in warnings
     assert "different training data on the same task: hammer" in warnings
     assert "max_steps) on the same task: hammer (100, the task's own)" in warnings
@@ -217,7 +217,7 @@ def test_latencies_come_from_the_checkpoint_or_a_preset_that_decides_alike(tmp_p
 def test_returns_have_means_over_seeds(tmp_path: Path) -> None:
     for seed, returns in enumerate(([1000.0, 3000.0], [1000.0])):
         write_eval(tmp_path / str(seed), "Hopper-v5", suite="gym", seed=seed, returns=returns)
-    document = summarise(collect([tmp_path]))
+    document = summarise(read_evaluations([tmp_path]))
     assert document["sections"] == []
     (row,) = document["returns"][0]["rows"]
     assert (row["mean"], row["std"], row["episodes"]) == (1500.0, pytest.approx(707.107), 3)

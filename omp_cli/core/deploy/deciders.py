@@ -230,10 +230,10 @@ def _suite(document: dict[str, Any]) -> Mapping[str, Any] | None:
     return found
 
 
-Run = Callable[[Arrays], NDArray[np.float32]]
+Runner = Callable[[Arrays], NDArray[np.float32]]
 
 
-def _onnx(file: Path, names: list[str], device: torch.device) -> Run:
+def _onnx(file: Path, names: list[str], device: torch.device) -> Runner:
     if absent := missing_packages(ONNX_PACKAGES[-1:]):
         raise MissingDependency(f"{file} needs {', '.join(absent)}", f"install: {ONNX_INSTALL}")
     if reason := BACKENDS["onnx"].missing(device):
@@ -249,7 +249,7 @@ def _onnx(file: Path, names: list[str], device: torch.device) -> Run:
     return lambda arrays: np.asarray(loaded.run(None, {name: arrays[name] for name in names})[0])
 
 
-def _pt2(file: Path, names: list[str], device: torch.device) -> Run:
+def _pt2(file: Path, names: list[str], device: torch.device) -> Runner:
     if device.type != "cpu":
         raise UsageError(f"{file}: exported on the CPU, and runs there", "use --device cpu, or policy.onnx")
     try:

@@ -22,7 +22,7 @@ from omp_cli.core.base.run import Run
 from omp_cli.core.base.signals import StopRequest, stop_requests
 from omp_cli.core.deploy.config import DeployConfig
 from omp_cli.core.deploy.player import Player
-from omp_cli.core.deploy.robots import Recording, Robot
+from omp_cli.core.deploy.robots import Replay, Robot
 
 TICKS = "ticks.jsonl"
 WARM_UP = 5
@@ -83,7 +83,7 @@ class Clock:
 
 
 def deploy_run(
-    run: Run, player: Player, robot: Robot | Recording, config: DeployConfig, progress: Progress
+    run: Run, player: Player, robot: Robot | Replay, config: DeployConfig, progress: Progress
 ) -> dict[str, Any]:
     """Move a robot, or replay a recording, until its episodes, the time or somebody's patience are over.
 
@@ -108,16 +108,16 @@ def deploy_run(
     clock = Clock()
     period = 1 / (config.hz or player.signature.control_hz)
     head = {"task": player.signature.task, "nfe": player.signature.nfe, "hz": round(1 / period, 6)}
-    recording = isinstance(robot, Recording)
-    episodes = min(config.episodes, robot.episodes) if isinstance(robot, Recording) else config.episodes
+    replay = robot if isinstance(robot, Replay) else None
+    episodes = config.episodes if replay is None else min(config.episodes, replay.episodes)
 
     def figures() -> dict[str, Any]:
-        return {**head, **clock.figures(), **({"replay": robot.figures()} if isinstance(robot, Recording) else {})}
+        return {**head, **clock.figures(), **({} if replay is None else {"replay": replay.figures()})}
 
     try:
         with _closing(robot), stop_requests() as stop, (run.folder / TICKS).open("w", encoding="utf-8") as log:
             ends = None if config.seconds is None else time.monotonic() + config.seconds
-            progress.start("replay" if recording else "control loop", episodes)
+            progress.start("control loop" if replay is None else "replay", episodes)
             for episode in range(episodes):
                 robot.reset()
                 player.reset(None if episode else config.seed)
@@ -190,7 +190,7 @@ def _warm_up(player: Player, robot: Moved, seed: int) -> None:
 
 
 @contextmanager
-def _closing(robot: Robot | Recording) -> Iterator[None]:
+def _closing(robot: Robot | Replay) -> Iterator[None]:
     """Lets go of the robot at the end; an error of that does not hide the one before it."""
     try:
         yield
@@ -203,6 +203,6 @@ def _closing(robot: Robot | Recording) -> Iterator[None]:
     _close(robot)
 
 
-def _close(robot: Robot | Recording) -> None:
+def _close(robot: Robot | Replay) -> None:
     if isinstance(robot, Robot):
         robot.close()

@@ -137,7 +137,7 @@ class GymRobot:
         self.env.close()
 
 
-class Recording:
+class Replay:
     """A data set in the place of a robot: shows recorded frames whatever the policy does, and keeps both actions.
 
     Args:

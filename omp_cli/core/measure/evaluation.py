@@ -68,7 +68,7 @@ def evaluate_run(
     parts = watch.seconds
     theirs = workers * (parts["environments: step"] + parts["environments: reset"]) - sum(busy.values())
     busy["waiting for the slowest"] = max(theirs, 0.0)
-    data = demonstrated(last)
+    data = data_facts(last)
     figures = _row(last, config, episodes, suite)
     if suite.metric == "return" and (returns := data.get("returns")) is not None:
         figures["demonstrations"] = returns
@@ -106,7 +106,7 @@ def _draw(
         run.artifact(run.folder / VIDEO)
 
 
-def demonstrated(checkpoint: Checkpoint) -> dict[str, Any]:
+def data_facts(checkpoint: Checkpoint) -> dict[str, Any]:
     """What the data that the checkpoint's run was trained on say of themselves; empty when they are not to be had."""
     try:
         return checkpoint.dataset()[1]
@@ -119,7 +119,7 @@ def policy_facts(checkpoint: Checkpoint, data: dict[str, Any]) -> dict[str, Any]
 
     What only the run's manifest and the data set know (seed, settings of the training, how the data were made) is None
     or left out where they are gone. Settings of a fine-tuning are called "finetune.*". ``data`` is what the data set
-    says of itself (``demonstrated``).
+    says of itself (``data_facts``).
     """
     meta = checkpoint.meta
     seed, trained = _training(checkpoint)

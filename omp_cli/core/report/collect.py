@@ -134,7 +134,7 @@ class Found:
         return [*self.evaluations, *self.offline]
 
 
-def collect(folders: Sequence[Path]) -> Found:
+def read_evaluations(folders: Sequence[Path]) -> Found:
     """Every evaluation and latency measurement below the folders, oldest first; copies count once.
 
     Of several evaluations of one policy under one name the newest counts; ``left_out`` says which do not.

@@ -106,7 +106,7 @@ def _classes(section: Section) -> Any:
         axes.bar([0], [0], **_style(index), edgecolor="white", linewidth=0, label=row["title"])
     axes.set_xticks(range(len(names)), [column_head(section, name) for name in names], fontsize=9)
     axes.set_xlim(-0.6, len(names) - 0.4)
-    note = "; pale: on other tasks, so many" if pale else ""
+    note = "; pale: on other tasks, as many as stand there" if pale else ""
     axes.set_title(f"Mean over tasks and seeds{_bars(cells)}{note}", fontsize=10)
     _legend(figure, axes)
     return figure

@@ -156,7 +156,7 @@ def upright(name: str) -> Locate:
 
 
 def above(thing: Locate, height: float) -> Locate:
-    """So many metres above it."""
+    """The pose ``height`` metres above a thing."""
 
     def locate(hand: Hand) -> Pose:
         pose = thing(hand)
