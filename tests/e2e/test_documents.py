@@ -243,6 +243,20 @@ def test_the_readme_is_read_in_one_sitting_and_every_room_has_its_page() -> None
         assert f"`omp {command}" in readme, f"the table of commands has no omp {command}"
 
 
+def test_the_workflow_is_one_that_runs_what_it_says() -> None:
+    """Its shape is what GitHub reads; it asks for the torch and for versions of Python that the package takes."""
+    yaml = pytest.importorskip("yaml")
+    text = (ROOT / "examples" / "ci" / "github-workflow.yml").read_text()
+    job = yaml.safe_load(text)["jobs"]["policy"]
+    assert {"runs-on", "strategy", "steps"} <= job.keys()
+    assert all(("uses" in step) != ("run" in step) for step in job["steps"])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {entry.rpartition(" ")[2] for entry in project["classifiers"] if entry.startswith("Programming Language")}
+    assert set(job["strategy"]["matrix"]["python"]) <= named
+    torch = next(x for x in project["dependencies"] if x.startswith("torch"))
+    assert f'"{torch}"' in text, "the torch that is installed first is the one the package asks for"
+
+
 def test_the_dockerfile_copies_what_the_package_is_built_from() -> None:
     """All that pyproject.toml builds a wheel from, and nothing that is not there."""
     text = (ROOT / "examples" / "Dockerfile").read_text()

@@ -40,9 +40,10 @@ _PILLAR_HEIGHT = 0.1
 
 
 class ToyCloud(Settings):
-    """The point cloud of the toy: ``points`` is N."""
+    """The point cloud of the toy."""
 
     points: int = Field(128, ge=16, le=2**20)
+    """N, points per cloud."""
 
 
 class ToyConfig(Settings):
