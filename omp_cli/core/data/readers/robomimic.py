@@ -6,6 +6,8 @@ metadata in attributes (robomimic documentation, "Dataset structure"). Raw recor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,6 +35,7 @@ from omp_cli.core.data.readers.robomimic_clouds import CLOUD_ROLES, check_observ
 from omp_cli.core.data.readers.robomimic_metadata import environment, scene
 from omp_cli.core.data.readers.roles import Names
 from omp_cli.core.data.store import Arrays
+from omp_cli.core.spec import Spec
 
 if TYPE_CHECKING:
     import h5py
@@ -79,6 +82,32 @@ class RobomimicConfig(Settings):
     """Width and height of the pictures that a replay renders, pixels."""
 
 
+@dataclass
+class _Demonstrations:
+    """What was read of all demonstrations.
+
+    Attributes:
+        episodes: the arrays of each.
+        starts: the simulator's first state of each; where the file has none, the first state that a policy sees.
+        scenes: the scene of each raw recording; None for observations.
+        layouts: layouts of pictures that were met.
+        colour: what the user has to know of the colours of clouds.
+    """
+
+    episodes: list[Arrays] = field(default_factory=list)
+    starts: list[NDArray[Any]] = field(default_factory=list)
+    scenes: list[str] | None = None
+    layouts: set[str] = field(default_factory=set)
+    colour: list[str] = field(default_factory=list)
+
+    def add(self, demo: h5py.Group, episode: Arrays, states: NDArray[Any]) -> None:
+        """Take an episode that begins with the first of ``states``; DataError where it has no frames."""
+        if not len(episode["action"]):
+            raise DataError(f"{demo.file.filename}: {demo.name} has no frames")
+        self.episodes.append(episode)
+        self.starts.append(states[0])
+
+
 @FORMATS.register("robomimic")
 class RobomimicReader(Reader):
     """One episode per demonstration, in the order of their numbers."""
@@ -107,67 +136,83 @@ class RobomimicReader(Reader):
             self._check_task(path, env, subject)
             progress.start(f"{subject.task}: reading demonstrations", len(names))
             demos = [_group(data, name) for name in names]
-            has_states = "states" in demos[0]
-            raw = self.config.replay or (has_states and not any("obs" in demo for demo in demos))
-            if raw and not has_states:
-                raise UsageError(f"{path}: {demos[0].name}/states is missing, so nothing can be replayed")
-            of_clouds = {role: getattr(self.config, role) for role in CLOUD_ROLES if getattr(self.config, role)}
-            if raw and of_clouds:
-                raise UsageError(f"{path}: format.{next(iter(of_clouds))}: raw recordings have no such array")
+            raw = self._are_raw(path, demos)
             self._check_counts(data, known)
             keys, cameras = ([], []) if raw else (self._state_keys(demos[0]), self._cameras(demos[0]))
-            optional = [name for name in ("rewards", "dones") if all(name in demo for demo in demos)]
-            episodes: list[Arrays] = []
-            starts, scenes = [], []
-            layouts: set[str] = set()
-            colour: list[str] = []
-            for demo in demos:
-                simulator = array(demo, "states", self.expected, 2) if has_states else None
-                if raw:
-                    assert simulator is not None
-                    actions = array(demo, "actions", self.expected, 2, len(simulator))
-                    episodes.append({"state": simulator, "action": actions.astype(np.float32)})
-                    scenes.append(scene(demo))
-                else:
-                    episodes.append(self._episode(demo, keys, cameras, optional, layouts))
-                    episodes[-1] |= clouds_of(
-                        _group(demo, "obs"), of_clouds, self.expected, len(episodes[-1]["action"]), colour
-                    )
-                if not len(episodes[-1]["action"]):
-                    raise DataError(f"{path}: {demo.name} has no frames")
-                starts.append(episodes[-1]["state"][0] if simulator is None else simulator[0])
-                progress.advance()
+            found = self._raw(demos, progress) if raw else self._observed(demos, keys, cameras, progress)
             own = object_attribute(data, NOTES)
             notes: dict[str, Any] = {"recorded": own} if own else {}
             masks = _masks(file)
             held_out = self._held_out(file, masks, names)
-            widths = [columns(demos[0]["obs"], key, self.expected, len(episodes[0]["action"])).shape[1] for key in keys]
-            said = _said(data, known, demos, scenes if raw else None, layouts, notes.get("recorded", {}))
-        _add_success(episodes)
+            frames = len(found.episodes[0]["action"])
+            widths = [columns(demos[0]["obs"], key, self.expected, frames).shape[1] for key in keys]
+            said = _said(data, known, demos, found.scenes, found.layouts, notes.get("recorded", {}))
+            has_states = "states" in demos[0]
+        _add_success(found.episodes)
         notes |= {"demonstrations": names, "state": keys, "cameras": cameras, "filter_keys": masks, **env}
-        notes |= {role: list(names) for role, names in of_clouds.items()}
-        more: dict[str, Any] = {}
-        if "point_cloud" in episodes[0]:
-            shape = episodes[0]["point_cloud"].shape
-            more |= {"points": shape[1], "cloud_in_world": False, "cloud_in_fps_order": False}
-        if keys[:1] != ["robot0_eef_pos"]:
-            more["end_effector"] = None
-        if env["env_kwargs"].get("control_freq") is not None:
-            more["control_hz"] = float(env["env_kwargs"]["control_freq"])
-        spec = spec_of(subject, episodes, **more)
+        notes |= {role: list(keys) for role, keys in self._clouds.items()}
+        rate = env["env_kwargs"].get("control_freq")
+        hz = None if rate is None else float(rate)
         return Recording(
-            episodes,
-            spec,
+            found.episodes,
+            _spec(subject, found.episodes, keys, hz),
             notes,
-            starts,
+            found.starts,
             simulator=has_states,
-            scenes=scenes if raw else None,
-            said=(*dict.fromkeys(colour), *said),
+            scenes=found.scenes,
+            said=(*dict.fromkeys(found.colour), *said),
             held_out=held_out,
             names={} if raw else {"state": names_of_parts(keys, widths)},
             cameras=tuple(cameras),
-            hz=more.get("control_hz"),
+            hz=hz,
         )
+
+    @property
+    def _clouds(self) -> dict[str, Names]:
+        """The observation keys of clouds, depth pictures and poses, by role, as far as the settings name them."""
+        return {role: names for role in CLOUD_ROLES if (names := getattr(self.config, role))}
+
+    def _are_raw(self, path: Path, demos: Sequence[h5py.Group]) -> bool:
+        """Whether the demonstrations are taken as states alone, to be replayed.
+
+        Raises:
+            UsageError: they are to be replayed and have no states, or clouds are named that states do not hold.
+        """
+        has_states = "states" in demos[0]
+        raw = self.config.replay or (has_states and not any("obs" in demo for demo in demos))
+        if raw and not has_states:
+            raise UsageError(f"{path}: {demos[0].name}/states is missing, so nothing can be replayed")
+        if raw and self._clouds:
+            raise UsageError(f"{path}: format.{next(iter(self._clouds))}: raw recordings have no such array")
+        return raw
+
+    def _raw(self, demos: Sequence[h5py.Group], progress: Progress) -> _Demonstrations:
+        """The simulator's states and the actions of demonstrations."""
+        found = _Demonstrations(scenes=[])
+        for demo in demos:
+            states = array(demo, "states", self.expected, 2)
+            actions = array(demo, "actions", self.expected, 2, len(states))
+            assert found.scenes is not None
+            found.scenes.append(scene(demo))
+            found.add(demo, {"state": states, "action": actions.astype(np.float32)}, states)
+            progress.advance()
+        return found
+
+    def _observed(
+        self, demos: Sequence[h5py.Group], keys: list[str], cameras: list[str], progress: Progress
+    ) -> _Demonstrations:
+        """The observations and actions of demonstrations."""
+        found = _Demonstrations()
+        optional = [name for name in ("rewards", "dones") if all(name in demo for demo in demos)]
+        has_states = "states" in demos[0]
+        for demo in demos:
+            states = array(demo, "states", self.expected, 2) if has_states else None
+            episode = self._episode(demo, keys, cameras, optional, found.layouts)
+            frames = len(episode["action"])
+            episode |= clouds_of(_group(demo, "obs"), self._clouds, self.expected, frames, found.colour)
+            found.add(demo, episode, episode["state"] if states is None else states)
+            progress.advance()
+        return found
 
     def _held_out(self, file: h5py.File, masks: list[str], names: list[str]) -> tuple[int, ...]:
         """Which of the demonstrations that are read the file keeps for validation, by index.
@@ -304,6 +349,18 @@ def _masks(file: h5py.File) -> list[str]:
 
     found = file.get("mask")
     return sorted(found) if isinstance(found, h5py.Group) else []
+
+
+def _spec(subject: Subject, episodes: Sequence[Arrays], keys: list[str], hz: float | None) -> Spec:
+    """The spec of what was read; ``keys`` are the observations that the state is made of."""
+    known: dict[str, Any] = {}
+    if "point_cloud" in episodes[0]:
+        known |= {"points": episodes[0]["point_cloud"].shape[1], "cloud_in_world": False, "cloud_in_fps_order": False}
+    if keys[:1] != ["robot0_eef_pos"]:
+        known["end_effector"] = None
+    if hz is not None:
+        known["control_hz"] = hz
+    return spec_of(subject, episodes, **known)
 
 
 def _said(

@@ -63,7 +63,6 @@ def evaluate_offline(
             watch.lap("errors")
             error = sums.relative(main)[-1]
             progress.advance(len(chunks.frames), **({} if error is None else {"relative_error": error}))
-    names = ((SAMPLE, MEAN, SAMPLES) if policy.method.generative else (POLICY,)) + BASELINES
     figures = {
         "suite": data.spec.suite,
         "task": data.spec.task,
@@ -71,17 +70,7 @@ def evaluate_offline(
         "weights": config.weights,
         "nfe": nfe,
         "selection": checkpoint.selection,
-        "offline": {
-            "on": recorded.which,
-            "content_sha256": data.sha256,
-            "episodes": list(recorded.episodes),
-            "decisions": sum(sums.windows),
-            "samples": samples,
-            "names": list(policy.spec.action_names),
-            "unit": policy.spec.action_unit,
-            "spread": [float(f"{s:.6g}") if moves else None for s, moves in zip(sums.spread, sums.moving, strict=True)],
-            "errors": {name: sums.figures(name, config.seed) for name in names},
-        },
+        "offline": _errors(policy, recorded, sums, samples, config.seed),
     }
     records = _records(recorded, sums)
     write_text(run.folder / EPISODES, "".join(to_json(defined(row)) + "\n" for row in records))
@@ -89,13 +78,29 @@ def evaluate_offline(
     watch.lap("intervals")
     shown = _median(recorded, sums.relative(main))
     title = f"{data.spec.suite}/{data.spec.task}, {recorded.which} episode {shown}, NFE {nfe}"
-    done, chunks = _over(policy, recorded, shown, samples, nfe, config.seed, mean)
-    plot_actions(run.folder / PICTURE, title, policy.spec, done, chunks)
+    done, played = _over(policy, recorded, shown, samples, nfe, config.seed, mean)
+    plot_actions(run.folder / PICTURE, title, policy.spec, done, played)
     run.artifact(run.folder / PICTURE)
     watch.lap("picture")
     facts = policy_facts(checkpoint, data.provenance if recorded.which != "other data" else {})
     run.metrics(**figures, policy=facts, seconds_by_part=watch.rounded())
     return figures
+
+
+def _errors(policy: Policy, recorded: Recorded, sums: Sums, samples: int, seed: int) -> dict[str, Any]:
+    """The errors with their intervals, and what they were taken over; JSON types."""
+    names = ((SAMPLE, MEAN, SAMPLES) if policy.method.generative else (POLICY,)) + BASELINES
+    return {
+        "on": recorded.which,
+        "content_sha256": recorded.data.sha256,
+        "episodes": list(recorded.episodes),
+        "decisions": sum(sums.windows),
+        "samples": samples,
+        "names": list(policy.spec.action_names),
+        "unit": policy.spec.action_unit,
+        "spread": [float(f"{s:.6g}") if moves else None for s, moves in zip(sums.spread, sums.moving, strict=True)],
+        "errors": {name: sums.figures(name, seed) for name in names},
+    }
 
 
 def _records(recorded: Recorded, sums: Sums) -> list[dict[str, Any]]:
