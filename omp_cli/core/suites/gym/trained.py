@@ -35,10 +35,11 @@ from omp_cli.core.suites.base import SUITES, TaskEnv
 
 FILES = "Public data and files"
 STEPS = 200_000
-"""Of the environment. Measured with seed 0: 200 000 steps take 3 minutes of one core, and 100 episodes of the policy,
+"""Steps of the environment in which PPO learns. Measured with seed 0: 200 000 steps take 3 minutes of one core, and 100 episodes of the policy,
 stochastic, then return 2057 (Hopper) and 2478 (Walker2d) on average. Other robots are not measured. It is no expert:
 without its noise the same policy returned 267 on Hopper (15 episodes)."""
-ENVIRONMENTS = 8
+PARALLEL = 8
+"""Environments in which PPO learns at the same time."""
 Quality = Literal["medium", "expert", "medium-expert", "mixed"]
 BY_POLICIES: tuple[Quality, ...] = ("medium", "expert", "mixed")
 """How good data are unless the line says otherwise: without a policy, of one, of several."""
@@ -154,7 +155,7 @@ class TrainedConfig(Recordable):
 
 def recipe() -> dict[str, Any]:
     """How PPO learns, whatever the robot."""
-    return {**SETTINGS, "hidden": list(HIDDEN), "environments": ENVIRONMENTS, "clip": CLIP}
+    return {**SETTINGS, "hidden": list(HIDDEN), "environments": PARALLEL, "clip": CLIP}
 
 
 def robot_of(task: str) -> dict[str, Any]:
@@ -237,7 +238,7 @@ def _trained(config: TrainedConfig, name: str, progress: Progress) -> _Actor:
         # the monitor tells the raw returns, which the progress shows
         return Monitor(gymnasium.wrappers.RescaleAction(gymnasium.make(name), np.float32(-1), np.float32(1)))
 
-    envs = VecNormalize(DummyVecEnv([make] * ENVIRONMENTS), clip_obs=CLIP, clip_reward=CLIP, gamma=SETTINGS["gamma"])
+    envs = VecNormalize(DummyVecEnv([make] * PARALLEL), clip_obs=CLIP, clip_reward=CLIP, gamma=SETTINGS["gamma"])
     kept = config.learnt
     network = {"net_arch": list(HIDDEN), "activation_fn": torch.nn.Tanh}
     try:
@@ -268,9 +269,9 @@ def _learn(model: Any, config: TrainedConfig, progress: Progress) -> None:
         def _on_rollout_end(self) -> None:
             found = [episode["r"] for episode in self.model.ep_info_buffer]
             figures = {"mean_return": f"{np.mean(found):.0f}"} if found else {}
-            progress.advance(SETTINGS["n_steps"] * ENVIRONMENTS, **figures)
+            progress.advance(SETTINGS["n_steps"] * PARALLEL, **figures)
 
-    rollout = SETTINGS["n_steps"] * ENVIRONMENTS
+    rollout = SETTINGS["n_steps"] * PARALLEL
     progress.start(f"{config.environment}: PPO", -(-config.steps // rollout) * rollout)
     model.learn(config.steps, callback=Told())
 
