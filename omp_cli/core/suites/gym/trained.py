@@ -35,9 +35,9 @@ from omp_cli.core.suites.base import SUITES, TaskEnv
 
 FILES = "Public data and files"
 STEPS = 200_000
-"""Steps of the environment in which PPO learns. Measured with seed 0: 200 000 steps take 3 minutes of one core, and 100 episodes of the policy,
-stochastic, then return 2057 (Hopper) and 2478 (Walker2d) on average. Other robots are not measured. It is no expert:
-without its noise the same policy returned 267 on Hopper (15 episodes)."""
+"""Steps of the environment in which PPO learns. Measured with seed 0: 200 000 steps take 3 minutes of one core, and 100
+episodes of the policy, stochastic, then return 2057 (Hopper) and 2478 (Walker2d) on average. Other robots are not
+measured. The policy is no expert: without its noise it returned 267 on Hopper (15 episodes)."""
 PARALLEL = 8
 """Environments in which PPO learns at the same time."""
 Quality = Literal["medium", "expert", "medium-expert", "mixed"]
