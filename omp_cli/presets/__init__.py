@@ -1,0 +1,1 @@
+"""Named settings of ``omp pretrain`` and ``omp finetune``, one TOML file each."""

@@ -80,6 +80,7 @@ class PatchEmbedding(nn.Module):
         return count
 
     def forward(self, x: Tensor) -> Tensor:
+        """Pictures (M, C, H, W) -> tokens (M, L, E)."""
         return self.layers(x).flatten(2).transpose(1, 2)
 
 
@@ -98,6 +99,7 @@ class Block(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Tokens (M, L, E) -> (M, L, E)."""
         q, k, v = self.qkv(self.norm_1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         attended = attention(q, k, v)  # (M, heads, L, E / heads)
         x = x + self.project(attended.transpose(1, 2).flatten(2))

@@ -84,4 +84,5 @@ class Residual(nn.Module):
         self.act = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Features (M, C, h, w) -> (M, C', h / stride, w / stride), rounded up."""
         return self.act(self.body(x) + self.skip(x))

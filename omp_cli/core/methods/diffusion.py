@@ -32,7 +32,7 @@ class DiffusionConfig(Settings):
     name: str = "diffusion"
     """Registered name."""
     train_steps: int = Field(100, ge=1, le=10_000)
-    """T."""
+    """T, number of noise levels in training."""
     prediction: Literal["noise", "sample"] = "noise"
     """What the network regresses: the noise (DP), or the clean chunk (DP3)."""
 

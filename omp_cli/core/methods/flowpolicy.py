@@ -37,7 +37,7 @@ class FlowPolicyConfig(FlowConfig):
 
     name: Literal["flowpolicy"] = "flowpolicy"
     segments: Count = 2
-    """K."""
+    """K, number of segments of [0, 1]."""
     delta: float = Field(1e-2, gt=0, lt=1)
     """Distance of the two times that are compared."""
     velocity_weight: AtLeast0 = 1e-5

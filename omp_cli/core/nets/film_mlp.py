@@ -21,11 +21,11 @@ class FilmMlpConfig(Settings):
 
     name: Literal["film-mlp"] = "film-mlp"
     hidden: Width = 256
-    """W."""
+    """W, width of the network."""
     depth: Depth = 4
     """Number of residual blocks."""
     time_dim: int = Field(32, ge=4, le=2**16, multiple_of=2)
-    """E, for t and for t - r each."""
+    """E, size of the time embedding, for t and for t - r each."""
     time_scale: Above0 = 6.0
     """Highest angular frequency of the time embeddings."""
 

@@ -21,11 +21,11 @@ class ResidualMlpConfig(Settings):
 
     name: Literal["residual-mlp"] = "residual-mlp"
     hidden: Width = 768
-    """W."""
+    """W, width of the network."""
     depth: Depth = 1
     """Number of residual blocks."""
     time_dim: int = Field(16, ge=4, le=2**16, multiple_of=2)
-    """E, for t and for r each."""
+    """E, size of the time embedding, for t and for r each."""
     time_scale: Above0 = 1.0
     """Highest angular frequency of the sinusoids; 1 feeds raw times, as DMPO does."""
 
@@ -38,6 +38,7 @@ class ResidualBlock(nn.Module):
         self.layers = nn.Sequential(nn.Mish(), nn.Linear(width, width), nn.Mish(), nn.Linear(width, width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Features (B, W) -> (B, W)."""
         return x + self.layers(x)
 
 

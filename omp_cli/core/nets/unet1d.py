@@ -32,7 +32,7 @@ class Unet1dConfig(Settings):
     blocks: Depth = 2
     """Residual blocks per level and in the middle (Simple DP3 has 1, with dims 128, 256, 384)."""
     time_dim: int = Field(128, ge=4, le=2**16, multiple_of=2)
-    """E."""
+    """E, size of the time embedding."""
     time_scale: Above0 = 1.0
     """Factor on t and r before the sinusoids; 1 feeds them raw, as MP1 does."""
 
@@ -105,6 +105,7 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleList(FilmResidual(a, b, cond_dim, config) for a, b in pairwise(sizes))
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:
+        """x (B, C, L), cond (B, E + D) -> (B, C', L)."""
         for block in self.blocks:
             x = block(x, cond)
         return x

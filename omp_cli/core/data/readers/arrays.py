@@ -40,6 +40,7 @@ class ArraysReader(Reader):
 
     @classmethod
     def accepts(cls, path: Path) -> bool:
+        """See the base class."""
         if path.is_dir():
             return (path / f"{ENDS}.npy").is_file()
         with path.open("rb") as file:
@@ -50,9 +51,11 @@ class ArraysReader(Reader):
 
     @classmethod
     def label(cls, path: Path) -> str:
+        """See the base class."""
         return path.absolute().name.removesuffix(".npz")
 
     def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
+        """See the base class."""
         progress.start(f"{subject.task}: reading arrays", 1)
         arrays = _in_folder(path) if path.is_dir() else _in_file(path)
         if ENDS not in arrays:

@@ -40,12 +40,14 @@ class D4rlReader(Reader):
 
     @classmethod
     def accepts(cls, path: Path) -> bool:
+        """See the base class."""
         if not is_hdf5(path):
             return False
         with opened(path) as file:
             return {"observations", "actions", "terminals"} <= set(file)
 
     def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
+        """See the base class."""
         progress.start(f"{subject.task}: reading trajectories", 1)
         with opened(path) as file:
             own = object_attribute(file, NOTES) or {}

@@ -64,6 +64,7 @@ class LerobotReader(Reader):
 
     @classmethod
     def accepts(cls, path: Path) -> bool:
+        """See the base class."""
         if path.absolute().parts[-2:] != INFO:
             return False
         Folder(path)
@@ -71,15 +72,18 @@ class LerobotReader(Reader):
 
     @classmethod
     def label(cls, path: Path) -> str:
+        """See the base class."""
         return path.absolute().parents[1].name
 
     def files(self, path: Path) -> tuple[Path, ...]:
+        """See the base class."""
         folder = Folder(path)
         parts = self._with_files(folder, self._cameras(folder))
         own = [file for part in parts for file in (part.table, *(video.path for video in part.videos.values()))]
         return tuple(dict.fromkeys([path, *folder.episode_files(), *own]))
 
     def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
+        """See the base class."""
         folder = Folder(path)
         cameras = self._cameras(folder)
         optional = [row for row in OPTIONAL if row[0] in folder.features]

@@ -51,16 +51,19 @@ class MinariReader(Reader):
 
     @classmethod
     def accepts(cls, path: Path) -> bool:
+        """See the base class."""
         if not is_hdf5(path):
             return False
         with opened(path) as file:
             return bool(numbered(file, "episode_"))
 
     def files(self, path: Path) -> tuple[Path, ...]:
+        """See the base class."""
         metadata = path.with_name(METADATA)
         return (path, metadata) if metadata.is_file() else (path,)
 
     def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
+        """See the base class."""
         with opened(path) as file:
             names = numbered(file, "episode_")
             if not names:

@@ -55,6 +55,7 @@ class NpzReader(Reader):
 
     @classmethod
     def accepts(cls, path: Path) -> bool:
+        """See the base class."""
         with path.open("rb") as file:
             if file.read(2) != b"PK":
                 return False
@@ -62,9 +63,11 @@ class NpzReader(Reader):
             return set(NEEDED) <= set(file.files)
 
     def files(self, path: Path) -> tuple[Path, ...]:
+        """See the base class."""
         return (path, path.with_name(LIMITS))
 
     def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
+        """See the base class."""
         limits = path.with_name(LIMITS)
         if not limits.is_file():
             raise DataError(f"{limits}: missing, and without it {path.name} has no units", f"expected: {self.expected}")

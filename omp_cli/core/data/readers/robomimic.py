@@ -118,6 +118,7 @@ class RobomimicReader(Reader):
 
     @classmethod
     def accepts(cls, path: Path) -> bool:
+        """See the base class."""
         if not is_hdf5(path):
             return False
         with opened(path) as file:
@@ -125,10 +126,12 @@ class RobomimicReader(Reader):
 
     @classmethod
     def env_name(cls, path: Path) -> str | None:
+        """See the base class."""
         with opened(path) as file:
             return environment(file["data"])["env_name"] if numbered(file.get("data"), "demo_") else None
 
     def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
+        """See the base class."""
         with opened(path) as file:
             data, known = _data(file), numbered(file.get("data"), "demo_")
             names = self._names(file, known)[:limit]

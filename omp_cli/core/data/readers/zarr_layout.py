@@ -49,15 +49,18 @@ class ZarrReader(Reader):
 
     @classmethod
     def accepts(cls, path: Path) -> bool:
+        """See the base class."""
         if path.is_dir():
             return any((path / head).is_file() for head in HEADS)
         return _group_in_zip(path) is not None
 
     @classmethod
     def label(cls, path: Path) -> str:
+        """See the base class."""
         return path.absolute().name.removesuffix(".zip").removesuffix(".zarr")
 
     def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
+        """See the base class."""
         progress.start(f"{subject.task}: reading arrays", 1)
         with _opened(path) as (root, sizes):
             ends = checked_ends(f"{path}: meta/{ENDS}", _ends(path, root, sizes))
@@ -72,6 +75,7 @@ class ZarrReader(Reader):
 
 def _first(path: Path, name: str, array: Any) -> Any:
     def read(frames: int) -> NDArray[Any]:
+        """See the base class."""
         refuse_code(f"{path}: {name}", array)
         return np.asarray(array[:frames])
 

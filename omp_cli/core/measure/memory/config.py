@@ -43,9 +43,9 @@ class MemprofileConfig(Settings):
     ] = Field(default_factory=dict)
     """Settings of omp pretrain on top of the presets, such as ``net.dims``."""
     action_dim: Width = 4
-    """A."""
+    """A, dimension of the action."""
     state_dim: int = Field(9, ge=3, le=2**16)
-    """S."""
+    """S, dimension of the state."""
     image: tuple[Width, Width, Width] = (96, 96, 3)
     """Height, width and channels of the picture that an image encoder sees."""
     repeats: Count = 2
