@@ -42,6 +42,8 @@ from .rl.loop import check_algorithm as check_algorithm
 from .rl.loop import check_fits as check_fits
 from .rl.loop import start_of as start_of
 from .rl.loop import usual_chain as usual_chain
+from .train.build import build_policy as build_policy
+from .train.build import check_compile as check_compile
 from .train.distributed import local_device as local_device
 from .train.distributed import world as world
 from .train.inputs import check_same as check_same
@@ -50,5 +52,4 @@ from .train.inputs import inputs_now as inputs_now
 from .train.inputs import longer as longer
 from .train.loop import Trainer as Trainer
 from .train.loop import TrainResult as TrainResult
-from .train.loop import check_compile as check_compile
 from .train.teacher import load_teacher as load_teacher

@@ -25,9 +25,10 @@ from omp_cli.core.methods.meanflow import MeanFlow, MeanFlowConfig
 from omp_cli.core.policy import LossModule, Policy
 from omp_cli.core.train import loop
 from omp_cli.core.train.batches import batch_indices
+from omp_cli.core.train.build import build_policy
 from omp_cli.core.train.config import PretrainConfig, TrainConfig
 from omp_cli.core.train.distributed import World
-from omp_cli.core.train.loop import Trainer, build_policy
+from omp_cli.core.train.loop import Trainer
 from omp_cli.core.train.optim import make_ema
 
 SMALL = {"encoder.channels": [8, 16], "encoder.points": 32, "net.hidden": 32}

@@ -15,9 +15,10 @@ from omp_cli.core.base.progress import Silent
 from omp_cli.core.checkpoint import EMA, MODEL, TRAINING, open_run
 from omp_cli.core.data.store import read_store
 from omp_cli.core.policy import LossModule, Policy
+from omp_cli.core.train.build import build_policy
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
-from omp_cli.core.train.loop import Trainer, build_policy
+from omp_cli.core.train.loop import Trainer
 from omp_cli.core.train.teacher import load_teacher
 from tests.train.test_loop import SMALL, cut_short, same, weights
 

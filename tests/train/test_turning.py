@@ -23,9 +23,10 @@ from omp_cli.core.data.store import Dataset, read_store, write_store
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, with_displacements
 from omp_cli.core.suites.metaworld import MetaWorldEnv
+from omp_cli.core.train.build import build_policy
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
-from omp_cli.core.train.loop import Trainer, build_policy
+from omp_cli.core.train.loop import Trainer
 from omp_cli.core.train.teacher import load_teacher
 from omp_cli.core.train.turning import check_turnable, reach_of, turn_angles, turned
 from tests.conftest import Omp

@@ -22,9 +22,10 @@ from omp_cli.core.checkpoint import CheckpointMeta, open_checkpoint
 from omp_cli.core.data.split import episodes_of, held_out_of, others
 from omp_cli.core.data.store import Dataset
 from omp_cli.core.data.windows import make_windows
-from omp_cli.core.methods import METHODS, LossReport
+from omp_cli.core.methods import LossReport
 from omp_cli.core.policy import LossModule, Policy
 from omp_cli.core.train.batches import batch_indices, step_generator
+from omp_cli.core.train.build import build_policy, check_arrays, check_compile
 from omp_cli.core.train.calibrate import measure, settled
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
@@ -32,7 +33,7 @@ from omp_cli.core.train.graph import WARM_UP, Batch, RecordedStep, why_eager
 from omp_cli.core.train.journal import Journal
 from omp_cli.core.train.optim import make_ema, make_optimizer, restore_training, set_learning_rate, training_tensors
 from omp_cli.core.train.teacher import learn_from
-from omp_cli.core.train.turning import check_turnable, reach_of, turn_angles, turned, with_turned_limits
+from omp_cli.core.train.turning import check_turnable, reach_of, turn_angles, turned
 from omp_cli.core.train.validation import LOSS, Validation
 
 SHOWN = ("loss", LOSS, "samples_per_second")
@@ -52,34 +53,6 @@ class TrainResult:
     checkpoint: Path
     best: Path | None
     figures: dict[str, Any]
-
-
-def check_arrays(policy: Policy, dataset: Dataset) -> None:
-    """DataError when the data set lacks an array that the policy reads."""
-    missing = [key for key in policy.keys if key not in dataset.arrays]
-    if missing:
-        name = policy.config.encoder.name
-        raise DataError(f"data set {dataset.path}: the {name} encoder reads data/{missing[0]}, which is not there")
-
-
-def build_policy(config: PretrainConfig, dataset: Dataset) -> Policy:
-    """A fresh policy with weights that ``config.seed`` determines and normalisation fitted to the data."""
-    torch.manual_seed(config.seed)
-    policy = Policy(config.policy(), dataset.spec)
-    check_arrays(policy, dataset)
-    arrays = {key: torch.from_numpy(dataset.arrays[key]) for key in (*policy.keys, "action")}
-    if config.train.turn:
-        check_turnable(policy.keys, dataset.spec)
-        windows = make_windows(dataset.episode_ends, config.chunk)
-        arrays = with_turned_limits(arrays, windows, config.train.turn, dataset.spec)
-    policy.fit(arrays)
-    return policy
-
-
-def check_compile(config: PretrainConfig) -> None:
-    """UsageError where the network is to be compiled and that is known to fail."""
-    if config.train.compile:
-        METHODS.build(config.method).check_compilable()
 
 
 class Trainer:

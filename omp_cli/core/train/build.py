@@ -1,0 +1,41 @@
+"""A fresh policy for a run: whether the data and the settings are those that it needs, and its normalisation."""
+
+from __future__ import annotations
+
+import torch
+
+from omp_cli.core.base.errors import DataError
+from omp_cli.core.data.store import Dataset
+from omp_cli.core.data.windows import make_windows
+from omp_cli.core.methods import METHODS
+from omp_cli.core.policy import Policy
+from omp_cli.core.train.config import PretrainConfig
+from omp_cli.core.train.turning import check_turnable, with_turned_limits
+
+
+def check_arrays(policy: Policy, dataset: Dataset) -> None:
+    """DataError when the data set lacks an array that the policy reads."""
+    missing = [key for key in policy.keys if key not in dataset.arrays]
+    if missing:
+        name = policy.config.encoder.name
+        raise DataError(f"data set {dataset.path}: the {name} encoder reads data/{missing[0]}, which is not there")
+
+
+def build_policy(config: PretrainConfig, dataset: Dataset) -> Policy:
+    """A fresh policy with weights that ``config.seed`` determines and normalisation fitted to the data."""
+    torch.manual_seed(config.seed)
+    policy = Policy(config.policy(), dataset.spec)
+    check_arrays(policy, dataset)
+    arrays = {key: torch.from_numpy(dataset.arrays[key]) for key in (*policy.keys, "action")}
+    if config.train.turn:
+        check_turnable(policy.keys, dataset.spec)
+        windows = make_windows(dataset.episode_ends, config.chunk)
+        arrays = with_turned_limits(arrays, windows, config.train.turn, dataset.spec)
+    policy.fit(arrays)
+    return policy
+
+
+def check_compile(config: PretrainConfig) -> None:
+    """UsageError where the network is to be compiled and that is known to fail."""
+    if config.train.compile:
+        METHODS.build(config.method).check_compilable()
