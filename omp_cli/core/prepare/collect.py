@@ -143,7 +143,7 @@ def collect(
         folder: folder where finished candidates are kept until the store is written.
         workers: processes.
         progress: advances with every demonstration that is kept.
-        expert: file or folder of the expert that demonstrates (``read_expert``); None takes the suite's scripted expert.
+        expert: file or folder of the expert that demonstrates (``read_expert``); None takes the suite's scripted one.
 
     Returns:
         The kept candidates in order, and how many before the last of them failed.

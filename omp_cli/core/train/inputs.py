@@ -12,8 +12,8 @@ from omp_cli.core.base.run import CHECKPOINTS, whereabouts
 from omp_cli.core.checkpoint import open_run
 from omp_cli.core.data.split import trained_on
 from omp_cli.core.data.store import Dataset, read_attributes
+from omp_cli.core.train.build import build_policy
 from omp_cli.core.train.config import PretrainConfig, TrainConfig
-from omp_cli.core.train.loop import build_policy
 
 WHERE = {
     "dataset": "say where that is now: omp pretrain DATASET --resume RUN",

@@ -29,9 +29,9 @@ from omp_cli.core.data.readers.hdf5 import (
     numbered,
     object_attribute,
     opened,
-    texts,
 )
 from omp_cli.core.data.readers.robomimic_clouds import CLOUD_ROLES, check_observations, clouds_of
+from omp_cli.core.data.readers.robomimic_masks import chosen, held_out_by_masks, masks_of
 from omp_cli.core.data.readers.robomimic_metadata import environment, scene
 from omp_cli.core.data.readers.roles import Names
 from omp_cli.core.data.store import Arrays
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 PROPRIOCEPTION = ("eef_pos", "eef_quat", "gripper_qpos")
 SUFFIX = "_image"
-TRAIN, VALID = "train", "valid"
-"""Filter keys that robomimic's ``split_train_val`` writes."""
 NOTES = "omp"
 """Attribute of ``data`` in which omp's own files say how they were recorded."""
 
@@ -134,7 +132,9 @@ class RobomimicReader(Reader):
         """See the base class."""
         with opened(path) as file:
             data, known = _data(file), numbered(file.get("data"), "demo_")
-            names = self._names(file, known)[:limit]
+            if not known:
+                raise DataError(f"{file.filename}: no demonstrations in it", f"expected: {self.expected}")
+            names = chosen(file, known, self.config.filter)[:limit]
             env = environment(data)
             self._check_task(path, env, subject)
             progress.start(f"{subject.task}: reading demonstrations", len(names))
@@ -145,8 +145,8 @@ class RobomimicReader(Reader):
             found = self._raw(demos, progress) if raw else self._observed(demos, keys, cameras, progress)
             own = object_attribute(data, NOTES)
             notes: dict[str, Any] = {"recorded": own} if own else {}
-            masks = _masks(file)
-            held_out = self._held_out(file, masks, names)
+            masks = masks_of(file)
+            held_out = () if self.config.filter is not None else held_out_by_masks(file, names)
             frames = len(found.episodes[0]["action"])
             widths = [columns(demos[0]["obs"], key, self.expected, frames).shape[1] for key in keys]
             said = _said(data, known, demos, found.scenes, found.layouts, notes.get("recorded", {}))
@@ -216,44 +216,6 @@ class RobomimicReader(Reader):
             found.add(demo, episode, episode["state"] if states is None else states)
             progress.advance()
         return found
-
-    def _held_out(self, file: h5py.File, masks: list[str], names: list[str]) -> tuple[int, ...]:
-        """Which of the demonstrations that are read the file keeps for validation, by index.
-
-        Those of mask/valid; in a file that has mask/train alone, those that are not in it. A filter is the user's own
-        choice of what is read, and beside it nothing is held out.
-        """
-        found = {
-            mask: set(texts(file["mask"], mask, "a list of demonstrations")) for mask in (TRAIN, VALID) if mask in masks
-        }
-        if self.config.filter is not None or not found:
-            return ()
-        for mask, chosen in found.items():
-            if unknown := sorted(chosen - set(file["data"])):
-                raise DataError(f"{file.filename}: mask/{mask} names {short(unknown[0])}, which is not there", AGAIN)
-        if both := sorted(found.get(VALID, set()) & found.get(TRAIN, set())):
-            raise DataError(
-                f"{file.filename}: {short(both[0])} is in mask/{TRAIN} and in mask/{VALID}",
-                f"repair the file, or read one of the two: --set format.filter={TRAIN}",
-            )
-        out = found[VALID] if VALID in found else set(names) - found[TRAIN]
-        held_out = tuple(index for index, name in enumerate(names) if name in out)
-        return held_out if len(held_out) < len(names) else ()
-
-    def _names(self, file: h5py.File, names: list[str]) -> list[str]:
-        """Demonstrations to read, by number, of those that the file has."""
-        where = file.filename
-        if not names:
-            raise DataError(f"{where}: no demonstrations in it", f"expected: {self.expected}")
-        if self.config.filter is None:
-            return names
-        masks = _masks(file)
-        if self.config.filter not in masks:
-            raise UsageError(f"{where}: no filter key {self.config.filter!r}", did_you_mean(self.config.filter, masks))
-        chosen = set(texts(file["mask"], self.config.filter, "a list of demonstrations"))
-        if not chosen or not chosen <= set(names):
-            raise DataError(f"{where}: mask/{self.config.filter} names no demonstrations, or some that are not there")
-        return [name for name in names if name in chosen]
 
     def _check_counts(self, data: h5py.Group, known: list[str]) -> None:
         """DataError unless all demonstrations are as long, and together as long, as attributes of the file say."""
@@ -344,14 +306,6 @@ def _group(owner: h5py.Group, name: str) -> h5py.Group:
         missing = "is missing" if found is None else "is no group"
         raise DataError(f"{where} {missing}", f"expected: {RobomimicReader.expected}")
     return found
-
-
-def _masks(file: h5py.File) -> list[str]:
-    """Names of the filter keys; none where the file has no such group."""
-    import h5py
-
-    found = file.get("mask")
-    return sorted(found) if isinstance(found, h5py.Group) else []
 
 
 def _spec(subject: Subject, episodes: Sequence[Arrays], keys: list[str], hz: float | None) -> Spec:
