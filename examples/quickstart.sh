@@ -17,7 +17,7 @@ begin=$SECONDS
 ensure_venv .venv "-e ."
 installed=$SECONDS
 
-omp prepare metaworld --task "$task" --robot gripper --fovea 4 --points 256 --spread 10 --out "data/quickstart/$task"
+omp prepare metaworld --task "$task" --points 256 --spread 10 --out "data/quickstart/$task"
 prepared=$SECONDS
 run="runs/quickstart/$task-$(date +%Y%m%d-%H%M%S)"
 omp pretrain "data/quickstart/$task" --derivative dde --out "$run"

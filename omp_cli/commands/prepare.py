@@ -122,8 +122,10 @@ def _plans(call: Call[Settings], asked: Asked) -> list[Plan]:
     plans = []
     for origin in origins:
         chosen = of_kind.settings(origin.layer)
+        if (recommended := kind.recommended(chosen.settings)) is not None:
+            chosen = of_kind.settings(recommended, origin.layer)
         source = kind(chosen.settings, origin)
-        plans.append(Plan(chosen, source, out if out and len(origins) == 1 else root / name_part(source.folder_name)))
+        plans.append(Plan(chosen, source, out if out and len(origins) == 1 else source.folder(root)))
     return plans
 
 

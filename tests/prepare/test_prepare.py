@@ -9,15 +9,16 @@ import pytest
 
 from omp_cli.core.base.config import LARGEST, Layer
 from omp_cli.core.base.errors import RunFailed, UsageError
+from omp_cli.core.base.files import write_json
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.seeds import HELD_OUT, demo_seed
 from omp_cli.core.data.store import read_store
 from omp_cli.core.prepare import build as building
-from omp_cli.core.prepare.build import build
+from omp_cli.core.prepare.build import RECIPE, SCRATCH, build
 from omp_cli.core.prepare.collect import CollectConfig, collect, counted_since, points_on, start_order
 from omp_cli.core.prepare.record import RecordConfig, Recorded
-from omp_cli.core.prepare.source import Origin
+from omp_cli.core.prepare.source import Origin, short_hash
 from omp_cli.core.suites.base import SUITES, start_hash
 from omp_cli.core.suites.toy import ToyEnv
 
@@ -227,10 +228,30 @@ def test_names_of_data_sets_made_before_a_setting_existed_stay() -> None:
     def name(**cloud: object) -> str:
         return of(RecordConfig.model_validate({"suite": {"name": "metaworld", "cloud": cloud}}), "reach").folder_name
 
-    assert name() == name(robot="shown", fovea=1) == "reach-p512-d10-s0"
+    assert name() == name(robot="shown", fovea=1) != name(robot="gripper", fovea=4) == "reach-p512-d10-s0"
+    assert name(points=4096, robot="gripper", fovea=8) == "reach-p4096-d10-s0"
     assert name(points=256, camera_size=200) == "reach-p256-d10-s0-efe242"
     assert name(frame="dp3") == "reach-p512-d10-s0-c4e339"
     assert len({name(), name(robot="gripper"), name(robot="gripper", fovea=4), name(fovea=4)}) == 4
+
+
+def test_a_data_set_is_found_under_the_name_that_an_earlier_omp_gave_it(tmp_path: Path) -> None:
+    """What is usual has changed: the plain name was that of clouds with the arm, which is no reason to refuse."""
+
+    def source(**cloud: object) -> Recorded:
+        config = RecordConfig.model_validate({"suite": {"name": "metaworld", "cloud": cloud}})
+        return of(config, "reach")
+
+    usual, arm = source(robot="gripper", fovea=4), source()
+    plain, hashed = tmp_path / usual.folder_name, tmp_path / f"{usual.folder_name}-{short_hash(usual.recipe())}"
+    assert (usual.folder(tmp_path), arm.folder(tmp_path)) == (plain, tmp_path / arm.folder_name)
+    for folder in (plain, hashed):
+        (folder / SCRATCH).mkdir(parents=True)
+    write_json(plain / SCRATCH / RECIPE, arm.recipe())
+    assert (usual.folder(tmp_path), arm.folder(tmp_path)) == (hashed, plain), "with the arm, and begun, before"
+    write_json(hashed / SCRATCH / RECIPE, usual.recipe())
+    (plain / SCRATCH / RECIPE).unlink()
+    assert usual.folder(tmp_path) == hashed, "what was asked for by its options"
 
 
 def test_what_points_lay_on_is_a_share_of_those_seen() -> None:

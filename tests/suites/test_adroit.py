@@ -215,11 +215,13 @@ def test_files_in_d4rls_layout_are_shown_anew(task: str, omp: Omp, tmp_path: Pat
     good, bad = record(env, 12, done=True), record(env, 12, done=False, seed=1)
     file = write(tmp_path / "demos.hdf5", [bad, good, bad])
     line = ("prepare", "adroit", "--task", task, "--demos-file", file, "--workers", 1, "--json")
-    result = omp(*line, "--points", 64, "--camera-size", 48, "--out", tmp_path / "d").json["result"]
-    told = omp(*line, "--points", 64, "--robot", "gripper", "--fovea", 2, "--out", tmp_path / "g").json["result"]
+    arm = ("--robot", "shown", "--fovea", 1)
+    result = omp(*line, *arm, "--points", 64, "--camera-size", 48, "--out", tmp_path / "d").json["result"]
+    told = omp(*line, "--points", 64, "--out", tmp_path / "g").json["result"]
     assert told["points"] == 64
     notes = read_store(tmp_path / "g").provenance["environment"]
-    assert notes["shown"]["cloud"]["robot"] == "gripper"
+    cloud = notes["shown"]["cloud"]
+    assert (cloud["robot"], cloud["fovea"]) == ("gripper", 4), "as it is recommended"
     assert "arm" not in notes["points_on"]
     assert sum(notes["points_on"].values()) == pytest.approx(1.0, abs=0.01)
     assert (result["demos"], result["success_share"], result["points"]) == (1, 1.0, 64)

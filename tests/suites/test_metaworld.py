@@ -13,8 +13,8 @@ from omp_cli.core.base.errors import MissingDependency
 from omp_cli.core.clouds import opengl
 from omp_cli.core.clouds.raycast import MARKER, RayCaster, geoms_made_of, geoms_of
 from omp_cli.core.clouds.sensor import CloudConfig, CloudSensor
-from omp_cli.core.suites.base import SUITES
-from omp_cli.core.suites.metaworld import MetaWorld, MetaWorldEnv, tables
+from omp_cli.core.suites.base import SUITES, as_recommended
+from omp_cli.core.suites.metaworld import MetaWorld, MetaWorldConfig, MetaWorldEnv, tables
 
 
 def suite(**cloud: object) -> MetaWorld:
@@ -344,3 +344,27 @@ def test_a_missing_meta_world_is_known_without_loading_it(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "metaworld", None)
     with pytest.raises(MissingDependency, match="not installed"):
         suite().require()
+
+
+@pytest.mark.parametrize("points", [64, 512, 1024, 4096, 16384])
+def test_recommended_clouds_have_points_enough(points: int) -> None:
+    """Of the task whose hand and objects are smallest; the more points, the finer the camera."""
+    env = SUITES.build(as_recommended({"name": "metaworld", "cloud": {"points": points}})).make("pick-place")
+    assert isinstance(env, MetaWorldEnv)
+    env.reset(3)
+    assert env.config.cloud.robot == "gripper"
+    assert len(env.sensor.cropped(env._data, env.markers)[0]) >= points / 2
+
+
+@pytest.mark.parametrize("camera_size", [8, 600, 2048])
+def test_what_is_recommended_goes_with_every_camera(camera_size: int) -> None:
+    config = as_recommended({"name": "metaworld", "cloud": {"camera_size": camera_size}})
+    assert isinstance(config, MetaWorldConfig)
+    assert 1 <= config.cloud.fovea <= 4
+
+
+def test_the_papers_frame_and_words_of_the_line_beat_what_is_recommended() -> None:
+    for told in ({"frame": "dp3"}, {"robot": "shown", "fovea": 1}):
+        config = as_recommended({"name": "metaworld", "cloud": told})
+        assert isinstance(config, MetaWorldConfig)
+        assert (config.cloud.robot, config.cloud.fovea) == ("shown", 1)

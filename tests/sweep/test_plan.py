@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from omp_cli.core.base.config import RECOMMENDED
 from omp_cli.core.base.errors import OmpError, UsageError
 from omp_cli.core.base.run import Run
 from omp_cli.core.sweep.config import SweepConfig
@@ -103,6 +104,30 @@ def test_groups_are_the_suites() -> None:
 def test_a_wrong_line_is_told_at_once(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(OmpError, match=words):
         jobs_of(**changes)
+
+
+def test_a_sweep_goes_on_with_the_data_that_an_earlier_omp_began(tmp_path: Path) -> None:
+    def clouds(recommended: str) -> dict[str, Any]:
+        robot = {"value": recommended, "source": RECOMMENDED}
+        return {"suite.cloud.points": {"value": 9, "source": "flag"}, "suite.cloud.robot": robot}
+
+    def resolved(command: str, words: tuple[str, ...], start: Any) -> Any:
+        return clouds("gripper") if command == "prepare" else resolve(command, words, start)
+
+    config = SweepConfig.model_validate({**SWEEP, "prepare": "metaworld --points 9", "tasks": ["reach", "push"]})
+    jobs = plan_jobs(config, tmp_path, resolved)
+    assert not any("--set" in job.line for job in jobs)
+    with Run(jobs[0].folder, "prepare", {"suite.cloud.points": {"value": 9, "source": "flag"}}, {}):
+        pass  # before there was the setting
+    before = plan_jobs(config, tmp_path, resolved)[:2]
+    assert {job.line[-2:] for job in before} == {("--set", "suite.cloud.robot=shown")}
+    assert before[1].settings["suite.cloud.robot"]["value"] == "shown"
+    assert [job.folder for job in before] == [job.folder for job in jobs[:2]]
+    other = config.model_copy(update={"prepare": ("metaworld", "--points", "8")})
+    assert not any("--set" in job.line for job in plan_jobs(other, tmp_path, resolved)), "data of other words are new"
+    with Run(jobs[0].folder, "prepare", clouds("gripper"), {}):
+        pass
+    assert not any("--set" in job.line for job in plan_jobs(config, tmp_path, resolved))
 
 
 def finished(job: Job, **settings: Any) -> None:

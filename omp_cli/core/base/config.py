@@ -23,6 +23,8 @@ from omp_cli.core.base.seeds import MAX_SEED
 ENV_PREFIX = "OMP_CLI_"
 COMPLETE = "complete"
 """Context of a dump that holds every setting; others leave out those that a section says are younger than old data."""
+RECOMMENDED = "recommended"
+"""Where a setting came from that is not its default, and of which a line says nothing."""
 EARLIER = {"finetune": ("method.", "algorithm."), "eval": ("finetune.method.", "finetune.algorithm.")}
 """By command: how the settings of a section began in omp 0.2, and how they begin today."""
 ON_THE_LINE = ("flag", "--set")

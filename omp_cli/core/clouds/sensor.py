@@ -24,7 +24,9 @@ from omp_cli.core.clouds.raycast import MARKER, Hits, Marker, RayCaster, geoms_m
 
 Frame = Literal["world", "dp3"]
 Robot = Literal["shown", "gripper"]
-MAX_SIZE = 2048
+SIZE, MAX_SIZE = 84, 2048
+"""Pixels: of the smallest camera that sees enough of a task for a policy, and of the largest."""
+MAX_FOVEA = 16
 _FINE_RAYS, _RAYS_PER_POINT = 1024, 2  # 768 see fewer than 512 points of seven of Meta-World's tasks, 896 of none
 _ROBOT: dict[Robot, str] = {
     "shown": "all links",
@@ -54,7 +56,7 @@ class CloudConfig(Settings):
     """Which of the robot's links are shown: all, or "gripper": its hand and fingers. Rays stop at the links of its arm
     all the same, as they do at the table, and their points are left out.
     """
-    fovea: int = Field(1, ge=1, le=16)
+    fovea: int = Field(1, ge=1, le=MAX_FOVEA)
     """K: where the camera's picture shows something that is kept, its pixels are seen again as k x k finer ones, and
     the cloud is made of those; 1 leaves the picture as it is. Rays are thinned at even steps where they are too many.
     """
@@ -87,7 +89,7 @@ class CloudConfig(Settings):
         if self.camera_size is not None:
             return self.camera_size
         if self.frame == "world" and (self.points <= 512 or self.fovea > 1):
-            return 84
+            return SIZE
         # the public pipelines always take 128; with it changes how much of the table their half-pixel shift leaves
         return 128 * ceil(sqrt(self.points / 1024))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from omp_cli.core.base import manifest
 from omp_cli.core.base.config import flatten
 from omp_cli.core.base.errors import DataError, UsageError
-from omp_cli.core.base.files import remove
+from omp_cli.core.base.files import read_json, remove
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch
@@ -21,6 +22,8 @@ from omp_cli.core.prepare.source import Source
 
 SHEET = "contact_sheet.png"
 SCRATCH = ".episodes"
+RECIPE = "recipe.json"
+"""In ``SCRATCH``: of the episodes there."""
 
 
 def build(run: Run, source: Source, workers: int, progress: Progress) -> dict[str, Any]:
@@ -80,6 +83,16 @@ def _figures(source: Source, provenance: Mapping[str, Any]) -> dict[str, Any]:
         "said": provenance.get("said", []),  # data made before do not say
         **source.figures(provenance),
     }
+
+
+def recipe_in(folder: Path) -> Mapping[str, Any] | None:
+    """The recipe of the data set in a folder, finished or begun; None where there is none that can be read."""
+    with suppress(DataError):
+        if (folder / STORE).exists():
+            return read_attributes(folder / STORE).get("recipe") or {}
+        if (folder / SCRATCH / RECIPE).exists():
+            return dict(read_json(folder / SCRATCH / RECIPE, "recipe"))
+    return None
 
 
 def same_recipe(folder: Path, found: Any, wanted: Mapping[str, Any]) -> None:

@@ -16,8 +16,8 @@ from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.families import SUITES
 from omp_cli.core.prepare.build import check_episodes
-from omp_cli.core.prepare.source import Asked, Gathered, Origin, Source, short_hash
-from omp_cli.core.suites.base import Suite, start_hash
+from omp_cli.core.prepare.source import Asked, Gathered, Origin, Source, recommended_layer, short_hash
+from omp_cli.core.suites.base import Suite, as_recommended, start_hash
 
 SuiteSettings = Annotated[SerializeAsAny[Member], BeforeValidator(SUITES.parse)]
 
@@ -46,6 +46,11 @@ class OfSuite(Source):
         layer = Layer("argument", {"suite.name": asked.benchmark})
         suite = SUITES.build(SUITES.parse({"name": asked.benchmark}))
         return [Origin(asked.benchmark, task, layer) for task in suite.select(asked.tasks, asked.groups)]
+
+    @classmethod
+    def recommended(cls, config: Settings) -> Layer | None:
+        """What the suite recommends."""
+        return recommended_layer("suite", config.suite)  # type: ignore[attr-defined]
 
     def depends(self) -> dict[str, tuple[Any, str]]:
         """The task."""
@@ -93,7 +98,7 @@ class OwnSource(OfSuite):
         config = self.config
         name = f"{self.origin.task}-{self.name}-d{config.demos}-s{config.seed}"
         usual = self.Config.model_validate(
-            {"suite": {"name": self.origin.suite}, "demos": config.demos, "seed": config.seed}
+            {"suite": as_recommended({"name": self.origin.suite}), "demos": config.demos, "seed": config.seed}
         )
         return name if usual == config else f"{name}-{short_hash(self.recipe())}"
 

@@ -9,12 +9,12 @@ from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from omp_cli.core.base.config import Flag, Member, Seed, Settings, default_text
-from omp_cli.core.base.files import read_json, write_json
+from omp_cli.core.base.config import Flag, Member, Seed, Settings, default_text, flatten
+from omp_cli.core.base.files import name_part, read_json, write_json
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.timing import Stopwatch, rounded, summed
 from omp_cli.core.clouds.sensor import CloudConfig
-from omp_cli.core.prepare.build import same_recipe
+from omp_cli.core.prepare.build import RECIPE, recipe_in, same_recipe
 from omp_cli.core.prepare.collect import (
     EXTRAS,
     Candidate,
@@ -27,23 +27,32 @@ from omp_cli.core.prepare.collect import (
 from omp_cli.core.prepare.own import OfSuite
 from omp_cli.core.prepare.source import RECORD, SOURCES, Asked, Gathered, short_hash
 from omp_cli.core.suites import SUITES
-from omp_cli.core.suites.base import start_hash
+from omp_cli.core.suites.base import as_recommended, start_hash
 
 
-def cloud_flag(name: str, words: str) -> Flag:
-    """The option of a setting of the suite's cloud, which suites without a depth camera do not have."""
+def cloud_flag(name: str, words: str, default: str = "") -> Flag:
+    """The option of a setting of the suite's cloud, which suites without a depth camera do not have.
+
+    ``default`` says what is recommended for new data, where that is not the setting's default.
+    """
     field = CloudConfig.model_fields[name]
     values = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     kind = str if values else int
-    default = default_text(field) or "by the number of points"
+    default = default or default_text(field) or "by the number of points"
     return Flag("", "Observation", f"cloud.{name}", kind, words, (lambda: values) if values else None, default)
 
 
 POINTS = cloud_flag("points", "Points per cloud.")
 CAMERA_SIZE = cloud_flag("camera_size", "Width and height of the depth picture, in pixels.")
 FRAME = cloud_flag("frame", "Frame of the clouds: world, or dp3, the frame and crop of the public pipeline.")
-ROBOT = cloud_flag("robot", "What of the robot the clouds show: shown, all of it, or gripper, its hand and fingers.")
-FOVEA = cloud_flag("fovea", "How many times finer the depth camera sees what is kept.")
+ROBOT = cloud_flag(
+    "robot",
+    "What of the robot the clouds show: shown, all of it, or gripper, its hand and fingers.",
+    "gripper in the world frame",
+)
+FOVEA = cloud_flag(
+    "fovea", "How many times finer the depth camera sees what is kept.", "4 in the world frame, more beyond 1024 points"
+)
 FPS_BACKEND = cloud_flag("fps_backend", "Implementation of farthest point sampling: numpy or open3d.")
 
 
@@ -85,9 +94,22 @@ class Recorded(OfSuite):
         config, task, of_suite = self.config, self.origin.task, self.suite.config
         points = self.suite.spec(task).points
         name = f"{task}{'' if points is None else f'-p{points}'}-d{config.collect.demos}-s{config.seed}"
-        usual = type(of_suite).model_validate({"name": self.origin.suite, **_points(of_suite)})
+        usual = as_recommended({"name": self.origin.suite, **_points(of_suite)})
         plain = RecordConfig(suite=usual, collect=CollectConfig(demos=config.collect.demos), seed=config.seed)
         return name if plain == config else f"{name}-{short_hash(self.recipe())}"
+
+    def folder(self, root: Path) -> Path:
+        """See the base class; what an earlier omp made of the same recipe is found under the name that it gave it.
+
+        What is usual has changed: a name without a hash may be that of data with the arm, and one with a hash that of
+        data as they are recommended today. So a name that is taken by another recipe gets a hash in any case.
+        """
+        wanted, name = flatten(self.recipe()), name_part(self.folder_name)
+        tail = f"-{short_hash(self.recipe())}"
+        plain, hashed = name.removesuffix(tail), name.removesuffix(tail) + tail
+        found = {folder: recipe_in(root / folder) for folder in (name, plain, hashed)}
+        same = (folder for folder, recipe in found.items() if recipe is not None and flatten(recipe) == wanted)
+        return root / next(same, name if found[name] is None else hashed)
 
     def recipe(self) -> dict[str, Any]:
         """All settings and the task."""
@@ -103,10 +125,10 @@ class Recorded(OfSuite):
             MissingDependency: the simulator is not installed.
         """
         config, task, wanted = self.config, self.origin.task, self.recipe()
-        if (scratch / "recipe.json").exists():
-            same_recipe(scratch.parent, read_json(scratch / "recipe.json", "recipe"), wanted)
+        if (scratch / RECIPE).exists():
+            same_recipe(scratch.parent, read_json(scratch / RECIPE, "recipe"), wanted)
         else:
-            write_json(scratch / "recipe.json", wanted)
+            write_json(scratch / RECIPE, wanted)
         kept, failed = self.collected(scratch, workers, progress)
         watch.lap("recording")
         loaded = [load_episode(candidate.file) for candidate in kept]

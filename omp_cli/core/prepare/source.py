@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from omp_cli.core.base.config import Layer, Settings
+from omp_cli.core.base.config import RECOMMENDED, Layer, Member, Settings
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.files import name_part
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch
@@ -127,10 +128,19 @@ class Source(ABC):
     def origins(cls, asked: Asked) -> Sequence[Origin]:
         """The data sets that a line asks for; UsageError where it asks for what there is not."""
 
+    @classmethod
+    def recommended(cls, config: Settings) -> Layer | None:
+        """What new data are best made with where the line, which comes to ``config`` so far, says nothing of it."""
+        return None
+
     @property
     @abstractmethod
     def folder_name(self) -> str:
         """Name of the data set's folder; a data set of other content has another one."""
+
+    def folder(self, root: Path) -> Path:
+        """Where the data set goes when no folder is named."""
+        return root / name_part(self.folder_name)
 
     @abstractmethod
     def recipe(self) -> dict[str, Any]:
@@ -261,6 +271,12 @@ def groups_of_tasks() -> dict[str, tuple[str, ...]]:
         with suppress(UsageError):
             found[name] = tuple(SUITES.build(SUITES.parse({"name": name})).groups())
     return {name: groups for name, groups in found.items() if groups}
+
+
+def recommended_layer(section: str, config: Member) -> Layer | None:
+    """The layer of ``Source.recommended`` for the settings of a suite, which are the section of that name."""
+    found = SUITES.build(config).recommended()
+    return Layer(RECOMMENDED, {f"{section}.{key}": value for key, value in found.items()}) if found else None
 
 
 def short_hash(values: Any) -> str:

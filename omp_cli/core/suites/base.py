@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.base.config import Settings
+from omp_cli.core.base.config import Settings, flatten, unflatten
 from omp_cli.core.base.errors import MissingDependency, UsageError, did_you_mean, machine_error
 from omp_cli.core.families import SUITES as SUITES
 from omp_cli.core.spec import Spec
@@ -168,6 +168,14 @@ class Suite(ABC):
     def tasks(self) -> tuple[str, ...]:
         """Every task name."""
 
+    def recommended(self) -> Mapping[str, Any]:
+        """Settings of this kind, by dotted names, with which new data are made unless a line says otherwise.
+
+        They may follow from the other settings. The defaults of ``Config`` are what old data mean where they say
+        nothing; these are what is best by now.
+        """
+        return {}
+
     @abstractmethod
     def spec(self, task: str) -> Spec:
         """Observation and action of a task; must not need the simulator."""
@@ -210,6 +218,12 @@ class Suite(ABC):
                 raise UsageError(f"unknown group of tasks {group!r}", did_you_mean(group, self.groups()))
             chosen.extend(self.groups()[group])
         return tuple(dict.fromkeys(chosen)) or (self.default_task,)
+
+
+def as_recommended(config: Mapping[str, Any]) -> Settings:
+    """A suite's settings for new data, of which a line says these alone, as plain data with "name"."""
+    told = flatten(config)
+    return SUITES.parse(unflatten({**SUITES.build(SUITES.parse(config)).recommended(), **told}))
 
 
 def with_displacements(spec: Spec, config: Mapping[str, Any]) -> Spec:

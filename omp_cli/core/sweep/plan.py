@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from omp_cli.core.base.config import COMPLETE, RECOMMENDED, flatten
 from omp_cli.core.base.errors import OmpError, UsageError
 from omp_cli.core.base.files import name_part
 from omp_cli.core.suites import SUITES
@@ -89,7 +91,32 @@ def plan_jobs(config: SweepConfig, folder: Path, resolve: Resolve, options: Word
         if made not in data:
             data[made] = _prepare_job(cell, folder, check, options)
         rest += _policy_jobs(cell, folder, data[made], check, options)
-    return [*data.values(), *rest]
+    return [*_as_begun(data), *rest]
+
+
+def _as_begun(data: Mapping[tuple[str, Words], Job]) -> list[Job]:
+    """The data sets of a sweep that goes on, made as those of the same words that an earlier omp began.
+
+    What new data are made with changes from one omp to the next, and a sweep compares policies on one kind of data.
+    """
+    begun: dict[Words, Mapping[str, Any]] = {}
+    for (_, words), job in data.items():
+        if words not in begun and (found := job.manifest()) is not None:
+            begun[words] = {key: entry.value for key, entry in found.config.items()}
+    return [_as(begun[words], job, words[0]) if words in begun else job for (_, words), job in data.items()]
+
+
+def _as(begun: Mapping[str, Any], job: Job, benchmark: str) -> Job:
+    """The job with the settings that nobody asked for as they were, said on its line."""
+    asked = {key: entry["value"] for key, entry in job.settings.items() if entry["source"] == RECOMMENDED}
+    if not asked:
+        return job
+    default = flatten({"suite": SUITES.parse({"name": benchmark}).model_dump(mode="json", context=COMPLETE)})
+    before = {key: begun.get(key, default.get(key, value)) for key, value in asked.items()}
+    sets = [f"{key}={value}" for key, value in before.items() if value != asked[key]]
+    line = (*job.line, *itertools.chain.from_iterable(("--set", word) for word in sets))
+    settings = {**job.settings, **{key: {"value": value, "source": "--set"} for key, value in before.items()}}
+    return replace(job, line=line, settings=settings if sets else job.settings)
 
 
 def _checked(resolve: Resolve, variant: str, command: str, words: Words, start: Start | None = None) -> Sources:

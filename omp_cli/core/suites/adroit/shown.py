@@ -21,7 +21,7 @@ from omp_cli.core.prepare.collect import PICTURE_SIZE, counted_since, filled_sen
 from omp_cli.core.prepare.files import Files, FilesConfig
 from omp_cli.core.prepare.origin import FileOrigin
 from omp_cli.core.prepare.record import CAMERA_SIZE, FOVEA, FPS_BACKEND, POINTS, ROBOT
-from omp_cli.core.prepare.source import SOURCES, Asked
+from omp_cli.core.prepare.source import SOURCES, Asked, recommended_layer
 from omp_cli.core.suites.adroit.poses import states_of
 from omp_cli.core.suites.adroit.suite import Adroit, AdroitConfig, AdroitEnv
 from omp_cli.core.suites.base import SUITES
@@ -114,6 +114,12 @@ class ShownAnew(Files):
         """See the base class."""
         found = super().origins(asked)
         return [replace(o, layer=Layer(o.layer.source, {**o.layer.values, "shown.name": o.suite})) for o in found]
+
+    @classmethod
+    def recommended(cls, config: Settings) -> Layer | None:
+        """What the suite recommends, where it shows the states of the files."""
+        assert isinstance(config, ShownConfig)
+        return recommended_layer("shown", config.shown) if config.replay and config.shown is not None else None
 
     @property
     def limit(self) -> int | None:

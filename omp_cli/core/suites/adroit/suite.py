@@ -38,7 +38,7 @@ from omp_cli.core.clouds.sensor import CloudConfig, CloudSensor
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.adroit import tables
 from omp_cli.core.suites.base import SUITES, Outcome, Suite, Views, loading
-from omp_cli.core.suites.clouded import CloudedEnv
+from omp_cli.core.suites.clouded import CloudedEnv, recommended_cloud
 
 IMAGE_SIZE = 84
 _FOVY, _VIEW_FOVY = 45.0, 40.0
@@ -92,6 +92,10 @@ class Adroit(Suite):
     def tasks(self) -> tuple[str, ...]:
         """All four."""
         return tuple(tables.TASKS)
+
+    def recommended(self) -> Mapping[str, Any]:
+        """See ``recommended_cloud``."""
+        return recommended_cloud(self.config.cloud)
 
     def spec(self, task: str) -> Spec:
         """State: see the configuration. Action: targets of all joints, [-1, 1] stands for the range of each."""

@@ -16,7 +16,7 @@ from omp_cli.core.clouds.raycast import Marker
 from omp_cli.core.clouds.sensor import DP3_BOX, CloudConfig, CloudSensor
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Outcome, Suite, Views, loading
-from omp_cli.core.suites.clouded import CloudedEnv
+from omp_cli.core.suites.clouded import CloudedEnv, recommended_cloud
 from omp_cli.core.suites.metaworld import tables
 
 IMAGE_SIZE = 84
@@ -55,6 +55,10 @@ class MetaWorld(Suite):
     def tasks(self) -> tuple[str, ...]:
         """The 50 task names, sorted."""
         return tables.MW50
+
+    def recommended(self) -> Mapping[str, Any]:
+        """See ``recommended_cloud``."""
+        return recommended_cloud(self.config.cloud)
 
     def spec(self, task: str) -> Spec:
         """State: end-effector, right finger, left finger (x, y, z each). Action: end-effector step x, y, z; gripper."""
