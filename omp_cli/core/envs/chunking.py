@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.reference import Reference
+from omp_cli.core.envs.ends import Ends, after_step
 from omp_cli.core.suites.base import Outcome, Suite, TaskEnv, recorded_suite, start_hash
 
 Obs = dict[str, NDArray[Any]]
@@ -29,8 +30,8 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
 
     ``step`` takes (E, A) and returns the observation history {key: (T, ...)}, the chunk's summed reward, and an info
     with ``steps`` (executed), ``success_any``, ``success_all`` (at every step of the chunk, or at the task's end),
-    ``success_end`` (at its last step), ``mode`` once the episode has one and, in filmed episodes, ``pictures``, a list
-    of (P, P, 3), one per step.
+    ``success_end`` (at its last step), ``ends`` (of the episode so far, ``ends.after_step``), ``mode`` once the episode
+    has one and, in filmed episodes, ``pictures``, a list of (P, P, 3), one per step.
 
     Args:
         env: the task.
@@ -61,6 +62,7 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         self._history: deque[Obs] = deque(maxlen=n_obs)
         self._steps = 0
         self._terminated = False
+        self._ends: Ends = {}
         self._points = points
         self._reference = Reference.model_validate(reference) if reference and "img" in keys else None
         self._made = False
@@ -87,6 +89,7 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         self._env.reset(int(seed or 0))
         self._steps = 0
         self._terminated = False
+        self._ends = {}
         self._filming = bool((options or {}).get("film"))
         self._watch.lap("reset")
         self._history.extend([self._observed()] * self._n_obs)
@@ -112,6 +115,7 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
             self._watch.lap("physics")
             reward += outcome.reward
             successes.append(bool(outcome.success))
+            self._ends = after_step(self._ends, outcome.ends)
             self._terminated = outcome.terminated
             if index >= count - self._n_obs or self._terminated:
                 self._history.append(self._observed())
@@ -128,6 +132,7 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
             # a task that ends in success has no steps left to hold it for
             "success_all": bool(successes) and (all(successes) or (self._terminated and successes[-1])),
             "success_end": bool(successes) and successes[-1],
+            "ends": dict(self._ends),
         }
         if successes and outcome.mode is not None:
             info["mode"] = outcome.mode

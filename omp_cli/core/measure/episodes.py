@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from omp_cli.core.base.config import Count, CountOrZero, Depth, Flag, Seed, Settings, Threads, Width
+from omp_cli.core.envs.ends import Ends
 from omp_cli.core.measure.statistics import spread, wilson
 from omp_cli.core.policy_config import Weights
 from omp_cli.core.suites.base import Suite
@@ -62,6 +63,7 @@ class Episode:
         episode_return: sum of rewards.
         terminated: whether the task ended the episode (the robot fell, all is done), not the step limit.
         mode: the way in which it did the task, where the suite tells them apart.
+        ends: how near it came to success, where the suite says so (``envs.ends``).
     """
 
     task: str
@@ -79,6 +81,7 @@ class Episode:
     terminated: bool = False
     mode: str | None = None
     success_end: bool = False
+    ends: Ends = field(default_factory=dict)
 
     def add(self, reward: float, info: Mapping[str, Any], terminated: bool) -> None:
         """Account for a chunk.
@@ -96,12 +99,19 @@ class Episode:
         if self.success_any and self.first_success is None:
             self.first_success = self.steps
         self.mode = info.get("mode", self.mode)
+        self.ends = info.get("ends", self.ends)
         self.terminated = terminated
+
+    def end(self) -> None:
+        """Round the figures: decisions in batches of another size differ in their last bits."""
+        self.episode_return = round(self.episode_return, 4)
+        self.ends = {name: v if isinstance(v, bool) else round(v, 4) for name, v in self.ends.items()}
 
     def as_dict(self, suite: Suite) -> dict[str, Any]:
         """Plain data without what the suite does not have."""
         left_out = {"terminated"} if suite.metric == "success" else set()
         left_out |= {"mode"} if self.mode is None else set()
+        left_out |= set() if self.ends else {"ends"}
         left_out |= set() if suite.judged_at_end else {"success_end"}
         left_out |= set() if suite.judged else {"success_any", "success_chunk", "first_success"}
         return {key: value for key, value in asdict(self).items() if key not in left_out}
@@ -124,6 +134,18 @@ def summarise(episodes: Sequence[Episode], suite: Suite) -> dict[str, Any]:
         figures["steps"] = spread([float(e.steps) for e in episodes]).as_dict()
         figures["terminated"] = sum(e.terminated for e in episodes)
     return figures
+
+
+def by_episode(episodes: Sequence[Episode], suite: Suite) -> dict[str, list[Any]]:
+    """What came of each episode, in order, as columns: success by the rule that counts, steps, return, and its ends."""
+    columns: dict[str, list[Any]] = {}
+    if suite.judged:
+        columns["success"] = [e.success_end if suite.judged_at_end else e.success_any for e in episodes]
+    columns["steps"] = [e.steps for e in episodes]
+    columns["return"] = [e.episode_return for e in episodes]
+    for name in dict.fromkeys(name for e in episodes for name in e.ends):
+        columns[name] = [e.ends.get(name) for e in episodes]
+    return columns
 
 
 def so_far(episodes: Sequence[Episode], suite: Suite) -> dict[str, str]:

@@ -18,7 +18,7 @@ from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch, rounded
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.measure.environments import environments
-from omp_cli.core.measure.episodes import Episode, EvalConfig, summarise
+from omp_cli.core.measure.episodes import Episode, EvalConfig, by_episode, summarise
 from omp_cli.core.measure.film import write_video
 from omp_cli.core.measure.modes import mode_coverage
 from omp_cli.core.measure.plots import plot_return, plot_success
@@ -72,6 +72,7 @@ def evaluate_run(
     figures = _row(last, config, episodes, suite)
     if suite.metric == "return" and (returns := data.get("returns")) is not None:
         figures["demonstrations"] = returns
+    figures["by_episode"] = by_episode(episodes, suite)
     figures |= mode_coverage([e.mode for e in episodes], data.get("modes"))
     if curve:
         figures["curve"] = curve

@@ -107,8 +107,7 @@ def evaluate(
             state.films.get(episode.index, []).extend(row.info.get("pictures", ()))
             decided = episode.success_chunk and not suite.judged_at_end
             if decided or row.terminated or row.truncated:
-                # decisions in batches of another size differ in their last bits
-                episode.episode_return = round(episode.episode_return, 4)
+                episode.end()
                 done.append(episode)
                 envs.done(env)
                 del state.running[env], state.assigned[env]

@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, ClassVar, Literal
 
@@ -30,13 +30,15 @@ class Outcome:
 
     ``terminated`` is the task's own end (the robot has fallen, everything is done), after which no reward can follow;
     never the step limit. ``mode`` names the way in which the episode does the task, where there are several and as soon
-    as it has taken one: an evaluation counts them beside the demonstrations'.
+    as it has taken one: an evaluation counts them beside the demonstrations'. ``ends`` says how near the state after
+    the step is to success, by names of the suite's own: a distance as a number, a bool for what has happened.
     """
 
     reward: float
     success: bool
     terminated: bool = False
     mode: str | None = None
+    ends: Mapping[str, float | bool] = field(default_factory=dict)
 
 
 Views = dict[str, Callable[[], NDArray[Any]]]

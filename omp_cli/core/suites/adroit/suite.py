@@ -193,25 +193,37 @@ class AdroitEnv(CloudedEnv):
             terminated = self._dropped()
             if terminated:
                 break
-        return Outcome(reward, self.at_goal(), terminated)
+        return Outcome(reward, self.at_goal(), terminated, ends={"lacks": self.lacks(), "dropped": terminated})
 
     def at_goal(self) -> bool:
         """Whether the present state is a success."""
-        sim, data, ours = self.sim, self.data, self.config.success == "dp3"
+        ours, lacks = self.config.success == "dp3", self.lacks()
         if self.info.name == "Hammer":
-            nail, place = data.site_xpos[sim.target_obj_site_id], data.site_xpos[sim.goal_site_id]
-            return bool(np.linalg.norm(nail - place) < 0.01)
+            return lacks < 0.01
         if self.info.name == "Door":
-            angle = data.qpos[sim.door_hinge_addrs]
-            return bool(angle > 1.4 if ours else angle >= 1.35)
+            return lacks < 0.0 if ours else lacks <= 0.0
+        if self.info.name == "Pen":
+            away = self.data.xpos[self.sim.obj_body_id] - self.data.site_xpos[self.sim.eps_ball_site_id]
+            return lacks < 0.0 and (ours or bool(np.linalg.norm(away) < 0.075))
+        return lacks < 0.1
+
+    def lacks(self) -> float:
+        """How far the present state is from the goal.
+
+        Hammer and relocate: metres from the nail to its place, from the ball to its target. Door and pen: rad that the
+        hinge has to turn on, and what the cosine to the target's direction lacks of 0.95; below 0 at the goal.
+        """
+        sim, data = self.sim, self.data
+        if self.info.name == "Hammer":
+            return float(np.linalg.norm(data.site_xpos[sim.target_obj_site_id] - data.site_xpos[sim.goal_site_id]))
+        if self.info.name == "Door":
+            angle = np.asarray(data.qpos[sim.door_hinge_addrs]).item()
+            return float((1.4 if self.config.success == "dp3" else 1.35) - angle)
         if self.info.name == "Pen":
             pen = data.site_xpos[sim.obj_t_site_id] - data.site_xpos[sim.obj_b_site_id]
             target = data.site_xpos[sim.tar_t_site_id] - data.site_xpos[sim.tar_b_site_id]
-            aligned = pen @ target / (sim.pen_length * sim.tar_length) > 0.95
-            away = data.xpos[sim.obj_body_id] - data.site_xpos[sim.eps_ball_site_id]
-            return bool(aligned and (ours or np.linalg.norm(away) < 0.075))
-        away = data.xpos[sim.obj_body_id] - data.site_xpos[sim.target_obj_site_id]
-        return bool(np.linalg.norm(away) < 0.1)
+            return float(0.95 - pen @ target / (sim.pen_length * sim.tar_length))
+        return float(np.linalg.norm(data.xpos[sim.obj_body_id] - data.site_xpos[sim.target_obj_site_id]))
 
     def observe(self, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
         """See the base class. "full_state" is the environment's own observation."""

@@ -130,7 +130,7 @@ class MetaWorldEnv(CloudedEnv):
     def step(self, action: NDArray[np.floating[Any]]) -> Outcome:
         """One control step of 12.5 ms: the hand's target moves by at most 1 cm per axis."""
         self._full_state, reward, _, _, info = self._sim.step(np.clip(np.asarray(action, np.float32), -1.0, 1.0))
-        return Outcome(float(reward), bool(info["success"]))
+        return Outcome(float(reward), bool(info["success"]), ends=_ends(info))
 
     def observe(self, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
         """See the base class. "full_state" is the simulator's own observation (39,) float32, goal included."""
@@ -223,6 +223,16 @@ class MetaWorldEnv(CloudedEnv):
             self._renderer = Renderer(self._model, tables.CAMERA_NAME, IMAGE_SIZE)
         picture = self._renderer.render(self._data)
         return picture[::-1, ::-1].copy() if self.camera(IMAGE_SIZE).upside_down() else picture
+
+
+def _ends(info: Mapping[str, Any]) -> dict[str, float | bool]:
+    """What the simulator says of a step beside success, in its own words: metres, and two flags of each task's reward.
+
+    What a flag means is the task's affair: in reach ``near_object`` is a distance, and where nothing is to be grasped
+    ``grasp_success`` is a constant or how far the gripper is open.
+    """
+    flags = {name: bool(info[name] > 0.5) for name in ("near_object", "grasp_success") if name in info}
+    return {"obj_to_target": float(info["obj_to_target"]), **flags}
 
 
 def _import_metaworld() -> tuple[Mapping[str, Any], Mapping[str, Any]]:

@@ -126,7 +126,7 @@ class ToyEnv(TaskEnv):
             if self._mode is None and self._position[0] >= pillar[0]:
                 self._mode = "left" if self._position[1] > pillar[1] else "right"
         distance = float(np.linalg.norm(self._position - self._goal))
-        return Outcome(-distance, distance < GOAL_RADIUS, mode=self._mode)
+        return Outcome(-distance, distance < GOAL_RADIUS, mode=self._mode, ends={"distance": distance})
 
     def observe(self, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
         """See the base class; "full_state" is the state."""
