@@ -55,6 +55,7 @@ def write_eval(
     finetuned_by: str | None = None,
     weights: str = "ema",
     checkpoint: str = "",
+    by_episode: dict[str, list[Any]] | None = None,
 ) -> Path:
     """One manifest in ``folder``; ``curve`` are successes out of 20 of earlier checkpoints. Returns its path."""
     chosen = SETTINGS | (settings or {})
@@ -78,6 +79,8 @@ def write_eval(
             "data": {"content_sha256": content, "demos": 10, "settings": {"name": suite, "cloud.points": 512}},
         },
     }
+    if by_episode is not None:
+        metrics["by_episode"] = by_episode
     if curve:
         steps = range(2500 // (len(curve) + 1), 2500, 2500 // (len(curve) + 1))
         metrics["curve"] = [rate_row(n, 20, step) for n, step in zip(curve, steps, strict=False)]

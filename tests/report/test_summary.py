@@ -232,9 +232,15 @@ def test_published_figures_agree_with_one_another() -> None:
     for method, expected in means.items():
         groups = [adroit, *([("metaworld", t) for t in GROUPS[n]] for n in ("easy", "medium", "hard", "very-hard"))]
         found = [published.of_class(method, "a class", tasks)["percent"] for tasks in groups]  # type: ignore[index]
-        assert [*found, published.of_all(method, everything)["percent"]] == pytest.approx(expected, abs=0.051)  # type: ignore[index]
-    assert published.of_all("OMP JVP", everything) == {"percent": 82.3, "std": 1.6, "how": "the paper's mean"}
-    assert published.of_all("OMP JVP", everything[:5]) is None
+        total = published.of_all(method, {"a class": everything})["percent"]  # type: ignore[index]
+        assert [*found, total] == pytest.approx(expected, abs=0.051)
+    whole = {"percent": 82.3, "std": 1.6, "how": "the paper's mean"}
+    assert published.of_all("OMP JVP", {"all": everything}) == whole
+    assert published.of_all("OMP JVP", {"some": everything[:5]}) == {**whole, "of": 37}, "no figure of these alone"
+    assert published.of_all("MP1 without dispersion", {"some": everything[:5]}) is None
+    classes = {n: [("metaworld", t) for t in GROUPS[n]] for n in ("easy", "medium", "hard", "very-hard")}
+    of_34 = (21 * 88.2 + 4 * 68.0 + 4 * 58.1 + 5 * 67.2) / 34
+    assert published.of_all("MP1", classes)["percent"] == pytest.approx(of_34, abs=0.051)  # type: ignore[index]
     document = papers.document()
     named = {method for tasks in document["tasks"].values() for figures in tasks.values() for method in figures}
     assert named <= set(published.methods())

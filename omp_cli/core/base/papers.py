@@ -11,7 +11,17 @@ from typing import Any
 @functools.cache
 def document() -> dict[str, Any]:
     """``papers.toml``."""
-    return tomllib.loads((resources.files("omp_cli.core.base") / "papers.toml").read_text(encoding="utf-8"))
+    return _read("papers.toml")
+
+
+@functools.cache
+def claims() -> dict[str, Any]:
+    """``claims.toml``: what a paper says of its table, and the settings of the rows that can tell."""
+    return _read("claims.toml")
+
+
+def _read(name: str) -> dict[str, Any]:
+    return tomllib.loads((resources.files("omp_cli.core.base") / name).read_text(encoding="utf-8"))
 
 
 def latency(preset: str) -> list[dict[str, Any]]:

@@ -158,6 +158,22 @@ def bootstrap(
     return Interval(value, float(max(low, -1.0 if minus else 0.0)), float(min(high, 1.0)))
 
 
+def contrast(first: Sequence[float], second: Sequence[float]) -> Interval:
+    """Difference of the means of two groups of tasks with Welch's t interval (Welch 1947), the groups independent.
+
+    Without bounds where a group has fewer than three tasks.
+    """
+    from scipy.stats import ttest_ind
+
+    value = float(np.mean(first) - np.mean(second))
+    if min(len(first), len(second)) < FEWEST:
+        return Interval(value, None, None)
+    if np.var(first) == np.var(second) == 0.0:
+        return Interval(value, value, value)
+    bounds = ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+    return Interval(value, float(bounds.low), float(bounds.high))
+
+
 def bootstrap_of_ratios(
     sums: NDArray[np.float64],
     counts: NDArray[np.float64],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omp_cli.core.base.papers import document
 
 CLASSES = {"adroit": 3, "easy": 21, "medium": 4, "hard": 4, "very-hard": 5}
 """The papers' classes and their sizes; 37 tasks in all."""
+ALL = sum(CLASSES.values())
 
 
 def protocol() -> str:
@@ -41,22 +42,29 @@ def of_task(suite: str, task: str) -> dict[str, list[float]]:
 def of_class(method: str, name: str, tasks: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
     """A method's mean over a class, or over the (suite, task) at hand where these are only part of it.
 
-    None where the paper gives no figure for exactly these tasks.
+    Where the paper has no figures of these alone its mean over the whole class, with "of", the number of its tasks;
+    None where it has none.
     """
-    if len(tasks) == CLASSES.get(name):
-        whole = document()["methods"][method].get("classes", {}).get(name)
-        if whole is not None:
-            return _figure(whole, "the paper's mean")
-    return _mean(method, tasks)
+    whole = document()["methods"][method].get("classes", {}).get(name)
+    if whole is not None and len(tasks) == CLASSES.get(name):
+        return _figure(whole, "the paper's mean")
+    if (here := _mean(method, tasks)) is not None or whole is None:
+        return here
+    return _figure(whole, "the paper's mean", CLASSES[name])
 
 
-def of_all(method: str, tasks: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
-    """The same for all 37 tasks, or those at hand."""
-    if len(tasks) == sum(CLASSES.values()):
-        whole = document()["methods"][method].get("total")
-        if whole is not None:
-            return _figure(whole, "the paper's mean")
-    return _mean(method, tasks)
+def of_all(method: str, classes: Mapping[str, Sequence[tuple[str, str]]]) -> dict[str, Any] | None:
+    """The same for all 37 tasks, or those at hand, by class; of whole classes it follows from the means of these."""
+    found, tasks = document()["methods"][method], [task for of_one in classes.values() for task in of_one]
+    whole, means = found.get("total"), found.get("classes", {})
+    if whole is not None and len(tasks) == ALL:
+        return _figure(whole, "the paper's mean")
+    if (here := _mean(method, tasks)) is not None:
+        return here
+    if classes and all(len(of_one) == CLASSES.get(name) and name in means for name, of_one in classes.items()):
+        mean = sum(CLASSES[name] * means[name][0] for name in classes) / len(tasks)
+        return _figure([round(mean, 1)], "mean of the paper's means of its classes")
+    return None if whole is None else _figure(whole, "the paper's mean", ALL)
 
 
 def _mean(method: str, tasks: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
@@ -67,5 +75,6 @@ def _mean(method: str, tasks: Sequence[tuple[str, str]]) -> dict[str, Any] | Non
     return _figure([round(mean, 1)], f"mean of its {len(tasks)} single tasks" if len(tasks) > 1 else "its single task")
 
 
-def _figure(value: Sequence[float], how: str) -> dict[str, Any]:
-    return {"percent": value[0], "std": value[1] if len(value) > 1 else None, "how": how}
+def _figure(value: Sequence[float], how: str, of: int | None = None) -> dict[str, Any]:
+    more = {} if of is None else {"of": of}
+    return {"percent": value[0], "std": value[1] if len(value) > 1 else None, "how": how, **more}

@@ -8,12 +8,14 @@ from typing import Any
 from omp_cli.core.measure.statistics import COVERAGE, FEWEST, RESAMPLES, Rate, bootstrap, newcombe, spread, wilson
 from omp_cli.core.report import published
 from omp_cli.core.report.caveats import caveats
+from omp_cli.core.report.claims import verdicts
 from omp_cli.core.report.collect import Evaluation, Found
 from omp_cli.core.report.differs import differences
+from omp_cli.core.report.failures import failures
 from omp_cli.core.report.latency import latencies
 from omp_cli.core.report.offline import offline_rows
 from omp_cli.core.report.over_training import curves, selected
-from omp_cli.core.report.sections import PAPERS, TOTAL, Row, Section, Task, make_sections
+from omp_cli.core.report.sections import PAPERS, TOTAL, Row, Section, Task, classes_of, make_sections
 
 STATISTICS = {
     "means": "of the rates of a task's training seeds, then over tasks; the total is unweighted over all tasks.",
@@ -97,8 +99,28 @@ def _summary(section: Section, found: Found, seed: int) -> dict[str, Any]:
         "differences": [_difference(section, row, base, seed) for row in others if base is not None],
         "tasks": [_task(name, task, section) for name, task in section.tasks],
         "selection": [selected(section, row) for row in section.rows],
+        "claims": verdicts(section, seed),
+        "failures": failures(section),
+        "missing": _missing(section),
         "curves": [curves(section, row) for row in section.rows],
     }
+
+
+def _missing(section: Section) -> list[dict[str, Any]]:
+    """Tasks of the papers' classes that rows lack, rows that lack the same together."""
+    found = []
+    for suite in dict.fromkeys(suite for _, (suite, _) in section.tasks if suite in PAPERS):
+        for name, tasks in classes_of(suite, ()).items():
+            lacking: dict[tuple[str, ...], list[str]] = {}
+            for row in section.rows if name in published.CLASSES else ():
+                here = row.on([(suite, task) for task in tasks])
+                if without := tuple(task for task in tasks if (suite, task) not in here):
+                    lacking.setdefault(without, []).append(row.title)
+            found += [
+                {"class": name, "rows": titles, "tasks": list(without), "of": len(tasks)}
+                for without, titles in lacking.items()
+            ]
+    return found
 
 
 def _values(found: Mapping[Task, Sequence[Evaluation]]) -> list[list[float]]:
@@ -131,12 +153,12 @@ def _published(section: Section) -> list[dict[str, Any]]:
         return []
     row = section.baseline or section.rows[0]
     same = {name: tuple(row.on(tasks)) for name, tasks in section.classes.items()}
-    counted = [task for name in section.counted for task in same[name]]
+    counted = {name: same[name] for name in section.counted if same[name]}
     rows = []
     for method in published.methods():
         classes = {name: published.of_class(method, name, tasks) for name, tasks in same.items() if tasks}
         classes[TOTAL] = published.of_all(method, counted)
-        if any(classes.values()):
+        if any(figure for name, figure in classes.items() if name != TOTAL or len(counted) > 1):
             rows.append(
                 {
                     "title": method,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from omp_cli.core.base.table import NONE, Table
@@ -12,6 +13,8 @@ from omp_cli.core.report.sections import OTHER, TOTAL
 
 MINUS, PLUS_MINUS = "\N{MINUS SIGN}", "\N{PLUS-MINUS SIGN}"
 PUBLISHED = "Grey or italics: published figures"
+WIDTH = 48
+"""Letters of a line in a cell of words."""
 SHOWN = 8
 """Settings in one cell; the JSON document has all."""
 
@@ -21,7 +24,10 @@ def all_tables(document: Mapping[str, Any], by_task: bool = True) -> list[Table]
     tables = []
     for section in document["sections"]:
         tables += [main_table(section), *_comparisons(section)]
+        tables += [claims_table(claims)] if (claims := section["claims"]) else []
+        tables += [missing_table(section)] if by_task and section["missing"] else []
         tables += [task_table(section), *_selection(section)] if by_task else []
+        tables += [failures_table(failed)] if by_task and (failed := section["failures"]) else []
     tables += [returns_table(section) for section in document["returns"]]
     return tables + ([offline_table(rows)] if (rows := document.get("offline")) else [])
 
@@ -42,7 +48,7 @@ def main_table(section: Mapping[str, Any]) -> Table:
     note = f"Mean over tasks of the mean over training seeds{bounds}."
     if len(rows) > ours:
         whose = section["baseline"] or section["rows"][0]["title"]
-        note += f" {PUBLISHED}, means over the tasks of {whose}, other protocol."
+        note += f" {PUBLISHED}, means over the tasks of {whose}, or over all of the paper's where it says so, other protocol."
     columns = ["policy", "NFE", *(column_head(section, name) for name in classes), "seeds, episodes"]
     return Table(f"Success on {section['title']}, %", columns, rows, set(range(ours, len(rows))), note=note)
 
@@ -82,7 +88,8 @@ def _mean(cell: Mapping[str, Any] | None, common: Sequence[str]) -> str:
 def _published(cell: Mapping[str, Any] | None) -> str:
     if cell is None:
         return NONE
-    return f"{cell['percent']:g}" + ("" if cell["std"] is None else f" {PLUS_MINUS} {cell['std']:g}")
+    figure = f"{cell['percent']:g}" + ("" if cell["std"] is None else f" {PLUS_MINUS} {cell['std']:g}")
+    return f"{figure}\nall {cell['of']} tasks" if "of" in cell else figure
 
 
 def _seeds(row: Mapping[str, Any]) -> str:
@@ -212,6 +219,59 @@ def returns_table(section: Mapping[str, Any]) -> Table:
     name = section["metric"]
     columns = ["task", "policy", "NFE", f"{name}: mean {PLUS_MINUS} std over seeds", "each seed", "episodes"]
     return Table(f"{name.capitalize()} on {section['title']}", columns, rows)
+
+
+def missing_table(section: Mapping[str, Any]) -> Table:
+    """What no mean holds: tasks of the papers' classes on which a row was not evaluated."""
+    rows = [
+        [
+            found["class"],
+            ", ".join(found["rows"]),
+            f"{len(found['tasks'])} of {found['of']}",
+            fill(", ".join(found["tasks"]), WIDTH),
+        ]
+        for found in section["missing"]
+    ]
+    note = "Means are over the tasks that were measured, and the heads of columns say how many."
+    return Table(f"Not measured on {section['title']}", ["class", "policy", "missing", "tasks"], rows, note=note)
+
+
+def failures_table(failures: Sequence[Mapping[str, Any]]) -> Table:
+    """How episodes end where a policy is below 92 %."""
+    rows = []
+    for found in failures:
+        happened = [f"{name} in {count}" for name, count in found["happened"].items()]
+        near = [f"{name} {m['last']:.3g} ({m['least']:.3g})" for name, m in found["median"].items()]
+        noted = "not noted" if not found["noted"] else f"{found['noted']} of {found['failed']}"
+        n = f"{found['successes']}/{found['episodes']}"
+        rows.append([found["title"], found["task"], n, noted, "\n".join(happened) or NONE, "\n".join(near) or NONE])
+    columns = ["policy", "task", "n/N", "failures noted", "of these, so often", "at the end (the least), median"]
+    note = "Tasks below 46 of 50. What happened and how near episodes came is in the suite's own words (omp eval)."
+    return Table("How episodes end that fail", columns, rows, note=note)
+
+
+def claims_table(claims: Sequence[Mapping[str, Any]]) -> Table:
+    """A line for each claim."""
+    rows = []
+    for found in claims:
+        published = NONE if found["published"] is None else f"{found['published']:+g}"
+        measured, n = NONE, NONE
+        if "tasks" in found:
+            low, high = found["seeds"]
+            n = f"{found['tasks']} of {found['of']} tasks\n{low if low == high else f'{low}-{high}'} seeds"
+        if found.get("value") is not None:
+            measured = percent(found["value"], sign=True) + interval(found, sign=True)
+        what = f"{found['row']} \N{MINUS SIGN} {found['other']}"
+        also = settings_text(found["settings"]) if "settings" in found else NONE
+        verdict = f"{found['verdict']}:\n{fill(found['why'], WIDTH)}"
+        rows.append([found["claim"], f"{what}\non {', '.join(found['on'])}", published, measured, n, verdict, also])
+    columns = ["claim", "rows", "published", "measured", "n", "verdict", "the rows differ in"]
+    note = (
+        "Percentage points, paired by task [95 % bootstrap over tasks, whose means hold the noise of seeds and "
+        "episodes]. A claim holds where the interval lies above 0, and does not where it lies below, on all tasks that "
+        "it speaks of."
+    )
+    return Table("Claims of OMP's paper", columns, rows, note=note)
 
 
 def header_rows(header: Mapping[str, Any]) -> list[list[str]]:
