@@ -1,15 +1,17 @@
-"""What a policy's point cloud shows of a Meta-World task, with the arm and without it, drawn side by side.
+"""What a policy's point cloud shows of Meta-World tasks, with the arm and without it, drawn side by side.
 
-    python examples/clouds.py --task pick-place --picture examples/pictures/clouds.png
+    python examples/clouds.py --task pick-place --task stick-pull --picture clouds.png
 
-Left the scene; in the middle the cloud of 0.1 (all links, a plain camera of 84 x 84 pixels), right the cloud without
-the arm from a foveated camera. Both clouds are drawn as seen from the same place as the scene.
+A row for each task. Left the scene, then clouds of as many points: of the whole robot from a plain camera of 84 x 84
+pixels, as omp 0.2 made them; from a camera that sees four times finer what is kept; and from that without the arm, as
+`omp prepare` makes them now. All are drawn as seen from the same place as the scene.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,14 @@ from omp_cli.core.suites.metaworld import MetaWorldEnv
 VIEW = look_at((0.95, -0.12, 0.88), (-0.01, 0.65, 0.16), 43.0, 400)
 """Where the pictures of Meta-World are taken from."""
 CLOUDS: dict[str, dict[str, Any]] = {
-    "all links, camera 84 x 84": {"points": 512},
-    "without the arm, fovea of factor 4": {"points": 256, "robot": "gripper", "fovea": 4},
+    "robot shown, fovea 1": {},
+    "robot shown, fovea 4": {"fovea": 4},
+    "gripper, fovea 4": {"robot": "gripper", "fovea": 4},
 }
+POINTS = 256
+TASKS = ("pick-place", "peg-unplug-side", "stick-pull")
 COLOURS = {"arm": "#b0b0b0", "gripper": "#1f77b4", "marker": "#2ca02c"}
-OBJECT = "#d62728"
+OBJECT, OBJECTS = "#d62728", "objects"
 
 
 def seen(task: str, cloud: dict[str, Any], seed: int, step: int) -> tuple[NDArray[np.float32], list[str], MetaWorldEnv]:
@@ -50,39 +55,48 @@ def flat(points: NDArray[np.float32], camera: Camera) -> NDArray[np.float64]:
     return np.array([1.0, -1.0]) * inside[:, :2] / -inside[:, 2:] * camera.focal + camera.size / 2
 
 
-def draw(task: str, seed: int, step: int, picture: Path) -> None:
-    """Draw scene and clouds, and print how many points of each cloud lie on what."""
+def draw(tasks: Sequence[str], seed: int, step: int, picture: Path) -> None:
+    """Draw scenes and clouds, a task a row, and print how many points of each cloud lie on what."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, 1 + len(CLOUDS), figsize=(4 * (1 + len(CLOUDS)), 4.3))
-    for panel, (title, cloud) in zip(panels[1:], CLOUDS.items(), strict=True):
-        points, names, env = seen(task, cloud, seed, step)
-        counts = Counter(name if name in COLOURS else "objects" for name in names)
-        print(f"{title}: " + ", ".join(f"{count} on {name}" for name, count in counts.most_common()))
-        places = flat(points, VIEW)
-        for name, count in counts.most_common():
-            chosen = [(n if n in COLOURS else "objects") == name for n in names]
-            label = f"{name} ({count})"
-            panel.scatter(*places[chosen].T, s=5, color=COLOURS.get(name, OBJECT), label=label, linewidths=0)
-        panel.set_title(f"{title}: {len(points)} points", fontsize=10)
-        panel.legend(loc="lower left", fontsize=8, frameon=False, markerscale=2)
-    panels[0].imshow(env.picture(VIEW.size))
-    panels[0].set_title(f"{task} after {step} steps", fontsize=10)
-    for panel in panels:
+    columns = 1 + len(CLOUDS)
+    figure, grid = pyplot.subplots(len(tasks), columns, figsize=(3 * columns, 3.15 * len(tasks)), squeeze=False)
+    for task, (scene, *panels) in zip(tasks, grid, strict=True):
+        for panel, (title, cloud) in zip(panels, CLOUDS.items(), strict=True):
+            env = draw_cloud(panel, task, title, {"points": POINTS, **cloud}, seed, step)
+        scene.imshow(env.picture(VIEW.size))
+        scene.set_title(f"{task} after {step} steps", fontsize=10)
+    for panel in grid.flat:
         panel.set(xlim=(0, VIEW.size), ylim=(VIEW.size, 0), xticks=[], yticks=[], aspect="equal")
     figure.tight_layout()
-    figure.savefig(picture, dpi=110)
+    figure.savefig(picture, dpi=72)
     pyplot.close(figure)
+
+
+def draw_cloud(panel: Any, task: str, title: str, cloud: dict[str, Any], seed: int, step: int) -> MetaWorldEnv:
+    """Draw one cloud, coloured by what its points lie on."""
+    points, names, env = seen(task, cloud, seed, step)
+    of = [name if name in COLOURS else OBJECTS for name in names]
+    counts = Counter(of).most_common()
+    print(f"{task}, {title}: " + ", ".join(f"{count} on {name}" for name, count in counts))
+    places = flat(points, VIEW)
+    for name, count in counts:
+        chosen = [one == name for one in of]
+        colour = COLOURS.get(name, OBJECT)
+        panel.scatter(*places[chosen].T, s=4, color=colour, label=f"{name} ({count})", linewidths=0)
+    panel.set_title(title, fontsize=10)
+    panel.legend(loc="lower left", fontsize=8, frameon=False, markerscale=2)
+    return env
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--task", default="pick-place")
+    parser.add_argument("--task", action="append", help=f"repeatable; {', '.join(TASKS)} if none is named")
     parser.add_argument("--seed", type=int, default=1, help="start state")
     parser.add_argument("--step", type=int, default=30, help="steps of the expert before the picture")
-    parser.add_argument("--picture", type=Path, default=Path("examples/pictures/clouds.png"))
+    parser.add_argument("--picture", type=Path, default=Path("examples/results/clouds.png"))
     asked = parser.parse_args()
-    draw(asked.task, asked.seed, asked.step, asked.picture)
+    draw(asked.task or TASKS, asked.seed, asked.step, asked.picture)
