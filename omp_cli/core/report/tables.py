@@ -48,7 +48,10 @@ def main_table(section: Mapping[str, Any]) -> Table:
     note = f"Mean over tasks of the mean over training seeds{bounds}."
     if len(rows) > ours:
         whose = section["baseline"] or section["rows"][0]["title"]
-        note += f" {PUBLISHED}, means over the tasks of {whose}, or over all of the paper's where it says so, other protocol."
+        whole = any("of" in (row["classes"][name] or ()) for row in section["published"] for name in classes)
+        note += (
+            f" {PUBLISHED}, means over the tasks of {whose}{', or of more where it says so' * whole}, other protocol."
+        )
     columns = ["policy", "NFE", *(column_head(section, name) for name in classes), "seeds, episodes"]
     return Table(f"Success on {section['title']}, %", columns, rows, set(range(ours, len(rows))), note=note)
 
