@@ -3,7 +3,7 @@
     python examples/clouds.py --task pick-place --task stick-pull --picture clouds.png
 
 A row for each task. Left the scene, then clouds of as many points: of the whole robot from a plain camera of 84 x 84
-pixels, as omp 0.2 made them; from a camera that sees four times finer what is kept; and from that without the arm, as
+pixels, as omp 0.1 made them; from a camera that sees four times finer what is kept; and from that without the arm, as
 `omp prepare` makes them now. All are drawn as seen from the same place as the scene.
 """
 
