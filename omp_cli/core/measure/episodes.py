@@ -10,10 +10,10 @@ import numpy as np
 from pydantic import Field
 
 from omp_cli.core.base.config import Count, CountOrZero, Depth, Flag, Seed, Settings, Threads, Width
-from omp_cli.core.envs.ends import Ends
 from omp_cli.core.measure.statistics import spread, wilson
 from omp_cli.core.policy_config import Weights
 from omp_cli.core.suites.base import Suite
+from omp_cli.core.suites.ends import Ends
 
 
 class EvalConfig(Settings):
@@ -63,7 +63,7 @@ class Episode:
         episode_return: sum of rewards.
         terminated: whether the task ended the episode (the robot fell, all is done), not the step limit.
         mode: the way in which it did the task, where the suite tells them apart.
-        ends: how near it came to success, where the suite says so (``envs.ends``).
+        ends: how near it came to success, where the suite says so (``suites.ends``).
     """
 
     task: str

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from omp_cli.core.envs.ends import LEAST
 from omp_cli.core.report.collect import Evaluation
 from omp_cli.core.report.sections import Row, Section, Task
+from omp_cli.core.suites.ends import LEAST
 
 RELIABLE = 46 / 50
 """A share of successes from which on a task's failures are not accounted for."""

@@ -8,8 +8,8 @@ import pytest
 
 from omp_cli.core.base.manifest import read_manifest
 from omp_cli.core.envs.chunking import ChunkEnv
-from omp_cli.core.envs.ends import after_step
 from omp_cli.core.suites.base import SUITES
+from omp_cli.core.suites.ends import after_step
 from tests.conftest import TINY, Omp
 
 
