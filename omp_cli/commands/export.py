@@ -19,19 +19,23 @@ def export(call: Call[ExportConfig], checkpoint: CheckpointArgument = None) -> N
     Example: omp export
 
     Example: omp export runs/pretrain/RUN --nfe 5 --format onnx --out policy
+
+    Example: omp export runs/pretrain/RUN --format lerobot --out policy
     """
     if call.globals.device not in (None, "auto", "cpu"):
         raise UsageError(f"--device {call.globals.device}: policies are exported on the CPU", "leave --device out")
     found, chosen = call.checkpoints(checkpoint)
     last, settings = found[-1], chosen.settings
     task = last.meta.spec.task
-    _, left_out = core.formats(settings.format)
-    for kind, reason in left_out.items():
-        call.console.note(f"{kind}: {reason}")
+    if settings.format != "lerobot":
+        for kind, reason in core.formats(settings.format)[1].items():
+            call.console.note(f"{kind}: {reason}")
     core.use_threads(settings.threads)
     if call.dry_run(chosen, task=task):
         return
     with call.run(chosen, f"{task}-nfe{settings.nfe}") as (run, progress):
         run.input("checkpoint", last.path, last.sha256())
         figures = core.export_run(run, last, settings, progress)
-    call.result(run.folder, figures, [export_table(figures)], [f"run it: omp deploy {run.folder} --replay DATASET"])
+    graphs, lerobot = f"omp deploy {run.folder} --replay DATASET", f"lerobot-record --policy.path={run.folder} ..."
+    line = lerobot if settings.format == "lerobot" else graphs
+    call.result(run.folder, figures, [export_table(figures)], [f"run it: {line}"])

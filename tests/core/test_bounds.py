@@ -27,7 +27,7 @@ UNBOUNDED = {
 
 def _loaded() -> list[type[Settings]]:
     for module in pkgutil.walk_packages(omp_cli.__path__, "omp_cli."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith("__main__") and not module.name.startswith("omp_cli.core.deploy.lerobot."):
             importlib.import_module(module.name)
     found: dict[type[Settings], None] = {}
     waiting: list[type[Settings]] = [Settings]

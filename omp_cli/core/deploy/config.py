@@ -15,10 +15,10 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 class ExportConfig(Settings):
     """What is exported."""
 
-    format: Annotated[Literal["both", "pt2", "onnx"], Flag(panel="Graph")] = "both"
-    """Which files are written: policy.pt2, policy.onnx, or both."""
+    format: Annotated[Literal["both", "pt2", "onnx", "lerobot"], Flag(panel="Graph")] = "both"
+    """Which files are written: policy.pt2, policy.onnx, or both; or a folder for LeRobot's --policy.path (lerobot)."""
     nfe: Annotated[Depth | None, Flag(panel="Graph")] = None
-    """Network evaluations per decision, unrolled in the graph; None for the checkpoint's own."""
+    """Network evaluations per decision, unrolled in a graph; None for the checkpoint's own."""
     weights: Annotated[Weights, Flag(panel="Graph")] = "ema"
     """Weights of the checkpoint: their moving average (ema), or as trained (raw)."""
     batch: Annotated[Count, Flag(panel="Graph")] = 1
@@ -29,6 +29,13 @@ class ExportConfig(Settings):
     """Seed of the observations and the noise on which the files are compared with the policy."""
     threads: Threads = 1
     """Threads of Torch and of ONNX Runtime while comparing."""
+
+    def passed_over(self) -> dict[str, str]:
+        """What the format decides in its place."""
+        if self.format != "lerobot":
+            return {}
+        any_batch = "LeRobot shows as many frames at once as it likes"
+        return {"batch": any_batch, "dynamic_batch": any_batch, "seed": "nothing is drawn; --policy.seed of LeRobot"}
 
 
 class ActingConfig(Settings):

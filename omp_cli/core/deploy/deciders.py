@@ -69,32 +69,37 @@ class Decider(ABC):
 
 
 class OfCheckpoint(Decider):
-    """A checkpoint's policy in PyTorch."""
+    """A checkpoint's policy in PyTorch.
+
+    Attributes:
+        policy: the module itself.
+    """
 
     kind = "checkpoint"
 
     def __init__(self, checkpoint: Checkpoint, weights: Weights, device: torch.device, nfe: int | None) -> None:
-        self.checkpoint, self.path, self._device = checkpoint, checkpoint.path, device
+        self.checkpoint, self.path = checkpoint, checkpoint.path
         self.weights, self.suite = weights, checkpoint.meta.suite
-        self._policy = checkpoint.load(weights, device)
-        spec, chunk = checkpoint.meta.spec, self._policy.chunk
+        self.policy = checkpoint.load(weights, device)
+        spec, chunk = checkpoint.meta.spec, self.policy.chunk
         self.signature = Signature(
             spec.suite,
             spec.task,
-            arrays_of(spec, self._policy.keys),
+            arrays_of(spec, self.policy.keys),
             chunk.n_obs,
             chunk.horizon,
             chunk.execute,
             spec.action_dim,
             spec.control_hz,
             spec.max_steps,
-            nfe or self._policy.nfe,
+            nfe or self.policy.nfe,
         )
 
     def decide(self, history: Arrays, noise: Tensor) -> NDArray[np.float32]:
         """See the base class."""
-        obs = {name: torch.from_numpy(x).to(self._device) for name, x in history.items()}
-        actions = self._policy.act(obs, noise.to(self._device), self.signature.nfe)
+        device = next(self.policy.parameters()).device  # whoever has the module may have moved it
+        obs = {name: torch.from_numpy(x).to(device) for name, x in history.items()}
+        actions = self.policy.act(obs, noise.to(device), self.signature.nfe)
         return actions.cpu().numpy()
 
     def sha256(self) -> str:

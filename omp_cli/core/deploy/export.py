@@ -4,6 +4,8 @@
 ``policy.onnx``  the same graph for ONNX Runtime, weights inside
 ``policy.json``  what goes in and what comes out, the hashes of the checkpoint and of these files, and a seal of its own
 
+Or, with the format "lerobot", a folder that LeRobot's ``--policy.path`` reads (``lerobot.folder``), with omp_cli.
+
 The graph goes from noise and the arrays that the policy reads, as the environment gives them (normalisation inside), to
 the actions to execute. Ray casting and farthest point sampling come before it and are not part of it.
 """
@@ -26,6 +28,7 @@ from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.deploy.base import Inputs
 from omp_cli.core.deploy.config import ExportConfig
 from omp_cli.core.deploy.graph import Decision, example_inputs
+from omp_cli.core.deploy.lerobot import folder as lerobot
 from omp_cli.core.deploy.onnx_runtime import OnnxPrepared
 from omp_cli.core.deploy.parity import Difference, difference
 from omp_cli.core.deploy.program import (
@@ -66,13 +69,16 @@ def export_run(run: Run, checkpoint: Checkpoint, config: ExportConfig, progress:
     """Write the files of ``config.format`` and the signature into the run's folder.
 
     Returns:
-        The figures that go into the manifest: parity, size and seconds of each file.
+        The figures that go into the manifest: parity, size and seconds of each file; of a folder for LeRobot those of
+        ``lerobot.folder``.
 
     Raises:
         Diverged: the policy's actions are not finite.
         MissingDependency: see ``formats``.
         RunFailed: a file answers something else than the policy; it is removed.
     """
+    if config.format == "lerobot":
+        return lerobot.write_folder(run, checkpoint, config, progress)
     chosen, left_out = formats(config.format)
     policy = checkpoint.load(config.weights)
     nfe = config.nfe or policy.nfe

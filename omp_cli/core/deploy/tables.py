@@ -9,7 +9,15 @@ from omp_cli.core.base.table import Table
 
 
 def export_table(figures: Mapping[str, Any]) -> Table:
-    """A row for each file: its size, and how far its actions are from the policy's."""
+    """A row for each file: its size, and how far its actions are from the policy's. Of a folder for LeRobot a row for
+    each feature.
+    """
+    if "features" in figures:
+        rows = [
+            (key, " x ".join(map(str, feature["shape"])), feature["unit"] or "-", ", ".join(feature["names"]) or "-")
+            for key, feature in figures["features"].items()
+        ]
+        return Table("What LeRobot shows the policy and gets from it", ("feature", "shape", "unit", "names"), rows)
     columns = ("file", "MiB", "largest error", "relative", "allowed", "seconds")
     rows = [
         (
