@@ -17,7 +17,8 @@ from tests.methods.fields import Mixture
 N = 4000
 EVEN, UNEVEN = (0.5, 0.5), (0.4, 0.6)
 GENERATIVE = [name for name in METHODS.names() if METHODS.get(name).generative]
-EXACT = {"reflow": (100,), "flowpolicy": (2,), "onedp": (1,)} | dict.fromkeys(("dp", "dp3", "diffusion", "edm"), (50,))
+EXACT = {"reflow": (100,), "edm": (100,), "flowpolicy": (2,), "onedp": (1,)}
+EXACT |= dict.fromkeys(("dp", "dp3", "diffusion"), (50,))
 """Evaluations with which the exact field samples the data; any number for mean velocities."""
 
 
