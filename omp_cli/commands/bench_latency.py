@@ -7,7 +7,7 @@ from typing import Annotated
 
 from omp_cli import core
 from omp_cli.commands.frame import Call, command, files
-from omp_cli.commands.options import option
+from omp_cli.commands.options import argument, option
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.presets import preset_names
 from omp_cli.core.measure.latency.config import LatencyConfig
@@ -20,6 +20,7 @@ DEFAULT_PRESET = "light"
 @command("bench-latency", LatencyConfig)
 def bench_latency(
     call: Call[LatencyConfig],
+    policy: Annotated[Path | None, argument("As --checkpoint.", "a preset", metavar="RUN_OR_CHECKPOINT")] = None,
     checkpoint: Annotated[Path | None, option("Folder of a run or of a checkpoint.", panel=PANEL)] = None,
     preset: Annotated[
         list[str] | None,
@@ -38,23 +39,26 @@ def bench_latency(
 
     Example: omp bench-latency --nfe 1
 
-    Example: omp bench-latency --checkpoint runs/pretrain/RUN --nfe 1 --nfe 5 --backend all
+    Example: omp bench-latency runs/pretrain/RUN --nfe 1 --nfe 5 --backend all
 
     Example: omp bench-latency --table
     """
+    if policy is not None and checkpoint is not None:
+        raise UsageError("--checkpoint: a policy is named twice", "name it once: omp bench-latency RUN")
+    checkpoint = policy or checkpoint
     if checkpoint is not None and (preset or table):
-        raise UsageError("--checkpoint and --preset/--table: one or the other", "a table compares presets")
+        raise UsageError("RUN or --checkpoint, and --preset or --table: one or the other", "a table compares presets")
     if preset and table:
         raise UsageError("--preset and --table: one or the other", "a table has every preset; --preset can be repeated")
     if len(set(preset or [])) < len(preset or []):
         raise UsageError("--preset: one is named twice", "name each preset once")
     if "weights" in call.flags.values and checkpoint is None:
-        raise UsageError("--weights: presets have fresh weights alone", "name a --checkpoint")
+        raise UsageError("--weights: presets have fresh weights alone", "name a run or a checkpoint")
     chosen = call.settings()
     settings = chosen.settings
     subjects = _subjects(settings, checkpoint, preset or [], table)
     if settings.parts and len(subjects) > 1:
-        raise UsageError("--parts: these are the parts of one policy", "name one --preset or a --checkpoint")
+        raise UsageError("--parts: these are the parts of one policy", "name one --preset or a run")
     backends = settings.backends(len(subjects), tuple(core.BACKENDS))
     device = call.device(settings.threads)
     given = checkpoint is not None or preset or table

@@ -42,7 +42,7 @@ def deploy(
     chosen, player = opened(call, policy)
     chosen.add("env" if replay is None else "dataset", env or str(replay), "flag")
     settings, signature = chosen.settings, player.signature
-    if call.dry_run(chosen, task=signature.task, hz=settings.hz or signature.control_hz):
+    if call.dry_run(chosen, task=signature.task, hz=settings.hz or signature.control_hz, nfe=signature.nfe):
         return
     data = None if replay is None else read_store(replay)
     with call.run(chosen, signature.task, call.globals.device_name) as (run, progress):

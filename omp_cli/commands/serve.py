@@ -20,7 +20,7 @@ def serve(call: Call[ServeConfig], policy: PolicyArgument = None) -> None:
     Example: omp serve runs/pretrain/RUN --reply step --ensemble 0.01 --host 0.0.0.0
     """
     chosen, player = opened(call, policy)
-    if call.dry_run(chosen, task=player.signature.task):
+    if call.dry_run(chosen, task=player.signature.task, nfe=player.signature.nfe):
         return
     core.check_server()
     with call.run(chosen, player.signature.task, call.globals.device_name, bar=False) as (run, _):

@@ -124,6 +124,8 @@ def test_dry_run_touches_nothing(omp: Omp, tmp_path: Path, monkeypatch: pytest.M
         (("--checkpoint", "nowhere", "--table"), 2, ("--checkpoint",)),
         (("--table", "--parts"), 2, ("--parts", "one policy")),
         (("--checkpoint", "nowhere"), 3, ("no such file or folder",)),
+        (("nowhere",), 3, ("no such file or folder",)),
+        (("nowhere", "--checkpoint", "elsewhere"), 2, ("--checkpoint", "twice")),
         (("--device", "tpu"), 2, ("unknown device",)),
     ],
 )

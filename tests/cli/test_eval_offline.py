@@ -8,9 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from omp_cli.core.checkpoint import open_run
 from omp_cli.core.data.store import read_store
+from omp_cli.core.measure.offline import episodes
+from omp_cli.core.measure.offline.config import OfflineConfig
+from omp_cli.core.measure.offline.tables import offline_tables
+from omp_cli.core.policy import Policy
 from omp_cli.core.suites.base import SUITES
 from tests.conftest import TINY, Omp, in_process
+from tests.data.arrays import recorded, write_npz
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +153,66 @@ def test_a_report_shows_it_also_alone(omp: Omp, held: Path, tmp_path: Path) -> N
     both = omp("report", tmp_path / "runs", "--out", tmp_path / "both")
     assert both.code == 0, both.err
     assert "Action error on recorded episodes" in both.out
+
+
+@pytest.fixture(scope="module")
+def robot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a robot's data set of three motors (``data``) and a run on it that held episodes out (``run``)."""
+    folder = tmp_path_factory.mktemp("robot")
+    arrays = recorded()
+    arrays["action"][:, 2] = -1.5
+    write_npz(folder / "arm.npz", arrays)
+    line = ("prepare", "own", folder / "arm.npz", "--hz", 10, "--set", "format.cloud=[]", "--set", "action_unit=rad")
+    in_process(folder, *line, "--out", "data")
+    state = ("--preset", "dmpo-state", "--set", "encoder.hidden=8", "--set", "net.hidden=16", "--batch-size", 8)
+    in_process(folder, "pretrain", "data", *state, "--steps", 3, "--hold-out", 0.3, "--out", "run")
+    return folder
+
+
+def test_actions_have_the_names_and_the_unit_of_the_data(omp: Omp, robot: Path, tmp_path: Path) -> None:
+    ran = omp("eval", robot / "run", "--offline", "--samples", 2, "--out", tmp_path / "e")
+    assert ran.code == 0, ran.err
+    assert "Error by action dimension, in rad" in ran.out
+    offline = json.loads((tmp_path / "e" / "manifest.json").read_text())["metrics"]["offline"]
+    assert offline["names"] == ["action[0]", "action[1]", "action[2]"]
+    assert offline["unit"] == "rad"
+    assert "action[2]" in ran.out
+    del offline["names"], offline["unit"]  # as manifests of before
+    table = offline_tables({"offline": offline, "selection": "last", "checkpoint_step": 3})[1]
+    assert [row[0] for row in table.rows] == ["0", "1", "2"]
+
+
+def test_a_motor_that_never_moved_is_not_moved(omp: Omp, robot: Path, tmp_path: Path) -> None:
+    """Three steps teach nothing, so what the policy says is noise; of a motor that always stood still it is not."""
+    ran = omp("eval", robot / "run", "--offline", "--samples", 4, "--json", "--out", tmp_path / "e")
+    errors = ran.json["result"]["offline"]["errors"]["sample"]["by_dimension"]
+    assert errors[0]["value"] > 0.01
+    assert errors[2]["value"] < 1e-4
+
+
+def test_data_in_another_unit_are_refused_and_other_names_are_told(omp: Omp, robot: Path, tmp_path: Path) -> None:
+    arrays = recorded(lengths=(7, 5))
+    write_npz(tmp_path / "arm.npz", {**arrays, "command": arrays["action"]}, (7, 5))
+    line = ("prepare", "own", tmp_path / "arm.npz", "--hz", 10, "--set", "format.cloud=[]")
+    omp(*line, "--set", "action_unit=deg", "--out", tmp_path / "deg")
+    omp(*line, "--set", "format.action=command", "--out", tmp_path / "named")
+    ran = omp("eval", robot / "run", "--offline", "--dataset", tmp_path / "deg")
+    assert ran.code == 2
+    assert "its actions are in deg, the policy's in rad" in ran.err
+    ran = omp("eval", robot / "run", "--offline", "--dataset", tmp_path / "named", "--out", tmp_path / "e")
+    assert ran.code == 0, ran.err
+    assert "command[0] for action[0] and 2 more" in ran.err
+
+
+def test_no_network_is_built_to_learn_what_a_policy_reads(
+    omp: Omp, robot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def built(*_: object) -> None:
+        raise AssertionError("a policy was built")
+
+    checkpoint = open_run(robot / "run")[-1]
+    write_npz(tmp_path / "arm.npz", recorded(lengths=(7, 5)), (7, 5))
+    omp("prepare", "own", tmp_path / "arm.npz", "--hz", 10, "--set", "format.cloud=[]", "--out", tmp_path / "more")
+    monkeypatch.setattr(Policy, "__init__", built)
+    found = episodes.recorded(checkpoint, OfflineConfig(dataset=tmp_path / "more"), lambda _: None)
+    assert found.which == "other data"

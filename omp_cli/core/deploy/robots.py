@@ -184,7 +184,7 @@ class Replay:
         return self._frame >= int(self._ends[self._episode])
 
     def figures(self) -> dict[str, Any]:
-        """Mean absolute error (A,) in the data's units, the spread of the recorded actions, and one over the other.
+        """Mean absolute error (A,) in the data's units, the names of the actions, the spread of the recorded actions, and one over the other.
 
         ``relative`` is the mean over the dimensions that vary, of error / standard deviation of the whole data set.
         """
@@ -196,8 +196,10 @@ class Replay:
         relative = float((error[varies] / spread[varies]).mean()) if varies.any() else None
         return {
             "frames": len(self.errors),
-            "error": [round(float(x), 6) for x in error],
-            "spread": [round(float(x), 6) for x in spread],
+            "names": list(self._data.spec.action_names),
+            "unit": self._data.spec.action_unit,
+            "error": [float(f"{x:.6g}") for x in error],
+            "spread": [float(f"{x:.6g}") for x in spread],
             "relative": None if relative is None else round(relative, 4),
         }
 

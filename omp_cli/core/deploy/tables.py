@@ -38,7 +38,8 @@ def loop_tables(figures: Mapping[str, Any]) -> list[Table]:
     rows = [(name.replace("_", " "), value) for name, value in figures.items() if name != "replay"]
     tables = [Table("Control loop", ("figure", "value"), rows)]
     if replay := figures.get("replay"):
-        dims = [(i, e, s) for i, (e, s) in enumerate(zip(replay["error"], replay["spread"], strict=True))]
+        dims = list(zip(replay["names"], replay["error"], replay["spread"], strict=True))
         note = f"relative error {replay['relative']} over {replay['frames']} frames"
-        tables.append(Table("Against the recorded actions", ("dimension", "mean abs error", "spread"), dims, note=note))
+        title = "Against the recorded actions" + (f", in {unit}" if (unit := replay["unit"]) else "")
+        tables.append(Table(title, ("action", "mean abs error", "spread"), dims, note=note))
     return tables

@@ -78,8 +78,8 @@ def evaluate_offline(
     watch.lap("intervals")
     shown = _median(recorded, sums.relative(main))
     title = f"{data.spec.suite}/{data.spec.task}, {recorded.which} episode {shown}, NFE {nfe}"
-    done, played = _over(policy, recorded, shown, samples, nfe, config.seed, mean)
-    plot_actions(run.folder / PICTURE, title, policy.spec, done, played)
+    done, decided = _over(policy, recorded, shown, samples, nfe, config.seed, mean)
+    plot_actions(run.folder / PICTURE, title, policy.spec, done, decided)
     run.artifact(run.folder / PICTURE)
     watch.lap("picture")
     facts = policy_facts(checkpoint, data.provenance if recorded.which != "other data" else {})

@@ -15,6 +15,9 @@ from omp_cli.core.spec import Spec
 FEW = 8
 """Dimensions up to which the panels lie below one another, and the picture is a fine one."""
 
+NARROWEST = 2e-4
+"""Of a panel, in the data's units."""
+
 
 def plot_actions(path: Path, title: str, spec: Spec, done: Floats, chunks: Sequence[Chunks]) -> None:
     """Each action dimension over the frames of an episode: demonstrated, one sample, and where 80 % of the samples are.
@@ -45,6 +48,9 @@ def plot_actions(path: Path, title: str, spec: Spec, done: Floats, chunks: Seque
         if values.shape[1] > 1:
             band = {"color": "tab:orange", "alpha": 0.25, "linewidth": 0, "label": f"80 % of {values.shape[1]} samples"}
             axes.fill_between(steps, low[:, dimension], high[:, dimension], **band)
+        low_end, high_end = axes.get_ylim()
+        if high_end - low_end < NARROWEST:  # of a number that never changes, noise of rounding is not worth a scale
+            axes.set_ylim((low_end + high_end - NARROWEST) / 2, (low_end + high_end + NARROWEST) / 2)
         axes.set_title(names[dimension], fontsize=8, loc="left", pad=3)
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.3)
