@@ -71,6 +71,7 @@ def test_a_replay_tells_error_and_clock(omp: Omp, workshop: Path, place: Path) -
     assert 0 < result["decision_p50_ms"] <= result["decision_p99_ms"] <= result["decision_max_ms"]
     rows = [json.loads(row) for row in (place / "d" / "ticks.jsonl").read_text().splitlines()]
     error = sum(abs(row["action"][0] - float(data.arrays["action"][i, 0])) for i, row in enumerate(rows)) / len(rows)
+    assert result["replay"]["names"] == ["action[0]", "action[1]"]
     assert result["replay"]["error"][0] == pytest.approx(error, abs=1e-5)
     manifest = read_manifest(place / "d")
     check_artifacts(place / "d", manifest)

@@ -25,8 +25,12 @@ POSE = np.array([[0.0, 0.0, 1.0, 0.5], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0
 def test_from_a_dp3_store_to_an_export_that_says_what_its_numbers_are(omp: Omp, tmp_path: Path) -> None:
     write_zarr(tmp_path / "pour.zarr", recorded())
     line = ("prepare", "own", tmp_path / "pour.zarr", "--task", "pour", "--hz", 30, "--points", 16)
-    done = omp(*line, "--set", "action_unit=deg", "--out", tmp_path / "d")
+    line += ("--set", 'state_names=["a", "b", "c", "d"]', "--set", "action_unit=deg")
+    done = omp(*line, "--out", tmp_path / "d")
     assert done.code == 0, done.err
+    refused(
+        omp(*line, "--set", 'action_names=["x","y"]', "--out", tmp_path / "n"), 2, "2 different names for 3 numbers"
+    )
     for words in ("clouds from point_cloud (40x3)", "colour, are cut", "16 points are kept", "actions stay in deg"):
         assert words in " ".join(done.out.split())
     data = read_store(tmp_path / "d")
@@ -38,6 +42,8 @@ def test_from_a_dp3_store_to_an_export_that_says_what_its_numbers_are(omp: Omp, 
     assert spec.action_channels is not None
     np.testing.assert_allclose(spec.action_channels.high, actions.max(axis=0))
     assert spec.cameras == ("img",)
+    assert spec.state_channels is not None
+    assert spec.state_channels.names == ("a", "b", "c", "d")
     assert (tmp_path / "d" / "contact_sheet.png").stat().st_size > 5_000
     parts = ("--steps", 2, "--batch-size", 4, "--set", "encoder.origin=world", "--set", "encoder.points=none")
     trained = omp("pretrain", tmp_path / "d", "--out", tmp_path / "run", *TINY, *parts)

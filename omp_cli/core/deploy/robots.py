@@ -184,9 +184,10 @@ class Replay:
         return self._frame >= int(self._ends[self._episode])
 
     def figures(self) -> dict[str, Any]:
-        """Mean absolute error (A,) in the data's units, the names of the actions, the spread of the recorded actions, and one over the other.
+        """Mean absolute error (A,) by the actions' names and in their unit, and the spread of the recorded actions.
 
-        ``relative`` is the mean over the dimensions that vary, of error / standard deviation of the whole data set.
+        ``spread`` is their standard deviation in the whole data set; ``relative`` the mean of error / spread over the
+        dimensions that vary.
         """
         if not self.errors:
             return {}

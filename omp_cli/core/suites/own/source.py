@@ -54,6 +54,10 @@ class OwnConfig(FilesConfig):
     """Which numbers of the state are x, y, z of the end-effector, in the frame and units of the clouds; lets a policy
     see clouds from the gripper.
     """
+    state_names: tuple[str, ...] = ()
+    """Names of the state's numbers, where the file says none or others."""
+    action_names: tuple[str, ...] = ()
+    """Names of the action's numbers, where the file says none or others ("shoulder", "elbow", "gripper")."""
     state_unit: str = ""
     """Unit of the state, for people; it goes into exports."""
     action_unit: str = ""
@@ -156,8 +160,8 @@ class Own(Files):
                 "points": episodes[0]["point_cloud"].shape[1] if clouds else None,
                 "cloud_in_world": config.end_effector is not None,
                 "cloud_in_fps_order": in_order,
-                "state_channels": _channels(episodes, "state", recording, config.state_unit),
-                "action_channels": _channels(episodes, "action", recording, config.action_unit),
+                "state_channels": _channels(episodes, "state", recording, config),
+                "action_channels": _channels(episodes, "action", recording, config),
                 "cameras": recording.cameras,
             }
         )
@@ -235,16 +239,20 @@ def _forced(path: Path, format_: str) -> Path:
     return path if FORMATS.get(format_).folders else located(path)
 
 
-def _channels(episodes: Sequence[Arrays], key: str, recording: Recording, unit: str) -> Channels:
-    """Names, unit, least and greatest value of each number of "state" or "action"."""
-    width = episodes[0][key].shape[1]
-    named = recording.names.get(key, ())
+def _channels(episodes: Sequence[Arrays], key: str, recording: Recording, config: OwnConfig) -> Channels:
+    """Names, unit, least and greatest value of each number of "state" or "action"; UsageError for too few names."""
+    width, asked = episodes[0][key].shape[1], getattr(config, f"{key}_names")
+    if asked and (len(asked) != width or len(set(asked)) != width):
+        raise UsageError(
+            f"{key}_names: {len(set(asked))} different names for {width} numbers", "name each of them once"
+        )
+    named = asked or recording.names.get(key, ())
     low = np.min([episode[key].min(axis=0) for episode in episodes], axis=0)
     high = np.max([episode[key].max(axis=0) for episode in episodes], axis=0)
     finite = np.isfinite(low).all() and np.isfinite(high).all()  # what is not is refused by ``check_episodes``
     return Channels(
         names=tuple(named) if len(named) == width else tuple(f"{key}[{place}]" for place in range(width)),
-        unit=unit,
+        unit=getattr(config, f"{key}_unit"),
         low=tuple(low.tolist()) if finite else (),
         high=tuple(high.tolist()) if finite else (),
     )
