@@ -72,6 +72,7 @@ def test_the_client_of_openpi_works_unchanged(port: int, workshop: Path, shown: 
     client = client_module.WebsocketClientPolicy("127.0.0.1", port)
     metadata = client.get_server_metadata()
     assert metadata["observation"]["state"] == {"shape": [5], "dtype": "float32"}
+    assert (metadata["action_names"], metadata["action_unit"]) == ([], "")
     assert (metadata["n_obs"], metadata["action_horizon"], metadata["control_hz"]) == (2, 3, 20.0)
     client.infer({"reset": True})
     answer = client.infer({**shown, "prompt": "reach"})

@@ -12,6 +12,7 @@ from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.clouds.fps import farthest_points
 from omp_cli.core.data.store import read_store
+from omp_cli.core.deploy.deciders import open_decider
 from omp_cli.core.suites.own.clouds import CameraConfig, with_clouds
 from tests.cli.test_bad_input import refused
 from tests.conftest import TINY, Omp
@@ -58,6 +59,9 @@ def test_from_a_dp3_store_to_an_export_that_says_what_its_numbers_are(omp: Omp, 
     assert document["output"]["names"] == ["action[0]", "action[1]", "action[2]"]
     assert document["output"]["high"] == list(spec.action_channels.high)
     assert document["control_hz"] == 30.0
+    for path in (tmp_path / "run", tmp_path / "files" / "policy.pt2"):  # the checkpoint and the export say the same
+        signature = open_decider(path, "cpu").signature
+        assert (signature.action_names, signature.action_unit) == (("action[0]", "action[1]", "action[2]"), "deg")
     assert "metres" not in json.dumps(document)
 
 

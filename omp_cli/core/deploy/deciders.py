@@ -93,6 +93,8 @@ class OfCheckpoint(Decider):
             spec.control_hz,
             spec.max_steps,
             nfe or self.policy.nfe,
+            action_names=() if spec.action_channels is None else spec.action_channels.names,
+            action_unit=spec.action_unit,
         )
 
     def decide(self, history: Arrays, noise: Tensor) -> NDArray[np.float32]:
@@ -224,6 +226,8 @@ def _signature(document: dict[str, Any]) -> Signature:
         None,
         document["nfe"],
         None if batch == "batch" else batch,
+        tuple(map(str, document["output"].get("names", ()))),
+        str(document.get("action_unit", "")),  # exports of before do not say it
     )
 
 

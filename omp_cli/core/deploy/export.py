@@ -180,6 +180,7 @@ def signature(
         "horizon": chunk.horizon,
         "execute": chunk.execute,
         "control_hz": spec.control_hz,
+        "action_unit": spec.action_unit,
         "nfe": config.nfe,
         "weights": config.weights,
         "checkpoint_step": checkpoint.meta.step,

@@ -45,6 +45,8 @@ class Signature:
         max_steps: actions of an episode; None where nothing says so.
         nfe: evaluations of the network per decision.
         batch: decisions per call, None for any number.
+        action_names: of the A numbers of an action, as the data say them; empty where nobody says them.
+        action_unit: "" where nobody says it.
     """
 
     suite: str
@@ -58,6 +60,8 @@ class Signature:
     max_steps: int | None
     nfe: int
     batch: int | None = None
+    action_names: tuple[str, ...] = ()
+    action_unit: str = ""
 
     def __str__(self) -> str:
         reads = ", ".join(f"{name} {array}" for name, array in self.arrays.items())

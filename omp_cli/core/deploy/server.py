@@ -73,6 +73,8 @@ class Session:
             },
             "n_obs": signature.n_obs,
             "action_dim": signature.action_dim,
+            "action_names": list(signature.action_names),
+            "action_unit": signature.action_unit,
             "action_horizon": signature.execute if self._config.reply == "chunk" else 1,
             "control_hz": signature.control_hz,
             "nfe": signature.nfe,
