@@ -20,7 +20,7 @@ from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.base.table import Table
 from omp_cli.core.data.store import Dataset, read_store
 from omp_cli.core.measure.episodes import EvalConfig
-from omp_cli.core.policy_config import Weights
+from omp_cli.core.policy_config import Graph, Precision, Weights
 from omp_cli.core.train.config import PretrainConfig
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def load(
     seed: int = 0,
     execute: int | None = None,
     ensemble: float | None = None,
+    graph: Graph = "auto",
+    precision: Precision = "fp32",
 ) -> core.Player:
     """A trained policy, ready to act.
 
@@ -50,6 +52,10 @@ def load(
         seed: seed of the policy's noise.
         execute: actions of a chunk to play before the next decision; None for the policy's own.
         ensemble: coefficient of temporal ensembling (ACT has 0.01); None plays chunks.
+        graph: on CUDA, whether a checkpoint's decisions are replayed graphs, one for each batch size: "auto" where they
+            can be captured, "on" fails where they cannot, "off" never. ``decider.figures()`` says what became of it.
+        precision: of a checkpoint's network, "fp32", "bf16" or "fp16"; ``decider.against_float32`` says how far that
+            moves the actions.
 
     Returns:
         The policy: ``reset()``, ``act(obs)``, ``act_chunk(obs)``; what it reads is in ``signature``.
@@ -59,7 +65,8 @@ def load(
         UsageError: a setting that does not go with it.
         MissingDependency: the device or a package is not here.
     """
-    return core.Player(core.open_decider(Path(path), device, weights, nfe), seed, execute, ensemble)
+    decider = core.open_decider(Path(path), device, weights, nfe, graph, precision)
+    return core.Player(decider, seed, execute, ensemble)
 
 
 def read_dataset(path: str | Path) -> Dataset:

@@ -19,6 +19,10 @@ def opened(call: Call[S], policy: PolicyArgument) -> tuple[Chosen[S], core.Playe
     settings = chosen.settings
     core.use_threads(settings.threads)
     path = policy or call.newest(TRAINED)
-    decider = core.open_decider(path, call.globals.device_name, settings.weights, settings.nfe)
+    decider = core.open_decider(
+        path, call.globals.device_name, settings.weights, settings.nfe, settings.graph, settings.precision
+    )
+    if (moved := decider.against_float32) is not None:
+        call.console.note(f"precision {settings.precision}: actions differ from float32's by {moved.spread}")
     chosen.add(decider.kind, str(decider.path), "argument")
     return chosen, core.Player(decider, settings.seed, settings.execute, settings.ensemble)

@@ -54,6 +54,7 @@ def evaluate(
     last, processes = found[-1], processes or default_workers()
     settings, task = chosen.settings, last.meta.spec.task
     device = call.device(settings.threads)
+    core.check_graph("graph", settings.graph, device)
     if call.dry_run(chosen, task=task, workers=processes, device=str(device)):
         return
     with call.run(chosen, f"{task}-nfe{settings.nfe}", device) as (run, progress):

@@ -1,3 +1,4 @@
+from .base.device import check_graph as check_graph
 from .base.device import device_name as device_name
 from .base.device import pick_device as pick_device
 from .base.device import use_threads as use_threads

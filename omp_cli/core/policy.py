@@ -20,7 +20,7 @@ from omp_cli.core.methods.base import Conditioned, Gather, same
 from omp_cli.core.methods.path import rows
 from omp_cli.core.methods.teaching import Teacher, Teaching
 from omp_cli.core.nets import NETS
-from omp_cli.core.nets.base import Net
+from omp_cli.core.nets.base import InPrecision, Net
 from omp_cli.core.policy_config import PolicyConfig
 from omp_cli.core.spec import Spec
 
@@ -94,6 +94,12 @@ class Policy(nn.Module):
         """Embeddings (B, D) of raw arrays (B, T, ...); those of a frozen copy, (B, D), follow in (B, 2 D)."""
         h = self.encoder(obs)
         return h if self.frozen is None else torch.cat([h, self.frozen.encoder(obs)], -1)
+
+    def lower(self, dtype: torch.dtype) -> None:
+        """Let the network compute in bfloat16 or float16; encoder, normalisation and sampler stay as they are."""
+        self.net = InPrecision(self.net, dtype)
+        if self.frozen is not None:
+            self.frozen.net = InPrecision(self.frozen.net, dtype)
 
     def field(self, h: Tensor) -> VelocityField:
         """The velocity field u(z, r, t) with embeddings of ``embed`` bound in; each row is asked for at its time."""

@@ -149,6 +149,16 @@ def test_nfe_and_weights_are_recorded_and_change_the_actions(omp: Omp, workshop:
     assert len(set(returns.values())) == 3
 
 
+def test_what_decides_in_an_evaluation_is_recorded(omp: Omp, workshop: Path, tmp_path: Path) -> None:
+    line = ("eval", workshop / "run", "--episodes", 1, "--workers", 1, "--device", "cpu", "--json")
+    result = omp(*line, "--precision", "fp16", "--out", tmp_path / "a").json["result"]
+    assert result["runtime"] == "eager: a graph needs CUDA, and this runs on cpu"
+    assert result["against_float32"]["max_abs"] > 0
+    done = omp(*line, "--set", "graph=on", "--out", tmp_path / "b")
+    assert (done.code, (tmp_path / "b").exists()) == (2, False)
+    assert "graph: on, but a graph needs CUDA" in done.err
+
+
 def test_a_checkpoint_can_be_named_itself(omp: Omp, workshop: Path, tmp_path: Path) -> None:
     early = workshop / "run" / "checkpoints" / "step-00000010"
     done = omp("eval", early, "--episodes", 1, "--workers", 1, "--json", "--out", tmp_path / "e")

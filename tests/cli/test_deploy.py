@@ -96,6 +96,19 @@ def test_an_export_acts_as_its_run(omp: Omp, workshop: Path, place: Path) -> Non
     refused(omp("deploy", place / "policy", "--replay", workshop / "toy", "--nfe", 2), 2, "nfe", "export")
 
 
+def test_what_decides_is_said_and_what_a_lower_precision_changes(omp: Omp, workshop: Path, place: Path) -> None:
+    line = ("deploy", workshop / "run", "--replay", workshop / "toy", "--hz", 1000, "--device", "cpu", "--json")
+    result = omp(*line, "--out", place / "a").json["result"]
+    assert result["runtime"] == "eager: a graph needs CUDA, and this runs on cpu"
+    assert "against_float32" not in result
+    done = omp(*line, "--precision", "bf16", "--out", place / "b")
+    moved = done.json["result"]["against_float32"]
+    assert 0 < moved["max_rel"] < moved["tolerance"]
+    assert f"precision bf16: actions differ from float32's by max abs {moved['max_abs']:.2g}" in done.err
+    assert read_manifest(place / "b").metrics["against_float32"] == moved
+    refused(omp(*line, "--set", "graph=on"), 2, "graph: on, but a graph needs CUDA, and this runs on cpu")
+
+
 def test_a_robot_is_moved_and_let_go(omp: Omp, workshop: Path, place: Path) -> None:
     line = ("deploy", workshop / "run", "--hz", 100, "--seconds", 0.3, "--json", "--env")
     done = omp(*line, "robot.py:Robot", "--out", "a")

@@ -28,6 +28,17 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def no_graph(device: torch.device) -> str | None:
+    """Why a device replays no graphs of what was launched on it; None where it can."""
+    return None if device.type == "cuda" else f"a graph needs CUDA, and this runs on {device.type}"
+
+
+def check_graph(setting: str, asked: str, device: torch.device) -> None:
+    """UsageError where a graph was asked for ("on") by the setting of that name and the device has none."""
+    if asked == "on" and (reason := no_graph(device)) is not None:
+        raise UsageError(f"{setting}: on, but {reason}", "leave it at auto")
+
+
 def device_name(device: torch.device) -> str:
     """The accelerator's own name, or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

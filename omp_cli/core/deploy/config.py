@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from omp_cli.core.base.config import Above0, AtLeast0, Count, Depth, Flag, Seed, Settings, Threads, Width
-from omp_cli.core.policy_config import Weights
+from omp_cli.core.policy_config import Graph, Precision, Weights
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -52,6 +52,14 @@ class ActingConfig(Settings):
     """Network evaluations per decision, of which an export has its own; None for the checkpoint's own."""
     weights: Annotated[Weights | None, Flag(panel="Policy")] = None
     """Weights of a checkpoint, their moving average (ema) or as trained (raw); an export has its own; None for ema."""
+    graph: Graph = "auto"
+    """On CUDA, whether a checkpoint's decisions are replayed graphs: "auto" where they can be captured, "on" fails
+    where they cannot. An export has its own.
+    """
+    precision: Annotated[Precision, Flag(panel="Policy")] = "fp32"
+    """Of a checkpoint's network: fp32, bf16 or fp16. What the lower ones change in the actions is measured and said;
+    encoder, normalisation and sampler stay in float32. An export has its own.
+    """
     seed: Seed = 0
     """Seed of the policy's noise."""
     threads: Threads = 1

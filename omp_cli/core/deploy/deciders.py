@@ -21,11 +21,13 @@ from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, d
 from omp_cli.core.base.files import is_lfs_pointer, read_json, seal_of, sha256_of
 from omp_cli.core.checkpoint import MODEL, Checkpoint, open_run
 from omp_cli.core.deploy.backends import BACKENDS
+from omp_cli.core.deploy.deciding import Deciding
 from omp_cli.core.deploy.export import SIGNATURE, SIGNATURE_SCHEMA
 from omp_cli.core.deploy.frames import Array, Arrays, Signature, arrays_of
 from omp_cli.core.deploy.onnx_runtime import session
+from omp_cli.core.deploy.parity import Difference
 from omp_cli.core.deploy.program import ONNX_INSTALL, ONNX_PACKAGES, missing_packages
-from omp_cli.core.policy_config import Weights
+from omp_cli.core.policy_config import Graph, Precision, Weights
 
 GRAPHS = (".onnx", ".pt2")
 DTYPES = ("float32", "uint8")
@@ -44,6 +46,7 @@ class Decider(ABC):
         kind: "checkpoint" or "export".
         weights: which weights of a checkpoint are used; None for an export.
         suite: as plain data, the settings with which the policy's data were shown; None where nothing says so.
+        against_float32: how far the lower precision of a checkpoint's network moves its actions; None in float32.
     """
 
     signature: Signature
@@ -51,6 +54,7 @@ class Decider(ABC):
     kind: str
     weights: Weights | None = None
     suite: Mapping[str, Any] | None = None
+    against_float32: Difference | None = None
 
     @abstractmethod
     def decide(self, history: Arrays, noise: Tensor) -> NDArray[np.float32]:
@@ -59,6 +63,10 @@ class Decider(ABC):
     @abstractmethod
     def sha256(self) -> str:
         """Hash of the file that is executed, for a manifest."""
+
+    def figures(self) -> dict[str, Any]:
+        """For a manifest: what executes decisions, "runtime", and what a lower precision changed in the actions."""
+        return {}
 
     def chunk(self, history: Arrays, noise: Tensor) -> NDArray[np.float32]:
         """``decide``; Diverged when an action is not finite: nothing may be moved by it."""
@@ -69,18 +77,29 @@ class Decider(ABC):
 
 
 class OfCheckpoint(Decider):
-    """A checkpoint's policy in PyTorch.
+    """A checkpoint's policy in PyTorch; see ``Deciding`` for ``graph`` and ``precision``.
 
     Attributes:
-        policy: the module itself.
+        policy: the module itself, which its owner may move to another device.
     """
 
     kind = "checkpoint"
 
-    def __init__(self, checkpoint: Checkpoint, weights: Weights, device: torch.device, nfe: int | None) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        weights: Weights,
+        device: torch.device,
+        nfe: int | None,
+        graph: Graph = "auto",
+        precision: Precision = "fp32",
+    ) -> None:
         self.checkpoint, self.path = checkpoint, checkpoint.path
         self.weights, self.suite = weights, checkpoint.meta.suite
         self.policy = checkpoint.load(weights, device)
+        self._deciding = Deciding(self.policy, nfe or self.policy.nfe, graph, precision)
+        self._deciding.ready()
+        self.against_float32 = self._deciding.against_float32
         spec, chunk = checkpoint.meta.spec, self.policy.chunk
         self.signature = Signature(
             spec.suite,
@@ -99,10 +118,11 @@ class OfCheckpoint(Decider):
 
     def decide(self, history: Arrays, noise: Tensor) -> NDArray[np.float32]:
         """See the base class."""
-        device = next(self.policy.parameters()).device  # whoever has the module may have moved it
-        obs = {name: torch.from_numpy(x).to(device) for name, x in history.items()}
-        actions = self.policy.act(obs, noise.to(device), self.signature.nfe)
-        return actions.cpu().numpy()
+        return self._deciding({name: torch.from_numpy(x) for name, x in history.items()}, noise).cpu().numpy()
+
+    def figures(self) -> dict[str, Any]:
+        """See the base class."""
+        return self._deciding.figures()
 
     def sha256(self) -> str:
         """See the base class."""
@@ -138,7 +158,7 @@ class OfExport(Decider):
             self.suite = _suite(document)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise data_error(error, f"export {about}", "not as omp export writes it", AGAIN) from None
-        load = _onnx if self.path.suffix == ".onnx" else _pt2
+        load, self._runtime = (_onnx, "ONNX Runtime") if self.path.suffix == ".onnx" else (_pt2, "torch.export")
         self._run = load(self.path, self._inputs, device)
 
     def decide(self, history: Arrays, noise: Tensor) -> NDArray[np.float32]:
@@ -149,12 +169,23 @@ class OfExport(Decider):
             raise UsageError(f"{self.path}: the graph takes {batch} decisions per call, not {len(noise)}", hint)
         return self._run({"noise": noise.numpy(), **history})
 
+    def figures(self) -> dict[str, Any]:
+        """See the base class."""
+        return {"runtime": self._runtime}
+
     def sha256(self) -> str:
         """See the base class."""
         return self._sha256
 
 
-def open_decider(path: Path, device: str = "auto", weights: Weights | None = None, nfe: int | None = None) -> Decider:
+def open_decider(
+    path: Path,
+    device: str = "auto",
+    weights: Weights | None = None,
+    nfe: int | None = None,
+    graph: Graph = "auto",
+    precision: Precision = "fp32",
+) -> Decider:
     """What a run's folder, a checkpoint's, an export's, or the file of an export holds.
 
     Args:
@@ -162,19 +193,22 @@ def open_decider(path: Path, device: str = "auto", weights: Weights | None = Non
         device: "auto", "cpu", "cuda", "cuda:N" or "mps"; an export runs on "cpu" or, with an ONNX Runtime for it, CUDA.
         weights: which weights of a checkpoint are used; None for its moving average.
         nfe: evaluations per decision of a checkpoint; None for its own.
+        graph: whether a checkpoint's decisions on CUDA are replayed graphs.
+        precision: of a checkpoint's network.
 
     Raises:
-        UsageError: weights or nfe were named for an export, whose graph has them inside.
+        UsageError: one of these was named for an export, which has them inside; or a graph that the device has not.
         DataError: nothing there, or damaged.
         MissingDependency: a package or the device is missing.
     """
     if path.suffix in GRAPHS or is_export(path):
-        for name, value in (("weights", weights), ("nfe", nfe)):
-            if value is not None:
+        own = {"weights": weights, "nfe": nfe, "graph": graph, "precision": precision}
+        for name, value in own.items():
+            if value not in (None, "auto", "fp32"):
                 raise UsageError(f"{name}: an export has it inside its graph", "leave it out, or name the run itself")
         where = torch.device("cpu") if device == "auto" and not _onnx_on_cuda(path) else pick_device(device)
         return OfExport(path, where)
-    return OfCheckpoint(open_run(path)[-1], weights or "ema", pick_device(device), nfe)
+    return OfCheckpoint(open_run(path)[-1], weights or "ema", pick_device(device), nfe, graph, precision)
 
 
 def is_export(path: Path) -> bool:

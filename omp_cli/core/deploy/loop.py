@@ -108,6 +108,7 @@ def deploy_run(
     clock = Clock()
     period = 1 / (config.hz or player.signature.control_hz)
     head = {"task": player.signature.task, "nfe": player.signature.nfe, "hz": round(1 / period, 6)}
+    head |= player.decider.figures()
     replay = robot if isinstance(robot, Replay) else None
     episodes = config.episodes if replay is None else min(config.episodes, replay.episodes)
 

@@ -41,8 +41,13 @@ class Difference:
         """The difference as a manifest has it; JSON has no infinity, so such an error is null."""
         return {key: None if value == float("inf") else value for key, value in asdict(self).items()}
 
+    @property
+    def spread(self) -> str:
+        """The two errors, for people."""
+        return f"max abs {self.max_abs:.2g}, max rel {self.max_rel:.2g}"
+
     def __str__(self) -> str:
-        return f"max abs {self.max_abs:.2g}, max rel {self.max_rel:.2g} (tolerance {self.tolerance:.0e})"
+        return f"{self.spread} (tolerance {self.tolerance:.0e})"
 
 
 def tolerance(dtype: torch.dtype, device: torch.device) -> float:

@@ -150,6 +150,7 @@ class Session:
     def figures(self) -> dict[str, Any]:
         """Counts and milliseconds; JSON types."""
         found: dict[str, Any] = {
+            **self._player.decider.figures(),
             "clients": self.clients,
             "refused": self.refused,
             "answers": len(self.seconds),

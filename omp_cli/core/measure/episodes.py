@@ -11,7 +11,7 @@ from pydantic import Field
 
 from omp_cli.core.base.config import Count, CountOrZero, Depth, Flag, Seed, Settings, Threads, Width
 from omp_cli.core.measure.statistics import spread, wilson
-from omp_cli.core.policy_config import Weights
+from omp_cli.core.policy_config import Graph, Precision, Weights
 from omp_cli.core.suites.base import Suite
 from omp_cli.core.suites.ends import Ends
 
@@ -33,6 +33,12 @@ class EvalConfig(Settings):
     """Episodes of each earlier checkpoint of the run, to plot success or return over training; 0 evaluates the last one
     alone.
     """
+    graph: Graph = "auto"
+    """On CUDA, whether decisions are replayed graphs: "auto" where they can be captured, "on" fails where they
+    cannot.
+    """
+    precision: Annotated[Precision, Flag(panel="Episodes")] = "fp32"
+    """Of the network: fp32, bf16 or fp16."""
     threads: Threads = 1
     """Torch threads."""
     together: Width = 1

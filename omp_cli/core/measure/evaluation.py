@@ -60,7 +60,8 @@ def evaluate_run(
             episodes, _ = evaluate(checkpoint, config, config.curve, envs, device, progress, watch=watch)
             records += episodes
             curve.append(_row(checkpoint, config, episodes, suite))
-        episodes, pictures = evaluate(last, config, config.episodes, envs, device, progress, films, watch)
+        said: dict[str, Any] = {}
+        episodes, pictures = evaluate(last, config, config.episodes, envs, device, progress, films, watch, said)
         busy = envs.seconds_by_part()
         watch.start()
     watch.lap("end of the environments")
@@ -69,7 +70,7 @@ def evaluate_run(
     theirs = workers * (parts["environments: step"] + parts["environments: reset"]) - sum(busy.values())
     busy["waiting for the slowest"] = max(theirs, 0.0)
     data = data_facts(last)
-    figures = _row(last, config, episodes, suite)
+    figures = _row(last, config, episodes, suite) | said
     if suite.metric == "return" and (returns := data.get("returns")) is not None:
         figures["demonstrations"] = returns
     figures["by_episode"] = by_episode(episodes, suite)

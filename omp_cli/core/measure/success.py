@@ -15,6 +15,7 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.seeds import eval_seed
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.checkpoint import Checkpoint
+from omp_cli.core.deploy.deciding import Deciding
 from omp_cli.core.envs.chunking import Obs
 from omp_cli.core.envs.pool import EnvPool, Row
 from omp_cli.core.measure.episodes import Episode, EvalConfig, so_far
@@ -55,6 +56,7 @@ def evaluate(
     progress: Progress,
     filmed: int = 0,
     watch: Stopwatch | None = None,
+    said: dict[str, Any] | None = None,
 ) -> tuple[list[Episode], list[NDArray[np.uint8]]]:
     """Roll a checkpoint out.
 
@@ -71,13 +73,15 @@ def evaluate(
         progress: advances with every finished episode.
         filmed: number of episodes, from the first on, of which pictures are taken.
         watch: receives the time of the parts.
+        said: receives what executed the decisions, "runtime", and of a lower precision "against_float32".
 
     Returns:
         One record per episode in order, and the pictures of each filmed episode, (frames, P, P, 3).
 
     Raises:
         DataError: a start state equals a demonstration's, or the weights do not fit.
-        UsageError: the environment's state or action is of another size than the policy's.
+        UsageError: the environment's state or action is of another size than the policy's, or a graph was asked for
+            on a device that has none.
         Diverged: the policy, or the simulator, gave a number that is not finite.
         RunFailed: a worker died again and again in one episode.
         OmpError: an environment raised it, in whatever process.
@@ -86,6 +90,7 @@ def evaluate(
     suite = recorded_suite(checkpoint.meta.suite)
     policy = checkpoint.load(config.weights, device)
     nfe = config.nfe or policy.nfe
+    deciding = Deciding(policy, nfe, config.graph, config.precision)
     suite.spec(checkpoint.meta.spec.task).same_layout(checkpoint.meta.spec)
     watch.lap("loading the policy")
     progress.start(f"{checkpoint.meta.spec.task}: step {checkpoint.meta.step}, nfe {nfe}", episodes)
@@ -93,7 +98,7 @@ def evaluate(
     done: list[Episode] = []
     while _begin_waiting(state):
         watch.lap("environments: reset")
-        actions = _decide(policy, state, device)
+        actions = _decide(policy, deciding, state)
         watch.lap("policy")
         rows = envs.step(actions)
         watch.lap("environments: step")
@@ -113,6 +118,8 @@ def evaluate(
                 del state.running[env], state.assigned[env]
                 progress.advance(1, **so_far(done, suite))
         watch.lap("records")
+    if said is not None:
+        said |= deciding.figures()
     done.sort(key=lambda e: e.index)
     return done, [np.stack(state.films[index]) for index in sorted(state.films)]
 
@@ -149,15 +156,15 @@ def _seed(state: _State, index: int) -> int:
     return eval_seed(state.config.seed, state.checkpoint.meta.spec.task, index)
 
 
-def _decide(policy: Policy, state: _State, device: torch.device) -> dict[int, NDArray[np.float32]]:
+def _decide(policy: Policy, deciding: Deciding, state: _State) -> dict[int, NDArray[np.float32]]:
     """Action chunks (E, A) by environment; idle ones fill the batch, for its size decides the last bits of all."""
     shape = (policy.chunk.horizon, policy.spec.action_dim)
     some = next(iter(state.running.values()))
     slots = [state.running.get(env) for env in range(state.envs.num_envs)]
     noise = [torch.zeros(shape) if r is None else torch.randn(shape, generator=r.generator) for r in slots]
     seen = {key: np.stack([(r or some).obs[key] for r in slots]) for key in policy.keys}
-    batch = {key: torch.from_numpy(array).to(device) for key, array in seen.items()}
-    actions = policy.act(batch, torch.stack(noise).to(device), state.nfe).cpu().numpy()
+    batch = {key: torch.from_numpy(array) for key, array in seen.items()}
+    actions = deciding(batch, torch.stack(noise)).cpu().numpy()
     for env, running in state.running.items():
         if not np.isfinite(actions[env]).all():
             _diverged(running.episode, {key: running.obs[key] for key in policy.keys})

@@ -70,10 +70,10 @@ def value_and_derivative(
         if moving is None or not isinstance(u, Conditioned):
             dudt = _unrecorded(u, z_t, r, t, v, how, epsilon)
         else:
-            of_rows = (x.index_select(0, moving) for x in (z_t, r, t, v))
+            z_m, r_m, t_m, v_m = (x.index_select(0, moving) for x in (z_t, r, t, v))
             dudt = torch.zeros_like(z_t, dtype=torch.promote_types(z_t.dtype, torch.float32))
             if len(moving):
-                dudt.index_copy_(0, moving, _unrecorded(u.of_rows(moving), *of_rows, how, epsilon))
+                dudt.index_copy_(0, moving, _unrecorded(u.of_rows(moving), z_m, r_m, t_m, v_m, how, epsilon))
     return u(z_t, r, t, features), dudt
 
 
@@ -141,12 +141,12 @@ def _central_difference(u: VelocityField, z_t: Tensor, r: Tensor, t: Tensor, v: 
     with full_precision(z_t), tf32(False):
         z_t, r, t, v = (at_least_float32(x) for x in (z_t, r, t, v))
         after, before = t + epsilon, t - epsilon
-        sides = (z_t + epsilon * v, r, after), (z_t - epsilon * v, r, before)
         if isinstance(u, Conditioned):  # both sides in one pass: half as many calls
             both = u.of_rows(torch.arange(len(t), device=t.device).repeat(2))
-            one, other = both(*map(torch.cat, zip(*sides, strict=True))).chunk(2)
+            z = torch.cat([z_t + epsilon * v, z_t - epsilon * v])
+            one, other = both(z, r.repeat(2), torch.cat([after, before])).chunk(2)
             difference = one - other
         else:
-            difference = u(*sides[0]) - u(*sides[1])
+            difference = u(z_t + epsilon * v, r, after) - u(z_t - epsilon * v, r, before)
         # Divide by the distance that rounding left between the two times, not by the one asked for.
         return difference / rows(after - before, difference)

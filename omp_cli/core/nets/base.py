@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from omp_cli.core.base.config import Settings
@@ -30,3 +31,20 @@ class Net(nn.Module):
     def forward(self, z: Tensor, r: Tensor, t: Tensor, c: Tensor, features: list[Tensor] | None = None) -> Tensor:
         """z (B, H, A), r (B,), t (B,), c (B, D) -> (B, H, A); appends hidden features (B, ...) to ``features``."""
         raise NotImplementedError
+
+
+class InPrecision(Net):
+    """A network that computes in another dtype than that of what goes in and comes out.
+
+    Args:
+        net: cast in place.
+        dtype: in which it computes.
+    """
+
+    def __init__(self, net: Net, dtype: torch.dtype) -> None:
+        super().__init__(net.config, net.horizon, net.action_dim, net.cond_dim)
+        self._net, self._dtype = net.to(dtype), dtype
+
+    def forward(self, z: Tensor, r: Tensor, t: Tensor, c: Tensor, features: list[Tensor] | None = None) -> Tensor:
+        """See ``Net``; the result is of z's dtype."""
+        return self._net(*(x.to(self._dtype) for x in (z, r, t, c)), features).to(z.dtype)

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
+from omp_cli.core.base.device import no_graph
 from omp_cli.core.methods import Draws, LossReport
 from omp_cli.core.train.config import TrainConfig
 from omp_cli.core.train.distributed import World
@@ -28,8 +29,8 @@ def why_eager(train: TrainConfig, device: torch.device, world: World, synchronis
     """Why steps are not recorded, known before the first of them; None where it can be tried."""
     if train.graph == "off":
         return "train.graph is off"
-    if device.type != "cuda":
-        return f"a graph needs CUDA, and this runs on {device.type}"
+    if (reason := no_graph(device)) is not None:
+        return reason
     if world.size > 1:
         return "several processes exchange gradients"
     if train.compile:

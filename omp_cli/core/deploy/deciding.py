@@ -1,0 +1,133 @@
+"""A policy's decisions on its own device: on CUDA one graph per batch size, and a network in bf16 or fp16 if asked for.
+
+Legend: B batch, T observation steps, H horizon, E executed steps, A action dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from omp_cli.core.base.device import check_graph, no_graph
+from omp_cli.core.base.errors import RunFailed, one_line
+from omp_cli.core.deploy.backends import Captured
+from omp_cli.core.deploy.base import Inputs, Prepared
+from omp_cli.core.deploy.graph import Decision, example_inputs
+from omp_cli.core.deploy.parity import Difference, difference
+from omp_cli.core.policy import Policy
+from omp_cli.core.policy_config import Graph, Precision
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+SAMPLES = 5
+"""Made-up observations on which a lower precision is compared with float32."""
+MOST = 4
+"""Batch sizes that have a graph of their own; each holds memory for as long as the policy lives."""
+
+Capture = Callable[[nn.Module, Inputs], Prepared]
+
+
+class Deciding:
+    """Decides for whole batches, by graphs where there can be one.
+
+    A graph is compared with the eager decision when it is made, and not used where it answers something else.
+
+    Args:
+        policy: in evaluation mode, on its device; of a lower precision its network is cast in place.
+        nfe: evaluations of the network per decision.
+        graph: "auto" captures where that is possible, "on" fails where it is not, "off" does not try.
+        precision: of the network's weights and layers; encoder, normalisation and sampler stay in float32.
+        capture: makes a graph of a module.
+
+    Attributes:
+        eager: why decisions are eager; None where they are graphs.
+        against_float32: how far a lower precision moves the actions; None in fp32.
+
+    Raises:
+        UsageError: graph is "on", and the device has none.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        nfe: int,
+        graph: Graph = "auto",
+        precision: Precision = "fp32",
+        capture: Capture = Captured,
+    ) -> None:
+        self._device = next(policy.parameters()).device
+        check_graph("graph", graph, self._device)
+        self._decision, self._asked, self._capture = Decision(policy, nfe), graph, capture
+        self._graphs: dict[int, Prepared | None] = {}
+        self.eager = "graph is off" if graph == "off" else no_graph(self._device)
+        self.against_float32 = None if precision == "fp32" else self._lowered(DTYPES[precision])
+
+    def __call__(self, obs: Mapping[str, Tensor], noise: Tensor) -> Tensor:
+        """Raw arrays (B, T, ...) and noise z_1 (B, H, A), on any device -> (B, E, A) on the policy's, task's units.
+
+        Raises:
+            RunFailed: a graph was asked for and cannot be made.
+        """
+        self._follow()
+        inputs = tuple(x.to(self._device) for x in (noise, *(obs[key] for key in self._decision.policy.keys)))
+        graph = None if self.eager else self._graph(inputs)
+        return self._decision(*inputs) if graph is None else graph.run(*inputs)
+
+    def _follow(self) -> None:
+        """Whoever has the policy may have moved it to another device, where the graphs of the first are worth nothing."""
+        device = next(self._decision.policy.parameters()).device
+        if device != self._device:
+            self._device = device
+            self._graphs.clear()
+            self.eager = "graph is off" if self._asked == "off" else no_graph(device)
+
+    @property
+    def runtime(self) -> str:
+        """How decisions are made, for people and manifests."""
+        return "CUDA graph" if self.eager is None else f"eager: {self.eager}"
+
+    def figures(self) -> dict[str, Any]:
+        """What executes decisions, and what a lower precision changed in the actions; JSON types, for a manifest."""
+        moved = self.against_float32
+        return {"runtime": self.runtime} | ({} if moved is None else {"against_float32": moved.as_json()})
+
+    def ready(self, batch: int = 1) -> None:
+        """Make the graph of a batch size now: the first decision would take that much longer."""
+        if self.eager is None:
+            noise, *arrays = example_inputs(self._decision.policy, batch)
+            self(dict(zip(self._decision.policy.keys, arrays, strict=True)), noise)
+
+    def _graph(self, inputs: Inputs) -> Prepared | None:
+        """The graph of these inputs' batch size; None where there is none."""
+        batch = len(inputs[0])
+        if batch not in self._graphs:
+            if len(self._graphs) == MOST:
+                return None
+            self._graphs[batch] = self._captured(inputs)
+        return self._graphs[batch]
+
+    def _captured(self, inputs: Inputs) -> Prepared | None:
+        """Capture and compare; without success the reason is kept, and, where a graph was asked for, raised."""
+        try:
+            graph = self._capture(self._decision, inputs)
+            found = difference([self._decision(*inputs)], [graph.run(*inputs)], torch.float32)
+        except RuntimeError as error:  # what waits for the device, or copies from the host, cannot be captured
+            reason = one_line(error, 200, typed=True)
+        else:
+            if found.accepted or not bool(self._decision(*inputs).isfinite().all()):
+                return graph
+            reason = f"the graph differs from eager: {found}"
+        if self._asked == "on":
+            raise RunFailed(f"graph: the decision cannot be captured: {reason}", "leave it at auto")
+        self.eager = reason
+        return None
+
+    def _lowered(self, dtype: torch.dtype) -> Difference:
+        """Cast the network; how far that moves the actions, relative to the largest of them."""
+        policy = self._decision.policy
+        samples = [tuple(x.to(self._device) for x in example_inputs(policy, 1, seed)) for seed in range(SAMPLES)]
+        exact = [self._decision(*sample) for sample in samples]
+        policy.lower(dtype)
+        return difference(exact, [self._decision(*sample) for sample in samples], dtype)
