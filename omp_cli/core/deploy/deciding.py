@@ -71,12 +71,13 @@ class Deciding:
             RunFailed: a graph was asked for and cannot be made.
         """
         self._follow()
-        inputs = tuple(x.to(self._device) for x in (noise, *(obs[key] for key in self._decision.policy.keys)))
-        graph = None if self.eager else self._graph(inputs)
-        return self._decision(*inputs) if graph is None else graph.run(*inputs)
+        policy = self._decision.policy
+        noise, obs = noise.to(self._device), {key: obs[key].to(self._device) for key in policy.keys}
+        graph = None if self.eager else self._graph((noise, *obs.values()))
+        return policy.act(obs, noise, self._decision.nfe) if graph is None else graph.run(noise, *obs.values())
 
     def _follow(self) -> None:
-        """Whoever has the policy may have moved it to another device, where the graphs of the first are worth nothing."""
+        """Whoever has the policy may have moved it elsewhere, where the first device's graphs are worth nothing."""
         device = next(self._decision.policy.parameters()).device
         if device != self._device:
             self._device = device
