@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from omp_cli.core.base.files import LFS_POINTER, seal_of, sha256_of
 from omp_cli.core.base.manifest import check_artifacts, read_manifest
 from omp_cli.core.deploy import export, program
 from omp_cli.core.deploy.program import ONNX_PACKAGES, missing_packages
+from omp_cli.core.deploy.writing import READERS, SAMPLES, read_pt2
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp, in_process
 
@@ -36,7 +40,7 @@ def test_files_signature_and_parity(policy: Path) -> None:
     assert set(manifest.metrics["files"]) == set(FORMATS)
     for row in manifest.metrics["files"].values():
         assert row["max_rel"] <= row["tolerance"] == 1e-4
-        assert row["inputs"] == export.SAMPLES
+        assert row["inputs"] == SAMPLES
     assert manifest.metrics["unclipped"] > 0.2, "clipped actions would agree whatever the graph"
     document = json.loads((policy / "policy.json").read_text())
     shapes = {x["name"]: (x["shape"], x["dtype"]) for x in document["inputs"]}
@@ -102,15 +106,55 @@ def test_any_batch_and_more_steps(omp: Omp, run: Path, tmp_path: Path) -> None:
     assert document["inputs"][0]["shape"] == ["batch", 4, 2]
 
 
+def shifted(file: Path, samples: Any) -> list[Tensor]:
+    return [x + 0.01 for x in read_pt2(file, samples)]
+
+
+def crashing(file: Path, samples: Any) -> list[Tensor]:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return []
+
+
+def hanging(file: Path, samples: Any) -> list[Tensor]:
+    time.sleep(60)
+    return []
+
+
+def broken(file: Path, samples: Any) -> list[Tensor]:
+    raise ValueError("no such\nkernel")
+
+
+@pytest.mark.parametrize(
+    ("reader", "reason"),
+    [
+        (crashing, "signal 11 while policy.pt2 was written and read back"),
+        (hanging, "no answer within 5 s (--set patience=SECONDS gives it longer)"),
+        (broken, "policy.pt2: ValueError: no such kernel"),
+    ],
+)
+def test_a_file_whose_making_crashes_or_hangs_leaves_the_other_and_a_reason(
+    reader: Any, reason: str, omp: Omp, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(READERS, "pt2", reader)
+    patience = ("--set", "patience=5") if reader is hanging else ()
+    if HAS_ONNX and reader is not hanging:
+        done = omp("export", run, "--json", "--out", tmp_path / "e")
+        assert done.code == 0, done.err
+        assert list(done.json["result"]["files"]) == ["onnx"]
+        assert reason in done.json["result"]["left_out"]["pt2"]
+        assert reason in done.err
+        assert {p.name for p in (tmp_path / "e").iterdir()} == {"manifest.json", "policy.json", "policy.onnx"}
+        check_artifacts(tmp_path / "e", read_manifest(tmp_path / "e"))
+    refused(omp("export", run, "--format", "pt2", *patience, "--out", tmp_path / "f"), 1, reason)
+    assert [p.name for p in (tmp_path / "f").iterdir()] == ["manifest.json"]
+    assert read_manifest(tmp_path / "f").status == "failed"
+
+
 def test_a_file_that_answers_something_else_is_not_left_behind(
     omp: Omp, run: Path, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def shifted(file: Path, samples: Any) -> list[Tensor]:
-        return [x + 0.01 for x in read(file, samples)]
-
-    read = export._LOADERS["pt2"]
     folder = shutil.copytree(policy, tmp_path / "e")
-    monkeypatch.setitem(export._LOADERS, "pt2", shifted)
+    monkeypatch.setitem(READERS, "pt2", shifted)
     refused(omp("export", run, "--format", "pt2", "--out", folder), 1, "policy.pt2", "max abs 0.01")
     assert [p.name for p in folder.iterdir()] == ["manifest.json"], "nor one of an earlier export"
     assert read_manifest(folder).status == "failed"

@@ -29,7 +29,7 @@ ALLOWED = {
     "measure": BASE
     | {"measure", "policy", "policy_config", "checkpoint", "envs", "suites", "data", "encoders"}
     | {"deploy", "methods", "nets", "clouds", "train"},
-    "deploy": BASE | {"deploy", "policy", "policy_config", "checkpoint", "methods", "data"},
+    "deploy": BASE | {"deploy", "policy", "policy_config", "checkpoint", "methods", "data", "envs"},
     "report": BASE | {"report", "measure", "suites"},
     "rl": BASE
     | {"rl", "policy", "policy_config", "checkpoint", "methods", "nets", "encoders", "envs", "suites", "data"}

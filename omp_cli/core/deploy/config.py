@@ -29,6 +29,8 @@ class ExportConfig(Settings):
     """Seed of the observations and the noise on which the files are compared with the policy."""
     threads: Threads = 1
     """Threads of Torch and of ONNX Runtime while comparing."""
+    patience: Above0 = 900.0
+    """Seconds that a file may take; its process is ended then."""
 
     def passed_over(self) -> dict[str, str]:
         """What the format decides in its place."""

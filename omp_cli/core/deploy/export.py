@@ -14,39 +14,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from omp_cli.core.base.errors import Diverged, MissingDependency, RunFailed
+from omp_cli.core.base.errors import Diverged, MissingDependency, OmpError
 from omp_cli.core.base.files import atomic, remove, seal_of, sha256_of, write_json
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.deploy.base import Inputs
 from omp_cli.core.deploy.config import ExportConfig
-from omp_cli.core.deploy.graph import Decision, example_inputs
+from omp_cli.core.deploy.graph import Decision
 from omp_cli.core.deploy.lerobot import folder as lerobot
-from omp_cli.core.deploy.onnx_runtime import OnnxPrepared
-from omp_cli.core.deploy.parity import Difference, difference
-from omp_cli.core.deploy.program import (
-    ONNX_INSTALL,
-    ONNX_PACKAGES,
-    OUTPUT,
-    exported,
-    missing_packages,
-    write_onnx,
-    write_pt2,
-)
+from omp_cli.core.deploy.parity import Difference
+from omp_cli.core.deploy.program import ONNX_INSTALL, ONNX_PACKAGES, OUTPUT, missing_packages
+from omp_cli.core.deploy.writing import READERS, Format, Writing, decision_of
+from omp_cli.core.envs.workers import Workers
 from omp_cli.core.spec import Channels, Spec
 
 SIGNATURE = "policy.json"
 SIGNATURE_SCHEMA = 1
-SAMPLES = 5
-Format = Literal["pt2", "onnx"]
-Check = Callable[[Path, Sequence[Inputs]], list[Tensor]]
 
 
 def formats(wanted: Literal["both", "pt2", "onnx"]) -> tuple[list[Format], dict[str, str]]:
@@ -75,28 +66,24 @@ def export_run(run: Run, checkpoint: Checkpoint, config: ExportConfig, progress:
     Raises:
         Diverged: the policy's actions are not finite.
         MissingDependency: see ``formats``.
-        RunFailed: a file answers something else than the policy; it is removed.
+        RunFailed: no file could be written: it answers something else than the policy and is removed, its exporter
+            failed, or the process in which it was made has died or took too long.
     """
     if config.format == "lerobot":
         return lerobot.write_folder(run, checkpoint, config, progress)
     chosen, left_out = formats(config.format)
     policy = checkpoint.load(config.weights)
-    nfe = config.nfe or policy.nfe
-    config = config.model_copy(update={"nfe": nfe})
-    decision = Decision(policy, nfe)
-    batches = (2, 1, 5, 2, 3) if config.dynamic_batch else (config.batch,) * SAMPLES
-    samples = [example_inputs(policy, batch, config.seed + i) for i, batch in enumerate(batches)]
+    config = config.model_copy(update={"nfe": config.nfe or policy.nfe})
+    decision, samples = decision_of(policy, config)
     references = [decision(*sample) for sample in samples]
     if not all(bool(x.isfinite().all()) for x in references):
         raise Diverged(
             f"checkpoint {checkpoint.path}: the policy's actions are not finite although its weights are",
             "training has diverged: export an earlier checkpoint, or train again with a lower --lr",
         )
-    for stale in (*(f"policy.{kind}" for kind in _LOADERS), SIGNATURE):
+    for stale in (*(f"policy.{kind}" for kind in READERS), SIGNATURE):
         remove(run.folder / stale)  # of an earlier export into this folder
-    progress.start("export", len(chosen) + 1)
-    program = exported(decision, samples[0], config.dynamic_batch)
-    progress.advance()
+    files = _files(run, Writing(checkpoint.path.absolute(), config, READERS), chosen, left_out, progress)
     figures: dict[str, Any] = {
         "suite": checkpoint.meta.spec.suite,
         "task": checkpoint.meta.spec.task,
@@ -105,56 +92,48 @@ def export_run(run: Run, checkpoint: Checkpoint, config: ExportConfig, progress:
         "nfe": config.nfe,
         "batch": "any" if config.dynamic_batch else config.batch,
         "unclipped": _unclipped(references, policy.action_limits.inverse),
-        "files": {},
+        "files": files,
         "left_out": left_out,
     }
-    for kind in chosen:
-        start = time.perf_counter()
-        file = run.folder / f"policy.{kind}"
-        with atomic(file) as temporary:
-            if kind == "pt2":
-                write_pt2(program, temporary)
-            else:
-                write_onnx(program, temporary, decision.inputs)
-            found = compared(kind, temporary, samples, references)
-        run.artifact(file)
-        seconds = round(time.perf_counter() - start, 2)
-        figures["files"][kind] = {"bytes": file.stat().st_size, "seconds": seconds, **found.as_json()}
-        progress.advance(1, file=file.name, max_rel=found.max_rel)
     write_json(run.folder / SIGNATURE, signature(checkpoint, config, decision, samples[0], references[0], run.folder))
     run.artifact(run.folder / SIGNATURE)
     run.metrics(**figures)
     return figures
 
 
-def compared(kind: Format, file: Path, samples: Sequence[Inputs], references: Sequence[Tensor]) -> Difference:
-    """Read a file back and compare its answers with the policy's.
+def _files(
+    run: Run, writing: Writing, chosen: Sequence[Format], left_out: dict[str, str], progress: Progress
+) -> dict[Format, dict[str, Any]]:
+    """Write the files; of two, one that fails is left out with the reason, and a single one's failure is the run's."""
+    files: dict[Format, dict[str, Any]] = {}
+    failures: list[OmpError] = []
+    progress.start("export", len(chosen))
+    with ExitStack() as processes:
+        process: Workers | None = None
+        for kind in chosen:
+            start, file = time.perf_counter(), run.folder / f"policy.{kind}"
+            process = process or processes.enter_context(_process(writing))
+            try:
+                with atomic(file) as temporary:
+                    doing = f"policy.{kind} was written and read back"
+                    found: Difference = process.ask(writing.config.patience, doing, "write", kind, temporary)
+            except OmpError as error:
+                failures.append(error)
+                left_out[kind] = f"failed: {error.message}"
+                progress.note(f"{kind}: {left_out[kind]}")
+                process = None  # whether it lives or not, the next file has a fresh one
+                continue
+            run.artifact(file)
+            seconds = round(time.perf_counter() - start, 2)
+            files[kind] = {"bytes": file.stat().st_size, "seconds": seconds, **found.as_json()}
+            progress.advance(1, file=file.name, max_rel=found.max_rel)
+    if not files:
+        raise failures[0]
+    return files
 
-    Raises:
-        RunFailed: they differ.
-    """
-    found = difference(references, _LOADERS[kind](file, samples), torch.float32)
-    if not found.accepted:
-        raise RunFailed(
-            f"policy.{kind} answers something else than the policy: {found}",
-            "it was removed; another --format may do, and this torch or ONNX version is suspect",
-        )
-    return found
 
-
-def _run_pt2(file: Path, samples: Sequence[Inputs]) -> list[Tensor]:
-    """Reads a file written a moment ago by this process: ``torch.export.load`` is for nobody else's."""
-    module = torch.export.load(str(file)).module()
-    with torch.no_grad():
-        return [module(*sample) for sample in samples]
-
-
-def _run_onnx(file: Path, samples: Sequence[Inputs]) -> list[Tensor]:
-    prepared = OnnxPrepared(file, samples[0])
-    return [prepared.run(*sample) for sample in samples]
-
-
-_LOADERS: dict[Format, Check] = {"pt2": _run_pt2, "onnx": _run_onnx}
+def _process(writing: Writing) -> Workers:
+    return Workers(writing, 1, "export", lambda line: None, apart=True)
 
 
 def signature(

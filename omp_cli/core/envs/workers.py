@@ -98,6 +98,25 @@ class Workers:
                 raise answer
         return answers
 
+    def ask(self, patience: float, doing: str, method: str, *arguments: Any) -> Any:
+        """What the first worker answers; it is asked for something that may end it, or never come back.
+
+        Args:
+            patience: seconds after which it is taken for dead, and killed.
+            doing: what is going on, for the message.
+            method: of the resident.
+            arguments: of the method.
+
+        Raises:
+            OmpError: as the method raised it; RunFailed also where the worker has died or was too slow.
+        """
+        self.send(0, method, *arguments)
+        answer = self.receive([0], patience)[0]
+        if isinstance(answer, Death):
+            longer = f" within {patience:g} s (--set patience=SECONDS gives it longer)" if answer.silent else ""
+            raise RunFailed(f"{'no answer' if answer.silent else answer.reason}{longer} while {doing}")
+        return answer
+
     def answered(self, indices: Collection[int]) -> list[int]:
         """Wait until one of these workers at least has answered, or died; all of which that is true."""
         pipes = {worker.pipe: index for index in indices if isinstance(worker := self._workers[index], _Child)}

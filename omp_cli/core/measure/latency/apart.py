@@ -22,7 +22,7 @@ from omp_cli.core.deploy import backends
 from omp_cli.core.deploy.backends import Outcome
 from omp_cli.core.deploy.base import Backend, Inputs, Prepared
 from omp_cli.core.deploy.graph import Decision, example_inputs
-from omp_cli.core.envs.workers import Death, Workers
+from omp_cli.core.envs.workers import Workers
 from omp_cli.core.measure.latency.config import Effort, LatencyConfig
 from omp_cli.core.measure.latency.rows import Row
 from omp_cli.core.measure.latency.timer import CallFailed, Clock, Here, Reading
@@ -177,12 +177,7 @@ class Apart:
         return self._ask("being timed", self._patience + self._budget, "block", count)
 
     def _ask(self, doing: str, patience: float, method: str, *arguments: Any) -> Any:
-        self._process.send(0, "do", method, *arguments)
         try:
-            answer = self._process.receive([0], patience)[0]
+            return self._process.ask(patience, doing, "do", method, *arguments)
         except OmpError as error:
             raise CallFailed(error.message) from error
-        if isinstance(answer, Death):
-            longer = f" within {patience:g} s (--set patience=SECONDS gives it longer)" if answer.silent else ""
-            raise CallFailed(f"{'no answer' if answer.silent else answer.reason}{longer} while {doing}")
-        return answer
