@@ -12,6 +12,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from omp_cli.core.base.config import checked, validated
 from omp_cli.core.base.errors import DataError, OmpError, data_error
 from omp_cli.core.base.files import (
     atomic,
+    fsync_tree,
     is_lfs_pointer,
     read_json,
     read_tensors,
@@ -175,12 +177,12 @@ def save_checkpoint(
 ) -> Path:
     """Write ``folder/step-XXXXXXXX`` so that it is whole or not there; earlier ones lose their optimiser state."""
     path = checkpoint_path(folder, meta.step)
+    states = {TRAINING: training, MODEL: policy.state_dict(), EMA: ema.state_dict()}  # the largest file first
     with atomic(path) as temporary:
         temporary.mkdir()
-        save_file(_plain(policy.state_dict()), temporary / MODEL)
-        save_file(_plain(ema.state_dict()), temporary / EMA)
-        save_file(_plain(training), temporary / TRAINING)
-        hashes = {name: sha256_of(temporary / name) for name in (MODEL, EMA, TRAINING)}
+        with ThreadPoolExecutor(len(states)) as pool:
+            written = {name: pool.submit(_written, temporary / name, _plain(state)) for name, state in states.items()}
+        hashes = {name: written[name].result() for name in (MODEL, EMA, TRAINING)}
         absent = {name for name in ("held_out", "frozen_from") if not getattr(meta, name)}
         document = meta.model_copy(update={"files": hashes}).model_dump(mode="json", exclude=absent)
         write_json(temporary / META, {**document, "seal": seal_of(document)})
@@ -188,6 +190,13 @@ def save_checkpoint(
         if older != path:
             remove(older / TRAINING)
     return path
+
+
+def _written(file: Path, tensors: dict[str, Tensor]) -> str:
+    """Write and flush a file; its SHA-256. All three leave the interpreter to other threads meanwhile."""
+    save_file(tensors, file)
+    fsync_tree(file)
+    return sha256_of(file)
 
 
 def copy_checkpoint(checkpoint: Path, to: Path) -> None:

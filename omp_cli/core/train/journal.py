@@ -117,7 +117,8 @@ class Journal:
         """The largest magnitude of all that a checkpoint would hold, a scalar on the CPU; not finite where one is."""
         states = (self._policy.state_dict(), self._ema.module.state_dict(), training)
         numbers = [x for state in states for x in state.values() if x.is_floating_point() and x.numel()]
-        return torch.stack([x.detach().abs().max().float().cpu() for x in numbers]).max()
+        ends = [x.detach().aminmax() for x in numbers]  # one pass, and no copy of a large tensor
+        return torch.stack([torch.maximum(-low, high).float().cpu() for low, high in ends]).max()
 
     def diverged(self, message: str, hint: str) -> Diverged:
         """The error of a run whose numbers are not finite, with the checkpoint from before that."""
