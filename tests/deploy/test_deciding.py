@@ -129,9 +129,12 @@ def test_a_graph_that_cannot_be_is_told_and_done_without(
         asked(obs, noise)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_a_lower_precision_is_the_networks_alone_and_its_error_is_measured(precision: Any) -> None:
+def test_a_lower_precision_is_the_networks_alone_and_its_error_is_measured(precision: Any, frozen: bool) -> None:
     made = policy()
+    if frozen:
+        made.freeze_from(0.5)
     obs, noise = observed(made, 1, 0)
     exact = made.act(obs, noise, 1)
     deciding = Deciding(made, 1, precision=precision)
@@ -140,7 +143,8 @@ def test_a_lower_precision_is_the_networks_alone_and_its_error_is_measured(preci
     assert deciding.against_float32 is not None
     assert deciding.against_float32.max_abs >= error, "this observation is among those that were compared"
     assert deciding.figures()["against_float32"]["max_rel"] == deciding.against_float32.max_rel
-    kinds = {x.dtype for x in made.encoder.parameters()}, {x.dtype for x in made.net.parameters()}
+    nets = [made.net, *([made.frozen.net] if made.frozen is not None else [])]
+    kinds = {x.dtype for x in made.encoder.parameters()}, {x.dtype for net in nets for x in net.parameters()}
     assert kinds == ({torch.float32}, {{"bf16": torch.bfloat16, "fp16": torch.float16}[precision]})
 
 
