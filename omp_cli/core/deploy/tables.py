@@ -9,15 +9,11 @@ from omp_cli.core.base.table import Table
 
 
 def export_table(figures: Mapping[str, Any]) -> Table:
-    """A row for each file: its size, and how far its actions are from the policy's. Of a folder for LeRobot a row for
+    """A row for each file: its size, and how far its actions are from the policy's; of a folder for LeRobot a row for
     each feature.
     """
     if "features" in figures:
-        rows = [
-            (key, " x ".join(map(str, feature["shape"])), feature["unit"] or "-", ", ".join(feature["names"]) or "-")
-            for key, feature in figures["features"].items()
-        ]
-        return Table("What LeRobot shows the policy and gets from it", ("feature", "shape", "unit", "names"), rows)
+        return _features_table(figures["features"])
     columns = ("file", "MiB", "largest error", "relative", "allowed", "seconds")
     rows = [
         (
@@ -31,6 +27,14 @@ def export_table(figures: Mapping[str, Any]) -> Table:
         for kind, row in figures["files"].items()
     ]
     return Table("Read back and compared with the policy", columns, rows)
+
+
+def _features_table(features: Mapping[str, Any]) -> Table:
+    rows = [
+        (key, " x ".join(map(str, feature["shape"])), feature["unit"] or "-", ", ".join(feature["names"]) or "-")
+        for key, feature in features.items()
+    ]
+    return Table("What LeRobot shows the policy and gets from it", ("feature", "shape", "unit", "names"), rows)
 
 
 def loop_tables(figures: Mapping[str, Any]) -> list[Table]:
