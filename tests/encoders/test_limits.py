@@ -38,9 +38,19 @@ def test_an_action_that_never_changes_is_held_whatever_the_policy_says() -> None
     assert limits(x)[:, 1].abs().max() == 0, "what a constant number is trained on is exactly 0"
     assert limits(x).abs().max() <= 1 + 1e-3
     found = limits.inverse(torch.rand(50, 3) * 2 - 1)
-    torch.testing.assert_close(found[:, 1], x[:1, 1].expand(50), atol=6e-5, rtol=0)
+    torch.testing.assert_close(found[:, 1], x[:1, 1].expand(50), atol=1e-4, rtol=0)
     torch.testing.assert_close(found[:, 2], x[:1, 2].expand(50), atol=8e-5, rtol=0)
     torch.testing.assert_close(limits.inverse(limits(x)), x)
+
+
+def test_a_far_action_is_held_in_half_precision_too() -> None:
+    """A motor that stands at 90 degrees, and one at 0: no buffer leaves the numbers of float16."""
+    x = torch.tensor([[90.0, 0.0]]).repeat(4, 1)
+    limits = Limits(2, hold=True)
+    limits.fit(x)
+    for dtype in (torch.float32, torch.float16):
+        found = limits.to(dtype).inverse(torch.tensor([[-1.0, -1.0], [1.0, 1.0]], dtype=dtype))
+        torch.testing.assert_close(found.float(), x[:2], atol=1e-4, rtol=1e-3)
 
 
 def test_before_fit_it_is_the_identity_and_fitting_is_saved() -> None:

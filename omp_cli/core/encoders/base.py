@@ -25,8 +25,8 @@ class Limits(nn.Module):
         dim: channels.
         min_range: of the data, below which a channel counts as constant.
         hold: what becomes of a constant channel. An observation's (False) is only centred, for one that leaves its
-            value must not be blown up. An action's (True) is scaled as if it had that range, so that ``inverse`` holds
-            its value to within half of it: a motor that never moved in the demonstrations gets no noise of a policy.
+            value must not be blown up. An action's (True) is scaled as if it had that range, or 1/16384 of its value,
+            so that ``inverse`` holds it: a motor that never moved in the demonstrations gets no noise of a policy.
     """
 
     scale: Tensor
@@ -44,9 +44,10 @@ class Limits(nn.Module):
         flat = x.reshape(-1, x.shape[-1])
         low, high = flat.amin(0), flat.amax(0)
         span = high - low
-        scale = 2 / span.clamp_min(self.min_range)
-        if not self.hold:
-            scale = torch.where(span < self.min_range, torch.ones_like(span), scale)
+        if self.hold:  # a far value has a wider range, so that ``offset`` is a number of float16, too
+            scale = 2 / span.clamp_min(self.min_range).maximum((low + high).abs() * 2**-15)
+        else:
+            scale = torch.where(span < self.min_range, torch.ones_like(span), 2 / span.clamp_min(self.min_range))
         self.scale.copy_(scale)
         self.offset.copy_(-scale * (low + high) / 2)
 
