@@ -11,7 +11,7 @@ import pytest
 
 from omp_cli.core.base import papers
 from omp_cli.core.measure.statistics import contrast
-from omp_cli.core.report.collect import collect
+from omp_cli.core.report.collect import read_evaluations
 from omp_cli.core.report.summary import summarise
 from omp_cli.core.report.tables import all_tables
 from omp_cli.core.suites.metaworld.tables import GROUPS, MW34
@@ -32,7 +32,7 @@ def write_row(folder: Path, label: str, successes: Callable[[int], int], left_ou
 
 
 def claims_of(folder: Path) -> dict[str, dict[str, Any]]:
-    (section,) = summarise(collect([folder]))["sections"]
+    (section,) = summarise(read_evaluations([folder]))["sections"]
     return {found["claim"]: found for found in section["claims"]}
 
 
@@ -119,7 +119,7 @@ def test_failures_are_accounted_for_task_by_task(tmp_path: Path) -> None:
     write_eval(tmp_path / "a", "pick-place", 40, by_episode=columns)
     write_eval(tmp_path / "b", "hammer", 45)
     write_eval(tmp_path / "c", "reach", 46)
-    document = summarise(collect([tmp_path]))
+    document = summarise(read_evaluations([tmp_path]))
     (section,) = document["sections"]
     pick, hammer = section["failures"]
     assert (pick["task"], pick["failed"], pick["noted"]) == ("pick-place", 10, 10)
