@@ -291,8 +291,8 @@ def command(
 
     Args:
         name: name of the command.
-        model: the command's configuration class, whose fields with a ``Flag`` become options; None for a command without
-            settings, which then has neither ``--config`` nor ``--set``.
+        model: the command's configuration class, whose fields with a ``Flag`` become options; None for a command
+            without settings, which then has neither ``--config`` nor ``--set``.
         preset: the one that is taken unless another is named, "" where that depends on what the run begins with; None
             for a command without presets.
         also: other configuration classes, of which the line decides which it means (``Call.of``). Asked for each time
