@@ -54,8 +54,8 @@ def load(
         ensemble: coefficient of temporal ensembling (ACT has 0.01); None plays chunks.
         graph: on CUDA, whether a checkpoint's decisions are replayed graphs, one for each batch size: "auto" where they
             can be captured, "on" fails where they cannot, "off" never. ``decider.figures()`` says what became of it.
-        precision: of a checkpoint's network, "fp32", "bf16" or "fp16"; ``decider.against_float32`` says how far that
-            moves the actions.
+        precision: precision of a checkpoint's network, "fp32", "bf16" or "fp16"; ``decider.against_float32`` says how
+            far that moves the actions.
 
     Returns:
         The policy: ``reset()``, ``act(obs)``, ``act_chunk(obs)``; what it reads is in ``signature``.

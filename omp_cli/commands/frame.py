@@ -86,10 +86,10 @@ class Call(Generic[S]):
     """One line: a command's name, its options, and the way from them to a result.
 
     Attributes:
-        name: of the command.
-        model: its configuration class.
+        name: name of the command.
+        model: the command's configuration class.
         globals: values of the global options.
-        file: of settings.
+        file: file of settings.
         sets: words of ``--set``.
         given: what was given as options, by their names on the line.
         more: settings that the line says in another way, by their dotted names.
@@ -164,7 +164,7 @@ class Call(Generic[S]):
         """The manifest of a run that ``--resume`` names, and its settings; None in their place when it is finished.
 
         Args:
-            folder: of the run.
+            folder: folder of the run.
             inputs: the entries of its configuration that are no settings.
             change: settings that take the place of the run's own; with some it is gone on with though it is finished.
         """
@@ -204,7 +204,7 @@ class Call(Generic[S]):
         return found, chosen
 
     def device(self, threads: int) -> torch.device:
-        """The device that the line asks for; torch gets so many threads."""
+        """The device that the line asks for; torch gets ``threads`` threads."""
         core.use_threads(threads)
         return core.pick_device(core.local_device(self.globals.device_name))
 
@@ -246,7 +246,7 @@ class Call(Generic[S]):
         """A run with its manifest, and the display of its progress.
 
         Args:
-            chosen: its settings.
+            chosen: the run's settings.
             where: the name of a new folder, made now, or the folder itself.
             device: where tensors live.
             inputs: kind, path and hash of what is known to be read.
@@ -290,9 +290,9 @@ def command(
     Each has its own list of options: a parser that was made before a plugin came goes on without the plugin's.
 
     Args:
-        name: of the command.
-        model: its configuration class, whose fields with a ``Flag`` become options; None for a command without
-            settings, which then has neither ``--config`` nor ``--set``.
+        name: name of the command.
+        model: the command's configuration class, whose fields with a ``Flag`` become options; None for a command
+            without settings, which then has neither ``--config`` nor ``--set``.
         preset: the one that is taken unless another is named, "" where that depends on what the run begins with; None
             for a command without presets.
         also: other configuration classes, of which the line decides which it means (``Call.of``). Asked for each time

@@ -18,9 +18,9 @@ class Newest:
 
     Attributes:
         root: folder below which it is looked for.
-        commands: of which it may be.
+        commands: the commands that may have made it.
         what: it is.
-        hint: how to make one.
+        hint: what to say of how to make one.
     """
 
     root: Path

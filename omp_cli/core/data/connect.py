@@ -31,7 +31,7 @@ class Again(Exception):
     """A connection ended early; another may do better.
 
     Args:
-        reason: for the user.
+        reason: why it failed, for the user.
         wait: seconds the server asks for; None leaves it to us.
         fruitless: whether it counts as one that brought nothing, though it did.
     """

@@ -194,7 +194,7 @@ def open_decider(
         weights: which weights of a checkpoint are used; None for its moving average.
         nfe: evaluations per decision of a checkpoint; None for its own.
         graph: whether a checkpoint's decisions on CUDA are replayed graphs.
-        precision: of a checkpoint's network.
+        precision: precision of a checkpoint's network.
 
     Raises:
         UsageError: one of these was named for an export, which has them inside; or a graph that the device has not.

@@ -35,10 +35,10 @@ class Deciding:
     A graph is compared with the eager decision when it is made, and not used where it answers something else.
 
     Args:
-        policy: in evaluation mode, on its device; of a lower precision its network is cast in place.
+        policy: the policy, in evaluation mode and on its device; for a lower precision its network is cast in place.
         nfe: evaluations of the network per decision.
         graph: "auto" captures where that is possible, "on" fails where it is not, "off" does not try.
-        precision: of the network's weights and layers; encoder, normalisation and sampler stay in float32.
+        precision: precision of the network's weights and layers; encoder, normalisation and sampler stay in float32.
         capture: makes a graph of a module.
 
     Attributes:

@@ -45,7 +45,7 @@ class Signature:
         max_steps: actions of an episode; None where nothing says so.
         nfe: evaluations of the network per decision.
         batch: decisions per call, None for any number.
-        action_names: of the A numbers of an action, as the data say them; empty where nobody says them.
+        action_names: names of the A numbers of an action, as the data say them; empty where nobody says them.
         action_unit: "" where nobody says it.
     """
 

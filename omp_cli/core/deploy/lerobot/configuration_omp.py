@@ -37,7 +37,7 @@ class OmpConfig(PreTrainedConfig):
     weights: str = "ema"  # LeRobot's parser knows no Literal
     """Weights of the checkpoint: their moving average, "ema", or as trained, "raw"."""
     seed: int = 0
-    """Of the policy's noise."""
+    """Seed of the policy's noise."""
     execute: int | None = None
     """Actions of a chunk that are executed before the next decision; None for as many as the policy was trained for."""
     ensemble: float | None = None

@@ -26,8 +26,8 @@ class Feature:
         array: the policy's name of the array that it is, or, of a camera, is a part of.
         kind: LeRobot's type of it; to LeRobot a cloud is a state.
         shape: (S,), (N, 3), (A,), or of a camera (C, H, W).
-        names: of its numbers, where the data say them.
-        unit: of its numbers, where the data say it.
+        names: names of its numbers, where the data say them.
+        unit: unit of its numbers, where the data say it.
     """
 
     key: str
@@ -42,7 +42,7 @@ def read_features(spec: Spec, arrays: tuple[str, ...]) -> list[Feature]:
     """What a policy reads, cameras in the order of the picture's channels.
 
     Args:
-        spec: of the policy's task.
+        spec: the spec of the policy's task.
         arrays: those that the policy reads.
     """
     found: list[Feature] = []
