@@ -20,7 +20,10 @@ DEFAULT_PRESET = "light"
 @command("bench-latency", LatencyConfig)
 def bench_latency(
     call: Call[LatencyConfig],
-    policy: Annotated[Path | None, argument("As --checkpoint.", "a preset", metavar="RUN_OR_CHECKPOINT")] = None,
+    policy: Annotated[
+        Path | None,
+        argument("Folder of a run or of a checkpoint, as with --checkpoint.", "a preset", metavar="RUN_OR_CHECKPOINT"),
+    ] = None,
     checkpoint: Annotated[Path | None, option("Folder of a run or of a checkpoint.", panel=PANEL)] = None,
     preset: Annotated[
         list[str] | None,
