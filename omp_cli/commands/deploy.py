@@ -45,7 +45,7 @@ def deploy(
     if call.dry_run(chosen, task=signature.task, hz=settings.hz or signature.control_hz, nfe=signature.nfe):
         return
     data = None if replay is None else read_store(replay)
-    with call.run(chosen, signature.task, call.globals.device_name) as (run, progress):
+    with call.run(chosen, signature.task, player.decider.device) as (run, progress):
         run.input(player.decider.kind, player.decider.path, player.decider.sha256())
         if data is not None:
             run.input("dataset", data.path, data.sha256)

@@ -105,9 +105,12 @@ class Call(Generic[S]):
 
     @property
     def flags(self) -> Layer:
-        """The settings that were given as options: the layer that beats all others."""
-        key = None if self.globals.seed is None else _seed_of(self.model)
-        seed = {} if key is None else {key: self.globals.seed}
+        """The settings that were given as options: the layer that beats all others.
+
+        Raises:
+            UsageError: a seed was given, and nothing is drawn.
+        """
+        seed = {} if self.globals.seed is None else {_seed_of(self.name, (self.model,)): self.globals.seed}
         return Layer("flag", {**options.flag_layer(self.model, self.given).values, **self.more, **seed})
 
     def of(self, model: type[T], what: str) -> Call[T]:
@@ -283,6 +286,7 @@ def command(
     model: type[S] | None,
     preset: str | None = None,
     also: Callable[[], Iterable[type[Settings]]] = tuple,
+    writes: bool = True,
 ) -> Callable[[Function], Function]:
     """Makes a command of a function, which gets a ``Call`` first and its own parameters by name.
 
@@ -297,6 +301,7 @@ def command(
             for a command without presets.
         also: other configuration classes, of which the line decides which it means (``Call.of``). Asked for each time
             that the function is loaded, for plugins may have brought some.
+        writes: whether it writes into a folder of its own, which ``--out`` may name.
     """
 
     def decorate(function: Function) -> Function:
@@ -312,6 +317,10 @@ def command(
                 given = {option: value for option, value in read.items() if value not in (None, [])}
                 file, sets = values.pop("config", None), values.pop("set_", None) or []
                 try:
+                    if globals_.seed is not None and (models or not writes):  # a sweep says itself where its seeds are
+                        _seed_of(name, models)
+                    if globals_.out is not None and not writes:
+                        raise UsageError(f"--out: omp {name} makes no folder", "leave it out")
                     load_plugins(globals_.plugin)
                     function(Call[Any](name, model or Settings, globals_, file, sets, given), **values)
                 except KeyboardInterrupt:  # Typer would end the process without a word
@@ -335,13 +344,19 @@ def checkpoint_layer(checkpoint: core.Checkpoint) -> Layer:
     return Layer(source, {"nfe": checkpoint.nfe})
 
 
-def _seed_of(model: type[Settings]) -> str | None:
-    """The setting that the global option sets: "seed", of the configuration or of what it records."""
-    if "seed" in model.model_fields:
-        return "seed"
-    field = model.model_fields.get("record")
-    recorded = getattr(None if field is None else field.annotation, "model_fields", {})
-    return "record.seed" if "seed" in recorded else None
+def _seed_of(name: str, models: Iterable[type[Settings]]) -> str:
+    """The setting that ``--seed`` sets: "seed", of one of the configurations or of what it records.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for model in models:
+        if "seed" in model.model_fields:
+            return "seed"
+        field = model.model_fields.get("record")
+        if "seed" in getattr(None if field is None else field.annotation, "model_fields", {}):
+            return "record.seed"
+    raise UsageError(f"--seed: this omp {name} draws nothing at random", "leave it out")
 
 
 def _seed_without(models: Iterable[type[Settings]]) -> str:

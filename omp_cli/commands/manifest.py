@@ -14,7 +14,7 @@ from omp_cli.core.base.run import state_of
 from omp_cli.core.base.table import Table
 
 
-@command("manifest", None)
+@command("manifest", None, writes=False)
 def manifest(
     call: Call[Settings],
     run: Annotated[Path | None, argument("Folder of a run, or its manifest.json.")] = None,

@@ -20,7 +20,7 @@ PLACES = (DATA, RUNS)
 STATES = (*UNFINISHED, "running", "succeeded", "damaged")
 
 
-@command("runs", None)
+@command("runs", None, writes=False)
 def runs(
     call: Call[Settings],
     folders: Annotated[

@@ -23,6 +23,6 @@ def serve(call: Call[ServeConfig], policy: PolicyArgument = None) -> None:
     if call.dry_run(chosen, task=player.signature.task, nfe=player.signature.nfe):
         return
     core.check_server()
-    with call.run(chosen, player.signature.task, call.globals.device_name, bar=False) as (run, _):
+    with call.run(chosen, player.signature.task, player.decider.device, bar=False) as (run, _):
         run.input(player.decider.kind, player.decider.path, player.decider.sha256())
         core.serve_run(run, player, chosen.settings, call.console.note)

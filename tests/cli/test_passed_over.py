@@ -21,6 +21,10 @@ from tests.conftest import Omp
         ("bench-latency --preset light --preset light", "--preset: one is named twice"),
         ("pretrain --derivative jvp --epsilon 0.01", "method.epsilon does not count: the derivative is jvp"),
         ("pretrain --set train.epochs=3 --set train.steps=5", "train.steps does not count: train.epochs = 3"),
+        ("view data --seed 1", "--seed: this omp view draws nothing at random"),
+        ("--seed 1 runs", "--seed: this omp runs draws nothing at random"),
+        ("runs --out runs", "--out: omp runs makes no folder"),
+        ("manifest runs --out runs", "--out: omp manifest makes no folder"),
         ("pretrain --lambda-disp 0 --set method.dispersion.form=hinge", "method.dispersion.form does not count"),
     ],
 )

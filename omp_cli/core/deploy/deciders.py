@@ -44,6 +44,7 @@ class Decider(ABC):
         signature: what goes in and what comes out.
         path: the checkpoint, or the file of the graph.
         kind: "checkpoint" or "export".
+        device: where it decides.
         weights: which weights of a checkpoint are used; None for an export.
         suite: as plain data, the settings with which the policy's data were shown; None where nothing says so.
         against_float32: how far the lower precision of a checkpoint's network moves its actions; None in float32.
@@ -52,6 +53,7 @@ class Decider(ABC):
     signature: Signature
     path: Path
     kind: str
+    device: torch.device
     weights: Weights | None = None
     suite: Mapping[str, Any] | None = None
     against_float32: Difference | None = None
@@ -94,7 +96,7 @@ class OfCheckpoint(Decider):
         graph: Graph = "auto",
         precision: Precision = "fp32",
     ) -> None:
-        self.checkpoint, self.path = checkpoint, checkpoint.path
+        self.checkpoint, self.path, self.device = checkpoint, checkpoint.path, device
         self.weights, self.suite = weights, checkpoint.meta.suite
         self.policy = checkpoint.load(weights, device)
         self._deciding = Deciding(self.policy, nfe or self.policy.nfe, graph, precision)
@@ -139,7 +141,7 @@ class OfExport(Decider):
     kind = "export"
 
     def __init__(self, path: Path, device: torch.device) -> None:
-        self.path = _graph(path)
+        self.path, self.device = _graph(path), device
         about = self.path.parent / SIGNATURE
         document = read_json(about, "export")
         if not isinstance(document, dict) or document.get("schema_version") != SIGNATURE_SCHEMA:
