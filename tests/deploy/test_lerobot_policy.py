@@ -92,6 +92,7 @@ def test_an_export_for_lerobot_overwrites_its_own_alone(omp: Omp, workshop: Path
         refused(omp(*line, "--out", other), 2, f"holds another {name}", "--out DIR")
         assert (other / name).read_text() == '{"type": "act"}'
     refused(omp(*line, "--dynamic-batch", "--out", tmp_path / "q"), 2, "dynamic_batch does not count", "LeRobot")
+    refused(omp(*line, "--set", "patience=9", "--out", tmp_path / "q"), 2, "patience does not count")
     assert not (tmp_path / "q").exists()
 
 

@@ -36,8 +36,9 @@ class ExportConfig(Settings):
         """What the format decides in its place."""
         if self.format != "lerobot":
             return {}
-        any_batch = "LeRobot shows as many frames at once as it likes"
-        return {"batch": any_batch, "dynamic_batch": any_batch, "seed": "nothing is drawn; --policy.seed of LeRobot"}
+        any_batch, copied = "LeRobot shows as many frames at once as it likes", "nothing takes long: files are copied"
+        drawn = "nothing is drawn; --policy.seed of LeRobot"
+        return {"batch": any_batch, "dynamic_batch": any_batch, "seed": drawn, "patience": copied}
 
 
 class ActingConfig(Settings):
