@@ -22,6 +22,7 @@ from omp_cli.core.base.errors import UsageError
 from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, VelocityField, same
 from omp_cli.core.methods.path import at_least_float32, rows, step
 from omp_cli.core.methods.teaching import Teaching
+from omp_cli.core.methods.times import Mean
 
 LARGEST = 80.0
 """Sigma that stands for pure noise, in the paper and in Consistency Policy."""
@@ -39,7 +40,7 @@ class EdmConfig(Settings):
     """How much closer the levels of a grid lie at its low end."""
     sigma_data: Above0 = 0.5
     """Sigma_d, the deviation of normalised actions that the preconditioning counts on."""
-    log_mean: float = -1.2
+    log_mean: Mean = -1.2
     """Mean of ln sigma in training."""
     log_std: Above0 = 1.2
     """Deviation of ln sigma in training."""
