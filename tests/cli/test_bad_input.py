@@ -58,7 +58,7 @@ class Exploding:
         (("prepare", "toy", "--set", "suite.name=metaworld"), ("suite.name", "metaworld", "toy")),
         (("prepare", "toy", "--quality", "expert"), ("--quality",)),
         (("bench-latency", "--table", "--preset", "dmpo"), ("--table",)),
-        (("bench-latency", "--weights", "raw"), ("--checkpoint",)),
+        (("bench-latency", "--weights", "raw"), ("--weights", "name a run or a checkpoint")),
         (("pretrain", "--resume", "somewhere", "--out", "elsewhere"), ("--resume",)),
         (("finetune", "--resume", "somewhere", "--out", "elsewhere"), ("--resume",)),
         (("pretrain", "--seed", "99999999999999999999"), ("--seed",)),

@@ -14,9 +14,10 @@ from torch.export import ExportedProgram
 from omp_cli.core.base.errors import RunFailed
 from omp_cli.core.deploy import program
 from omp_cli.core.deploy.base import Inputs
-from omp_cli.core.deploy.export import compared
 from omp_cli.core.deploy.graph import Decision, example_inputs, fresh_policy
+from omp_cli.core.deploy.parity import Difference
 from omp_cli.core.deploy.program import ONNX_PACKAGES, exported, missing_packages, write_onnx, write_pt2
+from omp_cli.core.deploy.writing import READERS, Format, compared
 from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.policy import PolicyConfig
 from omp_cli.core.spec import Spec
@@ -47,6 +48,11 @@ def fixed(encoder: str) -> tuple[Decision, ExportedProgram]:
     return module, exported(module, example_inputs(module.policy, 1))
 
 
+def read_back(kind: Format, file: Path, inputs: list[Inputs], module: Decision) -> Difference:
+    """How far a file's answers lie from a module's; RunFailed where that is too far."""
+    return compared(kind, READERS[kind](file, inputs), [module(*x) for x in inputs])
+
+
 def samples(module: Decision, *batches: int) -> list[Inputs]:
     return [example_inputs(module.policy, batch, seed) for seed, batch in enumerate(batches)]
 
@@ -55,7 +61,7 @@ def samples(module: Decision, *batches: int) -> list[Inputs]:
 def test_every_encoder_survives_a_file(encoder: str, tmp_path: Path) -> None:
     module, graph = fixed(encoder)
     inputs = samples(module, 1, 1, 1)
-    found = compared("pt2", write_pt2(graph, tmp_path / "a.pt2"), inputs, [module(*x) for x in inputs])
+    found = read_back("pt2", write_pt2(graph, tmp_path / "a.pt2"), inputs, module)
     assert found.accepted
     assert found.inputs == 3
 
@@ -74,7 +80,7 @@ def test_pictures_go_into_onnx_as_bytes(tmp_path: Path) -> None:
     module, graph = fixed("light-vit")
     inputs = samples(module, 1, 1, 1)
     file = write_onnx(graph, tmp_path / "a.onnx", module.inputs)
-    assert compared("onnx", file, inputs, [module(*x) for x in inputs]).accepted
+    assert read_back("onnx", file, inputs, module).accepted
     arguments = onnxruntime.InferenceSession(str(file)).get_inputs()
     assert {x.name: (x.type, x.shape) for x in arguments} == {
         "noise": ("tensor(float)", [1, 4, 4]),
@@ -99,7 +105,7 @@ def test_a_file_of_another_policy_is_refused(tmp_path: Path) -> None:
     other, graph = decision("state", nfe=1), fixed("state")[1]
     inputs = samples(other, 1, 1, 1)
     with pytest.raises(RunFailed, match="max rel"):
-        compared("pt2", write_pt2(graph, tmp_path / "a.pt2"), inputs, [other(*x) for x in inputs])
+        read_back("pt2", write_pt2(graph, tmp_path / "a.pt2"), inputs, other)
 
 
 def test_what_does_not_fit_into_one_onnx_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

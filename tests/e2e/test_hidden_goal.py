@@ -75,7 +75,7 @@ def test_a_suite_brings_a_source_of_its_own_and_the_options_of_it(
     shaken = omp(*line, "--shake", 0.5, *always).json
     assert shaken["run_dir"].startswith("data/hidden/goal-shaken-d3-s0-")
     assert shaken["result"]["content_sha256"] != again["content_sha256"]
-    refused(omp(*line, "--shake", 0.6, "--out", shaken["run_dir"], *always), 2, "shake = 0.5, asked for 0.6")
+    refused(omp(*line, "--shake", 0.6, "--out", shaken["run_dir"], *always), 2, "shake 0.5, asked for 0.6")
     data = read_store(Path(made.json["run_dir"]))
     assert (data.provenance["recipe"]["source"], data.provenance["recipe"]["shake"]) == ("shaken", 0.3)
     assert len(set(data.provenance["start_states"])) == 3

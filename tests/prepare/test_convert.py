@@ -78,7 +78,7 @@ def test_the_same_file_twice_is_the_same_content_and_a_finished_set_is_kept(tmp_
     assert first["content_sha256"] == other["content_sha256"] == again["content_sha256"]
     assert (first["reused"], again["reused"]) == (False, True)
     assert not (tmp_path / "a" / "contact_sheet.png").exists()
-    with pytest.raises(UsageError, match="demos = None, asked for 3"):
+    with pytest.raises(UsageError, match="made with demos not set, asked for 3"):
         make(tmp_path / "a", tmp_path / "c.hdf5", demos=3)
     with h5py.File(tmp_path / "c.hdf5", "a") as file:
         file["data/demo_0/actions"][0, 0] = 0.125

@@ -100,7 +100,7 @@ def same_recipe(folder: Path, found: Any, wanted: Mapping[str, Any]) -> None:
     old, new = flatten(found or {}), flatten(wanted)
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) != new.get(key):
-            was, now = ("not set" if key not in of_one else repr(of_one[key]) for of_one in (old, new))
+            was, now = ("not set" if of_one.get(key) is None else repr(of_one[key]) for of_one in (old, new))
             raise UsageError(
                 f"data set {folder}: made with {key} {was}, asked for {now}",
                 "choose another folder with --out, ask for the settings that this one has, or delete it",
