@@ -156,9 +156,17 @@ def _run() -> int:
     except (Exception, KeyboardInterrupt) as error:
         report, code = as_omp_error(error)
         if g.current().verbose:
-            traceback.print_exc()
+            _print_traceback(error)
         g.current().console.error(report, code)
     return code
+
+
+def _print_traceback(error: BaseException) -> None:
+    """The traceback, without the hint, which the line of the error has below it."""
+    told = traceback.TracebackException.from_exception(error)
+    if isinstance(error, OmpError) and error.hint:
+        told.__notes__.remove(error.hint_note)
+    sys.stderr.write("".join(told.format()))
 
 
 def _exit_code(app: typer.Typer) -> int:

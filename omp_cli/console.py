@@ -14,7 +14,7 @@ from rich.console import Console as RichConsole
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from omp_cli.core.base.errors import OmpError
+from omp_cli.core.base.errors import Interrupted, OmpError, Terminated
 from omp_cli.core.base.files import defined, to_json
 from omp_cli.core.base.table import NONE, Table, cell_text
 
@@ -116,8 +116,9 @@ class Console:
             self._err.print(escape(text), style="dim", soft_wrap=True)
 
     def error(self, error: OmpError, exit_code: int) -> None:
-        """Report an error: one line and its hint, or a JSON document."""
-        self._err.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
+        """Report an error, or that somebody stopped the command: one line and its hint, or a JSON document."""
+        begin = "[bold yellow]stopped:[/]" if isinstance(error, Interrupted | Terminated) else "[bold red]error:[/]"
+        self._err.print(f"{begin} {escape(error.message)}", soft_wrap=True)
         if error.hint:
             self._err.print(f"[dim]hint:[/]  {escape(error.hint)}", soft_wrap=True)
         if self.as_json:

@@ -16,6 +16,7 @@ from omp_cli.core.base import files
 from omp_cli.core.base.files import seal_of, sha256_of
 from omp_cli.core.base.manifest import read_manifest, write_manifest
 from omp_cli.core.base.run import CHECKPOINTS
+from omp_cli.core.base.signals import ERRORS
 from tests.conftest import TINY, Omp, Ran
 from tests.data.test_store import DAMAGES, damage
 
@@ -24,8 +25,9 @@ def refused(ran: Ran, code: int, *words: str) -> None:
     """The exit code, one line of error, at most one of hint, no traceback, and the words in them."""
     assert ran.code == code, ran.err
     assert "Traceback" not in ran.err
-    lines = [line for line in ran.err.splitlines() if line.startswith(("error:", "hint:"))]
-    assert sum(line.startswith("error:") for line in lines) == 1, ran.err
+    begin = "stopped:" if code in {error.exit_code for error in ERRORS.values()} else "error:"
+    lines = [line for line in ran.err.splitlines() if line.startswith((begin, "hint:"))]
+    assert sum(line.startswith(begin) for line in lines) == 1, ran.err
     for word in words:
         assert word in " ".join(lines), ran.err
 

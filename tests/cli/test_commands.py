@@ -75,6 +75,13 @@ def test_verbose_says_where_time_went_and_the_manifest_always_does(omp: Omp, wor
     assert silent.err == ""
 
 
+def test_verbose_shows_the_traceback_and_the_hint_once(omp: Omp, tmp_path: Path) -> None:
+    shown = omp("--verbose", "prepare", "metawrld", "--out", tmp_path / "d")
+    assert shown.code == 2
+    assert "Traceback" in shown.err
+    assert shown.err.count("hint:") == 1, shown.err
+
+
 def test_dry_run_shows_sources_and_touches_nothing(
     omp: Omp, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -250,7 +250,7 @@ def test_terminated_and_continued_to_the_end(
     with monkeypatch.context() as patch:
         patch.setattr(TrainingEnvs, "step", step)
         stopped = omp("finetune", workshop / "run", *QUICK, "--out", folder)
-    refused(stopped, 143, "stopped at iteration 1 of 2", "--resume")
+    refused(stopped, 143, "stopped: at iteration 1 of 2", "--resume")
     assert read_manifest(folder).status == "interrupted"
     again = omp("finetune", "--resume", folder, "--json")
     assert again.code == 0, again.err

@@ -46,6 +46,8 @@ def port(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[i
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 143, err
+    assert "stopped: after" in err
+    assert "error:" not in err, "it is how a server is meant to end"
     assert "Traceback" not in err
     manifest = read_manifest(out)
     assert manifest.status == "interrupted"

@@ -1,7 +1,9 @@
 """Errors of the machine are told apart from errors of the data, whoever raises them and however it is put."""
 
 import errno
+import pickle
 import re
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +128,14 @@ def test_an_error_is_told_in_one_line() -> None:
     assert one_line(NotImplementedError()) == one_line(NotImplementedError(), typed=True) == "NotImplementedError"
     assert one_line(ValueError("long"), 2) == "lo"
     assert one_line(ValueError("long"), 12, typed=True) == "ValueError: "
+
+
+def test_the_hint_stands_below_a_traceback_and_survives_a_process() -> None:
+    error = DataError("it is damaged", "make it again")
+    for told in (error, pickle.loads(pickle.dumps(error))):
+        assert (told.message, told.hint) == ("it is damaged", "make it again")
+        assert "".join(traceback.format_exception(told)).endswith("it is damaged\nhint: make it again\n")
+    assert not hasattr(DataError("no hint"), "__notes__")
 
 
 def test_nothing_else_makes_one_line_of_an_error() -> None:

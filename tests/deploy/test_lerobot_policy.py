@@ -463,4 +463,4 @@ def test_a_robot_with_its_joints_in_another_order_is_refused(
 def test_errors_say_what_to_do_below_the_traceback(made: Made) -> None:
     with pytest.raises(OmpError) as told:
         made().select_action({"observation.stat": torch.zeros(1, 6)})
-    assert told.value.__notes__ == ["did you mean observation.stat?"]
+    assert told.value.__notes__ == ["hint: did you mean observation.stat?"]

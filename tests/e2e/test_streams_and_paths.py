@@ -113,7 +113,7 @@ def test_a_signal_to_all_processes_of_a_terminal_is_the_parents_to_answer(tmp_pa
     err = process.communicate(timeout=120)[1]
     assert process.returncode == 128 + number, err
     assert "Traceback" not in err
-    assert "error:" in err
+    assert "stopped:" in err
 
 
 def unfinished(run: Path) -> None:

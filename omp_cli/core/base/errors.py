@@ -15,7 +15,7 @@ class OmpError(Exception):
 
     Args:
         message: what is wrong and where, in one line.
-        hint: what to do about it, in one line.
+        hint: what to do about it, in one line; in Python it stands below the error in a traceback.
     """
 
     exit_code = 1
@@ -24,6 +24,9 @@ class OmpError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.hint_note = f"hint: {hint}"
+        if hint:
+            self.add_note(self.hint_note)
 
 
 class RunFailed(OmpError):

@@ -134,7 +134,9 @@ def deploy_run(
         if (run.folder / TICKS).is_file():
             run.artifact(run.folder / TICKS)
     if stop.error:
-        raise stop.error(f"stopped after {len(clock.late)} ticks, {clock.missed} missed deadlines", str(run.folder))
+        raise stop.error(
+            f"after {len(clock.late)} ticks, {clock.missed} missed deadlines", f"the figures are in {run.folder}"
+        )
     return figures()
 
 

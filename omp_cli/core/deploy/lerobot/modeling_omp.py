@@ -7,8 +7,7 @@ Legend: B batch, E executed steps, A action dimension.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self, cast
 
@@ -19,7 +18,7 @@ from lerobot.policies.pretrained import PreTrainedPolicy
 from torch import Tensor
 
 from omp_cli.core.base.device import pick_device
-from omp_cli.core.base.errors import DataError, OmpError, UsageError
+from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.checkpoint import copy_checkpoint, open_checkpoint
 from omp_cli.core.deploy.deciders import OfCheckpoint
 from omp_cli.core.deploy.lerobot.batch import frame_of
@@ -63,17 +62,16 @@ class OmpPolicy(PreTrainedPolicy):
                 "a policy of type omp begins from a trained one: --policy.path=FOLDER, made by omp export RUN "
                 "--format lerobot --out FOLDER"
             )
-        with _with_hints():
-            checkpoint = open_checkpoint(Path(folder) / CHECKPOINT)
-            weights = cast(Weights, config.weights)  # checked when the configuration was made
-            decider = OfCheckpoint(checkpoint, weights, pick_device(str(config.device)), config.nfe)
-            self.policy = decider.policy
-            self.player = Player(decider, config.seed, config.execute, config.ensemble)
-            self._read = read_features(checkpoint.meta.spec, tuple(self.player.signature.arrays))
-            self._action = action_feature(checkpoint.meta.spec)
-            self._same_as_config()
-            if dataset_meta is not None:
-                compare_with_robot([*self._read, self._action], dataset_meta, config)
+        checkpoint = open_checkpoint(Path(folder) / CHECKPOINT)
+        weights = cast(Weights, config.weights)  # checked when the configuration was made
+        decider = OfCheckpoint(checkpoint, weights, pick_device(str(config.device)), config.nfe)
+        self.policy = decider.policy
+        self.player = Player(decider, config.seed, config.execute, config.ensemble)
+        self._read = read_features(checkpoint.meta.spec, tuple(self.player.signature.arrays))
+        self._action = action_feature(checkpoint.meta.spec)
+        self._same_as_config()
+        if dataset_meta is not None:
+            compare_with_robot([*self._read, self._action], dataset_meta, config)
 
     @classmethod
     def from_pretrained(
@@ -151,10 +149,9 @@ class OmpPolicy(PreTrainedPolicy):
     def _answer(self, ask: Any, batch: Mapping[str, Any], noise: Tensor | None) -> Tensor:
         if noise is not None:
             raise UsageError("noise: a policy of omp draws its own, from --policy.seed")
-        with _with_hints():
-            device = next(self.policy.parameters()).device
-            with torch.autocast(device.type, enabled=False):  # it was trained and measured in the checkpoint's own type
-                return torch.from_numpy(ask(frame_of(batch, self._read))).to(device)
+        device = next(self.policy.parameters()).device
+        with torch.autocast(device.type, enabled=False):  # it was trained and measured in the checkpoint's own type
+            return torch.from_numpy(ask(frame_of(batch, self._read))).to(device)
 
     def _same_as_config(self) -> None:
         """DataError when ``config.json``, or the environment that is to be acted in, has other features."""
@@ -171,14 +168,3 @@ def _same_shape(feature: Feature, found: Any, where: str) -> None:
     if shape != feature.shape:
         told = "is missing" if shape is None else f"has shape {shape}"
         raise DataError(f"{where}: {feature.key} {told}, the policy has {feature.shape}")
-
-
-@contextmanager
-def _with_hints() -> Iterator[None]:
-    """What to do about an error stands below it in a traceback, which is how LeRobot's commands tell of errors."""
-    try:
-        yield
-    except OmpError as error:
-        if error.hint:
-            error.add_note(error.hint)
-        raise
