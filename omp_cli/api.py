@@ -15,8 +15,9 @@ from omp_cli.commands.frame import Call
 from omp_cli.commands.globals import Globals
 from omp_cli.commands.pretrain import pretrain as pretrain_command
 from omp_cli.console import Console
-from omp_cli.core.base.config import Settings, flatten
+from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import UsageError, did_you_mean
+from omp_cli.core.base.layers import flatten
 from omp_cli.core.base.table import Table
 from omp_cli.core.data.store import Dataset, read_store
 from omp_cli.core.measure.episodes import EvalConfig

@@ -72,14 +72,14 @@ def _offline(call: Call[OfflineConfig], checkpoint: CheckpointArgument) -> None:
     found, chosen = call.checkpoints(checkpoint)
     last, settings = found[-1], chosen.settings
     device = call.device(settings.threads)
-    recorded = core.recorded(last, settings, call.console.note)
-    task = recorded.data.spec.task
-    if call.dry_run(chosen, task=task, episodes=", ".join(map(str, recorded.episodes)), device=str(device)):
+    reference = core.reference_episodes(last, settings, call.console.note)
+    task = reference.data.spec.task
+    if call.dry_run(chosen, task=task, episodes=", ".join(map(str, reference.episodes)), device=str(device)):
         return
     with call.run(chosen, f"{task}-offline-nfe{settings.nfe}", device) as (run, progress):
         run.input("checkpoint", last.path, last.sha256())
-        run.input("dataset", recorded.data.path, recorded.data.sha256)
-        figures = core.evaluate_offline(run, last, recorded, settings, device, progress)
+        run.input("dataset", reference.data.path, reference.data.sha256)
+        figures = core.evaluate_offline(run, last, reference, settings, device, progress)
     call.result(run.folder, figures, offline_tables(figures), files(run))
     seconds, decisions = run.manifest.metrics["seconds_by_part"], figures["offline"]["decisions"]
     call.console.times("omp eval --offline", seconds, "decision", decisions)

@@ -10,8 +10,8 @@ from omp_cli import core
 from omp_cli.commands.frame import Call, Chosen, Input, checkpoint_layer, command
 from omp_cli.commands.inputs import PRETRAINED, workers
 from omp_cli.commands.options import argument, option
-from omp_cli.core.base.config import Layer, merge
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.layers import Layer, merge
 from omp_cli.core.base.manifest import FILE_NAME, read_manifest
 from omp_cli.core.base.presets import preset_layer, preset_names
 from omp_cli.core.base.processes import default_workers

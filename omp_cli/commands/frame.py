@@ -31,9 +31,10 @@ from omp_cli.commands.inputs import RUNS, TRAINED, Newest
 from omp_cli.commands.options import option
 from omp_cli.console import Console, RichProgress
 from omp_cli.core.base import config as c
-from omp_cli.core.base.config import Layer, Settings
+from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError, Interrupted, UsageError
 from omp_cli.core.base.files import name_part, writable_folder
+from omp_cli.core.base.layers import Layer, env_layer, file_layer, merge, of_today, set_layer, unflatten
 from omp_cli.core.base.locks import refuse_held
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, latest_run, read_manifest
 from omp_cli.core.base.presets import preset_layer
@@ -132,13 +133,13 @@ class Call(Generic[S]):
 
     def layers(self, model: type[Settings], *below: Layer | None) -> list[Layer]:
         """All layers in their one order, later wins: ``below``, file, environment, ``--set``, options."""
-        file = c.file_layer(self.file) if self.file else None
-        found = [*below, file, c.env_layer(os.environ, model), c.set_layer(self.sets), self.flags]
-        return [Layer(layer.source, c.of_today(self.name, layer.values)) for layer in found if layer is not None]
+        file = file_layer(self.file) if self.file else None
+        found = [*below, file, env_layer(os.environ, model), set_layer(self.sets), self.flags]
+        return [Layer(layer.source, of_today(self.name, layer.values)) for layer in found if layer is not None]
 
     def settings(self, *below: Layer | None) -> Chosen[S]:
         """The validated settings; ``below`` are a preset's or a checkpoint's, which all else on the line beats."""
-        values, layer_of = c.merge(self.layers(self.model, *below))
+        values, layer_of = merge(self.layers(self.model, *below))
         settings = c.validated(self.model, values)
         return Chosen(settings, c.sources_of(settings, layer_of))
 
@@ -157,7 +158,7 @@ class Call(Generic[S]):
 
         The setting ``but`` may be given, by its option or by ``--set``.
         """
-        given = {**c.set_layer(self.sets).values, **self.flags.values}.keys() - {but}
+        given = {**set_layer(self.sets).values, **self.flags.values}.keys() - {but}
         if given or self.file or self.globals.out or any(others):
             raise UsageError(reason, "leave the other settings out")
 
@@ -186,7 +187,7 @@ class Call(Generic[S]):
         sources = {key: value.model_dump() for key, value in manifest.config.items()}
         sources |= {key: {"value": value, "source": "flag"} for key, value in (change or {}).items()}
         flat = {key: entry["value"] for key, entry in sources.items() if key not in inputs}
-        return manifest, Chosen(c.validated(self.model, c.unflatten(flat)), sources)
+        return manifest, Chosen(c.validated(self.model, unflatten(flat)), sources)
 
     def newest(self, wanted: Newest) -> Path:
         """The newest finished run that is wanted, which the user is told; DataError if there is none."""

@@ -9,8 +9,9 @@ from typing import Annotated
 from omp_cli import core
 from omp_cli.commands.frame import Call, command
 from omp_cli.commands.options import option
-from omp_cli.core.base.config import ON_THE_LINE, Layer
+from omp_cli.core.base.config import ON_THE_LINE
 from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.layers import Layer
 from omp_cli.core.data.store import Dataset, read_store
 from omp_cli.core.measure.memory.config import MemprofileConfig
 from omp_cli.core.measure.memory.tables import accuracy_table, grid_tables, paper_tables, remarks

@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from omp_cli.commands.globals import told
-from omp_cli.core.base.config import Flag, Layer, default_text, parse_value, typed
+from omp_cli.core.base.config import Flag, default_text, typed
+from omp_cli.core.base.layers import Layer, parse_value
 
 SEPARATOR = "__"
 """Between the sections of a setting in the name of a Typer parameter."""

@@ -11,7 +11,7 @@ from omp_cli import core
 from omp_cli.commands.frame import Call, Chosen, command
 from omp_cli.commands.inputs import DATASET, RUNS, DatasetArgument
 from omp_cli.commands.options import option
-from omp_cli.core.base.config import set_layer
+from omp_cli.core.base.layers import set_layer
 from omp_cli.core.base.manifest import FILE_NAME, Input
 from omp_cli.core.base.presets import preset_layer, preset_names
 from omp_cli.core.base.progress import Silent

@@ -27,7 +27,7 @@ from .measure.memory.cases import grid as grid
 from .measure.memory.paper import TASKS as TASKS
 from .measure.memory.paper import paper_cases as paper_cases
 from .measure.memory.profile_run import profile_run as profile_run
-from .measure.offline.episodes import recorded as recorded
+from .measure.offline.episodes import reference_episodes as reference_episodes
 from .measure.offline.evaluation import evaluate_offline as evaluate_offline
 from .policy import check_teacher as check_teacher
 from .report.collect import Evaluation as Evaluation

@@ -214,5 +214,5 @@ def test_no_network_is_built_to_learn_what_a_policy_reads(
     write_npz(tmp_path / "arm.npz", recorded(lengths=(7, 5)), (7, 5))
     omp("prepare", "own", tmp_path / "arm.npz", "--hz", 10, "--set", "format.cloud=[]", "--out", tmp_path / "more")
     monkeypatch.setattr(Policy, "__init__", built)
-    found = episodes.recorded(checkpoint, OfflineConfig(dataset=tmp_path / "more"), lambda _: None)
+    found = episodes.reference_episodes(checkpoint, OfflineConfig(dataset=tmp_path / "more"), lambda _: None)
     assert found.which == "other data"

@@ -12,7 +12,8 @@ from pydantic import Field
 
 from omp_cli.commands import options
 from omp_cli.commands.table import COMMANDS, load
-from omp_cli.core.base.config import Flag, Layer, Settings, default_text
+from omp_cli.core.base.config import Flag, Settings, default_text
+from omp_cli.core.base.layers import Layer
 from omp_cli.core.families import SUITES
 from tests.conftest import Omp
 

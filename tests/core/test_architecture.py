@@ -45,17 +45,18 @@ ALLOWED = {
 }
 # Within base/, what stands on what
 WITHIN_BASE = {
-    "config": {"errors", "seeds"},
-    "deviations": {"config", "presets"},
+    "config": {"errors", "layers", "seeds"},
+    "deviations": {"config", "layers", "presets"},
     "device": {"errors"},
     "errors": set(),
     "files": {"errors"},
+    "layers": {"errors"},
     "locks": {"errors", "files", "manifest"},
-    "manifest": {"config", "errors", "files", "processes"},
+    "manifest": {"config", "errors", "files", "layers", "processes"},
     "papers": set(),
     "plugins": {"errors"},
     "processes": {"plugins"},
-    "presets": {"config", "errors"},
+    "presets": {"errors", "layers"},
     "progress": set(),
     "registry": {"config", "errors"},
     "run": {"errors", "files", "locks", "manifest"},

@@ -7,6 +7,7 @@ import pytest
 
 from omp_cli.core.base import config as c
 from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.layers import Layer, env_layer, file_layer, flag_layer, flatten, merge, set_layer, unflatten
 from omp_cli.core.base.presets import preset_document, preset_layer, preset_names
 from omp_cli.core.base.registry import Family
 from omp_cli.core.encoders import ENCODERS
@@ -28,15 +29,15 @@ class Outer(c.Settings):
 
 def test_later_layers_win_and_sources_are_kept() -> None:
     layers = [
-        c.Layer("preset x", {"steps": 1, "inner.width": 1}),
-        c.Layer("file f", {"steps": 2}),
-        c.env_layer(
+        Layer("preset x", {"steps": 1, "inner.width": 1}),
+        Layer("file f", {"steps": 2}),
+        env_layer(
             {"OMP_CLI_STEPS": "3", "OMP_CLI_INNER__WIDTH": "30", "OMP_CLI_DEVICE": "cpu", "OMP_NUM_THREADS": "7"}, Outer
         ),
-        c.set_layer(["steps=4"]),
-        c.flag_layer(steps=6, inner__width=None),
+        set_layer(["steps=4"]),
+        flag_layer(steps=6, inner__width=None),
     ]
-    values, sources = c.merge(layers)
+    values, sources = merge(layers)
     resolved = c.validated(Outer, values)
     assert (resolved.steps, resolved.inner.width) == (6, 30)
     table = c.sources_of(resolved, sources)
@@ -59,20 +60,20 @@ def test_setting_one_key_leaves_its_neighbours_at_the_members_defaults(family: F
 
 
 def test_choosing_another_member_drops_the_old_members_settings() -> None:
-    values, _ = c.merge([c.Layer("preset", {"net.name": "a", "net.hidden": 3}), c.Layer("flag", {"net.name": "b"})])
+    values, _ = merge([Layer("preset", {"net.name": "a", "net.hidden": 3}), Layer("flag", {"net.name": "b"})])
     assert values == {"net": {"name": "b"}}
 
 
 def test_settings_said_without_a_name_are_for_the_member_chosen_in_the_end() -> None:
-    preset = c.Layer("preset", {"net.name": "a", "net.hidden": 3, "network": 1})
-    said = c.set_layer(["net.depth=4"])
-    values, sources = c.merge([preset, said, c.flag_layer(net__name="b")])
+    preset = Layer("preset", {"net.name": "a", "net.hidden": 3, "network": 1})
+    said = set_layer(["net.depth=4"])
+    values, sources = merge([preset, said, flag_layer(net__name="b")])
     assert values == {"net": {"name": "b", "depth": 4}, "network": 1}
     assert sources == {"net.name": "flag", "net.depth": "--set", "network": "preset"}
 
 
 def test_naming_the_same_member_again_keeps_its_settings() -> None:
-    values, _ = c.merge([c.Layer("preset", {"net.name": "a", "net.hidden": 3}), c.Layer("flag", {"net.name": "a"})])
+    values, _ = merge([Layer("preset", {"net.name": "a", "net.hidden": 3}), Layer("flag", {"net.name": "a"})])
     assert values == {"net": {"name": "a", "hidden": 3}}
 
 
@@ -81,7 +82,7 @@ def test_naming_the_same_member_again_keeps_its_settings() -> None:
     [("3", 3), ("1e-3", 1e-3), ("true", True), ("[1, 2]", [1, 2]), ("none", None), ("cosine", "cosine"), ("'7'", "7")],
 )
 def test_values_of_set_are_toml_or_text(text: str, value: object) -> None:
-    assert c.set_layer([f"a.b={text}"]).values == {"a.b": value}
+    assert set_layer([f"a.b={text}"]).values == {"a.b": value}
 
 
 def test_unknown_setting_names_the_nearest() -> None:
@@ -100,20 +101,20 @@ def test_wrong_value_is_one_line_with_its_place() -> None:
 
 def test_malformed_set_and_files(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"expected section\.key=value"):
-        c.set_layer(["steps"])
+        set_layer(["steps"])
     with pytest.raises(DataError):
-        c.file_layer(tmp_path / "none.toml")
+        file_layer(tmp_path / "none.toml")
     (tmp_path / "bad.toml").write_text("a = = 1")
     with pytest.raises(UsageError):
-        c.file_layer(tmp_path / "bad.toml")
+        file_layer(tmp_path / "bad.toml")
     with pytest.raises(UsageError):
-        c.unflatten({"a": 1, "a.b": 2})
+        unflatten({"a": 1, "a.b": 2})
 
 
 def test_a_file_turns_a_setting_off_as_the_line_does(tmp_path: Path) -> None:
     """TOML has no null."""
     (tmp_path / "a.toml").write_text('algorithm = { grad_clip = "none", name = "dmpo" }\n[train]\ngrad_clip = "None"\n')
-    assert c.file_layer(tmp_path / "a.toml").values == {
+    assert file_layer(tmp_path / "a.toml").values == {
         "algorithm.grad_clip": None,
         "algorithm.name": "dmpo",
         "train.grad_clip": None,
@@ -123,7 +124,7 @@ def test_a_file_turns_a_setting_off_as_the_line_does(tmp_path: Path) -> None:
 
 def test_flatten_and_unflatten_are_inverse() -> None:
     tree = {"a": {"b": {"c": 1}, "d": [1, 2]}, "e": None}
-    assert c.unflatten(c.flatten(tree)) == tree
+    assert unflatten(flatten(tree)) == tree
 
 
 def test_a_preset_takes_what_it_does_not_say_from_the_one_it_extends() -> None:
@@ -143,40 +144,40 @@ def test_every_preset_validates_and_unknown_ones_are_refused() -> None:
     from omp_cli.core.train.config import PretrainConfig
 
     for name in preset_names("pretrain"):
-        c.validated(PretrainConfig, c.merge([preset_layer("pretrain", name)])[0])
+        c.validated(PretrainConfig, merge([preset_layer("pretrain", name)])[0])
     with pytest.raises(UsageError, match="unknown preset"):
         preset_layer("pretrain", "lihgt")
 
 
-LIGHT = c.Layer("preset light", {"inner.width": 1, "inner.name": "a", "steps": 3})
+LIGHT = Layer("preset light", {"inner.width": 1, "inner.name": "a", "steps": 3})
 
 
 @pytest.mark.parametrize(
     "upper",
     [
-        c.set_layer(["inner={width=2}"]),
-        c.env_layer({"OMP_CLI_INNER": "{width=2}"}, Outer),
-        c.Layer("file f", {"inner": {"width": 2}}),
-        c.set_layer(["inner={name='a'}", "inner={width=2}"]),
+        set_layer(["inner={width=2}"]),
+        env_layer({"OMP_CLI_INNER": "{width=2}"}, Outer),
+        Layer("file f", {"inner": {"width": 2}}),
+        set_layer(["inner={name='a'}", "inner={width=2}"]),
     ],
     ids=lambda layer: layer.source,
 )
-def test_a_table_sets_its_keys_and_leaves_the_others(upper: c.Layer) -> None:
-    values, sources = c.merge([LIGHT, upper])
+def test_a_table_sets_its_keys_and_leaves_the_others(upper: Layer) -> None:
+    values, sources = merge([LIGHT, upper])
     assert values == {"inner": {"width": 2, "name": "a"}, "steps": 3}
     assert (sources["inner.width"], sources["steps"]) == (upper.source, "preset light")
 
 
 def test_a_table_that_names_another_member_begins_anew() -> None:
-    values, sources = c.merge([LIGHT, c.set_layer(["inner={name='b'}"])])
+    values, sources = merge([LIGHT, set_layer(["inner={name='b'}"])])
     assert values == {"inner": {"name": "b"}, "steps": 3}
     assert sources == {"inner.name": "--set", "steps": "preset light"}
 
 
 def test_a_section_is_switched_off_and_on_again() -> None:
-    off = c.set_layer(["inner=none"])
-    assert c.merge([LIGHT, off])[0] == {"inner": None, "steps": 3}
-    assert c.merge([off, c.flag_layer(inner__width=2)])[0] == {"inner": {"width": 2}}
+    off = set_layer(["inner=none"])
+    assert merge([LIGHT, off])[0] == {"inner": None, "steps": 3}
+    assert merge([off, flag_layer(inner__width=2)])[0] == {"inner": {"width": 2}}
 
 
 @pytest.mark.parametrize(
@@ -203,8 +204,8 @@ def test_what_does_not_count_is_refused_on_the_line_and_left_alone_elsewhere(sai
         "net.name": "film-mlp",
         "encoder.name": "pointcloud",
     }
-    for layer in (c.set_layer(said), c.Layer("file f", c.set_layer(said).values)):
-        values, sources = c.merge([c.Layer("preset p", usual), layer])
+    for layer in (set_layer(said), Layer("file f", set_layer(said).values)):
+        values, sources = merge([Layer("preset p", usual), layer])
         config = c.validated(PretrainConfig, values)
         if layer.source == "--set":
             with pytest.raises(UsageError, match=f"{key} does not count"):

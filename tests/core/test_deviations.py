@@ -9,6 +9,7 @@ import pytest
 from omp_cli.core.base import config as c
 from omp_cli.core.base.deviations import deviations, page
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.layers import Layer, flatten, merge
 from omp_cli.core.base.presets import DEVIATIONS, preset_layer, preset_names
 from omp_cli.core.families import ALGORITHMS
 from omp_cli.core.rl.config import FinetuneConfig
@@ -24,12 +25,12 @@ def settings(command: str, preset: str) -> dict[str, Any]:
     """All settings as the command takes them; a preset for several algorithms is read with the first that fits."""
     layers = [preset_layer(command, preset)]
     if command == "pretrain":
-        config: Any = c.validated(PretrainConfig, c.merge(layers)[0])
+        config: Any = c.validated(PretrainConfig, merge(layers)[0])
     else:
         first = next((name for name in sorted(ALGORITHMS.names()) if name.startswith(preset.split("-")[0])), "dmpo")
-        layers.insert(0, c.Layer("checkpoint", {"algorithm.name": first}))
-        config = c.validated(FinetuneConfig, c.merge(layers)[0])
-    return c.flatten(config.model_dump(mode="json", context=c.COMPLETE))
+        layers.insert(0, Layer("checkpoint", {"algorithm.name": first}))
+        config = c.validated(FinetuneConfig, merge(layers)[0])
+    return flatten(config.model_dump(mode="json", context=c.COMPLETE))
 
 
 @pytest.mark.parametrize(("command", "preset"), CASES)

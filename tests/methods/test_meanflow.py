@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from omp_cli.core.base.config import merge, validated
+from omp_cli.core.base.config import validated
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.layers import merge
 from omp_cli.core.base.presets import preset_layer
 from omp_cli.core.methods import METHODS, Draws, LossReport
 from omp_cli.core.methods.dispersion import dispersion_loss

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from omp_cli.core.base import config as c
+from omp_cli.core.base.layers import Layer, merge
 from omp_cli.core.base.presets import preset_layer, preset_names
 from omp_cli.core.measure.latency.subjects import from_preset
 from omp_cli.core.methods import Draws, VelocityField
@@ -24,8 +25,8 @@ NARROW = {"unet1d": {"net.dims": [16, 16, 32]}}
 
 def settings_of(preset: str) -> PretrainConfig:
     layer = preset_layer("pretrain", preset)
-    narrow = c.Layer("narrow", NARROW.get(layer.values["net.name"], {}))
-    return c.validated(PretrainConfig, c.merge([layer, narrow])[0])
+    narrow = Layer("narrow", NARROW.get(layer.values["net.name"], {}))
+    return c.validated(PretrainConfig, merge([layer, narrow])[0])
 
 
 PRESETS = [name for name in preset_names("pretrain") if isinstance(settings_of(name).method, MeanFlowConfig)]

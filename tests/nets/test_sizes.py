@@ -10,6 +10,7 @@ from torch import nn
 
 from omp_cli.core.base import config as c
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.layers import Layer, merge
 from omp_cli.core.base.presets import preset_document, preset_layer
 from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.encoders.resnet18 import resnet18
@@ -61,7 +62,7 @@ def test_light_policy() -> None:
 def preset_size(preset: str, settings: dict[str, Any]) -> int:
     """Parameters of a preset, with other settings on top, at the observation and action of its ``[bench]`` table."""
     spec = c.validated(Spec, preset_document("pretrain", preset)["bench"]["spec"])
-    values, _ = c.merge([preset_layer("pretrain", preset), c.Layer("other", settings)])
+    values, _ = merge([preset_layer("pretrain", preset), Layer("other", settings)])
     with torch.device("meta"):
         return sum(p.numel() for p in Policy(c.validated(PretrainConfig, values).policy(), spec).parameters())
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from omp_cli.core.base.config import LARGEST, Layer
+from omp_cli.core.base.config import LARGEST
 from omp_cli.core.base.errors import RunFailed, UsageError
 from omp_cli.core.base.files import write_json
+from omp_cli.core.base.layers import Layer
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.seeds import HELD_OUT, demo_seed

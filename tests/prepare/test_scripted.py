@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
-from omp_cli.core.base.config import Layer
 from omp_cli.core.base.files import seal_of
+from omp_cli.core.base.layers import Layer
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch

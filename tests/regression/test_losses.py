@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from omp_cli.core.base import config as c
+from omp_cli.core.base.layers import Layer, merge
 from omp_cli.core.base.presets import preset_layer
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.data.store import Dataset
@@ -62,8 +63,8 @@ def losses(case: str) -> list[float]:
     """Losses of the first steps of a case."""
     torch.set_num_threads(1)
     small = {"encoder.channels": [8, 16], "train.batch_size": 16, "train.warmup_steps": 2, "train.steps": STEPS}
-    layers = [preset_layer("pretrain", "light"), c.Layer("small", small), c.Layer("case", CASES[case])]
-    settings = c.validated(PretrainConfig, c.merge(layers)[0])
+    layers = [preset_layer("pretrain", "light"), Layer("small", small), Layer("case", CASES[case])]
+    settings = c.validated(PretrainConfig, merge(layers)[0])
     trainer = Trainer(settings, dataset(), Path("unused"), torch.device("cpu"), World(), Silent())
     module, values = LossModule(trainer.policy), []
     for _ in range(STEPS):

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from omp_cli.core.base.config import unflatten
 from omp_cli.core.base.errors import Diverged, Interrupted, RunFailed, Terminated, UsageError
+from omp_cli.core.base.layers import unflatten
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.base.run import BEST, CHECKPOINTS
 from omp_cli.core.base.seeds import HELD_OUT, demo_seed, eval_seed, rollout_seed

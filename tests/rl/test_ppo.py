@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from omp_cli.core.base.config import Settings, unflatten
+from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import Diverged, RunFailed
+from omp_cli.core.base.layers import unflatten
 from omp_cli.core.base.seeds import rollout_seed
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.envs.chunking import chunk_env_factory

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from omp_cli.core.base.config import Layer, merge, validated
+from omp_cli.core.base.config import validated
+from omp_cli.core.base.layers import Layer, merge
 from omp_cli.core.base.presets import preset_layer, preset_names
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.methods import METHODS

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from omp_cli.core.base.config import Layer, merge, validated
+from omp_cli.core.base.config import validated
 from omp_cli.core.base.device import tf32
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.layers import Layer, merge
 from omp_cli.core.base.presets import preset_layer
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.checkpoint import EMA, MODEL, TRAINING

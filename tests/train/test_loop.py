@@ -14,6 +14,7 @@ from torch import Tensor
 from omp_cli.core.base import config as c
 from omp_cli.core.base.config import AtLeast0
 from omp_cli.core.base.errors import Diverged, UsageError
+from omp_cli.core.base.layers import Layer, flag_layer, merge
 from omp_cli.core.base.presets import preset_layer
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.base.run import CHECKPOINTS
@@ -37,7 +38,7 @@ SMALL |= {"train.steps": 12, "train.log_every": 4, "train.checkpoint_every": 4, 
 
 def settings(**changed: Any) -> PretrainConfig:
     values = SMALL | {key.replace("__", "."): value for key, value in changed.items()}
-    merged, _ = c.merge([preset_layer("pretrain", "light"), c.Layer("test", values)])
+    merged, _ = merge([preset_layer("pretrain", "light"), Layer("test", values)])
     return c.validated(PretrainConfig, merged)
 
 
@@ -153,7 +154,7 @@ def test_augmentation_is_resumed_to_the_same_bits(pictures: Path, tmp_path: Path
     def image_trainer(folder: str, shift: int = 4) -> Trainer:
         values = {"encoder.shift": shift, "encoder.dropout": 0.1, "net.hidden": 16, "train.epochs": None}
         values |= {"train.steps": 4, "train.checkpoint_every": 2, "train.batch_size": 4, "train.lr": 1e-3}
-        merged, _ = c.merge([preset_layer("pretrain", "dmpo"), c.Layer("test", values)])
+        merged, _ = merge([preset_layer("pretrain", "dmpo"), Layer("test", values)])
         config = c.validated(PretrainConfig, merged)
         return Trainer(config, read_store(pictures), tmp_path / folder, torch.device("cpu"), World(), Silent())
 
@@ -319,7 +320,7 @@ def test_bf16_trains_and_compile_is_refused_with_the_reason(toy: Path, tmp_path:
 @pytest.mark.parametrize("derivative", ["jvp", "forward", "dde"])
 def test_every_method_and_derivative_lowers_the_loss(toy: Path, tmp_path: Path, method: str, derivative: str) -> None:
     changes = {"method__name": method, "method__derivative": derivative, "train__steps": 40, "train__warmup_steps": 5}
-    merged, _ = c.merge([preset_layer("pretrain", "light"), c.Layer("t", SMALL), c.flag_layer(**changes)])
+    merged, _ = merge([preset_layer("pretrain", "light"), Layer("t", SMALL), flag_layer(**changes)])
     run = Trainer(
         c.validated(PretrainConfig, merged), read_store(toy), tmp_path, torch.device("cpu"), World(), Silent()
     )

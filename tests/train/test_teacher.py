@@ -10,6 +10,7 @@ import torch
 
 from omp_cli.core.base import config as c
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.layers import Layer, flag_layer, merge
 from omp_cli.core.base.presets import preset_layer
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.checkpoint import EMA, MODEL, TRAINING, open_run
@@ -27,8 +28,8 @@ CPU = torch.device("cpu")
 
 def settings(method: str, **changed: Any) -> PretrainConfig:
     values = SMALL | {key.replace("__", "."): value for key, value in changed.items()}
-    layers = [preset_layer("pretrain", "light"), c.Layer("test", values), c.flag_layer(method__name=method)]
-    return c.validated(PretrainConfig, c.merge(layers)[0])
+    layers = [preset_layer("pretrain", "light"), Layer("test", values), flag_layer(method__name=method)]
+    return c.validated(PretrainConfig, merge(layers)[0])
 
 
 def taught(workshop: Path, method: str, **changed: Any) -> Policy:
@@ -98,9 +99,9 @@ def test_a_teacher_may_see_other_observations_and_a_batch_may_be_shared(
     workshop: Path, tmp_path: Path, method: str
 ) -> None:
     """A student of the state alone, a teacher of clouds, two draws for each observation."""
-    state = c.Layer("state", {"encoder.name": "state", "net.hidden": 16, "train.steps": 2, "train.draws": 2})
-    layers = [preset_layer("pretrain", "light"), state, c.flag_layer(method__name=method)]
-    config = c.validated(PretrainConfig, c.merge(layers)[0])
+    state = Layer("state", {"encoder.name": "state", "net.hidden": 16, "train.steps": 2, "train.draws": 2})
+    layers = [preset_layer("pretrain", "light"), state, flag_layer(method__name=method)]
+    config = c.validated(PretrainConfig, merge(layers)[0])
     teacher = taught(workshop, method)
     trainer = Trainer(config, read_store(workshop / "toy"), tmp_path, CPU, World(), Silent(), teacher)
     obs, actions, draws = trainer._batch()

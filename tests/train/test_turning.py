@@ -16,6 +16,7 @@ from torch import Tensor
 
 from omp_cli.core.base import config as c
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.layers import Layer, flag_layer, merge
 from omp_cli.core.base.presets import preset_layer
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.checkpoint import EMA, MODEL, TRAINING, open_run
@@ -71,7 +72,7 @@ def moving(frames: int = 80) -> Dataset:
 
 def settings(**changed: Any) -> PretrainConfig:
     values = SMALL | {"train.turn": 30.0} | {key.replace("__", "."): value for key, value in changed.items()}
-    return c.validated(PretrainConfig, c.merge([preset_layer("pretrain", "light"), c.Layer("test", values)])[0])
+    return c.validated(PretrainConfig, merge([preset_layer("pretrain", "light"), Layer("test", values)])[0])
 
 
 def trainer(folder: Path, data: Dataset | None = None, world: World | None = None, **changed: Any) -> Trainer:
@@ -280,7 +281,7 @@ def test_data_of_an_earlier_omp_learn_their_displacements_from_their_suite(
 
 def test_a_teacher_of_an_earlier_omp_still_teaches(workshop: Path) -> None:
     """Its spec names no displacements, and that is nothing that a student has to share."""
-    config = c.merge([preset_layer("pretrain", "light"), c.Layer("t", SMALL), c.flag_layer(method__name="consistency")])
+    config = merge([preset_layer("pretrain", "light"), Layer("t", SMALL), flag_layer(method__name="consistency")])
     newer = read_store(workshop / "toy").spec.model_copy(update={"displacements": ((0, 1, 2),)})
     settings = c.validated(PretrainConfig, config[0])
     assert load_teacher(open_run(workshop / "run")[-1], settings, newer, CPU).method is not None

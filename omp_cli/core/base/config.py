@@ -1,16 +1,11 @@
-"""Configuration: frozen Pydantic sections, one merge order, and the source of every value.
-
-Order, later wins: default < preset < ``--config`` file < environment ``OMP_CLI_*`` < ``--set`` < flag.
-"""
+"""Configuration: frozen Pydantic sections, the bounds of their numbers, and the source of every value."""
 
 from __future__ import annotations
 
 import functools
-import tomllib
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -18,19 +13,15 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
+from omp_cli.core.base.layers import flatten
 from omp_cli.core.base.seeds import MAX_SEED
 
-ENV_PREFIX = "OMP_CLI_"
 COMPLETE = "complete"
 """Context of a dump that holds every setting; others leave out those that a section says are younger than old data."""
 RECOMMENDED = "recommended"
 """Where a setting came from that is not its default, and of which a line says nothing."""
-EARLIER = {"finetune": ("method.", "algorithm."), "eval": ("finetune.method.", "finetune.algorithm.")}
-"""By command: how the settings of a section began in omp 0.2, and how they begin today."""
 ON_THE_LINE = ("flag", "--set")
 """Sources of what the command line itself says."""
-NOTHING = ("none", "null")
-"""How a file, a variable and ``--set`` say that a setting is off."""
 LARGEST = 2**31 - 1
 """What no count, size or weight exceeds: torch, NumPy and the simulators take it everywhere, and float32 its square."""
 
@@ -153,18 +144,6 @@ def _has_boolean(value: Any) -> bool:
 
 
 S = TypeVar("S", bound=BaseModel)
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Values from one place; keys are dotted ("train.steps"), and a table given as a value is its keys."""
-
-    source: str
-    values: Mapping[str, Any]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "values", flatten(self.values))
 
 
 class UnknownSetting(UsageError):
@@ -258,65 +237,6 @@ def _fields_at(model: type[BaseModel], place: tuple[int | str, ...]) -> Iterable
     return model.model_fields
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mapping to dotted keys, whose parts may be dotted already; lists are leaves."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys to nested dictionaries; UsageError when a key is both a value and a section."""
-    tree: dict[str, Any] = {}
-    for key, value in flat.items():
-        *sections, leaf = key.split(".")
-        node = tree
-        for section in sections:
-            node = node.setdefault(section, {})
-            if not isinstance(node, dict):
-                raise UsageError(f"{key}: {section} is a value, not a section")
-        node[leaf] = value
-    return tree
-
-
-def of_today(command: str, settings: Mapping[str, T]) -> dict[str, T]:
-    """A command's settings under their dotted names of today, which omp 0.2 may have called otherwise."""
-    old, new = EARLIER.get(command, ("", ""))
-    return {new + key.removeprefix(old) if key.startswith(old) else key: value for key, value in settings.items()}
-
-
-def merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Merge layers key by key, later wins. Returns nested values and the source of each dotted key.
-
-    A section that was switched off ("x = none") is there again once a later layer sets one of its keys, and the other
-    way round.
-
-    A layer that names a member of a family ("net.name") speaks of that member: when a later layer picks another one,
-    what it says of the section is dropped, for a preset's ``net.hidden`` means nothing to another net. What a layer
-    says of a section without naming a member is meant for the one that is chosen in the end.
-    """
-    layers = list(layers)
-    chosen = {key: value for layer in layers for key, value in layer.values.items() if key.endswith(".name")}
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    for layer in layers:
-        others = tuple(k.removesuffix("name") for k, v in layer.values.items() if k in chosen and v != chosen[k])
-        for key, value in layer.values.items():
-            if key.startswith(others):
-                continue
-            sections = key.split(".")
-            off = [s for n in range(1, len(sections)) if (s := ".".join(sections[:n])) in values and values[s] is None]
-            inside = [k for k in values if k.startswith(f"{key}.")] if value is None else []
-            for gone in (*off, *inside):
-                del values[gone], sources[gone]
-            values[key], sources[key] = value, layer.source
-    return unflatten(values), sources
-
-
 def sources_of(config: BaseModel, sources: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """``{dotted key: {"value": ..., "source": ...}}`` of a validated configuration; what no layer set is a default.
 
@@ -338,63 +258,3 @@ def _all_passed_over(config: BaseModel, prefix: str = "") -> dict[str, str]:
         if isinstance(section := getattr(config, name), BaseModel):
             found |= _all_passed_over(section, f"{prefix}{name}.")
     return found
-
-
-def toml_document(text: str) -> dict[str, Any]:
-    """TOML, which has no null: a setting that is "none" is off, as with ``--set``."""
-
-    def read(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: read(entry) for key, entry in value.items()}
-        return None if isinstance(value, str) and value.lower() in NOTHING else value
-
-    return {key: read(value) for key, value in tomllib.loads(text).items()}
-
-
-def file_layer(path: Path) -> Layer:
-    """A TOML configuration file; DataError when it is missing, UsageError when it does not parse."""
-    try:
-        return Layer(f"file {path}", flatten(toml_document(path.read_text(encoding="utf-8-sig"))))
-    except OSError as error:
-        raise DataError(f"configuration {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, numbers of too many digits, too deep
-        raise UsageError(f"configuration {path}: {error}") from None
-
-
-def env_layer(environ: Mapping[str, str], model: type[BaseModel]) -> Layer:
-    """``OMP_CLI_TRAIN__STEPS=100`` sets ``train.steps``; a double underscore separates sections.
-
-    A variable may be meant for another command, so one whose first section ``model`` does not have is left alone.
-    """
-    values = {
-        name.removeprefix(ENV_PREFIX).lower().replace("__", "."): parse_value(text)
-        for name, text in sorted(environ.items())
-        if name.startswith(ENV_PREFIX)
-    }
-    return Layer("environment", {key: v for key, v in values.items() if key.split(".")[0] in model.model_fields})
-
-
-def set_layer(pairs: Iterable[str]) -> Layer:
-    """``--set section.key=value``, repeatable; the value is read as TOML, else taken as text."""
-    values: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"--set {pair!r}: expected section.key=value", "example: --set train.steps=500")
-        values |= flatten({key.strip(): parse_value(text.strip())})
-    return Layer("--set", values)
-
-
-def flag_layer(**flags: Any) -> Layer:
-    """Command-line flags; ``None`` means not given. A double underscore in a name separates sections."""
-    return Layer("flag", {key.replace("__", "."): value for key, value in flags.items() if value is not None})
-
-
-def parse_value(text: str) -> Any:
-    """A TOML value if it is one (numbers, booleans, lists, tables), otherwise the text itself; "none" is null."""
-    if text.lower() in NOTHING:
-        return None
-    try:
-        return tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
-        return text

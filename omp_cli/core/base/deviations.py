@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from omp_cli.core.base.config import Settings, flatten, validated
+from omp_cli.core.base.config import Settings, validated
+from omp_cli.core.base.layers import flatten
 from omp_cli.core.base.presets import DEVIATIONS, preset_file, preset_names
 
 

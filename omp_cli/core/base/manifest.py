@@ -14,9 +14,10 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from omp_cli import __version__
-from omp_cli.core.base.config import checked, of_today
+from omp_cli.core.base.config import checked
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.base.files import newest, read_json, seal_of, sha256_kept, sha256_of, write_json
+from omp_cli.core.base.layers import of_today
 from omp_cli.core.base.processes import cores
 
 SCHEMA_VERSION: Final = 1

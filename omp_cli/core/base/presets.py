@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import resources
 from typing import Any
 
-from omp_cli.core.base.config import Layer, flatten, merge, toml_document
 from omp_cli.core.base.errors import UsageError, did_you_mean
+from omp_cli.core.base.layers import Layer, flatten, merge, toml_document
 
 DEVIATIONS = "deviations"
 """Table of a preset's file that names where it is not what was published (``core/base/deviations.py``)."""

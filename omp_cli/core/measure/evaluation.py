@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from omp_cli.core.base.config import flatten
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.base.files import defined, to_json, write_text
+from omp_cli.core.base.layers import flatten
 from omp_cli.core.base.manifest import read_manifest
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from omp_cli.core.base import manifest
-from omp_cli.core.base.config import flatten
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.files import read_json, remove
+from omp_cli.core.base.layers import flatten
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch

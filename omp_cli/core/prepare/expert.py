@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from omp_cli.core.base.config import LARGEST, CountOrZero, Flag, Layer, Settings, flatten
+from omp_cli.core.base.config import LARGEST, CountOrZero, Flag, Settings
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.files import name_part
+from omp_cli.core.base.layers import Layer, flatten
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch

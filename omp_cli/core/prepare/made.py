@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from omp_cli.core.base.config import Count, Layer, Settings
+from omp_cli.core.base.config import Count, Settings
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.files import atomic
+from omp_cli.core.base.layers import Layer
 from omp_cli.core.base.locks import hold
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run

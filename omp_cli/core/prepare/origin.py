@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from omp_cli.core.base.config import Layer
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
+from omp_cli.core.base.layers import Layer
 from omp_cli.core.data.catalogue import Catalogue, Entry, read_catalogue
 from omp_cli.core.data.readers import FORMATS, Subject
 from omp_cli.core.data.readers.base import sniff

@@ -9,8 +9,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from omp_cli.core.base.config import Count, Flag, Layer, Member, Seed, Settings
+from omp_cli.core.base.config import Count, Flag, Member, Seed, Settings
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.layers import Layer
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.store import Arrays

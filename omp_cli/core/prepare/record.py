@@ -9,8 +9,9 @@ from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from omp_cli.core.base.config import Flag, Member, Seed, Settings, default_text, flatten
+from omp_cli.core.base.config import Flag, Member, Seed, Settings, default_text
 from omp_cli.core.base.files import name_part, read_json, write_json
+from omp_cli.core.base.layers import flatten
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.timing import Stopwatch, rounded, summed
 from omp_cli.core.clouds.sensor import CloudConfig

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from omp_cli.core.base.config import RECOMMENDED, Layer, Member, Settings
+from omp_cli.core.base.config import RECOMMENDED, Member, Settings
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.files import name_part
+from omp_cli.core.base.layers import Layer
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omp_cli.core.base.config import flatten
+from omp_cli.core.base.layers import flatten
 from omp_cli.core.base.manifest import Manifest
 from omp_cli.core.base.presets import preset_document, preset_names
 from omp_cli.core.report.collect import Evaluation

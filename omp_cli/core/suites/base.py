@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.base.config import Settings, flatten, unflatten
+from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import MissingDependency, UsageError, did_you_mean, machine_error
+from omp_cli.core.base.layers import flatten, unflatten
 from omp_cli.core.families import SUITES as SUITES
 from omp_cli.core.spec import Spec
 

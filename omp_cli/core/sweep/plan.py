@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omp_cli.core.base.config import COMPLETE, RECOMMENDED, flatten
+from omp_cli.core.base.config import COMPLETE, RECOMMENDED
 from omp_cli.core.base.errors import OmpError, UsageError
 from omp_cli.core.base.files import name_part
+from omp_cli.core.base.layers import flatten
 from omp_cli.core.suites import SUITES
 from omp_cli.core.sweep.config import FINE_TUNED, Cells, SweepConfig, slug
 from omp_cli.core.sweep.job import Job

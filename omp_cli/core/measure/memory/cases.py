@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from omp_cli.core.base.config import Layer, flatten, merge, validated
+from omp_cli.core.base.config import validated
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.layers import Layer, flatten, merge
 from omp_cli.core.base.presets import preset_layer
 from omp_cli.core.families import METHODS
 from omp_cli.core.measure.memory.config import Column, MemprofileConfig

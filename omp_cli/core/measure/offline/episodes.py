@@ -19,8 +19,8 @@ from omp_cli.core.spec import Spec
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """The episodes that are compared.
+class ReferenceEpisodes:
+    """The recorded episodes with which a policy's actions are compared.
 
     Attributes:
         data: the whole data set.
@@ -36,7 +36,7 @@ class Recorded:
     which: str
 
 
-def recorded(checkpoint: Checkpoint, config: OfflineConfig, note: Callable[[str], None]) -> Recorded:
+def reference_episodes(checkpoint: Checkpoint, config: OfflineConfig, note: Callable[[str], None]) -> ReferenceEpisodes:
     """Find the episodes that a policy is to be compared with.
 
     Args:
@@ -61,7 +61,7 @@ def recorded(checkpoint: Checkpoint, config: OfflineConfig, note: Callable[[str]
             "train with --hold-out 0.1, name other data with --dataset PATH, or look at the training data: --on train",
         )
     known = episodes_of(data, learned).arrays["action"]
-    return Recorded(data, learned if config.on == "train" else held_out, known, config.on)
+    return ReferenceEpisodes(data, learned if config.on == "train" else held_out, known, config.on)
 
 
 def _own(checkpoint: Checkpoint) -> Path:
@@ -71,7 +71,9 @@ def _own(checkpoint: Checkpoint) -> Path:
         raise DataError(error.message, "name a data set: --dataset PATH") from None
 
 
-def _of_another(checkpoint: Checkpoint, config: OfflineConfig, data: Dataset, note: Callable[[str], None]) -> Recorded:
+def _of_another(
+    checkpoint: Checkpoint, config: OfflineConfig, data: Dataset, note: Callable[[str], None]
+) -> ReferenceEpisodes:
     """All episodes of another data set but those that start where one did that the policy was trained on."""
     if config.on == "train":
         raise UsageError(
@@ -97,7 +99,7 @@ def _of_another(checkpoint: Checkpoint, config: OfflineConfig, data: Dataset, no
         )
     if learned:
         note(f"left out: {len(learned)} episodes of {data.path} that start where one did that was trained on")
-    return Recorded(data, episodes, data.arrays["action"], "other data")
+    return ReferenceEpisodes(data, episodes, data.arrays["action"], "other data")
 
 
 def _same_actions(spec: Spec, data: Dataset, note: Callable[[str], None]) -> None:

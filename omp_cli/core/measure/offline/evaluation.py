@@ -14,7 +14,7 @@ from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.measure.evaluation import EPISODES, policy_facts
 from omp_cli.core.measure.offline.config import OfflineConfig
-from omp_cli.core.measure.offline.episodes import Recorded
+from omp_cli.core.measure.offline.episodes import ReferenceEpisodes
 from omp_cli.core.measure.offline.picture import plot_actions
 from omp_cli.core.measure.offline.predict import Chunks, chunks_of
 from omp_cli.core.measure.offline.scores import BASELINES, MEAN, POLICY, SAMPLE, SAMPLES, Floats, Sums
@@ -26,7 +26,7 @@ PICTURE = "actions.png"
 def evaluate_offline(
     run: Run,
     checkpoint: Checkpoint,
-    recorded: Recorded,
+    reference: ReferenceEpisodes,
     config: OfflineConfig,
     device: torch.device,
     progress: Progress,
@@ -45,17 +45,17 @@ def evaluate_offline(
     """
     watch = Stopwatch()
     policy = checkpoint.load(config.weights, device)
-    nfe, data = config.nfe or policy.nfe, recorded.data
+    nfe, data = config.nfe or policy.nfe, reference.data
     samples = config.samples if policy.method.generative else 1
-    known = recorded.known.astype(np.float64)
+    known = reference.known.astype(np.float64)
     mean = known.mean(0)
     sums = Sums(policy.chunk.execute, known.std(0), np.ptp(known, axis=0) >= policy.action_limits.min_range)
     lengths = np.diff(data.episode_ends, prepend=0)
-    frames = {index: np.arange(0, lengths[index], config.stride) for index in recorded.episodes}
+    frames = {index: np.arange(0, lengths[index], config.stride) for index in reference.episodes}
     main = SAMPLE if policy.method.generative else POLICY
     watch.lap("loading the policy")
     progress.start(f"{data.spec.task}: step {checkpoint.meta.step}, nfe {nfe}", sum(map(len, frames.values())))
-    for index in recorded.episodes:
+    for index in reference.episodes:
         sums.begin()
         for chunks in chunks_of(policy, data, index, frames[index], samples, nfe, config.seed, mean):
             watch.lap("policy")
@@ -70,30 +70,30 @@ def evaluate_offline(
         "weights": config.weights,
         "nfe": nfe,
         "selection": checkpoint.selection,
-        "offline": _errors(policy, recorded, sums, samples, config.seed),
+        "offline": _errors(policy, reference, sums, samples, config.seed),
     }
-    records = _records(recorded, sums)
+    records = _records(reference, sums)
     write_text(run.folder / EPISODES, "".join(to_json(defined(row)) + "\n" for row in records))
     run.artifact(run.folder / EPISODES)
     watch.lap("intervals")
-    shown = _median(recorded, sums.relative(main))
-    title = f"{data.spec.suite}/{data.spec.task}, {recorded.which} episode {shown}, NFE {nfe}"
-    done, decided = _over(policy, recorded, shown, samples, nfe, config.seed, mean)
+    shown = _median(reference, sums.relative(main))
+    title = f"{data.spec.suite}/{data.spec.task}, {reference.which} episode {shown}, NFE {nfe}"
+    done, decided = _over(policy, reference, shown, samples, nfe, config.seed, mean)
     plot_actions(run.folder / PICTURE, title, policy.spec, done, decided)
     run.artifact(run.folder / PICTURE)
     watch.lap("picture")
-    facts = policy_facts(checkpoint, data.provenance if recorded.which != "other data" else {})
+    facts = policy_facts(checkpoint, data.provenance if reference.which != "other data" else {})
     run.metrics(**figures, policy=facts, seconds_by_part=watch.rounded())
     return figures
 
 
-def _errors(policy: Policy, recorded: Recorded, sums: Sums, samples: int, seed: int) -> dict[str, Any]:
+def _errors(policy: Policy, reference: ReferenceEpisodes, sums: Sums, samples: int, seed: int) -> dict[str, Any]:
     """The errors with their intervals, and what they were taken over; JSON types."""
     names = ((SAMPLE, MEAN, SAMPLES) if policy.method.generative else (POLICY,)) + BASELINES
     return {
-        "on": recorded.which,
-        "content_sha256": recorded.data.sha256,
-        "episodes": list(recorded.episodes),
+        "on": reference.which,
+        "content_sha256": reference.data.sha256,
+        "episodes": list(reference.episodes),
         "decisions": sum(sums.windows),
         "samples": samples,
         "names": list(policy.spec.action_names),
@@ -103,7 +103,7 @@ def _errors(policy: Policy, recorded: Recorded, sums: Sums, samples: int, seed: 
     }
 
 
-def _records(recorded: Recorded, sums: Sums) -> list[dict[str, Any]]:
+def _records(reference: ReferenceEpisodes, sums: Sums) -> list[dict[str, Any]]:
     """A row for each episode: its decisions, and the relative error of every predictor."""
     errors = {name: sums.relative(name) for name in sums.squares}
     return [
@@ -112,21 +112,21 @@ def _records(recorded: Recorded, sums: Sums) -> list[dict[str, Any]]:
             "decisions": sums.windows[row],
             "relative_error": {name: of[row] for name, of in errors.items()},
         }
-        for row, index in enumerate(recorded.episodes)
+        for row, index in enumerate(reference.episodes)
     ]
 
 
-def _median(recorded: Recorded, errors: list[float | None]) -> int:
+def _median(reference: ReferenceEpisodes, errors: list[float | None]) -> int:
     """The episode whose error lies in the middle."""
     order = np.argsort([0.0 if error is None else error for error in errors], kind="stable")
-    return recorded.episodes[int(order[(len(order) - 1) // 2])]
+    return reference.episodes[int(order[(len(order) - 1) // 2])]
 
 
 def _over(
-    policy: Policy, recorded: Recorded, episode: int, samples: int, nfe: int, seed: int, mean: Floats
+    policy: Policy, reference: ReferenceEpisodes, episode: int, samples: int, nfe: int, seed: int, mean: Floats
 ) -> tuple[Floats, list[Chunks]]:
     """What was done over an episode (F, A), and what the policy would have done, chunk after executed chunk."""
-    first, last = (np.concatenate([[0], recorded.data.episode_ends])[episode + n] for n in (0, 1))
+    first, last = (np.concatenate([[0], reference.data.episode_ends])[episode + n] for n in (0, 1))
     frames = np.arange(0, last - first, policy.chunk.execute)
-    chunks = list(chunks_of(policy, recorded.data, episode, frames, samples, nfe, seed, mean))
-    return recorded.data.arrays["action"][first:last].astype(np.float64), chunks
+    chunks = list(chunks_of(policy, reference.data, episode, frames, samples, nfe, seed, mean))
+    return reference.data.arrays["action"][first:last].astype(np.float64), chunks

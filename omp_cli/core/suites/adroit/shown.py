@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, SerializeAsAny
 
-from omp_cli.core.base.config import Flag, Layer, Member, Settings
+from omp_cli.core.base.config import Flag, Member, Settings
 from omp_cli.core.base.errors import DataError
+from omp_cli.core.base.layers import Layer
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.readers.base import Recording, Subject
 from omp_cli.core.data.store import Arrays
