@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -164,7 +165,8 @@ def _report(call: Call[PretrainConfig], folder: Path, figures: dict[str, Any]) -
     suite = core.open_run(folder)[-1].meta.suite["name"]
     real = suite in SUITES.names() and not SUITES.get(suite).simulated
     evaluation = "omp eval --offline" if real else "omp eval"
-    lines = [f"run: {folder}", f"next: {evaluation}"]
+    found = folder.resolve().is_relative_to(RUNS.resolve())  # else the newest that omp eval takes is another one
+    lines = [f"run: {folder}", f"next: {evaluation}" if found else f"next: {evaluation} {shlex.quote(str(folder))}"]
     if (best := figures.get("best_step")) is not None:
         lines.insert(1, f"best on held-out episodes: step {best}, {evaluation} {folder / BEST}")
     call.result(folder, figures, [training_table(figures)], lines)

@@ -115,8 +115,12 @@ def test_arrays_that_do_not_fit_are_named(change: dict[str, np.ndarray], words: 
 
 
 def test_ends_that_do_not_increase_are_refused(tmp_path: Path) -> None:
-    for number, lengths in enumerate(((9, 0, 14), (0, 23))):
-        with pytest.raises(DataError, match="episode_ends is"):
+    faults = (
+        ((9, 0, 14), "episode 1 would begin at frame 9 and end before 9"),
+        ((0, 23), "episode 0 would begin at frame 0 and end before 0"),
+    )
+    for number, (lengths, words) in enumerate(faults):
+        with pytest.raises(DataError, match=f"episode_ends is not increasing: {words}"):
             read(write_zarr(tmp_path / f"{number}.zarr", recorded(), lengths=lengths))
 
 

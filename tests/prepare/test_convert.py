@@ -170,7 +170,9 @@ def test_what_a_store_must_not_hold_is_refused_in_the_name_of_the_file(tmp_path:
     write_robomimic(tmp_path / "c.hdf5")
     with h5py.File(tmp_path / "c.hdf5", "a") as file:
         file["data/demo_2/actions"][1, 0] = np.nan
-    with pytest.raises(DataError, match=r"c.hdf5: episode 2 has values of action that are not finite"):
+    with pytest.raises(
+        DataError, match=r"c.hdf5: episode 2 has values of action that are not finite, first at its frame 1"
+    ):
         make(tmp_path / "d", tmp_path / "c.hdf5")
     write_robomimic(tmp_path / "c.hdf5")
     with h5py.File(tmp_path / "c.hdf5", "a") as file:

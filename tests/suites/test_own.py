@@ -48,8 +48,8 @@ def test_from_a_dp3_store_to_an_export_that_says_what_its_numbers_are(omp: Omp, 
     assert (tmp_path / "d" / "contact_sheet.png").stat().st_size > 5_000
     parts = ("--steps", 2, "--batch-size", 4, "--set", "encoder.origin=world", "--set", "encoder.points=none")
     trained = omp("pretrain", tmp_path / "d", "--out", tmp_path / "run", *TINY, *parts)
-    assert "next: omp eval --offline" in trained.out
     assert trained.code == 0, trained.err
+    assert f"next: omp eval --offline {tmp_path / 'run'}" in trained.out, "it is not below runs, where eval would look"
     refused(omp("eval", tmp_path / "run"), 4, "no simulator", "omp eval RUN --offline")
     refused(omp("finetune", tmp_path / "run", "--out", tmp_path / "tuned"), 4, "no simulator")
     exported = omp("export", tmp_path / "run", "--format", "pt2", "--out", tmp_path / "files")

@@ -62,7 +62,10 @@ class PointCloudEncoder(Encoder):
     def __init__(self, config: PointCloudConfig, spec: Spec, n_obs: int) -> None:
         super().__init__(config, spec, n_obs)
         if spec.points is None:
-            raise UsageError(f"encoder pointcloud: {spec.suite} {spec.task} has no point cloud", "use encoder state")
+            raise UsageError(
+                f"encoder pointcloud: {spec.suite} {spec.task} has no point cloud",
+                "--preset dmpo learns from pictures, --preset dmpo-state from the state alone",
+            )
         if config.origin == "gripper" and spec.end_effector is None:
             raise UsageError(
                 f"encoder.origin: gripper, but {spec.suite} {spec.task} has no end-effector",

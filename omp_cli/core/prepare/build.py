@@ -117,4 +117,8 @@ def check_episodes(where: str | Path, episodes: Sequence[Arrays]) -> None:
             if values.shape[1:] != episodes[0][name].shape[1:]:
                 raise DataError(f"{where}: episode {number} has {name} of another shape than the first one")
             if values.dtype.kind == "f" and not np.isfinite(values).all():
-                raise DataError(f"{where}: episode {number} has values of {name} that are not finite")
+                frame = int(np.argwhere(~np.isfinite(values))[0][0])
+                raise DataError(
+                    f"{where}: episode {number} has values of {name} that are not finite, first at its frame {frame}",
+                    "mend the recording, or leave this episode out of it",
+                )

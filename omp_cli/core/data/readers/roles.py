@@ -90,11 +90,18 @@ class Stored:
 
 def checked_ends(where: str, found: NDArray[Any]) -> NDArray[np.int64]:
     """Cumulative ends of episodes (E,); DataError unless they are whole numbers that increase from above 0."""
-    if found.ndim != 1 or not len(found) or found.dtype.kind not in "iu" or np.any(np.diff(found, prepend=0) <= 0):
+    expected = "expected the frame after the last one of each episode, increasing"
+    if found.ndim != 1 or not len(found) or found.dtype.kind not in "iu":
+        raise DataError(f"{where} is {found.shape} {found.dtype}, {expected}")
+    ends = found.astype(np.int64)
+    if len(short := np.flatnonzero(np.diff(ends, prepend=0) <= 0)):
+        first = short[0]
+        begin = ends[first - 1] if first else 0
         raise DataError(
-            f"{where} is {found.shape} {found.dtype}, expected the frame after the last one of each episode, increasing"
+            f"{where} is not increasing: episode {first} would begin at frame {begin} and end before {ends[first]}",
+            f"{expected}; leave empty episodes out",
         )
-    return found.astype(np.int64)
+    return ends
 
 
 def recording(
