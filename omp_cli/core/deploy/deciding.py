@@ -94,10 +94,10 @@ class Deciding:
         moved = self.against_float32
         return {"runtime": self.runtime} | ({} if moved is None else {"against_float32": moved.as_json()})
 
-    def ready(self, batch: int = 1) -> None:
-        """Make the graph of a batch size now: the first decision would take that much longer."""
+    def ready(self) -> None:
+        """Make the graph of single decisions now: the first one would take that much longer."""
         if self.eager is None:
-            noise, *arrays = example_inputs(self._decision.policy, batch)
+            noise, *arrays = example_inputs(self._decision.policy, 1)
             self(dict(zip(self._decision.policy.keys, arrays, strict=True)), noise)
 
     def _graph(self, inputs: Inputs) -> Prepared | None:
