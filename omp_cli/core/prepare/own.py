@@ -58,7 +58,7 @@ class OfSuite(Source):
         return {"task": (self.origin.task, "argument")}
 
 
-class OwnConfig(Settings):
+class OwnSourceConfig(Settings):
     """What decides the content of a data set of a suite's own source."""
 
     suite: SuiteSettings
@@ -75,10 +75,10 @@ class OwnSource(OfSuite):
     It is registered as ``@SOURCES.register("SUITE/NAME")`` and chosen with ``omp prepare SUITE --source NAME``.
     """
 
-    Config: ClassVar[type[OwnConfig]] = OwnConfig
+    Config: ClassVar[type[OwnSourceConfig]] = OwnSourceConfig
     name: ClassVar[str]
     """What ``--source`` says."""
-    config: OwnConfig
+    config: OwnSourceConfig
 
     @classmethod
     def about(cls, asked: Asked) -> str:
