@@ -61,7 +61,7 @@ class Deciding:
         check_graph("graph", graph, self._device)
         self._decision, self._asked, self._capture = Decision(policy, nfe), graph, capture
         self._graphs: dict[int, Prepared | None] = {}
-        self.eager = "graph is off" if graph == "off" else no_graph(self._device)
+        self.eager = self._hindrance()
         self.against_float32 = None if precision == "fp32" else self._lowered(DTYPES[precision])
 
     def __call__(self, obs: Mapping[str, Tensor], noise: Tensor) -> Tensor:
@@ -82,7 +82,11 @@ class Deciding:
         if device != self._device:
             self._device = device
             self._graphs.clear()
-            self.eager = "graph is off" if self._asked == "off" else no_graph(device)
+            self.eager = self._hindrance()
+
+    def _hindrance(self) -> str | None:
+        """Why no graph is tried on the device; None where one is."""
+        return "graph is off" if self._asked == "off" else no_graph(self._device)
 
     @property
     def runtime(self) -> str:
