@@ -58,7 +58,7 @@ class OfSuite(Source):
         return {"task": (self.origin.task, "argument")}
 
 
-class OwnSourceConfig(Settings):
+class OwnConfig(Settings):
     """What decides the content of a data set of a suite's own source."""
 
     suite: SuiteSettings
@@ -75,10 +75,10 @@ class OwnSource(OfSuite):
     It is registered as ``@SOURCES.register("SUITE/NAME")`` and chosen with ``omp prepare SUITE --source NAME``.
     """
 
-    Config: ClassVar[type[OwnSourceConfig]] = OwnSourceConfig
+    Config: ClassVar[type[OwnConfig]] = OwnConfig
     name: ClassVar[str]
     """What ``--source`` says."""
-    config: OwnSourceConfig
+    config: OwnConfig
 
     @classmethod
     def about(cls, asked: Asked) -> str:
