@@ -12,7 +12,7 @@ from omp_cli.core.deploy.tables import export_table
 
 @command("export", ExportConfig)
 def export(call: Call[ExportConfig], checkpoint: CheckpointArgument = None) -> None:
-    """Write a policy, from raw observation to raw actions, as policy.pt2 and policy.onnx.
+    """Write a policy, from raw observation to raw actions, as policy.pt2 and policy.onnx, or as a folder for LeRobot.
 
     Each file is read back and compared with the policy. omp deploy runs it at a fixed rate.
 

@@ -19,7 +19,7 @@ class Newest:
     Attributes:
         root: folder below which it is looked for.
         commands: the commands that may have made it.
-        what: it is.
+        what: what messages call it.
         hint: what to say of how to make one.
     """
 

@@ -7,7 +7,7 @@ import pytest
 
 from omp_cli.core.base import config as c
 from omp_cli.core.base.errors import DataError, UsageError
-from omp_cli.core.base.layers import Layer, env_layer, file_layer, flag_layer, flatten, merge, set_layer, unflatten
+from omp_cli.core.base.layers import Layer, env_layer, file_layer, flatten, merge, set_layer, unflatten
 from omp_cli.core.base.presets import preset_document, preset_layer, preset_names
 from omp_cli.core.base.registry import Family
 from omp_cli.core.encoders import ENCODERS
@@ -35,7 +35,7 @@ def test_later_layers_win_and_sources_are_kept() -> None:
             {"OMP_CLI_STEPS": "3", "OMP_CLI_INNER__WIDTH": "30", "OMP_CLI_DEVICE": "cpu", "OMP_NUM_THREADS": "7"}, Outer
         ),
         set_layer(["steps=4"]),
-        flag_layer(steps=6, inner__width=None),
+        Layer("flag", {"steps": 6}),
     ]
     values, sources = merge(layers)
     resolved = c.validated(Outer, values)
@@ -67,7 +67,7 @@ def test_choosing_another_member_drops_the_old_members_settings() -> None:
 def test_settings_said_without_a_name_are_for_the_member_chosen_in_the_end() -> None:
     preset = Layer("preset", {"net.name": "a", "net.hidden": 3, "network": 1})
     said = set_layer(["net.depth=4"])
-    values, sources = merge([preset, said, flag_layer(net__name="b")])
+    values, sources = merge([preset, said, Layer("flag", {"net.name": "b"})])
     assert values == {"net": {"name": "b", "depth": 4}, "network": 1}
     assert sources == {"net.name": "flag", "net.depth": "--set", "network": "preset"}
 
@@ -177,7 +177,7 @@ def test_a_table_that_names_another_member_begins_anew() -> None:
 def test_a_section_is_switched_off_and_on_again() -> None:
     off = set_layer(["inner=none"])
     assert merge([LIGHT, off])[0] == {"inner": None, "steps": 3}
-    assert merge([off, flag_layer(inner__width=2)])[0] == {"inner": {"width": 2}}
+    assert merge([off, Layer("flag", {"inner.width": 2})])[0] == {"inner": {"width": 2}}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torch import Tensor
 from omp_cli.core.base import config as c
 from omp_cli.core.base.config import AtLeast0
 from omp_cli.core.base.errors import Diverged, UsageError
-from omp_cli.core.base.layers import Layer, flag_layer, merge
+from omp_cli.core.base.layers import Layer, merge
 from omp_cli.core.base.presets import preset_layer
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.base.run import CHECKPOINTS
@@ -319,8 +319,8 @@ def test_bf16_trains_and_compile_is_refused_with_the_reason(toy: Path, tmp_path:
 @pytest.mark.parametrize("method", ["omp", "mp1", "meanflow"])
 @pytest.mark.parametrize("derivative", ["jvp", "forward", "dde"])
 def test_every_method_and_derivative_lowers_the_loss(toy: Path, tmp_path: Path, method: str, derivative: str) -> None:
-    changes = {"method__name": method, "method__derivative": derivative, "train__steps": 40, "train__warmup_steps": 5}
-    merged, _ = merge([preset_layer("pretrain", "light"), Layer("t", SMALL), flag_layer(**changes)])
+    changes = {"method.name": method, "method.derivative": derivative, "train.steps": 40, "train.warmup_steps": 5}
+    merged, _ = merge([preset_layer("pretrain", "light"), Layer("t", SMALL), Layer("flag", changes)])
     run = Trainer(
         c.validated(PretrainConfig, merged), read_store(toy), tmp_path, torch.device("cpu"), World(), Silent()
     )

@@ -10,7 +10,7 @@ import torch
 
 from omp_cli.core.base import config as c
 from omp_cli.core.base.errors import UsageError
-from omp_cli.core.base.layers import Layer, flag_layer, merge
+from omp_cli.core.base.layers import Layer, merge
 from omp_cli.core.base.presets import preset_layer
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.checkpoint import EMA, MODEL, TRAINING, open_run
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 def settings(method: str, **changed: Any) -> PretrainConfig:
     values = SMALL | {key.replace("__", "."): value for key, value in changed.items()}
-    layers = [preset_layer("pretrain", "light"), Layer("test", values), flag_layer(method__name=method)]
+    layers = [preset_layer("pretrain", "light"), Layer("test", values), Layer("flag", {"method.name": method})]
     return c.validated(PretrainConfig, merge(layers)[0])
 
 
@@ -100,7 +100,7 @@ def test_a_teacher_may_see_other_observations_and_a_batch_may_be_shared(
 ) -> None:
     """A student of the state alone, a teacher of clouds, two draws for each observation."""
     state = Layer("state", {"encoder.name": "state", "net.hidden": 16, "train.steps": 2, "train.draws": 2})
-    layers = [preset_layer("pretrain", "light"), state, flag_layer(method__name=method)]
+    layers = [preset_layer("pretrain", "light"), state, Layer("flag", {"method.name": method})]
     config = c.validated(PretrainConfig, merge(layers)[0])
     teacher = taught(workshop, method)
     trainer = Trainer(config, read_store(workshop / "toy"), tmp_path, CPU, World(), Silent(), teacher)

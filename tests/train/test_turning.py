@@ -16,7 +16,7 @@ from torch import Tensor
 
 from omp_cli.core.base import config as c
 from omp_cli.core.base.errors import UsageError
-from omp_cli.core.base.layers import Layer, flag_layer, merge
+from omp_cli.core.base.layers import Layer, merge
 from omp_cli.core.base.presets import preset_layer
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.checkpoint import EMA, MODEL, TRAINING, open_run
@@ -281,7 +281,9 @@ def test_data_of_an_earlier_omp_learn_their_displacements_from_their_suite(
 
 def test_a_teacher_of_an_earlier_omp_still_teaches(workshop: Path) -> None:
     """Its spec names no displacements, and that is nothing that a student has to share."""
-    config = merge([preset_layer("pretrain", "light"), Layer("t", SMALL), flag_layer(method__name="consistency")])
+    config = merge(
+        [preset_layer("pretrain", "light"), Layer("t", SMALL), Layer("flag", {"method.name": "consistency"})]
+    )
     newer = read_store(workshop / "toy").spec.model_copy(update={"displacements": ((0, 1, 2),)})
     settings = c.validated(PretrainConfig, config[0])
     assert load_teacher(open_run(workshop / "run")[-1], settings, newer, CPU).method is not None

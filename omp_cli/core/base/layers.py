@@ -139,11 +139,6 @@ def set_layer(pairs: Iterable[str]) -> Layer:
     return Layer("--set", values)
 
 
-def flag_layer(**flags: Any) -> Layer:
-    """Command-line flags; ``None`` means not given. A double underscore in a name separates sections."""
-    return Layer("flag", {key.replace("__", "."): value for key, value in flags.items() if value is not None})
-
-
 def parse_value(text: str) -> Any:
     """A TOML value if it is one (numbers, booleans, lists, tables), otherwise the text itself; "none" is null."""
     if text.lower() in NOTHING:

@@ -211,7 +211,7 @@ class _Transfer:
                 self.progress.note(f"{url}: the server's file is new, or it cannot resume; starting over")
             self.part.unlink(missing_ok=True)
             offset = 0
-            total = None if response.chunked else headers.number(told.get("Content-Length"))
+            total = None if response.chunked else headers.natural(told.get("Content-Length"))
         if total is not None:
             if wanted.size not in (None, total):
                 raise DataError(f"{url}: {total} bytes, the catalogue says {wanted.size}", CHANGED)

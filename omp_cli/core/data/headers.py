@@ -13,7 +13,7 @@ NUMBER = re.compile(r"[0-9]{1,15}")
 """A number in a head. Python's isdigit takes superscripts too, and its int() gives up at 4300 digits."""
 
 
-def number(text: str | None) -> int | None:
+def natural(text: str | None) -> int | None:
     """A whole number below 10^15; None for anything else."""
     return int(text) if text is not None and NUMBER.fullmatch(text.strip()) else None
 
@@ -27,13 +27,13 @@ def seconds(headers: Mapping[str, str]) -> float | None:
 
 def total_of(headers: Mapping[str, str]) -> int | None:
     """The full length in Content-Range ("bytes 5-9/10", "bytes */10")."""
-    return number(headers.get("Content-Range", "").rpartition("/")[2])
+    return natural(headers.get("Content-Range", "").rpartition("/")[2])
 
 
 def start_of(headers: Mapping[str, str]) -> int | None:
     """The first byte in Content-Range."""
     unit, _, rest = headers.get("Content-Range", "").partition(" ")
-    return number(rest.partition("-")[0]) if unit.lower() == "bytes" else None
+    return natural(rest.partition("-")[0]) if unit.lower() == "bytes" else None
 
 
 def validator(headers: Mapping[str, str]) -> str | None:

@@ -61,7 +61,7 @@ class Deciding:
         check_graph("graph", graph, self._device)
         self._decision, self._asked, self._capture = Decision(policy, nfe), graph, capture
         self._graphs: dict[int, Prepared | None] = {}
-        self.eager = "graph is off" if graph == "off" else no_graph(self._device)
+        self.eager = self._hindrance()
         self.against_float32 = None if precision == "fp32" else self._lowered(DTYPES[precision])
 
     def __call__(self, obs: Mapping[str, Tensor], noise: Tensor) -> Tensor:
@@ -82,7 +82,11 @@ class Deciding:
         if device != self._device:
             self._device = device
             self._graphs.clear()
-            self.eager = "graph is off" if self._asked == "off" else no_graph(device)
+            self.eager = self._hindrance()
+
+    def _hindrance(self) -> str | None:
+        """Why no graph is tried on the device; None where one is."""
+        return "graph is off" if self._asked == "off" else no_graph(self._device)
 
     @property
     def runtime(self) -> str:
@@ -94,10 +98,10 @@ class Deciding:
         moved = self.against_float32
         return {"runtime": self.runtime} | ({} if moved is None else {"against_float32": moved.as_json()})
 
-    def ready(self, batch: int = 1) -> None:
-        """Make the graph of a batch size now: the first decision would take that much longer."""
+    def ready(self) -> None:
+        """Make the graph of single decisions now: the first one would take that much longer."""
         if self.eager is None:
-            noise, *arrays = example_inputs(self._decision.policy, batch)
+            noise, *arrays = example_inputs(self._decision.policy, 1)
             self(dict(zip(self._decision.policy.keys, arrays, strict=True)), noise)
 
     def _graph(self, inputs: Inputs) -> Prepared | None:

@@ -124,14 +124,14 @@ class Edm(Teaching):
 
 
 def level(t: Tensor, largest: float = LARGEST) -> Tensor:
-    """The noise level of times of the linear path, sigma = t / (1 - t), at most ``largest``: (B,) -> (B,)."""
+    """The noise level of times of the linear path, sigma = t / (1 - t), at most ``largest`` (at t = 1), (B,)."""
     return (t / (1 - t)).clamp_max(largest)
 
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 
 
-def heun(v: Velocity, z_t: Tensor, w: Tensor, t: Tensor, largest: float = LARGEST) -> Tensor:
+def heun(v: Velocity, z_t: Tensor, w: Tensor, t: Tensor) -> Tensor:
     """One step of Heun's method in sigma from t down to w, EDM's algorithm 1 without churn; Euler's where w = 0.
 
     With d = (x - D) / sigma and D = z_t - t v: x_w = x + (sigma_w - sigma_t) (d(x, t) + d(x', w)) / 2, x' after
@@ -142,12 +142,11 @@ def heun(v: Velocity, z_t: Tensor, w: Tensor, t: Tensor, largest: float = LARGES
         z_t: (B, H, A).
         w: (B,).
         t: (B,), above w.
-        largest: the level that t = 1 stands for.
 
     Returns:
         z_w, (B, H, A).
     """
-    above, below = rows(level(t, largest), z_t), rows(level(w, largest), z_t)
+    above, below = rows(level(t), z_t), rows(level(w), z_t)
 
     def slope(z: Tensor, time: Tensor, sigma: Tensor) -> Tensor:
         return ((1 + sigma) * z - (z - rows(time, z) * v(z, time))) / sigma
@@ -156,5 +155,5 @@ def heun(v: Velocity, z_t: Tensor, w: Tensor, t: Tensor, largest: float = LARGES
     euler = (x + (below - above) * first) / (1 + below)
     ends = below == 0
     inner = torch.where(w == 0, t, w)  # a velocity at t = 0 is asked of no teacher
-    second = slope(euler, inner, rows(level(inner, largest), z_t))
+    second = slope(euler, inner, rows(level(inner), z_t))
     return torch.where(ends, euler, (x + (below - above) * (first + second) / 2) / (1 + below))

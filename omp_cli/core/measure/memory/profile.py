@@ -23,6 +23,8 @@ from omp_cli.core.nets import NETS
 
 MEASURED_CUDA, MEASURED_CPU, PREDICTED = "measured cuda", "measured cpu", "predicted cuda"
 PHASES = ("forward", "backward", "update")
+COUNTED = 8
+"""Windows in which critical points are counted."""
 Row = dict[str, Any]
 
 
@@ -174,7 +176,7 @@ def replay(events: Sequence[Event]) -> tuple[list[tuple[str, int]], int]:
     return changes, allocator.reserved
 
 
-def critical_share(case: Case, windows: int = 8) -> float:
+def critical_share(case: Case) -> float:
     """Share of the points that are critical, counted on a real encoder with random weights and random clouds.
 
     At most channels / points; training and real clouds move it, so a prediction names the share it was made with.
@@ -190,11 +192,11 @@ def critical_share(case: Case, windows: int = 8) -> float:
         net.layers.register_forward_pre_hook(
             lambda _, args: rows.append(args[0].shape[:-1].numel()) if torch.is_grad_enabled() else None
         )
-    arrays = example_inputs(policy, windows, case.config.seed)[1:]
+    arrays = example_inputs(policy, COUNTED, case.config.seed)[1:]
     obs = dict(zip(policy.keys, arrays, strict=True))
     policy.encoder(obs)
     points = case.describe()["points"]
-    return sum(rows) / (windows * case.config.chunk.n_obs * points)
+    return sum(rows) / (COUNTED * case.config.chunk.n_obs * points)
 
 
 def _fastest(work: Callable[[], None], repeats: int, finish: Callable[[], None] = lambda: None) -> float:

@@ -37,7 +37,7 @@ _ROLES = (
 """What people call an array, what the store does, and where the reader's notes say what it was made of."""
 
 
-class OwnConfig(FilesConfig):
+class OwnFilesConfig(FilesConfig):
     """What is taken from the file, and what the file does not say of itself."""
 
     hz: Annotated[Above0 | None, Flag(panel="Observation")] = None
@@ -65,9 +65,11 @@ class OwnConfig(FilesConfig):
 
     def unusual(self) -> dict[str, Any]:
         """Settings that are not the usual ones, of the format and of this source, but for rate and points."""
-        mine = set(OwnConfig.model_fields) - set(FilesConfig.model_fields) - {"hz", "points"}
+        mine = set(OwnFilesConfig.model_fields) - set(FilesConfig.model_fields) - {"hz", "points"}
         given = {
-            name: getattr(self, name) for name in mine if getattr(self, name) != OwnConfig.model_fields[name].default
+            name: getattr(self, name)
+            for name in mine
+            if getattr(self, name) != OwnFilesConfig.model_fields[name].default
         }
         chosen = self.model_dump(mode="json", include=set(given))
         return {**super().unusual(), **dict(sorted(chosen.items()))}
@@ -77,8 +79,8 @@ class OwnConfig(FilesConfig):
 class Own(Files):
     """A file or folder of the user's, of whatever robot."""
 
-    Config: ClassVar[type[Settings]] = OwnConfig
-    config: OwnConfig
+    Config: ClassVar[type[Settings]] = OwnFilesConfig
+    config: OwnFilesConfig
 
     @classmethod
     def about(cls, asked: Asked) -> str:
@@ -239,7 +241,7 @@ def _forced(path: Path, format_: str) -> Path:
     return path if FORMATS.get(format_).folders else located(path)
 
 
-def _channels(episodes: Sequence[Arrays], key: str, recording: Recording, config: OwnConfig) -> Channels:
+def _channels(episodes: Sequence[Arrays], key: str, recording: Recording, config: OwnFilesConfig) -> Channels:
     """Names, unit, least and greatest value of each number of "state" or "action"; UsageError for too few names."""
     width, asked = episodes[0][key].shape[1], getattr(config, f"{key}_names")
     if asked and (len(asked) != width or len(set(asked)) != width):
