@@ -164,8 +164,8 @@ def _run() -> int:
 def _print_traceback(error: BaseException) -> None:
     """The traceback, without the hint, which the line of the error has below it."""
     told = traceback.TracebackException.from_exception(error)
-    if isinstance(error, OmpError) and error.hint:
-        told.__notes__.remove(error.hint_note)
+    if isinstance(error, OmpError):
+        told.__notes__ = [note for note in told.__notes__ or () if note != error.hint_note]
     sys.stderr.write("".join(told.format()))
 
 
