@@ -244,7 +244,9 @@ def find_checkpoints(path: Path) -> list[Path]:
     found = checkpoints_in(path / CHECKPOINTS) or checkpoints_in(path)
     if not found:
         state = "no checkpoint in it" if path.is_dir() else "no such file or folder"
-        raise DataError(f"checkpoint {path}: {state}", "train one with: omp pretrain")
+        below = next((file.parent for file in path.glob(f"*/{META}")), None)  # as in an export for LeRobot
+        hint = "train one with: omp pretrain" if below is None else f"there is one in {below}"
+        raise DataError(f"checkpoint {path}: {state}", hint)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -16,6 +17,7 @@ import pytest
 import omp_cli as api
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.manifest import read_manifest
+from omp_cli.core.checkpoint import open_run
 from omp_cli.core.suites.base import recorded_suite
 from tests.conftest import Omp
 
@@ -70,8 +72,12 @@ def test_training_is_that_of_the_line(
     with pytest.raises(UsageError, match="unknown setting") as found:
         api.train(workshop / "toy", stepz=4)
     assert "steps" in found.value.hint
-    with pytest.raises(DataError, match="nowhere"):
+    with pytest.raises(api.OmpError, match="nowhere"):
         api.train(tmp_path / "nowhere")
+    shutil.copytree(open_run(run)[-1].path, tmp_path / "for-a-robot" / "checkpoint")
+    with pytest.raises(DataError, match="no checkpoint in it") as found:
+        api.load(tmp_path / "for-a-robot")
+    assert found.value.hint == f"there is one in {tmp_path / 'for-a-robot' / 'checkpoint'}"
 
 
 def test_evaluation_of_the_own_task_is_that_of_the_line(omp: Omp, workshop: Path, tmp_path: Path) -> None:
