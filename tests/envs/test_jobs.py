@@ -81,7 +81,7 @@ def test_a_job_whose_worker_dies_is_done_anew(tmp_path: Path) -> None:
 
 def test_a_job_that_kills_its_worker_every_time_fails_the_run(tmp_path: Path) -> None:
     done = []
-    with pytest.raises(RunFailed, match=r"^worker [01] died 4 times in a row \(signal 9\)"):
+    with pytest.raises(RunFailed, match=r"(?m)\Aworker [01] died 4 times in a row \(signal 9\)$"):
         for number, _ in in_order(work, jobs(tmp_path, j3="dies"), 2, lambda _: None):
             done.append(number)
     assert done == [0, 1, 2], "what was done before is had"

@@ -181,7 +181,8 @@ def test_errors_arrive_as_themselves_and_a_silent_worker_is_killed(monkeypatch: 
         with pytest.raises(DataError) as caught:
             stepped(pool, 1)
         assert (caught.value.message, caught.value.hint) == ("too few points", "use a larger camera size")
-        with pytest.raises(RunFailed, match=r"^an environment failed in its worker: ValueError: odd action") as failed:
+        words = r"(?m)\Aan environment failed in its worker: ValueError: odd action$"
+        with pytest.raises(RunFailed, match=words) as failed:
             stepped(pool, 2)
         assert "--workers 1" in failed.value.hint
         with pytest.raises(FileNotFoundError, match="scene"):

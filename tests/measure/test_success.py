@@ -91,7 +91,8 @@ def test_an_episode_that_kills_its_process_every_time_ends_the_evaluation(checkp
             return rows
 
         envs.step = step  # type: ignore[method-assign, assignment]
-        with pytest.raises(RunFailed, match=r"^environment worker 1 died 4 times in a row \(signal 9\)") as caught:
+        words = r"(?m)\Aenvironment worker 1 died 4 times in a row \(signal 9\)$"
+        with pytest.raises(RunFailed, match=words) as caught:
             evaluate(checkpoint, config, 9, envs, CPU, Silent())
     assert caught.value.exit_code == 1
     assert "--workers 1" in caught.value.hint

@@ -165,7 +165,8 @@ def test_workers_change_nothing_and_their_death_costs_only_their_own_episodes() 
 
 def test_deaths_in_a_row_fail_the_run_and_those_with_a_step_in_between_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     with training(odd, 2, 2, lambda env, number: 13 * env) as (envs, pool):
-        with pytest.raises(RunFailed, match=r"^environment worker 1 died 4 times in a row \(exit code 3\)") as caught:
+        words = r"(?m)\Aenvironment worker 1 died 4 times in a row \(exit code 3\)$"
+        with pytest.raises(RunFailed, match=words) as caught:
             envs.reset()
         assert "--workers 1" in caught.value.hint
         assert pool.restarts == 3
