@@ -16,13 +16,11 @@ from omp_cli.core.base.errors import RunFailed, one_line
 from omp_cli.core.deploy.backends import Captured
 from omp_cli.core.deploy.base import Inputs, Prepared
 from omp_cli.core.deploy.graph import Decision, example_inputs
-from omp_cli.core.deploy.parity import Difference, difference
+from omp_cli.core.deploy.parity import SAMPLES, Difference, difference
 from omp_cli.core.policy import Policy
 from omp_cli.core.policy_config import Graph, Precision
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-SAMPLES = 5
-"""Made-up observations on which a lower precision is compared with float32."""
 MOST = 4
 """Batch sizes that have a graph of their own; each holds memory for as long as the policy lives."""
 
@@ -115,13 +113,14 @@ class Deciding:
 
     def _captured(self, inputs: Inputs) -> Prepared | None:
         """Capture and compare; without success the reason is kept, and, where a graph was asked for, raised."""
+        eager = self._decision(*inputs)
         try:
             graph = self._capture(self._decision, inputs)
-            found = difference([self._decision(*inputs)], [graph.run(*inputs)], torch.float32)
+            found = difference([eager], [graph.run(*inputs)], torch.float32)
         except RuntimeError as error:  # what waits for the device, or copies from the host, cannot be captured
             reason = one_line(error, 200, typed=True)
         else:
-            if found.accepted or not bool(self._decision(*inputs).isfinite().all()):
+            if found.accepted or not bool(eager.isfinite().all()):
                 return graph
             reason = f"the graph differs from eager: {found}"
         if self._asked == "on":

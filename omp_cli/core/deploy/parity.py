@@ -15,6 +15,9 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 1e-2, torc
 TF32_TOLERANCE = 5e-3
 """For float32 on CUDA where torch may round operands to TF32 (10 bits), as convolutions do unless told not to."""
 
+SAMPLES = 5
+"""Made-up observations on which two ways to the same decision are compared."""
+
 
 @dataclass(frozen=True)
 class Difference:

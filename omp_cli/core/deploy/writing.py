@@ -6,7 +6,8 @@ Exporters and runtimes are compilers: they can end a process without an exceptio
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -21,12 +22,10 @@ from omp_cli.core.deploy.base import Inputs
 from omp_cli.core.deploy.config import ExportConfig
 from omp_cli.core.deploy.graph import Decision, example_inputs
 from omp_cli.core.deploy.onnx_runtime import OnnxPrepared
-from omp_cli.core.deploy.parity import Difference, difference
+from omp_cli.core.deploy.parity import SAMPLES, Difference, difference
 from omp_cli.core.deploy.program import exported, write_onnx, write_pt2
 from omp_cli.core.policy import Policy
 
-SAMPLES = 5
-"""Made-up observations on which a file is compared with the policy."""
 Format = Literal["pt2", "onnx"]
 Reader = Callable[[Path, Sequence[Inputs]], list[Tensor]]
 
@@ -44,7 +43,6 @@ class Writing:
     checkpoint: Path
     config: ExportConfig
     readers: dict[Format, Reader]
-    _program: ExportedProgram | None = field(default=None, init=False)
 
     def write(self, kind: Format, file: Path) -> Difference:
         """Write a file, read it back and compare its answers with the policy's.
@@ -63,15 +61,21 @@ class Writing:
 
     def _written(self, kind: Format, file: Path) -> Difference:
         use_threads(self.config.threads)
-        policy = open_checkpoint(self.checkpoint).load(self.config.weights)
-        decision, samples = decision_of(policy, self.config)
-        if self._program is None:
-            self._program = exported(decision, samples[0], self.config.dynamic_batch)
+        decision, samples = self._decision
         if kind == "pt2":
             write_pt2(self._program, file)
         else:
             write_onnx(self._program, file, decision.inputs)
         return compared(kind, self.readers[kind](file, samples), [decision(*sample) for sample in samples])
+
+    @cached_property
+    def _decision(self) -> tuple[Decision, list[Inputs]]:
+        return decision_of(open_checkpoint(self.checkpoint).load(self.config.weights), self.config)
+
+    @cached_property
+    def _program(self) -> ExportedProgram:
+        decision, samples = self._decision
+        return exported(decision, samples[0], self.config.dynamic_batch)
 
     def close(self) -> None:
         """The end of the process frees what it holds."""

@@ -18,9 +18,8 @@ from pydantic import model_validator
 from torch import Tensor
 
 from omp_cli.core.base.config import Above0, Settings
-from omp_cli.core.base.errors import UsageError
 from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, VelocityField, same
-from omp_cli.core.methods.path import at_least_float32, rows, step
+from omp_cli.core.methods.path import at_least_float32, check_nfe, rows, step
 from omp_cli.core.methods.teaching import Teaching
 from omp_cli.core.methods.times import Mean
 
@@ -76,8 +75,7 @@ class Edm(Teaching):
 
     def jumps(self, nfe: int, eta: float = 0.0) -> tuple[Jump, ...]:
         """K = ``nfe`` Euler steps over the grid of equation 5; see the base class."""
-        if nfe < 1:
-            raise UsageError(f"nfe: at least 1 function evaluation is needed (got {nfe})")
+        check_nfe(nfe)
 
         def jump(t: float, r: float) -> Jump:
             return Jump(t, lambda u, z: step(self.flow(u), z, t, r))

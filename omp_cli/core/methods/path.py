@@ -48,13 +48,18 @@ def velocity(z_0: Tensor, z_1: Tensor) -> Tensor:
     return z_1 - z_0
 
 
+def check_nfe(nfe: int) -> None:
+    """UsageError where no function evaluation is left."""
+    if nfe < 1:
+        raise UsageError(f"nfe: at least 1 function evaluation is needed (got {nfe})")
+
+
 def step_grid(nfe: int) -> tuple[float, ...]:
     """t_k = 1 - k/K for k = 0..K: from 1.0 (noise) down to exactly 0.0 (data).
 
     The only grid there is: sampling, log-probabilities and evaluation all take it from here.
     """
-    if nfe < 1:
-        raise UsageError(f"nfe: at least 1 function evaluation is needed (got {nfe})")
+    check_nfe(nfe)
     return tuple(1 - k / nfe for k in range(nfe + 1))
 
 
