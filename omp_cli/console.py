@@ -117,8 +117,10 @@ class Console:
 
     def error(self, error: OmpError, exit_code: int) -> None:
         """Report an error, or that somebody stopped the command: one line and its hint, or a JSON document."""
-        begin = "[bold yellow]stopped:[/]" if isinstance(error, Interrupted | Terminated) else "[bold red]error:[/]"
-        self._err.print(f"{begin} {escape(error.message)}", soft_wrap=True)
+        begin, message = "[bold red]error:[/]", error.message
+        if isinstance(error, Interrupted | Terminated):
+            begin, message = "[bold yellow]stopped:[/]", message.removeprefix("stopped ")  # said once is enough
+        self._err.print(f"{begin} {escape(message)}", soft_wrap=True)
         if error.hint:
             self._err.print(f"[dim]hint:[/]  {escape(error.hint)}", soft_wrap=True)
         if self.as_json:

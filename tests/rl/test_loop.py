@@ -236,7 +236,7 @@ def test_a_request_to_stop_in_an_evaluation_ends_it(
         honest(self, seed)
 
     monkeypatch.setattr(ToyEnv, "reset", reset)
-    with pytest.raises(Interrupted, match="at iteration 2 of 6"):
+    with pytest.raises(Interrupted, match="stopped at iteration 2 of 6"):
         finetuner(start, tmp_path).run()
     assert [row["step"] for row in rows(tmp_path / EVALUATIONS)] == [0]
     again = finetuner(start, tmp_path)
@@ -346,7 +346,7 @@ def test_a_request_to_stop_in_a_rollout_saves_the_last_finished_iteration(
 
     monkeypatch.setattr(TrainingEnvs, "step", step)
     run, before = finetuner(start, tmp_path), signal.getsignal(number)
-    with pytest.raises(error, match="at iteration 3 of 6"):
+    with pytest.raises(error, match="stopped at iteration 3 of 6"):
         run.run()
     assert next(calls) == 6 * 3 + 3, "at once"
     assert signal.getsignal(number) == before

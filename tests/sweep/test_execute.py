@@ -100,7 +100,7 @@ def test_stopped_and_killed_sweeps_take_their_jobs_with_them_and_a_new_one_goes_
     with pytest.raises(UsageError, match=f"process {cut.pid} .*at work there"), hold(OUT):
         pass
     cut.send_signal(signal.SIGTERM)
-    assert "error: with 1 of 5 jobs finished\n" in cut.communicate(timeout=120)[1]
+    assert "stopped with 1 of 5 jobs finished" in cut.communicate(timeout=120)[1]
     assert cut.returncode == 143
     assert read_manifest(OUT).status == "interrupted"
     trained = [OUT / "reach" / name / "seed0" for name in ("one", "two")]

@@ -135,7 +135,8 @@ def deploy_run(
             run.artifact(run.folder / TICKS)
     if stop.error:
         raise stop.error(
-            f"after {len(clock.late)} ticks, {clock.missed} missed deadlines", f"the figures are in {run.folder}"
+            f"stopped after {len(clock.late)} ticks, {clock.missed} missed deadlines",
+            f"the figures are in {run.folder}",
         )
     return figures()
 

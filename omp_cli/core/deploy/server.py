@@ -212,4 +212,4 @@ def serve_run(run: Run, player: Player, config: ServeConfig, note: Callable[[str
         server.shutdown()
         thread.join()
     run.metrics(**session.figures())
-    raise stop.error(f"after {len(session.seconds)} answers", f"the figures are in {run.folder}")
+    raise stop.error(f"stopped after {len(session.seconds)} answers", f"the figures are in {run.folder}")

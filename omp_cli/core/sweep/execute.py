@@ -45,7 +45,7 @@ def execute(run: Run, jobs: Sequence[Job], engine: Engine, progress: Progress) -
             sweep.note_down()
     count = sweep.count()
     if request.error:
-        raise request.error(f"with {count['finished']} of {len(jobs)} jobs finished", "run the same line again")
+        raise request.error(f"stopped with {count['finished']} of {len(jobs)} jobs finished", "run the same line again")
     if lost := count["failed"] + count["interrupted"]:
         raise RunFailed(
             f"{lost} of {len(jobs)} jobs failed" + (f", {count['blocked']} need them" if count["blocked"] else ""),

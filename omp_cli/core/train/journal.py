@@ -127,4 +127,4 @@ class Journal:
 
     def stopped(self, error: type[OmpError], place: str) -> OmpError:
         """The error of a run that somebody stopped at ``place`` ("step 3 of 9"), once its checkpoint is written."""
-        return error(f"at {place}", f"continue with --resume {self.folder}")
+        return error(f"stopped at {place}", f"continue with --resume {self.folder}")
