@@ -293,4 +293,4 @@ def _file_kind(path: Path) -> str:
 
 
 def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    return {name: tensor.detach().contiguous().cpu() for name, tensor in state.items()}

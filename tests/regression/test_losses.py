@@ -18,7 +18,6 @@ from omp_cli.core.base.layers import Layer, merge
 from omp_cli.core.base.presets import preset_layer
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.data.store import Dataset
-from omp_cli.core.policy import LossModule
 from omp_cli.core.spec import Spec
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
@@ -66,9 +65,9 @@ def losses(case: str) -> list[float]:
     layers = [preset_layer("pretrain", "light"), Layer("small", small), Layer("case", CASES[case])]
     settings = c.validated(PretrainConfig, merge(layers)[0])
     trainer = Trainer(settings, dataset(), Path("unused"), torch.device("cpu"), World(), Silent())
-    module, values = LossModule(trainer.policy), []
+    values = []
     for _ in range(STEPS):
-        values.append(trainer._update(module, log=True)[0]["loss"])
+        values.append(trainer._update(log=True, recorded=False)["loss"])
         trainer.step += 1
     return values
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from omp_cli.core.base.progress import Silent
 from omp_cli.core.checkpoint import EMA, MODEL, TRAINING
 from omp_cli.core.data.store import read_store
 from omp_cli.core.train import loop
+from omp_cli.core.train.batches import AHEAD, Ahead, Chosen
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
-from omp_cli.core.train.graph import RecordedStep
+from omp_cli.core.train.graph import WARM_UP, Recorder
 from omp_cli.core.train.loop import Trainer
 from tests.train.test_loop import same, settings, trainer, weights
 
@@ -31,18 +33,19 @@ def replays(monkeypatch: pytest.MonkeyPatch, train: Trainer) -> list[int]:
     """Let a CPU take the way of a GPU, with the step itself in the place of its graph; the steps that went there."""
     steps: list[int] = []
 
-    def record(*arguments: Any) -> RecordedStep:
-        def counted(step: Any, device: torch.device) -> Any:
+    def recorder(device: torch.device) -> Recorder:
+        def record(step: Callable[[], None]) -> Callable[[], None]:
             def replay() -> None:
                 steps.append(train.step)
                 step()
 
             return replay
 
-        return RecordedStep(*arguments, record=counted)
+        return record
 
-    monkeypatch.setattr(loop, "RecordedStep", record)
+    monkeypatch.setattr(loop, "on_cuda", recorder)
     train.eager = None
+    train._ahead = Ahead(train._choose, train.total, train.device)
     return steps
 
 
@@ -54,12 +57,9 @@ def test_over_static_buffers_training_is_the_same_to_the_bit(
     recorded = trainer(toy, tmp_path / "recorded", **JITTER, **case)
     steps = replays(monkeypatch, recorded)
     result = recorded.run()
-    assert steps == [4, 5, 6, 8, 9, 10]  # steps 0 to 2 warm up; after 3, 7, 11 and 12 somebody looks at numbers
-    for name in (MODEL, TRAINING):
+    assert steps == list(range(WARM_UP, 13))
+    for name in (MODEL, TRAINING, EMA):
         assert same(weights(tmp_path / "plain", name), weights(tmp_path / "recorded", name))
-    averages = (weights(tmp_path / where, EMA) for where in ("plain", "recorded"))
-    for a, b in zip(*(x.values() for x in averages), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)  # the decay is a float32 there
     for name in ("loss", "grad_norm", "lr", "meanflow"):
         assert plain.figures[name] == result.figures[name]
     assert (plain.figures["graph"], result.figures["graph"]) == (
@@ -71,12 +71,12 @@ def test_over_static_buffers_training_is_the_same_to_the_bit(
 def test_a_step_that_cannot_be_recorded_runs_eagerly_and_says_why(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*arguments: Any) -> RecordedStep:
+    def refuse(device: torch.device) -> Recorder:
         raise RuntimeError("operation not permitted when\nstream is capturing")
 
     notes: list[str] = []
     train = trainer(toy, tmp_path / "a")
-    monkeypatch.setattr(loop, "RecordedStep", refuse)
+    monkeypatch.setattr(loop, "on_cuda", refuse)
     monkeypatch.setattr(train.progress, "note", notes.append)
     train.eager = None
     figures = train.run().figures
@@ -85,6 +85,55 @@ def test_a_step_that_cannot_be_recorded_runs_eagerly_and_says_why(
     assert notes == [f"no CUDA graph: {reason}"]
     trainer(toy, tmp_path / "plain").run()
     assert same(weights(tmp_path / "plain", TRAINING), weights(tmp_path / "a", TRAINING))
+
+
+def test_where_logged_steps_alone_cannot_be_recorded_the_others_are(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    train = trainer(toy, tmp_path / "a", **JITTER)
+    steps = replays(monkeypatch, train)
+    recorder, recordings = loop.on_cuda, []
+
+    def once(device: torch.device) -> Recorder:
+        record = recorder(device)
+
+        def first_alone(step: Callable[[], None]) -> Callable[[], None]:
+            recordings.append(step)
+            if len(recordings) > 1:
+                raise RuntimeError("cannot be captured")
+            return record(step)
+
+        return first_alone
+
+    monkeypatch.setattr(loop, "on_cuda", once)
+    monkeypatch.setattr(train.progress, "note", notes.append)
+    assert train.run().figures["graph"] == "CUDA graph"
+    assert len(recordings) == 2  # it is tried once
+    assert steps == [4, 5, 6, 8, 9, 10]
+    assert notes[-1] == "logged steps are not a CUDA graph: RuntimeError: cannot be captured"
+    trainer(toy, tmp_path / "plain", **JITTER).run()
+    assert same(weights(tmp_path / "plain", TRAINING), weights(tmp_path / "a", TRAINING))
+
+
+@pytest.mark.parametrize("turn", [0, 30])
+def test_what_is_chosen_ahead_is_what_each_step_chooses(turn: int, toy: Path, tmp_path: Path) -> None:
+    train = trainer(toy, tmp_path / "a", train__steps=AHEAD + 3)
+    # The toy's actions are no displacements, which the constructor would say.
+    turning = train.config.train.model_copy(update={"turn": turn})
+    train.config = train.config.model_copy(update={"train": turning})
+    ahead = Ahead(train._choose, train.total, train.device)
+    for step in (0, 1, AHEAD - 1, AHEAD, AHEAD + 2, 5):
+        expected, found = train._choose(step), ahead(step)
+        assert (expected.angles is None) == (turn == 0)
+        for a, b in zip(tensors_of(expected), tensors_of(found), strict=True):
+            assert torch.equal(a, b)
+
+
+def tensors_of(chosen: Chosen) -> list[torch.Tensor]:
+    seen: list[torch.Tensor] = []
+    chosen.map(lambda x: seen.append(x) or x)
+    return seen
 
 
 def test_a_graph_that_is_asked_for_where_there_is_none_is_refused(toy: Path, tmp_path: Path) -> None:
@@ -98,9 +147,9 @@ def test_precision_is_set_for_the_run_and_recorded(toy: Path, tmp_path: Path, mo
         train = trainer(toy, tmp_path / precision, train__precision=precision, train__steps=1)
         update = train._update
 
-        def watched(module: Any, log: bool, update: Any = update) -> Any:
+        def watched(log: bool, recorded: bool, update: Any = update) -> Any:
             seen.append((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
-            return update(module, log)
+            return update(log, recorded)
 
         monkeypatch.setattr(train, "_update", watched)
         with tf32(precision == "fp32"):

@@ -64,6 +64,14 @@ def tf32(allowed: bool) -> Iterator[None]:
         matmul.allow_tf32, cudnn.allow_tf32 = kept
 
 
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed torch's own generators of the CPU and of a device; ``torch.manual_seed`` looks for all devices there are."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        torch.cuda.default_generators[index].manual_seed(seed)
+
+
 def use_threads(threads: int) -> None:
     """Set torch's threads. More than one is slower whenever another process runs: every barrier waits for a core."""
     torch.set_num_threads(max(threads, 1))

@@ -46,31 +46,68 @@ class Unet1dConfig(Settings):
 
 
 class ShortConv1d(nn.Conv1d):
-    """Conv1d (odd kernel, same padding, stride 1) that is a matrix product on a CPU where the input is very short.
+    """Conv1d (odd kernel, padding kernel // 2) that is one matrix product where the input is short.
 
-    The papers' net reaches lengths 2 and 1, where a CPU's convolution is several times slower. Longer
-    inputs keep the convolution, which stores less for the backward pass.
+    The papers' net works at lengths 4, 2 and 1. There a convolution's kernels are several times slower than a product,
+    and most taps see only the padding: at length 1 one of five sees anything. The weight has the shape and values of
+    Conv1d's; its memory is ordered (C', taps, C), in which neighbouring taps are a matrix without being copied.
     """
 
-    longest = 2
+    longest_on_cpu, longest_elsewhere = 2, 16
+    """Longest inputs that become products: on a CPU a convolution over a longer one stores less for backward."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel, stride, padding=kernel // 2)
+        by_taps = self.weight.detach().transpose(1, 2).contiguous()
+        self.weight = nn.Parameter(by_taps.transpose(1, 2))
+
+    @classmethod
+    def longest(cls, x: Tensor) -> int:
+        """Longest input on the device of x that becomes a product."""
+        return cls.longest_on_cpu if x.device.type == "cpu" else cls.longest_elsewhere
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, L) -> (B, C', L)."""
+        """(B, C, L) -> (B, C', L / stride), rounded up."""
         length = x.shape[-1]
-        if length > self.longest or x.device.type != "cpu":
+        if length > self.longest(x):
             return super().forward(x)
-        taps, reach = self.kernel_size[0], self.kernel_size[0] // 2
-        padded = nn.functional.pad(x, (reach, reach))
-        columns = torch.stack([padded[:, :, k : k + length] for k in range(taps)], dim=2)  # (B, C, taps, L)
-        rows = columns.permute(0, 3, 1, 2).flatten(2)
-        return nn.functional.linear(rows, self.weight.flatten(1), self.bias).transpose(1, 2)
+        taps, stride, reach = self.kernel_size[0], self.stride[0], self.kernel_size[0] // 2
+        outputs = (length - 1) // stride + 1
+        first = max(0, reach - (outputs - 1) * stride)  # of the taps that see the input somewhere
+        count = min(taps, reach + length) - first
+        padded = nn.functional.pad(x, (reach - first, (outputs - 1) * stride + count - (reach - first) - length))
+        rows = padded.transpose(1, 2)  # (B, ..., C)
+        seen = [rows[:, k : k + (outputs - 1) * stride + 1 : stride] for k in range(count)]
+        weight = self.weight.transpose(1, 2)[:, first : first + count].flatten(1)  # (C', count C)
+        return nn.functional.linear(torch.cat(seen, -1), weight, self.bias).transpose(1, 2)
+
+
+class ShortConvTranspose1d(nn.ConvTranspose1d):
+    """ConvTranspose1d that doubles the length (kernel 4, stride 2, padding 1), as one product where it is short.
+
+    Output 2 j sees input j by tap 1 and j - 1 by tap 3, output 2 j + 1 sees j by tap 2 and j + 1 by tap 0.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 4, stride=2, padding=1)
+        by_taps = self.weight.detach().transpose(1, 2).contiguous()
+        self.weight = nn.Parameter(by_taps.transpose(1, 2))
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """(B, C, L) -> (B, C, 2 L)."""
+        if x.shape[-1] > ShortConv1d.longest(x):
+            return super().forward(x, output_size)
+        assert self.bias is not None
+        weight = self.weight.transpose(1, 2).flatten(1)  # (C, 4 C')
+        tap = (x.transpose(1, 2) @ weight).unflatten(-1, (4, -1)).unbind(2)  # each (B, L, C')
+        even = tap[1] + nn.functional.pad(tap[3][:, :-1], (0, 0, 1, 0))
+        odd = tap[2] + nn.functional.pad(tap[0][:, 1:], (0, 0, 0, 1))
+        return (torch.stack([even, odd], 2).flatten(1, 2) + self.bias).transpose(1, 2)
 
 
 def conv_block(inputs: int, outputs: int, kernel: int, groups: int) -> nn.Sequential:
     """Convolution, group norm, Mish: (B, C, L) -> (B, C', L)."""
-    return nn.Sequential(
-        ShortConv1d(inputs, outputs, kernel, padding=kernel // 2), nn.GroupNorm(groups, outputs), nn.Mish()
-    )
+    return nn.Sequential(ShortConv1d(inputs, outputs, kernel), nn.GroupNorm(groups, outputs), nn.Mish())
 
 
 class FilmResidual(nn.Module):
@@ -88,7 +125,7 @@ class FilmResidual(nn.Module):
         self.first = conv_block(inputs, outputs, config.kernel, config.groups)
         self.second = conv_block(outputs, outputs, config.kernel, config.groups)
         self.film = nn.Sequential(nn.Mish(), nn.Linear(cond_dim, 2 * outputs))
-        self.skip = nn.Conv1d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        self.skip = ShortConv1d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:
         """x (B, C, L), cond (B, E + D) -> (B, C', L)."""
@@ -134,12 +171,12 @@ class Unet1d(Net):
         self.embed_r = time_mlp(config.time_dim, config.time_scale, widening=4)
         steps = list(zip((action_dim, *dims[:-1]), dims, strict=True))
         self.down = nn.ModuleList(Stage(a, b, cond, config) for a, b in steps)
-        self.shrink = nn.ModuleList(nn.Conv1d(dim, dim, 3, stride=2, padding=1) for dim in dims[:-1])
+        self.shrink = nn.ModuleList(ShortConv1d(dim, dim, 3, stride=2) for dim in dims[:-1])
         self.middle = Stage(dims[-1], dims[-1], cond, config)
         self.up = nn.ModuleList(Stage(2 * b, a, cond, config) for a, b in reversed(steps[1:]))
-        self.grow = nn.ModuleList(nn.ConvTranspose1d(a, a, 4, stride=2, padding=1) for a, _ in reversed(steps[1:]))
+        self.grow = nn.ModuleList(ShortConvTranspose1d(a) for a, _ in reversed(steps[1:]))
         self.outlet = nn.Sequential(
-            conv_block(dims[0], dims[0], config.kernel, config.groups), nn.Conv1d(dims[0], action_dim, 1)
+            conv_block(dims[0], dims[0], config.kernel, config.groups), ShortConv1d(dims[0], action_dim, 1)
         )
 
     def forward(self, z: Tensor, r: Tensor, t: Tensor, c: Tensor, features: list[Tensor] | None = None) -> Tensor:

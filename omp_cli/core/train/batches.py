@@ -3,11 +3,75 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from omp_cli.core.base.seeds import derived_seed
+from omp_cli.core.methods import Draws
+
+AHEAD = 32
+"""Steps whose random numbers go to a GPU together."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What chance decides about a step.
+
+    Attributes:
+        windows: numbers of the windows, (B,) int64.
+        angles: by which each is turned, (B,) radians; None where nothing is.
+        draws: noises and times of the loss.
+    """
+
+    windows: Tensor
+    angles: Tensor | None
+    draws: Draws
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Chosen:
+        """The same with each tensor changed."""
+        angles = None if self.angles is None else change(self.angles)
+        return Chosen(change(self.windows), angles, self.draws.map(change))
+
+
+class Ahead:
+    """What chance decides about the steps to come, on a GPU before they need it.
+
+    A copy from ordinary memory waits for all that the GPU has been told to do, so that nothing could be prepared while
+    it works; one copy from pinned memory for many steps does not.
+
+    Args:
+        choose: what chance decides about a step, on the CPU; the same shapes for all steps.
+        total: steps of the run.
+        device: where it goes.
+    """
+
+    def __init__(self, choose: Callable[[int], Chosen], total: int, device: torch.device) -> None:
+        self._choose, self._total, self._device = choose, total, device
+        self._steps = range(0)
+        self._block: Chosen | None = None
+
+    def __call__(self, step: int) -> Chosen:
+        """Of a step, on the device."""
+        if step not in self._steps or self._block is None:
+            self._steps = range(step, min(step + AHEAD, self._total))
+            block: Chosen = _stacked([self._choose(number) for number in self._steps])
+            self._block = block.map(self._moved)
+        return self._block.map(lambda x: x[step - self._steps.start])
+
+    def _moved(self, x: Tensor) -> Tensor:
+        return x.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else x
+
+
+def _stacked(parts: list[Any]) -> Any:
+    """Tensors, or data classes of them, stacked along a new first dimension; None of Nones."""
+    first = parts[0]
+    if first is None or isinstance(first, Tensor):
+        return None if first is None else torch.stack(parts)
+    return type(first)(**{one.name: _stacked([getattr(part, one.name) for part in parts]) for one in fields(first)})
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

@@ -1,28 +1,24 @@
-"""A training step recorded as one CUDA graph: hundreds of small kernels with a single launch (``train.graph``).
-
-The steps that are logged or saved run eagerly, on the same parameters, gradients and moments: only they look at
-numbers, so that nothing waits for the device between two of them.
-"""
+"""A training step recorded as one CUDA graph: hundreds of small kernels with a single launch (``train.graph``)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from omp_cli.core.base.device import no_graph
-from omp_cli.core.methods import Draws, LossReport
+from omp_cli.core.methods import Draws
 from omp_cli.core.train.config import TrainConfig
 from omp_cli.core.train.distributed import World
-from omp_cli.core.train.optim import MovingAverage
 
 WARM_UP = 3
-"""Eager steps before a step is recorded: libraries set themselves up, and moments and gradients get their memory."""
+"""Eager steps before a step is recorded: libraries set themselves up, and moments get their memory."""
 
-Step = Callable[[], None]
 Batch = tuple[Mapping[str, Tensor], Tensor, Draws]
+Figures = dict[str, Tensor]
+Recorder = Callable[[Callable[[], None]], Callable[[], None]]
+"""Records what a function launches, without executing it, and returns what replays it."""
 
 
 def why_eager(train: TrainConfig, device: torch.device, world: World, synchronise: bool) -> str | None:
@@ -40,68 +36,60 @@ def why_eager(train: TrainConfig, device: torch.device, world: World, synchronis
     return None
 
 
-def record_on_cuda(step: Step, device: torch.device) -> Step:
-    """Capture what a function launches on a device, without executing it; returns what replays it."""
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.device(device), torch.cuda.graph(graph):
-        step()
-    return graph.replay
+def on_cuda(device: torch.device) -> Recorder:
+    """Records on a device. Recordings of one recorder share their memory, so only one of them runs at a time."""
+    pool = torch.cuda.graph_pool_handle()
+
+    def record(step: Callable[[], None]) -> Callable[[], None]:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.device(device), torch.cuda.graph(graph, pool=pool):
+            step()
+        return graph.replay
+
+    return record
 
 
 class RecordedStep:
-    """Forward, backward, clipping, AdamW and moving average over buffers that stay where they are.
+    """A step over buffers that stay where they are; one recording of plain steps, one of those that are logged.
 
     Args:
-        module: the loss.
-        optimizer: has made steps, so that its moments exist; on CUDA ``capturable`` and with rates that are tensors.
-        ema: the moving average, after its first update.
+        step: forward to optimiser on a batch; returns the figures of a logged step. On CUDA its optimiser is
+            ``capturable``, has made steps, so that its moments exist, and its rates are tensors.
         batch: observations, raw chunks and draws of the shapes of all steps to come.
-        precision: makes the context in which the loss is computed.
-        grad_clip: largest gradient norm.
-        record: turns the step into what repeats it; the function itself, where there is nothing to record with.
+        recorder: records a step.
     """
 
-    def __init__(
-        self,
-        module: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        ema: MovingAverage,
-        batch: Batch,
-        precision: Callable[[], AbstractContextManager[object]],
-        grad_clip: float | None,
-        record: Callable[[Step, torch.device], Step] = record_on_cuda,
-    ) -> None:
+    def __init__(self, step: Callable[[Batch, bool], Figures], batch: Batch, recorder: Recorder) -> None:
         obs, actions, draws = batch
-        self._module, self._optimizer, self._ema = module, optimizer, ema
-        self._precision, self._grad_clip = precision, grad_clip
-        self._obs, self._actions = {key: x.clone() for key, x in obs.items()}, actions.clone()
-        self._draws = draws.map(torch.clone)
-        self._weight = torch.zeros((), device=actions.device)
-        # What has no gradient after a step is not part of the loss, and AdamW leaves it alone.
-        self._parameters = [p for p in module.parameters() if p.grad is not None]
-        self._grads = [p.grad for p in self._parameters if p.grad is not None]
-        self._replay = record(self._step, actions.device)
+        self._batch = {key: x.clone() for key, x in obs.items()}, actions.clone(), draws.map(torch.clone)
+        self._step, self._recorder = step, recorder
+        self._figures: dict[bool, Figures] = {}
+        self._replays: dict[bool, Callable[[], None]] = {}
+        self._record(log=False)
 
-    def run(self, batch: Batch) -> None:
-        """One step on a batch, with the learning rates that the optimiser's groups hold now."""
-        obs, actions, draws = batch
-        for key, static in self._obs.items():
-            static.copy_(obs[key], non_blocking=True)
-        self._actions.copy_(actions, non_blocking=True)
-        for static, new in zip(self._draws.tensors(), draws.tensors(), strict=True):
+    def run(self, batch: Batch, log: bool) -> Figures:
+        """One step on a batch, with the learning rates that the optimiser's groups hold now.
+
+        Returns:
+            The step's figures, which the next one overwrites.
+
+        Raises:
+            RuntimeError: logged steps cannot be recorded.
+        """
+        if log not in self._replays:
+            self._record(log)
+        for static, new in zip(_tensors(self._batch), _tensors(batch), strict=True):
             static.copy_(new, non_blocking=True)
-        self._weight.fill_(self._ema.next_weight())
-        self._replay()
-        self._ema.n_averaged += 1
+        self._replays[log]()
+        return self._figures[log]
 
-    def _step(self) -> None:
-        # Gradients keep their place: an eager step between two replays adds to the same memory.
-        torch._foreach_zero_(self._grads)
-        with self._precision():
-            report: LossReport = self._module(self._obs, self._actions, self._draws)
-        report.total.backward()
-        if self._grad_clip is not None:
-            norm = torch.nn.utils.get_total_norm(self._grads)
-            torch.nn.utils.clip_grads_with_norm_(self._parameters, self._grad_clip, norm)
-        self._optimizer.step()
-        self._ema.follow(self._weight)
+    def _record(self, log: bool) -> None:
+        def step() -> None:
+            self._figures[log] = self._step(self._batch, log)
+
+        self._replays[log] = self._recorder(step)
+
+
+def _tensors(batch: Batch) -> tuple[Tensor, ...]:
+    obs, actions, draws = batch
+    return *(obs[key] for key in sorted(obs)), actions, *draws.tensors()

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from omp_cli.core.base.device import autocast, tf32
+from omp_cli.core.base.device import autocast, seed_generators, tf32
 from omp_cli.core.base.errors import DataError, RunFailed, UsageError, one_line
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.seeds import derived_seed
@@ -24,12 +24,12 @@ from omp_cli.core.data.store import Dataset
 from omp_cli.core.data.windows import make_windows
 from omp_cli.core.methods import LossReport
 from omp_cli.core.policy import LossModule, Policy
-from omp_cli.core.train.batches import batch_indices, step_generator
+from omp_cli.core.train.batches import Ahead, Chosen, batch_indices, step_generator
 from omp_cli.core.train.build import build_policy, check_arrays, check_compile
 from omp_cli.core.train.calibrate import measure, settled
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
-from omp_cli.core.train.graph import WARM_UP, Batch, RecordedStep, why_eager
+from omp_cli.core.train.graph import WARM_UP, Batch, Figures, RecordedStep, on_cuda, why_eager
 from omp_cli.core.train.journal import Journal
 from omp_cli.core.train.optim import make_ema, make_optimizer, restore_training, set_learning_rate, training_tensors
 from omp_cli.core.train.teacher import learn_from
@@ -106,7 +106,9 @@ class Trainer:
         if train.graph == "on" and self.eager is not None:
             raise UsageError(f"train.graph: on, but {self.eager}", "leave it at auto")
         self.optimizer = make_optimizer(self.module, train, recorded=self.eager is None)
+        self._wrapped: torch.nn.Module = self.module
         self._recorded: RecordedStep | None = None
+        self._eager_logs = False
         self.ema = make_ema(self.policy, train)
         self.watch = Stopwatch(torch.cuda.synchronize if synchronise and device.type == "cuda" else None)
         self._time_parts_of_the_loss()
@@ -118,6 +120,7 @@ class Trainer:
         if train.turn:
             check_turnable(keys.keys() - {"action"}, dataset.spec)
             self._reach = reach_of(self._data["action"], dataset.spec)
+        self._ahead = Ahead(self._choose, self.total, device) if self.eager is None else None
         self.journal = Journal(folder, self.policy, self.ema, train.keep, train.tracker, writes=world.is_main)
         self._measured: dict[str, float] = {}
         averaged = LossModule(self.ema.module, teacher=teacher)
@@ -159,7 +162,7 @@ class Trainer:
             self.progress.note(measured.note)
         if self._warm is not None and self.step == 0:
             self.progress.note("starts from the teacher's weights" if self._warm else "starts from fresh weights")
-        module = self.world.wrap(self.module, self.device)
+        self._wrapped = self.world.wrap(self.module, self.device)
         if train.compile:
             # Logging each term's gradient goes through the same graph twice, which donated buffers do not survive.
             torch._functorch.config.donated_buffer = False
@@ -172,9 +175,7 @@ class Trainer:
             while self.step < self.total:
                 validate = self.validation.due(self.step + 1, self.total)
                 log = validate or (self.step + 1) % train.log_every == 0 or self.step + 1 == self.total
-                looked_at = log or (self.step + 1) % self.every == 0
-                if looked_at or self.step - first < WARM_UP or not self._replayed(module):
-                    figures, norm = self._update(module, log)
+                figures = self._update(log, recorded=self.step - first >= WARM_UP)
                 self.step += 1
                 if validate:
                     figures |= self.validation.measure(self.step)
@@ -183,7 +184,7 @@ class Trainer:
                 if log:
                     lr = float(self.optimizer.param_groups[0]["lr"])
                     rate = (self.step - first) * train.batch_size / (time.perf_counter() - started)
-                    figures |= {"grad_norm": norm, "lr": lr, "samples_per_second": rate, **self._measured}
+                    figures |= {"lr": lr, "samples_per_second": rate, **self._measured}
                     journal.log(self.step, figures)
                 self.progress.advance(1, **self._shown())
                 self.watch.lap("logging and progress")
@@ -200,80 +201,100 @@ class Trainer:
         kept = journal.best if self.validation.figures else None
         return TrainResult(journal.last, kept, self._figures(seconds, self.step - first))
 
-    def _update(self, module: torch.nn.Module, log: bool) -> tuple[dict[str, float], float]:
-        """One optimiser step; returns the logged figures (empty unless ``log``) and the gradient norm."""
-        train = self.config.train
-        set_learning_rate(self.optimizer, train.learning_rate(self.step, self.total))
-        watch = self.watch
-        obs, actions, draws = self._batch()
-        watch.lap("data")
-        self._seed_modules()
+    def _update(self, log: bool, recorded: bool) -> dict[str, float]:
+        """One step of training, replayed where it may be and can; returns the logged figures, none unless ``log``."""
+        set_learning_rate(self.optimizer, self.config.train.learning_rate(self.step, self.total))
+        batch = self._batch()
+        self.watch.lap("data")
+        # Augmentation and dropout draw from torch's own generators: so they are a function of (seed, step) as well.
+        seed_generators(derived_seed("modules", self.config.seed, self.step, self.world.rank), self.device)
+        figures = self._replayed(batch, log) if recorded and self.eager is None else None
+        if figures is None:
+            figures = self._step(batch, log)
+        self.ema.update_parameters(self.policy)
+        self.watch.lap("moving average")
+        return self._told(figures) if log else {}
+
+    def _step(self, batch: Batch, log: bool) -> Figures:
+        """Loss, gradients and optimiser on a batch, as they are recorded too; returns the figures of a logged step."""
+        train, watch = self.config.train, self.watch
         with self._precision():
-            report: LossReport = module(obs, actions, draws)
+            report: LossReport = self._wrapped(*batch)
         watch.lap("loss")
-        shares = self._term_norms(report) if log else {}
+        figures = self._looked_at(report) if log else {}
         if log:
             watch.lap("logging and progress")
-        self.optimizer.zero_grad(set_to_none=self._recorded is None)  # a graph knows the gradients by their place
+        # A recording makes the gradients' memory anew at every replay, and eager steps after it use the same.
+        self.optimizer.zero_grad(set_to_none=self._recorded is None)
         report.total.backward()
         watch.lap("backward")
-        norm = self._gradient_norm() if log or train.grad_clip is not None else None
-        if norm is not None and train.grad_clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.module.parameters(), train.grad_clip, norm)
+        if log or train.grad_clip is not None:
+            figures["grad_norm"] = norm = self._gradient_norm()
+            if train.grad_clip is not None:
+                torch.nn.utils.clip_grads_with_norm_(self.module.parameters(), train.grad_clip, norm)
         # Looking at a number makes the host wait for an accelerator: there only logged and saved steps are checked. On
         # a CPU a gradient that is not finite shows in the next loss, and never in a checkpoint (``_save``).
-        if self.device.type == "cpu" or log:
-            known = {} if norm is None else {"gradient norm": norm}
+        if self.device.type == "cpu":
+            known = {"gradient norm": figures["grad_norm"]} if "grad_norm" in figures else {}
             self._check_finite(self.step + 1, {"loss": report.total, **known})
         watch.lap("gradient norm")
         self.optimizer.step()
         watch.lap("optimiser")
-        self.ema.update_parameters(self.policy)
-        watch.lap("moving average")
-        if not log:
-            return {}, 0.0
-        parts = {name: float(value) for name, value in {**report.parts, **report.diagnostics()}.items()}
-        return {"loss": float(report.total.detach()), **parts, **shares}, 0.0 if norm is None else float(norm)
+        return figures
+
+    def _looked_at(self, report: LossReport) -> Figures:
+        """Loss, its parts, diagnostics and the gradient norm of each weighted term."""
+        parameters = [p for p in self.module.parameters() if p.requires_grad]
+        norms: Figures = {}
+        for name, term in report.terms.items():
+            norms[f"grad_{name}"] = torch.zeros_like(term)
+            if term.requires_grad:
+                grads = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
+                norms[f"grad_{name}"] = torch.stack([g.norm() for g in grads if g is not None]).norm()
+        return {"loss": report.total.detach(), **report.parts, **report.diagnostics(), **norms}
+
+    def _told(self, figures: Figures) -> dict[str, float]:
+        """Figures of a logged step as numbers, and each term's share of the sum of the gradient norms.
+
+        Raises:
+            Diverged: the loss or the gradient is not finite.
+        """
+        told = {name: float(value) for name, value in figures.items()}
+        terms = [name for name in told if name.startswith("grad_") and name != "grad_norm"]
+        total = sum(told[name] for name in terms) or 1.0
+        self._check_finite(self.step + 1, {"loss": figures["loss"], "gradient norm": figures["grad_norm"]})
+        return told | {f"share_{name.removeprefix('grad_')}": told[name] / total for name in terms}
 
     def _shown(self) -> dict[str, float]:
         """What the display of the progress says: figures of the last row that has them."""
         row = self.journal.row | self.validation.shown
         return {name: row[name] for name in SHOWN if row.get(name) is not None}
 
-    def _replayed(self, module: torch.nn.Module) -> bool:
-        """One step by the recorded graph, recorded before where it was not; False where steps have to be eager."""
-        if self.eager is not None:
-            return False
-        set_learning_rate(self.optimizer, self.config.train.learning_rate(self.step, self.total))
-        batch = self._batch()
-        self.watch.lap("data")
-        self._seed_modules()
-        if self._recorded is None and not self._record(module, batch):
-            return False
-        assert self._recorded is not None
-        self._recorded.run(batch)
-        self.watch.lap("CUDA graph")
-        return True
+    def _replayed(self, batch: Batch, log: bool) -> Figures | None:
+        """One step by its recording, made before where there is none; None where it has to be eager.
 
-    def _record(self, module: torch.nn.Module, batch: Batch) -> bool:
-        """Record a step; without success the reason is kept, told, and, where a graph was asked for, raised."""
-        train = self.config.train
+        Without success the reason is kept, told, and, where a graph was asked for, raised.
+        """
+        if log and self._eager_logs:
+            return None
         try:
-            self._recorded = RecordedStep(module, self.optimizer, self.ema, batch, self._precision, train.grad_clip)
+            if self._recorded is None:
+                self._recorded = RecordedStep(self._step, batch, on_cuda(self.device))
+                self.progress.note("steps are one CUDA graph each")
+            figures = self._recorded.run(batch, log)
         except RuntimeError as error:  # what waits for the device, or copies from the host, cannot be recorded
-            self.eager = one_line(error, 200, typed=True)
-            if train.graph == "on":
-                raise RunFailed(
-                    f"train.graph: the step cannot be recorded: {self.eager}", "leave it at auto"
-                ) from error
-            self.progress.note(f"no CUDA graph: {self.eager}")
-            return False
-        self.progress.note("steps that are neither logged nor saved are one CUDA graph")
-        return True
-
-    def _seed_modules(self) -> None:
-        """Augmentation and dropout draw from torch's own generator: so they are a function of (seed, step) as well."""
-        torch.manual_seed(derived_seed("modules", self.config.seed, self.step, self.world.rank))
+            reason = one_line(error, 200, typed=True)
+            if self._recorded is not None:
+                self._eager_logs = True
+                self.progress.note(f"logged steps are not a CUDA graph: {reason}")
+                return None
+            self.eager = reason
+            if self.config.train.graph == "on":
+                raise RunFailed(f"train.graph: the step cannot be recorded: {reason}", "leave it at auto") from error
+            self.progress.note(f"no CUDA graph: {reason}")
+            return None
+        self.watch.lap("CUDA graph")
+        return figures
 
     def _precision(self) -> AbstractContextManager[object]:
         """The context in which the loss is computed."""
@@ -293,34 +314,27 @@ class Trainer:
             part.register_forward_pre_hook(lambda *_: watch.lap("loss"))
             part.register_forward_hook(lambda *_, name=name: watch.lap(name()))
 
-    def _batch(self, world: World | None = None) -> tuple[dict[str, Tensor], Tensor, Any]:
+    def _batch(self, world: World | None = None) -> Batch:
         """Observations, raw action chunks and draws of the present step, the share of this process (of ``world``)."""
-        train, chunk = self.config.train, self.config.chunk
-        index = batch_indices(len(self.windows), train.batch_size, self.config.seed, self.step)
-        shape = (train.batch_size * train.draws, chunk.horizon, self.dataset.spec.action_dim)
-        draws = self.policy.method.draw(shape, step_generator(self.config.seed, self.step))
-        start, stop = (world or self.world).part(train.batch_size)
-        mine = index[start:stop].to(self.device)
-        obs = {key: data[self._obs[mine]] for key, data in self._data.items() if key != "action"}
-        actions = self._data["action"][self._action[mine]]
-        if train.turn:
-            angles = turn_angles(train.turn, train.batch_size, self.config.seed, self.step)[start:stop].to(actions)
-            obs, actions = turned(obs, actions, angles, self.dataset.spec, self._reach)
-        return obs, actions, draws.part(start * train.draws, stop * train.draws).to(actions)
+        if self._ahead is not None and world is None:
+            chosen = self._ahead(self.step)
+        else:
+            chosen = self._choose(self.step, world).map(lambda x: x.to(self.device))
+        obs = {key: data[self._obs[chosen.windows]] for key, data in self._data.items() if key != "action"}
+        actions = self._data["action"][self._action[chosen.windows]]
+        if chosen.angles is not None:
+            obs, actions = turned(obs, actions, chosen.angles, self.dataset.spec, self._reach)
+        return obs, actions, chosen.draws
 
-    def _term_norms(self, report: LossReport) -> dict[str, float]:
-        """Gradient norm of each weighted term, and its share of the sum of these norms: a dead term shows as zero."""
-        parameters = [p for p in self.module.parameters() if p.requires_grad]
-        norms: dict[str, float] = {}
-        for name, term in report.terms.items():
-            if term.requires_grad:
-                grads = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
-                norms[name] = float(torch.stack([g.norm() for g in grads if g is not None]).norm())
-            else:
-                norms[name] = 0.0
-        total = sum(norms.values()) or 1.0
-        shares = {f"share_{name}": norm / total for name, norm in norms.items()}
-        return {f"grad_{name}": norm for name, norm in norms.items()} | shares
+    def _choose(self, step: int, world: World | None = None) -> Chosen:
+        """What chance decides about a step, for this process (for those of ``world``), on the CPU."""
+        train, seed = self.config.train, self.config.seed
+        start, stop = (world or self.world).part(train.batch_size)
+        shape = (train.batch_size * train.draws, self.config.chunk.horizon, self.dataset.spec.action_dim)
+        draws = self.policy.method.draw(shape, step_generator(seed, step))
+        angles = turn_angles(train.turn, train.batch_size, seed, step)[start:stop] if train.turn else None
+        windows = batch_indices(len(self.windows), train.batch_size, seed, step)[start:stop]
+        return Chosen(windows, angles, draws.part(start * train.draws, stop * train.draws))
 
     def _gradient_norm(self) -> Tensor:
         return torch.nn.utils.get_total_norm([p.grad for p in self.module.parameters() if p.grad is not None])

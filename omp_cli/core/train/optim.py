@@ -65,21 +65,8 @@ class MovingAverage(nn.Module):
     def __init__(self, policy: Policy, config: TrainConfig) -> None:
         super().__init__()
         self.module = copy.deepcopy(policy)
-        self._policy = (policy,)  # a tuple, so that it becomes no submodule
         self.n_averaged = 0
         self._power, self._max = config.ema_power, config.ema_max
-
-    def next_weight(self) -> float:
-        """Weight of the present parameters in the next update, 1 - decay."""
-        return 1 - min(self._max, 1 - (1 + self.n_averaged) ** -self._power)
-
-    @torch.no_grad()
-    def follow(self, weight: Tensor) -> None:
-        """An update after the first whose ``next_weight`` is a tensor, which a CUDA graph reads anew; not counted."""
-        (policy,) = self._policy
-        for average, value in zip(self.module.parameters(), policy.parameters(), strict=True):
-            average.lerp_(value, weight)
-        torch._foreach_copy_(list(self.module.buffers()), list(policy.buffers()))
 
     @torch.no_grad()
     def update_parameters(self, policy: Policy) -> None:
@@ -129,8 +116,9 @@ def restore_optimizer(
         if average is None or average.shape != parameter.shape:
             raise DataError(f"optimiser state of {name} is missing or of another shape", "the checkpoint is damaged")
         optimizer.state[parameter] = {
-            # The fused kernel keeps its step count beside the parameter.
-            moment: value.to(parameter.device)
+            # Fused kernels keep the step count beside the parameter, and go through memory in order: moments lie as the
+            # parameter does.
+            moment: value.to(parameter.device) if moment == "step" else torch.empty_like(parameter).copy_(value)
             for moment, value in state.items()
             if value is not None
         }
