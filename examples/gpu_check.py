@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TRAINED = (("light", "dde"), ("light", "forward"), ("omp-paper", "dde"), ("omp-paper", "forward"))
 """Presets and derivatives whose training step is timed."""
 DECIDED = ("light", "omp-paper")
-"""Presets whose decision is timed, by every runtime."""
+"""Presets whose decision is timed: eager and as a graph, and at last by every runtime, which are built for minutes."""
 SMALL_NET = ("--set", "encoder.channels=[8, 16]", "--set", "encoder.points=32", "--set", "net.hidden=32")
 
 
@@ -139,12 +139,6 @@ def parts_of(args: argparse.Namespace) -> list[Part]:
         line += ("--set", f"train.checkpoint_every={steps}", *reduced, "--out", out, "--json")
         name = f"training {preset} {derivative}"
         found.append(Part(name, omp("pretrain", data, *line, *device), _speed_of(name, out, every), 120))
-    for preset in DECIDED[:1] if args.small else DECIDED:
-        calls = ("--calls", 3, "--blocks", 2, "--backend", "eager") if args.small else ("--backend", "all")
-        patience = () if args.small else ("--set", "patience=60")
-        line = ("--preset", preset, "--nfe", 1, *(() if args.small else ("--nfe", 5)), *calls, *patience, "--no-parts")
-        bench = omp("bench-latency", *line, "--out", folder / f"latency-{preset}", "--json", *device)
-        found.append(Part(f"latency {preset}", bench, _latency_of(f"latency {preset}"), 420))
     memory = ("--preset", "light", "--horizon", 4, "--derivative", "dde", "--no-accuracy")
     if args.small:
         memory += ("--points", 48, "--batch", 4)
@@ -157,6 +151,15 @@ def parts_of(args: argparse.Namespace) -> list[Part]:
     found.append(Part("policy", omp("pretrain", data, *train, "--out", policy, "--json", *device), _trained, 240))
     tried = omp("eval", policy, "--episodes", episodes, "--out", folder / "eval", "--json", *device)
     found.append(Part("success", tried, _success, 240))
+    backends = {"latency": ("--backend", "eager"), "runtimes": ("--backend", "all", "--set", "patience=60")}
+    if pick_device(args.device).type == "cuda":
+        backends["latency"] += ("--backend", "cudagraph")
+    few = ("--calls", 3, "--blocks", 2) if args.small else ("--nfe", 5)
+    for part, chosen in list(backends.items())[: 1 if args.small else None]:
+        for preset in DECIDED[:1] if args.small else DECIDED:
+            out, line = folder / f"{part}-{preset}", ("--preset", preset, "--nfe", 1, *few, *chosen, "--no-parts")
+            bench = omp("bench-latency", *line, "--out", out, "--json", *device)
+            found.append(Part(f"{part} {preset}", bench, _latency_of(f"{part} {preset}"), 420))
     return found
 
 

@@ -87,35 +87,6 @@ def test_a_step_that_cannot_be_recorded_runs_eagerly_and_says_why(
     assert same(weights(tmp_path / "plain", TRAINING), weights(tmp_path / "a", TRAINING))
 
 
-def test_where_logged_steps_alone_cannot_be_recorded_the_others_are(
-    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    notes: list[str] = []
-    train = trainer(toy, tmp_path / "a", **JITTER)
-    steps = replays(monkeypatch, train)
-    recorder, recordings = loop.on_cuda, []
-
-    def once(device: torch.device) -> Recorder:
-        record = recorder(device)
-
-        def first_alone(step: Callable[[], None]) -> Callable[[], None]:
-            recordings.append(step)
-            if len(recordings) > 1:
-                raise RuntimeError("cannot be captured")
-            return record(step)
-
-        return first_alone
-
-    monkeypatch.setattr(loop, "on_cuda", once)
-    monkeypatch.setattr(train.progress, "note", notes.append)
-    assert train.run().figures["graph"] == "CUDA graph"
-    assert len(recordings) == 2  # it is tried once
-    assert steps == [4, 5, 6, 8, 9, 10]
-    assert notes[-1] == "logged steps are not a CUDA graph: RuntimeError: cannot be captured"
-    trainer(toy, tmp_path / "plain", **JITTER).run()
-    assert same(weights(tmp_path / "plain", TRAINING), weights(tmp_path / "a", TRAINING))
-
-
 @pytest.mark.parametrize("turn", [0, 30])
 def test_what_is_chosen_ahead_is_what_each_step_chooses(turn: int, toy: Path, tmp_path: Path) -> None:
     train = trainer(toy, tmp_path / "a", train__steps=AHEAD + 3)
@@ -183,3 +154,18 @@ def test_on_a_gpu_the_graph_trains_as_eager_does(derivative: str, toy: Path, tmp
         off, on = (weights(tmp_path / where, name) for where in ("off", "on"))
         for key, value in off.items():
             torch.testing.assert_close(on[key], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_a_step_that_waits_for_the_device_is_not_recorded(toy: Path, tmp_path: Path) -> None:
+    for graph in ("off", "auto"):
+        train = Trainer(
+            settings(train__graph=graph, **JITTER), read_store(toy), tmp_path / graph, CUDA, World(), Silent()
+        )
+        if graph == "auto":
+            train.module.register_forward_hook(lambda _module, _inputs, report: print(float(report.total)))
+        assert train.run().figures["graph"].startswith("eager: ")
+    off, on = (weights(tmp_path / where) for where in ("off", "auto"))
+    for key, value in off.items():
+        torch.testing.assert_close(on[key], value, rtol=1e-4, atol=1e-5)

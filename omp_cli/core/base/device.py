@@ -68,8 +68,15 @@ def seed_generators(seed: int, device: torch.device) -> None:
     """Seed torch's own generators of the CPU and of a device; ``torch.manual_seed`` looks for all devices there are."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
-        index = torch.cuda.current_device() if device.index is None else device.index
-        torch.cuda.default_generators[index].manual_seed(seed)
+        cuda_generator(device).manual_seed(seed)
+
+
+def cuda_generator(device: torch.device) -> torch.Generator:
+    """torch's own generator of a CUDA device."""
+    generator: torch.Generator = torch.cuda.default_generators[
+        torch.cuda.current_device() if device.index is None else device.index
+    ]
+    return generator
 
 
 def use_threads(threads: int) -> None:

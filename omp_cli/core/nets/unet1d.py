@@ -75,11 +75,16 @@ class ShortConv1d(nn.Conv1d):
         outputs = (length - 1) // stride + 1
         first = max(0, reach - (outputs - 1) * stride)  # of the taps that see the input somewhere
         count = min(taps, reach + length) - first
-        padded = nn.functional.pad(x, (reach - first, (outputs - 1) * stride + count - (reach - first) - length))
-        rows = padded.transpose(1, 2)  # (B, ..., C)
-        seen = [rows[:, k : k + (outputs - 1) * stride + 1 : stride] for k in range(count)]
-        weight = self.weight.transpose(1, 2)[:, first : first + count].flatten(1)  # (C', count C)
-        return nn.functional.linear(torch.cat(seen, -1), weight, self.bias).transpose(1, 2)
+        rows, weight = x.transpose(1, 2), self.weight.transpose(1, 2)  # (B, L, C), (C', taps, C)
+        left = reach - first
+        right = (outputs - 1) * stride + count - left - length
+        if left or right:  # without padding torch would copy all the same
+            rows = nn.functional.pad(rows, (0, 0, left, right))
+        if count > 1 or outputs < length:
+            rows = rows.unfold(1, count, stride).transpose(2, 3).flatten(2)  # (B, L', count C)
+        if count < taps:
+            weight = weight[:, first : first + count]
+        return nn.functional.linear(rows, weight.flatten(1), self.bias).transpose(1, 2)
 
 
 class ShortConvTranspose1d(nn.ConvTranspose1d):

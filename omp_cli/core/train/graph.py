@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from omp_cli.core.base.device import no_graph
+from omp_cli.core.base.device import cuda_generator, no_graph
 from omp_cli.core.methods import Draws
 from omp_cli.core.train.config import TrainConfig
 from omp_cli.core.train.distributed import World
@@ -16,9 +17,22 @@ WARM_UP = 3
 """Eager steps before a step is recorded: libraries set themselves up, and moments get their memory."""
 
 Batch = tuple[Mapping[str, Tensor], Tensor, Draws]
-Figures = dict[str, Tensor]
 Recorder = Callable[[Callable[[], None]], Callable[[], None]]
 """Records what a function launches, without executing it, and returns what replays it."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a step lets one see; nothing but the gradient norm, if that, of one that is not logged.
+
+    Attributes:
+        figures: scalars.
+        diagnostics: computes further ones from what the step has left in memory, by decompositions that cannot be
+            recorded.
+    """
+
+    figures: dict[str, Tensor] = field(default_factory=dict)
+    diagnostics: Callable[[], dict[str, Tensor]] = dict
 
 
 def why_eager(train: TrainConfig, device: torch.device, world: World, synchronise: bool) -> str | None:
@@ -42,8 +56,13 @@ def on_cuda(device: torch.device) -> Recorder:
 
     def record(step: Callable[[], None]) -> Callable[[], None]:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(device), torch.cuda.graph(graph, pool=pool):
-            step()
+        try:
+            with torch.cuda.device(device), torch.cuda.graph(graph, pool=pool):
+                step()
+        except RuntimeError:
+            # torch leaves the device's generator as if its numbers were still being recorded, and it draws none.
+            cuda_generator(device).graphsafe_set_state(torch.Generator(device).graphsafe_get_state())
+            raise
         return graph.replay
 
     return record
@@ -53,39 +72,39 @@ class RecordedStep:
     """A step over buffers that stay where they are; one recording of plain steps, one of those that are logged.
 
     Args:
-        step: forward to optimiser on a batch; returns the figures of a logged step. On CUDA its optimiser is
+        step: forward to optimiser on a batch; the flag says whether the step is logged. On CUDA its optimiser is
             ``capturable``, has made steps, so that its moments exist, and its rates are tensors.
         batch: observations, raw chunks and draws of the shapes of all steps to come.
         recorder: records a step.
     """
 
-    def __init__(self, step: Callable[[Batch, bool], Figures], batch: Batch, recorder: Recorder) -> None:
+    def __init__(self, step: Callable[[Batch, bool], Seen], batch: Batch, recorder: Recorder) -> None:
         obs, actions, draws = batch
         self._batch = {key: x.clone() for key, x in obs.items()}, actions.clone(), draws.map(torch.clone)
         self._step, self._recorder = step, recorder
-        self._figures: dict[bool, Figures] = {}
+        self._seen: dict[bool, Seen] = {}
         self._replays: dict[bool, Callable[[], None]] = {}
-        self._record(log=False)
+        self._record(log=False)  # first, for its gradients are those that logged steps and eager ones add to
 
-    def run(self, batch: Batch, log: bool) -> Figures:
+    def run(self, batch: Batch, log: bool) -> Seen:
         """One step on a batch, with the learning rates that the optimiser's groups hold now.
 
         Returns:
-            The step's figures, which the next one overwrites.
+            What the step lets one see, which the next one overwrites.
 
         Raises:
-            RuntimeError: logged steps cannot be recorded.
+            RuntimeError: such a step cannot be recorded.
         """
         if log not in self._replays:
             self._record(log)
         for static, new in zip(_tensors(self._batch), _tensors(batch), strict=True):
             static.copy_(new, non_blocking=True)
         self._replays[log]()
-        return self._figures[log]
+        return self._seen[log]
 
     def _record(self, log: bool) -> None:
         def step() -> None:
-            self._figures[log] = self._step(self._batch, log)
+            self._seen[log] = self._step(self._batch, log)
 
         self._replays[log] = self._recorder(step)
 

@@ -29,7 +29,7 @@ from omp_cli.core.train.build import build_policy, check_arrays, check_compile
 from omp_cli.core.train.calibrate import measure, settled
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
-from omp_cli.core.train.graph import WARM_UP, Batch, Figures, RecordedStep, on_cuda, why_eager
+from omp_cli.core.train.graph import WARM_UP, Batch, RecordedStep, Seen, on_cuda, why_eager
 from omp_cli.core.train.journal import Journal
 from omp_cli.core.train.optim import make_ema, make_optimizer, restore_training, set_learning_rate, training_tensors
 from omp_cli.core.train.teacher import learn_from
@@ -108,7 +108,6 @@ class Trainer:
         self.optimizer = make_optimizer(self.module, train, recorded=self.eager is None)
         self._wrapped: torch.nn.Module = self.module
         self._recorded: RecordedStep | None = None
-        self._eager_logs = False
         self.ema = make_ema(self.policy, train)
         self.watch = Stopwatch(torch.cuda.synchronize if synchronise and device.type == "cuda" else None)
         self._time_parts_of_the_loss()
@@ -208,20 +207,20 @@ class Trainer:
         self.watch.lap("data")
         # Augmentation and dropout draw from torch's own generators: so they are a function of (seed, step) as well.
         seed_generators(derived_seed("modules", self.config.seed, self.step, self.world.rank), self.device)
-        figures = self._replayed(batch, log) if recorded and self.eager is None else None
-        if figures is None:
-            figures = self._step(batch, log)
+        seen = self._replayed(batch, log) if recorded and self.eager is None else None
+        if seen is None:
+            seen = self._step(batch, log)
         self.ema.update_parameters(self.policy)
         self.watch.lap("moving average")
-        return self._told(figures) if log else {}
+        return self._told(seen) if log else {}
 
-    def _step(self, batch: Batch, log: bool) -> Figures:
-        """Loss, gradients and optimiser on a batch, as they are recorded too; returns the figures of a logged step."""
+    def _step(self, batch: Batch, log: bool) -> Seen:
+        """Loss, gradients and optimiser on a batch, as they are recorded too."""
         train, watch = self.config.train, self.watch
         with self._precision():
             report: LossReport = self._wrapped(*batch)
         watch.lap("loss")
-        figures = self._looked_at(report) if log else {}
+        seen = self._looked_at(report) if log else Seen()
         if log:
             watch.lap("logging and progress")
         # A recording makes the gradients' memory anew at every replay, and eager steps after it use the same.
@@ -229,36 +228,37 @@ class Trainer:
         report.total.backward()
         watch.lap("backward")
         if log or train.grad_clip is not None:
-            figures["grad_norm"] = norm = self._gradient_norm()
+            seen.figures["grad_norm"] = norm = self._gradient_norm()
             if train.grad_clip is not None:
                 torch.nn.utils.clip_grads_with_norm_(self.module.parameters(), train.grad_clip, norm)
         # Looking at a number makes the host wait for an accelerator: there only logged and saved steps are checked. On
         # a CPU a gradient that is not finite shows in the next loss, and never in a checkpoint (``_save``).
         if self.device.type == "cpu":
-            known = {"gradient norm": figures["grad_norm"]} if "grad_norm" in figures else {}
+            known = {"gradient norm": seen.figures["grad_norm"]} if "grad_norm" in seen.figures else {}
             self._check_finite(self.step + 1, {"loss": report.total, **known})
         watch.lap("gradient norm")
         self.optimizer.step()
         watch.lap("optimiser")
-        return figures
+        return seen
 
-    def _looked_at(self, report: LossReport) -> Figures:
-        """Loss, its parts, diagnostics and the gradient norm of each weighted term."""
+    def _looked_at(self, report: LossReport) -> Seen:
+        """Loss, its parts and the gradient norm of each weighted term."""
         parameters = [p for p in self.module.parameters() if p.requires_grad]
-        norms: Figures = {}
+        norms: dict[str, Tensor] = {}
         for name, term in report.terms.items():
             norms[f"grad_{name}"] = torch.zeros_like(term)
             if term.requires_grad:
                 grads = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
                 norms[f"grad_{name}"] = torch.stack([g.norm() for g in grads if g is not None]).norm()
-        return {"loss": report.total.detach(), **report.parts, **report.diagnostics(), **norms}
+        return Seen({"loss": report.total.detach(), **report.parts, **norms}, report.diagnostics)
 
-    def _told(self, figures: Figures) -> dict[str, float]:
+    def _told(self, seen: Seen) -> dict[str, float]:
         """Figures of a logged step as numbers, and each term's share of the sum of the gradient norms.
 
         Raises:
             Diverged: the loss or the gradient is not finite.
         """
+        figures = seen.figures | seen.diagnostics()
         told = {name: float(value) for name, value in figures.items()}
         terms = [name for name in told if name.startswith("grad_") and name != "grad_norm"]
         total = sum(told[name] for name in terms) or 1.0
@@ -270,31 +270,26 @@ class Trainer:
         row = self.journal.row | self.validation.shown
         return {name: row[name] for name in SHOWN if row.get(name) is not None}
 
-    def _replayed(self, batch: Batch, log: bool) -> Figures | None:
-        """One step by its recording, made before where there is none; None where it has to be eager.
+    def _replayed(self, batch: Batch, log: bool) -> Seen | None:
+        """One step by its recording, made before where there is none; None where steps have to be eager.
 
         Without success the reason is kept, told, and, where a graph was asked for, raised.
         """
-        if log and self._eager_logs:
-            return None
         try:
             if self._recorded is None:
                 self._recorded = RecordedStep(self._step, batch, on_cuda(self.device))
-                self.progress.note("steps are one CUDA graph each")
-            figures = self._recorded.run(batch, log)
+                self.progress.note("steps are CUDA graphs")
+            seen = self._recorded.run(batch, log)
         except RuntimeError as error:  # what waits for the device, or copies from the host, cannot be recorded
-            reason = one_line(error, 200, typed=True)
-            if self._recorded is not None:
-                self._eager_logs = True
-                self.progress.note(f"logged steps are not a CUDA graph: {reason}")
-                return None
-            self.eager = reason
+            self._recorded, self.eager = None, one_line(error, 200, typed=True)
             if self.config.train.graph == "on":
-                raise RunFailed(f"train.graph: the step cannot be recorded: {reason}", "leave it at auto") from error
-            self.progress.note(f"no CUDA graph: {reason}")
+                raise RunFailed(
+                    f"train.graph: the step cannot be recorded: {self.eager}", "leave it at auto"
+                ) from error
+            self.progress.note(f"no CUDA graph: {self.eager}")
             return None
         self.watch.lap("CUDA graph")
-        return figures
+        return seen
 
     def _precision(self) -> AbstractContextManager[object]:
         """The context in which the loss is computed."""
