@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 from typing import Any
 
 import pytest
@@ -252,7 +253,9 @@ def test_errors_of_predictions_are_those_against_cuda() -> None:
 @pytest.mark.parametrize("derivative", WAYS)
 def test_prediction_against_the_measurement_on_cuda(derivative: Column, tmp_path: Any) -> None:
     it = case(derivative, batch=128, net__dims=[128, 256, 384])
-    measured = measure_cuda(it, torch.device("cuda"), 1, tmp_path / "snapshot.pickle")
+    # In a process of its own: what other tests have left of reserved memory would be used again, and not be seen.
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        measured = pool.apply(measure_cuda, (it, torch.device("cuda"), 1, tmp_path / "snapshot.pickle"))
     predicted = predict_cuda(it)
     assert (tmp_path / "snapshot.pickle").stat().st_size > 0
     assert measured["static"] == pytest.approx(predicted["static"], rel=0.01)

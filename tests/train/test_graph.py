@@ -168,4 +168,4 @@ def test_on_a_gpu_a_step_that_waits_for_the_device_is_not_recorded(toy: Path, tm
         assert train.run().figures["graph"].startswith("eager: ")
     off, on = (weights(tmp_path / where) for where in ("off", "auto"))
     for key, value in off.items():
-        torch.testing.assert_close(on[key], value, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(on[key], value, rtol=1e-3, atol=1e-4)

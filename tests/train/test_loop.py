@@ -23,7 +23,7 @@ from omp_cli.core.data.store import read_store
 from omp_cli.core.methods import METHODS, Draws, VelocityField
 from omp_cli.core.methods.base import Measured
 from omp_cli.core.methods.meanflow import MeanFlow, MeanFlowConfig
-from omp_cli.core.policy import LossModule, Policy
+from omp_cli.core.policy import LossModule
 from omp_cli.core.train import loop
 from omp_cli.core.train.batches import batch_indices
 from omp_cli.core.train.build import build_policy
@@ -184,7 +184,7 @@ def test_ema_follows_its_formula(toy: Path) -> None:
     for n, value in enumerate([1.0, 2.0, 4.0, 8.0]):
         with torch.no_grad():
             parameter.fill_(value)
-        ema.update_parameters(policy)
+        ema.update()
         decay = min(0.5, 1 - (1 + n) ** -0.75)
         expected = value if n == 0 else decay * expected + (1 - decay) * value
         assert average.flatten()[0].item() == pytest.approx(expected, rel=1e-6)
@@ -243,14 +243,14 @@ def test_a_gradient_that_is_not_a_number_never_reaches_a_checkpoint(toy: Path, t
 def test_weights_that_are_not_finite_never_reach_a_checkpoint(toy: Path, tmp_path: Path, part: str) -> None:
     """The loss and the gradient of step 4 are finite, what the optimiser makes of them is not."""
     broken = trainer(toy, tmp_path / "a", train__log_every=12)
-    honest = broken.ema.update_parameters
+    honest = broken.ema.update
 
-    def overflow(policy: Policy) -> None:
-        honest(policy)
+    def overflow() -> None:
+        honest()
         if broken.step == 3:
-            next((policy if part == "weights" else broken.ema).parameters()).data.view(-1)[0] = float("inf")
+            next((broken.policy if part == "weights" else broken.ema).parameters()).data.view(-1)[0] = float("inf")
 
-    broken.ema.update_parameters = overflow  # type: ignore[method-assign]
+    broken.ema.update = overflow  # type: ignore[method-assign]
     with pytest.raises(Diverged, match="diverged at step 4: largest weight or moment inf; no checkpoint") as error:
         broken.run()
     assert error.value.exit_code == 5

@@ -53,23 +53,18 @@ class ShortConv1d(nn.Conv1d):
     Conv1d's; its memory is ordered (C', taps, C), in which neighbouring taps are a matrix without being copied.
     """
 
-    longest_on_cpu, longest_elsewhere = 2, 16
-    """Longest inputs that become products: on a CPU a convolution over a longer one stores less for backward."""
+    longest = 4
+    """Longest input that becomes a product; a convolution over a longer one stores less for backward."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride, padding=kernel // 2)
         by_taps = self.weight.detach().transpose(1, 2).contiguous()
         self.weight = nn.Parameter(by_taps.transpose(1, 2))
 
-    @classmethod
-    def longest(cls, x: Tensor) -> int:
-        """Longest input on the device of x that becomes a product."""
-        return cls.longest_on_cpu if x.device.type == "cpu" else cls.longest_elsewhere
-
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, L) -> (B, C', L / stride), rounded up."""
         length = x.shape[-1]
-        if length > self.longest(x):
+        if length > self.longest:
             return super().forward(x)
         taps, stride, reach = self.kernel_size[0], self.stride[0], self.kernel_size[0] // 2
         outputs = (length - 1) // stride + 1
@@ -84,7 +79,9 @@ class ShortConv1d(nn.Conv1d):
             rows = rows.unfold(1, count, stride).transpose(2, 3).flatten(2)  # (B, L', count C)
         if count < taps:
             weight = weight[:, first : first + count]
-        return nn.functional.linear(rows, weight.flatten(1), self.bias).transpose(1, 2)
+        # Of two matrices: for three dimensions torch may multiply row by row, with a copy of the weight for each.
+        product = nn.functional.linear(rows.flatten(0, 1), weight.flatten(1), self.bias)
+        return product.unflatten(0, (len(x), outputs)).transpose(1, 2)
 
 
 class ShortConvTranspose1d(nn.ConvTranspose1d):
@@ -100,11 +97,11 @@ class ShortConvTranspose1d(nn.ConvTranspose1d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """(B, C, L) -> (B, C, 2 L)."""
-        if x.shape[-1] > ShortConv1d.longest(x):
+        if x.shape[-1] > ShortConv1d.longest:
             return super().forward(x, output_size)
         assert self.bias is not None
-        weight = self.weight.transpose(1, 2).flatten(1)  # (C, 4 C')
-        tap = (x.transpose(1, 2) @ weight).unflatten(-1, (4, -1)).unbind(2)  # each (B, L, C')
+        product = x.transpose(1, 2).flatten(0, 1) @ self.weight.transpose(1, 2).flatten(1)  # (B L, 4 C')
+        tap = product.view(len(x), x.shape[-1], 4, -1).unbind(2)  # each (B, L, C')
         even = tap[1] + nn.functional.pad(tap[3][:, :-1], (0, 0, 1, 0))
         odd = tap[2] + nn.functional.pad(tap[0][:, 1:], (0, 0, 0, 1))
         return (torch.stack([even, odd], 2).flatten(1, 2) + self.bias).transpose(1, 2)

@@ -203,7 +203,7 @@ class Finetuner:
             figures = self._iterate(collector)
             seconds = time.perf_counter() - began
             self.iteration += 1
-            self.ema.update_parameters(self.policy)
+            self.ema.update()
             self.journal.log(self.iteration, self._row(figures, collector, pool.restarts, seconds))
             self.progress.advance(1, **self._shown(collector))
             self.watch.lap("logging and progress")

@@ -210,7 +210,7 @@ class Trainer:
         seen = self._replayed(batch, log) if recorded and self.eager is None else None
         if seen is None:
             seen = self._step(batch, log)
-        self.ema.update_parameters(self.policy)
+        self.ema.update()
         self.watch.lap("moving average")
         return self._told(seen) if log else {}
 

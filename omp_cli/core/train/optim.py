@@ -67,18 +67,20 @@ class MovingAverage(nn.Module):
         self.module = copy.deepcopy(policy)
         self.n_averaged = 0
         self._power, self._max = config.ema_power, config.ema_max
+        # Kept, since looking them up anew takes a small policy on a GPU as long as the rest of its step.
+        self._averages: list[Tensor] = list(self.module.parameters())
+        self._values: list[Tensor] = list(policy.parameters())
+        self._copies, self._copied = list(self.module.buffers()), list(policy.buffers())
 
     @torch.no_grad()
-    def update_parameters(self, policy: Policy) -> None:
+    def update(self) -> None:
         """Take the policy's present parameters into the average; buffers are copied."""
-        averages: list[Tensor] = list(self.module.parameters())
-        values: list[Tensor] = list(policy.parameters())
         if self.n_averaged == 0:
-            torch._foreach_copy_(averages, values)
+            torch._foreach_copy_(self._averages, self._values)
         else:
             decay = min(self._max, 1 - (1 + self.n_averaged) ** -self._power)
-            torch._foreach_lerp_(averages, values, 1 - decay)
-        torch._foreach_copy_(list(self.module.buffers()), list(policy.buffers()))  # limits of the data at least
+            torch._foreach_lerp_(self._averages, self._values, 1 - decay)
+        torch._foreach_copy_(self._copies, self._copied)  # limits of the data at least
         self.n_averaged += 1
 
 

@@ -76,7 +76,7 @@ class TrainingStep:
         """AdamW and the moving average; on ``meta`` nothing, as the fused kernel and the in-place average need none."""
         if self.device != META:
             self.optimizer.step()
-            self.ema.update_parameters(self.policy)
+            self.ema.update()
 
     def prepare(self) -> None:
         """On ``meta``, in place of a first step: what it leaves behind, gradients and optimiser state."""
