@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from omp_cli.core.base.device import cuda_generator, no_graph
 from omp_cli.core.methods import Draws
 from omp_cli.core.train.config import TrainConfig
 from omp_cli.core.train.distributed import World
+from omp_cli.core.train.seen import Seen
 
 WARM_UP = 3
 """Eager steps before a step is recorded: libraries set themselves up, and moments get their memory."""
@@ -19,20 +19,6 @@ WARM_UP = 3
 Batch = tuple[Mapping[str, Tensor], Tensor, Draws]
 Recorder = Callable[[Callable[[], None]], Callable[[], None]]
 """Records what a function launches, without executing it, and returns what replays it."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a step lets one see; nothing but the gradient norm, if that, of one that is not logged.
-
-    Attributes:
-        figures: scalars.
-        diagnostics: computes further ones from what the step has left in memory, by decompositions that cannot be
-            recorded.
-    """
-
-    figures: dict[str, Tensor] = field(default_factory=dict)
-    diagnostics: Callable[[], dict[str, Tensor]] = dict
 
 
 def why_eager(train: TrainConfig, device: torch.device, world: World, synchronise: bool) -> str | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +30,10 @@ from omp_cli.core.train.build import build_policy, check_arrays, check_compile
 from omp_cli.core.train.calibrate import measure, settled
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
-from omp_cli.core.train.graph import WARM_UP, Batch, RecordedStep, Seen, on_cuda, why_eager
+from omp_cli.core.train.graph import WARM_UP, Batch, RecordedStep, on_cuda, why_eager
 from omp_cli.core.train.journal import Journal
 from omp_cli.core.train.optim import make_ema, make_optimizer, restore_training, set_learning_rate, training_tensors
+from omp_cli.core.train.seen import Seen
 from omp_cli.core.train.teacher import learn_from
 from omp_cli.core.train.turning import check_turnable, reach_of, turn_angles, turned
 from omp_cli.core.train.validation import LOSS, Validation
@@ -212,7 +214,11 @@ class Trainer:
             seen = self._step(batch, log)
         self.ema.update()
         self.watch.lap("moving average")
-        return self._told(seen) if log else {}
+        if not log:
+            return {}
+        figures = seen.numbers()
+        self._check_finite(self.step + 1, {"loss": figures["loss"], "gradient norm": figures["grad_norm"]})
+        return figures
 
     def _step(self, batch: Batch, log: bool) -> Seen:
         """Loss, gradients and optimiser on a batch, as they are recorded too."""
@@ -220,7 +226,7 @@ class Trainer:
         with self._precision():
             report: LossReport = self._wrapped(*batch)
         watch.lap("loss")
-        seen = self._looked_at(report) if log else Seen()
+        seen = Seen.of(report, self.module.parameters()) if log else Seen()
         if log:
             watch.lap("logging and progress")
         # A recording makes the gradients' memory anew at every replay, and eager steps after it use the same.
@@ -235,35 +241,11 @@ class Trainer:
         # a CPU a gradient that is not finite shows in the next loss, and never in a checkpoint (``_save``).
         if self.device.type == "cpu":
             known = {"gradient norm": seen.figures["grad_norm"]} if "grad_norm" in seen.figures else {}
-            self._check_finite(self.step + 1, {"loss": report.total, **known})
+            self._check_finite(self.step + 1, {"loss": report.total.detach(), **known})
         watch.lap("gradient norm")
         self.optimizer.step()
         watch.lap("optimiser")
         return seen
-
-    def _looked_at(self, report: LossReport) -> Seen:
-        """Loss, its parts and the gradient norm of each weighted term."""
-        parameters = [p for p in self.module.parameters() if p.requires_grad]
-        norms: dict[str, Tensor] = {}
-        for name, term in report.terms.items():
-            norms[f"grad_{name}"] = torch.zeros_like(term)
-            if term.requires_grad:
-                grads = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
-                norms[f"grad_{name}"] = torch.stack([g.norm() for g in grads if g is not None]).norm()
-        return Seen({"loss": report.total.detach(), **report.parts, **norms}, report.diagnostics)
-
-    def _told(self, seen: Seen) -> dict[str, float]:
-        """Figures of a logged step as numbers, and each term's share of the sum of the gradient norms.
-
-        Raises:
-            Diverged: the loss or the gradient is not finite.
-        """
-        figures = seen.figures | seen.diagnostics()
-        told = {name: float(value) for name, value in figures.items()}
-        terms = [name for name in told if name.startswith("grad_") and name != "grad_norm"]
-        total = sum(told[name] for name in terms) or 1.0
-        self._check_finite(self.step + 1, {"loss": figures["loss"], "gradient norm": figures["grad_norm"]})
-        return told | {f"share_{name.removeprefix('grad_')}": told[name] / total for name in terms}
 
     def _shown(self) -> dict[str, float]:
         """What the display of the progress says: figures of the last row that has them."""
@@ -334,9 +316,9 @@ class Trainer:
     def _gradient_norm(self) -> Tensor:
         return torch.nn.utils.get_total_norm([p.grad for p in self.module.parameters() if p.grad is not None])
 
-    def _check_finite(self, step: int, figures: dict[str, Tensor]) -> None:
-        if not all(torch.isfinite(value) for value in figures.values()):
-            found = ", ".join(f"{name} {value.item()}" for name, value in figures.items())
+    def _check_finite(self, step: int, figures: Mapping[str, Tensor | float]) -> None:
+        if not all(math.isfinite(value) for value in figures.values()):
+            found = ", ".join(f"{name} {float(value)}" for name, value in figures.items())
             raise self.journal.diverged(f"diverged at step {step}: {found}", "lower --lr, or set train.grad_clip=1.0")
 
     def _save(self) -> None:
