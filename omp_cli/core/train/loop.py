@@ -207,8 +207,7 @@ class Trainer:
         set_learning_rate(self.optimizer, self.config.train.learning_rate(self.step, self.total))
         batch = self._batch()
         self.watch.lap("data")
-        # Augmentation and dropout draw from torch's own generators: so they are a function of (seed, step) as well.
-        seed_generators(derived_seed("modules", self.config.seed, self.step, self.world.rank), self.device)
+        self._seed_modules()
         seen = self._replayed(batch, log) if recorded and self.eager is None else None
         if seen is None:
             seen = self._step(batch, log)
@@ -269,9 +268,14 @@ class Trainer:
                     f"train.graph: the step cannot be recorded: {self.eager}", "leave it at auto"
                 ) from error
             self.progress.note(f"no CUDA graph: {self.eager}")
+            self._seed_modules()
             return None
         self.watch.lap("CUDA graph")
         return seen
+
+    def _seed_modules(self) -> None:
+        """Augmentation and dropout draw from torch's own generators: so they are a function of (seed, step) as well."""
+        seed_generators(derived_seed("modules", self.config.seed, self.step, self.world.rank), self.device)
 
     def _precision(self) -> AbstractContextManager[object]:
         """The context in which the loss is computed."""
