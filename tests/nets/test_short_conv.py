@@ -1,10 +1,12 @@
 """The matrix products that stand in for convolutions over very short inputs."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from omp_cli.core.nets.unet1d import ShortConv1d, ShortConvTranspose1d
 
@@ -64,3 +66,19 @@ def test_taps_are_matrices_in_memory_and_gradients_lie_as_they_do(module: nn.Con
     module(torch.ones(1, 2, 1)).sum().backward()
     assert module.weight.grad is not None
     assert module.weight.grad.stride() == module.weight.stride()
+
+
+@pytest.mark.parametrize("module", [ShortConv1d(2, 3, 1), ShortConv1d(2, 3, 5), ShortConvTranspose1d(2)])
+def test_a_tangent_costs_products_of_two_matrices_and_no_copies_of_the_weight(module: nn.Module) -> None:
+    called: list[str] = []
+
+    class Calls(TorchDispatchMode):
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            called.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    x, direction = torch.randn(2, 5, 4, 2).transpose(2, 3)  # as a product leaves it
+    with torch.no_grad(), Calls():
+        torch.func.jvp(module, (x,), (direction,))
+    assert any(name.startswith(("aten.mm", "aten.addmm")) for name in called)
+    assert not [name for name in called if "bmm" in name]
