@@ -61,9 +61,7 @@ class TrainConfig(Settings):
     autocast around it. Parameters and optimiser are float32 with all of them, and so is dde's difference.
     """
     graph: Literal["auto", "on", "off"] = "auto"
-    """On CUDA, whether a step that is neither logged nor saved is one CUDA graph: "auto" where it can be recorded, "on"
-    fails where it cannot.
-    """
+    """On CUDA, whether a step is one CUDA graph: "auto" where it can be recorded, "on" fails where it cannot."""
     compile: Annotated[bool, Flag(panel="Optimisation", only_on=True)] = False
     """Whether the velocity network is compiled, which only derivative dde allows."""
     log_every: Count = 50
