@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -14,7 +15,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 from omp_cli.core.base.config import Count, Flag, Member, Settings
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.files import sha256_of, size_of
-from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.progress import Progress, Silent
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.catalogue import Entry, cache_folder, read_catalogue
@@ -148,6 +149,17 @@ class Files(Source):
             return [*notes, f"in the cache: {folder}"]
         return [*notes, f"from {wanted[0].urls[0]}", f"to {folder}"]
 
+    def check(self) -> None:
+        """See the base class; files that are still to be downloaded or recorded are compared after they were read.
+
+        Raises:
+            UsageError: the environment asked for shows another state or takes another action.
+            DataError: a file is missing, damaged or not of its format.
+        """
+        config, path = self.config, self.origin.file
+        if config.environment is not None and path is not None and path.exists():
+            rollout_suite(config.suite, config.environment, config.format.name, self._first_episode(path))
+
     def begin(self, run: Run, workers: int, progress: Progress, watch: Stopwatch) -> None:
         """Download what is not here, and hash the files.
 
@@ -159,14 +171,26 @@ class Files(Source):
             assert self.origin.entry is not None
             self._fetched = [fetch(w, self.config.download, progress) for w in wanted_files(self.origin.entry)]
         else:
-            reader = FORMATS.build(self.config.format)
-            files = reader.files(self.origin.file)
-            if missing := [p for p in files if not p.exists()]:
-                raise DataError(f"{missing[0]}: no such file", f"expected: {reader.expected}")
+            files = self._files_there(self.origin.file)
             self._fetched = [Fetched(p, sha256_of(p), None, from_cache=False) for p in files]
         watch.lap("download and hashes")
         for file in self._fetched:
             run.input("file", file.path, file.sha256)
+
+    def _files_there(self, path: Path) -> tuple[Path, ...]:
+        """The user's file and those that belong to it; DataError where one of them is missing."""
+        reader = FORMATS.build(self.config.format)
+        files: tuple[Path, ...] = reader.files(path)
+        if missing := [file for file in files if not file.exists()]:
+            raise DataError(f"{missing[0]}: no such file", f"expected: {reader.expected}")
+        return files
+
+    def _first_episode(self, path: Path) -> Recording:
+        """The first episode of the user's file; what is wrong with a setting shows there before all others are read."""
+        self._files_there(path)
+        with _about(path):
+            found: Recording = FORMATS.build(self.config.format).read(path, self.origin.subject, 1, Silent())
+        return found
 
     def recipe(self) -> dict[str, Any]:
         """Settings and hashes of the files; where these lie is not part of it."""
@@ -207,6 +231,7 @@ class Files(Source):
             else:
                 _no_clouds_of_its_own(config, recording)
             check_episodes(file, recording.episodes)
+            recording = self._counted(recording)
             if limit != 1.0:
                 for episode in recording.episodes:
                     episode["action"] = episode["action"] / np.float32(limit)
@@ -225,6 +250,25 @@ class Files(Source):
             recording.said,
             provenance,
         )
+
+    def _counted(self, recording: Recording) -> Recording:
+        """The recording, with what is unusual of its numbers of episodes and frames in ``said``.
+
+        Raises:
+            DataError: no episode has a second frame, so no action follows another.
+        """
+        episodes, wanted = len(recording.episodes), self.config.demos
+        single = sum(len(episode["action"]) == 1 for episode in recording.episodes)
+        if single == episodes:
+            raise DataError(
+                f"{'its only episode' if single == 1 else f'each of its {single} episodes'} has one frame, and there "
+                "is nothing to learn where no action follows another",
+                f"look at where the episodes end; expected: {FORMATS.get(self.config.format.name).expected}",
+            )
+        said = [f"{single} of {episodes} episodes have one frame alone"] if single else []
+        if wanted is not None and wanted > episodes:
+            said.append(f"--demos {wanted} asks for more episodes than there are to take: {episodes}")
+        return replace(recording, said=(*recording.said, *said)) if said else recording
 
     def _provenance(self, recording: Recording, suite: dict[str, Any] | None) -> dict[str, Any]:
         episodes, entry = recording.episodes, self.origin.entry

@@ -25,6 +25,7 @@ from omp_cli.core.data.foreign import (
     count,
     json_file,
     json_lines,
+    listed,
     member,
     number,
     parsed,
@@ -90,7 +91,7 @@ class Folder:
     def numeric(self, name: str) -> None:
         """UsageError unless there is such a feature, one vector of numbers for each frame."""
         if name not in self.features:
-            hint = did_you_mean(name, self.features) or f"it has: {', '.join(self.features)}"
+            hint = did_you_mean(name, self.features) or f"it has: {listed(self.features)}"
             raise UsageError(f"{self.path}: no feature {name!r}", hint)
         kind, shape = (self.features[name].get(key) for key in ("dtype", "shape"))
         if kind not in NUMBERS or not isinstance(shape, list) or len(shape) != 1:

@@ -18,14 +18,23 @@ from pydantic import Field
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.base.progress import Progress
-from omp_cli.core.data.foreign import AGAIN, short
-from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, channels_last, names_of_parts, spec_of
+from omp_cli.core.data.foreign import AGAIN, listed, short
+from omp_cli.core.data.readers.base import (
+    FORMATS,
+    Contents,
+    Reader,
+    Recording,
+    Subject,
+    channels_last,
+    names_of_parts,
+    spec_of,
+)
 from omp_cli.core.data.readers.hdf5 import (
     array,
     columns,
+    contents_of,
     count_attribute,
     dataset,
-    is_hdf5,
     numbered,
     object_attribute,
     opened,
@@ -115,12 +124,9 @@ class RobomimicReader(Reader):
     expected = "data/demo_<i>/{actions, obs/robot0_eef_pos, ...} as robomimic's low_dim and image files have it"
 
     @classmethod
-    def accepts(cls, path: Path) -> bool:
+    def contents(cls, path: Path) -> Contents | None:
         """See the base class."""
-        if not is_hdf5(path):
-            return False
-        with opened(path) as file:
-            return bool(numbered(file.get("data"), "demo_"))
+        return contents_of(path, lambda file: [] if numbered(file.get("data"), "demo_") else ["data/demo_<number>"])
 
     @classmethod
     def env_name(cls, path: Path) -> str | None:
@@ -130,10 +136,9 @@ class RobomimicReader(Reader):
 
     def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
         """See the base class."""
+        self.refuse_incomplete(path)
         with opened(path) as file:
-            data, known = _data(file), numbered(file.get("data"), "demo_")
-            if not known:
-                raise DataError(f"{file.filename}: no demonstrations in it", f"expected: {self.expected}")
+            data, known = file["data"], numbered(file["data"], "demo_")
             names = chosen(file, known, self.config.filter)[:limit]
             env = environment(data)
             self._check_task(path, env, subject)
@@ -250,7 +255,7 @@ class RobomimicReader(Reader):
         if not keys:
             raise DataError(
                 f"{demo.file.filename}: {demo.name}/obs has no robot0_eef_pos",
-                f"say what the state is: --set 'format.state=[\"NAME\", ...]'; it has: {', '.join(map(short, obs))}",
+                f"say what the state is: --set 'format.state=[\"NAME\", ...]'; it has: {listed(obs)}",
             )
         check_observations(obs, keys)
         return keys
@@ -286,15 +291,6 @@ class RobomimicReader(Reader):
             if name in optional:
                 episode[ours] = array(demo, name, self.expected, 1, frames).astype(kind)
         return episode
-
-
-def _data(file: h5py.File) -> h5py.Group:
-    import h5py
-
-    found = file.get("data")
-    if not isinstance(found, h5py.Group):
-        raise DataError(f"{file.filename}: no demonstrations in it", f"expected: {RobomimicReader.expected}")
-    return found
 
 
 def _group(owner: h5py.Group, name: str) -> h5py.Group:
