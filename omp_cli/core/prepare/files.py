@@ -22,8 +22,8 @@ from omp_cli.core.data.catalogue import Entry, cache_folder, read_catalogue
 from omp_cli.core.data.download import DownloadConfig, Fetched, Wanted, fetch
 from omp_cli.core.data.readers import FORMATS, Recording
 from omp_cli.core.data.readers.roles import DEPTH
-from omp_cli.core.data.store import Arrays
 from omp_cli.core.prepare.build import check_episodes
+from omp_cli.core.prepare.numbers import first_and_last, numbers_of, unclipped
 from omp_cli.core.prepare.origin import FileOrigin, from_catalogue, from_file
 from omp_cli.core.prepare.rollout import reference_of, rollout_suite
 from omp_cli.core.prepare.source import FILES, SOURCES, Asked, Gathered, Origin, Source, short_hash
@@ -246,7 +246,7 @@ class Files(Source):
             recording.spec,
             recording.notes,
             [start_hash(start) for start in recording.starts],
-            recording.sheet or (_first_and_last(recording.episodes) if pictured else ()),
+            recording.sheet or (first_and_last(recording.episodes) if pictured else ()),
             recording.said,
             provenance,
         )
@@ -271,7 +271,7 @@ class Files(Source):
         return replace(recording, said=(*recording.said, *said)) if said else recording
 
     def _provenance(self, recording: Recording, suite: dict[str, Any] | None) -> dict[str, Any]:
-        episodes, entry = recording.episodes, self.origin.entry
+        entry = self.origin.entry
         return {
             "rollout_suite": suite,
             "catalogue": None if entry is None else {"name": entry.name, "licence": entry.licence, "note": entry.note},
@@ -280,13 +280,7 @@ class Files(Source):
                 for name, f in zip(_names(self._fetched), self._fetched, strict=True)
             ],
             "task_by": self.origin.task_by,
-            "returns": returns_of(episodes),
-            "success_share": _success(episodes),
-            "action_range": [
-                float(min(e["action"].min() for e in episodes)),
-                float(max(e["action"].max() for e in episodes)),
-            ],
-            "actions_beyond_one": sum(int((np.abs(e["action"]) > 1).sum()) for e in episodes),
+            **numbers_of(recording.episodes),
         }
 
     @staticmethod
@@ -331,7 +325,7 @@ class Files(Source):
         pictures, clouds = (figures[-1][key] is not None for key in ("image", "points"))
         lines += ["look at its contact_sheet.png"] if pictures or clouds else []
         for of_one in figures:
-            lines += [f"{of_one['task']}: {sentence}" for sentence in of_one["said"]] + _unclipped(of_one)
+            lines += [f"{of_one['task']}: {sentence}" for sentence in of_one["said"]] + unclipped(of_one)
         lines += [f"omp eval rolls {r['task']} out in {name}" for r in figures if (name := r["environment"])]
         preset = "" if clouds else f" --preset {'dmpo' if pictures else 'dmpo-state'}"
         return [*lines, f"next: omp pretrain{preset}"]
@@ -363,35 +357,3 @@ def _names(files: Sequence[Fetched]) -> list[str]:
     """Names of the files below the folder that holds them all."""
     folder = os.path.commonpath([file.path.parent for file in files])
     return [file.path.relative_to(folder).as_posix() for file in files]
-
-
-def returns_of(episodes: Sequence[Arrays]) -> dict[str, float] | None:
-    """Mean, least and largest sum of rewards; None where the data have none."""
-    if "reward" not in episodes[0]:
-        return None
-    returns = [float(e["reward"].sum(dtype=np.float64)) for e in episodes]
-    return {"mean": round(float(np.mean(returns)), 3), "min": round(min(returns), 3), "max": round(max(returns), 3)}
-
-
-def _success(episodes: Sequence[Arrays]) -> float | None:
-    """Share of episodes in which the success flag was ever set; None where the data has no such flag."""
-    if "success" not in episodes[0]:
-        return None
-    return round(float(np.mean([e["success"].any() for e in episodes])), 4)
-
-
-def _first_and_last(episodes: Sequence[Arrays]) -> list[Arrays]:
-    """What a contact sheet shows of an episode: the first camera's first and last picture, and the actions."""
-    return [
-        {"first_picture": e["img"][0, ..., :3], "last_picture": e["img"][-1, ..., :3], "action": e["action"]}
-        for e in episodes
-    ]
-
-
-def _unclipped(figures: Mapping[str, Any]) -> list[str]:
-    """What to say of actions that a simulator would clip."""
-    reach, beyond = max(map(abs, figures["action_range"])), figures["actions_beyond_one"]
-    if reach <= 1 or (beyond is None and reach <= 1.01):
-        return []
-    line = f"actions of {figures['task']} reach {reach:.3g}: so will a policy; simulators clip to [-1, 1]"
-    return [line if beyond is None else f"{line}; {beyond} of {figures['action_values']} values are stored unclipped"]
