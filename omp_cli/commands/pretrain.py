@@ -125,6 +125,8 @@ def _train(call: Call[PretrainConfig], plan: TrainingPlan) -> None:
     data = read_store(plan.dataset)
     if settings.train.turn:
         data = replace(data, spec=with_displacements(data.spec, data.provenance["recipe"]["suite"]))
+    if data.single_frames:
+        call.console.note(f"data set {plan.dataset}: each of its episodes has one frame; no action follows another")
     core.check_same(plan.before, "dataset", plan.dataset, data.sha256)
     inputs, teacher = [("dataset", plan.dataset, data.sha256)], None
     if plan.teacher is not None:

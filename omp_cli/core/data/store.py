@@ -66,6 +66,11 @@ class Dataset:
         return found
 
     @property
+    def single_frames(self) -> bool:
+        """Whether no episode has a second frame, so that no action follows another."""
+        return len(self.episode_ends) == int(self.episode_ends[-1])
+
+    @property
     def held_out(self) -> tuple[int, ...]:
         """Episodes, from 0 and ascending, that the data's publisher keeps for validation: not to be trained on."""
         return tuple(self.provenance.get(HELD_OUT, ()))

@@ -116,6 +116,12 @@ class Offline(Judged):
         return (*super().key, *weights, self.figures["content_sha256"], tuple(self.figures["episodes"]))
 
 
+def pooled(evaluations: Iterable[Evaluation]) -> tuple[int, int]:
+    """Successes and episodes of several evaluations together."""
+    counts = [(e.successes or 0, e.last.episodes) for e in evaluations]
+    return sum(successes for successes, _ in counts), sum(episodes for _, episodes in counts)
+
+
 J = TypeVar("J", bound=Judged)
 
 

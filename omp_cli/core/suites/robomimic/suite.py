@@ -17,6 +17,9 @@ from pydantic import Field
 
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
+from omp_cli.core.clouds.camera import look_at
+from omp_cli.core.clouds.opengl import Renderer
+from omp_cli.core.clouds.picture import Painter
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv
 from omp_cli.core.suites.robomimic.model import Control, load_scene, make_robosuite, numpy_seeded, refresh
@@ -163,8 +166,8 @@ class RobomimicEnv(TaskEnv):
         for camera in self.cameras:
             if camera not in known:
                 raise UsageError(f"{task}: no camera {camera!r}", did_you_mean(camera, known))
-        self._renderers: dict[str, Any] = {}
-        self._painter: Any = None
+        self._renderers: dict[str, Renderer] = {}
+        self._painter: Painter | None = None
         self._scene, self._own = "", self.sim.sim.model.get_xml()
         self.completed: tuple[str, ...] = ()
         self.reset(0)
@@ -245,8 +248,6 @@ class RobomimicEnv(TaskEnv):
 
     def photograph(self, camera: str) -> NDArray[np.uint8]:
         """RGB (H, W, 3) of a camera, upright; needs OpenGL."""
-        from omp_cli.core.clouds.opengl import Renderer
-
         if camera not in self._renderers:
             size = self.spec.image[0] if self.spec.image else 96
             self._renderers[camera] = Renderer(self.sim.sim.model._model, camera, size, multisampling=False)
@@ -264,9 +265,6 @@ class RobomimicEnv(TaskEnv):
 
     def picture(self, size: int) -> NDArray[np.uint8]:
         """Arms and table from the front right."""
-        from omp_cli.core.clouds.camera import look_at
-        from omp_cli.core.clouds.picture import Painter
-
         if self._painter is None or self._painter.size != size:
             self._painter = Painter(self.sim.sim.model._model, look_at(*_VIEW, _FOVY, size))
         return self._painter.paint(self.sim.sim.data._data)
