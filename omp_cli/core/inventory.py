@@ -91,7 +91,7 @@ class RunEntry:
         return " ".join(str(word) for word in words if word is not None)
 
     def success(self, entries: Sequence[RunEntry]) -> str:
-        """Of an evaluation its success or return; of a trained run that of its newest evaluation; else ""."""
+        """Success or return: an evaluation's own, a trained run's by its newest evaluation; "" of anything else."""
         if self.command == "eval" and self.state == "succeeded" and self.manifest is not None:
             return _success(self.manifest.metrics)
         if self.command in TRAINED:

@@ -31,7 +31,7 @@ from omp_cli.core.experts.mlp import Activation, Array, DenseLayer, Mlp
 WEIGHTS, SETTINGS = "policy.pth", "data"
 _OTHER = "omp evaluates SB3's MlpPolicy with actions from a Box"
 _CLIP_MEAN = 2.0
-"""Of a mean between Hardtanh's ends, which SB3 puts there for gSDE."""
+"""Largest magnitude of a mean between Hardtanh's ends, which SB3 puts there for gSDE."""
 
 
 def is_sb3(path: Path) -> bool:

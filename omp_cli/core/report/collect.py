@@ -237,7 +237,7 @@ def usual_label(policy: Mapping[str, Any]) -> str:
 
 
 def _newest(evaluations: Sequence[J], left_out: list[str]) -> list[J]:
-    """Of those that would be one cell of a table the newest, oldest first; UsageError where their policies differ."""
+    """The newest of those that would be one cell of a table, oldest first; UsageError where their policies differ."""
     newest: dict[tuple[Any, ...], J] = {}
     for e in sorted(evaluations, key=lambda e: e.manifest.started_at):
         if (other := newest.pop(e.key, None)) is not None:

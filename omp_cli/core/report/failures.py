@@ -30,7 +30,7 @@ def _rate(entry: Mapping[str, Any]) -> float:
 
 
 def _of_task(row: Row, task: Task, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """Of the episodes that failed: in how many something ever happened, and how near they came."""
+    """In how many of a task's failed episodes something ever happened, and how near to the goal they came."""
     failed: list[dict[str, Any]] = []
     for e in evaluations:
         columns = e.manifest.metrics.get("by_episode")  # what was evaluated before does not say

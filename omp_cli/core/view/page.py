@@ -20,7 +20,7 @@ from omp_cli.core.view.config import ViewConfig
 from omp_cli.core.view.episodes import ShownEpisode
 
 STEPS = 65535
-"""Of a coordinate between the least and the largest of all clouds: what an unsigned 16-bit number tells apart."""
+"""Steps of a coordinate from the least to the largest of all clouds, which an unsigned 16-bit number tells apart."""
 
 
 def write_page(path: Path, dataset: Dataset, episodes: Sequence[ShownEpisode], config: ViewConfig) -> Path:

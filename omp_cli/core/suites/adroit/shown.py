@@ -86,7 +86,7 @@ class ShownConfig(FilesConfig):
     replay: bool = True
     """False takes what files hold themselves."""
     keep_failures: bool = False
-    """Of what is shown anew, episodes too that are at the goal for less than ten actions."""
+    """Whether episodes that are at the goal for less than ten actions are kept, too, of what is shown anew."""
 
     def content(self) -> dict[str, Any]:
         """See the base class; data made before there was ``shown`` keep their names."""
@@ -125,7 +125,7 @@ class ShownAnew(Files):
 
     @property
     def limit(self) -> int | None:
-        """All, where some of what is shown is left out."""
+        """Episodes to read; all are read where some of what is shown is left out."""
         shown = self.config.replay and self.config.shown is not None
         return None if shown and not self.config.keep_failures else self.config.demos
 

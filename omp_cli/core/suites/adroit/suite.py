@@ -91,7 +91,7 @@ class Adroit(Suite):
         return {"adroit": tables.PAPERS}
 
     def tasks(self) -> tuple[str, ...]:
-        """All four."""
+        """The four tasks."""
         return tuple(tables.TASKS)
 
     def recommended(self) -> Mapping[str, Any]:
@@ -312,7 +312,7 @@ class AdroitEnv(CloudedEnv):
 
 
 def facts(task: str) -> tables.AdroitTask:
-    """Of a task, or of the one whose data set it is; UsageError when there is none."""
+    """What is known of a task, or of the one whose data set it is; UsageError when there is none."""
     found = tables.TASKS.get(task.partition("-")[0])
     if found is None:
         raise UsageError(f"unknown task {task!r} of adroit", did_you_mean(task, tables.TASKS))

@@ -77,7 +77,7 @@ class Kitchen(Suite):
     config: KitchenConfig
 
     def groups(self) -> Mapping[str, tuple[str, ...]]:
-        """All of them."""
+        """One group with all tasks."""
         return {"all": self.tasks()}
 
     def tasks(self) -> tuple[str, ...]:

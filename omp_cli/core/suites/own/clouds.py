@@ -20,7 +20,7 @@ from omp_cli.core.data.readers.roles import DEPTH, POSE
 from omp_cli.core.data.store import Arrays
 
 POINTS = 512
-"""Of clouds that are made of depth pictures, unless told otherwise."""
+"""Points of a cloud that is made of a depth picture, unless told otherwise."""
 
 Coordinate = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 

@@ -50,7 +50,7 @@ class OwnFilesConfig(FilesConfig):
     None takes all points.
     """
     camera: CameraConfig = CameraConfig()
-    """Of depth pictures (``format.depth``)."""
+    """The camera of depth pictures (``format.depth``)."""
     end_effector: tuple[CountOrZero, CountOrZero, CountOrZero] | None = None
     """Which numbers of the state are x, y, z of the end-effector, in the frame and units of the clouds; lets a policy
     see clouds from the gripper.

@@ -67,7 +67,7 @@ class RobomimicSuiteConfig(Settings):
 
     name: Literal["robomimic"] = "robomimic"
     cameras: tuple[str, ...] | None = None
-    """Of the picture, one after the other in its channels; None takes the paper's, an empty list none."""
+    """Cameras of the picture, one after the other in its channels; None takes the paper's, an empty list none."""
     image_size: int = Field(96, ge=8, le=4096)
     """Height and width of the picture, pixels."""
     state: tuple[str, ...] = ()
