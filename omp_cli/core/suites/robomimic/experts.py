@@ -1,6 +1,6 @@
 """Scripted experts for robosuite's manipulation tasks: a phase machine per hand, driven by an imperfect operator.
 
-The experts read the simulator's state, give OSC_POSE displacements (``robosuite_plans`` says where to) and are closed
+The experts read the simulator's state, give OSC_POSE displacements (``plans`` says where to) and are closed
 loop: they servo the thing they carry, notice that they lost it, and try again. What makes one demonstration differ from
 the next is the operator: how fast, how steady, and how well aimed the grasps are.
 """
