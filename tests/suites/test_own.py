@@ -156,11 +156,27 @@ def test_what_is_missing_or_does_not_fit_is_one_line(omp: Omp, tmp_path: Path) -
         (("--hz", 5, "--set", "end_effector=[0,1,1]"), ("the state has 4 numbers",)),
         (("--hz", 5, "--set", 'action_names=["x"]'), ("1 different names for 3 numbers",)),
         (("--hz", 5, "--set", 'state_names=["a","a","b","c"]'), ("3 different names for 4 numbers",)),
+        (("--hz", 5, "--set", "state_names=a,b,c"), ("3 different names for 4 numbers",)),
+        (("--hz", 5, "--set", "end_effector=0,1,4"), ("the state has 4 numbers",)),
+        (("--hz", 5, "--set", "format.state=state,jonts"), ("no array 'jonts'",)),
+        (("--hz", 5, "--set", "end_effector=2"), ("end_effector: expected a list",)),
         (("--hz", 5, "--set", "environment=other"), ("environment",)),
         (("--hz", 5, "--set", "format.depth=depth"), ("camera.intrinsics",)),
         ((), ("frames a second",)),
     ],
-    ids=["end-effector", "twice", "too few names", "a name twice", "environment", "no camera", "no rate"],
+    ids=[
+        "end-effector",
+        "twice",
+        "too few names",
+        "a name twice",
+        "too few by commas",
+        "by commas",
+        "an array by commas",
+        "one number",
+        "environment",
+        "no camera",
+        "no rate",
+    ],
 )
 def test_what_a_setting_names_is_looked_for_before_anything_is_done(
     words: tuple[Any, ...], message: tuple[str, ...], omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

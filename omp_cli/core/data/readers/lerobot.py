@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omp_cli.core.base.config import Settings
+from omp_cli.core.base.config import Names, Settings
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, first_states, spec_of
@@ -39,11 +39,11 @@ class LerobotConfig(Settings):
     """What is taken from a LeRobot folder."""
 
     name: Literal["lerobot"] = "lerobot"
-    state: tuple[str, ...] = Field(("observation.state",), min_length=1)
+    state: Names = Field(("observation.state",), min_length=1)
     """Features that make the state, in order."""
     action: str = "action"
     """Feature that is the action."""
-    cameras: tuple[str, ...] | None = None
+    cameras: Names | None = None
     """Cameras ("top" of "observation.images.top" ...) whose pictures lie one after the other in the channels; None
     takes all, an empty list none.
     """

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omp_cli.core.base.config import Settings
+from omp_cli.core.base.config import Names, Settings
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import AGAIN, listed, short
@@ -42,7 +42,6 @@ from omp_cli.core.data.readers.hdf5 import (
 from omp_cli.core.data.readers.robomimic_clouds import CLOUD_ROLES, check_observations, clouds_of
 from omp_cli.core.data.readers.robomimic_masks import chosen, held_out_by_masks, masks_of
 from omp_cli.core.data.readers.robomimic_metadata import environment, scene
-from omp_cli.core.data.readers.roles import Names
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.spec import Spec
 
@@ -61,13 +60,13 @@ class RobomimicConfig(Settings):
     name: Literal["robomimic"] = "robomimic"
     filter: str | None = None
     """A filter key of the file ("train", "20_percent", "better" ...); None takes all demonstrations."""
-    state: tuple[str, ...] = ()
+    state: Names = ()
     """Observation keys that make the state, in order; empty takes position (3), quaternion (4) and gripper (2) of each
     arm, as DPPO and DMPO do.
     """
     object_state: bool = False
     """Append the key "object", as their state-only policies see it."""
-    cameras: tuple[str, ...] | None = None
+    cameras: Names | None = None
     """Cameras ("agentview" ...) whose pictures lie one after the other in the channels; None takes all that the file
     has, an empty list none.
     """

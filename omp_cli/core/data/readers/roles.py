@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator
 
-from omp_cli.core.base.config import Settings
+from omp_cli.core.base.config import Names, Settings
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.data.foreign import affordable, listed, short
 from omp_cli.core.data.readers.base import (
@@ -38,13 +37,6 @@ DEPTH, POSE = "depth", "camera_pose"
 """What an episode calls depth pictures (T, H, W) and the poses (T, 4, 4) of their camera, until clouds are made."""
 _NUMBERS = "fiub"
 _COLOURED = 6
-
-
-def _several(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
 
 
 class RolesConfig(Settings):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from omp_cli.core.base.config import LARGEST, Above0, Settings
+from omp_cli.core.base.config import LARGEST, Above0, Settings, from_commas
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.clouds import fps
@@ -25,13 +25,9 @@ POINTS = 512
 Coordinate = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 
 
-def _numbers(value: Any) -> Any:
-    """ "-0.5,-0.5,0,0.5,0.5,1" as a list."""
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
-
 def _flat(value: Any) -> Any:
-    """A matrix given as rows, row by row."""
+    """Numbers between commas, or a matrix given as rows, row by row."""
+    value = from_commas(value)
     rows = isinstance(value, list | tuple) and value and all(isinstance(row, list | tuple) for row in value)
     return [x for row in value for x in row] if rows else value
 
@@ -45,7 +41,7 @@ def _box(value: tuple[float, ...]) -> tuple[float, ...]:
 
 Crop = Annotated[
     tuple[Coordinate, Coordinate, Coordinate, Coordinate, Coordinate, Coordinate],
-    BeforeValidator(_numbers),
+    BeforeValidator(from_commas),
     AfterValidator(_box),
 ]
 """Lowest x, y, z and highest x, y, z."""

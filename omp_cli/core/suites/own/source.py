@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import BeforeValidator
 
-from omp_cli.core.base.config import LARGEST, Above0, Count, CountOrZero, Flag, Settings
+from omp_cli.core.base.config import LARGEST, Above0, Count, CountOrZero, Flag, Names, Settings, from_commas
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.progress import Progress, Silent
 from omp_cli.core.data.catalogue import TaskFacts
@@ -51,13 +52,13 @@ class OwnFilesConfig(FilesConfig):
     """
     camera: CameraConfig = CameraConfig()
     """The camera of depth pictures (``format.depth``)."""
-    end_effector: tuple[CountOrZero, CountOrZero, CountOrZero] | None = None
+    end_effector: Annotated[tuple[CountOrZero, CountOrZero, CountOrZero], BeforeValidator(from_commas)] | None = None
     """Which numbers of the state are x, y, z of the end-effector, in the frame and units of the clouds; lets a policy
     see clouds from the gripper.
     """
-    state_names: tuple[str, ...] = ()
+    state_names: Names = ()
     """Names of the state's numbers, where the file says none or others."""
-    action_names: tuple[str, ...] = ()
+    action_names: Names = ()
     """Names of the action's numbers, where the file says none or others ("shoulder", "elbow", "gripper")."""
     state_unit: str = ""
     """Unit of the state, for people; it goes into exports."""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from omp_cli.core.base.config import Count, CountOrZero, Flag, Seed
+from omp_cli.core.base.config import Count, CountOrZero, Flag, Names, Seed
 from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.base.files import atomic, remove
 from omp_cli.core.base.progress import Progress
@@ -51,7 +51,7 @@ class ScriptedConfig(Recordable):
     """The operator who demonstrates: "clean" or "noisy"."""
     demos: Annotated[Count, Flag(panel="Recording")] = 100
     """Successful episodes."""
-    cameras: tuple[str, ...] | None = None
+    cameras: Names | None = None
     """Cameras that are recorded; None takes the paper's for the task, an empty list records none."""
     image_size: int = Field(96, ge=8, le=4096)
     """Width and height of their pictures, pixels."""
