@@ -159,7 +159,7 @@ def test_what_is_missing_or_does_not_fit_is_one_line(omp: Omp, tmp_path: Path) -
         (("--hz", 5, "--set", "state_names=a,b,c"), ("3 different names for 4 numbers",)),
         (("--hz", 5, "--set", "end_effector=0,1,4"), ("the state has 4 numbers",)),
         (("--hz", 5, "--set", "format.state=state,jonts"), ("no array 'jonts'",)),
-        (("--hz", 5, "--set", "end_effector=2"), ("end_effector: expected a list",)),
+        (("--hz", 5, "--set", "format.state=[state,action]"), ("format.state: expected a list",)),
         (("--hz", 5, "--set", "environment=other"), ("environment",)),
         (("--hz", 5, "--set", "format.depth=depth"), ("camera.intrinsics",)),
         ((), ("frames a second",)),

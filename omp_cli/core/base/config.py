@@ -27,8 +27,13 @@ LARGEST = 2**31 - 1
 
 
 def from_commas(value: Any) -> Any:
-    """Text as the list of what stands between its commas, which is how a list is typed most easily."""
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    """Text as the list of what stands between its commas, which is how a list is typed most easily.
+
+    Text in brackets stays text, which no list takes: it is a list whose quotation marks the shell has eaten.
+    """
+    if not isinstance(value, str) or value.startswith("["):
+        return value
+    return [part.strip() for part in value.split(",")]
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(from_commas)]
@@ -184,7 +189,7 @@ def validated(model: type[S], data: Any, where: str = "") -> S:
             raise UnknownSetting(place, _elsewhere(model, data, _innermost(first)) or hint) from None
         reason = first["msg"].removeprefix("Value error, ")
         if first["type"] == "tuple_type":
-            reason = 'expected a list, as in ["a", "b"] or [1, 2]'
+            reason = """expected a list, as in '["a", "b"]' or [1, 2]"""
         got = "" if first["type"] in ("missing", "value_error") else f" (got {first['input']!r})"
         raise UsageError(f"{f'{place}: ' if place else ''}{reason[0].lower()}{reason[1:]}{got}") from None
     except UnknownSetting as error:  # of a member of a family, which knows no other section
