@@ -13,7 +13,7 @@ from omp_cli.core.base.config import validated
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.clouds.fps import farthest_points
-from omp_cli.core.data.store import read_store
+from omp_cli.core.data.store import STORE, read_store, write_store
 from omp_cli.core.deploy.deciders import open_decider
 from omp_cli.core.prepare import files
 from omp_cli.core.suites.own import source
@@ -340,3 +340,13 @@ def test_points_that_are_not_finite_are_left_out_and_counted() -> None:
     clouds[2, 5:] = np.inf
     with pytest.raises(DataError, match="episode 0, frame 2: 5 points are left"):
         with_clouds(episodes, None, None, CameraConfig(), Silent())
+
+
+def test_a_store_of_single_frames_is_told_of_before_training(omp: Omp, tmp_path: Path) -> None:
+    """``omp prepare`` refuses such files; a store that an earlier omp has made of one stays readable."""
+    spec = {"suite": "own", "task": "t", "action_dim": 1, "state_dim": 2, "max_steps": 1, "control_hz": 1.0}
+    episodes = [{"state": np.full((1, 2), i, np.float32), "action": np.zeros((1, 1), np.float32)} for i in range(6)]
+    write_store(tmp_path / "d" / STORE, episodes, {"spec": spec, "recipe": {"suite": {"name": "own"}}})
+    shown = omp("pretrain", tmp_path / "d", "--preset", "dmpo-state", "--dry-run")
+    assert shown.code == 0, shown.err
+    assert "each of its episodes has one frame" in " ".join(shown.err.split())
