@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import annotated_types
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from omp_cli.commands.options import first_sentence, marks, options_of
 from omp_cli.commands.table import COMMANDS, load
-from omp_cli.core.base.config import LARGEST, default_text
+from omp_cli.core.base.config import LARGEST, Member, default_text
 from omp_cli.core.base.deviations import page as deviations_page
 from omp_cli.core.base.registry import Family
 from omp_cli.core.families import ALGORITHMS, ENCODERS, FORMATS, METHODS, NETS, SOURCES, SUITES
@@ -97,7 +97,7 @@ def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Fie
 
 
 def _is_family(field: FieldInfo) -> bool:
-    return any(isinstance(mark, BeforeValidator) for mark in field.metadata)
+    return Member in _kinds(field.annotation)
 
 
 def _default(field: FieldInfo) -> str:

@@ -52,7 +52,7 @@ def finetune(
     if resume is None:
         if call.globals.start is not None:
             call.known(_chosen(call, *call.globals.start, preset))
-        plan: Plan | None = _new_plan(call, checkpoint or call.newest(PRETRAINED), preset)
+        plan: TuningPlan | None = _new_plan(call, checkpoint or call.newest(PRETRAINED), preset)
     else:
         call.alone("--resume continues a run as it was configured", preset, checkpoint)
         plan = _old_plan(call, resume)
@@ -61,7 +61,7 @@ def finetune(
 
 
 @dataclass(frozen=True)
-class Plan:
+class TuningPlan:
     """What to fine-tune and where; ``folder`` None means a new one, made when the run begins."""
 
     chosen: Chosen[FinetuneConfig]
@@ -70,7 +70,7 @@ class Plan:
     folder: Path | None = None
 
 
-def _new_plan(call: Call[FinetuneConfig], path: Path, preset: str | None) -> Plan:
+def _new_plan(call: Call[FinetuneConfig], path: Path, preset: str | None) -> TuningPlan:
     """A run in a folder of its own."""
     found = core.open_run(path)[-1]
     chosen = _chosen(call, found.meta.spec.suite, found.config().method.name, preset)
@@ -82,7 +82,7 @@ def _new_plan(call: Call[FinetuneConfig], path: Path, preset: str | None) -> Pla
     core.check_fits(chosen.settings, found)
     chosen.add("checkpoint", str(found.path), "argument")
     call.refuse_checkpoints()
-    return Plan(chosen, found, _inputs(found))
+    return TuningPlan(chosen, found, _inputs(found))
 
 
 def _chosen(call: Call[FinetuneConfig], suite: str, trained: str, preset: str | None) -> Chosen[FinetuneConfig]:
@@ -95,14 +95,14 @@ def _chosen(call: Call[FinetuneConfig], suite: str, trained: str, preset: str | 
     return chosen
 
 
-def _old_plan(call: Call[FinetuneConfig], run: Path) -> Plan | None:
+def _old_plan(call: Call[FinetuneConfig], run: Path) -> TuningPlan | None:
     """A run that is to continue exactly as it was; None, after its figures were shown, for one that is finished."""
     manifest, chosen = call.resumed(run, "checkpoint")
     if chosen is None:
         _report(call, run, manifest.metrics)
         return None
     read = [(i.kind, Path(i.path), i.sha256) for i in manifest.inputs]
-    return Plan(chosen, core.start_of(run, manifest), read, run)
+    return TuningPlan(chosen, core.start_of(run, manifest), read, run)
 
 
 def _inputs(checkpoint: core.Checkpoint) -> list[Input]:
@@ -113,7 +113,7 @@ def _inputs(checkpoint: core.Checkpoint) -> list[Input]:
     return found
 
 
-def _finetune(call: Call[FinetuneConfig], plan: Plan, processes: int) -> None:
+def _finetune(call: Call[FinetuneConfig], plan: TuningPlan, processes: int) -> None:
     settings, task = plan.chosen.settings, plan.checkpoint.meta.spec.task
     device = call.device(settings.threads)
     if call.dry_run(plan.chosen, task=task, workers=processes, device=str(device)):

@@ -67,7 +67,7 @@ class Globals:
     resolving: bool = False
     """No option: only the settings are wanted (``lines.resolve``)."""
     start: tuple[str, str] | None = None
-    """Of the policy that a resolved ``omp finetune`` will begin with: suite and pre-training method."""
+    """Suite and pre-training method of the policy that a resolved ``omp finetune`` will begin with."""
 
     def merged(self, given: Mapping[str, Any]) -> Globals:
         """These values with those given later on the line on top."""

@@ -33,7 +33,7 @@ def _made_here() -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DataSetPlan:
     """A data set that is to be made: its settings, where it comes from, where it goes."""
 
     chosen: Chosen[Settings]
@@ -113,7 +113,7 @@ def prepare(
         _report(call, plans, [_make(call, plan, count) for plan in plans])
 
 
-def _plans(call: Call[Settings], asked: Asked) -> list[Plan]:
+def _plans(call: Call[Settings], asked: Asked) -> list[DataSetPlan]:
     """What the line comes to; UsageError where it asks for what there is not."""
     kind = source_for(asked)
     of_kind = call.of(kind.Config, kind.about(asked))
@@ -125,18 +125,18 @@ def _plans(call: Call[Settings], asked: Asked) -> list[Plan]:
         if (recommended := kind.recommended(chosen.settings)) is not None:
             chosen = of_kind.settings(recommended, origin.layer)
         source = kind(chosen.settings, origin)
-        plans.append(Plan(chosen, source, out if out and len(origins) == 1 else source.folder(root)))
+        plans.append(DataSetPlan(chosen, source, out if out and len(origins) == 1 else source.folder(root)))
     return plans
 
 
-def _dry_run(call: Call[Settings], plans: Sequence[Plan], workers: int) -> None:
+def _dry_run(call: Call[Settings], plans: Sequence[DataSetPlan], workers: int) -> None:
     """What would be made with the same settings."""
     tasks = {plan.source.origin.task: str(plan.folder) for plan in plans}
     more: dict[str, Any] = {"folder": str(plans[0].folder)} if len(plans) == 1 else {}
     call.dry_run(plans[0].chosen, tasks=tasks, workers=workers, **plans[0].source.planned(), **more)
 
 
-def _make(call: Call[Settings], plan: Plan, workers: int) -> dict[str, Any]:
+def _make(call: Call[Settings], plan: DataSetPlan, workers: int) -> dict[str, Any]:
     """Make one data set; its figures."""
     console, source = call.console, plan.source
     source.require()
@@ -153,7 +153,7 @@ def _make(call: Call[Settings], plan: Plan, workers: int) -> dict[str, Any]:
     return figures
 
 
-def _report(call: Call[Settings], plans: list[Plan], figures: list[dict[str, Any]]) -> None:
+def _report(call: Call[Settings], plans: list[DataSetPlan], figures: list[dict[str, Any]]) -> None:
     source, folders = plans[0].source, [plan.folder for plan in plans]
     runs = [
         {"run_dir": str(folder), "manifest": str(folder / "manifest.json"), "result": of_one}

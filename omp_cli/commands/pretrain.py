@@ -70,7 +70,7 @@ def pretrain(
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """What to train, where and from which teacher.
 
     ``folder`` None means a new one, made when the run begins; ``before`` are the inputs that a resumed run has read.
@@ -83,7 +83,9 @@ class Plan:
     before: Sequence[Input] = ()
 
 
-def _new_plan(call: Call[PretrainConfig], preset: str | None, dataset: Path | None, teacher: Path | None) -> Plan:
+def _new_plan(
+    call: Call[PretrainConfig], preset: str | None, dataset: Path | None, teacher: Path | None
+) -> TrainingPlan:
     """A run in a folder of its own."""
     if STEPS in call.flags.values:  # said on the line, it beats a preset that counts in epochs
         call.more["train.epochs"] = None
@@ -95,10 +97,10 @@ def _new_plan(call: Call[PretrainConfig], preset: str | None, dataset: Path | No
     dataset = dataset or call.newest(DATASET)
     chosen.add("dataset", str(dataset), "argument")
     call.refuse_checkpoints()
-    return Plan(chosen, dataset, teacher)
+    return TrainingPlan(chosen, dataset, teacher)
 
 
-def _old_plan(call: Call[PretrainConfig], run: Path, given: Mapping[str, Path | None]) -> Plan | None:
+def _old_plan(call: Call[PretrainConfig], run: Path, given: Mapping[str, Path | None]) -> TrainingPlan | None:
     """A run that is to continue exactly as it was, or to a later end; ``given`` says where its inputs are now.
 
     None, after its figures were shown, for a run that is finished.
@@ -113,16 +115,18 @@ def _old_plan(call: Call[PretrainConfig], run: Path, given: Mapping[str, Path | 
         call.console.note(core.longer(run, manifest, chosen.settings.train))
     wanted = [kind for kind in INPUTS if kind in chosen.sources]
     paths = core.inputs_now(run, manifest.inputs, wanted, given)
-    return Plan(chosen, paths["dataset"], paths.get("teacher"), run, manifest.inputs)
+    return TrainingPlan(chosen, paths["dataset"], paths.get("teacher"), run, manifest.inputs)
 
 
-def _train(call: Call[PretrainConfig], plan: Plan) -> None:
+def _train(call: Call[PretrainConfig], plan: TrainingPlan) -> None:
     settings, resumed = plan.chosen.settings, plan.folder is not None
     device = call.device(settings.threads)
     core.check_compile(settings)
     data = read_store(plan.dataset)
     if settings.train.turn:
         data = replace(data, spec=with_displacements(data.spec, data.provenance["recipe"]["suite"]))
+    if data.single_frames:
+        call.console.note(f"data set {plan.dataset}: each of its episodes has one frame; no action follows another")
     core.check_same(plan.before, "dataset", plan.dataset, data.sha256)
     inputs, teacher = [("dataset", plan.dataset, data.sha256)], None
     if plan.teacher is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 
-class Entry(NamedTuple):
+class Command(NamedTuple):
     """One command.
 
     Attributes:
@@ -21,23 +21,25 @@ class Entry(NamedTuple):
     line: str
 
 
-COMMANDS: dict[str, Entry] = {
-    "prepare": Entry("prepare:prepare", "Data", "Record scripted experts, or convert demonstrations of others."),
-    "pretrain": Entry("pretrain:pretrain", "Train", "Train a one-step policy from demonstrations."),
-    "finetune": Entry("finetune:finetune", "Train", "Fine-tune a policy by PPO (or FQL) in its environment."),
-    "eval": Entry("evaluate:evaluate", "Measure", "Roll a policy out from start states that no demonstration used."),
-    "sweep": Entry("sweep:sweep", "Measure", "Prepare, train and evaluate the tasks, variants and seeds of one file."),
-    "report": Entry("report:report", "Measure", "Write tables and plots of evaluations, with intervals."),
-    "bench-latency": Entry("bench_latency:bench_latency", "Measure", "Time a policy's decision by every runtime."),
-    "memprofile": Entry(
+COMMANDS: dict[str, Command] = {
+    "prepare": Command("prepare:prepare", "Data", "Record scripted experts, or convert demonstrations of others."),
+    "pretrain": Command("pretrain:pretrain", "Train", "Train a one-step policy from demonstrations."),
+    "finetune": Command("finetune:finetune", "Train", "Fine-tune a policy by PPO (or FQL) in its environment."),
+    "eval": Command("evaluate:evaluate", "Measure", "Roll a policy out from start states that no demonstration used."),
+    "sweep": Command(
+        "sweep:sweep", "Measure", "Prepare, train and evaluate the tasks, variants and seeds of one file."
+    ),
+    "report": Command("report:report", "Measure", "Write tables and plots of evaluations, with intervals."),
+    "bench-latency": Command("bench_latency:bench_latency", "Measure", "Time a policy's decision by every runtime."),
+    "memprofile": Command(
         "memprofile:memprofile", "Measure", "Measure the memory of a training step and the error of du/dt."
     ),
-    "view": Entry("view:view", "Data", "Write a page of a data set's episodes for a browser."),
-    "runs": Entry("runs:runs", "Data", "List data sets and runs; remove those that came to nothing."),
-    "manifest": Entry("manifest:manifest", "Measure", "Check the manifest of a run, and show what it says."),
-    "export": Entry("export:export", "Deploy", "Write a policy as files that run without omp."),
-    "deploy": Entry("deploy:deploy", "Deploy", "Run a policy at a fixed rate, on a robot or on recorded data."),
-    "serve": Entry("serve:serve", "Deploy", "Serve a policy to robot clients (the protocol of openpi-client)."),
+    "view": Command("view:view", "Data", "Write a page of a data set's episodes for a browser."),
+    "runs": Command("runs:runs", "Data", "List data sets and runs; remove those that came to nothing."),
+    "manifest": Command("manifest:manifest", "Measure", "Check the manifest of a run, and show what it says."),
+    "export": Command("export:export", "Deploy", "Write a policy as files that run without omp."),
+    "deploy": Command("deploy:deploy", "Deploy", "Run a policy at a fixed rate, on a robot or on recorded data."),
+    "serve": Command("serve:serve", "Deploy", "Serve a policy to robot clients (the protocol of openpi-client)."),
 }
 
 

@@ -32,7 +32,7 @@ OF_NO_RUN = (CHECKPOINTS, "best", "start")
 
 
 @dataclass(frozen=True)
-class Entry:
+class RunEntry:
     """One data set or run.
 
     Attributes:
@@ -60,7 +60,7 @@ class Entry:
         inputs = [] if self.manifest is None else self.manifest.inputs
         return tuple(place.resolve() for i in inputs for place in whereabouts(self.folder, i.path))
 
-    def reads(self, other: Entry) -> bool:
+    def reads(self, other: RunEntry) -> bool:
         """Whether it has read something at or below the folder of another."""
         return any(path.is_relative_to(other.place) for path in self.read)
 
@@ -90,8 +90,8 @@ class Entry:
             words += [metrics["demos"], "episodes"]
         return " ".join(str(word) for word in words if word is not None)
 
-    def success(self, entries: Sequence[Entry]) -> str:
-        """Of an evaluation its success or return; of a trained run that of its newest evaluation; else ""."""
+    def success(self, entries: Sequence[RunEntry]) -> str:
+        """Success or return: an evaluation's own, a trained run's by its newest evaluation; "" of anything else."""
         if self.command == "eval" and self.state == "succeeded" and self.manifest is not None:
             return _success(self.manifest.metrics)
         if self.command in TRAINED:
@@ -99,7 +99,7 @@ class Entry:
             return max(of, key=lambda e: e.started_at).success(entries) if of else ""
         return ""
 
-    def as_dict(self, entries: Sequence[Entry]) -> dict[str, Any]:
+    def as_dict(self, entries: Sequence[RunEntry]) -> dict[str, Any]:
         """Plain data; ``entries`` are all that there are (``success``)."""
         return {
             "folder": str(self.folder),
@@ -113,7 +113,7 @@ class Entry:
         }
 
 
-def entries_table(title: str, shown: Sequence[Entry], entries: Sequence[Entry]) -> Table:
+def entries_table(title: str, shown: Sequence[RunEntry], entries: Sequence[RunEntry]) -> Table:
     """A row for each that is shown; ``entries`` are all that there are."""
     rows = [(e.state, e.what, _when(e), size_text(e.bytes), e.success(entries), str(e.folder)) for e in shown]
     columns = ("status", "what", "when", "size", "success", "where")
@@ -128,7 +128,7 @@ def size_text(count: int) -> str:
     return f"{count / 1e3:.1f} kB"
 
 
-def _when(entry: Entry) -> str:
+def _when(entry: RunEntry) -> str:
     """When it began, in the time of this place."""
     try:
         return datetime.datetime.fromisoformat(entry.started_at).astimezone().strftime("%Y-%m-%d %H:%M")
@@ -137,14 +137,14 @@ def _when(entry: Entry) -> str:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Pruning:
     """What ``prune`` would remove, outermost folders alone; what is unfinished and stays, with the reason."""
 
-    gone: list[Entry] = field(default_factory=list)
+    gone: list[RunEntry] = field(default_factory=list)
     kept: dict[Path, str] = field(default_factory=dict)
 
 
-def list_runs(folders: Sequence[Path]) -> list[Entry]:
+def list_runs(folders: Sequence[Path]) -> list[RunEntry]:
     """Every data set and run at any depth below the folders, oldest first, each once; damaged ones come last."""
     found = {path.resolve(): path for folder in folders for path in _manifests(folder)}
     return sorted(map(_entry, found.values()), key=lambda e: (e.manifest is None, e.started_at, str(e.folder)))
@@ -158,13 +158,13 @@ def _manifests(folder: Path) -> Iterator[Path]:
             yield Path(place)
 
 
-def _entry(folder: Path) -> Entry:
+def _entry(folder: Path) -> RunEntry:
     try:
         manifest = read_manifest(folder)
     except DataError as error:
-        return Entry(folder, DAMAGED, None, size_of(folder), error.message)
+        return RunEntry(folder, DAMAGED, None, size_of(folder), error.message)
     problem = "" if manifest.error is None else manifest.error.message
-    return Entry(folder, state_of(folder, manifest), manifest, size_of(folder), problem)
+    return RunEntry(folder, state_of(folder, manifest), manifest, size_of(folder), problem)
 
 
 def _success(metrics: Mapping[str, Any]) -> str:
@@ -176,13 +176,13 @@ def _success(metrics: Mapping[str, Any]) -> str:
     return f"{rate['successes']}/{rate['episodes']} = {rate['rate']:.2f}"
 
 
-def outermost(entries: Sequence[Entry]) -> list[Entry]:
+def outermost(entries: Sequence[RunEntry]) -> list[RunEntry]:
     """Those that lie in none of the others: a sweep's folder holds those of its jobs."""
     places = {entry.place for entry in entries}
     return [entry for entry in entries if not places.intersection(entry.place.parents)]
 
 
-def plan_pruning(entries: Sequence[Entry], within: Sequence[Path]) -> Plan:
+def plan_pruning(entries: Sequence[RunEntry], within: Sequence[Path]) -> Pruning:
     """What can be removed of the entries that lie below the folders ``within``.
 
     All other entries count too: they may need one of these. What stays keeps what it has read itself.
@@ -197,10 +197,10 @@ def plan_pruning(entries: Sequence[Entry], within: Sequence[Path]) -> Plan:
     while reasons := {p: r for p, e in candidates.items() if (r := _needed(e, p, entries, candidates)) is not None}:
         for path, reason in reasons.items():
             kept[candidates.pop(path).folder] = reason
-    return Plan(outermost(list(candidates.values())), {folder: reason for folder, reason in kept.items() if reason})
+    return Pruning(outermost(list(candidates.values())), {folder: reason for folder, reason in kept.items() if reason})
 
 
-def _stays(entry: Entry, path: Path, roots: Sequence[Path]) -> str | None:
+def _stays(entry: RunEntry, path: Path, roots: Sequence[Path]) -> str | None:
     """Why an unfinished run stays whatever others need, "" where it was not asked about; None if nothing says so."""
     if not any(path.is_relative_to(root) for root in roots):
         return ""
@@ -213,7 +213,7 @@ def _stays(entry: Entry, path: Path, roots: Sequence[Path]) -> str | None:
     return None
 
 
-def _needed(entry: Entry, path: Path, entries: Sequence[Entry], going: Mapping[Path, Entry]) -> str | None:
+def _needed(entry: RunEntry, path: Path, entries: Sequence[RunEntry], going: Mapping[Path, RunEntry]) -> str | None:
     """Which of the runs that stay needs this one; None if none does."""
     for other in entries:
         if other.place in going or other is entry:
@@ -225,7 +225,7 @@ def _needed(entry: Entry, path: Path, entries: Sequence[Entry], going: Mapping[P
     return None
 
 
-def remove_runs(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
+def remove_runs(entries: Sequence[RunEntry]) -> tuple[list[RunEntry], list[str]]:
     """Remove the folders of runs.
 
     Returns:
@@ -241,7 +241,7 @@ def remove_runs(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
     return removed, failures
 
 
-def _remove_run(entry: Entry) -> None:
+def _remove_run(entry: RunEntry) -> None:
     """Remove a run's folder; UsageError where somebody is at work there, or it is no longer what was planned."""
     with hold(entry.folder, "it stays"):
         if _entry(entry.folder).state not in (*UNFINISHED, "running"):  # held by this process it reads as running

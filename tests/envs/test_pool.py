@@ -20,7 +20,7 @@ import pytest
 from omp_cli.core.base.errors import DataError, RunFailed
 from omp_cli.core.base.plugins import load_plugin
 from omp_cli.core.envs.chunking import ChunkEnv, chunk_env_factory
-from omp_cli.core.envs.pool import EnvPool, Row
+from omp_cli.core.envs.pool import ChunkResult, EnvPool
 from omp_cli.core.envs.workers import RESTARTS_IN_A_ROW
 from omp_cli.core.suites import SUITES
 from omp_cli.core.suites.base import Outcome
@@ -74,11 +74,11 @@ def pool_of(make: Callable[[], ChunkEnv], envs: int, workers: int, note: Callabl
     return EnvPool(make, envs, workers, note, ("begins anew", "begin anew"))
 
 
-def stepped(pool: EnvPool, what: float) -> dict[int, Row | None]:
+def stepped(pool: EnvPool, what: float) -> dict[int, ChunkResult | None]:
     return pool.step(dict(enumerate(told(what))))
 
 
-def plain(row: Row | None) -> Any:
+def plain(row: ChunkResult | None) -> Any:
     """A row as something that can be compared."""
     assert row is not None
     final = None if row.final is None else row.final["state"].tobytes()

@@ -14,6 +14,7 @@ from omp_cli.core.base.run import Run
 from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.data.store import STORE, read_store
 from omp_cli.core.prepare import build as building
+from omp_cli.core.prepare import files
 from omp_cli.core.prepare.build import build
 from omp_cli.core.prepare.files import Files, FilesConfig
 from omp_cli.core.prepare.origin import from_catalogue, from_file, of_made
@@ -183,9 +184,34 @@ def test_what_a_store_must_not_hold_is_refused_in_the_name_of_the_file(tmp_path:
     assert not (tmp_path / "d" / STORE).exists()
 
 
+def test_episodes_of_one_frame_are_told_of(tmp_path: Path) -> None:
+    write_robomimic(tmp_path / "c.hdf5", (1, 1, 1))
+    with pytest.raises(DataError, match=r"c\.hdf5: each of its 3 episodes has one frame") as refused:
+        make(tmp_path / "d", tmp_path / "c.hdf5")
+    assert "where the episodes end" in str(refused.value.hint)
+    write_robomimic(tmp_path / "c.hdf5", (5, 1, 6))
+    figures = make(tmp_path / "d", tmp_path / "c.hdf5")
+    assert "1 of 3 episodes have one frame alone" in figures["said"]
+
+
+def test_fewer_episodes_than_asked_for_are_told_of(tmp_path: Path) -> None:
+    write_robomimic(tmp_path / "c.hdf5", (5, 6))
+    said = make(tmp_path / "d", tmp_path / "c.hdf5", demos=9)["said"]
+    assert "--demos 9 asks for more episodes than there are to take: 2" in said
+
+
+def test_an_environment_that_does_not_fit_is_refused_before_files_are_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_d4rl(tmp_path / "h.hdf5")
+    monkeypatch.setattr(files, "sha256_of", None)
+    with pytest.raises(UsageError, match="not one of its robot"):
+        make(tmp_path / "d", tmp_path / "h.hdf5", "gym", "hopper-medium", environment="ant-v4")
+
+
 def test_a_forced_format_says_what_the_file_lacks(tmp_path: Path) -> None:
     write_d4rl(tmp_path / "f.hdf5")
-    with pytest.raises(DataError, match="no demonstrations in it"):
+    with pytest.raises(DataError, match=r"no data/demo_<number> in it; it holds: actions, infos/ \(action_log_probs\)"):
         make(tmp_path / "d", tmp_path / "f.hdf5", "robomimic", "can", forced="robomimic")
     with pytest.raises(UsageError, match="unknown format 'd5rl'"):
         make(tmp_path / "d", tmp_path / "f.hdf5", "gym", forced="d5rl")

@@ -1,7 +1,9 @@
 """Data of one's own: from any file to a data set that says what it is, and no simulator that is assumed."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -11,8 +13,10 @@ from omp_cli.core.base.config import validated
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.clouds.fps import farthest_points
-from omp_cli.core.data.store import read_store
+from omp_cli.core.data.store import STORE, read_store, write_store
 from omp_cli.core.deploy.deciders import open_decider
+from omp_cli.core.prepare import files
+from omp_cli.core.suites.own import source
 from omp_cli.core.suites.own.clouds import CameraConfig, with_clouds
 from tests.cli.test_bad_input import refused
 from tests.conftest import TINY, Omp
@@ -137,12 +141,75 @@ def test_what_is_missing_or_does_not_fit_is_one_line(omp: Omp, tmp_path: Path) -
     refused(omp(*own, "--hz", 5, "--task", "a", "--task", "b"), 2, "several --task")
     refused(omp(*own, "--hz", 5, "--crop", "1,2"), 2, "crop")
     refused(omp(*own, "--hz", 5, "--crop", "5,5,5,6,6,6"), 3, "episode 0, frame 0: 0 points are left", "--crop")
-    refused(omp(*own, "--hz", 5, "--set", "end_effector=[0,1,9]"), 2, "the state has 4 numbers")
+    refused(omp(*own, "--hz", 5, "--crop", "1,0,0,0,1,1"), 2, "crop", "each above its lowest")
     refused(
         omp(*own, "--hz", 5, "--set", "format.cloud=[]", "--points", 8), 2, "the data have no clouds", "format.cloud"
     )
     refused(omp("prepare", "own", tmp_path / "none.npz"), 3, "no such file")
     refused(omp("prepare", "assembly"), 2, "assembly is a task of metaworld", "omp prepare metaworld --task assembly")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--hz", 5, "--set", "end_effector=[0,1,4]"), ("the state has 4 numbers", "state[0], state[1]")),
+        (("--hz", 5, "--set", "end_effector=[0,1,1]"), ("the state has 4 numbers",)),
+        (("--hz", 5, "--set", 'action_names=["x"]'), ("1 different names for 3 numbers",)),
+        (("--hz", 5, "--set", 'state_names=["a","a","b","c"]'), ("3 different names for 4 numbers",)),
+        (("--hz", 5, "--set", "state_names=a,b,c"), ("3 different names for 4 numbers",)),
+        (("--hz", 5, "--set", "end_effector=0,1,4"), ("the state has 4 numbers",)),
+        (("--hz", 5, "--set", "format.state=state,jonts"), ("no array 'jonts'",)),
+        (("--hz", 5, "--set", "format.state=[state,action]"), ("format.state: expected a list",)),
+        (("--hz", 5, "--set", "environment=other"), ("environment",)),
+        (("--hz", 5, "--set", "format.depth=depth"), ("camera.intrinsics",)),
+        ((), ("frames a second",)),
+    ],
+    ids=[
+        "end-effector",
+        "twice",
+        "too few names",
+        "a name twice",
+        "too few by commas",
+        "by commas",
+        "an array by commas",
+        "one number",
+        "environment",
+        "no camera",
+        "no rate",
+    ],
+)
+def test_what_a_setting_names_is_looked_for_before_anything_is_done(
+    words: tuple[Any, ...], message: tuple[str, ...], omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file is hashed and no cloud is made for a line that cannot succeed."""
+    arrays = recorded(channels=3)
+    path = write_npz(tmp_path / "d.npz", {**arrays, "depth": np.ones((23, 8, 10), np.float32)})
+    monkeypatch.setattr(files, "sha256_of", None)
+    monkeypatch.setattr(source, "with_clouds", None)
+    refused(omp("prepare", "own", path, "--points", 8, *words, "--out", tmp_path / "d"), 2, *message)
+
+
+def test_a_file_without_ends_of_episodes_says_what_it_holds_and_what_to_add(omp: Omp, tmp_path: Path) -> None:
+    arrays = recorded(channels=3)
+    np.savez(tmp_path / "d.npz", **arrays)  # type: ignore[arg-type]
+    write_npy(tmp_path / "d", arrays)
+    (tmp_path / "d" / "episode_ends.npy").unlink()
+    store = write_zarr(tmp_path / "d.zarr", arrays)
+    shutil.rmtree(store / "meta" / "episode_ends")
+    with h5py.File(tmp_path / "d.hdf5", "w") as file:
+        file["observations/qpos"], file["action"] = arrays["state"], arrays["action"]
+    np.save(tmp_path / "d.npy", arrays["state"])
+    ends = "the frame after the last one of each episode"
+    for name, words in (
+        ("d.npz", ("state, action, img, point_cloud", "as arrays it lacks episode_ends", ends)),
+        ("d", ("action.npy", "as arrays it lacks episode_ends", ends)),
+        ("d.zarr", ("no meta/episode_ends", "data/state", ends)),
+        ("d.hdf5", ("action, observations/ (qpos)", "as d4rl it lacks actions, terminals", "episode_<number>")),
+        ("d.npy", ("one array alone",)),
+    ):
+        refused(omp("prepare", "own", tmp_path / name, "--hz", 5, "--out", tmp_path / "out"), 3, *words)
+    forced = omp("prepare", "own", tmp_path / "d.npz", "--format", "arrays", "--hz", 5, "--out", tmp_path / "out")
+    refused(forced, 3, "no episode_ends in it", "state, action", ends)
 
 
 def test_depth_pictures_become_clouds_of_the_world(omp: Omp, tmp_path: Path) -> None:
@@ -273,3 +340,13 @@ def test_points_that_are_not_finite_are_left_out_and_counted() -> None:
     clouds[2, 5:] = np.inf
     with pytest.raises(DataError, match="episode 0, frame 2: 5 points are left"):
         with_clouds(episodes, None, None, CameraConfig(), Silent())
+
+
+def test_a_store_of_single_frames_is_told_of_before_training(omp: Omp, tmp_path: Path) -> None:
+    """``omp prepare`` refuses such files; a store that an earlier omp has made of one stays readable."""
+    spec = {"suite": "own", "task": "t", "action_dim": 1, "state_dim": 2, "max_steps": 1, "control_hz": 1.0}
+    episodes = [{"state": np.full((1, 2), i, np.float32), "action": np.zeros((1, 1), np.float32)} for i in range(6)]
+    write_store(tmp_path / "d" / STORE, episodes, {"spec": spec, "recipe": {"suite": {"name": "own"}}})
+    shown = omp("pretrain", tmp_path / "d", "--preset", "dmpo-state", "--dry-run")
+    assert shown.code == 0, shown.err
+    assert "each of its episodes has one frame" in " ".join(shown.err.split())

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -25,6 +25,19 @@ ON_THE_LINE = ("flag", "--set")
 LARGEST = 2**31 - 1
 """What no count, size or weight exceeds: torch, NumPy and the simulators take it everywhere, and float32 its square."""
 
+
+def from_commas(value: Any) -> Any:
+    """Text as the list of what stands between its commas, which is how a list is typed most easily.
+
+    Text in brackets stays text, which no list takes: it is a list whose quotation marks the shell has eaten.
+    """
+    if not isinstance(value, str) or value.startswith("["):
+        return value
+    return [part.strip() for part in value.split(",")]
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(from_commas)]
+"""Names of arrays, cameras, motors: a list, or text with commas."""
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
 CountOrZero = Annotated[int, Field(ge=0, le=LARGEST)]
 Width = Annotated[int, Field(ge=1, le=2**24)]
@@ -175,6 +188,8 @@ def validated(model: type[S], data: Any, where: str = "") -> S:
             hint = did_you_mean(str(first["loc"][-1]), _fields_at(model, first["loc"][:-1]))
             raise UnknownSetting(place, _elsewhere(model, data, _innermost(first)) or hint) from None
         reason = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "tuple_type":
+            reason = """expected a list, as in '["a", "b"]' or [1, 2]"""
         got = "" if first["type"] in ("missing", "value_error") else f" (got {first['input']!r})"
         raise UsageError(f"{f'{place}: ' if place else ''}{reason[0].lower()}{reason[1:]}{got}") from None
     except UnknownSetting as error:  # of a member of a family, which knows no other section

@@ -73,6 +73,11 @@ class Hardware(_Part):
     device: str = "cpu"
     threads: int | None = None
 
+    @property
+    def place(self) -> str:
+        """Where tensors lived, by the name of what computed: the CPU's, or the device's."""
+        return self.cpu if self.device == "cpu" else self.device
+
 
 class Manifest(_Part):
     """Everything needed to trust or to repeat a run."""

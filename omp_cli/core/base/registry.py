@@ -16,7 +16,7 @@ from omp_cli.core.base.config import Member, Settings, validated
 from omp_cli.core.base.errors import UsageError, did_you_mean
 
 
-class Part(Protocol):
+class Configured(Protocol):
     """What every member class has: the class of its settings, of which an instance is the first argument."""
 
     Config: ClassVar[type[Settings]]
@@ -24,7 +24,7 @@ class Part(Protocol):
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None: ...
 
 
-T = TypeVar("T", bound=Part)
+T = TypeVar("T", bound=Configured)
 
 
 class Family(Generic[T]):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,7 +23,8 @@ _DENSEST = 2000
 """How many times its stored size something may take that is not small: deflate, which files of numbers are compressed
 with, reaches 1032 at most."""
 _KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
-_SHOWN = 60
+_SHOWN, _LISTED = 60, 12
+"""Letters of a text, and names of a list."""
 _MOST = 2**53
 """Above it a float no longer tells whole numbers apart; no file has as many frames or episodes."""
 
@@ -158,6 +160,12 @@ def short(text: str) -> str:
     """A text of someone else's in one line that is not longer than a message can bear."""
     plain = re.sub(r"\s+", " ", text[: 4 * _SHOWN]).encode("ascii", "backslashreplace").decode()
     return plain if len(plain) <= _SHOWN else plain[:_SHOWN] + "..."
+
+
+def listed(names: Iterable[str], most: int = _LISTED) -> str:
+    """The first of someone else's names, for messages."""
+    found = list(names)
+    return ", ".join(map(short, found[:most])) + (" ..." if len(found) > most else "") or "nothing"
 
 
 def _bytes(size: int) -> str:

@@ -66,6 +66,11 @@ class Dataset:
         return found
 
     @property
+    def single_frames(self) -> bool:
+        """Whether no episode has a second frame, so that no action follows another."""
+        return len(self.episode_ends) == int(self.episode_ends[-1])
+
+    @property
     def held_out(self) -> tuple[int, ...]:
         """Episodes, from 0 and ascending, that the data's publisher keeps for validation: not to be trained on."""
         return tuple(self.provenance.get(HELD_OUT, ()))
@@ -123,7 +128,15 @@ def store_path(path: Path) -> Path:
         raise DataError(f"data set {path}: no such file or folder", "make one with: omp prepare metaworld")
     if (path / ".episodes").is_dir():
         raise DataError(f"data set {path}: not finished", "run the same omp prepare line again; it continues")
-    raise DataError(f"data set {path}: not a zarr group (no {STORE} and no .zgroup in it)")
+    raise DataError(
+        f"data set {path}: not a zarr group (no {STORE} and no .zgroup in it)",
+        _of_yours(path),
+    )
+
+
+def _of_yours(path: Path) -> str:
+    """What to do with data that omp has not made."""
+    return f"omp trains on what omp prepare makes; of data of yours: omp prepare own {path} --task NAME --hz 30"
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
@@ -144,7 +157,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
         found = attributes.get("schema_version")
         raise DataError(
             f"data set {path}: schema version {found!r}, this omp reads {STORE_SCHEMA}",
-            f"omp trains on what omp prepare makes; of a zarr of yours: omp prepare own {path} --task NAME --hz 30",
+            _of_yours(path),
         )
     if ATTRIBUTES_HASH not in attributes:
         check_artifact(path.absolute().parent, path.absolute())

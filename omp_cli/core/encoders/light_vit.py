@@ -53,7 +53,7 @@ class LightVitEncoder(ImageEncoder):
         self.patches = PatchEmbedding(channels, config.width)
         tokens = self.patches.tokens(height) * self.patches.tokens(width)
         self.position = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, tokens, config.width), std=0.02))
-        self.blocks = nn.Sequential(*(Block(config.width, config.heads) for _ in range(config.depth)))
+        self.blocks = nn.Sequential(*(TransformerBlock(config.width, config.heads) for _ in range(config.depth)))
         self.norm = nn.LayerNorm(config.width)
         self.pool = SpatialEmbedding(tokens, spec.state_dim, config.width, config.dropout)
         self.out_dim = n_obs * (config.width + spec.state_dim)
@@ -84,7 +84,7 @@ class PatchEmbedding(nn.Module):
         return self.layers(x).flatten(2).transpose(1, 2)
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Pre-norm transformer block without dropout: (M, L, E) -> (M, L, E)."""
 
     def __init__(self, width: int, heads: int) -> None:

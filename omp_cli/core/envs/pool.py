@@ -22,7 +22,7 @@ PATIENCE = 300.0
 
 
 @dataclass(frozen=True)
-class Row:
+class ChunkResult:
     """What one environment did with one chunk, or showed when it was reset.
 
     Attributes:
@@ -49,19 +49,21 @@ class Group:
         self._make, self._end_on_success = make, end_on_success
         self._envs: dict[int, ChunkEnv] = {}
 
-    def reset(self, seeds: Mapping[int, int], filmed: Collection[int]) -> dict[int, Row]:
+    def reset(self, seeds: Mapping[int, int], filmed: Collection[int]) -> dict[int, ChunkResult]:
         """See ``EnvPool``."""
         for env in seeds:
             if env not in self._envs:
                 self._envs[env] = self._make()
         film = {env: {"film": env in filmed} for env in seeds}
-        return {env: Row(*self._envs[env].reset(seed=seed, options=film[env])) for env, seed in seeds.items()}
+        return {env: ChunkResult(*self._envs[env].reset(seed=seed, options=film[env])) for env, seed in seeds.items()}
 
-    def step(self, envs: Sequence[int], actions: NDArray[np.float32], upcoming: Mapping[int, int]) -> dict[int, Row]:
+    def step(
+        self, envs: Sequence[int], actions: NDArray[np.float32], upcoming: Mapping[int, int]
+    ) -> dict[int, ChunkResult]:
         """See ``EnvPool``; one array (n, E, A), for many small ones cost more on their way than what they do."""
         return {env: self._chunk(env, action, upcoming.get(env)) for env, action in zip(envs, actions, strict=True)}
 
-    def _chunk(self, number: int, action: NDArray[np.float32], upcoming: int | None) -> Row:
+    def _chunk(self, number: int, action: NDArray[np.float32], upcoming: int | None) -> ChunkResult:
         env = self._envs[number]
         obs, reward, terminated, truncated, info = env.step(action)
         terminated |= self._end_on_success and info["success_any"]
@@ -69,7 +71,7 @@ class Group:
         final = None
         if upcoming is not None and (terminated or truncated):
             final, obs = obs, env.reset(seed=upcoming)[0]
-        return Row(obs, info, float(reward), bool(terminated), bool(truncated), final)
+        return ChunkResult(obs, info, float(reward), bool(terminated), bool(truncated), final)
 
     def seconds(self) -> dict[str, float]:
         """Wall time by part, over all environments."""
@@ -129,7 +131,7 @@ class EnvPool:
                 self._replace(worker, answers[worker])
         return self
 
-    def reset(self, seeds: Mapping[int, int], filmed: Collection[int] = ()) -> dict[int, Row | None]:
+    def reset(self, seeds: Mapping[int, int], filmed: Collection[int] = ()) -> dict[int, ChunkResult | None]:
         """Begin the episodes of these seeds, by environment.
 
         Args:
@@ -147,7 +149,7 @@ class EnvPool:
 
     def step(
         self, actions: Mapping[int, NDArray[np.float32]], upcoming: Mapping[int, int] | None = None
-    ) -> dict[int, Row | None]:
+    ) -> dict[int, ChunkResult | None]:
         """Execute one chunk in each of these environments.
 
         Args:
@@ -191,11 +193,11 @@ class EnvPool:
             shares.setdefault(self._worker_of[env], []).append(env)
         return shares
 
-    def _rows(self, method: str, asked: Mapping[int, tuple[Any, ...]]) -> dict[int, Row | None]:
+    def _rows(self, method: str, asked: Mapping[int, tuple[Any, ...]]) -> dict[int, ChunkResult | None]:
         """Call a method in workers, with arguments for each, and replace those that have died."""
         for worker, arguments in asked.items():
             self._workers.send(worker, method, *arguments)
-        rows: dict[int, Row | None] = {}
+        rows: dict[int, ChunkResult | None] = {}
         for worker, answer in self._workers.receive(asked, self.patience).items():
             if isinstance(answer, Death):
                 self._replace(worker, answer)

@@ -53,7 +53,7 @@ class Expert(ABC):
         """Action (A,) for the present frame, not clipped; it is asked once in every step."""
 
     def sha256(self) -> str:
-        """Of what decides how it acts."""
+        """SHA-256 of what decides how it acts."""
         return sha256_of(self.path)
 
     def facts(self) -> dict[str, Any]:

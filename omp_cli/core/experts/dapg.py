@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from omp_cli.core.base.errors import DataError
-from omp_cli.core.experts.mlp import Array, Layer, Mlp
-from omp_cli.core.experts.pickled import Made, called, taken_apart
+from omp_cli.core.experts.mlp import Array, DenseLayer, Mlp
+from omp_cli.core.experts.pickled import Constructed, called, taken_apart
 
 LARGEST = 16 << 20
 """Bytes; the published files have 39 to 81 thousand."""
@@ -71,7 +71,7 @@ def read_dapg(path: Path) -> Mlp:
 
 def _state(value: Any, name: str, where: str) -> dict[str, Any]:
     """The attributes of an object."""
-    if not isinstance(value, Made) or value.name != name or not isinstance(value.state, dict):
+    if not isinstance(value, Constructed) or value.name != name or not isinstance(value.state, dict):
         raise DataError(f"{where}: no {name.replace(' ', '.')} in the pickle where a policy of hand_dapg has one")
     return value.state
 
@@ -83,17 +83,17 @@ def _modules(network: dict[str, Any], where: str) -> list[Any]:
     return list(_items(state.get("_modules"), where).values())
 
 
-def _layer(value: Any, where: str) -> Layer:
+def _layer(value: Any, where: str) -> DenseLayer:
     parameters = _items(_state(value, _LINEAR, where).get("_parameters"), where)
     found = []
     for name in ("weight", "bias"):
         parameter = called(parameters.get(name), _PARAMETER, 3, f"{where}: {name}")
         found.append(_tensor(parameter[0], f"{where}: {name}"))
-    return Layer(*found)
+    return DenseLayer(*found)
 
 
 def _items(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, Made):
+    if not isinstance(value, Constructed):
         raise DataError(f"{where}: a module without parts")
     return value.items
 
@@ -123,10 +123,10 @@ def _storage(content: Any, where: str) -> np.ndarray[Any, Any]:
         raise DataError(f"{where}: no bytes in the place of a tensor's")
     stream = io.BytesIO(content)
     magic, _, _, stored, _ = (taken_apart(stream, _TYPES, where) for _ in range(5))
-    if magic != _MAGIC or not isinstance(stored, Made) or stored.name or not stored.arguments:
+    if magic != _MAGIC or not isinstance(stored, Constructed) or stored.name or not stored.arguments:
         raise DataError(f"{where}: a tensor that is not in torch's format")
     saved = stored.arguments[0]
-    kind = saved[1].name if isinstance(saved, tuple) and len(saved) > 1 and isinstance(saved[1], Made) else None
+    kind = saved[1].name if isinstance(saved, tuple) and len(saved) > 1 and isinstance(saved[1], Constructed) else None
     if kind not in _TYPES:
         raise DataError(f"{where}: a tensor of another type than float32 and float64")
     rest = content[stream.tell() :]

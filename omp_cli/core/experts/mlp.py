@@ -48,7 +48,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
 
 
 @dataclass(frozen=True)
-class Layer:
+class DenseLayer:
     """weight (n_out, n_in) and bias (n_out,)."""
 
     weight: Array
@@ -75,7 +75,7 @@ class Mlp(Reflex):
         self,
         kind: str,
         name: str,
-        layers: Sequence[Layer],
+        layers: Sequence[DenseLayer],
         activation: str = "tanh",
         before: tuple[Array, Array] | None = None,
         after: tuple[Array, Array] | None = None,
@@ -112,7 +112,7 @@ def read_npz(path: Path) -> Mlp:
     missing = [name for name in needed if name not in found]
     if not count or missing:
         raise DataError(f"{path}: no {missing[0] if missing else 'w0'} in it", f"expected: {EXPECTED}")
-    layers = [Layer(_numbers(path, found, f"w{i}"), _numbers(path, found, f"b{i}")) for i in range(count)]
+    layers = [DenseLayer(_numbers(path, found, f"w{i}"), _numbers(path, found, f"b{i}")) for i in range(count)]
     pairs = {}
     for side in ("in", "out"):
         names = [f"{side}_shift", f"{side}_scale"]
@@ -142,7 +142,7 @@ def _numbers(path: Path, found: Mapping[str, NDArray[Any]], name: str) -> Array:
     return found[name].astype(np.float64)
 
 
-def _check(name: str, layers: Sequence[Layer]) -> None:
+def _check(name: str, layers: Sequence[DenseLayer]) -> None:
     """DataError unless each layer takes what the one before it gives."""
     width: int | None = None
     for index, layer in enumerate(layers):

@@ -1,7 +1,7 @@
 """Pickles of others, taken apart without running anything of them.
 
 A pickle is a program for a stack machine. Here that machine has the few instructions that files of arrays need, and it
-calls nothing: a constructor that the reader knows becomes a ``Made`` with its arguments, any other name ends the
+calls nothing: a constructor that the reader knows becomes a ``Constructed`` with its arguments, any other name ends the
 reading. Nothing that a file declares takes memory before the bytes for it have been read, and no key of a dictionary
 is anything but text, so that neither nesting nor sharing costs more than the file is long.
 """
@@ -21,7 +21,7 @@ OTHER = "omp runs nothing of a pickle; give the arrays as an npz"
 
 
 @dataclass(eq=False)
-class Made:
+class Constructed:
     """What a constructor was to make, or the constructor itself.
 
     Attributes:
@@ -41,7 +41,7 @@ _MARK = object()
 
 
 def taken_apart(stream: io.BytesIO, known: Collection[str], where: str) -> Any:
-    """The next pickle of a stream: None, numbers, text, bytes, tuples, lists, dictionaries by text, ``Made``.
+    """The next pickle of a stream: None, numbers, text, bytes, tuples, lists, dictionaries by text, ``Constructed``.
 
     Args:
         stream: where it begins; afterwards just behind it.
@@ -64,7 +64,7 @@ def taken_apart(stream: io.BytesIO, known: Collection[str], where: str) -> Any:
 
 def called(value: Any, name: str, count: int, where: str) -> tuple[Any, ...]:
     """The arguments of a constructor's call; DataError where it is another's, or has fewer than ``count``."""
-    if not isinstance(value, Made) or value.name != name or len(value.arguments or ()) < count:
+    if not isinstance(value, Constructed) or value.name != name or len(value.arguments or ()) < count:
         raise DataError(f"{where}: not in the pickle as {name.replace(' ', '.')}")
     assert value.arguments is not None
     return value.arguments
@@ -98,7 +98,7 @@ class _Machine:
             "SETITEMS": lambda _: self._set(self._to_mark()),
             "APPEND": lambda _: self._append([self.pop()]),
             "APPENDS": lambda _: self._append(self._to_mark()),
-            "BINPERSID": lambda _: self._stack.append(Made("", (self.pop(),))),
+            "BINPERSID": lambda _: self._stack.append(Constructed("", (self.pop(),))),
         }
         values = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "BINBYTES", "SHORT_BINBYTES")
         self._operations |= dict.fromkeys(values, self._stack.append)
@@ -136,23 +136,23 @@ class _Machine:
             raise DataError(
                 f"{self._where}: a pickle that wants {short(argument)!r} to be run, which omp does not", OTHER
             )
-        self._stack.append(Made(argument))
+        self._stack.append(Constructed(argument))
 
     def _call(self) -> None:
         named, arguments = self._last(2)
-        if not isinstance(named, Made) or named.arguments is not None or not isinstance(arguments, tuple):
+        if not isinstance(named, Constructed) or named.arguments is not None or not isinstance(arguments, tuple):
             raise ValueError("a call of what is no constructor")
-        self._stack.append(Made(named.name, arguments))
+        self._stack.append(Constructed(named.name, arguments))
 
     def _build(self) -> None:
         state = self.pop()
-        if not isinstance(made := self._stack[-1], Made) or made.arguments is None:
+        if not isinstance(made := self._stack[-1], Constructed) or made.arguments is None:
             raise ValueError("a state of what was not made")
         made.state = state
 
     def _set(self, pairs: list[Any]) -> None:
         owner = self._stack[-1]
-        items = owner.items if isinstance(owner, Made) else owner
+        items = owner.items if isinstance(owner, Constructed) else owner
         if not isinstance(items, dict) or len(pairs) % 2 or not all(isinstance(key, str) for key in pairs[::2]):
             raise ValueError("a dictionary by something else than text")
         items.update(zip(pairs[::2], pairs[1::2], strict=True))

@@ -26,12 +26,12 @@ import numpy as np
 
 from omp_cli.core.base.errors import DataError, data_error
 from omp_cli.core.data.foreign import affordable, json_object, member, short
-from omp_cli.core.experts.mlp import Activation, Array, Layer, Mlp
+from omp_cli.core.experts.mlp import Activation, Array, DenseLayer, Mlp
 
 WEIGHTS, SETTINGS = "policy.pth", "data"
 _OTHER = "omp evaluates SB3's MlpPolicy with actions from a Box"
 _CLIP_MEAN = 2.0
-"""Of a mean between Hardtanh's ends, which SB3 puts there for gSDE."""
+"""Largest magnitude of a mean between Hardtanh's ends, which SB3 puts there for gSDE."""
 
 
 def is_sb3(path: Path) -> bool:
@@ -110,17 +110,17 @@ def _policy(path: Path, settings: dict[str, Any], kwargs: dict[str, Any], weight
     return Mlp("a policy of Stable-Baselines3, its mean", str(path), layers, activation, last=last)
 
 
-def _layers(path: Path, weights: dict[str, Array], prefix: str) -> list[Layer]:
+def _layers(path: Path, weights: dict[str, Array], prefix: str) -> list[DenseLayer]:
     """The numbered layers of a sequence, in order."""
     found = [re.fullmatch(re.escape(prefix) + r"\.(\d{1,4})\.weight", name) for name in weights]
     return [_layer(path, weights, f"{prefix}.{i}") for i in sorted(int(m[1]) for m in found if m)]
 
 
-def _layer(path: Path, weights: dict[str, Array], name: str) -> Layer:
+def _layer(path: Path, weights: dict[str, Array], name: str) -> DenseLayer:
     weight = weights.get(f"{name}.weight")
     if weight is None or weight.ndim != 2:
         raise DataError(f"{path}: {name} is no layer of a perceptron", _OTHER)
-    return Layer(weight, weights.get(f"{name}.bias", np.zeros(len(weight))))
+    return DenseLayer(weight, weights.get(f"{name}.bias", np.zeros(len(weight))))
 
 
 def _range(path: Path, settings: dict[str, Any], dims: int) -> tuple[Array, Array]:

@@ -17,7 +17,7 @@ from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.deploy.deciding import Deciding
 from omp_cli.core.envs.chunking import Obs
-from omp_cli.core.envs.pool import EnvPool, Row
+from omp_cli.core.envs.pool import ChunkResult, EnvPool
 from omp_cli.core.measure.episodes import Episode, EvalConfig, so_far
 from omp_cli.core.policy import Policy
 from omp_cli.core.suites.base import recorded_suite
@@ -140,7 +140,7 @@ def _begin_waiting(state: _State) -> bool:
     return bool(state.running)
 
 
-def _begun(state: _State, index: int, row: Row) -> _Running:
+def _begun(state: _State, index: int, row: ChunkResult) -> _Running:
     """An episode after its reset; DataError where it starts as a demonstration did."""
     meta, number, start = state.checkpoint.meta, _seed(state, index), row.info["start_state"]
     if start in meta.start_states:

@@ -40,6 +40,8 @@ def build(run: Run, source: Source, workers: int, progress: Progress) -> dict[st
     """
     watch = Stopwatch()
     store, scratch = run.folder / STORE, run.folder / SCRATCH
+    if not store.exists():
+        source.check()
     source.begin(run, workers, progress, watch)
     wanted = source.recipe()
     if store.exists():

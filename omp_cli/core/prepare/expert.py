@@ -16,8 +16,9 @@ from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.catalogue import Entry
 from omp_cli.core.experts import read_expert
-from omp_cli.core.prepare.collect import Candidate, CollectConfig, collect
-from omp_cli.core.prepare.files import returns_of
+from omp_cli.core.prepare.attempt import Candidate, CollectConfig
+from omp_cli.core.prepare.collect import collect
+from omp_cli.core.prepare.numbers import returns_of
 from omp_cli.core.prepare.record import RecordConfig, Recorded
 from omp_cli.core.prepare.source import EXPERT, SOURCES, Asked, Gathered, Origin, short_hash
 from omp_cli.core.suites import SUITES

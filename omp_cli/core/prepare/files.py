@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -14,15 +15,15 @@ from pydantic import BeforeValidator, SerializeAsAny
 from omp_cli.core.base.config import Count, Flag, Member, Settings
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.files import sha256_of, size_of
-from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.progress import Progress, Silent
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.catalogue import Entry, cache_folder, read_catalogue
 from omp_cli.core.data.download import DownloadConfig, Fetched, Wanted, fetch
 from omp_cli.core.data.readers import FORMATS, Recording
 from omp_cli.core.data.readers.roles import DEPTH
-from omp_cli.core.data.store import Arrays
 from omp_cli.core.prepare.build import check_episodes
+from omp_cli.core.prepare.numbers import first_and_last, numbers_of, unclipped
 from omp_cli.core.prepare.origin import FileOrigin, from_catalogue, from_file
 from omp_cli.core.prepare.rollout import reference_of, rollout_suite
 from omp_cli.core.prepare.source import FILES, SOURCES, Asked, Gathered, Origin, Source, short_hash
@@ -148,6 +149,17 @@ class Files(Source):
             return [*notes, f"in the cache: {folder}"]
         return [*notes, f"from {wanted[0].urls[0]}", f"to {folder}"]
 
+    def check(self) -> None:
+        """See the base class; files that are still to be downloaded or recorded are compared after they were read.
+
+        Raises:
+            UsageError: the environment asked for shows another state or takes another action.
+            DataError: a file is missing, damaged or not of its format.
+        """
+        config, path = self.config, self.origin.file
+        if config.environment is not None and path is not None and path.exists():
+            rollout_suite(config.suite, config.environment, config.format.name, self._first_episode(path))
+
     def begin(self, run: Run, workers: int, progress: Progress, watch: Stopwatch) -> None:
         """Download what is not here, and hash the files.
 
@@ -159,14 +171,26 @@ class Files(Source):
             assert self.origin.entry is not None
             self._fetched = [fetch(w, self.config.download, progress) for w in wanted_files(self.origin.entry)]
         else:
-            reader = FORMATS.build(self.config.format)
-            files = reader.files(self.origin.file)
-            if missing := [p for p in files if not p.exists()]:
-                raise DataError(f"{missing[0]}: no such file", f"expected: {reader.expected}")
+            files = self._files_there(self.origin.file)
             self._fetched = [Fetched(p, sha256_of(p), None, from_cache=False) for p in files]
         watch.lap("download and hashes")
         for file in self._fetched:
             run.input("file", file.path, file.sha256)
+
+    def _files_there(self, path: Path) -> tuple[Path, ...]:
+        """The user's file and those that belong to it; DataError where one of them is missing."""
+        reader = FORMATS.build(self.config.format)
+        files: tuple[Path, ...] = reader.files(path)
+        if missing := [file for file in files if not file.exists()]:
+            raise DataError(f"{missing[0]}: no such file", f"expected: {reader.expected}")
+        return files
+
+    def _first_episode(self, path: Path) -> Recording:
+        """The first episode of the user's file; what is wrong with a setting shows there before all others are read."""
+        self._files_there(path)
+        with _about(path):
+            found: Recording = FORMATS.build(self.config.format).read(path, self.origin.subject, 1, Silent())
+        return found
 
     def recipe(self) -> dict[str, Any]:
         """Settings and hashes of the files; where these lie is not part of it."""
@@ -207,6 +231,7 @@ class Files(Source):
             else:
                 _no_clouds_of_its_own(config, recording)
             check_episodes(file, recording.episodes)
+            recording = self._counted(recording)
             if limit != 1.0:
                 for episode in recording.episodes:
                     episode["action"] = episode["action"] / np.float32(limit)
@@ -221,13 +246,32 @@ class Files(Source):
             recording.spec,
             recording.notes,
             [start_hash(start) for start in recording.starts],
-            recording.sheet or (_first_and_last(recording.episodes) if pictured else ()),
+            recording.sheet or (first_and_last(recording.episodes) if pictured else ()),
             recording.said,
             provenance,
         )
 
+    def _counted(self, recording: Recording) -> Recording:
+        """The recording, with what is unusual of its numbers of episodes and frames in ``said``.
+
+        Raises:
+            DataError: no episode has a second frame, so no action follows another.
+        """
+        episodes, wanted = len(recording.episodes), self.config.demos
+        single = sum(len(episode["action"]) == 1 for episode in recording.episodes)
+        if single == episodes:
+            raise DataError(
+                f"{'its only episode' if single == 1 else f'each of its {single} episodes'} has one frame, and there "
+                "is nothing to learn where no action follows another",
+                f"look at where the episodes end; expected: {FORMATS.get(self.config.format.name).expected}",
+            )
+        said = [f"{single} of {episodes} episodes have one frame alone"] if single else []
+        if wanted is not None and wanted > episodes:
+            said.append(f"--demos {wanted} asks for more episodes than there are to take: {episodes}")
+        return replace(recording, said=(*recording.said, *said)) if said else recording
+
     def _provenance(self, recording: Recording, suite: dict[str, Any] | None) -> dict[str, Any]:
-        episodes, entry = recording.episodes, self.origin.entry
+        entry = self.origin.entry
         return {
             "rollout_suite": suite,
             "catalogue": None if entry is None else {"name": entry.name, "licence": entry.licence, "note": entry.note},
@@ -236,13 +280,7 @@ class Files(Source):
                 for name, f in zip(_names(self._fetched), self._fetched, strict=True)
             ],
             "task_by": self.origin.task_by,
-            "returns": returns_of(episodes),
-            "success_share": _success(episodes),
-            "action_range": [
-                float(min(e["action"].min() for e in episodes)),
-                float(max(e["action"].max() for e in episodes)),
-            ],
-            "actions_beyond_one": sum(int((np.abs(e["action"]) > 1).sum()) for e in episodes),
+            **numbers_of(recording.episodes),
         }
 
     @staticmethod
@@ -287,7 +325,7 @@ class Files(Source):
         pictures, clouds = (figures[-1][key] is not None for key in ("image", "points"))
         lines += ["look at its contact_sheet.png"] if pictures or clouds else []
         for of_one in figures:
-            lines += [f"{of_one['task']}: {sentence}" for sentence in of_one["said"]] + _unclipped(of_one)
+            lines += [f"{of_one['task']}: {sentence}" for sentence in of_one["said"]] + unclipped(of_one)
         lines += [f"omp eval rolls {r['task']} out in {name}" for r in figures if (name := r["environment"])]
         preset = "" if clouds else f" --preset {'dmpo' if pictures else 'dmpo-state'}"
         return [*lines, f"next: omp pretrain{preset}"]
@@ -319,35 +357,3 @@ def _names(files: Sequence[Fetched]) -> list[str]:
     """Names of the files below the folder that holds them all."""
     folder = os.path.commonpath([file.path.parent for file in files])
     return [file.path.relative_to(folder).as_posix() for file in files]
-
-
-def returns_of(episodes: Sequence[Arrays]) -> dict[str, float] | None:
-    """Mean, least and largest sum of rewards; None where the data have none."""
-    if "reward" not in episodes[0]:
-        return None
-    returns = [float(e["reward"].sum(dtype=np.float64)) for e in episodes]
-    return {"mean": round(float(np.mean(returns)), 3), "min": round(min(returns), 3), "max": round(max(returns), 3)}
-
-
-def _success(episodes: Sequence[Arrays]) -> float | None:
-    """Share of episodes in which the success flag was ever set; None where the data has no such flag."""
-    if "success" not in episodes[0]:
-        return None
-    return round(float(np.mean([e["success"].any() for e in episodes])), 4)
-
-
-def _first_and_last(episodes: Sequence[Arrays]) -> list[Arrays]:
-    """What a contact sheet shows of an episode: the first camera's first and last picture, and the actions."""
-    return [
-        {"first_picture": e["img"][0, ..., :3], "last_picture": e["img"][-1, ..., :3], "action": e["action"]}
-        for e in episodes
-    ]
-
-
-def _unclipped(figures: Mapping[str, Any]) -> list[str]:
-    """What to say of actions that a simulator would clip."""
-    reach, beyond = max(map(abs, figures["action_range"])), figures["actions_beyond_one"]
-    if reach <= 1 or (beyond is None and reach <= 1.01):
-        return []
-    line = f"actions of {figures['task']} reach {reach:.3g}: so will a policy; simulators clip to [-1, 1]"
-    return [line if beyond is None else f"{line}; {beyond} of {figures['action_values']} values are stored unclipped"]

@@ -9,7 +9,7 @@ from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.base.layers import Layer
 from omp_cli.core.data.catalogue import Catalogue, Entry, read_catalogue
 from omp_cli.core.data.readers import FORMATS, Subject
-from omp_cli.core.data.readers.base import sniff
+from omp_cli.core.data.readers.base import of_no_format, sniff
 from omp_cli.core.families import SUITES
 from omp_cli.core.prepare.source import Origin
 
@@ -130,10 +130,7 @@ def located(path: Path) -> Path:
     for name in INSIDE:
         if (path / name).is_file():
             return path / name
-    whole = [FORMATS.get(name) for name in FORMATS.names() if FORMATS.get(name).folders]
-    if any(reader.accepts(path) for reader in whole):
+    whole = [name for name in FORMATS.names() if FORMATS.get(name).folders]
+    if any(FORMATS.get(name).accepts(path) for name in whole):
         return path
-    expected = "; ".join(reader.expected for reader in whole)
-    raise DataError(
-        f"{path}: none of {', '.join(INSIDE)} in that folder", f"name the file itself; or a folder: {expected}"
-    )
+    raise of_no_format(path, whole, f"none of {', '.join(INSIDE)} in it; name another file itself")

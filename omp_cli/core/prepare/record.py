@@ -15,16 +15,9 @@ from omp_cli.core.base.layers import flatten
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.timing import Stopwatch, rounded, summed
 from omp_cli.core.clouds.sensor import CloudConfig
+from omp_cli.core.prepare.attempt import EXTRAS, Candidate, CollectConfig, load_episode
 from omp_cli.core.prepare.build import RECIPE, recipe_in, same_recipe
-from omp_cli.core.prepare.collect import (
-    EXTRAS,
-    Candidate,
-    CollectConfig,
-    collect,
-    filled_sentence,
-    load_episode,
-    points_on,
-)
+from omp_cli.core.prepare.collect import collect, filled_sentence, points_on
 from omp_cli.core.prepare.own import OfSuite
 from omp_cli.core.prepare.source import RECORD, SOURCES, Asked, Gathered, short_hash
 from omp_cli.core.suites import SUITES

@@ -161,6 +161,9 @@ class Source(ABC):
     def require(self) -> None:  # noqa: B027 - most sources need nothing more
         """MissingDependency where something is plainly not installed; before a folder is made."""
 
+    def check(self) -> None:  # noqa: B027
+        """UsageError where a setting does not fit what is there already; before anything is fetched or made."""
+
     def begin(self, run: Run, workers: int, progress: Progress, watch: Stopwatch) -> None:  # noqa: B027
         """Fetch what the recipe depends on."""
 

@@ -116,6 +116,12 @@ class Offline(Judged):
         return (*super().key, *weights, self.figures["content_sha256"], tuple(self.figures["episodes"]))
 
 
+def pooled(evaluations: Iterable[Evaluation]) -> tuple[int, int]:
+    """Successes and episodes of several evaluations together."""
+    counts = [(e.successes or 0, e.last.episodes) for e in evaluations]
+    return sum(successes for successes, _ in counts), sum(episodes for _, episodes in counts)
+
+
 J = TypeVar("J", bound=Judged)
 
 
@@ -231,7 +237,7 @@ def usual_label(policy: Mapping[str, Any]) -> str:
 
 
 def _newest(evaluations: Sequence[J], left_out: list[str]) -> list[J]:
-    """Of those that would be one cell of a table the newest, oldest first; UsageError where their policies differ."""
+    """The newest of those that would be one cell of a table, oldest first; UsageError where their policies differ."""
     newest: dict[tuple[Any, ...], J] = {}
     for e in sorted(evaluations, key=lambda e: e.manifest.started_at):
         if (other := newest.pop(e.key, None)) is not None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from omp_cli.core.report.collect import Evaluation
+from omp_cli.core.report.collect import Evaluation, pooled
 from omp_cli.core.report.sections import Row, Section, Task
 from omp_cli.core.suites.ends import LEAST
 
@@ -17,22 +17,20 @@ _ANYWAY = ("success", "steps", "return")
 
 def failures(section: Section) -> list[dict[str, Any]]:
     """An entry for each task and row below ``RELIABLE``, the worst first within a row; JSON types only."""
-    found = [
-        _of_task(row, task, evaluations)
-        for row in section.rows
-        for task, evaluations in row.on([task for _, task in section.tasks]).items()
-        if _rate(evaluations) < RELIABLE
-    ]
-    order = {row.title: place for place, row in enumerate(section.rows)}
-    return sorted(found, key=lambda entry: (order[entry["title"]], entry["successes"] / entry["episodes"]))
+    found = []
+    for row in section.rows:
+        of_tasks = row.on([task for _, task in section.tasks]).items()
+        entries = [_of_task(row, task, evaluations) for task, evaluations in of_tasks]
+        found += sorted((entry for entry in entries if _rate(entry) < RELIABLE), key=_rate)
+    return found
 
 
-def _rate(evaluations: Sequence[Evaluation]) -> float:
-    return sum(e.successes or 0 for e in evaluations) / sum(e.last.episodes for e in evaluations)
+def _rate(entry: Mapping[str, Any]) -> float:
+    return float(entry["successes"] / entry["episodes"])
 
 
 def _of_task(row: Row, task: Task, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """Of the episodes that failed: in how many something ever happened, and how near they came."""
+    """In how many of a task's failed episodes something ever happened, and how near to the goal they came."""
     failed: list[dict[str, Any]] = []
     for e in evaluations:
         columns = e.manifest.metrics.get("by_episode")  # what was evaluated before does not say
@@ -43,8 +41,7 @@ def _of_task(row: Row, task: Task, evaluations: Sequence[Evaluation]) -> dict[st
     of = {name: [episode[name] for episode in failed if episode.get(name) is not None] for name in names}
     flags = {name: sum(values) for name, values in of.items() if values and isinstance(values[0], bool)}
     numbers = [name for name, values in of.items() if name + LEAST in of and values]
-    episodes = sum(e.last.episodes for e in evaluations)
-    successes = sum(e.successes or 0 for e in evaluations)
+    successes, episodes = pooled(evaluations)
     return {
         "title": row.title,
         "suite": task[0],

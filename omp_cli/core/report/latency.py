@@ -30,12 +30,7 @@ def latencies(row: Row, benches: Sequence[Manifest]) -> dict[str, Any] | None:
             if not usual or line["nfe"] != row.nfe or not line["ms"]:
                 continue
             if ours or (not timed and all(_is_preset(e, line["policy"]) for e in row.evaluations)):
-                machine = manifest.hardware
-                return {
-                    "ms": line["ms"]["p50"],
-                    "of": line["policy"],
-                    "machine": machine.cpu if machine.device == "cpu" else machine.device,
-                }
+                return {"ms": line["ms"]["p50"], "of": line["policy"], "machine": manifest.hardware.place}
     return None
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omp_cli.core.measure.statistics import COVERAGE, FEWEST, RESAMPLES, Rate, bootstrap, newcombe, spread, wilson
+from omp_cli.core.measure.statistics import COVERAGE, FEWEST, RESAMPLES, bootstrap, newcombe, spread, wilson
 from omp_cli.core.report import published
 from omp_cli.core.report.caveats import caveats
 from omp_cli.core.report.claims import verdicts
-from omp_cli.core.report.collect import Evaluation, Found
+from omp_cli.core.report.collect import Evaluation, Found, pooled
 from omp_cli.core.report.differs import differences
 from omp_cli.core.report.failures import failures
 from omp_cli.core.report.latency import latencies
@@ -196,21 +196,16 @@ def _task(name: str, task: Task, section: Section) -> dict[str, Any]:
     for row in section.rows:
         if (seeds := row.on([task]).get(task)) is None:
             continue
-        pooled, between = _pooled(seeds), spread([e.last.value for e in seeds])
+        rate, between = wilson(*pooled(seeds)), spread([e.last.value for e in seeds])
         compared = base is not None and row is not section.baseline
         rows[row.title] = {
-            **pooled.as_dict(),
+            **rate.as_dict(),
             "seeds": {str(e.seed): [e.successes, e.last.episodes] for e in seeds},
             "mean": round(between.mean, 4),
             "std": None if between.std is None else round(between.std, 4),
-            "difference": newcombe(pooled, _pooled(base)).as_dict() if compared and base else None,
+            "difference": newcombe(rate, wilson(*pooled(base))).as_dict() if compared and base else None,
         }
     return {"class": name, "suite": task[0], "task": task[1], "rows": rows, "published": published.of_task(*task)}
-
-
-def _pooled(seeds: Iterable[Evaluation]) -> Rate:
-    counts = [(e.successes or 0, e.last.episodes) for e in seeds]
-    return wilson(sum(n for n, _ in counts), sum(total for _, total in counts))
 
 
 def _returns(section: Section) -> dict[str, Any]:

@@ -98,8 +98,13 @@ def _published(cell: Mapping[str, Any] | None) -> str:
 def _seeds(row: Mapping[str, Any]) -> str:
     cells = row["classes"]
     total = cells[TOTAL] or next(cell for cell in cells.values() if cell)
-    low, high = total["seeds"]
-    return f"{low if low == high else f'{low}-{high}'}, {total['episodes']}"
+    return f"{_span(total['seeds'])}, {total['episodes']}"
+
+
+def _span(bounds: tuple[int, int]) -> str:
+    """The least and the largest count."""
+    low, high = bounds
+    return str(low) if low == high else f"{low}-{high}"
 
 
 def percent(rate: float, sign: bool = False, digits: int = 1) -> str:
@@ -195,8 +200,7 @@ def _selection(section: Mapping[str, Any]) -> list[Table]:
     rows = []
     for row in section["selection"]:
         total = row["classes"][TOTAL] or next(found for found in row["classes"].values() if found)
-        low, high = total["evaluations"]
-        counts = [f"{total['runs']} of {total['of']}", str(low) if low == high else f"{low}-{high}"]
+        counts = [f"{total['runs']} of {total['of']}", _span(total["evaluations"])]
         rows.append([row["title"], *counts, *(cell(row["classes"][name]) for name in classes)])
     figures = [found for row in section["selection"] for found in row["classes"].values() if found]
     if all(found["evaluations"][1] < TOP for found in figures):
@@ -260,8 +264,7 @@ def claims_table(claims: Sequence[Mapping[str, Any]]) -> Table:
         published = NONE if found["published"] is None else f"{found['published']:+g}"
         measured, n = NONE, NONE
         if "tasks" in found:
-            low, high = found["seeds"]
-            n = f"{found['tasks']} of {found['of']} tasks\n{low if low == high else f'{low}-{high}'} seeds"
+            n = f"{found['tasks']} of {found['of']} tasks\n{_span(found['seeds'])} seeds"
         if found.get("value") is not None:
             measured = percent(found["value"], sign=True) + interval(found, sign=True)
         what = f"{found['row']} \N{MINUS SIGN} {found['other']}"

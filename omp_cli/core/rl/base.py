@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from omp_cli.core.base.config import Settings
+from omp_cli.core.base.errors import Diverged
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.families import ALGORITHMS as ALGORITHMS
@@ -105,6 +107,13 @@ class Algorithm(ABC):
 def is_flow(method: type[Method]) -> bool:
     """Whether a policy is generative and its jumps have no noise of their own."""
     return method.generative and not issubclass(method, Diffusion)
+
+
+def refuse_diverged(iteration: int, figures: Mapping[str, float], hint: str) -> None:
+    """Diverged where one of an iteration's figures is not finite."""
+    if not all(math.isfinite(value) for value in figures.values()):
+        shown = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
+        raise Diverged(f"diverged at iteration {iteration + 1}: {shown}", hint)
 
 
 def adamw(module: nn.Module, lr: float, weight_decay: float = 0.0) -> torch.optim.AdamW:

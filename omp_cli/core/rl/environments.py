@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.envs.chunking import Obs
-from omp_cli.core.envs.pool import EnvPool, Row
+from omp_cli.core.envs.pool import ChunkResult, EnvPool
 
 LOST = ("does not count", "do not count")
 """What messages say of episodes whose worker died."""
@@ -128,7 +128,7 @@ class TrainingEnvs:
             finished=finished,
         )
 
-    def _with_new_episodes(self, answers: Mapping[int, Row | None]) -> list[Row]:
+    def _with_new_episodes(self, answers: Mapping[int, ChunkResult | None]) -> list[ChunkResult]:
         """A row for each environment; where its worker died, that of the next episode's start."""
         rows = dict(answers)
         while lost := [env for env, row in rows.items() if row is None]:
@@ -149,12 +149,12 @@ class _Episode:
     steps: int = 0
     success: bool = False
 
-    def add(self, row: Row) -> None:
+    def add(self, row: ChunkResult) -> None:
         """Take a chunk into account."""
         self.total += row.reward
         self.steps = row.info["steps"]
         self.success |= row.info["success_any"]
 
 
-def _stacked(rows: list[Row]) -> Obs:
+def _stacked(rows: list[ChunkResult]) -> Obs:
     return {key: np.stack([row.obs[key] for row in rows]) for key in rows[0].obs}

@@ -12,13 +12,13 @@ from collections import Counter
 import torch
 from torch import Tensor, nn
 
-from omp_cli.core.base.errors import DataError, Diverged, UsageError
+from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.encoders.images import shifted
 from omp_cli.core.methods import Method
 from omp_cli.core.methods.reflow import ReFlow
 from omp_cli.core.methods.shortcut import ShortCut
 from omp_cli.core.policy import Policy
-from omp_cli.core.rl.base import ALGORITHMS, Algorithm, Start, adamw, is_flow, named, part
+from omp_cli.core.rl.base import ALGORITHMS, Algorithm, Start, adamw, is_flow, named, part, refuse_diverged
 from omp_cli.core.rl.chain import mean_end
 from omp_cli.core.rl.critic import View
 from omp_cli.core.rl.fql_config import FqlConfig, QConfig
@@ -175,9 +175,7 @@ class Fql(Algorithm):
                 counts[name] += 1
             watch.lap("update")
         figures = {name: float(total) / counts[name] for name, total in sums.items()}
-        if not all(abs(value) < float("inf") for value in figures.values()):
-            found = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
-            raise Diverged(f"diverged at iteration {iteration + 1}: {found}", "lower --lr, or algorithm.critic_lr")
+        refuse_diverged(iteration, figures, "lower --lr, or algorithm.critic_lr")
         return {**figures, "replay": len(self.replay)}
 
     def _collect(self, collector: Collector) -> None:
@@ -196,7 +194,7 @@ class Fql(Algorithm):
                 torch.from_numpy(x).to(chunk.device) for x in (stepped.reward, stepped.terminated, stepped.lost)
             )
             rows = Decisions(obs, chunk[:, self.policy.window], reward.float(), following, terminated)
-            self.replay.add(rows.map(lambda array, known=~lost: array[known]))  # type: ignore[misc]  # a default of a lambda
+            self.replay.add(rows[~lost])
             watch.lap("records")
 
     @torch.no_grad()
@@ -308,12 +306,7 @@ class Fql(Algorithm):
         self.critics.load_state_dict(part(tensors, "critics"))
         self.target.load_state_dict(part(tensors, "target"))
         restore_optimizer(self.policy, self._optimizer, part(tensors, "optimizer"), complete=False)
-        restore_optimizer(
-            self.critics,
-            self._critic_optimizer,
-            part(tensors, "critic_optimizer"),
-            complete=False,
-        )
+        restore_optimizer(self.critics, self._critic_optimizer, part(tensors, "critic_optimizer"), complete=False)
         if self._teacher_optimizer is not None:
             self.teacher.load_state_dict(part(tensors, "teacher"))
             saved = part(tensors, "teacher_optimizer")

@@ -135,18 +135,18 @@ class Finetuner:
         self.watch = Stopwatch(torch.cuda.synchronize if synchronise and device.type == "cuda" else None)
         torch.manual_seed(derived_seed("finetune", config.seed))
         start = Start(
-            self.policy,
-            pretrained.requires_grad_(False),
-            self.nfe,
-            config.envs,
-            config.seed,
-            device,
-            self.watch,
-            progress.note,
-            checkpoint,
-            config.reward,
-            config.end_on_success,
-            config.iterations,
+            policy=self.policy,
+            pretrained=pretrained.requires_grad_(False),
+            nfe=self.nfe,
+            envs=config.envs,
+            seed=config.seed,
+            device=device,
+            watch=self.watch,
+            note=progress.note,
+            checkpoint=checkpoint,
+            reward=config.reward,
+            end_on_success=config.end_on_success,
+            iterations=config.iterations,
         )
         self.algorithm: Algorithm = algorithm(config.algorithm, start)
         self.ema = make_ema(self.policy, TrainConfig(ema_max=config.ema_max or 0.0))
@@ -250,8 +250,17 @@ class Finetuner:
         return lambda env, number: rollout_seed(base, self.meta.spec.task, env, number)
 
     def _held_out(self, stop: StopRequest) -> HeldOut:
-        where = (self.nfe, self.workers, self.device, self.iteration)
-        return HeldOut(self.config, self.journal, self._start, *where, lambda: bool(stop.error), self.progress.note)
+        return HeldOut(
+            self.config,
+            self.journal,
+            self._start,
+            nfe=self.nfe,
+            workers=self.workers,
+            device=self.device,
+            step=self.iteration,
+            asked_to_stop=lambda: bool(stop.error),
+            note=self.progress.note,
+        )
 
     def _save(self) -> None:
         """Write the checkpoint of this iteration, unless it is there."""

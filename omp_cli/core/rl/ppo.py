@@ -13,9 +13,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from omp_cli.core.base.errors import Diverged, RunFailed
+from omp_cli.core.base.errors import RunFailed
 from omp_cli.core.policy import field_of
-from omp_cli.core.rl.base import Algorithm, Start, adamw, named, part
+from omp_cli.core.rl.base import Algorithm, Start, adamw, named, part, refuse_diverged
 from omp_cli.core.rl.chain import Chain, Sigma, evaluate_chain, mean_end, reduced, sample_chain
 from omp_cli.core.rl.critic import Critic
 from omp_cli.core.rl.ppo_config import PpoConfig
@@ -224,10 +224,7 @@ class Ppo(Algorithm):
                 last = sums.get(name, torch.zeros((), device=device))
                 sums[name] = torch.maximum(last, value) if name == "log_ratio_per_entry" else last + share * value
         figures = {name: float(value) for name, value in sums.items()}
-        if not all(math.isfinite(value) for value in figures.values()):
-            shown = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
-            raise Diverged(f"diverged at iteration {iteration + 1}: {shown}", "lower --lr, or algorithm.target_kl")
-
+        refuse_diverged(iteration, figures, "lower --lr, or algorithm.target_kl")
         too_far = actor_learns and config.target_kl is not None and figures["kl"] > config.target_kl
         learners: list[tuple[str, nn.Module, torch.optim.AdamW]]
         learners = [("critic_grad_norm", self.critic, self._critic_optimizer)]
@@ -318,10 +315,5 @@ class Ppo(Algorithm):
         self.sigma.load_state_dict(part(tensors, "sigma"))
         self.critic.load_state_dict(part(tensors, "critic"))
         restore_optimizer(self.actor, self._actor_optimizer, part(tensors, "actor_optimizer"), complete=False)
-        restore_optimizer(
-            self.critic,
-            self._critic_optimizer,
-            part(tensors, "critic_optimizer"),
-            complete=False,
-        )
+        restore_optimizer(self.critic, self._critic_optimizer, part(tensors, "critic_optimizer"), complete=False)
         self.scale.state = tensors["reward_scale"]

@@ -50,6 +50,10 @@ class Decisions:
             change(self.terminated),
         )
 
+    def __getitem__(self, index: Tensor) -> Decisions:
+        """The decisions of an index, or those where a mask (B,) is true."""
+        return self.map(lambda array: array[index])
+
     def arrays(self) -> list[Tensor]:
         """All arrays, in a fixed order."""
         return [*self.obs.values(), self.action, self.reward, *self.following.values(), self.terminated]
@@ -91,8 +95,7 @@ class ReplayBuffer:
     def sample(self, count: int) -> Decisions:
         """Decisions drawn with replacement, by torch's global generator."""
         assert self._rows is not None
-        index = torch.randint(len(self), (count,))
-        return self._rows.map(lambda array: array[index])
+        return self._rows[torch.randint(len(self), (count,))]
 
 
 class Demonstrations:

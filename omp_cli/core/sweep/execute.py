@@ -13,7 +13,7 @@ from omp_cli.core.base.manifest import write_manifest
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.signals import stop_requests
-from omp_cli.core.sweep.job import POLL, Job, Outcome, State
+from omp_cli.core.sweep.job import POLL, Job, JobOutcome, State
 from omp_cli.core.sweep.local import Engine
 
 SELDOM = 30
@@ -60,7 +60,7 @@ class _Sweep:
         self._run, self._engine, self._progress = run, engine, progress
         self._jobs = {job.name: job for job in jobs}
         found = {job.name: job.outcome() for job in jobs}
-        self._outcomes = {n: o if o.state == "finished" else Outcome("waiting") for n, o in found.items()}
+        self._outcomes = {n: o if o.state == "finished" else JobOutcome("waiting") for n, o in found.items()}
         self._changed, self._next_note = False, 0.0
         progress.start("jobs", len(jobs), self.count()["finished"])
         self.note_down()
@@ -86,10 +86,10 @@ class _Sweep:
             needs = self._jobs[name].needs
             before: State = "finished" if needs is None else self._outcomes[needs].state
             if before in ("failed", "interrupted", "blocked"):
-                self._end(name, Outcome("blocked", error=f"needs {needs}"))
+                self._end(name, JobOutcome("blocked", error=f"needs {needs}"))
             elif before == "finished" and self._engine.has_room():
                 self._engine.start(self._jobs[name])
-                self._set(name, Outcome("running"))
+                self._set(name, JobOutcome("running"))
                 self._show(0)
 
     def collect(self) -> None:
@@ -102,11 +102,11 @@ class _Sweep:
     def _in(self, state: State) -> list[str]:
         return [name for name, outcome in self._outcomes.items() if outcome.state == state]
 
-    def _end(self, name: str, outcome: Outcome) -> None:
+    def _end(self, name: str, outcome: JobOutcome) -> None:
         self._set(name, outcome)
         self._show(1)
 
-    def _set(self, name: str, outcome: Outcome) -> None:
+    def _set(self, name: str, outcome: JobOutcome) -> None:
         self._outcomes[name], self._changed = outcome, True
 
     def _show(self, ended: int) -> None:

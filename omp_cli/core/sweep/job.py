@@ -33,7 +33,7 @@ STATES: dict[Status, State] = {
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """How far a job is: seconds of its last run, and why it did not succeed."""
 
     state: State
@@ -75,14 +75,14 @@ class Job:
         """The manifest of the job's run; DataError when it is damaged."""
         return read_manifest(self.folder) if (self.folder / FILE_NAME).is_file() else None
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> JobOutcome:
         """How far the job is, by its manifest."""
         if (found := self.manifest()) is None:
-            return Outcome("waiting")
+            return JobOutcome("waiting")
         state = STATES[found.status]
         if state != "finished" and is_held(self.folder):
             state = "running"
-        return Outcome(state, found.wall_seconds, found.error.message if found.error else None)
+        return JobOutcome(state, found.wall_seconds, found.error.message if found.error else None)
 
     def change(self) -> str | None:
         """The first setting that differs between what the folder holds and what is planned; None if none does.
@@ -138,10 +138,10 @@ class Work:
         self._began = 0
         self._stopped = False
 
-    def poll(self) -> Outcome | None:
+    def poll(self) -> JobOutcome | None:
         """Go on as far as is possible now; the outcome once there is one."""
         if self._process is None:
-            return Outcome("interrupted") if self._stopped else self._begin()
+            return JobOutcome("interrupted") if self._stopped else self._begin()
         if (code := self._process.poll()) is None:
             return None
         if self._process.stdin is not None:
@@ -163,7 +163,7 @@ class Work:
             self._process.kill()
             self._process.wait()
 
-    def _begin(self) -> Outcome | None:
+    def _begin(self) -> JobOutcome | None:
         if is_held(self.job.folder):
             return None
         self.job.log.parent.mkdir(parents=True, exist_ok=True)
@@ -184,13 +184,13 @@ class Work:
             )
         return None
 
-    def _judge(self, code: int) -> Outcome:
+    def _judge(self, code: int) -> JobOutcome:
         found = self.job.outcome()
         if code == 0 and found.state == "finished":
             return found
         if self._stopped or code in (*(error.exit_code for error in ERRORS.values()), -signal.SIGTERM):
-            return Outcome("interrupted", found.seconds)
-        return Outcome("failed", found.seconds, self._last_words(code))
+            return JobOutcome("interrupted", found.seconds)
+        return JobOutcome("failed", found.seconds, self._last_words(code))
 
     def _last_words(self, code: int) -> str:
         """Why there is no finished run: the error line of its log, else the last line."""

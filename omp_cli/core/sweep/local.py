@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from omp_cli.core.sweep.job import Job, Outcome, Work
+from omp_cli.core.sweep.job import Job, JobOutcome, Work
 
 
 class Engine(Protocol):
@@ -16,7 +16,7 @@ class Engine(Protocol):
     def start(self, job: Job) -> None:
         """Begin a job."""
 
-    def ended(self) -> dict[str, Outcome]:
+    def ended(self) -> dict[str, JobOutcome]:
         """What has ended since the last call, by name; does not wait."""
 
     def stop(self) -> None:
@@ -45,7 +45,7 @@ class Local:
         """See the contract."""
         self._works.append(Work(job))
 
-    def ended(self) -> dict[str, Outcome]:
+    def ended(self) -> dict[str, JobOutcome]:
         """See the contract."""
         found = {work: work.poll() for work in self._works}
         self._works = [work for work, outcome in found.items() if outcome is None]

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from omp_cli.core.base.errors import MissingDependency, RunFailed, one_line
-from omp_cli.core.sweep.job import POLL, Job, Outcome, Work
+from omp_cli.core.sweep.job import POLL, Job, JobOutcome, Work
 
 
-def work_through(job: Job, folder: str) -> Outcome:
+def work_through(job: Job, folder: str) -> JobOutcome:
     """In a worker of Ray: one job, from its start to its outcome; cancelled, it ends its process in good order."""
     # Ray cancels by SIGINT, which is ignored in whatever a shell has started in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -72,20 +72,20 @@ class OnRay:
         """See the contract."""
         self._refs[self._task.options(name=job.name).remote(job, str(Path.cwd()))] = job.name
 
-    def ended(self) -> dict[str, Outcome]:
+    def ended(self) -> dict[str, JobOutcome]:
         """See the contract."""
         if not self._refs:
             return {}
         done, _ = self._ray.wait(list(self._refs), num_returns=len(self._refs), timeout=0)
         return {self._refs.pop(ref): self._outcome(ref) for ref in done}
 
-    def _outcome(self, ref: Any) -> Outcome:
+    def _outcome(self, ref: Any) -> JobOutcome:
         try:
-            found: Outcome = self._ray.get(ref)
+            found: JobOutcome = self._ray.get(ref)
         except self._ray.exceptions.TaskCancelledError:  # it had not begun
-            return Outcome("interrupted")
+            return JobOutcome("interrupted")
         except self._ray.exceptions.RayError as error:
-            return Outcome("failed", error=str(error).strip().split("\n")[-1])
+            return JobOutcome("failed", error=str(error).strip().split("\n")[-1])
         return found
 
     def stop(self) -> None:

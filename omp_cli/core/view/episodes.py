@@ -19,7 +19,7 @@ PAGE, RECORDING = "episodes.html", "episodes.rrd"
 
 
 @dataclass(frozen=True)
-class Episode:
+class ShownEpisode:
     """One episode.
 
     Attributes:
@@ -47,7 +47,7 @@ class Episode:
         return np.concatenate(cameras, axis=2)
 
 
-def chosen_episodes(dataset: Dataset, config: ViewConfig) -> Iterator[Episode]:
+def chosen_episodes(dataset: Dataset, config: ViewConfig) -> Iterator[ShownEpisode]:
     """The episodes that the configuration names; UsageError where there is none of that number."""
     ends = dataset.episode_ends
     if config.first >= len(ends):
@@ -58,7 +58,7 @@ def chosen_episodes(dataset: Dataset, config: ViewConfig) -> Iterator[Episode]:
     for number in range(config.first, min(config.first + config.episodes, len(ends))):
         begin, end = int(starts[number]), int(ends[number])
         shown = np.unique(np.linspace(0, end - begin - 1, min(config.frames, end - begin)).round().astype(np.int64))
-        yield Episode(number, {key: array[begin:end] for key, array in dataset.arrays.items()}, shown)
+        yield ShownEpisode(number, {key: array[begin:end] for key, array in dataset.arrays.items()}, shown)
 
 
 def view(run: Run, dataset: Dataset, config: ViewConfig) -> dict[str, Any]:

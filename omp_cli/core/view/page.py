@@ -17,13 +17,13 @@ from omp_cli.core.base.files import to_json, write_text
 from omp_cli.core.data.store import Arrays, Dataset
 from omp_cli.core.spec import Spec
 from omp_cli.core.view.config import ViewConfig
-from omp_cli.core.view.episodes import Episode
+from omp_cli.core.view.episodes import ShownEpisode
 
 STEPS = 65535
-"""Of a coordinate between the least and the largest of all clouds: what an unsigned 16-bit number tells apart."""
+"""Steps of a coordinate from the least to the largest of all clouds, which an unsigned 16-bit number tells apart."""
 
 
-def write_page(path: Path, dataset: Dataset, episodes: Sequence[Episode], config: ViewConfig) -> Path:
+def write_page(path: Path, dataset: Dataset, episodes: Sequence[ShownEpisode], config: ViewConfig) -> Path:
     """Write the page of some episodes; returns its path."""
     spec = dataset.spec
     title = f"{spec.task} ({spec.suite})"
@@ -58,7 +58,7 @@ def _about(key: str, width: int, spec: Spec) -> dict[str, Any]:
     return {"names": list(channels.names), "unit": channels.unit}
 
 
-def _plain(episode: Episode, config: ViewConfig) -> dict[str, Any]:
+def _plain(episode: ShownEpisode, config: ViewConfig) -> dict[str, Any]:
     """An episode as the page's script reads it."""
     arrays = episode.arrays
     found: dict[str, Any] = {

@@ -8,10 +8,10 @@ from pathlib import Path
 from omp_cli.core.base.errors import MissingDependency
 from omp_cli.core.base.files import atomic
 from omp_cli.core.data.store import Dataset
-from omp_cli.core.view.episodes import Episode
+from omp_cli.core.view.episodes import ShownEpisode
 
 
-def write_recording(path: Path, dataset: Dataset, episodes: Sequence[Episode]) -> Path:
+def write_recording(path: Path, dataset: Dataset, episodes: Sequence[ShownEpisode]) -> Path:
     """Write an .rrd with a branch per episode, on the timelines "frame" and "time"; returns its path.
 
     Raises:

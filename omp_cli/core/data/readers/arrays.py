@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from omp_cli.core.base.errors import DataError, data_error
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import whole
-from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject
-from omp_cli.core.data.readers.npz import header, opened
-from omp_cli.core.data.readers.roles import ENDS, RolesConfig, Stored, checked_ends, recording
+from omp_cli.core.data.readers.base import FORMATS, Contents, Reader, Recording, Subject
+from omp_cli.core.data.readers.npz import header, names_in, opened
+from omp_cli.core.data.readers.roles import ENDS, ENDS_ARE, RolesConfig, Stored, checked_ends, recording
 
 AGAIN = "write it anew with numpy.save, as an array of numbers"
 
@@ -34,20 +34,16 @@ class ArraysReader(Reader):
 
     Config = ArraysConfig
     config: ArraysConfig
-    expected = "state, action and episode_ends as arrays of one .npz or as .npy files of a folder"
+    expected = f"state, action and {ENDS_ARE}, as arrays of one .npz or as .npy files of a folder"
     simulated = False
     folders = True
 
     @classmethod
-    def accepts(cls, path: Path) -> bool:
+    def contents(cls, path: Path) -> Contents | None:
         """See the base class."""
-        if path.is_dir():
-            return (path / f"{ENDS}.npy").is_file()
-        with path.open("rb") as file:
-            if file.read(2) != b"PK":
-                return False
-        with opened(path, cls.expected) as found:
-            return ENDS in found.files
+        files = tuple(file.stem for file in sorted(path.glob("*.npy")))  # none below what is no folder
+        held = files if path.is_dir() else names_in(path, cls.expected)
+        return Contents(held, () if ENDS in held else (ENDS,)) if held else None
 
     @classmethod
     def label(cls, path: Path) -> str:
@@ -57,9 +53,8 @@ class ArraysReader(Reader):
     def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
         """See the base class."""
         progress.start(f"{subject.task}: reading arrays", 1)
+        self.refuse_incomplete(path)
         arrays = _in_folder(path) if path.is_dir() else _in_file(path)
-        if ENDS not in arrays:
-            raise DataError(f"{path}: no {ENDS} in it", f"expected: {self.expected}")
         ends = arrays.pop(ENDS)
         if len(ends.shape) != 1:
             raise DataError(f"{path}: {ENDS} is {ends.shape}, expected a list of whole numbers")

@@ -18,10 +18,19 @@ from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.catalogue import TaskFacts
-from omp_cli.core.data.foreign import whole
+from omp_cli.core.data.foreign import listed, whole
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.families import FORMATS as FORMATS
 from omp_cli.core.spec import Spec
+
+_KINDS = {
+    b"\x93NUMPY": "one array alone; a folder of them is read (state.npy, action.npy, episode_ends.npy)",
+    b"PAR1": "a table of Parquet; of a LeRobot folder, name the folder",
+    b"\x80": "a pickle of Python, which omp never loads",
+    b"\x1f\x8b": "packed with gzip; unpack it first",
+    b"BZh": "packed with bzip2; unpack it first",
+}
+"""What files that no format builds on begin with, and what to say of them."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,19 @@ class Recording:
     hz: float | None = None
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds, and what it would need besides to be of a format.
+
+    Attributes:
+        held: names of what is in it.
+        lacking: names of what the format needs and the file does not have.
+    """
+
+    held: tuple[str, ...]
+    lacking: tuple[str, ...]
+
+
 class Reader(ABC):
     """A format. Its ``Config`` holds what is taken from a file, with the format's ``name``."""
 
@@ -97,9 +119,29 @@ class Reader(ABC):
         self.config = config
 
     @classmethod
-    @abstractmethod
+    def contents(cls, path: Path) -> Contents | None:
+        """What the file holds and lacks of this format, where it is of the kind (HDF5, .npz) that the format builds on.
+
+        None for files of other kinds, and of a format that is told in another way (``accepts``). DataError when the
+        file is damaged.
+        """
+        return None
+
+    @classmethod
     def accepts(cls, path: Path) -> bool:
         """Whether the file looks like this format; DataError when it is damaged."""
+        found = cls.contents(path)
+        return found is not None and not found.lacking
+
+    @classmethod
+    def refuse_incomplete(cls, path: Path) -> None:
+        """DataError where the file lacks something that the format needs; it says what there is."""
+        found = cls.contents(path)
+        if found is not None and found.lacking:
+            raise DataError(
+                f"{path}: no {' and no '.join(found.lacking)} in it; it holds: {listed(found.held)}",
+                f"expected: {cls.expected}",
+            )
 
     @classmethod
     def env_name(cls, path: Path) -> str | None:
@@ -138,9 +180,38 @@ def sniff(path: Path) -> str:
     for name in named:
         if FORMATS.get(name).accepts(path):
             return name
-    raise DataError(
-        f"{path}: of no known format ({', '.join(FORMATS.names())})", "force one with --format to see what it lacks"
-    )
+    raise of_no_format(path, named)
+
+
+def of_no_format(path: Path, formats: Sequence[str], *reasons: str) -> DataError:
+    """The error for a file or folder that none of these formats accepts.
+
+    Args:
+        path: the file or folder.
+        formats: names of the formats that were asked.
+        reasons: what else to say of it.
+    """
+    found = {name: contents for name in formats if (contents := FORMATS.get(name).contents(path)) is not None}
+    said = ["of no known format", *reasons]
+    if path.is_dir():
+        said.append(f"it holds: {listed(sorted(part.name for part in path.iterdir()))}")
+    elif found:
+        said.append(f"it holds: {listed(next(iter(found.values())).held)}")
+    elif (kind := _kind_of(path)) is not None:
+        said.append(f"it is {kind}")
+    said += [f"as {name} it lacks {', '.join(contents.lacking)}" for name, contents in found.items()]
+    message = f"{path}: {'; '.join(said)}"
+    if not found:
+        return DataError(message, f"known are {', '.join(formats)}; --format NAME forces one, to see what it expects")
+    fewest = min(len(contents.lacking) for contents in found.values())
+    nearest = [name for name, contents in found.items() if len(contents.lacking) == fewest]
+    return DataError(message, "expected of " + "; ".join(f"{name}: {FORMATS.get(name).expected}" for name in nearest))
+
+
+def _kind_of(path: Path) -> str | None:
+    with path.open("rb") as file:
+        head = file.read(8)
+    return next((kind for start, kind in _KINDS.items() if head.startswith(start)), None if head else "empty")
 
 
 _MOST_CHANNELS = 24

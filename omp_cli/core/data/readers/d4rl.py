@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.base.progress import Progress
-from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, first_states, spec_of, split
-from omp_cli.core.data.readers.hdf5 import array, is_hdf5, object_attribute, opened
+from omp_cli.core.data.readers.base import FORMATS, Contents, Reader, Recording, Subject, first_states, spec_of, split
+from omp_cli.core.data.readers.hdf5 import array, contents_of, object_attribute, opened
 from omp_cli.core.data.store import Arrays
 
+NEEDED = ("observations", "actions", "terminals")
 NOTES = "omp"
 """Attribute of files that omp has recorded itself: JSON, which goes into the provenance."""
 
@@ -39,15 +40,13 @@ class D4rlReader(Reader):
     expected = "observations, actions and terminals at the top, as D4RL's files have it"
 
     @classmethod
-    def accepts(cls, path: Path) -> bool:
+    def contents(cls, path: Path) -> Contents | None:
         """See the base class."""
-        if not is_hdf5(path):
-            return False
-        with opened(path) as file:
-            return {"observations", "actions", "terminals"} <= set(file)
+        return contents_of(path, lambda file: [name for name in NEEDED if name not in file])
 
     def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
         """See the base class."""
+        self.refuse_incomplete(path)
         progress.start(f"{subject.task}: reading trajectories", 1)
         with opened(path) as file:
             own = object_attribute(file, NOTES) or {}

@@ -7,7 +7,7 @@ in virtual datasets. All three are refused, since a file of someone else's would
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import DataError, data_error, one_line
-from omp_cli.core.data.foreign import affordable, count, json_object, refuse, short, whole
+from omp_cli.core.data.foreign import affordable, count, json_object, listed, refuse, short, whole
+from omp_cli.core.data.readers.base import Contents
 
 if TYPE_CHECKING:
     import h5py
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
+_FEW = 12
+"""Members of a file, of whose groups it is told what is in them; to look into thousands of episodes takes seconds."""
 OWN = "copy what it holds into a file of its own: h5repack, or h5copy"
 
 
@@ -63,6 +66,19 @@ def _no_way_out(path: Path, file: h5py.File) -> None:
         raise DataError(f"{path}: {name!r} is a link to another file, which omp does not follow", OWN)
 
 
+def contents_of(path: Path, lacking: Callable[[h5py.File], Sequence[str]]) -> Contents | None:
+    """What an HDF5 file holds, and what it lacks by that function; None for files of other kinds."""
+    import h5py
+
+    if not is_hdf5(path):
+        return None
+    with opened(path) as file:
+        held = tuple(file)
+        if len(held) <= _FEW:
+            held = tuple(f"{n}/ ({listed(file[n], 4)})" if isinstance(file.get(n), h5py.Group) else n for n in held)
+        return Contents(held, tuple(lacking(file)))
+
+
 def dataset(group: h5py.Group, name: str, expected: str) -> h5py.Dataset:
     """A data set of a group that holds its numbers itself; DataError when it is missing, or they lie elsewhere.
 
@@ -76,7 +92,8 @@ def dataset(group: h5py.Group, name: str, expected: str) -> h5py.Dataset:
     place = _place(group, name)
     found = group.get(name)
     if not isinstance(found, h5py.Dataset):
-        missing = "is missing" if found is None else "is a group, expected an array"
+        has = f"is missing; {group.name} holds: {listed(group)}"
+        missing = has if found is None else "is a group, expected an array"
         raise DataError(f"{place} {missing}", f"expected: {expected}")
     if found.is_virtual or found.external:
         raise DataError(f"{place} keeps its numbers in other files, which omp does not read", OWN)

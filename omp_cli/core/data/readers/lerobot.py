@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omp_cli.core.base.config import Settings
+from omp_cli.core.base.config import Names, Settings
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, first_states, spec_of
-from omp_cli.core.data.readers.lerobot_folder import Folder, Part, Tables
+from omp_cli.core.data.readers.lerobot_folder import Folder, LerobotEpisode, Tables
 from omp_cli.core.data.readers.video import clip_offset, decoded_image, decoded_video
 from omp_cli.core.data.store import Arrays
 
@@ -39,11 +39,11 @@ class LerobotConfig(Settings):
     """What is taken from a LeRobot folder."""
 
     name: Literal["lerobot"] = "lerobot"
-    state: tuple[str, ...] = Field(("observation.state",), min_length=1)
+    state: Names = Field(("observation.state",), min_length=1)
     """Features that make the state, in order."""
     action: str = "action"
     """Feature that is the action."""
-    cameras: tuple[str, ...] | None = None
+    cameras: Names | None = None
     """Cameras ("top" of "observation.images.top" ...) whose pictures lie one after the other in the channels; None
     takes all, an empty list none.
     """
@@ -138,7 +138,7 @@ class LerobotReader(Reader):
         depth = folder.cameras()[1]
         return (*said, f"depth is left out: {', '.join(depth)}") if depth else tuple(said)
 
-    def _with_files(self, folder: Folder, cameras: dict[str, str]) -> list[Part]:
+    def _with_files(self, folder: Folder, cameras: dict[str, str]) -> list[LerobotEpisode]:
         """Every episode, with the clips of these cameras; DataError for a camera of which there is no file at all."""
         parts = folder.parts(list(cameras.values()))
         if self.config.cameras is not None:
@@ -157,7 +157,7 @@ class LerobotReader(Reader):
             )
         return parts
 
-    def _notes(self, folder: Folder, parts: list[Part], cameras: list[str]) -> dict[str, Any]:
+    def _notes(self, folder: Folder, parts: list[LerobotEpisode], cameras: list[str]) -> dict[str, Any]:
         return {
             "codebase_version": folder.version,
             "robot_type": folder.robot,
@@ -189,7 +189,7 @@ class LerobotReader(Reader):
             chosen[name] = known[name]
         return chosen
 
-    def _chosen(self, folder: Folder, parts: list[Part]) -> list[Part]:
+    def _chosen(self, folder: Folder, parts: list[LerobotEpisode]) -> list[LerobotEpisode]:
         wanted = self.config.instruction
         known = {text for part in parts for text in part.instructions}
         if wanted is not None and wanted not in known:
@@ -199,7 +199,7 @@ class LerobotReader(Reader):
     def _pictures(
         self,
         folder: Folder,
-        part: Part,
+        part: LerobotEpisode,
         cameras: dict[str, str],
         columns: dict[str, Any],
         offsets: dict[str, list[float]],
@@ -237,7 +237,7 @@ def _times(column: NDArray[Any], where: str) -> NDArray[np.float64]:
     return times
 
 
-def _fits(folder: Folder, tables: Tables, parts: Sequence[Part], picture: int) -> None:
+def _fits(folder: Folder, tables: Tables, parts: Sequence[LerobotEpisode], picture: int) -> None:
     """UsageError when the pictures of all episodes, of ``picture`` bytes a frame, are too many for memory.
 
     DataError where that is because the list of episodes says more frames than the tables have.

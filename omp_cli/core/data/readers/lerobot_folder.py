@@ -25,6 +25,7 @@ from omp_cli.core.data.foreign import (
     count,
     json_file,
     json_lines,
+    listed,
     member,
     number,
     parsed,
@@ -40,7 +41,7 @@ NUMBERS = ("float16", "float32", "float64", "bool", "int8", "int16", "int32", "i
 
 
 @dataclass(frozen=True)
-class Part:
+class LerobotEpisode:
     """One episode: its number and length, the table with its frames, a clip for each camera that is a video."""
 
     index: int
@@ -90,7 +91,7 @@ class Folder:
     def numeric(self, name: str) -> None:
         """UsageError unless there is such a feature, one vector of numbers for each frame."""
         if name not in self.features:
-            hint = did_you_mean(name, self.features) or f"it has: {', '.join(self.features)}"
+            hint = did_you_mean(name, self.features) or f"it has: {listed(self.features)}"
             raise UsageError(f"{self.path}: no feature {name!r}", hint)
         kind, shape = (self.features[name].get(key) for key in ("dtype", "shape"))
         if kind not in NUMBERS or not isinstance(shape, list) or len(shape) != 1:
@@ -113,7 +114,7 @@ class Folder:
         found = sorted((self.path / "meta" / "episodes").glob("*/*.parquet"))
         return found or [self.path / "meta" / "episodes" / "chunk-000" / "file-000.parquet"]
 
-    def parts(self, cameras: Sequence[str]) -> list[Part]:
+    def parts(self, cameras: Sequence[str]) -> list[LerobotEpisode]:
         """Every episode, by number, with the clips of these cameras.
 
         Args:
@@ -130,7 +131,7 @@ class Folder:
         self._check(parts)
         return parts
 
-    def _check(self, parts: Sequence[Part]) -> None:
+    def _check(self, parts: Sequence[LerobotEpisode]) -> None:
         """DataError unless the list of episodes is whole: from 0 on, none twice, and as many as info.json says."""
         lists = f"{self.path}: its list of episodes"
         if not parts:
@@ -171,14 +172,14 @@ class Folder:
             rows = table.read(columns=names).to_pylist()
         return [(f"{file}, row {number}", row) for number, row in enumerate(rows)]
 
-    def _part_v2(self, row: dict[str, Any], where: str, videos: Sequence[str]) -> Part:
+    def _part_v2(self, row: dict[str, Any], where: str, videos: Sequence[str]) -> LerobotEpisode:
         index, frames, instructions = self._about(row, where)
         size = count(self.info.get("chunks_size", 1000), f"{self._where}: chunks_size", 1)
         at = {"episode_index": index, "episode_chunk": index // size}
         clips = {key: Clip(self._file("video_path", **at, video_key=key)) for key in videos}
-        return Part(index, frames, self._file("data_path", **at), clips, instructions)
+        return LerobotEpisode(index, frames, self._file("data_path", **at), clips, instructions)
 
-    def _part_v3(self, row: dict[str, Any], where: str, videos: Sequence[str]) -> Part:
+    def _part_v3(self, row: dict[str, Any], where: str, videos: Sequence[str]) -> LerobotEpisode:
         def at(prefix: str) -> dict[str, int]:
             names = ("chunk_index", "file_index")
             return {n: count(row.get(f"{prefix}/{n}"), f"{where}: {prefix}/{n}") for n in names}
@@ -190,7 +191,7 @@ class Folder:
             start, end = (number(row.get(name), f"{where}: {name}") for name in names)
             clips[key] = Clip(self._file("video_path", **at(prefix), video_key=key), start, end)
         index, frames, instructions = self._about(row, where)
-        return Part(index, frames, self._file("data_path", **at("data")), clips, instructions)
+        return LerobotEpisode(index, frames, self._file("data_path", **at("data")), clips, instructions)
 
     @staticmethod
     def _about(row: dict[str, Any], where: str) -> tuple[int, int, tuple[str, ...]]:
@@ -245,7 +246,9 @@ class Tables:
         pictures: features with pictures.
     """
 
-    def __init__(self, folder: Folder, parts: Sequence[Part], columns: Sequence[str], pictures: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Folder, parts: Sequence[LerobotEpisode], columns: Sequence[str], pictures: Sequence[str]
+    ) -> None:
         self._columns, self._pictures = tuple(dict.fromkeys(columns)), tuple(pictures)
         self._widths = {name: _width(folder.features.get(name)) for name in self._columns}
         self._lengths: dict[Path, dict[int, int]] = {}
@@ -253,7 +256,7 @@ class Tables:
             self._lengths.setdefault(part.table, {})[part.index] = part.frames
         self._last: tuple[Path, str, Any] | None = None
 
-    def of(self, part: Part) -> dict[str, Any]:
+    def of(self, part: LerobotEpisode) -> dict[str, Any]:
         """Columns of an episode in the order of its frames: (T, D) numbers, or a list for pictures.
 
         DataError when a column or a frame is missing, or the table holds frames of no episode.
@@ -273,7 +276,7 @@ class Tables:
         found = {n: _values(rows[n], f"{part.table}: column {n!r}", self._widths[n]) for n in self._columns}
         return {**found, **{name: rows[name].to_pylist() for name in self._pictures}}
 
-    def confirm(self, parts: Sequence[Part]) -> None:
+    def confirm(self, parts: Sequence[LerobotEpisode]) -> None:
         """DataError unless the heads of the tables of these episodes say as many frames as the list of episodes."""
         for path in dict.fromkeys(part.table for part in parts):
             with opened(path) as file:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.base.config import Settings
+from omp_cli.core.base.config import Names, Settings
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.base.progress import Progress
-from omp_cli.core.data.foreign import AGAIN, count, json_file, json_object, member
-from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, first_states, spec_of
-from omp_cli.core.data.readers.hdf5 import array, count_attribute, is_hdf5, numbered, opened
+from omp_cli.core.data.foreign import AGAIN, count, json_file, json_object, listed, member
+from omp_cli.core.data.readers.base import FORMATS, Contents, Reader, Recording, Subject, first_states, spec_of
+from omp_cli.core.data.readers.hdf5 import array, contents_of, count_attribute, numbered, opened
 from omp_cli.core.data.store import Arrays
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class MinariConfig(Settings):
     """What is taken from a Minari file."""
 
     name: Literal["minari"] = "minari"
-    state: tuple[str, ...] = ("observation",)
+    state: Names = ("observation",)
     """Parts of a dictionary observation that make the state, in order; a part inside another one is
     "desired_goal/kettle". Unused when observations are plain vectors.
     """
@@ -50,12 +50,9 @@ class MinariReader(Reader):
     expected = "episode_<i>/{observations, actions, rewards, terminations, truncations}, as Minari's main_data.hdf5"
 
     @classmethod
-    def accepts(cls, path: Path) -> bool:
+    def contents(cls, path: Path) -> Contents | None:
         """See the base class."""
-        if not is_hdf5(path):
-            return False
-        with opened(path) as file:
-            return bool(numbered(file, "episode_"))
+        return contents_of(path, lambda file: [] if numbered(file, "episode_") else ["episode_<number>"])
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """See the base class."""
@@ -64,10 +61,9 @@ class MinariReader(Reader):
 
     def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
         """See the base class."""
+        self.refuse_incomplete(path)
         with opened(path) as file:
             names = numbered(file, "episode_")
-            if not names:
-                raise DataError(f"{path}: no episodes in it", f"expected: {self.expected}")
             about = _metadata(path)
             declared = [count_attribute(file, TOTAL), about.pop(TOTAL, None)]  # in older files, and beside newer ones
             for total in declared:
@@ -125,7 +121,7 @@ class MinariReader(Reader):
             if part not in found:
                 raise UsageError(
                     f"{group.file.filename}: no observation {part!r}",
-                    did_you_mean(part, found) or f"it has: {', '.join(found)}",
+                    did_you_mean(part, found) or f"it has: {listed(found)}",
                 )
         parts = [array(found, part, self.expected, 2, frames + 1) for part in self.config.state]
         return np.concatenate(parts, axis=1)[:-1]

@@ -24,6 +24,7 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import affordable, whole
 from omp_cli.core.data.readers.base import (
     FORMATS,
+    Contents,
     Reader,
     Recording,
     Subject,
@@ -51,16 +52,17 @@ class NpzReader(Reader):
     """One episode per trajectory length."""
 
     Config = NpzConfig
-    expected = "train.npz with states, actions and traj_lengths, and normalization.npz beside it"
+    expected = (
+        "train.npz with states, actions and traj_lengths (the number of frames of each episode), and normalization.npz "
+        "beside it"
+    )
 
     @classmethod
-    def accepts(cls, path: Path) -> bool:
+    def contents(cls, path: Path) -> Contents | None:
         """See the base class."""
-        with path.open("rb") as file:
-            if file.read(2) != b"PK":
-                return False
-        with opened(path, cls.expected) as file:
-            return set(NEEDED) <= set(file.files)
+        if (held := names_in(path, cls.expected)) is None:
+            return None
+        return Contents(held, tuple(name for name in NEEDED if name not in held))
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """See the base class."""
@@ -68,6 +70,7 @@ class NpzReader(Reader):
 
     def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
         """See the base class."""
+        self.refuse_incomplete(path)
         limits = path.with_name(LIMITS)
         if not limits.is_file():
             raise DataError(f"{limits}: missing, and without it {path.name} has no units", f"expected: {self.expected}")
@@ -110,6 +113,15 @@ def arrays_of(path: Path, wanted: Callable[[str], object], expected: str) -> dic
         for name in names:
             header(path, file.zip, name, expected)
         return {name: file[name] for name in names}
+
+
+def names_in(path: Path, expected: str) -> tuple[str, ...] | None:
+    """Names of the arrays of an .npz; None for a file of another kind, DataError for a damaged one."""
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            return None
+    with opened(path, expected) as archive:
+        return tuple(archive.files)
 
 
 @contextmanager

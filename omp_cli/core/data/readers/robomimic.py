@@ -15,17 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omp_cli.core.base.config import Settings
+from omp_cli.core.base.config import Names, Settings
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.base.progress import Progress
-from omp_cli.core.data.foreign import AGAIN, short
-from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, channels_last, names_of_parts, spec_of
+from omp_cli.core.data.foreign import AGAIN, listed, short
+from omp_cli.core.data.readers.base import (
+    FORMATS,
+    Contents,
+    Reader,
+    Recording,
+    Subject,
+    channels_last,
+    names_of_parts,
+    spec_of,
+)
 from omp_cli.core.data.readers.hdf5 import (
     array,
     columns,
+    contents_of,
     count_attribute,
     dataset,
-    is_hdf5,
     numbered,
     object_attribute,
     opened,
@@ -33,7 +42,6 @@ from omp_cli.core.data.readers.hdf5 import (
 from omp_cli.core.data.readers.robomimic_clouds import CLOUD_ROLES, check_observations, clouds_of
 from omp_cli.core.data.readers.robomimic_masks import chosen, held_out_by_masks, masks_of
 from omp_cli.core.data.readers.robomimic_metadata import environment, scene
-from omp_cli.core.data.readers.roles import Names
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.spec import Spec
 
@@ -52,13 +60,13 @@ class RobomimicConfig(Settings):
     name: Literal["robomimic"] = "robomimic"
     filter: str | None = None
     """A filter key of the file ("train", "20_percent", "better" ...); None takes all demonstrations."""
-    state: tuple[str, ...] = ()
+    state: Names = ()
     """Observation keys that make the state, in order; empty takes position (3), quaternion (4) and gripper (2) of each
     arm, as DPPO and DMPO do.
     """
     object_state: bool = False
     """Append the key "object", as their state-only policies see it."""
-    cameras: tuple[str, ...] | None = None
+    cameras: Names | None = None
     """Cameras ("agentview" ...) whose pictures lie one after the other in the channels; None takes all that the file
     has, an empty list none.
     """
@@ -115,12 +123,9 @@ class RobomimicReader(Reader):
     expected = "data/demo_<i>/{actions, obs/robot0_eef_pos, ...} as robomimic's low_dim and image files have it"
 
     @classmethod
-    def accepts(cls, path: Path) -> bool:
+    def contents(cls, path: Path) -> Contents | None:
         """See the base class."""
-        if not is_hdf5(path):
-            return False
-        with opened(path) as file:
-            return bool(numbered(file.get("data"), "demo_"))
+        return contents_of(path, lambda file: [] if numbered(file.get("data"), "demo_") else ["data/demo_<number>"])
 
     @classmethod
     def env_name(cls, path: Path) -> str | None:
@@ -130,10 +135,9 @@ class RobomimicReader(Reader):
 
     def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
         """See the base class."""
+        self.refuse_incomplete(path)
         with opened(path) as file:
-            data, known = _data(file), numbered(file.get("data"), "demo_")
-            if not known:
-                raise DataError(f"{file.filename}: no demonstrations in it", f"expected: {self.expected}")
+            data, known = file["data"], numbered(file["data"], "demo_")
             names = chosen(file, known, self.config.filter)[:limit]
             env = environment(data)
             self._check_task(path, env, subject)
@@ -250,7 +254,7 @@ class RobomimicReader(Reader):
         if not keys:
             raise DataError(
                 f"{demo.file.filename}: {demo.name}/obs has no robot0_eef_pos",
-                f"say what the state is: --set 'format.state=[\"NAME\", ...]'; it has: {', '.join(map(short, obs))}",
+                f"say what the state is: --set 'format.state=[\"NAME\", ...]'; it has: {listed(obs)}",
             )
         check_observations(obs, keys)
         return keys
@@ -286,15 +290,6 @@ class RobomimicReader(Reader):
             if name in optional:
                 episode[ours] = array(demo, name, self.expected, 1, frames).astype(kind)
         return episode
-
-
-def _data(file: h5py.File) -> h5py.Group:
-    import h5py
-
-    found = file.get("data")
-    if not isinstance(found, h5py.Group):
-        raise DataError(f"{file.filename}: no demonstrations in it", f"expected: {RobomimicReader.expected}")
-    return found
 
 
 def _group(owner: h5py.Group, name: str) -> h5py.Group:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import UsageError, did_you_mean
-from omp_cli.core.data.foreign import short
+from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.readers.hdf5 import dataset
 from omp_cli.core.data.readers.roles import DEPTH, POSE, Frames, Stored, check_cloud_roles
 from omp_cli.core.data.store import Arrays
@@ -59,7 +59,7 @@ def check_observations(obs: h5py.Group, names: Sequence[str]) -> None:
     if unknown := [name for name in names if name not in obs]:
         raise UsageError(
             f"{obs.file.filename}: no observation {unknown[0]!r}",
-            did_you_mean(unknown[0], obs) or f"it has: {', '.join(map(short, obs))}",
+            did_you_mean(unknown[0], obs) or f"it has: {listed(obs)}",
         )
 
 

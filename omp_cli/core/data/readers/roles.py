@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator
 
-from omp_cli.core.base.config import Settings
+from omp_cli.core.base.config import Names, Settings
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
-from omp_cli.core.data.foreign import affordable, short
+from omp_cli.core.data.foreign import affordable, listed, short
 from omp_cli.core.data.readers.base import (
     Recording,
     Subject,
@@ -28,6 +27,7 @@ from omp_cli.core.data.readers.base import (
 from omp_cli.core.data.store import Arrays
 
 ENDS = "episode_ends"
+ENDS_ARE = f"{ENDS} (the frame after the last one of each episode; [T] for one episode of T frames)"
 STATE = ("state", "states", "agent_pos", "robot_state", "qpos")
 ACTION = ("action", "actions")
 PICTURE = ("img", "image", "images", "rgb")
@@ -37,13 +37,6 @@ DEPTH, POSE = "depth", "camera_pose"
 """What an episode calls depth pictures (T, H, W) and the poses (T, 4, 4) of their camera, until clouds are made."""
 _NUMBERS = "fiub"
 _COLOURED = 6
-
-
-def _several(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
 
 
 class RolesConfig(Settings):
@@ -90,7 +83,7 @@ class Stored:
 
 def checked_ends(where: str, found: NDArray[Any]) -> NDArray[np.int64]:
     """Cumulative ends of episodes (E,); DataError unless they are whole numbers that increase from above 0."""
-    expected = "expected the frame after the last one of each episode, increasing"
+    expected = "expected the frame after the last one of each episode, increasing (numpy.cumsum of their lengths)"
     if found.ndim != 1 or not len(found) or found.dtype.kind not in "iu":
         raise DataError(f"{where} is {found.shape} {found.dtype}, {expected}")
     ends = found.astype(np.int64)
@@ -139,8 +132,8 @@ def recording(
     if role.pose:
         found[POSE] = whole.poses(role.pose[0])
     taken = {*role.state, *role.action, *role.img, *role.cloud, *role.depth, *role.pose}
-    if left := [f"{short(name)} {arrays[name].shape}" for name in arrays if name not in taken]:
-        said.append(f"left out: {', '.join(left[:12])}{' ...' if len(left) > 12 else ''}")
+    if left := [f"{name} {arrays[name].shape}" for name in arrays if name not in taken]:
+        said.append(f"left out: {listed(left)}")
     episodes = split(found, ends[:limit], None)
     notes = {"state": role.state, "action": role.action, "cameras": role.img, "cloud": role.cloud, "depth": role.depth}
     notes |= {"pose": role.pose} if role.pose else {}
@@ -188,16 +181,16 @@ class _Roles:
     def _needed(self, role: str, names: Iterable[str]) -> tuple[str, ...]:
         if found := self._usual(names):
             return found
-        has = ", ".join(map(short, self._arrays)) or "nothing"
         raise UsageError(
-            f"{self._where}: no array is called {' or '.join(names)}, so none is the {role}; it has: {has}",
+            f"{self._where}: no array is called {' or '.join(names)}, so none is the {role}; it has: "
+            f"{listed(self._arrays)}",
             f"say which: --set 'format.{role}=[\"NAME\"]'",
         )
 
     def _chosen(self, role: str, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             if name not in self._arrays:
-                hint = did_you_mean(name, self._arrays) or f"it has: {', '.join(map(short, self._arrays))}"
+                hint = did_you_mean(name, self._arrays) or f"it has: {listed(self._arrays)}"
                 raise UsageError(f"{self._where}: no array {name!r} to be the {role}", hint)
         return names
 

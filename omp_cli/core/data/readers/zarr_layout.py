@@ -19,9 +19,9 @@ from omp_cli.core.base.errors import DataError, OmpError, data_error
 from omp_cli.core.base.files import size_of
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.codecs import refuse_code
-from omp_cli.core.data.foreign import AGAIN, affordable
+from omp_cli.core.data.foreign import AGAIN, affordable, listed
 from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject
-from omp_cli.core.data.readers.roles import ENDS, RolesConfig, Stored, checked_ends, recording
+from omp_cli.core.data.readers.roles import ENDS, ENDS_ARE, RolesConfig, Stored, checked_ends, recording
 
 if TYPE_CHECKING:
     import zarr
@@ -43,7 +43,7 @@ class ZarrReader(Reader):
 
     Config = ZarrConfig
     config: ZarrConfig
-    expected = "a zarr store with data/<name> and meta/episode_ends, as diffusion policy and DP3 have it"
+    expected = f"a zarr store with data/<name> and meta/{ENDS_ARE}, as diffusion policy and DP3 have it"
     simulated = False
     folders = True
 
@@ -85,7 +85,7 @@ def _first(path: Path, name: str, array: Any) -> Any:
 def _ends(path: Path, root: zarr.Group, sizes: Any) -> NDArray[Any]:
     found = _arrays(path, root, "meta").get(ENDS)
     if found is None:
-        raise DataError(f"{path}: no meta/{ENDS} in it", f"expected: {ZarrReader.expected}")
+        raise _lacks(path, root, f"meta/{ENDS}")
     if found.ndim != 1 or found.dtype.kind not in "iu":
         raise DataError(f"{path}: meta/{ENDS} is {found.shape} {found.dtype}, expected a list of whole numbers")
     affordable(f"{path}: meta/{ENDS}", found.nbytes, sizes(f"meta/{ENDS}"))
@@ -97,8 +97,14 @@ def _arrays(path: Path, root: zarr.Group, group: str) -> dict[str, Any]:
     import zarr
 
     if group not in root or not isinstance(found := root[group], zarr.Group):
-        raise DataError(f"{path}: no group {group} in it", f"expected: {ZarrReader.expected}")
+        raise _lacks(path, root, f"group {group}")
     return {name: item for name, item in found.members(max_depth=_DEEPEST) if isinstance(item, zarr.Array)}
+
+
+def _lacks(path: Path, root: zarr.Group, what: str) -> DataError:
+    """The error for a store without something that the layout has; it says what there is."""
+    held = sorted(name for name, _ in root.members(max_depth=1))
+    return DataError(f"{path}: no {what} in it; it holds: {listed(held)}", f"expected: {ZarrReader.expected}")
 
 
 def _group_in_zip(path: Path) -> str | None:

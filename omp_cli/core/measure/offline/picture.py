@@ -16,7 +16,7 @@ FEW = 8
 """Dimensions up to which the panels lie below one another, and the picture is a fine one."""
 
 NARROWEST = 2e-4
-"""Of a panel, in the data's units."""
+"""The least height of a panel, in the data's units."""
 
 
 def plot_actions(path: Path, title: str, spec: Spec, done: Floats, chunks: Sequence[Chunks]) -> None:

@@ -18,7 +18,8 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.readers.base import Recording, Subject
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import Kept, in_order
-from omp_cli.core.prepare.collect import PICTURE_SIZE, counted_since, filled_sentence, points_on
+from omp_cli.core.prepare.attempt import PICTURE_SIZE, counted_since
+from omp_cli.core.prepare.collect import filled_sentence, points_on
 from omp_cli.core.prepare.files import Files, FilesConfig
 from omp_cli.core.prepare.origin import FileOrigin
 from omp_cli.core.prepare.record import CAMERA_SIZE, FOVEA, FPS_BACKEND, POINTS, ROBOT
@@ -32,7 +33,7 @@ HELD = 10
 
 
 @dataclass(frozen=True)
-class Job:
+class ShowJob:
     """One episode: states (T, n) by name, or None and observations (T, S) to find them from; actions (T, A)."""
 
     suite: AdroitConfig
@@ -85,7 +86,7 @@ class ShownConfig(FilesConfig):
     replay: bool = True
     """False takes what files hold themselves."""
     keep_failures: bool = False
-    """Of what is shown anew, episodes too that are at the goal for less than ten actions."""
+    """Whether episodes that are at the goal for less than ten actions are kept, too, of what is shown anew."""
 
     def content(self) -> dict[str, Any]:
         """See the base class; data made before there was ``shown`` keep their names."""
@@ -124,7 +125,7 @@ class ShownAnew(Files):
 
     @property
     def limit(self) -> int | None:
-        """All, where some of what is shown is left out."""
+        """Episodes to read; all are read where some of what is shown is left out."""
         shown = self.config.replay and self.config.shown is not None
         return None if shown and not self.config.keep_failures else self.config.demos
 
@@ -208,7 +209,7 @@ def _first_kept(
     """
     states: Sequence[Arrays | None] = recording.states or [None] * len(recording.episodes)
     jobs = [
-        Job(suite, subject.task, state, episode["state"], episode["action"], keep_failures)
+        ShowJob(suite, subject.task, state, episode["state"], episode["action"], keep_failures)
         for state, episode in zip(states, recording.episodes, strict=True)
     ]
     progress.start(f"{subject.task}: showing demonstrations anew", limit or len(jobs))
@@ -262,7 +263,7 @@ def _said(tried: int, kept: list[Shown]) -> list[str]:
     return said
 
 
-def show(job: Job, kept: Kept[AdroitEnv]) -> Shown:
+def show(job: ShowJob, kept: Kept[AdroitEnv]) -> Shown:
     """What a policy is shown in each of the states; success is that of the state after each action."""
     env = kept.get((job.suite, job.task), lambda: Adroit(job.suite).make(job.task))
     columns = job.states or states_of(env, job.observations)

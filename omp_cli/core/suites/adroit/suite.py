@@ -33,6 +33,7 @@ from pydantic import field_validator
 from omp_cli.core.base.config import Count, Settings
 from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.clouds.camera import Camera, look_at
+from omp_cli.core.clouds.picture import Painter
 from omp_cli.core.clouds.raycast import Marker
 from omp_cli.core.clouds.sensor import CloudConfig, CloudSensor
 from omp_cli.core.spec import Spec
@@ -90,7 +91,7 @@ class Adroit(Suite):
         return {"adroit": tables.PAPERS}
 
     def tasks(self) -> tuple[str, ...]:
-        """All four."""
+        """The four tasks."""
         return tuple(tables.TASKS)
 
     def recommended(self) -> Mapping[str, Any]:
@@ -150,7 +151,7 @@ class AdroitEnv(CloudedEnv):
         self.sim = _make(self.info.name)
         self.model, self.data = self.sim.model, self.sim.data
         self._home = {name: getattr(self.model, name).copy() for name in ("body_pos", "body_quat", "site_pos")}
-        self._painters: dict[str, Any] = {}
+        self._painters: dict[str, Painter] = {}
         self.reset(0)
 
     def reset(self, seed: int) -> None:
@@ -305,15 +306,13 @@ class AdroitEnv(CloudedEnv):
         return self._painted("img", self.camera(IMAGE_SIZE))
 
     def _painted(self, name: str, camera: Camera) -> NDArray[np.uint8]:
-        from omp_cli.core.clouds.picture import Painter
-
         if name not in self._painters or self._painters[name].size != camera.size:
             self._painters[name] = Painter(self.model, camera)
         return self._painters[name].paint(self.data, self.markers)
 
 
 def facts(task: str) -> tables.AdroitTask:
-    """Of a task, or of the one whose data set it is; UsageError when there is none."""
+    """What is known of a task, or of the one whose data set it is; UsageError when there is none."""
     found = tables.TASKS.get(task.partition("-")[0])
     if found is None:
         raise UsageError(f"unknown task {task!r} of adroit", did_you_mean(task, tables.TASKS))

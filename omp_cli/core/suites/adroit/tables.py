@@ -11,7 +11,7 @@ from omp_cli.core.clouds.sensor import RobotBodies
 Rotation = tuple[Triple, Triple, Triple]
 
 JOINTS = 24
-"""Of the hand and its wrist; what moves the arm comes before them in the simulator's positions."""
+"""Joints of the hand and its wrist; what moves the arm comes before them in the simulator's positions."""
 CAMERA_SIZE = 128
 """Pixels; DP3's 84 see 345 to 460 points of hammer, pen and relocate, too few for a cloud of 512."""
 RAW_HZ = 100.0

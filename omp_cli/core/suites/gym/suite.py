@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import UsageError, did_you_mean
+from omp_cli.core.clouds.camera import look_at
+from omp_cli.core.clouds.picture import Painter
+from omp_cli.core.clouds.raycast import Marker
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Metric, Outcome, Suite, TaskEnv, Views, loading
 
@@ -160,7 +163,7 @@ class GymEnv(TaskEnv):
         space = self._sim.action_space
         self._centre, self._half = (space.high + space.low) / 2.0, (space.high - space.low) / 2.0
         self._padding = np.zeros(environment.zeros, np.float32)
-        self._painter: Any = None
+        self._painter: Painter | None = None
         self._shown: Any = None
         self.reset(0)
 
@@ -191,10 +194,6 @@ class GymEnv(TaskEnv):
     def picture(self, size: int) -> NDArray[np.uint8]:
         """The robot from the side, in the middle of the picture; balls on the floor pass it by, one each metre."""
         import mujoco
-
-        from omp_cli.core.clouds.camera import look_at
-        from omp_cli.core.clouds.picture import Painter
-        from omp_cli.core.clouds.raycast import Marker
 
         model, data = self._sim.model, self._sim.data
         if self._painter is None or self._painter.size != size:

@@ -29,6 +29,8 @@ from pydantic import Field
 
 from omp_cli.core.base.config import LARGEST, Count, Settings
 from omp_cli.core.base.errors import UsageError, did_you_mean
+from omp_cli.core.clouds.camera import look_at
+from omp_cli.core.clouds.picture import Painter
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Metric, Outcome, Suite, TaskEnv, Views, loading
 
@@ -75,7 +77,7 @@ class Kitchen(Suite):
     config: KitchenConfig
 
     def groups(self) -> Mapping[str, tuple[str, ...]]:
-        """All of them."""
+        """One group with all tasks."""
         return {"all": self.tasks()}
 
     def tasks(self) -> tuple[str, ...]:
@@ -141,7 +143,7 @@ class KitchenEnv(TaskEnv):
             self._goal[:] = goal
         amplitudes = self._sim.robot_env.robot_pos_noise_amp  # per degree of freedom: one less than positions
         self._noise = _NOISE * np.append(amplitudes, amplitudes[-1])[_ROBOT:]
-        self._painter: Any = None
+        self._painter: Painter | None = None
         self.reset(0)
 
     def reset(self, seed: int) -> None:
@@ -175,9 +177,6 @@ class KitchenEnv(TaskEnv):
 
     def picture(self, size: int) -> NDArray[np.uint8]:
         """The kitchen over the robot's shoulder."""
-        from omp_cli.core.clouds.camera import look_at
-        from omp_cli.core.clouds.picture import Painter
-
         if self._painter is None or self._painter.size != size:
             self._painter = Painter(self._sim.model, look_at(_CAMERA, _TARGET, _FOVY, size))
         return self._painter.paint(self._sim.data)

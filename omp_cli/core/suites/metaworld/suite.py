@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from omp_cli.core.base.config import Settings
 from omp_cli.core.clouds.camera import Camera, look_at
+from omp_cli.core.clouds.opengl import Renderer
+from omp_cli.core.clouds.picture import Painter
 from omp_cli.core.clouds.raycast import Marker
 from omp_cli.core.clouds.sensor import DP3_BOX, CloudConfig, CloudSensor
 from omp_cli.core.spec import Spec
@@ -104,8 +106,8 @@ class MetaWorldEnv(CloudedEnv):
         model.camera(tables.CAMERA_NAME).pos[:] = tables.CAMERA_POSITION
         self._sites = [model.site(name).id for name in ("rightEndEffector", "leftEndEffector")]
         self._home = {name: getattr(model, name).copy() for name in ("body_pos", "site_pos")}
-        self._renderer: Any = None
-        self._painter: Any = None
+        self._renderer: Renderer | None = None
+        self._painter: Painter | None = None
         self._full_state = np.zeros(FULL_STATE_DIM)
         self._start = np.zeros(0)
         self.reset(0)
@@ -184,8 +186,6 @@ class MetaWorldEnv(CloudedEnv):
 
     def picture(self, size: int) -> NDArray[np.uint8]:
         """The scene from the front right, ray-cast."""
-        from omp_cli.core.clouds.picture import Painter
-
         if self._painter is None or self._painter.size != size:
             view = look_at((0.95, -0.12, 0.88), (-0.01, 0.65, 0.16), 43.0, size)
             self._painter = Painter(self._model, view, tables.HIDDEN_BODIES)
@@ -217,8 +217,6 @@ class MetaWorldEnv(CloudedEnv):
         return self.sensor.capture(self._data, self.markers)
 
     def _image(self) -> NDArray[np.uint8]:
-        from omp_cli.core.clouds.opengl import Renderer
-
         if self._renderer is None:
             self._renderer = Renderer(self._model, tables.CAMERA_NAME, IMAGE_SIZE)
         picture = self._renderer.render(self._data)

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from omp_cli.core.base.config import LARGEST, Above0, Settings
+from omp_cli.core.base.config import LARGEST, Above0, Settings, from_commas
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.clouds import fps
@@ -20,24 +20,29 @@ from omp_cli.core.data.readers.roles import DEPTH, POSE
 from omp_cli.core.data.store import Arrays
 
 POINTS = 512
-"""Of clouds that are made of depth pictures, unless told otherwise."""
+"""Points of a cloud that is made of a depth picture, unless told otherwise."""
 
 Coordinate = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 
 
-def _numbers(value: Any) -> Any:
-    """ "-0.5,-0.5,0,0.5,0.5,1" as a list."""
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
-
 def _flat(value: Any) -> Any:
-    """A matrix given as rows, row by row."""
+    """Numbers between commas, or a matrix given as rows, row by row."""
+    value = from_commas(value)
     rows = isinstance(value, list | tuple) and value and all(isinstance(row, list | tuple) for row in value)
     return [x for row in value for x in row] if rows else value
 
 
+def _box(value: tuple[float, ...]) -> tuple[float, ...]:
+    """ValueError for a box that no point can be in."""
+    if any(low >= high for low, high in zip(value[:3], value[3:], strict=True)):
+        raise ValueError("expected the lowest x, y, z, then the highest x, y, z, each above its lowest")
+    return value
+
+
 Crop = Annotated[
-    tuple[Coordinate, Coordinate, Coordinate, Coordinate, Coordinate, Coordinate], BeforeValidator(_numbers)
+    tuple[Coordinate, Coordinate, Coordinate, Coordinate, Coordinate, Coordinate],
+    BeforeValidator(from_commas),
+    AfterValidator(_box),
 ]
 """Lowest x, y, z and highest x, y, z."""
 
@@ -85,6 +90,18 @@ class CameraConfig(Settings):
         return DepthCamera(self._focal(), (centre[0], centre[1]), pose)
 
 
+def check_cloud_settings(first: Arrays, points: int | None, crop: Crop | None, camera: CameraConfig) -> None:
+    """UsageError where clouds are asked for that the first episode has no arrays for, or the camera was not said."""
+    if "point_cloud" not in first and DEPTH not in first:
+        if points is not None or crop is not None:
+            raise UsageError(
+                f"--{'points' if points is not None else 'crop'}: the data have no clouds",
+                "name their array: --set 'format.cloud=[\"NAME\"]', or depth pictures: 'format.depth=[\"NAME\"]'",
+            )
+    elif "point_cloud" not in first:
+        camera.build()
+
+
 def with_clouds(
     episodes: Sequence[Arrays], points: int | None, crop: Crop | None, camera: CameraConfig, progress: Progress
 ) -> tuple[list[Arrays], bool, list[str]]:
@@ -101,17 +118,13 @@ def with_clouds(
         The episodes, whether their clouds are in the order of farthest point sampling, and what the user has to know.
 
     Raises:
-        UsageError: clouds are asked for and there is nothing to make them of, or the camera was not said.
+        UsageError: as ``check_cloud_settings``, or the clouds differ in size and no number of points was said.
         DataError: a frame has too few points.
     """
     first = episodes[0]
+    check_cloud_settings(first, points, crop, camera)
     box = None if crop is None else Box(crop[:3], crop[3:])
     if "point_cloud" not in first and DEPTH not in first:
-        if points is not None or box is not None:
-            raise UsageError(
-                f"--{'points' if points is not None else 'crop'}: the data have no clouds",
-                "name their array: --set 'format.cloud=[\"NAME\"]', or depth pictures: 'format.depth=[\"NAME\"]'",
-            )
         return list(episodes), False, []
     sizes = sorted({e["point_cloud"].shape[1] for e in episodes if "point_cloud" in e})
     found = sizes[0] if sizes else None

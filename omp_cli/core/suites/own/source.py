@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import BeforeValidator
 
-from omp_cli.core.base.config import LARGEST, Above0, Count, CountOrZero, Flag, Settings
+from omp_cli.core.base.config import LARGEST, Above0, Count, CountOrZero, Flag, Names, Settings, from_commas
 from omp_cli.core.base.errors import UsageError
-from omp_cli.core.base.progress import Progress
+from omp_cli.core.base.progress import Progress, Silent
 from omp_cli.core.data.catalogue import TaskFacts
+from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.readers import FORMATS, Recording, Subject
 from omp_cli.core.data.readers.base import sniff
 from omp_cli.core.data.readers.roles import DEPTH, POSE
@@ -21,7 +23,7 @@ from omp_cli.core.prepare.files import Files, FilesConfig
 from omp_cli.core.prepare.origin import FileOrigin, file_origin, located
 from omp_cli.core.prepare.source import SOURCES, Asked
 from omp_cli.core.spec import Channels
-from omp_cli.core.suites.own.clouds import CameraConfig, Crop, with_clouds
+from omp_cli.core.suites.own.clouds import CameraConfig, Crop, check_cloud_settings, with_clouds
 
 NAME = "own"
 EXAMPLE = "omp prepare own PATH --task NAME --hz 30"
@@ -49,14 +51,14 @@ class OwnFilesConfig(FilesConfig):
     None takes all points.
     """
     camera: CameraConfig = CameraConfig()
-    """Of depth pictures (``format.depth``)."""
-    end_effector: tuple[CountOrZero, CountOrZero, CountOrZero] | None = None
+    """The camera of depth pictures (``format.depth``)."""
+    end_effector: Annotated[tuple[CountOrZero, CountOrZero, CountOrZero], BeforeValidator(from_commas)] | None = None
     """Which numbers of the state are x, y, z of the end-effector, in the frame and units of the clouds; lets a policy
     see clouds from the gripper.
     """
-    state_names: tuple[str, ...] = ()
+    state_names: Names = ()
     """Names of the state's numbers, where the file says none or others."""
-    action_names: tuple[str, ...] = ()
+    action_names: Names = ()
     """Names of the action's numbers, where the file says none or others ("shoulder", "elbow", "gripper")."""
     state_unit: str = ""
     """Unit of the state, for people; it goes into exports."""
@@ -126,31 +128,54 @@ class Own(Files):
             return []
         return [f"task {self.origin.task}: by the file's name; --task names another"]
 
-    def shown(self, recording: Recording, workers: int, progress: Progress) -> Recording:
-        """The recording with its clouds, its rate, and what its numbers are.
+    def check(self) -> None:
+        """Compare the settings with the first episode, before all others are read.
 
         Raises:
             UsageError: the rate is not known; clouds are asked for and there is nothing to make them of; the
-                end-effector is not in the state.
-            DataError: a frame has too few points.
+                end-effector is not in the state; or there are more or fewer names than numbers.
+            DataError: a file is missing, damaged or not of its format.
         """
-        config, said = self.config, [self._taken(recording), *recording.said]
-        recording = super().shown(recording, workers, progress)
-        hz = config.hz or recording.hz
-        if hz is None:
+        super().check()
+        config = self.config
+        assert self.origin.file is not None, "a file or folder of the user's is never downloaded"
+        first = super().shown(self._first_episode(self.origin.file), 1, Silent())
+        self._rate(first)
+        check_cloud_settings(first.episodes[0], config.points, config.crop, config.camera)
+        for key in ("state", "action"):
+            _check_names(f"{key}_names", getattr(config, f"{key}_names"), first.episodes[0][key].shape[1])
+        width, places = first.episodes[0]["state"].shape[1], config.end_effector or (0, 1, 2)
+        if config.end_effector is not None and (max(places) >= width or len(set(places)) < len(places)):
+            raise UsageError(
+                f"end_effector: {list(places)}, and the state has {width} numbers, counted from 0",
+                f"name three of them, for x, y and z: {listed(_names(first.episodes[0], 'state', first, config))}",
+            )
+
+    def _rate(self, recording: Recording) -> float:
+        """Frames per second; UsageError where neither the line nor the file says it."""
+        if (hz := self.config.hz or recording.hz) is None:
             raise UsageError(
                 f"{self.origin.file}: does not say how many frames a second it has",
                 "add it to the line: --hz 30, if it was 30",
             )
+        return hz
+
+    def shown(self, recording: Recording, workers: int, progress: Progress) -> Recording:
+        """The recording with its clouds, its rate, and what its numbers are; ``check`` was there before.
+
+        Raises:
+            UsageError: the clouds of the episodes differ in size, and no number of points was said.
+            DataError: a frame has too few points.
+        """
+        config, said = self.config, [self._taken(recording), *recording.said]
+        recording = super().shown(recording, workers, progress)
+        hz = self._rate(recording)
         if recording.hz not in (None, hz):
             said.append(f"the file says {recording.hz:g} Hz, and --hz {hz:g} counts")
         episodes, in_order, of_clouds = with_clouds(
             recording.episodes, config.points, config.crop, config.camera, progress
         )
         clouds = "point_cloud" in episodes[0]
-        width = episodes[0]["state"].shape[1]
-        if config.end_effector is not None and max(config.end_effector) >= width:
-            raise UsageError(f"end_effector: {list(config.end_effector)}, and the state has {width} numbers, from 0 on")
         if recording.held_out:
             said.append(f"{len(recording.held_out)} of {len(episodes)} episodes are held out, as the file's masks say")
         spec = recording.spec.model_copy(
@@ -241,19 +266,26 @@ def _forced(path: Path, format_: str) -> Path:
     return path if FORMATS.get(format_).folders else located(path)
 
 
+def _check_names(setting: str, names: Sequence[str], width: int) -> None:
+    """UsageError unless each of ``width`` numbers has a name of its own, or none has one."""
+    if names and (len(names) != width or len(set(names)) != width):
+        raise UsageError(f"{setting}: {len(set(names))} different names for {width} numbers", "name each of them once")
+
+
+def _names(episode: Arrays, key: str, recording: Recording, config: OwnFilesConfig) -> tuple[str, ...]:
+    """Names of the numbers of "state" or "action": those asked for, the file's, or their places."""
+    width = episode[key].shape[1]
+    named = getattr(config, f"{key}_names") or recording.names.get(key, ())
+    return tuple(named) if len(named) == width else tuple(f"{key}[{place}]" for place in range(width))
+
+
 def _channels(episodes: Sequence[Arrays], key: str, recording: Recording, config: OwnFilesConfig) -> Channels:
-    """Names, unit, least and greatest value of each number of "state" or "action"; UsageError for too few names."""
-    width, asked = episodes[0][key].shape[1], getattr(config, f"{key}_names")
-    if asked and (len(asked) != width or len(set(asked)) != width):
-        raise UsageError(
-            f"{key}_names: {len(set(asked))} different names for {width} numbers", "name each of them once"
-        )
-    named = asked or recording.names.get(key, ())
+    """Names, unit, least and greatest value of each number of "state" or "action"."""
     low = np.min([episode[key].min(axis=0) for episode in episodes], axis=0)
     high = np.max([episode[key].max(axis=0) for episode in episodes], axis=0)
     finite = np.isfinite(low).all() and np.isfinite(high).all()  # what is not is refused by ``check_episodes``
     return Channels(
-        names=tuple(named) if len(named) == width else tuple(f"{key}[{place}]" for place in range(width)),
+        names=_names(episodes[0], key, recording, config),
         unit=getattr(config, f"{key}_unit"),
         low=tuple(low.tolist()) if finite else (),
         high=tuple(high.tolist()) if finite else (),

@@ -27,11 +27,11 @@ class OwnSuite(Suite):
     simulated: ClassVar[bool] = False
 
     def groups(self) -> Mapping[str, tuple[str, ...]]:
-        """None."""
+        """Data of one's own have no groups of tasks."""
         return {}
 
     def tasks(self) -> tuple[str, ...]:
-        """None that were known before their data."""
+        """No task is known before its data are."""
         return ()
 
     def select(self, tasks: Iterable[str], groups: Iterable[str]) -> tuple[str, ...]:

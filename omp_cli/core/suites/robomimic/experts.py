@@ -1,6 +1,6 @@
 """Scripted experts for robosuite's manipulation tasks: a phase machine per hand, driven by an imperfect operator.
 
-The experts read the simulator's state, give OSC_POSE displacements (``robosuite_plans`` says where to) and are closed
+The experts read the simulator's state, give OSC_POSE displacements (``plans`` says where to) and are closed
 loop: they servo the thing they carry, notice that they lost it, and try again. What makes one demonstration differ from
 the next is the operator: how fast, how steady, and how well aimed the grasps are.
 """
@@ -67,7 +67,7 @@ OPERATORS: Mapping[str, Operator] = {
 """By name. "noisy" misses grasps and runs out of time often enough that reinforcement learning has room to improve."""
 
 
-class Expert:
+class Demonstrator:
     """A demonstrator of one episode.
 
     Args:
@@ -92,8 +92,8 @@ class Expert:
         return tuple(arm.phase.name for arm in self._arms)
 
 
-def make_expert(task: str, env: Any, operator: Operator, seed: int) -> Expert:
-    """Expert for an environment that has just been reset.
+def make_expert(task: str, env: Any, operator: Operator, seed: int) -> Demonstrator:
+    """The demonstrator for an environment that has just been reset.
 
     Args:
         task: "lift", "can" or "square".
@@ -106,7 +106,7 @@ def make_expert(task: str, env: Any, operator: Operator, seed: int) -> Expert:
     """
     if task not in PLANS:
         raise UsageError(f"no scripted expert for task {task!r}", did_you_mean(task, PLANS))
-    return Expert(env, PLANS[task], operator, seed)
+    return Demonstrator(env, PLANS[task], operator, seed)
 
 
 class _Arm:

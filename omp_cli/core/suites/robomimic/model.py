@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from omp_cli.core.base.config import Above0, AtLeast0, Settings, checked
-from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, machine_error
+from omp_cli.core.base.errors import DataError, MissingDependency, UsageError
 from omp_cli.core.data.foreign import short
+from omp_cli.core.suites.base import loading
 
 CONTROLLER, ROBOT = "OSC_POSE", "Panda"
 ARRANGEMENT = "single-arm-opposed"
@@ -178,17 +179,14 @@ def numpy_seeded(seed: int) -> Iterator[None]:
 
 def _robosuite() -> Any:
     before = os.environ.get("MUJOCO_GL")
-    try:
-        with _quiet():
-            import robosuite
-    except (ImportError, AttributeError, OSError) as error:
-        if (refused := machine_error(error, "robosuite")) is not None:
-            raise refused from error
-        raise MissingDependency(f"robosuite does not load: {error}", "pip install 'omp-cli[robomimic]'") from None
-    finally:
-        # it sets what is not set, and would take the choice of a backend that works from us
-        if before is None:
-            os.environ.pop("MUJOCO_GL", None)
+    with loading("robosuite", "pip install 'omp-cli[robomimic]'"):
+        try:
+            with _quiet():
+                import robosuite
+        finally:
+            # it sets what is not set, and would take the choice of a backend that works from us
+            if before is None:
+                os.environ.pop("MUJOCO_GL", None)
     if not robosuite.__version__.startswith("1.4."):
         raise MissingDependency(
             f"robosuite {robosuite.__version__} is installed; its 1.4 is what the data sets were made with",

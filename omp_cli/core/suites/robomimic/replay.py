@@ -35,7 +35,7 @@ DAMAGE = (ValueError, LookupError, AttributeError, TypeError, AssertionError, Re
 
 
 @dataclass(frozen=True)
-class Job:
+class ReplayJob:
     """One raw episode: simulator states (T, n) and actions (T, A) in the scene of its model (XML)."""
 
     suite: RobomimicSuiteConfig
@@ -102,7 +102,7 @@ def replayed(recording: Recording, config: Settings, subject: Subject, workers: 
     built.require()
     assert recording.scenes is not None
     jobs = [
-        Job(suite, subject.task, scene, episode["state"], episode["action"])
+        ReplayJob(suite, subject.task, scene, episode["state"], episode["action"])
         for scene, episode in zip(recording.scenes, recording.episodes, strict=True)
     ]
     progress.start(f"{subject.task}: replaying demonstrations", len(jobs))
@@ -124,7 +124,7 @@ def replayed(recording: Recording, config: Settings, subject: Subject, workers: 
     return replace(recording, episodes=episodes, notes=notes, spec=spec, scenes=None, said=(*recording.said, *said))
 
 
-def replay(job: Job, kept: Kept[RobomimicEnv]) -> tuple[Arrays, tuple[str, ...]]:
+def replay(job: ReplayJob, kept: Kept[RobomimicEnv]) -> tuple[Arrays, tuple[str, ...]]:
     """What a policy is shown in each of the states, and what each action earned; and what its scene lacked."""
     env = _environment(job, kept)
     keys = ["state"] + (["img"] if env.cameras else [])
@@ -155,7 +155,7 @@ def _dones(success: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return done
 
 
-def _environment(job: Job, kept: Kept[RobomimicEnv]) -> RobomimicEnv:
+def _environment(job: ReplayJob, kept: Kept[RobomimicEnv]) -> RobomimicEnv:
     env = kept.get((job.suite, job.task), lambda: Robomimic(job.suite).make(job.task))
     if job.scene:
         try:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from omp_cli.core.base.config import Count, CountOrZero, Flag, Seed
+from omp_cli.core.base.config import Count, CountOrZero, Flag, Names, Seed
 from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.base.files import atomic, remove
 from omp_cli.core.base.progress import Progress
@@ -26,7 +26,8 @@ from omp_cli.core.base.seeds import demo_seed
 from omp_cli.core.data.readers.robomimic import NOTES
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import Kept
-from omp_cli.core.prepare.collect import first_successes, load_episode
+from omp_cli.core.prepare.attempt import load_episode
+from omp_cli.core.prepare.collect import first_successes
 from omp_cli.core.prepare.made import Made, MadeConfig, Recordable
 from omp_cli.core.prepare.source import SOURCES
 from omp_cli.core.suites.robomimic.experts import OPERATORS, make_expert
@@ -50,7 +51,7 @@ class ScriptedConfig(Recordable):
     """The operator who demonstrates: "clean" or "noisy"."""
     demos: Annotated[Count, Flag(panel="Recording")] = 100
     """Successful episodes."""
-    cameras: tuple[str, ...] | None = None
+    cameras: Names | None = None
     """Cameras that are recorded; None takes the paper's for the task, an empty list records none."""
     image_size: int = Field(96, ge=8, le=4096)
     """Width and height of their pictures, pixels."""
@@ -96,7 +97,7 @@ class ScriptedConfig(Recordable):
 
 
 @dataclass(frozen=True)
-class Job:
+class OperatorJob:
     """One candidate episode, small enough to send to a worker process."""
 
     config: ScriptedConfig
@@ -105,7 +106,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class OperatorCandidate:
     """A recorded candidate: its arrays are in ``file`` when it succeeded."""
 
     success: bool
@@ -148,7 +149,7 @@ def _record_all(config: ScriptedConfig, episodes: Path, workers: int, progress: 
     """Record what is not there yet, and write the file."""
     episodes.mkdir(exist_ok=True)
     jobs = (
-        Job(config, (seed := demo_seed(config.seed, config.task, index)), episodes / f"{index:06d}-{seed}.npz")
+        OperatorJob(config, (seed := demo_seed(config.seed, config.task, index)), episodes / f"{index:06d}-{seed}.npz")
         for index in range(config.demos * config.max_attempts)
     )
     kept, failed = first_successes(record, jobs, config.demos, config.task, workers, progress)
@@ -156,11 +157,11 @@ def _record_all(config: ScriptedConfig, episodes: Path, workers: int, progress: 
     remove(episodes)
 
 
-def record(job: Job, kept_env: Kept[RobomimicEnv]) -> Candidate:
+def record(job: OperatorJob, kept_env: Kept[RobomimicEnv]) -> OperatorCandidate:
     """Roll the operator out once and keep the episode as a file; returns at once when the file is there."""
     if job.file.exists():
         done = load_episode(job.file)
-        return Candidate(bool(done["kept"]), int(done["steps"]), job.file)
+        return OperatorCandidate(bool(done["kept"]), int(done["steps"]), job.file)
     env = kept_env.get(job.config, lambda: job.config.environments().make(job.config.task))
     env.reset(job.seed)
     expert = make_expert(job.config.task, env.sim, OPERATORS[job.config.operator], job.seed)
@@ -187,7 +188,7 @@ def record(job: Job, kept_env: Kept[RobomimicEnv]) -> Candidate:
         arrays["model_file"] = np.array(env.sim.sim.model.get_xml())
     with atomic(job.file) as temporary:
         np.savez(temporary, kept=kept, steps=len(rows["actions"]), **arrays)  # type: ignore[arg-type]  # NumPy's stub
-    return Candidate(kept, len(rows["actions"]), job.file)
+    return OperatorCandidate(kept, len(rows["actions"]), job.file)
 
 
 def _seen(env: RobomimicEnv) -> dict[str, NDArray[Any]]:

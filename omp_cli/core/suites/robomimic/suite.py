@@ -15,8 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omp_cli.core.base.config import Settings
+from omp_cli.core.base.config import Names, Settings
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
+from omp_cli.core.clouds.camera import look_at
+from omp_cli.core.clouds.opengl import Renderer
+from omp_cli.core.clouds.picture import Painter
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv
 from omp_cli.core.suites.robomimic.model import Control, load_scene, make_robosuite, numpy_seeded, refresh
@@ -63,11 +66,11 @@ class RobomimicSuiteConfig(Settings):
     """What a policy is shown, and how its actions are executed."""
 
     name: Literal["robomimic"] = "robomimic"
-    cameras: tuple[str, ...] | None = None
-    """Of the picture, one after the other in its channels; None takes the paper's, an empty list none."""
+    cameras: Names | None = None
+    """Cameras of the picture, one after the other in its channels; None takes the paper's, an empty list none."""
     image_size: int = Field(96, ge=8, le=4096)
     """Height and width of the picture, pixels."""
-    state: tuple[str, ...] = ()
+    state: Names = ()
     """Robosuite's observations that make the state; empty takes each arm's proprioception."""
     object_state: bool = False
     """Append the poses of the objects ("object"), as state-only policies see them."""
@@ -163,8 +166,8 @@ class RobomimicEnv(TaskEnv):
         for camera in self.cameras:
             if camera not in known:
                 raise UsageError(f"{task}: no camera {camera!r}", did_you_mean(camera, known))
-        self._renderers: dict[str, Any] = {}
-        self._painter: Any = None
+        self._renderers: dict[str, Renderer] = {}
+        self._painter: Painter | None = None
         self._scene, self._own = "", self.sim.sim.model.get_xml()
         self.completed: tuple[str, ...] = ()
         self.reset(0)
@@ -245,8 +248,6 @@ class RobomimicEnv(TaskEnv):
 
     def photograph(self, camera: str) -> NDArray[np.uint8]:
         """RGB (H, W, 3) of a camera, upright; needs OpenGL."""
-        from omp_cli.core.clouds.opengl import Renderer
-
         if camera not in self._renderers:
             size = self.spec.image[0] if self.spec.image else 96
             self._renderers[camera] = Renderer(self.sim.sim.model._model, camera, size, multisampling=False)
@@ -264,9 +265,6 @@ class RobomimicEnv(TaskEnv):
 
     def picture(self, size: int) -> NDArray[np.uint8]:
         """Arms and table from the front right."""
-        from omp_cli.core.clouds.camera import look_at
-        from omp_cli.core.clouds.picture import Painter
-
         if self._painter is None or self._painter.size != size:
             self._painter = Painter(self.sim.sim.model._model, look_at(*_VIEW, _FOVY, size))
         return self._painter.paint(self.sim.sim.data._data)
