@@ -74,8 +74,7 @@ def bench_latency(
         *_drifting(rows, config.drift_percent),
         *_contradictions(rows),
     ]
-    hardware = run.manifest.hardware
-    where = hardware.cpu if device.type == "cpu" else hardware.device
+    where = run.manifest.hardware.place
     _write(run, rows, f"{where}, {config.dtype}, {config.threads} CPU thread{'s' * (config.threads > 1)}")
     bench.stopwatch.lap("files")
     figures["seconds_by_part"] = bench.stopwatch.rounded()
