@@ -1,6 +1,7 @@
 """Wilson's interval against published values, and success bookkeeping against an environment with a known outcome."""
 
 import pytest
+from scipy.stats import binomtest
 
 from omp_cli.core.measure.statistics import spread, wilson
 
@@ -19,6 +20,24 @@ def test_wilson_against_newcombes_table(n: int, total: int, low: float, high: fl
     assert (rate.low, rate.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
     assert rate.rate == n / total
     assert str(rate).startswith(f"{n}/{total} = ")
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_wilson_is_scipys(confidence: float) -> None:
+    for total in (1, 2, 30, 2550):
+        for n in {0, 1, total // 3, total - 1, total}:
+            theirs = binomtest(n, total).proportion_ci(confidence, method="wilson")
+            found = wilson(n, total, confidence)
+            assert (found.low, found.high) == (
+                pytest.approx(theirs.low, abs=1e-14),
+                pytest.approx(theirs.high, abs=1e-14),
+            )
+
+
+def test_more_successes_than_episodes_are_no_rate() -> None:
+    for n in (-1, 4):
+        with pytest.raises(ValueError, match=f"{n} successes of 3 episodes"):
+            wilson(n, 3)
 
 
 def test_complement_mirrors_the_interval() -> None:
