@@ -1,7 +1,6 @@
 """Wilson's interval against published values, and success bookkeeping against an environment with a known outcome."""
 
 import pytest
-from scipy.stats import binomtest
 
 from omp_cli.core.measure.statistics import spread, wilson
 
@@ -24,6 +23,8 @@ def test_wilson_against_newcombes_table(n: int, total: int, low: float, high: fl
 
 @pytest.mark.parametrize("confidence", [0.8, 0.95])
 def test_wilson_is_scipys(confidence: float) -> None:
+    from scipy.stats import binomtest  # takes a second, which the collection of tests need not wait for
+
     for total in (1, 2, 30, 2550):
         for n in {0, 1, total // 3, total - 1, total}:
             theirs = binomtest(n, total).proportion_ci(confidence, method="wilson")
