@@ -15,6 +15,7 @@ from omp_cli.core.base.manifest import read_manifest, write_manifest
 from omp_cli.core.base.run import CHECKPOINTS
 from tests.cli.test_bad_input import refused
 from tests.conftest import TINY, Omp, held_by_another, omp_process
+from tests.core.test_locks import MOVED
 from tests.e2e.test_processes import finish, wait_for
 
 OMP = f"{sys.executable} -m omp_cli"
@@ -126,9 +127,9 @@ def test_resumed_from_elsewhere_and_after_a_move(
     omp: Omp, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = tmp_path / "project"
-    shutil.copytree(workshop / "toy", project / "toy")
+    shutil.copytree(workshop / "toy", project / MOVED)
     monkeypatch.chdir(project)
-    assert omp("pretrain", "toy", "--steps", 10, *TINY, "--out", "runs/r").code == 0
+    assert omp("pretrain", MOVED, "--steps", 10, *TINY, "--out", "runs/r").code == 0
     (tmp_path / "else").mkdir()
     monkeypatch.chdir(tmp_path / "else")
     run = project / "runs" / "r"
@@ -143,7 +144,7 @@ def test_resumed_from_elsewhere_and_after_a_move(
     run = moved / "runs" / "r"
     unfinished(run)
     assert omp("pretrain", "--resume", run).code == 0
-    (moved / "toy").rename(tmp_path / "else" / "renamed")
+    (moved / MOVED).rename(tmp_path / "else" / "renamed")
     unfinished(run)
     refused(omp("pretrain", "--resume", run), 3, "no such file or folder", "omp pretrain DATASET --resume")
     assert omp("pretrain", "renamed", "--resume", run).code == 0
