@@ -13,6 +13,8 @@ python -m pip install --quiet --disable-pip-version-check -e '.[robomimic]' ||
 python -m pip install --quiet --disable-pip-version-check --no-deps 'openpi-client>=0.1.2,<0.2' ||
     echo "openpi-client does not install here; its test is skipped" >&2
 export OMP_NUM_THREADS=1
+# Images of containers set it; without compiled files each of the suite's hundred processes compiles omp once more.
+unset PYTHONDONTWRITEBYTECODE
 unset OMP_CLI_VENV
 ruff check .
 ruff format --check .

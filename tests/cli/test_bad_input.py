@@ -112,7 +112,7 @@ def test_a_sweep_looks_for_its_device_and_threads_first(
 
 
 def test_running_out_of_memory_is_no_bug(omp: Omp, workshop: Path, tmp_path: Path) -> None:
-    vast = ("--set", "net.hidden=4000000", "--set", "train.steps=1")
+    vast = ("--set", "net.hidden=1000000", "--set", "train.steps=1")
     refused(omp("pretrain", workshop / "toy", *vast, "--out", tmp_path / "r"), 1, "out of memory", "batch")
 
 

@@ -1,6 +1,7 @@
 """The rooms and the direction of their dependencies, read from the imports."""
 
 import ast
+import functools
 import itertools
 from pathlib import Path
 
@@ -71,10 +72,17 @@ CORE = [m for m in MODULES if m.relative_to(ROOT).parts[0] == "core" and m.paren
 ]
 
 
+@functools.cache
+def nodes(path: Path) -> list[ast.AST]:
+    """A module and all that is in it."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+@functools.cache
 def imports(path: Path) -> list[tuple[str, int]]:
     """Imported dotted names and their column (0: at module level)."""
     found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found += [(alias.name, node.col_offset) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -118,7 +126,7 @@ def test_every_module_of_the_base_is_in_its_table() -> None:
 
 @pytest.mark.parametrize("path", [m for m in MODULES if m.parts[-2] in ("commands", "prepare", "sweep")])
 def test_nothing_but_its_own_folder_knows_a_benchmark_by_name(path: Path) -> None:
-    texts = {n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant)}
+    texts = {n.value for n in nodes(path) if isinstance(n, ast.Constant)}
     known = {*SUITES.names(), *SOURCES.names(), *itertools.chain(*own_sources().values())}
     assert not texts & known - {RECORD, FILES, EXPERT}
 
@@ -143,7 +151,9 @@ def test_heavy_packages_are_imported_where_they_are_needed(path: Path) -> None:
 def test_files_fit_one_sitting_and_the_core_never_prints(path: Path) -> None:
     text = path.read_text()
     assert len(text.splitlines()) <= 400
-    calls = [n.func.id for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+    calls = [n.func.id for n in nodes(path) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
     assert "print" not in calls
     assert "pickle" not in [name for name, _ in imports(path)]
-    assert ast.get_docstring(ast.parse(text)) or not text.strip()
+    module = nodes(path)[0]
+    assert isinstance(module, ast.Module)
+    assert ast.get_docstring(module) or not text.strip()

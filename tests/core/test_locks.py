@@ -127,18 +127,22 @@ def test_the_traceback_of_an_earlier_try_goes_with_success(tmp_path: Path) -> No
     assert not (tmp_path / TRACEBACK).exists()
 
 
+MOVED = "toy-of-a-project"
+"""What nobody has in a folder above that of the tests, where it would be found too."""
+
+
 def test_inputs_are_looked_for_where_the_run_was_begun_and_where_a_project_was_moved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, data = tmp_path / "project" / "runs" / "r", tmp_path / "project" / "data" / "toy"
+    run, data = tmp_path / "project" / "runs" / "r", tmp_path / "project" / "data" / MOVED
     run.mkdir(parents=True)
     data.mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert list(whereabouts(run, "data/toy")) == [data]
-    assert list(whereabouts(run, "/before/it/was/moved/data/toy")) == [data]
+    assert list(whereabouts(run, f"data/{MOVED}")) == [data]
+    assert list(whereabouts(run, f"/before/it/was/moved/data/{MOVED}")) == [data]
     link = tmp_path / "link"
     link.symlink_to(run)
-    assert list(whereabouts(link, "data/toy")) == [data]
+    assert list(whereabouts(link, f"data/{MOVED}")) == [data]
     assert next(whereabouts(run, str(data))) == data
     assert list(whereabouts(run, "data/other")) == []

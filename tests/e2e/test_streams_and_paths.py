@@ -15,6 +15,7 @@ from omp_cli.core.base.manifest import read_manifest, write_manifest
 from omp_cli.core.base.run import CHECKPOINTS
 from tests.cli.test_bad_input import refused
 from tests.conftest import TINY, Omp, held_by_another, omp_process
+from tests.core.test_locks import MOVED
 from tests.e2e.test_processes import finish, wait_for
 
 OMP = f"{sys.executable} -m omp_cli"
@@ -49,8 +50,10 @@ def shell(line: str, cwd: Path, **environment: str) -> subprocess.CompletedProce
         ("--json > /dev/full", 1),
     ],
 )
-@pytest.mark.parametrize("line", ["manifest {}/run", "eval {}/run --episodes 2 --workers 2 --out e"])
+@pytest.mark.parametrize("line", ["manifest {}/run", "eval {}/run --episodes 2 --out e --workers"])
 def test_output_that_nobody_reads(workshop: Path, tmp_path: Path, line: str, rest: str, code: int) -> None:
+    if line.endswith("--workers"):
+        line += " 2" if ">&-" in rest else " 1"  # what is closed is closed in worker processes too
     done = shell(f"{OMP} {line.format(workshop)} {rest}", tmp_path)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
@@ -124,9 +127,9 @@ def test_resumed_from_elsewhere_and_after_a_move(
     omp: Omp, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = tmp_path / "project"
-    shutil.copytree(workshop / "toy", project / "toy")
+    shutil.copytree(workshop / "toy", project / MOVED)
     monkeypatch.chdir(project)
-    assert omp("pretrain", "toy", "--steps", 10, *TINY, "--out", "runs/r").code == 0
+    assert omp("pretrain", MOVED, "--steps", 10, *TINY, "--out", "runs/r").code == 0
     (tmp_path / "else").mkdir()
     monkeypatch.chdir(tmp_path / "else")
     run = project / "runs" / "r"
@@ -141,7 +144,7 @@ def test_resumed_from_elsewhere_and_after_a_move(
     run = moved / "runs" / "r"
     unfinished(run)
     assert omp("pretrain", "--resume", run).code == 0
-    (moved / "toy").rename(tmp_path / "else" / "renamed")
+    (moved / MOVED).rename(tmp_path / "else" / "renamed")
     unfinished(run)
     refused(omp("pretrain", "--resume", run), 3, "no such file or folder", "omp pretrain DATASET --resume")
     assert omp("pretrain", "renamed", "--resume", run).code == 0
@@ -158,24 +161,35 @@ def test_the_home_folder_after_an_equals_sign(omp: Omp, tmp_path: Path, monkeypa
     assert not (tmp_path / "~").exists()
 
 
+ODD = os.fsdecode(b"donn\xe9es-\xff")
+
+
+def test_names_that_are_not_utf8(omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data, run = Path(ODD, "ä"), Path(ODD, "r")
+    assert omp("prepare", "toy", "--demos", 3, "--points", 32, "--workers", 1, "--out", data).code == 0
+    assert omp("pretrain", data, "--steps", 10, *TINY, "--out", run).code == 0
+    assert read_manifest(run).status == "succeeded"
+    for rest in ("", "--json"):
+        done = shell(f"{OMP} manifest {run} {rest}", tmp_path)
+        assert done.returncode == 0, done.stderr
+    unfinished(run)
+    done = omp("pretrain", "--resume", run)
+    assert done.code == 0, done.err
+
+
 def test_names_that_are_not_utf8_and_a_locale_without_letters(tmp_path: Path) -> None:
-    odd = os.fsdecode(b"donn\xe9es-\xff")
-    data = f"{OMP} prepare toy --demos 3 --points 32 --workers 1"
-    for number, environment in enumerate(({}, ASCII)):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        done = shell(
-            f"{data} --out {odd}/ä && {OMP} pretrain {odd}/ä --steps 10 {tiny()} --out {odd}/r", folder, **environment
-        )
+    data = f"{OMP} prepare toy --demos 3 --points 32 --workers 1 --out {ODD}/ä"
+    done = shell(f"{data} && {OMP} pretrain {ODD}/ä --steps 10 {tiny()} --out {ODD}/r", tmp_path, **ASCII)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / ODD / "r"
+    assert json.loads((run / "manifest.json").read_bytes())["status"] == "succeeded"
+    for rest in ("", "--json"):
+        done = shell(f"{OMP} manifest {ODD}/r {rest}", tmp_path, **ASCII)
         assert done.returncode == 0, done.stderr
-        run = Path(os.fsdecode(os.fsencode(folder / odd) + b"/r"))
-        assert json.loads((run / "manifest.json").read_bytes())["status"] == "succeeded"
-        for rest in ("", "--json"):
-            done = shell(f"{OMP} manifest {odd}/r {rest}", folder, **environment)
-            assert done.returncode == 0, done.stderr
-        unfinished(run)
-        done = shell(f"{OMP} pretrain --resume {odd}/r", folder, **environment)
-        assert done.returncode == 0, done.stderr
+    unfinished(run)
+    done = shell(f"{OMP} pretrain --resume {ODD}/r", tmp_path, **ASCII)
+    assert done.returncode == 0, done.stderr
 
 
 def tiny() -> str:

@@ -21,6 +21,26 @@ def test_wilson_against_newcombes_table(n: int, total: int, low: float, high: fl
     assert str(rate).startswith(f"{n}/{total} = ")
 
 
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_wilson_is_scipys(confidence: float) -> None:
+    from scipy.stats import binomtest  # takes a second, which the collection of tests need not wait for
+
+    for total in (1, 2, 30, 2550):
+        for n in {0, 1, total // 3, total - 1, total}:
+            theirs = binomtest(n, total).proportion_ci(confidence, method="wilson")
+            found = wilson(n, total, confidence)
+            assert (found.low, found.high) == (
+                pytest.approx(theirs.low, abs=1e-14),
+                pytest.approx(theirs.high, abs=1e-14),
+            )
+
+
+def test_more_successes_than_episodes_are_no_rate() -> None:
+    for n in (-1, 4):
+        with pytest.raises(ValueError, match=f"{n} successes of 3 episodes"):
+            wilson(n, 3)
+
+
 def test_complement_mirrors_the_interval() -> None:
     a, b = wilson(7, 30), wilson(23, 30)
     assert a.low == pytest.approx(1 - b.high)

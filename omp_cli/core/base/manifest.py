@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
 import os
 import platform
@@ -204,12 +205,17 @@ def now() -> str:
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     """Versions of Python, omp and the packages that are installed; imports none of them."""
     found = {"python": platform.python_version(), "omp": __version__}
-    for package in packages:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    installed = {package: _version(package) for package in packages}
+    return found | {package: version for package, version in installed.items() if version is not None}
+
+
+@functools.cache
+def _version(package: str) -> str | None:
+    """Read once per process: the records of ten packages take longer than all else that a manifest begins with."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def hardware(device: str = "cpu", threads: int | None = None) -> Hardware:

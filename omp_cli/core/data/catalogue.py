@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tomllib
 from collections.abc import Iterable
@@ -199,7 +200,9 @@ def _shipped_text() -> str:
     return (Path(str(resources.files("omp_cli"))).parent / FILE).read_text(encoding="utf-8")
 
 
+@functools.cache
 def _parsed(text: str, where: str) -> Catalogue:
+    """What a catalogue's text says; a command asks for it several times, and it is read once."""
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOML's own error, a number of too many digits, or nested too deeply

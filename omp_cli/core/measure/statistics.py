@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -46,11 +48,20 @@ def counted(figures: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def wilson(successes: int, episodes: int, confidence: float = 0.95) -> Rate:
-    """Rate and Wilson interval of ``successes`` out of ``episodes`` > 0."""
-    from scipy.stats import binomtest
+    """Rate and Wilson interval of ``successes`` out of ``episodes`` > 0.
 
-    interval = binomtest(successes, episodes).proportion_ci(confidence, method="wilson")
-    return Rate(successes, episodes, successes / episodes, float(interval.low), float(interval.high))
+    The closed form of Newcombe 1998, Statistics in Medicine 17:857, method 3. Every evaluation asks for it, and SciPy's
+    statistics, which have it too, take over a second to import.
+    """
+    if not 0 <= successes <= episodes:
+        raise ValueError(f"{successes} successes of {episodes} episodes")
+    rate, z = successes / episodes, NormalDist().inv_cdf(0.5 + 0.5 * confidence)
+    scale = 2 * (episodes + z**2)
+    center = (2 * successes + z**2) / scale
+    half = z * math.sqrt(z**2 + 4 * successes * (1 - rate)) / scale
+    low = center - half if successes else 0.0
+    high = center + half if successes < episodes else 1.0
+    return Rate(successes, episodes, rate, low, high)
 
 
 @dataclass(frozen=True)
@@ -135,7 +146,7 @@ def bootstrap(
     Returns:
         Without bounds for fewer than three tasks.
     """
-    from scipy.stats import norm, t
+    from scipy.special import ndtri, stdtrit
 
     strata = [np.array([np.mean(seeds) for seeds in tasks]) for tasks in classes]
     if minus is not None:
@@ -151,8 +162,8 @@ def bootstrap(
     for means in strata:
         drawn = rng.integers(len(means), size=(resamples, len(means) - 1))
         total += means[drawn].mean(1) * len(means)
-    quantile = float(t.ppf(0.975, count - len(strata)))
-    distances = quantile / norm.ppf(0.975) * (np.percentile(total / count, [2.5, 97.5]) - value)
+    quantile = float(stdtrit(count - len(strata), 0.975))
+    distances = quantile / ndtri(0.975) * (np.percentile(total / count, [2.5, 97.5]) - value)
     error = sum(len(means) * means.var(ddof=1) for means in strata) ** 0.5 / count
     low, high = value + min(distances[0], -quantile * error), value + max(distances[1], quantile * error)
     return Interval(value, float(max(low, -1.0 if minus else 0.0)), float(min(high, 1.0)))
@@ -198,7 +209,7 @@ def bootstrap_of_ratios(
         K intervals, without bounds for fewer than three units or where a resample leaves the figure undefined; NaN
         where nothing is counted.
     """
-    from scipy.stats import norm, t
+    from scipy.special import ndtri, stdtrit
 
     def of(weights: NDArray[np.float64]) -> NDArray[np.float64]:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -210,7 +221,7 @@ def bootstrap_of_ratios(
         return [Interval(float(value), None, None) for value in values]
     rng = np.random.default_rng(seed)
     drawn = of(rng.multinomial(units - 1, np.full(units, 1 / units), size=resamples).astype(np.float64))
-    widening = t.ppf(0.975, units - 1) / norm.ppf(0.975)
+    widening = stdtrit(units - 1, 0.975) / ndtri(0.975)
     bounds = values + widening * (np.percentile(drawn, [2.5, 97.5], axis=0) - values)
     known = [[None if np.isnan(x) else float(x) for x in row] for row in bounds]
     return [Interval(float(value), *row) for value, *row in zip(values, *known, strict=True)]
