@@ -199,6 +199,17 @@ def test_what_is_not_comparable_is_said(tmp_path: Path) -> None:
     assert "omp dde mixes" not in warnings
 
 
+def test_experts_of_files_are_mixed_within_a_task_alone(tmp_path: Path) -> None:
+    def warnings() -> str:
+        return "\n".join(summarise(read_evaluations([tmp_path]))["warnings"])
+
+    for task in ("hammer", "soccer"):
+        write_eval(tmp_path / task, task, 40, settings={"data.expert.name": task})
+    assert "mixes settings" not in warnings()
+    write_eval(tmp_path / "again", "soccer", 40, seed=1, settings={"data.expert.name": "another"})
+    assert "mixes settings: data.expert.name another | soccer" in warnings()
+
+
 def test_latencies_come_from_the_checkpoint_or_a_preset_that_decides_alike(tmp_path: Path) -> None:
     write_eval(tmp_path / "a", "hammer", 40)
     write_latency(tmp_path / "l1", 1, 2.5, checkpoint="omp dde-hammer-0")

@@ -14,6 +14,8 @@ BOOKKEEPING = (
     "encoder.two_pass",
 )
 """Settings that change no policy."""
+OF_A_TASK = "data.expert."
+"""Settings that begin so differ between tasks by nature: an expert of a file does one."""
 ABSENT = "absent"
 
 Change = tuple[str, str]
@@ -41,11 +43,12 @@ def differences(row: Row, base: Row) -> dict[str, Change]:
 
 
 def mixed(row: Row) -> dict[str, str]:
-    """Settings that are not the same in all evaluations of a row on one suite, with their values."""
+    """Settings that are not the same in all evaluations of a row on one suite (on one task), with their values."""
     found: dict[str, str] = {}
-    for suite in dict.fromkeys(e.suite for e in row.evaluations):
-        values = _values(e for e in row.evaluations if e.suite == suite)
-        found |= {key: _text(several) for key, several in values.items() if len(several) > 1}
+    for suite, task in dict.fromkeys((e.suite, name) for e in row.evaluations for name in (None, e.task)):
+        values = _values(e for e in row.evaluations if e.suite == suite and task in (None, e.task))
+        several = {key: _text(those) for key, those in values.items() if len(those) > 1}
+        found |= {key: text for key, text in several.items() if (task is not None) == key.startswith(OF_A_TASK)}
     return found
 
 
