@@ -152,7 +152,7 @@ def parts_of(args: argparse.Namespace) -> list[Part]:
     tried = omp("eval", policy, "--episodes", episodes, "--out", folder / "eval", "--json", *device)
     found.append(Part("success", tried, _success, 240))
     backends = {"latency": ("--backend", "eager"), "runtimes": ("--backend", "all", "--set", "patience=60")}
-    if pick_device(args.device).type == "cuda":
+    if args.device.startswith("cuda"):
         backends["latency"] += ("--backend", "cudagraph")
     few = ("--calls", 3, "--blocks", 2) if args.small else ("--nfe", 5)
     for part, chosen in list(backends.items())[: 1 if args.small else None]:

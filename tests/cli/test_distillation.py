@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from torch import nn
 
 from omp_cli.core.base.errors import Interrupted
 from omp_cli.core.base.manifest import read_manifest
@@ -42,10 +41,10 @@ def test_a_resumed_run_wants_the_teacher_it_began_with(
 ) -> None:
     begun, update = tmp_path / "begun", Trainer._update
 
-    def interrupted(self: Trainer, module: nn.Module, log: bool) -> tuple[dict[str, float], float]:
+    def interrupted(self: Trainer, log: bool, recorded: bool) -> dict[str, float]:
         if self.step == 12:
             raise Interrupted("stopped")
-        return update(self, module, log)
+        return update(self, log, recorded)
 
     monkeypatch.setattr(Trainer, "_update", interrupted)
     assert omp("pretrain", toy, "--method", "onedp", "--teacher", run, "--steps", 15, *TINY, "--out", begun).code == 130
