@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 
@@ -77,6 +78,22 @@ def cuda_generator(device: torch.device) -> torch.Generator:
         torch.cuda.current_device() if device.index is None else device.index
     ]
     return generator
+
+
+@contextmanager
+def recording(graph: torch.cuda.CUDAGraph, device: torch.device, pool: Any = None) -> Iterator[None]:
+    """Record what is launched on a CUDA device, without executing it; with a pool, in memory shared with its others.
+
+    Raises:
+        RuntimeError: something waited for the device or copied from the host.
+    """
+    try:
+        with torch.cuda.device(device), torch.cuda.graph(graph, pool=pool):
+            yield
+    except RuntimeError:
+        # torch leaves the device's generator as if its numbers were still being recorded, and it draws none.
+        cuda_generator(device).graphsafe_set_state(torch.Generator(device).graphsafe_get_state())
+        raise
 
 
 def use_threads(threads: int) -> None:

@@ -22,6 +22,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from omp_cli.core.base.device import recording
 from omp_cli.core.base.errors import UsageError, did_you_mean, one_line
 from omp_cli.core.deploy.base import Backend, Inputs, Prepared
 from omp_cli.core.deploy.parity import Difference, difference
@@ -71,7 +72,7 @@ class Captured(Prepared):
             torch.cuda.current_stream().wait_stream(side)
             torch.cuda.synchronize()
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
+            with recording(self._graph, inputs[0].device):
                 self._output = function(*self._static)
         self._function = function  # its weights must outlive the graph, which only knows their addresses
 

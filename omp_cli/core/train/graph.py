@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from omp_cli.core.base.device import cuda_generator, no_graph
+from omp_cli.core.base.device import no_graph, recording
 from omp_cli.core.methods import Draws
 from omp_cli.core.train.config import TrainConfig
 from omp_cli.core.train.distributed import World
@@ -42,13 +42,8 @@ def on_cuda(device: torch.device) -> Recorder:
 
     def record(step: Callable[[], None]) -> Callable[[], None]:
         graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.device(device), torch.cuda.graph(graph, pool=pool):
-                step()
-        except RuntimeError:
-            # torch leaves the device's generator as if its numbers were still being recorded, and it draws none.
-            cuda_generator(device).graphsafe_set_state(torch.Generator(device).graphsafe_get_state())
-            raise
+        with recording(graph, device, pool):
+            step()
         return graph.replay
 
     return record
