@@ -151,11 +151,13 @@ def parts_of(args: argparse.Namespace) -> list[Part]:
     found.append(Part("policy", omp("pretrain", data, *train, "--out", policy, "--json", *device), _trained, 240))
     tried = omp("eval", policy, "--episodes", episodes, "--out", folder / "eval", "--json", *device)
     found.append(Part("success", tried, _success, 240))
-    backends = {"latency": ("--backend", "eager"), "runtimes": ("--backend", "all", "--set", "patience=60")}
+    backends = {"latency": ("--backend", "eager")}
     if args.device.startswith("cuda"):
         backends["latency"] += ("--backend", "cudagraph")
+    if not args.small:
+        backends["runtimes"] = ("--backend", "all", "--set", "patience=60")
     few = ("--calls", 3, "--blocks", 2) if args.small else ("--nfe", 5)
-    for part, chosen in list(backends.items())[: 1 if args.small else None]:
+    for part, chosen in backends.items():
         for preset in DECIDED[:1] if args.small else DECIDED:
             out, line = folder / f"{part}-{preset}", ("--preset", preset, "--nfe", 1, *few, *chosen, "--no-parts")
             bench = omp("bench-latency", *line, "--out", out, "--json", *device)

@@ -45,6 +45,11 @@ class Unet1dConfig(Settings):
         return self
 
 
+def by_taps(weight: Tensor) -> nn.Parameter:
+    """The same weight (X, Y, taps) with its memory in the order (X, taps, Y)."""
+    return nn.Parameter(weight.detach().transpose(1, 2).contiguous().transpose(1, 2))
+
+
 class ShortConv1d(nn.Conv1d):
     """Conv1d (odd kernel, padding kernel // 2) that is one matrix product where the input is short.
 
@@ -58,8 +63,7 @@ class ShortConv1d(nn.Conv1d):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride, padding=kernel // 2)
-        by_taps = self.weight.detach().transpose(1, 2).contiguous()
-        self.weight = nn.Parameter(by_taps.transpose(1, 2))
+        self.weight = by_taps(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, L) -> (B, C', L / stride), rounded up."""
@@ -92,8 +96,7 @@ class ShortConvTranspose1d(nn.ConvTranspose1d):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, 4, stride=2, padding=1)
-        by_taps = self.weight.detach().transpose(1, 2).contiguous()
-        self.weight = nn.Parameter(by_taps.transpose(1, 2))
+        self.weight = by_taps(self.weight)
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """(B, C, L) -> (B, C, 2 L)."""
