@@ -2,10 +2,10 @@
 
     python examples/finetune_gym.py runs/finetune-gym     # 24 runs of 5 minutes, with their pre-training: 4 hours
 
-Medium data by PPO (`omp prepare gym --source sb3`); the same networks, pre-training steps and minutes of one core for
-all methods (evaluations are not counted), three seeds. Whatever has finished in the folder is kept and never run
-twice: start it again after an interruption. Writes one JSON table (``--table``) after every run, a plot beside it, and
-prints the means over seeds.
+Medium data by PPO (`omp prepare gym --source sb3`), or medium-expert data of two gaits (``--expert``); the same
+networks, pre-training steps and minutes of one core for all methods (evaluations are not counted), three seeds.
+Whatever has finished in the folder is kept and never run twice: start it again after an interruption. Writes one JSON
+table (``--table``) after every run, a plot beside it, and prints the means over seeds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gym_stage1 import DATA, PRESET, RETURN, ROBOTS, SEEDS, commit, finished
+from gym_stage1 import EXPERT, PRESET, RETURN, ROBOTS, SEEDS, commit, data_of, finished
 
 from omp_cli.core.base.files import read_jsonl, write_text
 from omp_cli.core.measure.statistics import spread
@@ -34,16 +34,14 @@ KEPT = ("env_steps", "train_seconds", "iterations", "evaluations", "seconds_by_p
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """All runs, seed by seed, so that an unfinished table compares like with like."""
     table: dict[str, Any] = {"made_by": Path(__file__).name, "commit": commit(), "data": {}, "rows": []}
-    for robot in args.robot:
-        made = finished(args.folder / "data" / robot, "prepare", "gym", "--source", "sb3", "--task", robot)
-        table["data"][robot] = {key: made["metrics"][key] for key in DATA}
+    data = {robot: data_of(args, robot, table) for robot in args.robot}
     for seed in args.seed:
         for robot in args.robot:
             for method in args.method:
                 trained_by, settings, nfe = METHODS[method]
                 before = args.folder / robot / f"pre-{trained_by}-seed{seed}"
                 line = ("--preset", PRESET, "--method", trained_by, *settings, "--steps", args.steps, "--seed", seed)
-                finished(before, "pretrain", args.folder / "data" / robot, *line)
+                finished(before, "pretrain", data[robot], *line)
                 folder = args.folder / robot / f"{method}-seed{seed}"
                 line = ("--algorithm", method, "--nfe", nfe, "--minutes", args.minutes, "--iterations", 100000)
                 line += ("--workers", 1, "--seed", seed, *(word for pair in args.set for word in ("--set", pair)))
@@ -125,6 +123,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--table", type=Path, default=Path("examples/results/finetune-gym.json"), help="the JSON table")
     parser.add_argument("--picture", type=Path, default=Path("examples/pictures/finetune-gym.png"))
     parser.add_argument("--robot", nargs="+", default=ROBOTS)
+    parser.add_argument("--expert", nargs="+", default=(), metavar="ROBOT=ZIP", help=EXPERT)
     parser.add_argument("--method", nargs="+", choices=METHODS, default=tuple(METHODS))
     parser.add_argument("--seed", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--steps", type=int, default=2000, help="of pre-training")

@@ -1,10 +1,13 @@
 """Hopper and Walker2d, stage 1: DMPO with and without dispersion, ReFlow, ShortCut; return at 1 and 5 evaluations.
 
     python examples/gym_stage1.py runs/gym-stage1      # 24 trainings, 48 evaluations: about 50 minutes
+    python examples/gym_stage1.py runs/gym-stage1-mixed --table runs/mixed.json \
+        --expert hopper=tqc-Hopper-v3.zip walker2d=tqc-Walker2d-v3.zip
 
-Medium data by PPO (`omp prepare gym --source sb3`), the same network and steps for all variants, three seeds. Whatever
-has finished in the folder is kept and never run twice: start it again after an interruption. Writes one JSON table
-(``--table``) after every evaluation, and prints the means over seeds.
+Medium data by PPO (`omp prepare gym --source sb3`), or, with a trained policy (``--expert``), medium-expert data of two
+gaits; the same network and steps for all variants, three seeds. Whatever has finished in the folder is kept and never
+run twice: start it again after an interruption. Writes one JSON table (``--table``) after every evaluation, and prints
+the means over seeds.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ NFE = (1, 5)
 DATA = ("content_sha256", "demos", "frames", "returns")
 TRAINING = ("steps", "train_seconds", "parameters", "effective_rank", "mean_distance", "share_dispersion")
 RETURN = ("mean", "std", "sem", "episodes")
+EXPERT = "a trained policy of Stable-Baselines3: half of the robot's data are its episodes"
 
 
 def finished(folder: Path, *line: object) -> dict[str, Any]:
@@ -54,6 +58,16 @@ def commit() -> str | None:
     return found.stdout.strip() or None
 
 
+def data_of(args: argparse.Namespace, robot: str, table: dict[str, Any]) -> Path:
+    """The robot's data set, made unless it is there; the table gets its figures."""
+    expert = dict(pair.split("=", 1) for pair in args.expert).get(robot)
+    more = ("--quality", "medium-expert", "--policy", expert) if expert else ()
+    folder: Path = args.folder / "data" / robot
+    made = finished(folder, "prepare", "gym", "--source", "sb3", "--task", robot, *more)
+    table["data"][robot] = {key: made["metrics"][key] for key in DATA}
+    return folder
+
+
 def add_row(
     table: dict[str, Any], file: Path, row: dict[str, Any], trained: dict[str, Any], found: dict[str, Any]
 ) -> None:
@@ -66,15 +80,13 @@ def add_row(
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     """All runs, seed by seed, so that an unfinished table compares like with like; returns the rows."""
     table: dict[str, Any] = {"made_by": Path(__file__).name, "commit": commit(), "data": {}, "rows": []}
-    for robot in args.robot:
-        made = finished(args.folder / "data" / robot, "prepare", "gym", "--source", "sb3", "--task", robot)
-        table["data"][robot] = {key: made["metrics"][key] for key in DATA}
+    data = {robot: data_of(args, robot, table) for robot in args.robot}
     for seed in args.seed:
         for robot in args.robot:
             for variant, options in VARIANTS.items():
                 folder = args.folder / robot / f"{variant.replace(' ', '-')}-seed{seed}"
                 line = ("--preset", PRESET, *options, "--steps", args.steps, "--seed", seed)
-                trained = finished(folder, "pretrain", args.folder / "data" / robot, *line)
+                trained = finished(folder, "pretrain", data[robot], *line)
                 for nfe in NFE:
                     line = ("--nfe", nfe, "--episodes", args.episodes, "--workers", 1, "--set", "together=8")
                     found = finished(folder / f"eval-nfe{nfe}", "eval", folder, *line)
@@ -114,6 +126,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("folder", type=Path, help="where data and runs are kept")
     parser.add_argument("--table", type=Path, default=Path("examples/results/gym-stage1.json"), help="the JSON table")
     parser.add_argument("--robot", nargs="+", default=ROBOTS)
+    parser.add_argument("--expert", nargs="+", default=(), metavar="ROBOT=ZIP", help=EXPERT)
     parser.add_argument("--seed", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--steps", type=int, default=2000, help="of training, for every variant")
     parser.add_argument("--episodes", type=int, default=50, help="held-out episodes per evaluation")
