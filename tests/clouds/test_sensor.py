@@ -7,6 +7,7 @@ import pytest
 
 from omp_cli.core.base.config import sources_of, validated
 from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.clouds.bounds import Bounds
 from omp_cli.core.clouds.camera import Camera
 from omp_cli.core.clouds.crop import Box
 from omp_cli.core.clouds.fovea import thinned
@@ -65,15 +66,36 @@ def test_rays_that_are_left_out_would_have_met_nothing_that_is_kept(dropped: lis
     assert len(np.unique(geom)) == (3 if dropped else 4)
 
 
-def test_the_arm_is_left_out_and_still_stops_rays() -> None:
+def test_a_long_thing_is_looked_for_only_where_it_lies_in_the_crop() -> None:
+    import mujoco
+
+    model = mujoco.MjModel.from_xml_string(
+        '<mujoco><worldbody><geom type="box" size="2 0.05 0.05" pos="0 0 0.5" euler="0 0 30"/></worldbody></mujoco>'
+    )
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    camera = front(84)
+    directions = camera.directions()
+    nothing = np.zeros(0, np.intp)
+    rays = {}
+    for name, low in {"beside": 0.6, "through": 0.4}.items():
+        bounds = Bounds(model, camera.position, Box((-0.3, -0.3, low), (0.3, 0.3, 0.9)), nothing)
+        assert bounds.meet(data, [], directions).all()  # its sphere is two metres wide
+        rays[name] = bounds.meet(data, [], directions, closely=True)
+    assert not rays["beside"].any()
+    assert 0 < rays["through"].sum() < len(directions) / 2
+
+
+@pytest.mark.parametrize(("robot", "without"), [("gripper", ["ball"]), ("hidden", ["ball", "cube"])])
+def test_links_are_left_out_and_still_stop_rays(robot: str, without: list[str]) -> None:
     markers = [Marker((0.0, 0.3, 0.55), 0.1)]  # half behind the ball
     shown, data = sensor(CloudConfig())
     points, geom = shown.cropped(data, markers)
-    arm = np.isin(geom, geoms_of(scene()[0], ["ball"]))
-    left, theirs = sensor(CloudConfig(robot="gripper"))[0].cropped(data, markers)
-    assert 0 < arm.sum() < len(points)
-    assert np.array_equal(left, points[~arm])
-    assert np.array_equal(theirs, geom[~arm])
+    links = np.isin(geom, geoms_of(scene()[0], without))
+    left, theirs = sensor(CloudConfig(robot=robot))[0].cropped(data, markers)
+    assert 0 < links.sum() < len(points)
+    assert np.array_equal(left, points[~links])
+    assert np.array_equal(theirs, geom[~links])
     assert (theirs == MARKER).any()
 
 

@@ -203,6 +203,10 @@ def test_without_the_arm_the_hand_stays(envs: dict[str, AdroitEnv]) -> None:
         assert sum(finer.points_on.values()) >= 512
         hand = {env.model.body(env.model.geom_bodyid[g]).name for g in theirs if g >= 0} & set(tables.ROBOT.gripper)
         assert {"wrist", "palm"} <= hand
+        hidden = make(task, cloud={"robot": "hidden", "fovea": 4})
+        hidden.reset(1)
+        assert hidden.observe(["point_cloud"])["point_cloud"].shape == (512, 3)
+        assert not {"arm", "gripper"} & set(hidden.points_on), task
         roots, bodies = env.model.body_rootid, range(env.model.nbody)
         tree = [env.model.body(b).name for b in bodies if roots[b] == roots[env.model.body("forearm").id]]
         assert sorted(tree) == sorted(tables.ROBOT.arm + tables.ROBOT.gripper)

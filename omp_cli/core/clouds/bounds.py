@@ -35,20 +35,40 @@ class Bounds:
         boundless = model.geom_rbound <= 0.0  # planes
         self._geoms, self._planes = np.flatnonzero(kept & ~boundless), np.flatnonzero(kept & boundless)
         self._radii = model.geom_rbound[self._geoms] + _MARGIN
+        self._centres, self._halves = np.split(model.geom_aabb[self._geoms], 2, axis=1)
         self._origin = origin
         self._low, self._high = np.array(box.low), np.array(box.high)
         self._corners = np.array(list(product(*zip(box.low, box.high, strict=True))))
 
-    def meet(self, data: Any, markers: Sequence[Marker], directions: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which of the rays along the unit ``directions`` (M, 3) can hit what is kept: (M,)."""
+    def meet(
+        self, data: Any, markers: Sequence[Marker], directions: NDArray[np.float64], closely: bool = False
+    ) -> NDArray[np.bool_]:
+        """Which of the rays along the unit ``directions`` (M, 3) can hit what is kept: (M,).
+
+        ``closely`` bounds every geom by the part of its box that lies within the crop: a long thing may reach into it
+        nowhere near its middle, and one beside it not at all.
+        """
         if self._a_plane_cuts_the_box(data):
             return np.ones(len(directions), np.bool_)
         centres = data.geom_xpos[self._geoms]
         outside = np.maximum(self._low - centres, 0.0) + np.maximum(centres - self._high, 0.0)
         near = np.einsum("ij,ij->i", outside, outside) <= self._radii**2
-        spheres = [np.column_stack([centres[near], self._radii[near]])]
+        spheres = [np.column_stack([centres, self._radii])[near]]
+        if closely:
+            spheres[0] = self._closer(data, spheres[0], near)
         spheres += [np.array([[*marker.centre, marker.radius + _MARGIN]]) for marker in markers]
         return _meets(directions, np.concatenate(spheres), self._origin)
+
+    def _closer(self, data: Any, spheres: NDArray[np.float64], near: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """The spheres (G, 4), or those around what of the geoms' boxes lies in the crop, where these are smaller."""
+        turns = data.geom_xmat[self._geoms[near]].reshape(-1, 3, 3)
+        centres = spheres[:, :3] + np.einsum("gij,gj->gi", turns, self._centres[near])
+        halves = np.einsum("gij,gj->gi", np.abs(turns), self._halves[near]) + _MARGIN
+        low, high = np.maximum(centres - halves, self._low), np.minimum(centres + halves, self._high)
+        radii = 0.5 * np.linalg.norm(high - low, axis=1) + _MARGIN
+        clipped = np.column_stack([0.5 * (low + high), radii])
+        closer = np.where((radii < spheres[:, 3])[:, None], clipped, spheres)
+        return closer[(low <= high).all(axis=1)]
 
     def _a_plane_cuts_the_box(self, data: Any) -> bool:
         for plane in self._planes:

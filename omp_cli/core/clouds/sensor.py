@@ -23,7 +23,7 @@ from omp_cli.core.clouds.fovea import Fovea, thinned
 from omp_cli.core.clouds.raycast import MARKER, Hits, Marker, RayCaster, geoms_made_of, geoms_of
 
 Frame = Literal["world", "dp3"]
-Robot = Literal["shown", "gripper"]
+Robot = Literal["shown", "gripper", "hidden"]
 SIZE, MAX_SIZE = 84, 2048
 """Pixels: of the smallest camera that sees enough of a task for a policy, and of the largest."""
 MAX_FOVEA = 16
@@ -31,6 +31,7 @@ _FINE_RAYS, _RAYS_PER_POINT = 1024, 2  # 768 see fewer than 512 points of seven 
 _ROBOT: dict[Robot, str] = {
     "shown": "all links",
     "gripper": "hand and fingers; the arm's links stop rays and their points are left out",
+    "hidden": "no links; they stop rays and their points are left out",
 }
 _FOVEA = {
     "where": "pixels that show what is kept, their neighbours, and goal markers",
@@ -53,8 +54,9 @@ class CloudConfig(Settings):
     fps_backend: fps.FpsBackend = "numpy"
     """Implementation of farthest point sampling; all give the same set of points."""
     robot: Robot = "shown"
-    """Which of the robot's links are shown: all, or "gripper": its hand and fingers. Rays stop at the links of its arm
-    all the same, as they do at the table, and their points are left out.
+    """Which of the robot's links are shown: all, "gripper": its hand and fingers, or "hidden": none, for a policy that
+    knows them from its state. Rays stop at the others all the same, as they do at the table, and their points are left
+    out.
     """
     fovea: int = Field(1, ge=1, le=MAX_FOVEA)
     """K: where the camera's picture shows something that is kept, its pixels are seen again as k x k finer ones, and
@@ -106,13 +108,17 @@ class RobotBodies:
     arm: tuple[str, ...] = ()
     gripper: tuple[str, ...] = ()
 
+    def left_out(self, robot: Robot) -> tuple[str, ...]:
+        """The bodies whose points are left out of clouds that show that much of the robot."""
+        return {"shown": (), "gripper": self.arm, "hidden": self.arm + self.gripper}[robot]
+
 
 class CloudSensor:
     """Makes clouds (N, 3) float32 of one MuJoCo scene.
 
-    Where the arm's points are left out and hand and objects leave the camera's picture for a while, so that fewer than
-    half of N points remain, the cloud shows the arm as well: it tells where the hand went, and an episode goes on. A
-    camera that has never yet seen half of N without the arm is not right for them, and the cloud is refused.
+    Where links are left out and what is shown leaves the camera's picture for a while, so that fewer than half of N
+    points remain, the cloud shows the whole robot: it tells where the hand went, and an episode goes on. A camera that
+    has never yet seen half of N without those links is not right for them, and the cloud is refused.
 
     Args:
         model: ``mujoco.MjModel``.
@@ -121,7 +127,7 @@ class CloudSensor:
         config: number of points, frame, backend, what is shown of the robot, fovea.
         hidden: bodies that rays pass through.
         dropped: materials that stop rays but whose points are left out (the table).
-        robot: the robot's bodies; the arm's points are left out with ``config.robot == "gripper"``.
+        robot: the robot's bodies, of which ``config.robot`` leaves out some.
     """
 
     def __init__(
@@ -140,16 +146,15 @@ class CloudSensor:
         self._box = box
         hidden, dropped = tuple(hidden), tuple(dropped)
         directions = camera.directions()
-        left_out = [geoms_made_of(model, dropped), *([geoms_of(model, robot.arm)] if config.robot == "gripper" else [])]
-        left_out_geoms = np.concatenate(left_out)
+        left_out = np.union1d(geoms_made_of(model, dropped), geoms_of(model, robot.left_out(config.robot)))
         self._dropped = np.zeros(model.ngeom + 2, np.bool_)  # by geom; the last two are never dropped: MARKER, nothing
-        self._dropped[left_out_geoms] = True
+        self._dropped[left_out] = True
         self._bounds: Bounds | None = None
         self._fovea: Fovea | None = None
         if config.frame == "world":
             self._pixels = np.flatnonzero(box.meets(camera.position, directions))
             self._to_cloud = None
-            self._bounds = Bounds(model, camera.position, box, np.union1d(left_out_geoms, geoms_of(model, hidden)))
+            self._bounds = Bounds(model, camera.position, box, np.union1d(left_out, geoms_of(model, hidden)))
         else:
             self._pixels = np.arange(len(directions))
             # depth times this is the public pipelines' point: they project through pixel corners
@@ -237,7 +242,8 @@ class CloudSensor:
         """
         start = perf_counter()
         if self._bounds is not None:
-            useful = self._bounds.meet(data, markers, caster.directions[rays])
+            # Thinning counts rays, so what finer clouds hold depends on which are left out before it: by spheres alone.
+            useful = self._bounds.meet(data, markers, caster.directions[rays], closely=things is None)
             rays, things = rays[useful], None if things is None else things[useful]
         if things is not None:
             rays = rays[thinned(things, max(_FINE_RAYS, _RAYS_PER_POINT * self._config.points))]
