@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.report.collect import Evaluation, Offline
@@ -20,22 +20,27 @@ def renamed(evaluations: Sequence[T], names: Sequence[str]) -> list[T]:
         names: "OLD=NEW" each; "OLD*=NEW*" for every label that begins with OLD, the rest of which is kept. A label may
             have equals signs in it: OLD is what some evaluation is called.
 
+    Rows that come to have one name become one row.
+
     Raises:
-        UsageError: no evaluation is called OLD, one is renamed twice, or two rows would have one name.
+        UsageError: no evaluation is called OLD, one is renamed twice, or two rows that would become one have
+            evaluations of the same task and training seed.
     """
     labels = list(dict.fromkeys(e.label for e in evaluations))
     chosen: dict[str, str] = {}
     for old, new in (pair for text in names for pair in _parted(text, labels)):
         if chosen.setdefault(old, new) != new:
             raise UsageError(f"--rename: {old!r} has two new names, {chosen[old]!r} and {new!r}", "give one of them")
-    taken: dict[str, str] = {}
-    for label in labels:
-        name = chosen.get(label, label)
-        if (other := taken.setdefault(name, label)) != label:
+    found = [replace(e, label=chosen.get(e.label, e.label)) for e in evaluations]
+    taken: dict[tuple[Any, ...], str] = {}
+    for before, after in zip(evaluations, found, strict=True):
+        if (other := taken.setdefault(after.key, before.label)) != before.label:
             raise UsageError(
-                f"--rename: {other!r} and {label!r} would both be called {name!r}", "rows keep names of their own"
+                f"--rename: {other!r} and {before.label!r} would both be called {after.label!r}, and both have "
+                f"{after.task}, seed {after.seed}",
+                "rows become one where no task and seed is in both",
             )
-    return [replace(e, label=chosen.get(e.label, e.label)) for e in evaluations]
+    return found
 
 
 def _parted(text: str, labels: Sequence[str]) -> list[tuple[str, str]]:

@@ -60,6 +60,9 @@ def summarise(found: Found, baseline: str | None = None, seed: int = 0) -> dict[
 
 def _header(found: Found) -> dict[str, Any]:
     evaluations = found.everything
+    own_labels: dict[str, dict[str, None]] = {}
+    for e in evaluations:
+        own_labels.setdefault(e.label, {})[e.own_label] = None
     machines = dict.fromkeys(
         f"{h.cpu}, {h.cores} cores, {h.platform}, device {h.device}" for h in (e.manifest.hardware for e in evaluations)
     )
@@ -74,8 +77,8 @@ def _header(found: Found) -> dict[str, Any]:
         "evaluations": len(found.evaluations),
         "offline": len(found.offline),
         "episodes": sum(e.last.episodes for e in found.evaluations),
-        "policies": list(dict.fromkeys(e.label for e in evaluations)),
-        "renamed": {e.label: e.own_label for e in evaluations if e.label != e.own_label},
+        "policies": list(own_labels),
+        "renamed": {label: " and ".join(sorted(own)) for label, own in own_labels.items() if list(own) != [label]},
         "tasks": len({(e.suite, e.task) for e in evaluations}),
         "seeds": sorted({e.seed for e in evaluations if e.seed is not None}),
         "first": min(e.manifest.started_at for e in evaluations),
