@@ -151,13 +151,13 @@ def test_rows_can_be_shown_under_other_names(tmp_path: Path) -> None:
     policies = dict(header_rows(document["header"]))["policies"]
     assert policies == "mp1; light-1 (evaluated as omp dde); light-1, t = 1 (evaluated as omp dde, t = 1)"
     assert {e.label for e in read_evaluations([tmp_path]).evaluations} == {"omp dde", "omp dde, t = 1", "mp1"}
+    swapped = renamed(read_evaluations([tmp_path]).evaluations, ["mp1=omp dde", "omp dde=mp1"])
+    assert [e.label for e in swapped] == ["omp dde", "mp1", "omp dde, t = 1"], "in the order of their paths"
     write_eval(tmp_path / "elsewhere", "door", 30, label="light-1")
     found = read_evaluations([tmp_path])
     found.evaluations = renamed(found.evaluations, ["omp dde=light-1"])
     document = summarise(found, "light-1")
     assert document["header"]["renamed"] == {"light-1": "light-1 and omp dde"}, "they have no task in common: one row"
-    swapped = renamed(read_evaluations([tmp_path]).evaluations, ["mp1=omp dde", "omp dde=mp1"])
-    assert [e.label for e in swapped] == ["omp dde", "mp1", "omp dde, t = 1"], "in the order of their paths"
 
 
 def test_rows_that_begin_alike_are_renamed_together(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ class ReportConfig(Settings):
     baseline: Annotated[str | None, Flag(panel="Report")] = None
     """Label of the row with which the others are compared; None for the one with the most evaluations."""
     rename: Annotated[tuple[str, ...], Flag(panel="Report", metavar="OLD=NEW")] = ()
-    """Show a row under another name: OLD=NEW, or OLD*=NEW* for all rows that begin so; repeatable. Rows that come to have
-    one name become one. Manifests stay as they are.
+    """Show a row under another name: OLD=NEW, or OLD*=NEW* for all rows that begin so; repeatable. Rows that come to
+    have one name become one. Manifests stay as they are.
     """
     seed: Seed = 0
     """Seed of the bootstrap."""
