@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.clouds.crop import Triple
+from omp_cli.core.clouds.trees import MeshTrees
 
 NOTHING = -1
 """Geom id of a ray that hits nothing (MuJoCo's own convention)."""
@@ -52,15 +53,22 @@ class RayCaster:
         origin: (3,) common starting point, metres, world frame.
         directions: (M, 3) unit vectors, world frame.
         hidden: bodies that rays pass through; their physics is untouched. Names that the model lacks are ignored.
+        trees: improved as rays meet meshes; None leaves the model's as they are.
     """
 
     def __init__(
-        self, model: Any, origin: NDArray[np.float64], directions: NDArray[np.float64], hidden: Iterable[str] = ()
+        self,
+        model: Any,
+        origin: NDArray[np.float64],
+        directions: NDArray[np.float64],
+        hidden: Iterable[str] = (),
+        trees: MeshTrees | None = None,
     ) -> None:
         self._model = model
         self._origin = np.ascontiguousarray(origin, np.float64)
         self.directions = np.ascontiguousarray(directions, np.float64)
         self._hidden = geoms_of(model, hidden)
+        self._trees = trees
 
     def cast(self, data: Any, markers: Sequence[Marker] = (), which: NDArray[np.intp] | None = None) -> Hits:
         """The nearest visible geometry or marker on every ray, in the present state of ``data`` (``mujoco.MjData``).
@@ -86,6 +94,8 @@ class RayCaster:
         finally:
             groups[self._hidden] = before
             trees[:] = trees_before
+        if self._trees is not None:
+            self._trees.met(found)
         distance = np.where(found >= 0, reached, np.inf)
         marked = np.full(len(found), -1, np.int32)
         for index, marker in enumerate(markers):

@@ -21,6 +21,7 @@ from omp_cli.core.clouds.camera import Camera
 from omp_cli.core.clouds.crop import Box
 from omp_cli.core.clouds.fovea import Fovea, thinned
 from omp_cli.core.clouds.raycast import MARKER, Hits, Marker, RayCaster, geoms_made_of, geoms_of
+from omp_cli.core.clouds.trees import MeshTrees
 
 Frame = Literal["world", "dp3"]
 Robot = Literal["shown", "gripper", "hidden"]
@@ -160,12 +161,13 @@ class CloudSensor:
             # depth times this is the public pipelines' point: they project through pixel corners
             self._to_cloud = camera.slopes(offset=0.0) @ DP3_ROTATION.T
             self._per_distance = 1.0 / np.linalg.norm(camera.slopes(), axis=1)
-        self._caster = RayCaster(model, camera.position, directions, hidden)
+        trees = MeshTrees(model)
+        self._caster = RayCaster(model, camera.position, directions, hidden, trees)
         # what a geom belongs to, its body; the last entry is that of MARKER (-2) and of nothing (-1)
         self._things = np.concatenate([model.geom_bodyid, [model.nbody, model.nbody]]).astype(np.int32) + 1
         if config.fovea > 1:
             self._fovea = Fovea(camera, config.fovea, box)
-            self._finer = RayCaster(model, camera.position, self._fovea.directions, hidden)
+            self._finer = RayCaster(model, camera.position, self._fovea.directions, hidden, trees)
         with_arm = config.model_copy(update={"robot": "shown", "fovea": 1})
         self._make_fallback = partial(CloudSensor, model, camera, box, with_arm, hidden, dropped, robot)
         self._fallback: CloudSensor | None = None
