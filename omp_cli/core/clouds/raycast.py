@@ -79,13 +79,13 @@ class RayCaster:
 
         directions = self.directions if which is None else self.directions[which]
         found, reached = np.empty(len(directions), np.int32), np.empty(len(directions), np.float64)
-        groups, trees = self._model.geom_group, self._model.body_bvhadr
-        before, trees_before = groups[self._hidden].copy(), trees.copy()
+        groups, of_bodies = self._model.geom_group, self._model.body_bvhadr
+        before, of_bodies_before = groups[self._hidden].copy(), of_bodies.copy()
         groups[self._hidden] = _HIDDEN_GROUP  # visibility only: MuJoCo's collisions do not look at groups
         # Before MuJoCo 3.5 mj_multiRay skips geoms by bounds that are too tight (corners of a box, unrotated bodies)
         # and loses hits: up to 15 rays of 7000 here, 7 % in a scene of large boxes. A body without a bounding volume
         # is never skipped; that costs nothing measurable, because meshes have bounds of their own.
-        trees[:] = -1
+        of_bodies[:] = -1
         try:
             mujoco.mj_multiRay(
                 self._model, data, self._origin, directions.ravel(), VISIBLE_GROUPS, 1, -1,
@@ -93,7 +93,7 @@ class RayCaster:
             )  # fmt: skip
         finally:
             groups[self._hidden] = before
-            trees[:] = trees_before
+            of_bodies[:] = of_bodies_before
         if self._trees is not None:
             self._trees.met(found)
         distance = np.where(found >= 0, reached, np.inf)
