@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from math import ceil, sqrt
 from typing import Any
 
-from omp_cli.core.clouds.sensor import MAX_FOVEA, MAX_SIZE, SIZE, CloudConfig, CloudSensor
+from omp_cli.core.clouds.sensor import MAX_FOVEA, MAX_SIZE, SIZE, CloudConfig, CloudSensor, Robot
 from omp_cli.core.suites.base import TaskEnv
 
 _FOVEA, _ENOUGH = 4, 1024
 """A camera of 84 pixels, four times finer, sees 960 points and more of each of Meta-World's tasks without the arm."""
 
 
-def recommended_cloud(cloud: CloudConfig | None) -> Mapping[str, Any]:
-    """Points where they matter (``Suite.recommended``): without the robot's arm, from a foveated camera.
+def recommended_cloud(cloud: CloudConfig | None, robot: Robot = "gripper") -> Mapping[str, Any]:
+    """Points where they matter (``Suite.recommended``): ``robot`` says on which of its links; from a foveated camera.
 
     Nothing in a frame other than the world's, which has no finer camera. The camera is the finer the more points are
     asked for.
@@ -23,7 +23,7 @@ def recommended_cloud(cloud: CloudConfig | None) -> Mapping[str, Any]:
     if cloud is None or cloud.frame != "world":
         return {}
     finer = min(MAX_FOVEA, MAX_SIZE // (cloud.camera_size or SIZE), _FOVEA * ceil(sqrt(cloud.points / _ENOUGH)))
-    return {"cloud.robot": "gripper", "cloud.fovea": finer}
+    return {"cloud.robot": robot, "cloud.fovea": finer}
 
 
 class CloudedEnv(TaskEnv):

@@ -95,8 +95,8 @@ class Adroit(Suite):
         return tuple(tables.TASKS)
 
     def recommended(self) -> Mapping[str, Any]:
-        """See ``recommended_cloud``."""
-        return recommended_cloud(self.config.cloud)
+        """See ``recommended_cloud``. Nine in ten points would lie on the hand, whose joints the state has."""
+        return recommended_cloud(self.config.cloud, "hidden")
 
     def spec(self, task: str) -> Spec:
         """State: see the configuration. Action: targets of all joints, [-1, 1] stands for the range of each."""
