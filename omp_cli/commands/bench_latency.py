@@ -82,7 +82,9 @@ def bench_latency(
     call.console.times("omp bench-latency", figures["seconds_by_part"], "row", len(figures["rows"]))
 
 
-def _subjects(settings: LatencyConfig, checkpoint: Path | None, presets: list[str], table: bool) -> list[core.Subject]:
+def _subjects(
+    settings: LatencyConfig, checkpoint: Path | None, presets: list[str], table: bool
+) -> list[core.TimedPolicy]:
     """The policies that are timed: a checkpoint's, or fresh ones of presets (all of them in a table)."""
     if checkpoint is not None:
         return [core.from_checkpoint(checkpoint, settings.weights)]

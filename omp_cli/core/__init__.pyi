@@ -20,7 +20,7 @@ from .families import ALGORITHMS as ALGORITHMS
 from .measure.evaluation import evaluate_run as evaluate_run
 from .measure.gymnasium_env import evaluate_env as evaluate_env
 from .measure.latency.bench import bench_latency as bench_latency
-from .measure.latency.subjects import Subject as Subject
+from .measure.latency.subjects import TimedPolicy as TimedPolicy
 from .measure.latency.subjects import from_checkpoint as from_checkpoint
 from .measure.latency.subjects import from_presets as from_presets
 from .measure.memory.cases import grid as grid

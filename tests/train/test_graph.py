@@ -18,7 +18,7 @@ from omp_cli.core.base.progress import Silent
 from omp_cli.core.checkpoint import EMA, MODEL, TRAINING
 from omp_cli.core.data.store import read_store
 from omp_cli.core.train import loop
-from omp_cli.core.train.batches import AHEAD, Ahead, Chosen
+from omp_cli.core.train.batches import AHEAD, Ahead, DrawnStep
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
 from omp_cli.core.train.graph import WARM_UP, Recorder
@@ -101,7 +101,7 @@ def test_what_is_chosen_ahead_is_what_each_step_chooses(turn: int, toy: Path, tm
             assert torch.equal(a, b)
 
 
-def tensors_of(chosen: Chosen) -> list[torch.Tensor]:
+def tensors_of(chosen: DrawnStep) -> list[torch.Tensor]:
     seen: list[torch.Tensor] = []
     chosen.map(lambda x: seen.append(x) or x)
     return seen

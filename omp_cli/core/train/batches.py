@@ -18,7 +18,7 @@ AHEAD = 32
 
 
 @dataclass(frozen=True)
-class Chosen:
+class DrawnStep:
     """What chance decides about a step.
 
     Attributes:
@@ -31,10 +31,10 @@ class Chosen:
     angles: Tensor | None
     draws: Draws
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> Chosen:
+    def map(self, change: Callable[[Tensor], Tensor]) -> DrawnStep:
         """The same with each tensor changed."""
         angles = None if self.angles is None else change(self.angles)
-        return Chosen(change(self.windows), angles, self.draws.map(change))
+        return DrawnStep(change(self.windows), angles, self.draws.map(change))
 
 
 class Ahead:
@@ -49,16 +49,16 @@ class Ahead:
         device: where it goes.
     """
 
-    def __init__(self, choose: Callable[[int], Chosen], total: int, device: torch.device) -> None:
+    def __init__(self, choose: Callable[[int], DrawnStep], total: int, device: torch.device) -> None:
         self._choose, self._total, self._device = choose, total, device
         self._steps = range(0)
-        self._block: Chosen | None = None
+        self._block: DrawnStep | None = None
 
-    def __call__(self, step: int) -> Chosen:
+    def __call__(self, step: int) -> DrawnStep:
         """Of a step, on the device."""
         if step not in self._steps or self._block is None:
             self._steps = range(step, min(step + AHEAD, self._total))
-            block: Chosen = _stacked([self._choose(number) for number in self._steps])
+            block: DrawnStep = _stacked([self._choose(number) for number in self._steps])
             self._block = block.map(self._moved)
         return self._block.map(lambda x: x[step - self._steps.start])
 

@@ -25,7 +25,7 @@ from omp_cli.core.data.store import Dataset
 from omp_cli.core.data.windows import make_windows
 from omp_cli.core.methods import LossReport
 from omp_cli.core.policy import LossModule, Policy
-from omp_cli.core.train.batches import Ahead, Chosen, batch_indices, step_generator
+from omp_cli.core.train.batches import Ahead, DrawnStep, batch_indices, step_generator
 from omp_cli.core.train.build import build_policy, check_arrays, check_compile
 from omp_cli.core.train.calibrate import measure, settled
 from omp_cli.core.train.config import PretrainConfig
@@ -307,7 +307,7 @@ class Trainer:
             obs, actions = turned(obs, actions, chosen.angles, self.dataset.spec, self._reach)
         return obs, actions, chosen.draws
 
-    def _choose(self, step: int, world: World | None = None) -> Chosen:
+    def _choose(self, step: int, world: World | None = None) -> DrawnStep:
         """What chance decides about a step, for this process (for those of ``world``), on the CPU."""
         train, seed = self.config.train, self.config.seed
         start, stop = (world or self.world).part(train.batch_size)
@@ -315,7 +315,7 @@ class Trainer:
         draws = self.policy.method.draw(shape, step_generator(seed, step))
         angles = turn_angles(train.turn, train.batch_size, seed, step)[start:stop] if train.turn else None
         windows = batch_indices(len(self.windows), train.batch_size, seed, step)[start:stop]
-        return Chosen(windows, angles, draws.part(start * train.draws, stop * train.draws))
+        return DrawnStep(windows, angles, draws.part(start * train.draws, stop * train.draws))
 
     def _gradient_norm(self) -> Tensor:
         return torch.nn.utils.get_total_norm([p.grad for p in self.module.parameters() if p.grad is not None])
