@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from omp_cli import core
-from omp_cli.commands.frame import Call, Chosen, Input, checkpoint_layer, command
+from omp_cli.commands.frame import Call, Chosen, Input, command
 from omp_cli.commands.inputs import PRETRAINED, workers
 from omp_cli.commands.options import argument, option
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.layers import Layer, merge
-from omp_cli.core.base.manifest import FILE_NAME, read_manifest
 from omp_cli.core.base.presets import preset_layer, preset_names
 from omp_cli.core.base.processes import default_workers
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.tables import tuning_tables
-from omp_cli.core.train.trackers import METRICS
 
 
 @command("finetune", FinetuneConfig, preset="")
@@ -77,12 +75,12 @@ def _new_plan(call: Call[FinetuneConfig], path: Path, preset: str | None) -> Tun
     if chosen.settings.nfe is None:
         nfe, by_algorithm = core.usual_chain(chosen.settings, found)
         chosen.settings = chosen.settings.model_copy(update={"nfe": nfe})
-        source = f"algorithm {chosen.settings.algorithm.name}" if by_algorithm else checkpoint_layer(found).source
+        source = f"algorithm {chosen.settings.algorithm.name}" if by_algorithm else found.layer.source
         chosen.add("nfe", nfe, source)
     core.check_fits(chosen.settings, found)
     chosen.add("checkpoint", str(found.path), "argument")
     call.refuse_checkpoints()
-    return TuningPlan(chosen, found, _inputs(found))
+    return TuningPlan(chosen, found, core.read_by(found))
 
 
 def _chosen(call: Call[FinetuneConfig], suite: str, trained: str, preset: str | None) -> Chosen[FinetuneConfig]:
@@ -105,14 +103,6 @@ def _old_plan(call: Call[FinetuneConfig], run: Path) -> TuningPlan | None:
     return TuningPlan(chosen, core.start_of(run, manifest), read, run)
 
 
-def _inputs(checkpoint: core.Checkpoint) -> list[Input]:
-    """The checkpoint, and the data set that it was trained on: ``omp eval`` shows the demonstrations' return."""
-    found = [("checkpoint", checkpoint.path, checkpoint.sha256())]
-    if (checkpoint.run / FILE_NAME).is_file():
-        found += [(i.kind, Path(i.path), i.sha256) for i in read_manifest(checkpoint.run).inputs if i.kind == "dataset"]
-    return found
-
-
 def _finetune(call: Call[FinetuneConfig], plan: TuningPlan, processes: int) -> None:
     settings, task = plan.chosen.settings, plan.checkpoint.meta.spec.task
     device = call.device(settings.threads)
@@ -123,16 +113,10 @@ def _finetune(call: Call[FinetuneConfig], plan: TuningPlan, processes: int) -> N
         finetuner = core.Finetuner(
             settings, plan.checkpoint, run.folder, device, processes, progress, synchronise=call.globals.verbose
         )
-        if resumed:
-            progress.note(f"continuing at iteration {finetuner.resume()} of {settings.iterations}")
-        result = finetuner.run()
-        run.metrics(**result.figures)
-        for path in (result.checkpoint, result.best, run.folder / METRICS, run.folder / core.EVALUATIONS):
-            if path is not None:
-                run.artifact(path)
-    _report(call, run.folder, result.figures)
-    done = result.figures["iterations"] - result.figures.get("resumed_at_iteration", 0)
-    call.console.times("omp finetune", result.figures["seconds_by_part"], "iteration", done)
+        figures = core.finetune_run(run, finetuner, resumed)
+    _report(call, run.folder, figures)
+    done = figures["iterations"] - figures.get("resumed_at_iteration", 0)
+    call.console.times("omp finetune", figures["seconds_by_part"], "iteration", done)
 
 
 def _report(call: Call[FinetuneConfig], folder: Path, figures: dict[str, Any]) -> None:

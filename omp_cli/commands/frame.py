@@ -5,12 +5,10 @@ layers -> settings -> dry run -> folder -> run -> progress -> result: each is a 
 
 from __future__ import annotations
 
-import datetime
 import functools
-import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
@@ -33,12 +31,11 @@ from omp_cli.console import Console, RichProgress
 from omp_cli.core.base import config as c
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError, Interrupted, UsageError
-from omp_cli.core.base.files import name_part, writable_folder
 from omp_cli.core.base.layers import Layer, env_layer, file_layer, merge, of_today, set_layer, unflatten
 from omp_cli.core.base.locks import refuse_held
-from omp_cli.core.base.manifest import FILE_NAME, Manifest, latest_run, read_manifest
+from omp_cli.core.base.manifest import FILE_NAME, Manifest, latest_run
 from omp_cli.core.base.presets import preset_layer
-from omp_cli.core.base.run import Run, refuse_checkpoints
+from omp_cli.core.base.run import Run, new_folder, read_resumed, refuse_checkpoints
 from omp_cli.core.base.table import Table
 
 if TYPE_CHECKING:
@@ -172,17 +169,11 @@ class Call(Generic[S]):
             inputs: the entries of its configuration that are no settings.
             change: settings that take the place of the run's own; with some it is gone on with though it is finished.
         """
-        if folder.exists() and not (folder / FILE_NAME).is_file():
-            above = next((f"--resume {p}" for p in folder.parents[:3] if (p / FILE_NAME).is_file()), "")
-            if above:  # a checkpoint, or a file of one
-                raise UsageError(f"{folder}: a part of a run; a run is resumed as a whole", above)
-        manifest = read_manifest(folder)
-        if manifest.command != self.name:
-            raise UsageError(f"{folder}: a run of omp {manifest.command}, not of omp {self.name}")
+        manifest = read_resumed(folder, self.name)
         if manifest.status == "succeeded" and not change:
             self.console.note(f"{folder} is finished; nothing to do")
             return manifest, None
-        if int(os.environ.get("RANK", "0")) == 0:  # of several processes the first alone holds the folder
+        if self.globals.is_main:
             refuse_held(folder)
         sources = {key: value.model_dump() for key, value in manifest.config.items()}
         sources |= {key: {"value": value, "source": "flag"} for key, value in (change or {}).items()}
@@ -203,7 +194,7 @@ class Call(Generic[S]):
         """
         self.known(self.settings())
         found = core.open_run(path or self.newest(TRAINED))
-        chosen = self.settings(checkpoint_layer(found[-1]))
+        chosen = self.settings(found[-1].layer)
         chosen.add("checkpoint", str(found[-1].path), "argument")
         return found, chosen
 
@@ -224,19 +215,6 @@ class Call(Generic[S]):
             )
         return self.globals.dry_run
 
-    def _folder(self, name: str) -> Path:
-        """``--out``, or a folder ``runs/COMMAND/<time>-<name>`` that this call has made; nobody else gets the same."""
-        if self.globals.out is not None:
-            return self.globals.out
-        root, name = writable_folder(RUNS / self.name), name_part(name)  # a task out of data leads nowhere else
-        stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        for n in itertools.count(1):
-            folder = root / (f"{stamp}-{name}" if n == 1 else f"{stamp}-{name}-{n}")
-            with suppress(FileExistsError):
-                folder.mkdir()
-                return folder
-        raise AssertionError("there is always a next number")
-
     @contextmanager
     def run(
         self,
@@ -251,14 +229,14 @@ class Call(Generic[S]):
 
         Args:
             chosen: the run's settings.
-            where: the name of a new folder, made now, or the folder itself.
+            where: the folder; or a name, which makes a new folder of today's time unless ``--out`` names one.
             device: where tensors live.
             inputs: kind, path and hash of what is known to be read.
             new: whether the folder may not hold checkpoints.
             bar: False draws no live bar, whose thread would disturb what is timed.
         """
         settings = chosen.settings
-        folder = self._folder(where) if isinstance(where, str) else where
+        folder = where if isinstance(where, Path) else self.globals.out or new_folder(RUNS / self.name, where)
         seeds = {"seed": settings.seed} if hasattr(settings, "seed") else {}
         threads = getattr(settings, "threads", None)
         machine = device if isinstance(device, str) else core.device_name(device)
@@ -273,7 +251,7 @@ class Call(Generic[S]):
         self, folder: Path, figures: Mapping[str, Any], tables: Sequence[Table] = (), lines: Sequence[str] = ()
     ) -> None:
         """Print what came out: one JSON document, or tables and lines."""
-        document = {"command": self.name, "run_dir": str(folder), "manifest": str(folder / "manifest.json")}
+        document = {"command": self.name, "run_dir": str(folder), "manifest": str(folder / FILE_NAME)}
         self.console.result({**document, "result": dict(figures)}, tables, lines)
 
 
@@ -337,12 +315,6 @@ def command(
         return function
 
     return decorate
-
-
-def checkpoint_layer(checkpoint: core.Checkpoint) -> Layer:
-    """The lowest layer: the evaluations per decision that a checkpoint names, in an earlier omp's its method."""
-    source = "checkpoint" if checkpoint.meta.nfe else f"method {checkpoint.config().method.name}"
-    return Layer(source, {"nfe": checkpoint.nfe})
 
 
 def _seed_of(name: str, models: Iterable[type[Settings]]) -> str:

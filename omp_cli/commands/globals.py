@@ -79,9 +79,14 @@ class Globals:
     @functools.cached_property
     def console(self) -> Console:
         """Where this command prints."""
-        if int(os.environ.get("RANK", "0")) > 0:  # of several processes the first alone speaks
+        if not self.is_main:
             return Console(quiet=True, verbose=self.verbose)
         return Console(self.json_, self.quiet, self.verbose, self.plugin_options)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the first of several processes (``torchrun``): it alone prints, and holds the folder."""
+        return os.environ.get("RANK", "0") == "0"
 
     @property
     def plugin_options(self) -> tuple[str, ...]:

@@ -22,7 +22,6 @@ from omp_cli.core.families import SUITES
 from omp_cli.core.suites.base import with_displacements
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.tables import training_table
-from omp_cli.core.train.trackers import METRICS
 
 DEFAULT_PRESET = "light"
 STEPS = "train.steps"
@@ -142,27 +141,18 @@ def _train(call: Call[PretrainConfig], plan: TrainingPlan) -> None:
         return
     with core.world(device) as peers:
         if not peers.is_main:  # the first process alone prints, writes and needs the folder
-            _run(core.Trainer(settings, data, plan.folder or RUNS, device, peers, Silent(), teacher), resumed)
+            trainer = core.Trainer(settings, data, plan.folder or RUNS, device, peers, Silent(), teacher)
+            core.train_run(None, trainer, resumed)
             return
         where = plan.folder or f"{settings.method.name}-{plan.dataset.resolve().name.removesuffix('.zarr')}"
         with call.run(plan.chosen, where, device, inputs, not resumed) as (run, progress):
             trainer = core.Trainer(
                 settings, data, run.folder, device, peers, progress, teacher, synchronise=call.globals.verbose
             )
-            result = _run(trainer, resumed)
-            run.metrics(**result.figures)
-            for path in (result.checkpoint, result.best, run.folder / METRICS):
-                if path is not None:
-                    run.artifact(path)
-    _report(call, run.folder, result.figures)
-    steps = result.figures["steps"] - result.figures.get("resumed_at_step", 0)
-    call.console.times("omp pretrain", result.figures["seconds_by_part"], "step", steps)
-
-
-def _run(trainer: core.Trainer, resumed: bool) -> core.TrainResult:
-    if resumed:
-        trainer.progress.note(f"continuing at step {trainer.resume()} of {trainer.total}")
-    return trainer.run()
+            figures = core.train_run(run, trainer, resumed)
+    _report(call, run.folder, figures)
+    steps = figures["steps"] - figures.get("resumed_at_step", 0)
+    call.console.times("omp pretrain", figures["seconds_by_part"], "step", steps)
 
 
 def _report(call: Call[PretrainConfig], folder: Path, figures: dict[str, Any]) -> None:
