@@ -15,11 +15,11 @@ from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.files import name_part
 from omp_cli.core.base.processes import default_workers
-from omp_cli.core.base.table import Table
-from omp_cli.core.data.catalogue import cache_folder, read_catalogue
+from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.families import FORMATS, SOURCES, SUITES
 from omp_cli.core.prepare.build import build
 from omp_cli.core.prepare.source import RECORD, Asked, Source, groups_of_tasks, own_sources, source_for
+from omp_cli.core.prepare.tables import catalogue_document, catalogue_lines, catalogue_table, made_table
 
 TASK, RECORDING, FILES = "Task", "Recording", "Public data and files"
 
@@ -99,7 +99,9 @@ def prepare(
     """
     tasks, groups = tuple(task or ()), tuple(suite or ())
     if list_:
-        _list(call, benchmark, tasks, source)
+        entries = read_catalogue().of(benchmark, tasks, source)
+        document = {"command": "prepare", **catalogue_document(entries)}
+        call.console.result(document, [catalogue_table(entries)], catalogue_lines(entries))
         return
     if path is not None and file is not None:
         raise UsageError(f"two files: {path} and --file {file}", "name one of them")
@@ -160,31 +162,4 @@ def _report(call: Call[Settings], plans: list[DataSetPlan], figures: list[dict[s
         for folder, of_one in zip(folders, figures, strict=True)
     ]
     document = {"command": "prepare", **runs[0]} if len(runs) == 1 else {"command": "prepare", "runs": runs}
-    rows = [source.row(of_one) | {"content": of_one["content_sha256"][:12]} for of_one in figures]
-    table = Table("Data sets", tuple(rows[0]), [[str(cell) for cell in row.values()] for row in rows])
-    call.console.result(document, [table], source.lines(folders, figures))
-
-
-def _list(call: Call[Settings], suite: str | None, tasks: tuple[str, ...], source: str | None) -> None:
-    """Print what the catalogue knows."""
-    entries = read_catalogue().of(suite, tasks, source)
-    columns = ("suite", "task", "source", "format", "size", "licence", "fetched")
-    rows = [(e.suite, e.task, e.source, e.format, e.size, e.licence, e.fetched) for e in entries]
-    document = {
-        "command": "prepare",
-        "cache": str(cache_folder()),
-        "datasets": [
-            {**e.model_dump(mode="json"), "fetched": e.fetched, "urls": [u for f in e.files for u in e.urls(f)]}
-            for e in entries
-        ],
-    }
-    unchecked = sum(not e.checked for e in entries)
-    published = {(e.suite, e.source) for e in read_catalogue().entries}
-    here = {name: [s for s in own if (name, s) not in published] for name, own in own_sources().items()}
-    made = "; ".join(f"{name} --source {', '.join(own)}" for name, own in here.items() if own)
-    lines = [
-        f"{len(entries)} data sets; the addresses of {unchecked} are as published and were not opened with this omp",
-        f"made here, without a download: {made}",
-        f"notes and addresses: --json   cache: {cache_folder()}",
-    ]
-    call.console.result(document, [Table("Data sets", columns, rows)], lines)
+    call.console.result(document, [made_table(source, figures)], source.lines(folders, figures))

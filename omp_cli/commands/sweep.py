@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,13 +15,11 @@ from omp_cli.core.base.errors import RunFailed, UsageError
 from omp_cli.core.base.files import writable_folder
 from omp_cli.core.base.locks import hold
 from omp_cli.core.base.run import Run
-from omp_cli.core.base.table import Table
 from omp_cli.core.sweep.config import read_sweep
 from omp_cli.core.sweep.engines import ENGINES, choose_engine
 from omp_cli.core.sweep.execute import execute
-from omp_cli.core.sweep.job import Job
 from omp_cli.core.sweep.plan import plan_jobs, same_settings
-from omp_cli.core.sweep.tables import job_tables
+from omp_cli.core.sweep.tables import job_tables, plan_table, planned
 
 RAY = "Engine ray"
 
@@ -60,7 +56,11 @@ def sweep(
     jobs = plan_jobs(config, folder, resolve, _handed_on(call))
     if call.globals.dry_run:
         same_settings(jobs)
-        _show_plan(call, folder, jobs)
+        listed = planned(jobs)
+        finished = sum(job["state"] == "finished" for job in listed)
+        document = {"command": "sweep", "dry_run": True, "run_dir": str(folder), "jobs": listed}
+        lines = [f"{len(jobs)} jobs, {finished} finished"]
+        call.console.result(document, [plan_table(folder, listed)], lines)
         return
     chosen = choose_engine(engine, processes, address, gpus)
     if engine == "local":
@@ -86,20 +86,6 @@ def _handed_on(call: Call[Settings]) -> tuple[str, ...]:
     """The global options that every line gets."""
     device = () if call.globals.device is None else ("--device", call.globals.device)
     return (*device, *call.globals.plugin_options)
-
-
-def _show_plan(call: Call[Settings], folder: Path, jobs: Sequence[Job]) -> None:
-    states = [job.outcome().state for job in jobs]
-    rows = [(job.name, state, f"omp {shlex.join(job.line)}") for job, state in zip(jobs, states, strict=True)]
-    listed = [
-        {"name": job.name, "command": job.command, "state": state, "line": list(job.line)}
-        for job, state in zip(jobs, states, strict=True)
-    ]
-    call.console.result(
-        {"command": "sweep", "dry_run": True, "run_dir": str(folder), "jobs": listed},
-        [Table(f"Jobs of {folder}", ("job", "state", "line"), rows)],
-        [f"{len(jobs)} jobs, {states.count('finished')} finished"],
-    )
 
 
 def _report(call: Call[Settings], run: Run) -> None:
