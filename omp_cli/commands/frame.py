@@ -31,7 +31,7 @@ from omp_cli.console import Console, RichProgress
 from omp_cli.core.base import config as c
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError, Interrupted, UsageError
-from omp_cli.core.base.layers import Layer, env_layer, file_layer, merge, of_today, set_layer, unflatten
+from omp_cli.core.base.layers import Layer, env_layer, file_layer, merge, of_today, set_layer, unflatten, value_text
 from omp_cli.core.base.locks import refuse_held
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, latest_run
 from omp_cli.core.base.presets import preset_layer
@@ -207,11 +207,11 @@ class Call(Generic[S]):
         """Whether nothing is to be done; then the settings, their sources and ``more`` have been printed."""
         self.known(chosen)
         if self.globals.dry_run:
-            rows = [(key, _text(entry["value"]), str(entry["source"])) for key, entry in chosen.sources.items()]
+            rows = [(key, value_text(entry["value"]), str(entry["source"])) for key, entry in chosen.sources.items()]
             self.console.result(
                 {"command": self.name, "dry_run": True, "config": chosen.sources, **more},
                 [Table(f"omp {self.name} would use", ("setting", "value", "source"), rows)],
-                [f"{key.replace('_', ' ')}: {_text(value)}" for key, value in more.items()],
+                [f"{key.replace('_', ' ')}: {value_text(value)}" for key, value in more.items()],
             )
         return self.globals.dry_run
 
@@ -336,7 +336,3 @@ def _seed_without(models: Iterable[type[Settings]]) -> str:
     """The seed of a line that names none, in words."""
     found = (c.default_text(model.model_fields["seed"]) for model in models if "seed" in model.model_fields)
     return " or ".join(dict.fromkeys(found))
-
-
-def _text(value: Any) -> str:
-    return "none" if value is None else str(value)

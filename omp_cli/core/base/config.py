@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -73,8 +74,8 @@ class Settings(BaseModel):
     @classmethod
     def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
         annotation: Any = cls.model_fields[str(info.field_name)].annotation
-        kinds = _kinds(annotation)
-        if _has_boolean(value) and bool not in kinds and kinds & {int, float}:
+        kinds = kinds_of(annotation)
+        if _has_boolean(value) and bool not in kinds and {int, float}.intersection(kinds):
             raise PydanticCustomError("number", "input should be a number, not true or false")
         return value
 
@@ -138,10 +139,15 @@ def typed(value: Any) -> str:
 
 
 @functools.cache
-def _kinds(annotation: Any) -> frozenset[Any]:
-    """The plain types that an annotation is made of: ``tuple[int, ...] | None`` -> int, NoneType, Ellipsis."""
+def kinds_of(annotation: Any) -> tuple[Any, ...]:
+    """The plain types that an annotation is made of, and the values of a Literal.
+
+    ``tuple[int, ...] | None`` is made of int, Ellipsis and NoneType; what stands in ``Annotated`` does not count.
+    """
     parts = typing.get_args(annotation)
-    return frozenset().union(*map(_kinds, parts)) if parts else frozenset({annotation})
+    if typing.get_origin(annotation) is Annotated:
+        parts = parts[:1]
+    return tuple(dict.fromkeys(itertools.chain.from_iterable(map(kinds_of, parts)))) if parts else (annotation,)
 
 
 def distinct(values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
@@ -230,7 +236,7 @@ def _section(field: FieldInfo, given: Any) -> type[BaseModel] | None:
             config: type[BaseModel] = family.get(given["name"]).Config
             return config
     annotation: Any = field.annotation
-    kinds = [kind for kind in _kinds(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    kinds = [kind for kind in kinds_of(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
     return kinds[0] if len(kinds) == 1 else None
 
 

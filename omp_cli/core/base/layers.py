@@ -147,3 +147,8 @@ def parse_value(text: str) -> Any:
         return tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def value_text(value: Any) -> str:
+    """A value as a table shows it: a setting that is off is "none", as it is typed."""
+    return NOTHING[0] if value is None else str(value)
