@@ -14,10 +14,10 @@ import annotated_types
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from omp_cli.commands.options import first_sentence, marks, options_of
 from omp_cli.commands.table import COMMANDS, load
 from omp_cli.core.base.config import LARGEST, Member, default_text, kinds_of
 from omp_cli.core.base.deviations import page as deviations_page
+from omp_cli.core.base.flags import first_sentence, marks, options_of
 from omp_cli.core.base.registry import Family
 from omp_cli.core.families import ALGORITHMS, ENCODERS, FORMATS, METHODS, NETS, SOURCES, SUITES
 

@@ -86,7 +86,7 @@ def _new_plan(call: Call[FinetuneConfig], path: Path, preset: str | None) -> Tun
 def _chosen(call: Call[FinetuneConfig], suite: str, trained: str, preset: str | None) -> Chosen[FinetuneConfig]:
     """How a policy of the pre-training method ``trained`` is fine-tuned in ``suite``."""
     own = Layer("checkpoint", {"algorithm.name": core.algorithm_for(trained)})
-    asked = merge(call.layers(FinetuneConfig, own))[0]["algorithm"]["name"]
+    asked = merge(call.layers(own))[0]["algorithm"]["name"]
     name = preset or next((n for n in (f"{suite}-{asked}", suite) if n in preset_names("finetune")), None)
     chosen = call.settings(own, None if name is None else preset_layer("finetune", name))
     core.check_algorithm(chosen.settings, trained)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 from omp_cli import core
-from omp_cli.commands import options
 from omp_cli.commands.globals import (
     AGAIN,
     Globals,
@@ -26,11 +25,12 @@ from omp_cli.commands.globals import (
     take,
 )
 from omp_cli.commands.inputs import RUNS, TRAINED, Newest
-from omp_cli.commands.options import option
+from omp_cli.commands.options import annotation, option
 from omp_cli.console import Console, RichProgress
 from omp_cli.core.base import config as c
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError, Interrupted, UsageError
+from omp_cli.core.base.flags import flag_layer, options_of, union
 from omp_cli.core.base.layers import Layer, env_layer, file_layer, merge, of_today, set_layer, unflatten, value_text
 from omp_cli.core.base.locks import refuse_held
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, latest_run
@@ -109,7 +109,7 @@ class Call(Generic[S]):
             UsageError: a seed was given, and nothing is drawn.
         """
         seed = {} if self.globals.seed is None else {_seed_of(self.name, (self.model,)): self.globals.seed}
-        return Layer("flag", {**options.flag_layer(self.model, self.given).values, **self.more, **seed})
+        return Layer("flag", {**flag_layer(self.model, self.given).values, **self.more, **seed})
 
     def of(self, model: type[T], what: str) -> Call[T]:
         """The same line, read as the settings of another configuration class.
@@ -117,7 +117,7 @@ class Call(Generic[S]):
         Raises:
             UsageError: an option was given that the class does not have: it does not go with ``what``.
         """
-        known = {one.name for one in options.options_of(model)}
+        known = {one.name for one in options_of(model)}
         for name in self.given:
             if name not in known:
                 raise UsageError(f"{name} does not go with {what}", "leave it out")
@@ -128,15 +128,15 @@ class Call(Generic[S]):
         """Where this command prints."""
         return self.globals.console
 
-    def layers(self, model: type[Settings], *below: Layer | None) -> list[Layer]:
+    def layers(self, *below: Layer | None) -> list[Layer]:
         """All layers in their one order, later wins: ``below``, file, environment, ``--set``, options."""
         file = file_layer(self.file) if self.file else None
-        found = [*below, file, env_layer(os.environ, model), set_layer(self.sets), self.flags]
+        found = [*below, file, env_layer(os.environ, self.model), set_layer(self.sets), self.flags]
         return [Layer(layer.source, of_today(self.name, layer.values)) for layer in found if layer is not None]
 
     def settings(self, *below: Layer | None) -> Chosen[S]:
         """The validated settings; ``below`` are a preset's or a checkpoint's, which all else on the line beats."""
-        values, layer_of = merge(self.layers(self.model, *below))
+        values, layer_of = merge(self.layers(*below))
         settings = c.validated(self.model, values)
         return Chosen(settings, c.sources_of(settings, layer_of))
 
@@ -287,7 +287,7 @@ def command(
         def load() -> Function:
             models: list[type[Settings]] = [] if model is None else [model, *also()]
             values_of = preset_layer(name, preset).values if preset else {}
-            offered = options.union(*models, preset=None if preset is None else Layer(f"preset {preset}", values_of))
+            offered = union(*models, preset=None if preset is None else Layer(f"preset {preset}", values_of))
 
             @functools.wraps(function)
             def typed(**values: Any) -> None:
@@ -306,7 +306,7 @@ def command(
                     raise Interrupted("interrupted", AGAIN) from None
 
             typed.options, typed.models = offered, models  # type: ignore[attr-defined]
-            settings = {one.parameter: (one.annotation, None) for one in offered}
+            settings = {one.parameter: (annotation(one), None) for one in offered}
             layers = LAYERS if models else {}
             everywhere = global_options(_seed_without(models))
             return signed(typed, [*own_parameters(function), *keywords({**settings, **layers, **everywhere})])

@@ -10,14 +10,16 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from omp_cli.commands import options
+import omp_cli
+from omp_cli.commands.options import annotation
 from omp_cli.commands.table import COMMANDS, load
 from omp_cli.core.base.config import Flag, Settings, default_text
+from omp_cli.core.base.flags import flag_layer, options_of, union
 from omp_cli.core.base.layers import Layer
 from omp_cli.core.families import SUITES
 from tests.conftest import Omp
 
-ROOT = Path(options.__file__).parents[1]
+ROOT = Path(omp_cli.__file__).parent
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -51,12 +53,12 @@ class Outer(Settings):
     inner: Inner = Inner()
 
 
-OPTIONS = {option.key: option for option in options.options_of(Outer)}
+OPTIONS = {option.key: option for option in options_of(Outer)}
 
 
 def shown(key: str) -> Any:
     """What Typer is told of an option."""
-    return OPTIONS[key].annotation.__metadata__[0]
+    return annotation(OPTIONS[key]).__metadata__[0]
 
 
 def test_each_marked_setting_is_an_option_and_no_other() -> None:
@@ -91,10 +93,10 @@ def test_type_bounds_default_and_words_are_the_fields() -> None:
 
 
 def test_a_preset_says_what_its_values_are_and_a_line_of_several_sources_names_each_default() -> None:
-    of_light = {one.key: one.default for one in options.union(Outer, preset=Layer("preset light", {"steps": 7}))}
+    of_light = {one.key: one.default for one in union(Outer, preset=Layer("preset light", {"steps": 7}))}
     assert of_light["steps"] == "7, by preset light"
     assert of_light["inner.rate"] == "0.5"
-    of_any = {one.key: one.default for one in options.union(Outer, preset=Layer("", {}))}
+    of_any = {one.key: one.default for one in union(Outer, preset=Layer("", {}))}
     assert of_any["steps"] == "50, or the preset's"
     assert of_any["net.name"] == "the preset's"
 
@@ -106,7 +108,7 @@ def test_a_preset_says_what_its_values_are_and_a_line_of_several_sources_names_e
         sizes: Annotated[tuple[Count, ...], Flag("--size")] = (1, 2)
         """Sizes."""
 
-    of_both = {one.key: one.default for one in options.union(Outer, Files)}
+    of_both = {one.key: one.default for one in union(Outer, Files)}
     assert of_both["steps"] == "50 or all of a file, by the source of the data"
     assert of_both["sizes"] == "1, 2"
 
@@ -118,7 +120,7 @@ def test_values_are_completed_from_the_type_or_the_flag() -> None:
 
 
 def test_only_what_was_given_becomes_a_setting() -> None:
-    layer = options.flag_layer(Outer, {"--steps": 3, "--size": [4, 5], "--lr": 0.1})
+    layer = flag_layer(Outer, {"--steps": 3, "--size": [4, 5], "--lr": 0.1})
     assert layer.source == "flag"
     assert dict(layer.values) == {"steps": 3, "sizes": (4, 5), "inner.rate": 0.1}
 

@@ -52,6 +52,7 @@ WITHIN_BASE = {
     "device": {"errors"},
     "errors": set(),
     "files": {"errors"},
+    "flags": {"config", "layers"},
     "layers": {"errors"},
     "locks": {"errors", "files", "manifest"},
     "manifest": {"config", "errors", "files", "layers", "processes"},
