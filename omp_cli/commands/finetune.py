@@ -60,7 +60,7 @@ def finetune(
 
 @dataclass(frozen=True)
 class TuningPlan:
-    """What to fine-tune and where; ``folder`` None means a new one, made when the run begins."""
+    """What to fine-tune and where; ``folder`` is that of a resumed run, None for a new run, which makes its own."""
 
     chosen: Chosen[FinetuneConfig]
     checkpoint: core.Checkpoint
@@ -69,7 +69,7 @@ class TuningPlan:
 
 
 def _new_plan(call: Call[FinetuneConfig], path: Path, preset: str | None) -> TuningPlan:
-    """A run in a folder of its own."""
+    """The plan of a new run."""
     found = core.open_run(path)[-1]
     chosen = _chosen(call, found.meta.spec.suite, found.config().method.name, preset)
     if chosen.settings.nfe is None:
@@ -84,7 +84,7 @@ def _new_plan(call: Call[FinetuneConfig], path: Path, preset: str | None) -> Tun
 
 
 def _chosen(call: Call[FinetuneConfig], suite: str, trained: str, preset: str | None) -> Chosen[FinetuneConfig]:
-    """How a policy of the pre-training method ``trained`` is fine-tuned in ``suite``."""
+    """The settings by which a policy of the pre-training method ``trained`` is fine-tuned in ``suite``."""
     own = Layer("checkpoint", {"algorithm.name": core.algorithm_for(trained)})
     asked = merge(call.layers(own))[0]["algorithm"]["name"]
     name = preset or next((n for n in (f"{suite}-{asked}", suite) if n in preset_names("finetune")), None)
@@ -94,7 +94,7 @@ def _chosen(call: Call[FinetuneConfig], suite: str, trained: str, preset: str | 
 
 
 def _old_plan(call: Call[FinetuneConfig], run: Path) -> TuningPlan | None:
-    """A run that is to continue exactly as it was; None, after its figures were shown, for one that is finished."""
+    """The plan of a run that continues exactly as it was; None for a finished one, whose figures were shown."""
     manifest, chosen = call.resumed(run, "checkpoint")
     if chosen is None:
         _report(call, run, manifest.metrics)

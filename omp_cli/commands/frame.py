@@ -1,6 +1,7 @@
 """What every command does around its one call of the core.
 
-layers -> settings -> dry run -> folder -> run -> progress -> result: each is a method of ``Call``, the line on its way.
+A ``Call`` is one line on its way: its layers of configuration are merged into settings, which a dry run shows; a run
+takes a folder, shows its progress and writes a manifest; the result is printed.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ LAYERS = {
 
 
 class Resolved(Exception):
-    """Not an error: the settings of a line, of which nothing else is wanted (``lines.resolve``)."""
+    """Ends a command of which the settings alone are wanted (``lines.resolve``), and carries them; it is no error."""
 
     def __init__(self, sources: Sources) -> None:
         super().__init__()
@@ -75,21 +76,21 @@ class Chosen(Generic[S]):
     sources: Sources
 
     def add(self, key: str, value: Any, source: str) -> None:
-        """Something the run depends on that is no setting: its data set, its checkpoint."""
+        """Record something that the run depends on and that is no setting, such as its data set or its checkpoint."""
         self.sources[key] = {"value": value, "source": source}
 
 
 @dataclass
 class Call(Generic[S]):
-    """One line: a command's name, its options, and the way from them to a result.
+    """One line of a command: its name, its options, and the way from them to a result.
 
     Attributes:
         name: name of the command.
         model: the command's configuration class.
         globals: values of the global options.
-        file: file of settings.
-        sets: words of ``--set``.
-        given: what was given as options, by their names on the line.
+        file: the file that ``--config`` names; None without one.
+        sets: the words that follow each ``--set``.
+        given: the values of the options on the line, by the options' names.
         more: settings that the line says in another way, by their dotted names.
     """
 
@@ -141,7 +142,7 @@ class Call(Generic[S]):
         return Chosen(settings, c.sources_of(settings, layer_of))
 
     def known(self, chosen: Chosen[Any]) -> None:
-        """To be called before inputs are looked for: where only the settings are wanted, the command ends here."""
+        """End the command here where only its settings are wanted, before anything is looked for that it reads."""
         if self.globals.resolving:
             raise Resolved(chosen.sources)
 
@@ -166,8 +167,8 @@ class Call(Generic[S]):
 
         Args:
             folder: folder of the run.
-            inputs: the entries of its configuration that are no settings.
-            change: settings that take the place of the run's own; with some it is gone on with though it is finished.
+            inputs: the entries of the run's configuration that are no settings.
+            change: settings that take the place of the run's own; with any, a finished run goes on as well.
         """
         manifest = read_resumed(folder, self.name)
         if manifest.status == "succeeded" and not change:
@@ -181,7 +182,7 @@ class Call(Generic[S]):
         return manifest, Chosen(c.validated(self.model, unflatten(flat)), sources)
 
     def newest(self, wanted: Newest) -> Path:
-        """The newest finished run that is wanted, which the user is told; DataError if there is none."""
+        """The newest finished run of the kind wanted, which the user is told; DataError if there is none."""
         found = latest_run(wanted.root, *wanted.commands, note=self.console.note)
         if found is None:
             raise DataError(f"no {wanted.what} below {wanted.root}/", wanted.hint)
@@ -189,8 +190,8 @@ class Call(Generic[S]):
         return found
 
     def checkpoints(self, path: Path | None) -> tuple[list[core.Checkpoint], Chosen[S]]:
-        """The checkpoints of the run that is named, else of the newest, and the settings, above those of the last
-        checkpoint. A wrong setting is told before a checkpoint is looked for.
+        """The checkpoints of the run at ``path``, else of the newest, and the settings, which the last checkpoint
+        underlies. A wrong setting is refused before a checkpoint is looked for.
         """
         self.known(self.settings())
         found = core.open_run(path or self.newest(TRAINED))
@@ -204,7 +205,7 @@ class Call(Generic[S]):
         return core.pick_device(core.local_device(self.globals.device_name))
 
     def dry_run(self, chosen: Chosen[Any], **more: Any) -> bool:
-        """Whether nothing is to be done; then the settings, their sources and ``more`` have been printed."""
+        """Whether the line is a dry run; then the settings, their sources and ``more`` have been printed."""
         self.known(chosen)
         if self.globals.dry_run:
             rows = [(key, value_text(entry["value"]), str(entry["source"])) for key, entry in chosen.sources.items()]
@@ -250,7 +251,7 @@ class Call(Generic[S]):
     def result(
         self, folder: Path, figures: Mapping[str, Any], tables: Sequence[Table] = (), lines: Sequence[str] = ()
     ) -> None:
-        """Print what came out: one JSON document, or tables and lines."""
+        """Print the figures of a run as one JSON document, or its tables and lines."""
         document = {"command": self.name, "run_dir": str(folder), "manifest": str(folder / FILE_NAME)}
         self.console.result({**document, "result": dict(figures)}, tables, lines)
 
@@ -267,20 +268,21 @@ def command(
     also: Callable[[], Iterable[type[Settings]]] = tuple,
     writes: bool = True,
 ) -> Callable[[Function], Function]:
-    """Makes a command of a function, which gets a ``Call`` first and its own parameters by name.
+    """Make a command of a function, which gets a ``Call`` as its first argument and its own parameters by name.
 
-    ``function.load()`` makes what Typer calls: with the own parameters, the options of ``model``, the global options.
-    Each has its own list of options: a parser that was made before a plugin came goes on without the plugin's.
+    ``function.load()`` makes the function that Typer calls. Its parameters are those of the command, the options of
+    ``model`` and the global options. Each such function has its own list of options, so a parser that was made before a
+    plugin was loaded goes on without the plugin's options.
 
     Args:
         name: name of the command.
         model: the command's configuration class, whose fields with a ``Flag`` become options; None for a command
             without settings, which then has neither ``--config`` nor ``--set``.
-        preset: the one that is taken unless another is named, "" where that depends on what the run begins with; None
-            for a command without presets.
-        also: other configuration classes, of which the line decides which it means (``Call.of``). Asked for each time
+        preset: the preset that is taken unless the line names another; "" where it depends on what the run begins with;
+            None for a command without presets.
+        also: gives further configuration classes, among which the line decides (``Call.of``). It is called each time
             that the function is loaded, for plugins may have brought some.
-        writes: whether it writes into a folder of its own, which ``--out`` may name.
+        writes: whether the command writes into a folder of its own, which ``--out`` may name.
     """
 
     def decorate(function: Function) -> Function:
@@ -318,10 +320,10 @@ def command(
 
 
 def _seed_of(name: str, models: Iterable[type[Settings]]) -> str:
-    """The setting that ``--seed`` sets: "seed", of one of the configurations or of what it records.
+    """The name of the setting that ``--seed`` sets: that of a configuration class, else that of its section ``record``.
 
     Raises:
-        UsageError: there is none.
+        UsageError: no class has such a setting.
     """
     for model in models:
         if "seed" in model.model_fields:
@@ -333,6 +335,6 @@ def _seed_of(name: str, models: Iterable[type[Settings]]) -> str:
 
 
 def _seed_without(models: Iterable[type[Settings]]) -> str:
-    """The seed of a line that names none, in words."""
+    """The words with which the help says what the seed is without ``--seed``."""
     found = (c.default_text(model.model_fields["seed"]) for model in models if "seed" in model.model_fields)
     return " or ".join(dict.fromkeys(found))

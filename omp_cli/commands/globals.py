@@ -26,12 +26,12 @@ ANY_DEVICE = "auto"
 
 
 def told(words: str, default: str = "") -> str:
-    """What the help says of a parameter: its words, and those for what happens without it."""
+    """The text of the help for a parameter: ``words``, then in brackets what holds without it."""
     return f"{words} (default: {default})" if default else words
 
 
 def global_options(seed: str = "") -> dict[str, tuple[Any, Any]]:
-    """Annotations and defaults of the options that every command has; ``seed`` is the seed without ``--seed``."""
+    """Annotation and default of each option that every command has; ``seed`` is what the help says of its default."""
 
     def one(kind: Any, words: str, *names: str, default: str = "", **limits: Any) -> Any:
         return Annotated[kind, typer.Option(*names, help=told(words, default), rich_help_panel=PANEL, **limits)]
@@ -65,12 +65,12 @@ class Globals:
     out: Path | None = None
     plugin: list[Path] = field(default_factory=list)
     resolving: bool = False
-    """No option: only the settings are wanted (``lines.resolve``)."""
+    """Whether only the settings of the line are wanted (``lines.resolve``); no option sets this."""
     start: tuple[str, str] | None = None
     """Suite and pre-training method of the policy that a resolved ``omp finetune`` will begin with."""
 
     def merged(self, given: Mapping[str, Any]) -> Globals:
-        """These values with those given later on the line on top."""
+        """These values, replaced by those that were given later on the line; plugins are added to."""
         changed = {k: v for k, v in given.items() if v not in (None, False, [])}
         if changed.get("plugin"):
             changed["plugin"] = [*self.plugin, *changed["plugin"]]
@@ -108,13 +108,13 @@ def current() -> Globals:
 
 
 def set_current(values: Globals) -> None:
-    """Remember the options of the running command, for the handler of exceptions too."""
+    """Keep the options of the running command, which the handler of exceptions reads, too."""
     global _current
     _current = values
 
 
 def keywords(options: Mapping[str, tuple[Any, Any]]) -> list[inspect.Parameter]:
-    """Typer parameters of annotations and defaults."""
+    """Keyword parameters for ``signed``, made of annotations and defaults by name."""
     return [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
         for name, (kind, default) in options.items()
@@ -135,7 +135,7 @@ def own_parameters(function: Callable[..., None]) -> list[inspect.Parameter]:
 
 
 def expanded(value: Any) -> Any:
-    """Paths with ``~`` as the home folder, for no shell does that after ``=``; any other value as it is."""
+    """The value, or in a path the home folder in the place of ``~``, which no shell expands after ``=``."""
     if isinstance(value, list):
         return [expanded(item) for item in value]
     if not isinstance(value, Path):
@@ -147,9 +147,9 @@ def expanded(value: Any) -> Any:
 
 
 def take(values: dict[str, Any]) -> Globals:
-    """The global options among Typer's values, which they leave, on top of those that stood earlier on the line.
+    """Take the global options out of Typer's values and merge them with those that stood earlier on the line.
 
-    Paths among all the values have their ``~`` expanded.
+    In every path that stays among the values, too, ``~`` is expanded.
     """
     values.update({name: expanded(value) for name, value in values.items()})
     merged = current().merged({name: values.pop(name) for name in global_options()})

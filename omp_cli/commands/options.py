@@ -15,10 +15,10 @@ def argument(words: str, default: str = "", values: Callable[[], Iterable[str]] 
     """A command's own argument.
 
     Args:
-        words: what it is.
-        default: words for what happens without it.
-        values: what completion offers.
-        more: for Typer.
+        words: what the argument is, for the help.
+        default: words for what holds without it; "" where the help says nothing of that.
+        values: gives the values that completion offers; None offers none.
+        more: further arguments of ``typer.Argument``.
     """
     return typer.Argument(help=told(words, default), autocompletion=_completing(values), **more)
 
@@ -31,13 +31,16 @@ def option(
     values: Callable[[], Iterable[str]] | None = None,
     **more: Any,
 ) -> Any:
-    """A command's own option, one that sets nothing; ``argument`` describes the rest, names and panel are Typer's."""
+    """A command's own option, which sets no setting.
+
+    ``names`` are what is written on a line, ``panel`` is a heading of the help; ``argument`` describes the rest.
+    """
     words = told(words, default)
     return typer.Option(*names, help=words, rich_help_panel=panel, autocompletion=_completing(values), **more)
 
 
 def _completing(values: Callable[[], Iterable[str]] | None) -> Callable[[str], list[str]] | None:
-    """Typer's completion by the values that begin as what has been typed."""
+    """The function by which Typer completes what has been typed so far to one of the values."""
     if values is None:
         return None
     offered = values
@@ -49,7 +52,7 @@ def _completing(values: Callable[[], Iterable[str]] | None) -> Callable[[str], l
 
 
 def annotation(of: Option) -> Any:
-    """The parameter's annotation of an option that a setting has."""
+    """The annotation from which Typer makes the option of a setting."""
     name, flag = of.name, of.flag
     with_no = of.kind is bool and not flag.only_on
     return Annotated[

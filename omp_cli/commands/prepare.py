@@ -116,7 +116,7 @@ def prepare(
 
 
 def _plans(call: Call[Settings], asked: Asked) -> list[DataSetPlan]:
-    """What the line comes to; UsageError where it asks for what there is not."""
+    """The data sets that the line asks for; UsageError where there is no such thing."""
     kind = source_for(asked)
     of_kind = call.of(kind.Config, kind.about(asked))
     out, origins = call.globals.out, kind.origins(asked)
@@ -132,14 +132,14 @@ def _plans(call: Call[Settings], asked: Asked) -> list[DataSetPlan]:
 
 
 def _dry_run(call: Call[Settings], plans: Sequence[DataSetPlan], workers: int) -> None:
-    """What would be made with the same settings."""
+    """Print, in a dry run, the settings that these data sets share, and their folders."""
     tasks = {plan.source.origin.task: str(plan.folder) for plan in plans}
     more: dict[str, Any] = {"folder": str(plans[0].folder)} if len(plans) == 1 else {}
     call.dry_run(plans[0].chosen, tasks=tasks, workers=workers, **plans[0].source.planned(), **more)
 
 
 def _make(call: Call[Settings], plan: DataSetPlan, workers: int) -> dict[str, Any]:
-    """Make one data set; its figures."""
+    """Make one data set and return its figures."""
     console, source = call.console, plan.source
     source.require()
     for note in source.notes():

@@ -72,7 +72,8 @@ def pretrain(
 class TrainingPlan:
     """What to train, where and from which teacher.
 
-    ``folder`` None means a new one, made when the run begins; ``before`` are the inputs that a resumed run has read.
+    ``folder`` is that of a resumed run, None for a new run, which makes its own; ``before`` are the inputs that a
+    resumed run has read.
     """
 
     chosen: Chosen[PretrainConfig]
@@ -85,7 +86,7 @@ class TrainingPlan:
 def _new_plan(
     call: Call[PretrainConfig], preset: str | None, dataset: Path | None, teacher: Path | None
 ) -> TrainingPlan:
-    """A run in a folder of its own."""
+    """The plan of a new run."""
     if STEPS in call.flags.values:  # said on the line, it beats a preset that counts in epochs
         call.more["train.epochs"] = None
     chosen = call.settings(preset_layer("pretrain", preset or DEFAULT_PRESET))
@@ -100,9 +101,9 @@ def _new_plan(
 
 
 def _old_plan(call: Call[PretrainConfig], run: Path, given: Mapping[str, Path | None]) -> TrainingPlan | None:
-    """A run that is to continue exactly as it was, or to a later end; ``given`` says where its inputs are now.
+    """The plan of a run that continues exactly as it was, or to a later end; ``given`` says where its inputs are now.
 
-    None, after its figures were shown, for a run that is finished.
+    None for a run that is finished, whose figures were shown.
     """
     steps = {**set_layer(call.sets).values, **call.flags.values}.get(STEPS)
     change = None if steps is None else {STEPS: steps, "train.epochs": None}

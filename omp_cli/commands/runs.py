@@ -69,7 +69,7 @@ def runs(
 
 
 def _prune(call: Call[Settings], places: Sequence[Path], status: str | None, yes: bool) -> None:
-    """Show what would go and what stays, ask, and remove."""
+    """Show which runs would go and which stay, ask the user, and remove them."""
     everything = list_runs([*places, *PLACES])  # what lies elsewhere may need what lies here
     plan = plan_pruning(everything, places)
     gone = [entry for entry in plan.gone if status in (None, entry.state)]

@@ -83,7 +83,7 @@ def sweep(
 
 
 def _handed_on(call: Call[Settings]) -> tuple[str, ...]:
-    """The global options that every line gets."""
+    """The words of the global options that the line of every job gets."""
     device = () if call.globals.device is None else ("--device", call.globals.device)
     return (*device, *call.globals.plugin_options)
 

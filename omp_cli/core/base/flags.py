@@ -22,9 +22,9 @@ from omp_cli.core.base.config import Flag, default_text, typed
 from omp_cli.core.base.layers import Layer, parse_value
 
 SEPARATOR = "__"
-"""Between the sections of a setting in the name of a parameter."""
+"""What stands between the sections of a setting in the name of a parameter, where a dot cannot."""
 NONE_MEANS = re.compile(r"[;,] None (?:for|takes) ([^;]+?)(?=[;.]|$)")
-"""How a setting's docstring says what happens without it: the words of its default."""
+"""How a setting's docstring says what None means; these words are shown as the default."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Option:
     """One option of a command.
 
     Attributes:
-        key: the setting, dotted.
-        flag: its mark.
+        key: the dotted name of the setting.
+        flag: the mark of the setting's field.
         field: the Pydantic field, or the family's section that ``flag.key`` lies in.
         others: the options of the same name of other configuration classes, which the line may mean instead.
-        preset: values of the preset that is taken unless another one is named, none where that is not known before the
-            run is; None for a command without presets.
+        preset: the values of the preset that is taken unless the line names another, without any where the run has to
+            be known first; None for a command without presets.
     """
 
     key: str
@@ -48,12 +48,12 @@ class Option:
 
     @property
     def name(self) -> str:
-        """As it is written on a line."""
+        """The option as it is written on a line, such as "--max-steps"."""
         return self.flag.name or f"--{self.key.rpartition('.')[2].replace('_', '-')}"
 
     @property
     def parameter(self) -> str:
-        """The name that a parser's function can give its parameter."""
+        """The option as a name in Python, by which a parser's function can take it."""
         return self.key.replace(".", SEPARATOR)
 
     @property
@@ -74,7 +74,7 @@ class Option:
 
     @property
     def values(self) -> Callable[[], Iterable[str]] | None:
-        """What completion offers, if the values can be listed."""
+        """Gives the values that completion offers; None where they cannot be listed."""
         choices = () if self.flag.key else _choices(self.field.annotation)
         return self.flag.values or ((lambda: choices) if choices else None)
 
@@ -142,7 +142,7 @@ def first_sentence(text: str) -> str:
 
 
 def _plain(annotation: Any) -> Any:
-    """A type without ``None`` and without ``Annotated``."""
+    """The type that an annotation comes to without ``None`` and ``Annotated``; str where several are left."""
     if typing.get_origin(annotation) is Annotated:
         return _plain(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
@@ -167,7 +167,7 @@ def _parsed_kind(annotation: Any) -> Any:
 
 
 def _at_least(field: FieldInfo) -> int | None:
-    """The smallest value of a whole number, or of the numbers of a tuple."""
+    """The smallest value that the bounds of a field, or of the numbers in its tuple, allow; None without a bound."""
     for mark in [*field.metadata, *marks(field.annotation)]:
         if isinstance(mark, annotated_types.Ge) and isinstance(mark.ge, int):
             return mark.ge
