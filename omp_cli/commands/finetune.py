@@ -97,7 +97,7 @@ def _old_plan(call: Call[FinetuneConfig], run: Path) -> TuningPlan | None:
     """The plan of a run that continues exactly as it was; None for a finished one, whose figures were shown."""
     manifest, chosen = call.resumed(run, "checkpoint")
     if chosen is None:
-        _report(call, run, manifest.metrics)
+        _show(call, run, manifest.metrics)
         return None
     read = [(i.kind, Path(i.path), i.sha256) for i in manifest.inputs]
     return TuningPlan(chosen, core.start_of(run, manifest), read, run)
@@ -114,10 +114,10 @@ def _finetune(call: Call[FinetuneConfig], plan: TuningPlan, processes: int) -> N
             settings, plan.checkpoint, run.folder, device, processes, progress, synchronise=call.globals.verbose
         )
         figures = core.finetune_run(run, finetuner, resumed)
-    _report(call, run.folder, figures)
+    _show(call, run.folder, figures)
     done = figures["iterations"] - figures.get("resumed_at_iteration", 0)
     call.console.times("omp finetune", figures["seconds_by_part"], "iteration", done)
 
 
-def _report(call: Call[FinetuneConfig], folder: Path, figures: dict[str, Any]) -> None:
+def _show(call: Call[FinetuneConfig], folder: Path, figures: dict[str, Any]) -> None:
     call.result(folder, figures, tuning_tables(figures), [f"run: {folder}", f"next: omp eval {folder}"])

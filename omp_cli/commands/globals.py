@@ -8,7 +8,7 @@ import itertools
 import os
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,8 +20,6 @@ from omp_cli.core.base.seeds import MAX_SEED
 
 PANEL = "Global options"
 AGAIN = "run the line again (omp prepare and omp sweep go on from what is finished), or continue with --resume RUN"
-
-
 ANY_DEVICE = "auto"
 
 
@@ -30,40 +28,35 @@ def told(words: str, default: str = "") -> str:
     return f"{words} (default: {default})" if default else words
 
 
-def global_options(seed: str = "") -> dict[str, tuple[Any, Any]]:
-    """Annotation and default of each option that every command has; ``seed`` is what the help says of its default."""
+def _option(words: str, *names: str, default: str = "", **limits: Any) -> Any:
+    return typer.Option(*names, help=told(words, default), rich_help_panel=PANEL, **limits)
 
-    def one(kind: Any, words: str, *names: str, default: str = "", **limits: Any) -> Any:
-        return Annotated[kind, typer.Option(*names, help=told(words, default), rich_help_panel=PANEL, **limits)]
 
-    device = "Where tensors live: auto, cpu, cuda, cuda:N or mps."
-    return {
-        "json_": (one(bool, "Print the result as one JSON document on stdout.", "--json"), False),
-        "quiet": (one(bool, "Show no progress and no notes.", "--quiet", "-q"), False),
-        "verbose": (one(bool, "Show where time went, and tracebacks.", "--verbose", "-v"), False),
-        "dry_run": (
-            one(bool, "Print the resolved settings with their sources, and touch nothing.", "--dry-run"),
-            False,
-        ),
-        "seed": (one(int | None, "Seed of all that is random.", "--seed", default=seed, min=0, max=MAX_SEED), None),
-        "device": (one(str | None, device, "--device", default=ANY_DEVICE), None),
-        "out": (one(Path | None, "Folder of the run or data set.", "--out", default="below data/ or runs/"), None),
-        "plugin": (one(list[Path] | None, "Python file with parts of your own; repeatable.", "--plugin"), None),
-    }
+def _seed(default: str) -> Any:
+    """The option of the seed, which is ``default`` without it, in words."""
+    return _option("Seed of all that is random.", "--seed", default=default, min=0, max=MAX_SEED)
 
 
 @dataclass(frozen=True)
 class Globals:
-    """Values of the global options."""
+    """Values of the global options; each field is the option that its annotation describes."""
 
-    json_: bool = False
-    quiet: bool = False
-    verbose: bool = False
-    dry_run: bool = False
-    seed: int | None = None
-    device: str | None = None
-    out: Path | None = None
-    plugin: list[Path] = field(default_factory=list)
+    json_: Annotated[bool, _option("Print the result as one JSON document on stdout.", "--json")] = False
+    quiet: Annotated[bool, _option("Show no progress and no notes.", "--quiet", "-q")] = False
+    verbose: Annotated[bool, _option("Show where time went, and tracebacks.", "--verbose", "-v")] = False
+    dry_run: Annotated[
+        bool, _option("Print the resolved settings with their sources, and touch nothing.", "--dry-run")
+    ] = False
+    seed: Annotated[int | None, _seed("")] = None
+    device: Annotated[
+        str | None, _option("Where tensors live: auto, cpu, cuda, cuda:N or mps.", "--device", default=ANY_DEVICE)
+    ] = None
+    out: Annotated[Path | None, _option("Folder of the run or data set.", "--out", default="below data/ or runs/")] = (
+        None
+    )
+    plugin: Annotated[list[Path], _option("Python file with parts of your own; repeatable.", "--plugin")] = field(
+        default_factory=list
+    )
     resolving: bool = False
     """Whether only the settings of the line are wanted (``lines.resolve``); no option sets this."""
     start: tuple[str, str] | None = None
@@ -97,6 +90,15 @@ class Globals:
     def device_name(self) -> str:
         """The device that the line or the environment asks for."""
         return self.device or os.environ.get("OMP_CLI_DEVICE", ANY_DEVICE)
+
+
+@functools.cache
+def global_options(seed: str = "") -> Mapping[str, tuple[Any, Any]]:
+    """Annotation and default of each global option; ``seed`` is what the help says of the seed's default."""
+    kinds = typing.get_type_hints(Globals, include_extras=True)
+    kinds["seed"] = Annotated[int | None, _seed(seed)]
+    marked = [one for one in fields(Globals) if typing.get_origin(kinds[one.name]) is Annotated]
+    return {one.name: (kinds[one.name], None if one.default is MISSING else one.default) for one in marked}
 
 
 _current = Globals()

@@ -112,7 +112,7 @@ def prepare(
     for _, same in itertools.groupby(plans, key=lambda plan: plan.source.config):
         _dry_run(call, list(same), count)
     if not call.globals.dry_run:
-        _report(call, plans, [_make(call, plan, count) for plan in plans])
+        _show(call, plans, [_make(call, plan, count) for plan in plans])
 
 
 def _plans(call: Call[Settings], asked: Asked) -> list[DataSetPlan]:
@@ -155,7 +155,7 @@ def _make(call: Call[Settings], plan: DataSetPlan, workers: int) -> dict[str, An
     return figures
 
 
-def _report(call: Call[Settings], plans: list[DataSetPlan], figures: list[dict[str, Any]]) -> None:
+def _show(call: Call[Settings], plans: list[DataSetPlan], figures: list[dict[str, Any]]) -> None:
     source, folders = plans[0].source, [plan.folder for plan in plans]
     runs = [
         {"run_dir": str(folder), "manifest": str(folder / "manifest.json"), "result": of_one}

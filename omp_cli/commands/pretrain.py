@@ -109,7 +109,7 @@ def _old_plan(call: Call[PretrainConfig], run: Path, given: Mapping[str, Path | 
     change = None if steps is None else {STEPS: steps, "train.epochs": None}
     manifest, chosen = call.resumed(run, *INPUTS, change=change)
     if chosen is None:
-        _report(call, run, manifest.metrics)
+        _show(call, run, manifest.metrics)
         return None
     if steps is not None:
         call.console.note(core.longer(run, manifest, chosen.settings.train))
@@ -151,12 +151,12 @@ def _train(call: Call[PretrainConfig], plan: TrainingPlan) -> None:
                 settings, data, run.folder, device, peers, progress, teacher, synchronise=call.globals.verbose
             )
             figures = core.train_run(run, trainer, resumed)
-    _report(call, run.folder, figures)
+    _show(call, run.folder, figures)
     steps = figures["steps"] - figures.get("resumed_at_step", 0)
     call.console.times("omp pretrain", figures["seconds_by_part"], "step", steps)
 
 
-def _report(call: Call[PretrainConfig], folder: Path, figures: dict[str, Any]) -> None:
+def _show(call: Call[PretrainConfig], folder: Path, figures: dict[str, Any]) -> None:
     suite = core.open_run(folder)[-1].meta.suite["name"]
     real = suite in SUITES.names() and not SUITES.get(suite).simulated
     evaluation = "omp eval --offline" if real else "omp eval"

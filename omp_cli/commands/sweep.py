@@ -77,7 +77,7 @@ def sweep(
             except RunFailed as error:
                 failure = error
     if failure is None or not call.globals.json_:  # one document, and that is the error's
-        _report(call, run)
+        _show(call, run)
     if failure is not None:
         raise failure
 
@@ -88,7 +88,7 @@ def _handed_on(call: Call[Settings]) -> tuple[str, ...]:
     return (*device, *call.globals.plugin_options)
 
 
-def _report(call: Call[Settings], run: Run) -> None:
+def _show(call: Call[Settings], run: Run) -> None:
     metrics = run.manifest.metrics
     finished = f"{metrics['states']['finished']} of {len(metrics['jobs'])} jobs finished"
     lines = [f"sweep: {run.folder}, {finished}", f"next: omp report {run.folder}"]
