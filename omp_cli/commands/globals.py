@@ -7,7 +7,7 @@ import inspect
 import itertools
 import os
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +21,7 @@ from omp_cli.core.base.seeds import MAX_SEED
 PANEL = "Global options"
 AGAIN = "run the line again (omp prepare and omp sweep go on from what is finished), or continue with --resume RUN"
 ANY_DEVICE = "auto"
+Values = Callable[..., Iterable[str]]
 
 
 def told(words: str, default: str = "") -> str:
@@ -28,8 +29,29 @@ def told(words: str, default: str = "") -> str:
     return f"{words} (default: {default})" if default else words
 
 
+def completing(values: Values | None) -> Callable[[typer.Context, str], list[str]] | None:
+    """The function by which Typer completes what has been typed so far to one of the values.
+
+    Args:
+        values: gives the values; where it takes an argument, that is what stands earlier on the line, by parameter.
+    """
+    if values is None:
+        return None
+    offered, reads_the_line = values, bool(inspect.signature(values).parameters)
+
+    def begin_so(ctx: typer.Context, incomplete: str) -> list[str]:
+        found = offered(ctx.params) if reads_the_line else offered()
+        return [str(value) for value in found if str(value).startswith(incomplete)]
+
+    return begin_so
+
+
 def _option(words: str, *names: str, default: str = "", **limits: Any) -> Any:
     return typer.Option(*names, help=told(words, default), rich_help_panel=PANEL, **limits)
+
+
+def _devices() -> tuple[str, ...]:
+    return (ANY_DEVICE, "cpu", "cuda", "mps")
 
 
 def _seed(default: str) -> Any:
@@ -49,7 +71,13 @@ class Globals:
     ] = False
     seed: Annotated[int | None, _seed("")] = None
     device: Annotated[
-        str | None, _option("Where tensors live: auto, cpu, cuda, cuda:N or mps.", "--device", default=ANY_DEVICE)
+        str | None,
+        _option(
+            "Where tensors live: auto, cpu, cuda, cuda:N or mps.",
+            "--device",
+            default=ANY_DEVICE,
+            autocompletion=completing(_devices),
+        ),
     ] = None
     out: Annotated[Path | None, _option("Folder of the run or data set.", "--out", default="below data/ or runs/")] = (
         None

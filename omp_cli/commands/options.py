@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 import typer
 
-from omp_cli.commands.globals import told
+from omp_cli.commands.globals import Values, completing, told
 from omp_cli.core.base.flags import Option
 
 
-def argument(words: str, default: str = "", values: Callable[[], Iterable[str]] | None = None, **more: Any) -> Any:
+def argument(words: str, default: str = "", values: Values | None = None, **more: Any) -> Any:
     """A command's own argument.
 
     Args:
         words: what the argument is, for the help.
         default: words for what holds without it; "" where the help says nothing of that.
-        values: gives the values that completion offers; None offers none.
+        values: gives the values that completion offers (``completing``); None offers none.
         more: further arguments of ``typer.Argument``.
     """
-    return typer.Argument(help=told(words, default), autocompletion=_completing(values), **more)
+    return typer.Argument(help=told(words, default), autocompletion=completing(values), **more)
 
 
 def option(
@@ -28,7 +27,7 @@ def option(
     *names: str,
     panel: str | None = None,
     default: str = "",
-    values: Callable[[], Iterable[str]] | None = None,
+    values: Values | None = None,
     **more: Any,
 ) -> Any:
     """A command's own option, which sets no setting.
@@ -36,19 +35,7 @@ def option(
     ``names`` are what is written on a line, ``panel`` is a heading of the help; ``argument`` describes the rest.
     """
     words = told(words, default)
-    return typer.Option(*names, help=words, rich_help_panel=panel, autocompletion=_completing(values), **more)
-
-
-def _completing(values: Callable[[], Iterable[str]] | None) -> Callable[[str], list[str]] | None:
-    """The function by which Typer completes what has been typed so far to one of the values."""
-    if values is None:
-        return None
-    offered = values
-
-    def begin_so(incomplete: str) -> list[str]:
-        return [str(value) for value in offered() if str(value).startswith(incomplete)]
-
-    return begin_so
+    return typer.Option(*names, help=words, rich_help_panel=panel, autocompletion=completing(values), **more)
 
 
 def annotation(of: Option) -> Any:

@@ -18,7 +18,7 @@ from omp_cli.core.base.processes import default_workers
 from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.families import FORMATS, SOURCES, SUITES
 from omp_cli.core.prepare.build import build
-from omp_cli.core.prepare.source import RECORD, Asked, Source, groups_of_tasks, own_sources, source_for
+from omp_cli.core.prepare.source import RECORD, Asked, Source, groups_of_tasks, own_sources, source_for, tasks_of
 from omp_cli.core.prepare.tables import catalogue_document, catalogue_lines, catalogue_table, made_table
 
 TASK, RECORDING, FILES = "Task", "Recording", "Public data and files"
@@ -52,7 +52,10 @@ def prepare(
         ),
     ] = None,
     path: Annotated[Path | None, argument("File or folder of yours to read, as with --file.")] = None,
-    task: Annotated[list[str] | None, option("Task; repeatable.", "--task", "-t", panel=TASK)] = None,
+    task: Annotated[
+        list[str] | None,
+        option("Task; repeatable.", "--task", "-t", panel=TASK, values=lambda line: tasks_of(line.get("benchmark"))),
+    ] = None,
     suite: Annotated[
         list[str] | None,
         option(

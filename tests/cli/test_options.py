@@ -1,6 +1,7 @@
 """Options that come from settings: names, types, bounds, defaults, words and completion, declared once at the field."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -114,9 +115,29 @@ def test_a_preset_says_what_its_values_are_and_a_line_of_several_sources_names_e
 
 
 def test_values_are_completed_from_the_type_or_the_flag() -> None:
-    assert shown("kind").autocompletion("r") == ["raw"]
-    assert shown("net.name").autocompletion("") == ["a", "b"]
+    assert shown("kind").autocompletion(None, "r") == ["raw"]
+    assert shown("net.name").autocompletion(None, "") == ["a", "b"]
     assert shown("steps").autocompletion is None
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("prepare robomimic --task ", ["can", "lift", "square", "transport"]),
+        ("prepare toy -t re", ["reach"]),
+        ("bench-latency --backend c", ["compile", "compile-cudagraph", "cudagraph"]),
+        ("export --device c", ["cpu", "cuda"]),
+        ("pretrain --preset omp", ["omp-paper", "omp-small"]),
+        ("runs --status f", ["failed"]),
+    ],
+)
+def test_the_shell_is_offered_the_values_that_fit(line: str, offered: list[str]) -> None:
+    words = {"_OMP_COMPLETE": "complete_bash", "COMP_WORDS": f"omp {line}", "COMP_CWORD": str(line.count(" ") + 1)}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("omp")], env={**os.environ, **words}, capture_output=True, text=True, check=True
+    )
+    assert set(offered) <= set(done.stdout.split())
+    assert all(value.startswith(line.rpartition(" ")[2]) for value in done.stdout.split())
 
 
 def test_only_what_was_given_becomes_a_setting() -> None:

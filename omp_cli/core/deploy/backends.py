@@ -1,6 +1,6 @@
 """Runtimes that execute a module of tensors with fixed shapes, and the proof that they compute what eager computes.
 
-    for name in names():
+    for name in BACKENDS:
         outcome = checked(name, module, samples, folder)  # samples[0] is placed: outcome.prepared.call() runs it
         print(outcome.status, outcome.reason, outcome.difference)
 
@@ -189,11 +189,7 @@ class Onnx(Backend):
 
 _ALL: tuple[Backend, ...] = (Eager(), Compile(), CudaGraph(), CompileCudaGraph(), Aoti(), Onnx())
 BACKENDS: dict[str, Backend] = {backend.name: backend for backend in _ALL}
-
-
-def names() -> tuple[str, ...]:
-    """All backends, eager first."""
-    return tuple(BACKENDS)
+"""All backends by name, eager first."""
 
 
 def find(name: str) -> Backend:
