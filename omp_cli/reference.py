@@ -14,7 +14,7 @@ import annotated_types
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from omp_cli.commands.table import COMMANDS, load
+from omp_cli.commands.table import COMMANDS, find
 from omp_cli.core.base.config import LARGEST, Member, default_text, kinds_of
 from omp_cli.core.base.deviations import page as deviations_page
 from omp_cli.core.base.flags import first_sentence, marks, options_of
@@ -41,7 +41,7 @@ def settings_page() -> str:
         "",
     ]
     for name in COMMANDS:
-        models = list(dict.fromkeys(load(name).models))  # type: ignore[attr-defined]
+        models = list(dict.fromkeys(find(name).models()))
         lines += [f"## omp {name}", ""] if models else []
         for model in models:
             lines += [_of_several(model), ""] if len(models) > 1 else []

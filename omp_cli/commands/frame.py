@@ -31,7 +31,7 @@ from omp_cli.console import Console, RichProgress
 from omp_cli.core.base import config as c
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError, Interrupted, UsageError
-from omp_cli.core.base.flags import flag_layer, options_of, union
+from omp_cli.core.base.flags import Option, flag_layer, options_of, union
 from omp_cli.core.base.layers import Layer, env_layer, file_layer, merge, of_today, set_layer, unflatten, value_text
 from omp_cli.core.base.locks import refuse_held
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, latest_run
@@ -261,62 +261,84 @@ def files(run: Run) -> list[str]:
     return [f"{artifact.path.rpartition('.')[2]}: {run.folder / artifact.path}" for artifact in run.manifest.artifacts]
 
 
-def command(
-    name: str,
-    model: type[S] | None,
-    preset: str | None = None,
-    also: Callable[[], Iterable[type[Settings]]] = tuple,
-    writes: bool = True,
-) -> Callable[[Function], Function]:
-    """Make a command of a function, which gets a ``Call`` as its first argument and its own parameters by name.
+@dataclass(frozen=True)
+class Framed:
+    """A command: a function, which gets a ``Call`` and its own parameters by name, and what the frame knows of it.
 
-    ``function.load()`` makes the function that Typer calls. Its parameters are those of the command, the options of
-    ``model`` and the global options. Each such function has its own list of options, so a parser that was made before a
-    plugin was loaded goes on without the plugin's options.
-
-    Args:
+    Attributes:
+        function: what the command does.
         name: name of the command.
         model: the command's configuration class, whose fields with a ``Flag`` become options; None for a command
             without settings, which then has neither ``--config`` nor ``--set``.
         preset: the preset that is taken unless the line names another; "" where it depends on what the run begins with;
             None for a command without presets.
-        also: gives further configuration classes, among which the line decides (``Call.of``). It is called each time
-            that the function is loaded, for plugins may have brought some.
+        also: gives further configuration classes, among which the line decides (``Call.of``). It is called whenever the
+            options are made, for plugins may have brought some.
         writes: whether the command writes into a folder of its own, which ``--out`` may name.
     """
 
-    def decorate(function: Function) -> Function:
-        def load() -> Function:
-            models: list[type[Settings]] = [] if model is None else [model, *also()]
-            values_of = preset_layer(name, preset).values if preset else {}
-            offered = union(*models, preset=None if preset is None else Layer(f"preset {preset}", values_of))
+    function: Function
+    name: str
+    model: type[Settings] | None
+    preset: str | None
+    also: Callable[[], Iterable[type[Settings]]]
+    writes: bool
 
-            @functools.wraps(function)
-            def typed(**values: Any) -> None:
-                globals_ = take(values)
-                read = {one.name: values.pop(one.parameter) for one in offered}
-                given = {option: value for option, value in read.items() if value not in (None, [])}
-                file, sets = values.pop("config", None), values.pop("set_", None) or []
-                try:
-                    if globals_.seed is not None and (models or not writes):  # a sweep says itself where its seeds are
-                        _seed_of(name, models)
-                    if globals_.out is not None and not writes:
-                        raise UsageError(f"--out: omp {name} makes no folder", "leave it out")
-                    load_plugins(globals_.plugin)
-                    function(Call[Any](name, model or Settings, globals_, file, sets, given), **values)
-                except KeyboardInterrupt:  # Typer would end the process without a word
-                    raise Interrupted("interrupted", AGAIN) from None
+    def __call__(self, call: Call[Any], **parameters: Any) -> None:
+        """Do what the command does, without a line."""
+        self.function(call, **parameters)
 
-            typed.options, typed.models = offered, models  # type: ignore[attr-defined]
-            settings = {one.parameter: (annotation(one), None) for one in offered}
-            layers = LAYERS if models else {}
-            everywhere = global_options(_seed_without(models))
-            return signed(typed, [*own_parameters(function), *keywords({**settings, **layers, **everywhere})])
+    def models(self) -> list[type[Settings]]:
+        """The configuration classes of which a line may mean one."""
+        return [] if self.model is None else [self.model, *self.also()]
 
-        function.load = load  # type: ignore[attr-defined]
-        return function
+    def options(self) -> list[Option]:
+        """The options that the settings have."""
+        values = preset_layer(self.name, self.preset).values if self.preset else {}
+        return union(*self.models(), preset=None if self.preset is None else Layer(f"preset {self.preset}", values))
 
-    return decorate
+    def load(self) -> Function:
+        """The function that Typer calls: with the command's parameters, the settings' options and the global ones.
+
+        It keeps its list of options, so a parser that was made before a plugin was loaded goes on without the plugin's.
+        """
+        offered = self.options()
+
+        @functools.wraps(self.function)
+        def typed(**values: Any) -> None:
+            self._run(offered, values)
+
+        settings = {one.parameter: (annotation(one), None) for one in offered}
+        layers = {} if self.model is None else LAYERS
+        everywhere = global_options(_seed_without(self.models()))
+        return signed(typed, [*own_parameters(self.function), *keywords({**settings, **layers, **everywhere})])
+
+    def _run(self, offered: Sequence[Option], values: dict[str, Any]) -> None:
+        """Run a line, of which Typer has made ``values`` by the names of parameters."""
+        globals_ = take(values)
+        read = {one.name: values.pop(one.parameter) for one in offered}
+        given = {option: value for option, value in read.items() if value not in (None, [])}
+        file, sets = values.pop("config", None), values.pop("set_", None) or []
+        try:
+            if globals_.seed is not None and (self.model or not self.writes):  # a sweep's seeds are in its file
+                _seed_of(self.name, self.models())
+            if globals_.out is not None and not self.writes:
+                raise UsageError(f"--out: omp {self.name} makes no folder", "leave it out")
+            load_plugins(globals_.plugin)
+            self.function(Call[Any](self.name, self.model or Settings, globals_, file, sets, given), **values)
+        except KeyboardInterrupt:  # Typer would end the process without a word
+            raise Interrupted("interrupted", AGAIN) from None
+
+
+def command(
+    name: str,
+    model: type[Settings] | None,
+    preset: str | None = None,
+    also: Callable[[], Iterable[type[Settings]]] = tuple,
+    writes: bool = True,
+) -> Callable[[Function], Framed]:
+    """Make a command of a function; see ``Framed``."""
+    return lambda function: Framed(function, name, model, preset, also, writes)
 
 
 def _seed_of(name: str, models: Iterable[type[Settings]]) -> str:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 import omp_cli
 from omp_cli.commands.options import annotation
-from omp_cli.commands.table import COMMANDS, load
+from omp_cli.commands.table import COMMANDS, find
 from omp_cli.core.base.config import Flag, Settings, default_text
 from omp_cli.core.base.flags import flag_layer, options_of, union
 from omp_cli.core.base.layers import Layer
@@ -148,7 +148,7 @@ def test_only_what_was_given_becomes_a_setting() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_says_what_it_does_and_types_no_default_by_hand(name: str) -> None:
-    for option in load(name).options:  # type: ignore[attr-defined]
+    for option in find(name).options():
         assert option.words, f"{option.key}: its field has no docstring"
         typed = option.flag.default
         assert "default" not in option.words, option.key
