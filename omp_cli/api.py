@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omp_cli import core
+from omp_cli.commands.call import Call
 from omp_cli.commands.evaluate import evaluate as eval_command
-from omp_cli.commands.frame import Call
 from omp_cli.commands.globals import Globals
 from omp_cli.commands.pretrain import pretrain as pretrain_command
 from omp_cli.console import Console

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from omp_cli.commands.frame import Call, command
+from omp_cli.commands.call import Call
+from omp_cli.commands.frame import command
 from omp_cli.commands.options import argument, option
 from omp_cli.core.base import manifest as m
 from omp_cli.core.base.config import Settings

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from omp_cli.commands.frame import Call, Chosen, command
+from omp_cli.commands.call import Call, Chosen
+from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import DATA, workers
 from omp_cli.commands.options import argument, option
 from omp_cli.core.base.config import Settings

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from omp_cli import core
-from omp_cli.commands.frame import Call, Chosen, command
+from omp_cli.commands.call import Call, Chosen
+from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import DATASET, RUNS, DatasetArgument
 from omp_cli.commands.options import option
 from omp_cli.core.base.layers import set_layer

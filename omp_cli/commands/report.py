@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 from omp_cli import core
-from omp_cli.commands.frame import Call, command, files
+from omp_cli.commands.call import Call, files
+from omp_cli.commands.frame import command
 from omp_cli.commands.options import argument
 from omp_cli.core.report.config import ReportConfig
 

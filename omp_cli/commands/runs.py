@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from omp_cli.commands.frame import Call, command
+from omp_cli.commands.call import Call
+from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import DATA, RUNS
 from omp_cli.commands.options import argument, option
 from omp_cli.core.base.config import Settings

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 from omp_cli import core
-from omp_cli.commands.frame import Call, command
+from omp_cli.commands.call import Call
+from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import RUNS
 from omp_cli.commands.lines import resolve
 from omp_cli.commands.options import argument, option
