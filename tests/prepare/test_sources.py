@@ -72,11 +72,12 @@ def test_what_has_nothing_to_record_asks_for_a_source() -> None:
     with pytest.raises(UsageError, match="gym has no scripted expert") as found:
         source_for(Asked("gym"))
     assert "sb3" in found.value.hint
-    assert own_sources() == {
+    shipped = {
         "adroit": ["dapg"],
         "gym": ["sb3"],
         "robomimic": ["robosuite", "scripted", "scripted-noisy"],
     }
+    assert own_sources().items() >= shipped.items()  # a plugin of another test may have brought one
     assert source_for(Asked("gym", only_files=True)) is SOURCES.get(FILES)
     assert source_for(Asked("nosuch")) is SOURCES.get(RECORD), "which says that there is no such suite"
 
