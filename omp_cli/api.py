@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omp_cli import core
-from omp_cli.commands import options
+from omp_cli.commands.call import Call
 from omp_cli.commands.evaluate import evaluate as eval_command
-from omp_cli.commands.frame import Call
 from omp_cli.commands.globals import Globals
 from omp_cli.commands.pretrain import pretrain as pretrain_command
 from omp_cli.console import Console
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import UsageError, did_you_mean
+from omp_cli.core.base.flags import options_of
 from omp_cli.core.base.layers import flatten
 from omp_cli.core.base.table import Table
 from omp_cli.core.data.store import Dataset, read_store
@@ -200,7 +200,7 @@ def _call(
     name: str, model: type[Settings], settings: Mapping[str, Any], device: str, out: str | Path | None, quiet: bool
 ) -> tuple[Call[Any], _Kept]:
     """A command's call with settings in the place of options."""
-    named = {o.name.removeprefix("--").replace("-", "_"): o for o in options.options_of(model)}
+    named = {o.name.removeprefix("--").replace("-", "_"): o for o in options_of(model)}
     values: dict[str, Any] = {}
     given: dict[str, Any] = {}
     for key, value in settings.items():

@@ -6,20 +6,18 @@
 from __future__ import annotations
 
 import inspect
-import types
-import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import annotated_types
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from omp_cli.commands.options import first_sentence, marks, options_of
-from omp_cli.commands.table import COMMANDS, load
-from omp_cli.core.base.config import LARGEST, Member, default_text
+from omp_cli.commands.table import COMMANDS, find
+from omp_cli.core.base.config import LARGEST, Member, default_text, kinds_of
 from omp_cli.core.base.deviations import page as deviations_page
+from omp_cli.core.base.flags import first_sentence, marks, options_of
 from omp_cli.core.base.registry import Family
 from omp_cli.core.families import ALGORITHMS, ENCODERS, FORMATS, METHODS, NETS, SOURCES, SUITES
 
@@ -43,7 +41,7 @@ def settings_page() -> str:
         "",
     ]
     for name in COMMANDS:
-        models = list(dict.fromkeys(load(name).models))  # type: ignore[attr-defined]
+        models = list(dict.fromkeys(find(name).models()))
         lines += [f"## omp {name}", ""] if models else []
         for model in models:
             lines += [_of_several(model), ""] if len(models) > 1 else []
@@ -88,7 +86,7 @@ def _rows(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     for name, field in model.model_fields.items():
-        kinds = [kind for kind in _kinds(field.annotation) if inspect.isclass(kind)]
+        kinds = [kind for kind in _kinds(field) if inspect.isclass(kind)]
         inner = next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
         if inner is not None and not _is_family(field):
             yield from _fields(inner, f"{prefix}{name}.")
@@ -96,8 +94,13 @@ def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Fie
             yield f"{prefix}{name}", field
 
 
+def _kinds(field: FieldInfo) -> tuple[Any, ...]:
+    annotation: Any = field.annotation
+    return kinds_of(annotation)
+
+
 def _is_family(field: FieldInfo) -> bool:
-    return Member in _kinds(field.annotation)
+    return Member in _kinds(field)
 
 
 def _default(field: FieldInfo) -> str:
@@ -109,7 +112,7 @@ def _takes(field: FieldInfo) -> str:
     """Kind and bounds in words: "int, at least 1"."""
     if _is_family(field):
         return "a member, see below"
-    kinds = [kind for kind in _kinds(field.annotation) if kind not in (type(None), Ellipsis)]
+    kinds = [kind for kind in _kinds(field) if kind not in (type(None), Ellipsis)]
     words = [" or ".join(dict.fromkeys(_word(kind) for kind in kinds))]
     for mark in [*field.metadata, *marks(field.annotation)]:
         bounds = mark.metadata if isinstance(mark, FieldInfo) else [mark]
@@ -123,18 +126,6 @@ def _takes(field: FieldInfo) -> str:
 
 def _word(kind: Any) -> str:
     return getattr(kind, "__name__", str(kind)) if inspect.isclass(kind) else f"`{kind}`"
-
-
-def _kinds(annotation: Any) -> list[Any]:
-    """The plain kinds of an annotation; the values of a Literal are kinds, too."""
-    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Annotated:
-        return _kinds(parts[0])
-    if origin is Literal:
-        return list(parts)
-    if origin in (typing.Union, types.UnionType, tuple, list, dict):
-        return [kind for part in parts for kind in _kinds(part)]
-    return [annotation]
 
 
 if __name__ == "__main__":

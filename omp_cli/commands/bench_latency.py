@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 from omp_cli import core
-from omp_cli.commands.frame import Call, command, files
+from omp_cli.commands.call import Call, files
+from omp_cli.commands.frame import command
 from omp_cli.commands.options import argument, option
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.presets import preset_names
@@ -59,7 +60,10 @@ def bench_latency(
         raise UsageError("--weights: presets have fresh weights alone", "name a run or a checkpoint")
     chosen = call.settings()
     settings = chosen.settings
-    subjects = _subjects(settings, checkpoint, preset or [], table)
+    if checkpoint is not None:
+        subjects = [core.from_checkpoint(checkpoint, settings.weights)]
+    else:  # a table without names has all presets
+        subjects = core.from_presets(preset or ([] if table else [DEFAULT_PRESET]), settings.seed)
     if settings.parts and len(subjects) > 1:
         raise UsageError("--parts: these are the parts of one policy", "name one --preset or a run")
     backends = settings.backends(len(subjects), tuple(core.BACKENDS))
@@ -80,10 +84,3 @@ def bench_latency(
     conditions = f"{place}, {figures['dtype']}, {figures['threads']} CPU thread{'s' * (figures['threads'] > 1)}"
     call.result(run.folder, figures, tables(figures, conditions), [*remarks(figures), *files(run)])
     call.console.times("omp bench-latency", figures["seconds_by_part"], "row", len(figures["rows"]))
-
-
-def _subjects(settings: LatencyConfig, checkpoint: Path | None, presets: list[str], table: bool) -> list[core.Subject]:
-    """The policies that are timed: a checkpoint's, or fresh ones of presets (all of them in a table)."""
-    if checkpoint is not None:
-        return [core.from_checkpoint(checkpoint, settings.weights)]
-    return core.from_presets(presets or ([] if table else [DEFAULT_PRESET]), settings.seed)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from omp_cli import core
-from omp_cli.commands.frame import Call, command, files
+from omp_cli.commands.call import Call, files
+from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import CheckpointArgument, workers
 from omp_cli.commands.options import option
 from omp_cli.core.base.errors import UsageError

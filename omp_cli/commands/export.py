@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from omp_cli import core
-from omp_cli.commands.frame import Call, command
+from omp_cli.commands.call import Call
+from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import CheckpointArgument
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.deploy.config import ExportConfig

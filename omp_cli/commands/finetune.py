@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from omp_cli import core
-from omp_cli.commands.frame import Call, Chosen, Input, checkpoint_layer, command
+from omp_cli.commands.call import Call, Chosen, Input
+from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import PRETRAINED, workers
 from omp_cli.commands.options import argument, option
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.layers import Layer, merge
-from omp_cli.core.base.manifest import FILE_NAME, read_manifest
 from omp_cli.core.base.presets import preset_layer, preset_names
 from omp_cli.core.base.processes import default_workers
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.tables import tuning_tables
-from omp_cli.core.train.trackers import METRICS
 
 
 @command("finetune", FinetuneConfig, preset="")
@@ -62,7 +61,7 @@ def finetune(
 
 @dataclass(frozen=True)
 class TuningPlan:
-    """What to fine-tune and where; ``folder`` None means a new one, made when the run begins."""
+    """What to fine-tune and where; ``folder`` is that of a resumed run, None for a new run, which makes its own."""
 
     chosen: Chosen[FinetuneConfig]
     checkpoint: core.Checkpoint
@@ -71,24 +70,24 @@ class TuningPlan:
 
 
 def _new_plan(call: Call[FinetuneConfig], path: Path, preset: str | None) -> TuningPlan:
-    """A run in a folder of its own."""
+    """The plan of a new run."""
     found = core.open_run(path)[-1]
     chosen = _chosen(call, found.meta.spec.suite, found.config().method.name, preset)
     if chosen.settings.nfe is None:
         nfe, by_algorithm = core.usual_chain(chosen.settings, found)
         chosen.settings = chosen.settings.model_copy(update={"nfe": nfe})
-        source = f"algorithm {chosen.settings.algorithm.name}" if by_algorithm else checkpoint_layer(found).source
+        source = f"algorithm {chosen.settings.algorithm.name}" if by_algorithm else found.layer.source
         chosen.add("nfe", nfe, source)
     core.check_fits(chosen.settings, found)
     chosen.add("checkpoint", str(found.path), "argument")
     call.refuse_checkpoints()
-    return TuningPlan(chosen, found, _inputs(found))
+    return TuningPlan(chosen, found, core.read_by(found))
 
 
 def _chosen(call: Call[FinetuneConfig], suite: str, trained: str, preset: str | None) -> Chosen[FinetuneConfig]:
-    """How a policy of the pre-training method ``trained`` is fine-tuned in ``suite``."""
+    """The settings by which a policy of the pre-training method ``trained`` is fine-tuned in ``suite``."""
     own = Layer("checkpoint", {"algorithm.name": core.algorithm_for(trained)})
-    asked = merge(call.layers(FinetuneConfig, own))[0]["algorithm"]["name"]
+    asked = merge(call.layers(own))[0]["algorithm"]["name"]
     name = preset or next((n for n in (f"{suite}-{asked}", suite) if n in preset_names("finetune")), None)
     chosen = call.settings(own, None if name is None else preset_layer("finetune", name))
     core.check_algorithm(chosen.settings, trained)
@@ -96,21 +95,13 @@ def _chosen(call: Call[FinetuneConfig], suite: str, trained: str, preset: str | 
 
 
 def _old_plan(call: Call[FinetuneConfig], run: Path) -> TuningPlan | None:
-    """A run that is to continue exactly as it was; None, after its figures were shown, for one that is finished."""
+    """The plan of a run that continues exactly as it was; None for a finished one, whose figures were shown."""
     manifest, chosen = call.resumed(run, "checkpoint")
     if chosen is None:
-        _report(call, run, manifest.metrics)
+        _show(call, run, manifest.metrics)
         return None
     read = [(i.kind, Path(i.path), i.sha256) for i in manifest.inputs]
     return TuningPlan(chosen, core.start_of(run, manifest), read, run)
-
-
-def _inputs(checkpoint: core.Checkpoint) -> list[Input]:
-    """The checkpoint, and the data set that it was trained on: ``omp eval`` shows the demonstrations' return."""
-    found = [("checkpoint", checkpoint.path, checkpoint.sha256())]
-    if (checkpoint.run / FILE_NAME).is_file():
-        found += [(i.kind, Path(i.path), i.sha256) for i in read_manifest(checkpoint.run).inputs if i.kind == "dataset"]
-    return found
 
 
 def _finetune(call: Call[FinetuneConfig], plan: TuningPlan, processes: int) -> None:
@@ -123,17 +114,11 @@ def _finetune(call: Call[FinetuneConfig], plan: TuningPlan, processes: int) -> N
         finetuner = core.Finetuner(
             settings, plan.checkpoint, run.folder, device, processes, progress, synchronise=call.globals.verbose
         )
-        if resumed:
-            progress.note(f"continuing at iteration {finetuner.resume()} of {settings.iterations}")
-        result = finetuner.run()
-        run.metrics(**result.figures)
-        for path in (result.checkpoint, result.best, run.folder / METRICS, run.folder / core.EVALUATIONS):
-            if path is not None:
-                run.artifact(path)
-    _report(call, run.folder, result.figures)
-    done = result.figures["iterations"] - result.figures.get("resumed_at_iteration", 0)
-    call.console.times("omp finetune", result.figures["seconds_by_part"], "iteration", done)
+        figures = core.finetune_run(run, finetuner, resumed)
+    _show(call, run.folder, figures)
+    done = figures["iterations"] - figures.get("resumed_at_iteration", 0)
+    call.console.times("omp finetune", figures["seconds_by_part"], "iteration", done)
 
 
-def _report(call: Call[FinetuneConfig], folder: Path, figures: dict[str, Any]) -> None:
+def _show(call: Call[FinetuneConfig], folder: Path, figures: dict[str, Any]) -> None:
     call.result(folder, figures, tuning_tables(figures), [f"run: {folder}", f"next: omp eval {folder}"])

@@ -1,58 +1,24 @@
-"""What every command does around its one call of the core.
-
-layers -> settings -> dry run -> folder -> run -> progress -> result: each is a method of ``Call``, the line on its way.
-"""
+"""What every command has around its function: the options of its settings, the global ones, and a ``Call``."""
 
 from __future__ import annotations
 
-import datetime
 import functools
-import itertools
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any
 
-from omp_cli import core
-from omp_cli.commands import options
-from omp_cli.commands.globals import (
-    AGAIN,
-    Globals,
-    global_options,
-    keywords,
-    load_plugins,
-    own_parameters,
-    signed,
-    take,
-)
-from omp_cli.commands.inputs import RUNS, TRAINED, Newest
-from omp_cli.commands.options import option
-from omp_cli.console import Console, RichProgress
-from omp_cli.core.base import config as c
-from omp_cli.core.base.config import Settings
-from omp_cli.core.base.errors import DataError, Interrupted, UsageError
-from omp_cli.core.base.files import name_part, writable_folder
-from omp_cli.core.base.layers import Layer, env_layer, file_layer, merge, of_today, set_layer, unflatten
-from omp_cli.core.base.locks import refuse_held
-from omp_cli.core.base.manifest import FILE_NAME, Manifest, latest_run, read_manifest
+from omp_cli.commands.call import Call, seed_of
+from omp_cli.commands.globals import AGAIN, global_options, keywords, load_plugins, own_parameters, signed, take
+from omp_cli.commands.options import annotation, option
+from omp_cli.core.base.config import Settings, default_text
+from omp_cli.core.base.errors import Interrupted, UsageError
+from omp_cli.core.base.flags import Option, union
+from omp_cli.core.base.layers import Layer
 from omp_cli.core.base.presets import preset_layer
-from omp_cli.core.base.run import Run, refuse_checkpoints
-from omp_cli.core.base.table import Table
-
-if TYPE_CHECKING:
-    import torch
 
 PANEL = "Configuration"
-S = TypeVar("S", bound=Settings)
-T = TypeVar("T", bound=Settings)
-Sources = dict[str, dict[str, Any]]
 Function = Callable[..., None]
-Input = tuple[str, Path, str]
-"""Kind, path and hash of something that a run reads."""
-
-
 LAYERS = {
     "config": (Annotated[Path | None, option("TOML file of settings.", "--config", panel=PANEL)], None),
     "set_": (
@@ -62,309 +28,87 @@ LAYERS = {
 }
 
 
-class Resolved(Exception):
-    """Not an error: the settings of a line, of which nothing else is wanted (``lines.resolve``)."""
-
-    def __init__(self, sources: Sources) -> None:
-        super().__init__()
-        self.sources = sources
-
-
-@dataclass
-class Chosen(Generic[S]):
-    """The settings of a run and where each value came from: ``{dotted key: {"value", "source"}}``."""
-
-    settings: S
-    sources: Sources
-
-    def add(self, key: str, value: Any, source: str) -> None:
-        """Something the run depends on that is no setting: its data set, its checkpoint."""
-        self.sources[key] = {"value": value, "source": source}
-
-
-@dataclass
-class Call(Generic[S]):
-    """One line: a command's name, its options, and the way from them to a result.
+@dataclass(frozen=True)
+class Framed:
+    """A command: a function, which gets a ``Call`` and its own parameters by name, and what the frame knows of it.
 
     Attributes:
+        function: what the command does.
         name: name of the command.
-        model: the command's configuration class.
-        globals: values of the global options.
-        file: file of settings.
-        sets: words of ``--set``.
-        given: what was given as options, by their names on the line.
-        more: settings that the line says in another way, by their dotted names.
+        model: the command's configuration class, whose fields with a ``Flag`` become options; None for a command
+            without settings, which then has neither ``--config`` nor ``--set``.
+        preset: the preset that is taken unless the line names another; "" where it depends on what the run begins with;
+            None for a command without presets.
+        also: gives further configuration classes, among which the line decides (``Call.of``). It is called whenever the
+            options are made, for plugins may have brought some.
+        writes: whether the command writes into a folder of its own, which ``--out`` may name.
     """
 
+    function: Function
     name: str
-    model: type[S]
-    globals: Globals
-    file: Path | None
-    sets: Sequence[str]
-    given: Mapping[str, Any]
-    more: dict[str, Any] = field(default_factory=dict)
+    model: type[Settings] | None
+    preset: str | None
+    also: Callable[[], Iterable[type[Settings]]]
+    writes: bool
 
-    @property
-    def flags(self) -> Layer:
-        """The settings that were given as options: the layer that beats all others.
+    def __call__(self, call: Call[Any], **parameters: Any) -> None:
+        """Do what the command does, without a line."""
+        self.function(call, **parameters)
 
-        Raises:
-            UsageError: a seed was given, and nothing is drawn.
+    def models(self) -> list[type[Settings]]:
+        """The configuration classes of which a line may mean one."""
+        return [] if self.model is None else [self.model, *self.also()]
+
+    def options(self) -> list[Option]:
+        """The options that the settings have."""
+        values = preset_layer(self.name, self.preset).values if self.preset else {}
+        return union(*self.models(), preset=None if self.preset is None else Layer(f"preset {self.preset}", values))
+
+    def load(self) -> Function:
+        """The function that Typer calls: with the command's parameters, the settings' options and the global ones.
+
+        It keeps its list of options, so a parser that was made before a plugin was loaded goes on without the plugin's.
         """
-        seed = {} if self.globals.seed is None else {_seed_of(self.name, (self.model,)): self.globals.seed}
-        return Layer("flag", {**options.flag_layer(self.model, self.given).values, **self.more, **seed})
+        offered = self.options()
 
-    def of(self, model: type[T], what: str) -> Call[T]:
-        """The same line, read as the settings of another configuration class.
+        @functools.wraps(self.function)
+        def typed(**values: Any) -> None:
+            self._run(offered, values)
 
-        Raises:
-            UsageError: an option was given that the class does not have: it does not go with ``what``.
-        """
-        known = {one.name for one in options.options_of(model)}
-        for name in self.given:
-            if name not in known:
-                raise UsageError(f"{name} does not go with {what}", "leave it out")
-        return Call(self.name, model, self.globals, self.file, self.sets, self.given, self.more)
+        settings = {one.parameter: (annotation(one), None) for one in offered}
+        layers = {} if self.model is None else LAYERS
+        everywhere = global_options(_seed_without(self.models()))
+        return signed(typed, [*own_parameters(self.function), *keywords({**settings, **layers, **everywhere})])
 
-    @property
-    def console(self) -> Console:
-        """Where this command prints."""
-        return self.globals.console
-
-    def layers(self, model: type[Settings], *below: Layer | None) -> list[Layer]:
-        """All layers in their one order, later wins: ``below``, file, environment, ``--set``, options."""
-        file = file_layer(self.file) if self.file else None
-        found = [*below, file, env_layer(os.environ, model), set_layer(self.sets), self.flags]
-        return [Layer(layer.source, of_today(self.name, layer.values)) for layer in found if layer is not None]
-
-    def settings(self, *below: Layer | None) -> Chosen[S]:
-        """The validated settings; ``below`` are a preset's or a checkpoint's, which all else on the line beats."""
-        values, layer_of = merge(self.layers(self.model, *below))
-        settings = c.validated(self.model, values)
-        return Chosen(settings, c.sources_of(settings, layer_of))
-
-    def known(self, chosen: Chosen[Any]) -> None:
-        """To be called before inputs are looked for: where only the settings are wanted, the command ends here."""
-        if self.globals.resolving:
-            raise Resolved(chosen.sources)
-
-    def refuse_checkpoints(self) -> None:
-        """UsageError where ``--out`` names a folder that holds checkpoints of an earlier run."""
-        if self.globals.out is not None:
-            refuse_checkpoints(self.globals.out)
-
-    def alone(self, reason: str, *others: Any, but: str = "") -> None:
-        """UsageError where a setting, ``--out`` or one of the ``others`` was given beside what stands alone.
-
-        The setting ``but`` may be given, by its option or by ``--set``.
-        """
-        given = {**set_layer(self.sets).values, **self.flags.values}.keys() - {but}
-        if given or self.file or self.globals.out or any(others):
-            raise UsageError(reason, "leave the other settings out")
-
-    def resumed(
-        self, folder: Path, *inputs: str, change: Mapping[str, Any] | None = None
-    ) -> tuple[Manifest, Chosen[S] | None]:
-        """The manifest of a run that ``--resume`` names, and its settings; None in their place when it is finished.
-
-        Args:
-            folder: folder of the run.
-            inputs: the entries of its configuration that are no settings.
-            change: settings that take the place of the run's own; with some it is gone on with though it is finished.
-        """
-        if folder.exists() and not (folder / FILE_NAME).is_file():
-            above = next((f"--resume {p}" for p in folder.parents[:3] if (p / FILE_NAME).is_file()), "")
-            if above:  # a checkpoint, or a file of one
-                raise UsageError(f"{folder}: a part of a run; a run is resumed as a whole", above)
-        manifest = read_manifest(folder)
-        if manifest.command != self.name:
-            raise UsageError(f"{folder}: a run of omp {manifest.command}, not of omp {self.name}")
-        if manifest.status == "succeeded" and not change:
-            self.console.note(f"{folder} is finished; nothing to do")
-            return manifest, None
-        if int(os.environ.get("RANK", "0")) == 0:  # of several processes the first alone holds the folder
-            refuse_held(folder)
-        sources = {key: value.model_dump() for key, value in manifest.config.items()}
-        sources |= {key: {"value": value, "source": "flag"} for key, value in (change or {}).items()}
-        flat = {key: entry["value"] for key, entry in sources.items() if key not in inputs}
-        return manifest, Chosen(c.validated(self.model, unflatten(flat)), sources)
-
-    def newest(self, wanted: Newest) -> Path:
-        """The newest finished run that is wanted, which the user is told; DataError if there is none."""
-        found = latest_run(wanted.root, *wanted.commands, note=self.console.note)
-        if found is None:
-            raise DataError(f"no {wanted.what} below {wanted.root}/", wanted.hint)
-        self.console.note(f"{wanted.what}: {found} (the newest below {wanted.root}/)")
-        return found
-
-    def checkpoints(self, path: Path | None) -> tuple[list[core.Checkpoint], Chosen[S]]:
-        """The checkpoints of the run that is named, else of the newest, and the settings, above those of the last
-        checkpoint. A wrong setting is told before a checkpoint is looked for.
-        """
-        self.known(self.settings())
-        found = core.open_run(path or self.newest(TRAINED))
-        chosen = self.settings(checkpoint_layer(found[-1]))
-        chosen.add("checkpoint", str(found[-1].path), "argument")
-        return found, chosen
-
-    def device(self, threads: int) -> torch.device:
-        """The device that the line asks for; torch gets ``threads`` threads."""
-        core.use_threads(threads)
-        return core.pick_device(core.local_device(self.globals.device_name))
-
-    def dry_run(self, chosen: Chosen[Any], **more: Any) -> bool:
-        """Whether nothing is to be done; then the settings, their sources and ``more`` have been printed."""
-        self.known(chosen)
-        if self.globals.dry_run:
-            rows = [(key, _text(entry["value"]), str(entry["source"])) for key, entry in chosen.sources.items()]
-            self.console.result(
-                {"command": self.name, "dry_run": True, "config": chosen.sources, **more},
-                [Table(f"omp {self.name} would use", ("setting", "value", "source"), rows)],
-                [f"{key.replace('_', ' ')}: {_text(value)}" for key, value in more.items()],
-            )
-        return self.globals.dry_run
-
-    def _folder(self, name: str) -> Path:
-        """``--out``, or a folder ``runs/COMMAND/<time>-<name>`` that this call has made; nobody else gets the same."""
-        if self.globals.out is not None:
-            return self.globals.out
-        root, name = writable_folder(RUNS / self.name), name_part(name)  # a task out of data leads nowhere else
-        stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        for n in itertools.count(1):
-            folder = root / (f"{stamp}-{name}" if n == 1 else f"{stamp}-{name}-{n}")
-            with suppress(FileExistsError):
-                folder.mkdir()
-                return folder
-        raise AssertionError("there is always a next number")
-
-    @contextmanager
-    def run(
-        self,
-        chosen: Chosen[Any],
-        where: str | Path,
-        device: torch.device | str = "cpu",
-        inputs: Iterable[Input] = (),
-        new: bool = False,
-        bar: bool = True,
-    ) -> Iterator[tuple[Run, RichProgress]]:
-        """A run with its manifest, and the display of its progress.
-
-        Args:
-            chosen: the run's settings.
-            where: the name of a new folder, made now, or the folder itself.
-            device: where tensors live.
-            inputs: kind, path and hash of what is known to be read.
-            new: whether the folder may not hold checkpoints.
-            bar: False draws no live bar, whose thread would disturb what is timed.
-        """
-        settings = chosen.settings
-        folder = self._folder(where) if isinstance(where, str) else where
-        seeds = {"seed": settings.seed} if hasattr(settings, "seed") else {}
-        threads = getattr(settings, "threads", None)
-        machine = device if isinstance(device, str) else core.device_name(device)
-        progress = self.console.progress()
-        with (
-            Run(folder, self.name, chosen.sources, seeds, machine, threads, new, inputs) as run,
-            progress if bar else nullcontext(),
-        ):
-            yield run, progress
-
-    def result(
-        self, folder: Path, figures: Mapping[str, Any], tables: Sequence[Table] = (), lines: Sequence[str] = ()
-    ) -> None:
-        """Print what came out: one JSON document, or tables and lines."""
-        document = {"command": self.name, "run_dir": str(folder), "manifest": str(folder / "manifest.json")}
-        self.console.result({**document, "result": dict(figures)}, tables, lines)
-
-
-def files(run: Run) -> list[str]:
-    """The lines that name the files of a run."""
-    return [f"{artifact.path.rpartition('.')[2]}: {run.folder / artifact.path}" for artifact in run.manifest.artifacts]
+    def _run(self, offered: Sequence[Option], values: dict[str, Any]) -> None:
+        """Run a line, of which Typer has made ``values`` by the names of parameters."""
+        globals_ = take(values)
+        read = {one.name: values.pop(one.parameter) for one in offered}
+        given = {option: value for option, value in read.items() if value not in (None, [])}
+        file, sets = values.pop("config", None), values.pop("set_", None) or []
+        try:
+            if globals_.seed is not None and (self.model or not self.writes):  # a sweep's seeds are in its file
+                seed_of(self.name, self.models())
+            if globals_.out is not None and not self.writes:
+                raise UsageError(f"--out: omp {self.name} makes no folder", "leave it out")
+            load_plugins(globals_.plugin)
+            self.function(Call[Any](self.name, self.model or Settings, globals_, file, sets, given), **values)
+        except KeyboardInterrupt:  # Typer would end the process without a word
+            raise Interrupted("interrupted", AGAIN) from None
 
 
 def command(
     name: str,
-    model: type[S] | None,
+    model: type[Settings] | None,
     preset: str | None = None,
     also: Callable[[], Iterable[type[Settings]]] = tuple,
     writes: bool = True,
-) -> Callable[[Function], Function]:
-    """Makes a command of a function, which gets a ``Call`` first and its own parameters by name.
-
-    ``function.load()`` makes what Typer calls: with the own parameters, the options of ``model``, the global options.
-    Each has its own list of options: a parser that was made before a plugin came goes on without the plugin's.
-
-    Args:
-        name: name of the command.
-        model: the command's configuration class, whose fields with a ``Flag`` become options; None for a command
-            without settings, which then has neither ``--config`` nor ``--set``.
-        preset: the one that is taken unless another is named, "" where that depends on what the run begins with; None
-            for a command without presets.
-        also: other configuration classes, of which the line decides which it means (``Call.of``). Asked for each time
-            that the function is loaded, for plugins may have brought some.
-        writes: whether it writes into a folder of its own, which ``--out`` may name.
-    """
-
-    def decorate(function: Function) -> Function:
-        def load() -> Function:
-            models: list[type[Settings]] = [] if model is None else [model, *also()]
-            values_of = preset_layer(name, preset).values if preset else {}
-            offered = options.union(*models, preset=None if preset is None else Layer(f"preset {preset}", values_of))
-
-            @functools.wraps(function)
-            def typed(**values: Any) -> None:
-                globals_ = take(values)
-                read = {one.name: values.pop(one.parameter) for one in offered}
-                given = {option: value for option, value in read.items() if value not in (None, [])}
-                file, sets = values.pop("config", None), values.pop("set_", None) or []
-                try:
-                    if globals_.seed is not None and (models or not writes):  # a sweep says itself where its seeds are
-                        _seed_of(name, models)
-                    if globals_.out is not None and not writes:
-                        raise UsageError(f"--out: omp {name} makes no folder", "leave it out")
-                    load_plugins(globals_.plugin)
-                    function(Call[Any](name, model or Settings, globals_, file, sets, given), **values)
-                except KeyboardInterrupt:  # Typer would end the process without a word
-                    raise Interrupted("interrupted", AGAIN) from None
-
-            typed.options, typed.models = offered, models  # type: ignore[attr-defined]
-            settings = {one.parameter: (one.annotation, None) for one in offered}
-            layers = LAYERS if models else {}
-            everywhere = global_options(_seed_without(models))
-            return signed(typed, [*own_parameters(function), *keywords({**settings, **layers, **everywhere})])
-
-        function.load = load  # type: ignore[attr-defined]
-        return function
-
-    return decorate
-
-
-def checkpoint_layer(checkpoint: core.Checkpoint) -> Layer:
-    """The lowest layer: the evaluations per decision that a checkpoint names, in an earlier omp's its method."""
-    source = "checkpoint" if checkpoint.meta.nfe else f"method {checkpoint.config().method.name}"
-    return Layer(source, {"nfe": checkpoint.nfe})
-
-
-def _seed_of(name: str, models: Iterable[type[Settings]]) -> str:
-    """The setting that ``--seed`` sets: "seed", of one of the configurations or of what it records.
-
-    Raises:
-        UsageError: there is none.
-    """
-    for model in models:
-        if "seed" in model.model_fields:
-            return "seed"
-        field = model.model_fields.get("record")
-        if "seed" in getattr(None if field is None else field.annotation, "model_fields", {}):
-            return "record.seed"
-    raise UsageError(f"--seed: this omp {name} draws nothing at random", "leave it out")
+) -> Callable[[Function], Framed]:
+    """Make a command of a function; see ``Framed``."""
+    return lambda function: Framed(function, name, model, preset, also, writes)
 
 
 def _seed_without(models: Iterable[type[Settings]]) -> str:
-    """The seed of a line that names none, in words."""
-    found = (c.default_text(model.model_fields["seed"]) for model in models if "seed" in model.model_fields)
+    """The words with which the help says what the seed is without ``--seed``."""
+    found = (default_text(model.model_fields["seed"]) for model in models if "seed" in model.model_fields)
     return " or ".join(dict.fromkeys(found))
-
-
-def _text(value: Any) -> str:
-    return "none" if value is None else str(value)

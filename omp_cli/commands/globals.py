@@ -7,8 +7,8 @@ import inspect
 import itertools
 import os
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,57 +20,78 @@ from omp_cli.core.base.seeds import MAX_SEED
 
 PANEL = "Global options"
 AGAIN = "run the line again (omp prepare and omp sweep go on from what is finished), or continue with --resume RUN"
-
-
 ANY_DEVICE = "auto"
+Values = Callable[..., Iterable[str]]
 
 
 def told(words: str, default: str = "") -> str:
-    """What the help says of a parameter: its words, and those for what happens without it."""
+    """The text of the help for a parameter: ``words``, then in brackets what holds without it."""
     return f"{words} (default: {default})" if default else words
 
 
-def global_options(seed: str = "") -> dict[str, tuple[Any, Any]]:
-    """Annotations and defaults of the options that every command has; ``seed`` is the seed without ``--seed``."""
+def completing(values: Values | None) -> Callable[[typer.Context, str], list[str]] | None:
+    """The function by which Typer completes what has been typed so far to one of the values.
 
-    def one(kind: Any, words: str, *names: str, default: str = "", **limits: Any) -> Any:
-        return Annotated[kind, typer.Option(*names, help=told(words, default), rich_help_panel=PANEL, **limits)]
+    Args:
+        values: gives the values; where it takes an argument, that is what stands earlier on the line, by parameter.
+    """
+    if values is None:
+        return None
+    offered, reads_the_line = values, bool(inspect.signature(values).parameters)
 
-    device = "Where tensors live: auto, cpu, cuda, cuda:N or mps."
-    return {
-        "json_": (one(bool, "Print the result as one JSON document on stdout.", "--json"), False),
-        "quiet": (one(bool, "Show no progress and no notes.", "--quiet", "-q"), False),
-        "verbose": (one(bool, "Show where time went, and tracebacks.", "--verbose", "-v"), False),
-        "dry_run": (
-            one(bool, "Print the resolved settings with their sources, and touch nothing.", "--dry-run"),
-            False,
-        ),
-        "seed": (one(int | None, "Seed of all that is random.", "--seed", default=seed, min=0, max=MAX_SEED), None),
-        "device": (one(str | None, device, "--device", default=ANY_DEVICE), None),
-        "out": (one(Path | None, "Folder of the run or data set.", "--out", default="below data/ or runs/"), None),
-        "plugin": (one(list[Path] | None, "Python file with parts of your own; repeatable.", "--plugin"), None),
-    }
+    def begin_so(ctx: typer.Context, incomplete: str) -> list[str]:
+        found = offered(ctx.params) if reads_the_line else offered()
+        return [str(value) for value in found if str(value).startswith(incomplete)]
+
+    return begin_so
+
+
+def _option(words: str, *names: str, default: str = "", **limits: Any) -> Any:
+    return typer.Option(*names, help=told(words, default), rich_help_panel=PANEL, **limits)
+
+
+def _devices() -> tuple[str, ...]:
+    return (ANY_DEVICE, "cpu", "cuda", "mps")
+
+
+def _seed(default: str) -> Any:
+    """The option of the seed, which is ``default`` without it, in words."""
+    return _option("Seed of all that is random.", "--seed", default=default, min=0, max=MAX_SEED)
 
 
 @dataclass(frozen=True)
 class Globals:
-    """Values of the global options."""
+    """Values of the global options; each field is the option that its annotation describes."""
 
-    json_: bool = False
-    quiet: bool = False
-    verbose: bool = False
-    dry_run: bool = False
-    seed: int | None = None
-    device: str | None = None
-    out: Path | None = None
-    plugin: list[Path] = field(default_factory=list)
+    json_: Annotated[bool, _option("Print the result as one JSON document on stdout.", "--json")] = False
+    quiet: Annotated[bool, _option("Show no progress and no notes.", "--quiet", "-q")] = False
+    verbose: Annotated[bool, _option("Show where time went, and tracebacks.", "--verbose", "-v")] = False
+    dry_run: Annotated[
+        bool, _option("Print the resolved settings with their sources, and touch nothing.", "--dry-run")
+    ] = False
+    seed: Annotated[int | None, _seed("")] = None
+    device: Annotated[
+        str | None,
+        _option(
+            "Where tensors live: auto, cpu, cuda, cuda:N or mps.",
+            "--device",
+            default=ANY_DEVICE,
+            autocompletion=completing(_devices),
+        ),
+    ] = None
+    out: Annotated[Path | None, _option("Folder of the run or data set.", "--out", default="below data/ or runs/")] = (
+        None
+    )
+    plugin: Annotated[list[Path], _option("Python file with parts of your own; repeatable.", "--plugin")] = field(
+        default_factory=list
+    )
     resolving: bool = False
-    """No option: only the settings are wanted (``lines.resolve``)."""
+    """Whether only the settings of the line are wanted (``lines.resolve``); no option sets this."""
     start: tuple[str, str] | None = None
     """Suite and pre-training method of the policy that a resolved ``omp finetune`` will begin with."""
 
     def merged(self, given: Mapping[str, Any]) -> Globals:
-        """These values with those given later on the line on top."""
+        """These values, replaced by those that were given later on the line; plugins are added to."""
         changed = {k: v for k, v in given.items() if v not in (None, False, [])}
         if changed.get("plugin"):
             changed["plugin"] = [*self.plugin, *changed["plugin"]]
@@ -79,9 +100,14 @@ class Globals:
     @functools.cached_property
     def console(self) -> Console:
         """Where this command prints."""
-        if int(os.environ.get("RANK", "0")) > 0:  # of several processes the first alone speaks
+        if not self.is_main:
             return Console(quiet=True, verbose=self.verbose)
         return Console(self.json_, self.quiet, self.verbose, self.plugin_options)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the first of several processes (``torchrun``): it alone prints, and holds the folder."""
+        return os.environ.get("RANK", "0") == "0"
 
     @property
     def plugin_options(self) -> tuple[str, ...]:
@@ -94,6 +120,15 @@ class Globals:
         return self.device or os.environ.get("OMP_CLI_DEVICE", ANY_DEVICE)
 
 
+@functools.cache
+def global_options(seed: str = "") -> Mapping[str, tuple[Any, Any]]:
+    """Annotation and default of each global option; ``seed`` is what the help says of the seed's default."""
+    kinds = typing.get_type_hints(Globals, include_extras=True)
+    kinds["seed"] = Annotated[int | None, _seed(seed)]
+    marked = [one for one in fields(Globals) if typing.get_origin(kinds[one.name]) is Annotated]
+    return {one.name: (kinds[one.name], None if one.default is MISSING else one.default) for one in marked}
+
+
 _current = Globals()
 
 
@@ -103,13 +138,13 @@ def current() -> Globals:
 
 
 def set_current(values: Globals) -> None:
-    """Remember the options of the running command, for the handler of exceptions too."""
+    """Keep the options of the running command, which the handler of exceptions reads, too."""
     global _current
     _current = values
 
 
 def keywords(options: Mapping[str, tuple[Any, Any]]) -> list[inspect.Parameter]:
-    """Typer parameters of annotations and defaults."""
+    """Keyword parameters for ``signed``, made of annotations and defaults by name."""
     return [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
         for name, (kind, default) in options.items()
@@ -130,7 +165,7 @@ def own_parameters(function: Callable[..., None]) -> list[inspect.Parameter]:
 
 
 def expanded(value: Any) -> Any:
-    """Paths with ``~`` as the home folder, for no shell does that after ``=``; any other value as it is."""
+    """The value, or in a path the home folder in the place of ``~``, which no shell expands after ``=``."""
     if isinstance(value, list):
         return [expanded(item) for item in value]
     if not isinstance(value, Path):
@@ -142,9 +177,9 @@ def expanded(value: Any) -> Any:
 
 
 def take(values: dict[str, Any]) -> Globals:
-    """The global options among Typer's values, which they leave, on top of those that stood earlier on the line.
+    """Take the global options out of Typer's values and merge them with those that stood earlier on the line.
 
-    Paths among all the values have their ``~`` expanded.
+    In every path that stays among the values, too, ``~`` is expanded.
     """
     values.update({name: expanded(value) for name, value in values.items()})
     merged = current().merged({name: values.pop(name) for name in global_options()})

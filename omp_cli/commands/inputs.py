@@ -1,4 +1,4 @@
-"""What several commands read, as parameters of theirs: what is looked up where the line names none, and workers."""
+"""Parameters that several commands share: workers, runs and data sets, which are looked up where a line names none."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Newest:
     Attributes:
         root: folder below which it is looked for.
         commands: the commands that may have made it.
-        what: what messages call it.
-        hint: what to say of how to make one.
+        what: what messages call such a run.
+        hint: how the user makes one, where there is none.
     """
 
     root: Path
@@ -30,7 +30,7 @@ class Newest:
 
     @property
     def words(self) -> str:
-        """What the help says of it."""
+        """The words by which the help says which run is taken."""
         return f"the newest of omp {' or '.join(self.commands)}"
 
 

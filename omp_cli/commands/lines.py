@@ -1,4 +1,4 @@
-"""Lines that are only planned: what they come to, by the parser and the configuration of their own command."""
+"""The settings that a line would come to, by the parser and the configuration of its command; nothing is run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from omp_cli.commands import globals as g
-from omp_cli.commands.frame import Resolved
+from omp_cli.commands.call import Resolved
 from omp_cli.commands.table import load
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.families import SOURCES
@@ -18,9 +18,9 @@ from omp_cli.core.families import SOURCES
 def resolve(
     command: str, words: Sequence[str], start: tuple[str, str] | None = None
 ) -> Mapping[str, Mapping[str, Any]]:
-    """``{dotted key: {"value", "source"}}`` of ``omp COMMAND WORDS``, whose inputs need not be there yet.
+    """The settings of ``omp COMMAND WORDS`` as ``{dotted key: {"value", "source"}}``; its inputs need not be there yet.
 
-    ``start``: suite and pre-training method of the policy that ``omp finetune`` will begin with.
+    ``start`` names suite and pre-training method of the policy that ``omp finetune`` will begin with.
 
     Raises:
         UsageError: an option or a value that the command would refuse, or a line that makes nothing.

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from omp_cli.commands.frame import Call, command
+from omp_cli.commands.call import Call
+from omp_cli.commands.frame import command
 from omp_cli.commands.options import argument, option
 from omp_cli.core.base import manifest as m
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.run import state_of
-from omp_cli.core.base.table import Table
+from omp_cli.core.inventory import run_table
 
 
 @command("manifest", None, writes=False)
@@ -35,19 +36,5 @@ def manifest(
     state = state_of(folder, found)
     if files:
         m.check_artifacts(folder, found)
-    metrics = [(name, str(value)) for name, value in found.metrics.items() if not isinstance(value, list | dict)]
-    rows = [
-        ("command", f"omp {found.command}"),
-        ("status", "lost (its process is gone)" if state == "lost" else state),
-        ("started", found.started_at),
-        ("seconds", str(found.wall_seconds)),
-        ("machine", f"{found.hardware.cpu}, {found.hardware.cores} cores, device {found.hardware.device}"),
-        *[(f"input {i.kind}", f"{i.path} ({i.sha256[:12]})") for i in found.inputs],
-        *metrics,
-        *[("artifact", f"{a.path} ({a.bytes} bytes, {a.sha256[:12]})") for a in found.artifacts],
-        *([("error", found.error.message)] if found.error else []),
-    ]
-    call.console.result(
-        {"command": "manifest", "state": state, "result": found.model_dump(mode="json")},
-        [Table(str(run), ("what", "value"), rows)],
-    )
+    document = {"command": "manifest", "state": state, "result": found.model_dump(mode="json")}
+    call.console.result(document, [run_table(run, found, state)])

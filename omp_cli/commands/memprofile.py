@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 from omp_cli import core
-from omp_cli.commands.frame import Call, command
+from omp_cli.commands.call import Call
+from omp_cli.commands.frame import command
 from omp_cli.commands.options import option
 from omp_cli.core.base.config import ON_THE_LINE
 from omp_cli.core.base.errors import DataError, UsageError

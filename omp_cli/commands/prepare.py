@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from omp_cli.commands.frame import Call, Chosen, command
+from omp_cli.commands.call import Call, Chosen
+from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import DATA, workers
 from omp_cli.commands.options import argument, option
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.files import name_part
 from omp_cli.core.base.processes import default_workers
-from omp_cli.core.base.table import Table
-from omp_cli.core.data.catalogue import cache_folder, read_catalogue
+from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.families import FORMATS, SOURCES, SUITES
 from omp_cli.core.prepare.build import build
-from omp_cli.core.prepare.source import RECORD, Asked, Source, groups_of_tasks, own_sources, source_for
+from omp_cli.core.prepare.source import RECORD, Asked, Source, groups_of_tasks, own_sources, source_for, tasks_of
+from omp_cli.core.prepare.tables import catalogue_document, catalogue_lines, catalogue_table, made_table
 
 TASK, RECORDING, FILES = "Task", "Recording", "Public data and files"
 
@@ -52,7 +53,10 @@ def prepare(
         ),
     ] = None,
     path: Annotated[Path | None, argument("File or folder of yours to read, as with --file.")] = None,
-    task: Annotated[list[str] | None, option("Task; repeatable.", "--task", "-t", panel=TASK)] = None,
+    task: Annotated[
+        list[str] | None,
+        option("Task; repeatable.", "--task", "-t", panel=TASK, values=lambda line: tasks_of(line.get("benchmark"))),
+    ] = None,
     suite: Annotated[
         list[str] | None,
         option(
@@ -99,7 +103,9 @@ def prepare(
     """
     tasks, groups = tuple(task or ()), tuple(suite or ())
     if list_:
-        _list(call, benchmark, tasks, source)
+        entries = read_catalogue().of(benchmark, tasks, source)
+        document = {"command": "prepare", **catalogue_document(entries)}
+        call.console.result(document, [catalogue_table(entries)], catalogue_lines(entries))
         return
     if path is not None and file is not None:
         raise UsageError(f"two files: {path} and --file {file}", "name one of them")
@@ -110,11 +116,11 @@ def prepare(
     for _, same in itertools.groupby(plans, key=lambda plan: plan.source.config):
         _dry_run(call, list(same), count)
     if not call.globals.dry_run:
-        _report(call, plans, [_make(call, plan, count) for plan in plans])
+        _show(call, plans, [_make(call, plan, count) for plan in plans])
 
 
 def _plans(call: Call[Settings], asked: Asked) -> list[DataSetPlan]:
-    """What the line comes to; UsageError where it asks for what there is not."""
+    """The data sets that the line asks for; UsageError where there is no such thing."""
     kind = source_for(asked)
     of_kind = call.of(kind.Config, kind.about(asked))
     out, origins = call.globals.out, kind.origins(asked)
@@ -130,14 +136,14 @@ def _plans(call: Call[Settings], asked: Asked) -> list[DataSetPlan]:
 
 
 def _dry_run(call: Call[Settings], plans: Sequence[DataSetPlan], workers: int) -> None:
-    """What would be made with the same settings."""
+    """Print, in a dry run, the settings that these data sets share, and their folders."""
     tasks = {plan.source.origin.task: str(plan.folder) for plan in plans}
     more: dict[str, Any] = {"folder": str(plans[0].folder)} if len(plans) == 1 else {}
     call.dry_run(plans[0].chosen, tasks=tasks, workers=workers, **plans[0].source.planned(), **more)
 
 
 def _make(call: Call[Settings], plan: DataSetPlan, workers: int) -> dict[str, Any]:
-    """Make one data set; its figures."""
+    """Make one data set and return its figures."""
     console, source = call.console, plan.source
     source.require()
     for note in source.notes():
@@ -153,38 +159,11 @@ def _make(call: Call[Settings], plan: DataSetPlan, workers: int) -> dict[str, An
     return figures
 
 
-def _report(call: Call[Settings], plans: list[DataSetPlan], figures: list[dict[str, Any]]) -> None:
+def _show(call: Call[Settings], plans: list[DataSetPlan], figures: list[dict[str, Any]]) -> None:
     source, folders = plans[0].source, [plan.folder for plan in plans]
     runs = [
         {"run_dir": str(folder), "manifest": str(folder / "manifest.json"), "result": of_one}
         for folder, of_one in zip(folders, figures, strict=True)
     ]
     document = {"command": "prepare", **runs[0]} if len(runs) == 1 else {"command": "prepare", "runs": runs}
-    rows = [source.row(of_one) | {"content": of_one["content_sha256"][:12]} for of_one in figures]
-    table = Table("Data sets", tuple(rows[0]), [[str(cell) for cell in row.values()] for row in rows])
-    call.console.result(document, [table], source.lines(folders, figures))
-
-
-def _list(call: Call[Settings], suite: str | None, tasks: tuple[str, ...], source: str | None) -> None:
-    """Print what the catalogue knows."""
-    entries = read_catalogue().of(suite, tasks, source)
-    columns = ("suite", "task", "source", "format", "size", "licence", "fetched")
-    rows = [(e.suite, e.task, e.source, e.format, e.size, e.licence, e.fetched) for e in entries]
-    document = {
-        "command": "prepare",
-        "cache": str(cache_folder()),
-        "datasets": [
-            {**e.model_dump(mode="json"), "fetched": e.fetched, "urls": [u for f in e.files for u in e.urls(f)]}
-            for e in entries
-        ],
-    }
-    unchecked = sum(not e.checked for e in entries)
-    published = {(e.suite, e.source) for e in read_catalogue().entries}
-    here = {name: [s for s in own if (name, s) not in published] for name, own in own_sources().items()}
-    made = "; ".join(f"{name} --source {', '.join(own)}" for name, own in here.items() if own)
-    lines = [
-        f"{len(entries)} data sets; the addresses of {unchecked} are as published and were not opened with this omp",
-        f"made here, without a download: {made}",
-        f"notes and addresses: --json   cache: {cache_folder()}",
-    ]
-    call.console.result(document, [Table("Data sets", columns, rows)], lines)
+    call.console.result(document, [made_table(source, figures)], source.lines(folders, figures))

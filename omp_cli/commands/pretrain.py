@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from omp_cli import core
-from omp_cli.commands.frame import Call, Chosen, command
+from omp_cli.commands.call import Call, Chosen
+from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import DATASET, RUNS, DatasetArgument
 from omp_cli.commands.options import option
 from omp_cli.core.base.layers import set_layer
@@ -22,7 +23,6 @@ from omp_cli.core.families import SUITES
 from omp_cli.core.suites.base import with_displacements
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.tables import training_table
-from omp_cli.core.train.trackers import METRICS
 
 DEFAULT_PRESET = "light"
 STEPS = "train.steps"
@@ -73,7 +73,8 @@ def pretrain(
 class TrainingPlan:
     """What to train, where and from which teacher.
 
-    ``folder`` None means a new one, made when the run begins; ``before`` are the inputs that a resumed run has read.
+    ``folder`` is that of a resumed run, None for a new run, which makes its own; ``before`` are the inputs that a
+    resumed run has read.
     """
 
     chosen: Chosen[PretrainConfig]
@@ -86,7 +87,7 @@ class TrainingPlan:
 def _new_plan(
     call: Call[PretrainConfig], preset: str | None, dataset: Path | None, teacher: Path | None
 ) -> TrainingPlan:
-    """A run in a folder of its own."""
+    """The plan of a new run."""
     if STEPS in call.flags.values:  # said on the line, it beats a preset that counts in epochs
         call.more["train.epochs"] = None
     chosen = call.settings(preset_layer("pretrain", preset or DEFAULT_PRESET))
@@ -101,15 +102,15 @@ def _new_plan(
 
 
 def _old_plan(call: Call[PretrainConfig], run: Path, given: Mapping[str, Path | None]) -> TrainingPlan | None:
-    """A run that is to continue exactly as it was, or to a later end; ``given`` says where its inputs are now.
+    """The plan of a run that continues exactly as it was, or to a later end; ``given`` says where its inputs are now.
 
-    None, after its figures were shown, for a run that is finished.
+    None for a run that is finished, whose figures were shown.
     """
     steps = {**set_layer(call.sets).values, **call.flags.values}.get(STEPS)
     change = None if steps is None else {STEPS: steps, "train.epochs": None}
     manifest, chosen = call.resumed(run, *INPUTS, change=change)
     if chosen is None:
-        _report(call, run, manifest.metrics)
+        _show(call, run, manifest.metrics)
         return None
     if steps is not None:
         call.console.note(core.longer(run, manifest, chosen.settings.train))
@@ -142,30 +143,21 @@ def _train(call: Call[PretrainConfig], plan: TrainingPlan) -> None:
         return
     with core.world(device) as peers:
         if not peers.is_main:  # the first process alone prints, writes and needs the folder
-            _run(core.Trainer(settings, data, plan.folder or RUNS, device, peers, Silent(), teacher), resumed)
+            trainer = core.Trainer(settings, data, plan.folder or RUNS, device, peers, Silent(), teacher)
+            core.train_run(None, trainer, resumed)
             return
         where = plan.folder or f"{settings.method.name}-{plan.dataset.resolve().name.removesuffix('.zarr')}"
         with call.run(plan.chosen, where, device, inputs, not resumed) as (run, progress):
             trainer = core.Trainer(
                 settings, data, run.folder, device, peers, progress, teacher, synchronise=call.globals.verbose
             )
-            result = _run(trainer, resumed)
-            run.metrics(**result.figures)
-            for path in (result.checkpoint, result.best, run.folder / METRICS):
-                if path is not None:
-                    run.artifact(path)
-    _report(call, run.folder, result.figures)
-    steps = result.figures["steps"] - result.figures.get("resumed_at_step", 0)
-    call.console.times("omp pretrain", result.figures["seconds_by_part"], "step", steps)
+            figures = core.train_run(run, trainer, resumed)
+    _show(call, run.folder, figures)
+    steps = figures["steps"] - figures.get("resumed_at_step", 0)
+    call.console.times("omp pretrain", figures["seconds_by_part"], "step", steps)
 
 
-def _run(trainer: core.Trainer, resumed: bool) -> core.TrainResult:
-    if resumed:
-        trainer.progress.note(f"continuing at step {trainer.resume()} of {trainer.total}")
-    return trainer.run()
-
-
-def _report(call: Call[PretrainConfig], folder: Path, figures: dict[str, Any]) -> None:
+def _show(call: Call[PretrainConfig], folder: Path, figures: dict[str, Any]) -> None:
     suite = core.open_run(folder)[-1].meta.suite["name"]
     real = suite in SUITES.names() and not SUITES.get(suite).simulated
     evaluation = "omp eval --offline" if real else "omp eval"

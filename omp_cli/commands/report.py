@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 from omp_cli import core
-from omp_cli.commands.frame import Call, command, files
+from omp_cli.commands.call import Call, files
+from omp_cli.commands.frame import command
 from omp_cli.commands.options import argument
 from omp_cli.core.report.config import ReportConfig
 
@@ -32,9 +33,7 @@ def report(
     if call.dry_run(chosen):
         return
     found = core.read_evaluations(folders)
-    rows = core.renamed(found.everything, chosen.settings.rename)
-    found.evaluations = [e for e in rows if isinstance(e, core.Evaluation)]
-    found.offline = [e for e in rows if isinstance(e, core.Offline)]
+    core.rename_rows(found, chosen.settings.rename)
     with call.run(chosen, "report") as (run, _):
         document = core.write_report(run, found, chosen.settings)
     lines = [f"warning: {line}" for line in document["warnings"]]

@@ -9,15 +9,25 @@ from typing import Annotated, Any
 
 import typer
 
-from omp_cli.commands.frame import Call, command
+from omp_cli.commands.call import Call
+from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import DATA, RUNS
 from omp_cli.commands.options import argument, option
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError, UsageError
-from omp_cli.core.inventory import UNFINISHED, entries_table, list_runs, outermost, plan_pruning, remove_runs, size_text
+from omp_cli.core.inventory import (
+    STATES,
+    UNFINISHED,
+    entries_table,
+    list_lines,
+    list_runs,
+    list_tables,
+    plan_pruning,
+    remove_runs,
+    size_of_all,
+)
 
 PLACES = (DATA, RUNS)
-STATES = (*UNFINISHED, "running", "succeeded", "damaged")
 
 
 @command("runs", None, writes=False)
@@ -55,20 +65,12 @@ def runs(
         return
     found = list_runs(places)
     shown = [entry for entry in found if status in (None, entry.state)]
-    total = sum(entry.bytes for entry in outermost(shown))
-    lines = [f"{len(shown)} below {', '.join(map(str, places))}, {size_text(total)}"]
-    unfinished = [entry for entry in shown if entry.state in UNFINISHED]
-    lines += [f"{e.folder}: {e.problem}" for e in shown if e.problem and e.manifest is not None]
-    lines += [f"{len(unfinished)} came to nothing; see what can go: omp runs --prune --dry-run"] if unfinished else []
     document = {"command": "runs", "runs": [entry.as_dict(found) for entry in shown]}
-    data = [entry for entry in shown if entry.command == "prepare"]
-    others = [entry for entry in shown if entry.command != "prepare"]
-    tables = [entries_table(title, of, found) for title, of in (("Data sets", data), ("Runs", others)) if of]
-    call.console.result(document, tables, lines)
+    call.console.result(document, list_tables(shown, found), list_lines(shown, places))
 
 
 def _prune(call: Call[Settings], places: Sequence[Path], status: str | None, yes: bool) -> None:
-    """Show what would go and what stays, ask, and remove."""
+    """Show which runs would go and which stay, ask the user, and remove them."""
     everything = list_runs([*places, *PLACES])  # what lies elsewhere may need what lies here
     plan = plan_pruning(everything, places)
     gone = [entry for entry in plan.gone if status in (None, entry.state)]
@@ -80,7 +82,7 @@ def _prune(call: Call[Settings], places: Sequence[Path], status: str | None, yes
         "kept": [{"folder": str(folder), "reason": reason} for folder, reason in plan.kept.items()],
         "would_remove": [entry.as_dict(everything) for entry in gone],
     }
-    size = size_text(sum(entry.bytes for entry in gone))
+    size = size_of_all(gone)
     if call.globals.dry_run or not gone:
         tables = [entries_table("Would go", gone, everything)] if gone else []
         call.console.result(document, tables, [*stays, f"{len(gone)} would be removed, {size}"])
@@ -92,9 +94,9 @@ def _prune(call: Call[Settings], places: Sequence[Path], status: str | None, yes
         if not typer.confirm(f"Remove these {len(gone)} folders, {size}?", err=True):
             call.console.note("nothing was removed")
             return
+        stays = []  # these lines were shown above the question
     removed, failures = remove_runs(gone)
     document["removed"] = [str(entry.folder) for entry in removed]
     told = [f"removed: {entry.folder} ({entry.state})" for entry in removed]
-    told += [*(stays if yes else []), *[f"stays: {reason}" for reason in failures]]
-    told += [f"{len(removed)} removed, {size_text(sum(entry.bytes for entry in removed))}"]
-    call.console.result(document, [], told)
+    told += [*stays, *[f"stays: {reason}" for reason in failures]]
+    call.console.result(document, [], [*told, f"{len(removed)} removed, {size_of_all(removed)}"])

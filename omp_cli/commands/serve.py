@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from omp_cli import core
 from omp_cli.commands.acting import opened
-from omp_cli.commands.frame import Call, command
+from omp_cli.commands.call import Call
+from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import PolicyArgument
 from omp_cli.core.deploy.config import ServeConfig
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from omp_cli import core
-from omp_cli.commands.frame import Call, command
+from omp_cli.commands.call import Call
+from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import RUNS
 from omp_cli.commands.lines import resolve
 from omp_cli.commands.options import argument, option
@@ -17,13 +16,11 @@ from omp_cli.core.base.errors import RunFailed, UsageError
 from omp_cli.core.base.files import writable_folder
 from omp_cli.core.base.locks import hold
 from omp_cli.core.base.run import Run
-from omp_cli.core.base.table import Table
 from omp_cli.core.sweep.config import read_sweep
 from omp_cli.core.sweep.engines import ENGINES, choose_engine
 from omp_cli.core.sweep.execute import execute
-from omp_cli.core.sweep.job import Job
 from omp_cli.core.sweep.plan import plan_jobs, same_settings
-from omp_cli.core.sweep.tables import job_tables
+from omp_cli.core.sweep.tables import job_tables, plan_table, planned
 
 RAY = "Engine ray"
 
@@ -60,7 +57,11 @@ def sweep(
     jobs = plan_jobs(config, folder, resolve, _handed_on(call))
     if call.globals.dry_run:
         same_settings(jobs)
-        _show_plan(call, folder, jobs)
+        listed = planned(jobs)
+        finished = sum(job["state"] == "finished" for job in listed)
+        document = {"command": "sweep", "dry_run": True, "run_dir": str(folder), "jobs": listed}
+        lines = [f"{len(jobs)} jobs, {finished} finished"]
+        call.console.result(document, [plan_table(folder, listed)], lines)
         return
     chosen = choose_engine(engine, processes, address, gpus)
     if engine == "local":
@@ -77,32 +78,18 @@ def sweep(
             except RunFailed as error:
                 failure = error
     if failure is None or not call.globals.json_:  # one document, and that is the error's
-        _report(call, run)
+        _show(call, run)
     if failure is not None:
         raise failure
 
 
 def _handed_on(call: Call[Settings]) -> tuple[str, ...]:
-    """The global options that every line gets."""
+    """The words of the global options that the line of every job gets."""
     device = () if call.globals.device is None else ("--device", call.globals.device)
     return (*device, *call.globals.plugin_options)
 
 
-def _show_plan(call: Call[Settings], folder: Path, jobs: Sequence[Job]) -> None:
-    states = [job.outcome().state for job in jobs]
-    rows = [(job.name, state, f"omp {shlex.join(job.line)}") for job, state in zip(jobs, states, strict=True)]
-    listed = [
-        {"name": job.name, "command": job.command, "state": state, "line": list(job.line)}
-        for job, state in zip(jobs, states, strict=True)
-    ]
-    call.console.result(
-        {"command": "sweep", "dry_run": True, "run_dir": str(folder), "jobs": listed},
-        [Table(f"Jobs of {folder}", ("job", "state", "line"), rows)],
-        [f"{len(jobs)} jobs, {states.count('finished')} finished"],
-    )
-
-
-def _report(call: Call[Settings], run: Run) -> None:
+def _show(call: Call[Settings], run: Run) -> None:
     metrics = run.manifest.metrics
     finished = f"{metrics['states']['finished']} of {len(metrics['jobs'])} jobs finished"
     lines = [f"sweep: {run.folder}, {finished}", f"next: omp report {run.folder}"]

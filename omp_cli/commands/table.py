@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from omp_cli.commands.frame import Framed
 
 
 class Command(NamedTuple):
@@ -43,9 +46,13 @@ COMMANDS: dict[str, Command] = {
 }
 
 
+def find(name: str) -> Framed:
+    """A command, imported if it is not yet."""
+    module, _, function = COMMANDS[name].place.partition(":")
+    found: Framed = getattr(importlib.import_module(f"omp_cli.commands.{module}"), function)
+    return found
+
+
 def load(name: str) -> Callable[..., None]:
     """The Typer function of a command, with the options of all parts that are registered by now."""
-    module, _, function = COMMANDS[name].place.partition(":")
-    made = getattr(importlib.import_module(f"omp_cli.commands.{module}"), function)
-    loaded: Callable[..., None] = made.load()
-    return loaded
+    return find(name).load()

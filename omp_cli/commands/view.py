@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from omp_cli.commands.frame import Call, command
+from omp_cli.commands.call import Call
+from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import DATASET, DatasetArgument
 from omp_cli.core.base.table import Table
 from omp_cli.core.data.store import read_store

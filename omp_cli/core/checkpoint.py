@@ -37,6 +37,7 @@ from omp_cli.core.base.files import (
     sha256_of,
     write_json,
 )
+from omp_cli.core.base.layers import Layer
 from omp_cli.core.base.manifest import FILE_NAME, check_artifact, read_manifest
 from omp_cli.core.base.run import BEST, CHECKPOINTS, whereabouts
 from omp_cli.core.data.store import read_attributes
@@ -100,6 +101,11 @@ class Checkpoint:
     def nfe(self) -> int:
         """Evaluations per decision unless told: what ``policy.json`` says, else the method's own number."""
         return self.meta.nfe or usual_nfe(self.config())
+
+    @property
+    def layer(self) -> Layer:
+        """The lowest layer of the settings of a command that reads the checkpoint: its evaluations per decision."""
+        return Layer("checkpoint" if self.meta.nfe else f"method {self.config().method.name}", {"nfe": self.nfe})
 
     def load(self, weights: Weights, device: torch.device | str = "cpu") -> Policy:
         """The policy in evaluation mode; DataError when the weights are damaged, not finite or do not fit."""

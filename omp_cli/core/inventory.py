@@ -11,7 +11,7 @@ import functools
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from omp_cli.core.measure.statistics import counted
 
 UNFINISHED = ("failed", "interrupted", "lost")
 DAMAGED = "damaged"
+STATES = (*UNFINISHED, "running", "succeeded", DAMAGED)
 TRAINED = ("pretrain", "finetune")
 OF_NO_RUN = (CHECKPOINTS, "best", "start")
 """Folders in a run's in which there are no runs."""
@@ -120,6 +121,45 @@ def entries_table(title: str, shown: Sequence[RunEntry], entries: Sequence[RunEn
     return Table(title, columns, [[cell or NONE for cell in row] for row in rows])
 
 
+def list_tables(shown: Sequence[RunEntry], entries: Sequence[RunEntry]) -> list[Table]:
+    """The data sets that are shown, and the runs, each in a table of its own; ``entries`` are all that there are."""
+    data = [entry for entry in shown if entry.command == "prepare"]
+    runs = [entry for entry in shown if entry.command != "prepare"]
+    return [entries_table(title, of, entries) for title, of in (("Data sets", data), ("Runs", runs)) if of]
+
+
+def list_lines(shown: Sequence[RunEntry], folders: Sequence[Path]) -> list[str]:
+    """How many there are and how large they are, what went wrong with them, and how many of them can go."""
+    lines = [f"{len(shown)} below {', '.join(map(str, folders))}, {size_of_all(outermost(shown))}"]
+    lines += [f"{e.folder}: {e.problem}" for e in shown if e.problem and e.manifest is not None]
+    if unfinished := sum(entry.state in UNFINISHED for entry in shown):
+        lines.append(f"{unfinished} came to nothing; see what can go: omp runs --prune --dry-run")
+    return lines
+
+
+def run_table(path: Path, manifest: Manifest, state: str) -> Table:
+    """What the manifest at ``path`` says of its run, which is in ``state`` (``state_of``); no figures in lists."""
+    metrics = [(name, str(value)) for name, value in manifest.metrics.items() if not isinstance(value, list | dict)]
+    hardware = manifest.hardware
+    rows = [
+        ("command", f"omp {manifest.command}"),
+        ("status", "lost (its process is gone)" if state == "lost" else state),
+        ("started", manifest.started_at),
+        ("seconds", str(manifest.wall_seconds)),
+        ("machine", f"{hardware.cpu}, {hardware.cores} cores, device {hardware.device}"),
+        *[(f"input {i.kind}", f"{i.path} ({i.sha256[:12]})") for i in manifest.inputs],
+        *metrics,
+        *[("artifact", f"{a.path} ({a.bytes} bytes, {a.sha256[:12]})") for a in manifest.artifacts],
+        *([("error", manifest.error.message)] if manifest.error else []),
+    ]
+    return Table(str(path), ("what", "value"), rows)
+
+
+def size_of_all(entries: Sequence[RunEntry]) -> str:
+    """The size of several together, none of which lies in another, with a unit."""
+    return size_text(sum(entry.bytes for entry in entries))
+
+
 def size_text(count: int) -> str:
     """Bytes with a unit."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6)):
@@ -140,8 +180,8 @@ def _when(entry: RunEntry) -> str:
 class Pruning:
     """What ``prune`` would remove, outermost folders alone; what is unfinished and stays, with the reason."""
 
-    gone: list[RunEntry] = field(default_factory=list)
-    kept: dict[Path, str] = field(default_factory=dict)
+    gone: list[RunEntry]
+    kept: dict[Path, str]
 
 
 def list_runs(folders: Sequence[Path]) -> list[RunEntry]:

@@ -19,7 +19,7 @@ from omp_cli.core.base.run import BEST, CHECKPOINTS
 from omp_cli.core.checkpoint import META, MODEL, checkpoints_in, open_checkpoint
 from omp_cli.core.rl.environments import TrainingEnvs
 from omp_cli.core.rl.held_out import EVALUATIONS
-from omp_cli.core.rl.loop import START
+from omp_cli.core.rl.inputs import START
 from omp_cli.core.train.trackers import METRICS
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp, in_process, omp_process

@@ -1,6 +1,7 @@
 """Options that come from settings: names, types, bounds, defaults, words and completion, declared once at the field."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -10,14 +11,16 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from omp_cli.commands import options
-from omp_cli.commands.table import COMMANDS, load
+import omp_cli
+from omp_cli.commands.options import annotation
+from omp_cli.commands.table import COMMANDS, find
 from omp_cli.core.base.config import Flag, Settings, default_text
+from omp_cli.core.base.flags import flag_layer, options_of, union
 from omp_cli.core.base.layers import Layer
 from omp_cli.core.families import SUITES
 from tests.conftest import Omp
 
-ROOT = Path(options.__file__).parents[1]
+ROOT = Path(omp_cli.__file__).parent
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -51,12 +54,12 @@ class Outer(Settings):
     inner: Inner = Inner()
 
 
-OPTIONS = {option.key: option for option in options.options_of(Outer)}
+OPTIONS = {option.key: option for option in options_of(Outer)}
 
 
 def shown(key: str) -> Any:
     """What Typer is told of an option."""
-    return OPTIONS[key].annotation.__metadata__[0]
+    return annotation(OPTIONS[key]).__metadata__[0]
 
 
 def test_each_marked_setting_is_an_option_and_no_other() -> None:
@@ -91,10 +94,10 @@ def test_type_bounds_default_and_words_are_the_fields() -> None:
 
 
 def test_a_preset_says_what_its_values_are_and_a_line_of_several_sources_names_each_default() -> None:
-    of_light = {one.key: one.default for one in options.union(Outer, preset=Layer("preset light", {"steps": 7}))}
+    of_light = {one.key: one.default for one in union(Outer, preset=Layer("preset light", {"steps": 7}))}
     assert of_light["steps"] == "7, by preset light"
     assert of_light["inner.rate"] == "0.5"
-    of_any = {one.key: one.default for one in options.union(Outer, preset=Layer("", {}))}
+    of_any = {one.key: one.default for one in union(Outer, preset=Layer("", {}))}
     assert of_any["steps"] == "50, or the preset's"
     assert of_any["net.name"] == "the preset's"
 
@@ -106,26 +109,46 @@ def test_a_preset_says_what_its_values_are_and_a_line_of_several_sources_names_e
         sizes: Annotated[tuple[Count, ...], Flag("--size")] = (1, 2)
         """Sizes."""
 
-    of_both = {one.key: one.default for one in options.union(Outer, Files)}
+    of_both = {one.key: one.default for one in union(Outer, Files)}
     assert of_both["steps"] == "50 or all of a file, by the source of the data"
     assert of_both["sizes"] == "1, 2"
 
 
 def test_values_are_completed_from_the_type_or_the_flag() -> None:
-    assert shown("kind").autocompletion("r") == ["raw"]
-    assert shown("net.name").autocompletion("") == ["a", "b"]
+    assert shown("kind").autocompletion(None, "r") == ["raw"]
+    assert shown("net.name").autocompletion(None, "") == ["a", "b"]
     assert shown("steps").autocompletion is None
 
 
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("prepare robomimic --task ", ["can", "lift", "square", "transport"]),
+        ("prepare toy -t re", ["reach"]),
+        ("bench-latency --backend c", ["compile", "compile-cudagraph", "cudagraph"]),
+        ("export --device c", ["cpu", "cuda"]),
+        ("pretrain --preset omp", ["omp-paper", "omp-small"]),
+        ("runs --status f", ["failed"]),
+    ],
+)
+def test_the_shell_is_offered_the_values_that_fit(line: str, offered: list[str]) -> None:
+    words = {"_OMP_COMPLETE": "complete_bash", "COMP_WORDS": f"omp {line}", "COMP_CWORD": str(line.count(" ") + 1)}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("omp")], env={**os.environ, **words}, capture_output=True, text=True, check=True
+    )
+    assert set(offered) <= set(done.stdout.split())
+    assert all(value.startswith(line.rpartition(" ")[2]) for value in done.stdout.split())
+
+
 def test_only_what_was_given_becomes_a_setting() -> None:
-    layer = options.flag_layer(Outer, {"--steps": 3, "--size": [4, 5], "--lr": 0.1})
+    layer = flag_layer(Outer, {"--steps": 3, "--size": [4, 5], "--lr": 0.1})
     assert layer.source == "flag"
     assert dict(layer.values) == {"steps": 3, "sizes": (4, 5), "inner.rate": 0.1}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_says_what_it_does_and_types_no_default_by_hand(name: str) -> None:
-    for option in load(name).options:  # type: ignore[attr-defined]
+    for option in find(name).options():
         assert option.words, f"{option.key}: its field has no docstring"
         typed = option.flag.default
         assert "default" not in option.words, option.key

@@ -1,6 +1,7 @@
 """The rooms and the direction of their dependencies, read from the imports."""
 
 import ast
+import collections
 import functools
 import itertools
 from pathlib import Path
@@ -51,6 +52,7 @@ WITHIN_BASE = {
     "device": {"errors"},
     "errors": set(),
     "files": {"errors"},
+    "flags": {"config", "layers"},
     "layers": {"errors"},
     "locks": {"errors", "files", "manifest"},
     "manifest": {"config", "errors", "files", "layers", "processes"},
@@ -129,6 +131,19 @@ def test_nothing_but_its_own_folder_knows_a_benchmark_by_name(path: Path) -> Non
     texts = {n.value for n in nodes(path) if isinstance(n, ast.Constant)}
     known = {*SUITES.names(), *SOURCES.names(), *itertools.chain(*own_sources().values())}
     assert not texts & known - {RECORD, FILES, EXPERT}
+
+
+def test_no_class_has_the_name_of_another() -> None:
+    found = [(node.name, path) for path in MODULES for node in nodes(path) if isinstance(node, ast.ClassDef)]
+    counted = collections.Counter(name for name, _ in found if not name.startswith("_"))
+    twice = {name for name, count in counted.items() if count > 1}
+    assert not twice, [f"{name}: {path}" for name, path in found if name in twice]
+
+
+@pytest.mark.parametrize("path", [m for m in MODULES if m.parent.name == "commands"])
+def test_commands_import_at_their_top(path: Path) -> None:
+    functions = [node for node in nodes(path) if isinstance(node, ast.FunctionDef)]
+    assert not [n for f in functions for n in ast.walk(f) if isinstance(n, ast.Import | ast.ImportFrom)]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.deploy import backends
-from omp_cli.core.deploy.backends import BACKENDS, Function, checked, dtype_of, find, names
+from omp_cli.core.deploy.backends import BACKENDS, Function, checked, dtype_of, find
 from omp_cli.core.deploy.base import Inputs
+from omp_cli.core.measure.latency.config import RUNTIMES
 
 CPU = torch.device("cpu")
 
@@ -81,9 +82,13 @@ def test_aoti_on_the_cpu(tmp_path: Path) -> None:
     assert (tmp_path / "aoti.pt2").is_file()
 
 
+def test_completion_knows_the_backends_by_name() -> None:
+    assert tuple(BACKENDS) == RUNTIMES
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", BACKENDS)
 def test_on_a_gpu(name: str, tmp_path: Path) -> None:
     device = torch.device("cuda")
     if reason := find(name).missing(device):

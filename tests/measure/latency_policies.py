@@ -10,8 +10,8 @@ from omp_cli.core.deploy.backends import BACKENDS
 from omp_cli.core.measure.latency.cells import Bench, subject_rows
 from omp_cli.core.measure.latency.config import LatencyConfig
 from omp_cli.core.measure.latency.machine import Watch
-from omp_cli.core.measure.latency.rows import Row
-from omp_cli.core.measure.latency.subjects import Subject, from_document
+from omp_cli.core.measure.latency.rows import LatencyRow
+from omp_cli.core.measure.latency.subjects import TimedPolicy, from_document
 from omp_cli.core.measure.latency.timer import Clock
 
 CPU = torch.device("cpu")
@@ -40,7 +40,7 @@ def document(encoder: str = "pointcloud", **bench: Any) -> dict[str, Any]:
     }
 
 
-def subject(**bench: Any) -> Subject:
+def subject(**bench: Any) -> TimedPolicy:
     """The tiny policy."""
     return from_document("tiny", document(**bench))
 
@@ -51,7 +51,7 @@ def bench_of(folder: Path, **settings: Any) -> Bench:
     return Bench(config, config.backends(1, tuple(BACKENDS)), Clock(CPU), Watch(CPU), Silent(), folder)
 
 
-def rows_of(folder: Path, nfe: tuple[int, ...] = (1,), **settings: Any) -> list[Row]:
+def rows_of(folder: Path, nfe: tuple[int, ...] = (1,), **settings: Any) -> list[LatencyRow]:
     """Rows of the tiny policy by eager, unless other backends are asked for."""
     policy = subject().load()
     return list(subject_rows(subject(), policy, nfe, bench_of(folder, **{"backend": ("eager",), **settings})))

@@ -18,9 +18,9 @@ from omp_cli.core.deploy.backends import BACKENDS
 from omp_cli.core.deploy.base import Backend, Inputs, Prepared
 from omp_cli.core.measure.latency.bench import SAMPLES, bench_latency, published
 from omp_cli.core.measure.latency.config import LatencyConfig
-from omp_cli.core.measure.latency.rows import Row, compared
+from omp_cli.core.measure.latency.rows import LatencyRow, compared
 from omp_cli.core.measure.latency.samples import statistics
-from omp_cli.core.measure.latency.subjects import Subject, from_document
+from omp_cli.core.measure.latency.subjects import TimedPolicy, from_document
 from tests.measure.latency_policies import CPU, QUICK, document, rows_of, subject
 
 
@@ -169,8 +169,10 @@ def test_another_dtype_reports_its_distance_from_float32(tmp_path: Path) -> None
 
 
 def test_ratios_refer_to_rows_of_the_same_batch_with_the_encoder_cached() -> None:
-    def row(policy: str, nfe: int, ms: float, encoder: str = "once", batch: int = 1, backend: str = "eager") -> Row:
-        return Row(policy, policy, nfe, batch, backend, encoder, statistics=statistics([[ms]]))  # type: ignore[arg-type]
+    def row(
+        policy: str, nfe: int, ms: float, encoder: str = "once", batch: int = 1, backend: str = "eager"
+    ) -> LatencyRow:
+        return LatencyRow(policy, policy, nfe, batch, backend, encoder, statistics=statistics([[ms]]))  # type: ignore[arg-type]
 
     rows = [row("dp", 100, 400, "each step"), row("dp", 100, 300), row("dp", 100, 900, batch=8)]
     rows += [row("a", 1, 3), row("a", 1, 1.5, backend="onnx"), row("a", 1, 9, batch=8)]
@@ -198,7 +200,7 @@ def test_papers_speed_ups_refer_to_their_own_reference_on_their_own_device() -> 
     assert found["dp", "2080"] == (0.5, 1)
 
 
-def table(folder: Path, subjects: list[Subject], **settings: object) -> tuple[Run, dict[str, object]]:
+def table(folder: Path, subjects: list[TimedPolicy], **settings: object) -> tuple[Run, dict[str, object]]:
     config = LatencyConfig(**{**QUICK, **settings})  # type: ignore[arg-type]
     with Run(folder, "bench-latency", {}, {}) as run:
         return run, bench_latency(run, subjects, config, CPU, Silent())

@@ -20,7 +20,7 @@ from omp_cli.core.measure.memory.profile import (
     MEASURED_CPU,
     MEASURED_CUDA,
     PREDICTED,
-    Row,
+    MemoryRow,
     compare,
     cpu_allocations,
     critical_share,
@@ -54,7 +54,7 @@ def case(derivative: Column, horizon: int = 16, batch: int = 32, points: int = 6
 
 
 @pytest.fixture(scope="module")
-def rows() -> dict[tuple[str, str], Row]:
+def rows() -> dict[tuple[str, str], MemoryRow]:
     """A small U-Net at horizon 16: every derivative, measured on the CPU and predicted for CUDA."""
     found = [count(case(way)) for way in WAYS for count in (lambda c: measure_cpu(c, 1), predict_cuda)]
     compare(found)
@@ -63,7 +63,7 @@ def rows() -> dict[tuple[str, str], Row]:
 
 @pytest.mark.parametrize("how", [MEASURED_CPU, PREDICTED])
 def test_forward_and_dde_take_what_flow_matching_takes_and_jvp_three_times_that(
-    rows: dict[tuple[str, str], Row], how: str
+    rows: dict[tuple[str, str], MemoryRow], how: str
 ) -> None:
     for way in ("forward", "dde"):
         assert rows[how, way]["dynamic_ratio"] <= 1.10
@@ -71,7 +71,7 @@ def test_forward_and_dde_take_what_flow_matching_takes_and_jvp_three_times_that(
     assert rows[how, "jvp"]["kept_for_backward"] == pytest.approx(rows[how, "none"]["kept_for_backward"], rel=0.05)
 
 
-def test_static_memory_is_five_copies_of_the_weights(rows: dict[tuple[str, str], Row]) -> None:
+def test_static_memory_is_five_copies_of_the_weights(rows: dict[tuple[str, str], MemoryRow]) -> None:
     for row in rows.values():
         assert row["static"]["gradients"] == 4 * row["parameters"]
         for kind, copies in (("weights", 1), ("optimiser", 2), ("ema", 1)):
@@ -79,7 +79,7 @@ def test_static_memory_is_five_copies_of_the_weights(rows: dict[tuple[str, str],
         assert row["static_total"] == sum(row["static"].values())
 
 
-def test_only_measurements_have_a_time_and_only_cuda_reserves(rows: dict[tuple[str, str], Row]) -> None:
+def test_only_measurements_have_a_time_and_only_cuda_reserves(rows: dict[tuple[str, str], MemoryRow]) -> None:
     for (how, _), row in rows.items():
         assert (row["step_ms"] is None) == (how == PREDICTED)
         assert (row["peak_reserved"] is None) == (how == MEASURED_CPU)
@@ -87,7 +87,7 @@ def test_only_measurements_have_a_time_and_only_cuda_reserves(rows: dict[tuple[s
             assert row["peak_reserved"] >= row["peak_allocated"]
 
 
-def test_prediction_agrees_with_the_measurement_on_the_cpu(rows: dict[tuple[str, str], Row]) -> None:
+def test_prediction_agrees_with_the_measurement_on_the_cpu(rows: dict[tuple[str, str], MemoryRow]) -> None:
     """Different machines: CUDA's allocator rounds up, and kernels of the CPU take scratch space."""
     for way in WAYS:
         ratio = rows[PREDICTED, way]["dynamic"] / rows[MEASURED_CPU, way]["dynamic"]

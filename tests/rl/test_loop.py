@@ -34,7 +34,8 @@ from omp_cli.core.rl import held_out
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.environments import TrainingEnvs
 from omp_cli.core.rl.held_out import EVALUATIONS
-from omp_cli.core.rl.loop import START, Finetuner, algorithm_for, check_fits
+from omp_cli.core.rl.inputs import START, algorithm_for, check_fits
+from omp_cli.core.rl.loop import Finetuner
 from omp_cli.core.rl.ppo import Ppo
 from omp_cli.core.suites.base import Outcome
 from omp_cli.core.suites.toy import Toy, ToyConfig, ToyEnv

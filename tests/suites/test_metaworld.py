@@ -16,6 +16,19 @@ from omp_cli.core.clouds.sensor import CloudConfig, CloudSensor
 from omp_cli.core.suites.base import SUITES, as_recommended
 from omp_cli.core.suites.metaworld import MetaWorld, MetaWorldConfig, MetaWorldEnv, tables
 
+MISPLACED_SITES = ("coffee-button", "door-lock", "door-unlock", "sweep")
+"""Tasks whose goal site the simulator draws elsewhere than at the goal (mj_forward undoes its placement)."""
+
+GOAL_ONLY_BY_MARKER = (
+    "coffee-pull", "hand-insert", "pick-out-of-hole", "pick-place", "pick-place-wall", "plate-slide-back",
+    "plate-slide-back-side", "push", "push-back", "push-wall", "reach", "reach-wall", "stick-pull", "stick-push",
+)  # fmt: skip
+"""Tasks whose goal varies from episode to episode and can be seen nowhere but at its marker."""
+
+GOAL_OUT_OF_VIEW = ("stick-pull", "stick-push", "sweep")
+"""Tasks whose goal lies beyond the edge of the camera's picture, here as in the public pipelines. It hardly varies in
+the first two (10 cm and less, within the success radius), and has the object's y in the third."""
+
 
 def suite(**cloud: object) -> MetaWorld:
     built = SUITES.build(SUITES.parse({"name": "metaworld", "cloud": cloud}))
@@ -45,8 +58,8 @@ def test_groups_are_the_papers() -> None:
     sizes = {name: len(tasks) for name, tasks in suite().groups().items()}
     assert sizes == {"easy": 21, "medium": 4, "hard": 4, "very-hard": 5, "mw34": 34, "mw50": 50}
     assert all(len(set(tasks)) == len(tasks) for tasks in suite().groups().values())
-    marked = [tables.GOAL_SITES, tables.CROPS, tables.MISPLACED_SITES, tables.GOAL_ONLY_BY_MARKER]
-    assert all(set(table) <= set(tables.MW50) for table in [*marked, tables.GOAL_OUT_OF_VIEW])
+    marked = [tables.GOAL_SITES, tables.CROPS, MISPLACED_SITES, GOAL_ONLY_BY_MARKER]
+    assert all(set(table) <= set(tables.MW50) for table in [*marked, GOAL_OUT_OF_VIEW])
 
 
 def test_names_are_the_simulators() -> None:
@@ -99,7 +112,7 @@ def test_the_goal_marker_is_up_to_date_in_the_first_frame(env: MetaWorldEnv) -> 
         env.step(np.zeros(4))
         assert env.markers == before
         if before:
-            assert (task in tables.MISPLACED_SITES) == (not np.allclose(site, before[0].centre, atol=1e-3))
+            assert (task in MISPLACED_SITES) == (not np.allclose(site, before[0].centre, atol=1e-3))
             assert np.allclose(env._data.site(tables.GOAL_SITES[task]).xpos, site, atol=1e-3)
             assert before[0].radius >= 0.01
         assert np.allclose(env.observe(["full_state"])["full_state"][-3:], goal, atol=1e-6)
@@ -116,9 +129,9 @@ def test_goals_that_only_the_marker_shows_are_in_the_cloud(env: MetaWorldEnv) ->
         for marker in markers:
             assert np.allclose(np.linalg.norm(on_marker - marker.centre, axis=1), marker.radius, atol=1e-6)
     task = env.spec.task
-    if task in tables.GOAL_OUT_OF_VIEW or task not in tables.GOAL_SITES:
+    if task in GOAL_OUT_OF_VIEW or task not in tables.GOAL_SITES:
         assert max(seen) == 0
-    elif task in tables.GOAL_ONLY_BY_MARKER:
+    elif task in GOAL_ONLY_BY_MARKER:
         assert min(seen) >= 1
 
 

@@ -18,7 +18,7 @@ from omp_cli.core.base.progress import Silent
 from omp_cli.core.checkpoint import EMA, MODEL, TRAINING
 from omp_cli.core.data.store import read_store
 from omp_cli.core.train import loop
-from omp_cli.core.train.batches import AHEAD, Ahead, Chosen
+from omp_cli.core.train.batches import AHEAD, Ahead, DrawnStep
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
 from omp_cli.core.train.graph import WARM_UP, Recorder
@@ -45,7 +45,7 @@ def replays(monkeypatch: pytest.MonkeyPatch, train: Trainer) -> list[int]:
 
     monkeypatch.setattr(loop, "on_cuda", recorder)
     train.eager = None
-    train._ahead = Ahead(train._choose, train.total, train.device)
+    train.batches.choose_ahead(train.total)
     return steps
 
 
@@ -92,16 +92,16 @@ def test_what_is_chosen_ahead_is_what_each_step_chooses(turn: int, toy: Path, tm
     train = trainer(toy, tmp_path / "a", train__steps=AHEAD + 3)
     # The toy's actions are no displacements, which the constructor would say.
     turning = train.config.train.model_copy(update={"turn": turn})
-    train.config = train.config.model_copy(update={"train": turning})
-    ahead = Ahead(train._choose, train.total, train.device)
+    train.batches._config = train.config.model_copy(update={"train": turning})
+    ahead = Ahead(train.batches.choose, train.total, train.device)
     for step in (0, 1, AHEAD - 1, AHEAD, AHEAD + 2, 5):
-        expected, found = train._choose(step), ahead(step)
+        expected, found = train.batches.choose(step), ahead(step)
         assert (expected.angles is None) == (turn == 0)
         for a, b in zip(tensors_of(expected), tensors_of(found), strict=True):
             assert torch.equal(a, b)
 
 
-def tensors_of(chosen: Chosen) -> list[torch.Tensor]:
+def tensors_of(chosen: DrawnStep) -> list[torch.Tensor]:
     seen: list[torch.Tensor] = []
     chosen.map(lambda x: seen.append(x) or x)
     return seen

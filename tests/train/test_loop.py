@@ -215,15 +215,17 @@ def test_a_term_that_does_nothing_shows_as_zero_gradient(toy: Path, tmp_path: Pa
         assert {"loss", "effective_rank", "cosine", "grad_norm", "lr"} <= row.keys()
 
 
-def test_not_a_number_stops_with_the_last_good_checkpoint(toy: Path, tmp_path: Path) -> None:
+def test_not_a_number_stops_with_the_last_good_checkpoint(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken = trainer(toy, tmp_path / "a", train__log_every=1)
-    honest = broken._batch
+    honest = broken.batches
 
-    def poisoned() -> Any:
-        obs, actions, draws = honest()
-        return obs, actions * (float("nan") if broken.step == 9 else 1.0), draws
+    def poisoned(step: int) -> Any:
+        obs, actions, draws = honest(step)
+        return obs, actions * (float("nan") if step == 9 else 1.0), draws
 
-    broken._batch = poisoned  # type: ignore[method-assign]
+    monkeypatch.setattr(broken, "batches", poisoned)
     with pytest.raises(Diverged, match="diverged at step 10") as error:
         broken.run()
     assert error.value.exit_code == 5
@@ -305,7 +307,7 @@ def test_checkpoints_are_thinned_evenly(tmp_path: Path) -> None:
 def test_draws_share_one_encoding(toy: Path, tmp_path: Path) -> None:
     """m draws per window equal m times the batch with one draw each: same numbers, one encoding."""
     one = trainer(toy, tmp_path / "a", train__draws=3, method__dispersion__weight=0.0)
-    obs, actions, draws = one._batch()
+    obs, actions, draws = one.batches(0)
     shared = LossModule(one.policy)(obs, actions, draws).total
     repeated = LossModule(one.policy)(
         {k: v.repeat_interleave(3, 0) for k, v in obs.items()}, actions.repeat_interleave(3, 0), draws

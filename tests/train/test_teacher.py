@@ -104,7 +104,7 @@ def test_a_teacher_may_see_other_observations_and_a_batch_may_be_shared(
     config = c.validated(PretrainConfig, merge(layers)[0])
     teacher = taught(workshop, method)
     trainer = Trainer(config, read_store(workshop / "toy"), tmp_path, CPU, World(), Silent(), teacher)
-    obs, actions, draws = trainer._batch()
+    obs, actions, draws = trainer.batches(0)
     assert obs.keys() == {"state", "point_cloud"}
     assert len(draws.t) == 2 * len(actions)
     assert trainer.run().figures["loss"] > 0

@@ -189,7 +189,7 @@ def test_unclipped_data_stay_unclipped() -> None:
 
 def test_the_batch_is_turned_in_the_loop_and_not_without_the_setting(tmp_path: Path) -> None:
     still, turning = trainer(tmp_path / "a", train__turn=0.0), trainer(tmp_path / "b")
-    (obs, actions, draws), (after, targets, same_draws) = still._batch(), turning._batch()
+    (obs, actions, draws), (after, targets, same_draws) = still.batches(0), turning.batches(0)
     by = turn_angles(30, 16, seed=0, step=0)
     expected, expected_targets = turned(obs, actions, by, SPEC, 1.0)
     assert torch.equal(targets, expected_targets)
@@ -199,7 +199,7 @@ def test_the_batch_is_turned_in_the_loop_and_not_without_the_setting(tmp_path: P
 
 
 def test_several_processes_turn_their_shares_as_one_would(tmp_path: Path) -> None:
-    whole, *shares = (trainer(tmp_path / "a", world=w)._batch() for w in (World(), World(0, 2), World(1, 2)))
+    whole, *shares = (trainer(tmp_path / "a", world=w).batches(0) for w in (World(), World(0, 2), World(1, 2)))
     assert torch.equal(whole[1], torch.cat([share[1] for share in shares]))
     for key, x in whole[0].items():
         assert torch.equal(x, torch.cat([share[0][key] for share in shares]))
@@ -224,7 +224,7 @@ def test_what_is_turned_stays_within_the_limits_of_the_normalisation(
 ) -> None:
     """The demonstrations move along y: measured by their own range along x, a turned action is far away."""
     run = trainer(tmp_path, train__turn=degrees, encoder__origin=origin, train__batch_size=400)
-    obs, actions, _ = run._batch()
+    obs, actions, _ = run.batches(0)
     policy: Any = run.policy
     assert policy.action_limits(actions).abs().max() < 1.02
     assert policy.encoder.state_limits(obs["state"]).abs().max() < 1.02

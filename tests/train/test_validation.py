@@ -42,7 +42,7 @@ def test_held_out_episodes_decide_nothing(toy: Path, tmp_path: Path) -> None:
     other = type(other)(other.config, data, tmp_path / "b", torch.device("cpu"), other.world, other.progress)
     other.run()
     assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
-    assert len(made.windows) == sum(np.diff(frames)[list(others(data, made.held_out))])
+    assert len(made.batches) == sum(np.diff(frames)[list(others(data, made.held_out))])
     losses = [[row[LOSS] for row in rows_of(t, run=False)] for t in (made, other)]
     assert losses[0] != losses[1]
     assert open_checkpoint(checkpoints_in(tmp_path / "a" / CHECKPOINTS)[-1]).meta.held_out == made.held_out

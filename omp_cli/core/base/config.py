@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,13 +18,13 @@ from omp_cli.core.base.layers import flatten
 from omp_cli.core.base.seeds import MAX_SEED
 
 COMPLETE = "complete"
-"""Context of a dump that holds every setting; others leave out those that a section says are younger than old data."""
+"""The context of a dump that holds every setting; other dumps leave out settings that old data did not have yet."""
 RECOMMENDED = "recommended"
-"""Where a setting came from that is not its default, and of which a line says nothing."""
+"""The source of a setting that a suite recommends for new data and of which a line says nothing."""
 ON_THE_LINE = ("flag", "--set")
 """Sources of what the command line itself says."""
 LARGEST = 2**31 - 1
-"""What no count, size or weight exceeds: torch, NumPy and the simulators take it everywhere, and float32 its square."""
+"""The bound of every count, size and weight: torch, NumPy and the simulators take it, and float32 holds its square."""
 
 
 def from_commas(value: Any) -> Any:
@@ -37,20 +38,20 @@ def from_commas(value: Any) -> Any:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(from_commas)]
-"""Names of arrays, cameras, motors: a list, or text with commas."""
+"""Names of arrays, cameras or motors, given as a list or as text with commas."""
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
 CountOrZero = Annotated[int, Field(ge=0, le=LARGEST)]
 Width = Annotated[int, Field(ge=1, le=2**24)]
-"""Of a layer, in numbers; of a chunk, in steps; of a set of things that are in memory together."""
+"""Bounds of the width of a layer, the steps of a chunk, or the size of a set whose members are in memory together."""
 Depth = Annotated[int, Field(ge=1, le=1000)]
-"""Layers, or steps of a sampler, one after the other."""
+"""Bounds of a number of layers, or of steps of a sampler, that follow one another."""
 Threads = Annotated[int, Field(ge=1, le=1024)]
 Above0 = Annotated[float, Field(gt=0, le=LARGEST)]
 AtLeast0 = Annotated[float, Field(ge=0, le=LARGEST)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 HalfWidth = Annotated[float, Field(gt=0, le=1)]
-"""A difference in time, which goes from 0 to 1."""
+"""Bounds of a difference between two times of a flow, which runs from 0 to 1."""
 
 
 class Settings(BaseModel):
@@ -73,8 +74,8 @@ class Settings(BaseModel):
     @classmethod
     def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
         annotation: Any = cls.model_fields[str(info.field_name)].annotation
-        kinds = _kinds(annotation)
-        if _has_boolean(value) and bool not in kinds and kinds & {int, float}:
+        kinds = kinds_of(annotation)
+        if _has_boolean(value) and bool not in kinds and {int, float}.intersection(kinds):
             raise PydanticCustomError("number", "input should be a number, not true or false")
         return value
 
@@ -101,12 +102,13 @@ class Flag:
     whose class is not known before the line is read, do they stand here (``key``).
 
     Attributes:
-        name: of the option; "" makes it from the field's name (``max_steps`` is ``--max-steps``).
+        name: the option's name; "" makes it from the field's name (``max_steps`` is ``--max-steps``).
         panel: heading of the help under which it stands.
-        key: for a family's section: the setting inside it, dotted ("alignment.weight").
-        kind: with ``key``: its type. ``object``, without ``key`` too, takes what ``parse_value`` makes of the text.
-        help: with ``key``: its words; else instead of the first sentence of the field's docstring.
-        values: what completion offers; a ``Literal`` offers its own.
+        key: the dotted name of a setting inside a family's section ("alignment.weight"); "" for the field itself.
+        kind: the type of the option with ``key``. ``object``, without ``key`` too, takes what ``parse_value`` makes of
+            the text.
+        help: the words of the option with ``key``; else they stand for the first sentence of the field's docstring.
+        values: gives what completion offers; a ``Literal`` offers its own values.
         default: words for what happens without the option, where the field's default is none or follows from others.
         only_on: whether there is no ``--no-name``.
         metavar: what stands for the value in the help.
@@ -131,21 +133,26 @@ def default_text(field: FieldInfo) -> str:
 
 
 def typed(value: Any) -> str:
-    """A value as it is typed on a line; a list with commas."""
+    """A value as it is typed on a line, a list with commas between its entries."""
     if isinstance(value, tuple | list):
         return ", ".join(map(typed, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @functools.cache
-def _kinds(annotation: Any) -> frozenset[Any]:
-    """The plain types that an annotation is made of: ``tuple[int, ...] | None`` -> int, NoneType, Ellipsis."""
+def kinds_of(annotation: Any) -> tuple[Any, ...]:
+    """The plain types that an annotation is made of, and the values of a Literal.
+
+    ``tuple[int, ...] | None`` is made of int, Ellipsis and NoneType; what stands in ``Annotated`` does not count.
+    """
     parts = typing.get_args(annotation)
-    return frozenset().union(*map(_kinds, parts)) if parts else frozenset({annotation})
+    if typing.get_origin(annotation) is Annotated:
+        parts = parts[:1]
+    return tuple(dict.fromkeys(itertools.chain.from_iterable(map(kinds_of, parts)))) if parts else (annotation,)
 
 
 def distinct(values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
-    """The values of a list whose entries are rows of a table, as they are; ValueError where one is there twice."""
+    """The values, unchanged, of a list that makes the rows of a table; ValueError where a value is there twice."""
     twice = [value for i, value in enumerate(values or ()) if value in (values or ())[:i]]
     if twice:
         raise ValueError(f"{twice[0]} is named twice: name each value once")
@@ -230,7 +237,7 @@ def _section(field: FieldInfo, given: Any) -> type[BaseModel] | None:
             config: type[BaseModel] = family.get(given["name"]).Config
             return config
     annotation: Any = field.annotation
-    kinds = [kind for kind in _kinds(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    kinds = [kind for kind in kinds_of(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
     return kinds[0] if len(kinds) == 1 else None
 
 

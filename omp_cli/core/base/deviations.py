@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from omp_cli.core.base.config import Settings, validated
-from omp_cli.core.base.layers import flatten
+from omp_cli.core.base.layers import flatten, value_text
 from omp_cli.core.base.presets import DEVIATIONS, preset_file, preset_names
 
 
@@ -52,10 +52,6 @@ def page(command: str) -> str:
         for key in document[DEVIATIONS]:
             entry = found[key]
             here = values.get(key, "the default") if entry.ours is None else entry.ours
-            lines.append(f"| {key} | {_shown(here)} | {_shown(entry.public)} | {entry.why} |")
+            lines.append(f"| {key} | {value_text(here)} | {value_text(entry.public)} | {entry.why} |")
         lines.append("")
     return "\n".join(lines)
-
-
-def _shown(value: Any) -> str:
-    return "none" if value is None else str(value)

@@ -12,11 +12,11 @@ from omp_cli.core.base.errors import MissingDependency, UsageError
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto`` (CUDA, then MPS, then CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    """The device of a name: ``auto`` (CUDA, then MPS, then CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
     Raises:
-        UsageError: not a device's name.
-        MissingDependency: this machine does not have it.
+        UsageError: the name is no device's.
+        MissingDependency: this machine does not have the device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -97,13 +97,13 @@ def recording(graph: torch.cuda.CUDAGraph, device: torch.device, pool: Any = Non
 
 
 def use_threads(threads: int) -> None:
-    """Set torch's threads. More than one is slower whenever another process runs: every barrier waits for a core."""
+    """Set the number of torch's threads; beside another process several are slower, as barriers wait for a core."""
     torch.set_num_threads(max(threads, 1))
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread of torch's within: what is computed then does not depend on how many the process has, to the bit."""
+    """A context with one thread of torch's, in which results do not depend, to the bit, on how many the process has."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

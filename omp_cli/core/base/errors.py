@@ -121,7 +121,7 @@ _BY_NUMBER: dict[int, tuple[str, str]] = {
     errno.ENOTCONN: ("transport endpoint is not connected", _DEVICE),
     errno.EHOSTDOWN: ("host is down", _DEVICE),
 }
-"""What the operating system says that is no fault of the file, and what to do."""
+"""By the operating system's number: a refusal that is no fault of the file, in words, and what to do about it."""
 _BY_WORDS: tuple[tuple[str, str, str], ...] = (
     (r"unable to lock file|file locking", "another process holds its lock", _LOCKED),
     (r"can't start new thread", "no more threads can be started", _THREADS),
@@ -134,11 +134,11 @@ _BY_WORDS: tuple[tuple[str, str, str], ...] = (
     (r"too many open files", "too many open files", _FILES),
     (r"no space left on device", "no space left on device", FREE_SPACE),
 )
-"""The same as libraries put it that raise errors of their own: torch, HDF5, safetensors, Arrow, Blosc."""
+"""The same refusals in the words of libraries with errors of their own: torch, HDF5, safetensors, Arrow, Blosc."""
 _NOT_THERE = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _FILTERS = r"required filter|filter.*(not registered|not available)|can't open (plugin )?directory"
 _NUMBER = re.compile(r"\b(?:errno[ =]+|os error )(\d{1,3})\b", re.IGNORECASE)
-"""A number of the operating system's inside a text: HDF5 (C) writes "errno = 11", safetensors (Rust) "os error 12"."""
+"""The number of a system error as libraries have it: HDF5 (C) writes "errno = 11", safetensors (Rust) "os error 12"."""
 
 
 def one_line(error: BaseException, limit: int = 160, typed: bool = False) -> str:

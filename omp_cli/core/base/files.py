@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LEFTOVER = re.compile(r"\.(.+\.\d+\.tmp(\..+)?|probe\.\d+)")
-"""Names that ``atomic`` and ``writable_folder`` give to what is not finished."""
+"""The names that ``atomic`` and ``writable_folder`` give to files that are not finished."""
 
 
 NAME_LIMIT = 120
-"""Characters of a name that comes from data: file systems allow 255 bytes, and folders put more around it."""
+"""The most characters of a name that comes from data: file systems allow 255 bytes, and more is put around it."""
 
 
 def fsync_tree(path: Path) -> None:
@@ -249,7 +249,7 @@ def sha256_of(path: Path) -> str:
 
 
 _KNOWN: dict[tuple[Any, ...], str] = {}
-"""Hashes by what tells that a file has not changed since: see ``sha256_kept``."""
+"""Hashes that ``sha256_kept`` has computed, by the name, size, time and inode of every file in them."""
 
 
 def sha256_kept(path: Path) -> str:

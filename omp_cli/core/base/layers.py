@@ -17,7 +17,7 @@ from omp_cli.core.base.errors import DataError, UsageError
 
 ENV_PREFIX = "OMP_CLI_"
 EARLIER = {"finetune": ("method.", "algorithm."), "eval": ("finetune.method.", "finetune.algorithm.")}
-"""By command: how the settings of a section began in omp 0.2, and how they begin today."""
+"""How the dotted names of a section began in omp 0.2 and how they begin today, by command."""
 NOTHING = ("none", "null")
 """How a file, a variable and ``--set`` say that a setting is off."""
 
@@ -36,7 +36,7 @@ class Layer:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mapping to dotted keys, whose parts may be dotted already; lists are leaves."""
+    """The values of a nested mapping by dotted keys, whose parts may be dotted already; a list is one value."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
@@ -47,7 +47,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys to nested dictionaries; UsageError when a key is both a value and a section."""
+    """The nested dictionaries of dotted keys; UsageError when a key is both a value and a section."""
     tree: dict[str, Any] = {}
     for key, value in flat.items():
         *sections, leaf = key.split(".")
@@ -67,7 +67,7 @@ def of_today(command: str, settings: Mapping[str, T]) -> dict[str, T]:
 
 
 def merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Merge layers key by key, later wins. Returns nested values and the source of each dotted key.
+    """Merge layers key by key, where a later layer wins; returns nested values and the source of each dotted key.
 
     A section that was switched off ("x = none") is there again once a later layer sets one of its keys, and the other
     way round.
@@ -95,7 +95,7 @@ def merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def toml_document(text: str) -> dict[str, Any]:
-    """TOML, which has no null: a setting that is "none" is off, as with ``--set``."""
+    """What a TOML text says. TOML has no null, so "none" stands for one, as with ``--set``."""
 
     def read(value: Any) -> Any:
         if isinstance(value, dict):
@@ -106,7 +106,7 @@ def toml_document(text: str) -> dict[str, Any]:
 
 
 def file_layer(path: Path) -> Layer:
-    """A TOML configuration file; DataError when it is missing, UsageError when it does not parse."""
+    """The layer of a TOML configuration file; DataError when it is missing, UsageError when it does not parse."""
     try:
         return Layer(f"file {path}", flatten(toml_document(path.read_text(encoding="utf-8-sig"))))
     except OSError as error:
@@ -116,7 +116,7 @@ def file_layer(path: Path) -> Layer:
 
 
 def env_layer(environ: Mapping[str, str], model: type[BaseModel]) -> Layer:
-    """``OMP_CLI_TRAIN__STEPS=100`` sets ``train.steps``; a double underscore separates sections.
+    """The layer of the environment: ``OMP_CLI_TRAIN__STEPS=100`` sets ``train.steps``.
 
     A variable may be meant for another command, so one whose first section ``model`` does not have is left alone.
     """
@@ -129,7 +129,7 @@ def env_layer(environ: Mapping[str, str], model: type[BaseModel]) -> Layer:
 
 
 def set_layer(pairs: Iterable[str]) -> Layer:
-    """``--set section.key=value``, repeatable; the value is read as TOML, else taken as text."""
+    """The layer of ``--set section.key=value``, each of which is read as TOML, else taken as text."""
     values: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
@@ -147,3 +147,8 @@ def parse_value(text: str) -> Any:
         return tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def value_text(value: Any) -> str:
+    """A value as a table shows it: a setting that is off is "none", as it is typed."""
+    return NOTHING[0] if value is None else str(value)

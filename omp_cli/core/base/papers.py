@@ -10,7 +10,7 @@ from typing import Any
 
 @functools.cache
 def document() -> dict[str, Any]:
-    """``papers.toml``."""
+    """The content of ``papers.toml``."""
     return _read("papers.toml")
 
 

@@ -9,9 +9,9 @@ from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.base.layers import Layer, flatten, merge, toml_document
 
 DEVIATIONS = "deviations"
-"""Table of a preset's file that names where it is not what was published (``core/base/deviations.py``)."""
+"""The table of a preset's file that says where it is not what was published (``core/base/deviations.py``)."""
 VERSION = "version"
-"""Which one it is of the presets that have had its name; 1 where the file does not say."""
+"""The key that numbers the presets which have had one name; a file that does not say has number 1."""
 
 
 def preset_names(command: str) -> tuple[str, ...]:

@@ -15,18 +15,18 @@ from omp_cli.core.base.plugins import load_plugin
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 MOST_WORKERS = 8
-"""Processes that a command starts unless the line says otherwise."""
+"""The most worker processes that a command starts unless the line says otherwise."""
 LEFT_TO_PARENT = (signal.SIGINT, signal.SIGHUP)
-"""What a terminal sends to a command and its workers alike: the command saves, and ends its workers itself."""
+"""Signals that a terminal sends to a command and its workers alike; the command saves and ends its workers itself."""
 
 
 def begin_worker(plugins: Sequence[Path] = ()) -> None:
-    """In a worker: leave Ctrl-C and the like to the parent, do not outlive it, know its plugins.
+    """Begin a worker process: it leaves Ctrl-C and the like to its parent, ends with it, and knows its plugins.
 
-    A killed parent closes no queue that would end the worker.
+    The worker watches its parent, for a parent that was killed closes no queue that would end the worker.
 
     Args:
-        plugins: ``registry.loaded_plugins()`` of the parent.
+        plugins: what ``plugins.loaded_plugins`` says in the parent.
     """
     for number in LEFT_TO_PARENT:
         signal.signal(number, signal.SIG_IGN)
@@ -43,7 +43,7 @@ def begin_worker(plugins: Sequence[Path] = ()) -> None:
 
 
 ENDS_WITH_STDIN = "OMP_CLI_ENDS_WITH_STDIN"
-"""In the environment of a command: its standard input is a pipe whose other end dies with the one that started it."""
+"""The variable that tells a command that its standard input closes when the process that started it ends."""
 
 
 def end_with_stdin() -> None:
@@ -59,7 +59,7 @@ def end_with_stdin() -> None:
 
 @contextmanager
 def starting_workers() -> Iterator[None]:
-    """In the parent, around the start of processes: each gets one thread and no signal of the terminal.
+    """A context in which a parent starts workers, each of which gets one thread and no signal of the terminal.
 
     Numerical libraries read their number of threads when they load, before any line of ours runs in the worker; nor
     could it ignore a signal before.
@@ -86,5 +86,5 @@ def cores() -> int:
 
 
 def default_workers() -> int:
-    """Worker processes unless the line says otherwise: one per core, up to ``MOST_WORKERS``."""
+    """The number of worker processes unless the line says otherwise: one per core, up to ``MOST_WORKERS``."""
     return min(cores(), MOST_WORKERS)

@@ -22,10 +22,10 @@ class Silent:
     """Progress that nobody watches."""
 
     def start(self, title: str, total: int, done: int = 0) -> None:
-        """Ignore."""
+        """Does nothing."""
 
     def advance(self, units: int = 1, **figures: float | str) -> None:
-        """Ignore."""
+        """Does nothing."""
 
     def note(self, text: str) -> None:
-        """Ignore."""
+        """Does nothing."""

@@ -54,7 +54,7 @@ class Family(Generic[T]):
         return decorate
 
     def names(self) -> tuple[str, ...]:
-        """All registered names, sorted."""
+        """The names of all members, sorted."""
         self._load()
         return tuple(sorted(self._members))
 
@@ -74,7 +74,7 @@ class Family(Generic[T]):
         return cast(Member, validated(self.get(value["name"]).Config, value, where=self.kind))
 
     def build(self, config: Member, *args: Any, **kwargs: Any) -> T:
-        """Instance of the member that ``config.name`` selects, constructed as ``cls(config, *args, **kwargs)``."""
+        """An instance of the member that ``config.name`` selects, constructed as ``cls(config, *args, **kwargs)``."""
         return self.get(config.name)(config, *args, **kwargs)
 
     def _load(self) -> None:

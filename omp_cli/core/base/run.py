@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
+import itertools
 import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from omp_cli.core.base import manifest as m
 from omp_cli.core.base.errors import Interrupted, OmpError, Terminated, UsageError
-from omp_cli.core.base.files import defined, sha256_of, size_of, writable_folder, write_text
+from omp_cli.core.base.files import defined, name_part, sha256_of, size_of, writable_folder, write_text
 from omp_cli.core.base.locks import hold, is_held
 
 CHECKPOINTS = "checkpoints"
@@ -27,6 +29,35 @@ def refuse_checkpoints(folder: Path) -> None:
     """UsageError when a folder that is meant for a new run holds checkpoints of an earlier one."""
     if (folder / CHECKPOINTS).exists():
         raise UsageError(f"output folder {folder}: holds checkpoints", f"use --resume {folder}, or another --out DIR")
+
+
+def new_folder(root: Path, name: str) -> Path:
+    """A folder ``<time>-<name>`` below ``root`` that this call has made: nobody else gets the same."""
+    root, name = writable_folder(root), name_part(name)  # a task out of data leads nowhere else
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    for number in itertools.count(1):
+        folder = root / (f"{stamp}-{name}" if number == 1 else f"{stamp}-{name}-{number}")
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+    raise AssertionError("there is always a next number")
+
+
+def read_resumed(folder: Path, command: str) -> m.Manifest:
+    """The manifest of a run of ``omp COMMAND`` that is to be resumed.
+
+    Raises:
+        UsageError: the folder is a part of a run, or a run of another command.
+        DataError: the folder has no manifest, or a damaged one.
+    """
+    if folder.exists() and not (folder / m.FILE_NAME).is_file():
+        above = next((p for p in folder.parents[:3] if (p / m.FILE_NAME).is_file()), None)
+        if above is not None:  # the folder is a checkpoint, or a file of one
+            raise UsageError(f"{folder}: a part of a run; a run is resumed as a whole", f"--resume {above}")
+    manifest = m.read_manifest(folder)
+    if manifest.command != command:
+        raise UsageError(f"{folder}: a run of omp {manifest.command}, not of omp {command}")
+    return manifest
 
 
 def state_of(folder: Path, manifest: m.Manifest) -> str:

@@ -6,7 +6,7 @@ import hashlib
 
 HELD_OUT = 1 << 30
 MAX_SEED = 2**63 - 1
-"""The largest that torch's generators take."""
+"""The largest seed that torch's generators take."""
 
 
 def derived_seed(*parts: int | str) -> int:
@@ -16,15 +16,15 @@ def derived_seed(*parts: int | str) -> int:
 
 
 def demo_seed(seed: int, task: str, index: int) -> int:
-    """Start state of the ``index``-th candidate demonstration, in [0, 2**30)."""
+    """The seed of the start state of the ``index``-th candidate demonstration, in [0, 2**30)."""
     return derived_seed("demo", seed, task, index)
 
 
 def eval_seed(seed: int, task: str, index: int) -> int:
-    """Start state of the ``index``-th evaluation episode, in [2**30, 2**31): no demonstration can have it."""
+    """The seed of the ``index``-th evaluation episode, in [2**30, 2**31), which no demonstration can have."""
     return HELD_OUT + derived_seed("eval", seed, task, index)
 
 
 def rollout_seed(seed: int, task: str, env: int, number: int) -> int:
-    """Start state of the ``number``-th episode of an environment in training, in [0, 2**30): no evaluation's."""
+    """The seed of the ``number``-th episode of an environment in training, in [0, 2**30), which no evaluation has."""
     return derived_seed("rollout", seed, task, env, number)

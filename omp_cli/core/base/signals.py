@@ -15,7 +15,7 @@ ERRORS: dict[int, type[OmpError]] = {
     signal.SIGTERM: Terminated,
     signal.SIGHUP: HungUp,
 }
-"""How a command that is asked to stop ends."""
+"""The error with which a command ends that was asked to stop by a signal, by the signal's number."""
 
 
 def heeded() -> list[int]:

@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 NONE = "-"
-"""What stands in a cell where there is no figure."""
+"""The text of a cell for which there is no figure."""
 
 
 @dataclass
 class Table:
-    """Rows of cells. Text stands as it is (a line break in a cell is one); numbers get four digits.
+    """Rows of cells. Text is shown as it is, with its line breaks; numbers are shown with four significant digits.
 
     Attributes:
-        title: above the table.
-        columns: their headings.
-        rows: one cell per column.
-        grey: numbers of the rows that are others' figures, shown paler.
-        grey_columns: headings of the columns that are so.
-        note: below the table.
+        title: what stands above the table.
+        columns: the heading of each column.
+        rows: one cell for each column.
+        grey: the numbers of the rows that hold others' figures and are shown paler.
+        grey_columns: the headings of the columns that do.
+        note: what stands below the table.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""Where time goes: seconds by part of a job, for the manifest and for ``--verbose``. Costs a clock reading per part."""
+"""Where the time of a job goes, in seconds by part, for the manifest and for ``--verbose``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Stopwatch:
         self._last = perf_counter()
 
     def start(self) -> None:
-        """What happened since the last lap belongs to no part."""
+        """Begin anew: the time since the last lap is charged to no part."""
         if self._synchronise is not None:
             self._synchronise()
         self._last = perf_counter()
@@ -50,7 +50,7 @@ def rounded(seconds: dict[str, float]) -> dict[str, float]:
 
 
 def summed(all_seconds: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Seconds by part of several that worked, added up."""
+    """The seconds by part of several workers, added up."""
     watch = Stopwatch()
     for seconds in all_seconds:
         for part, value in seconds.items():

@@ -1,6 +1,6 @@
 """Runtimes that execute a module of tensors with fixed shapes, and the proof that they compute what eager computes.
 
-    for name in names():
+    for name in BACKENDS:
         outcome = checked(name, module, samples, folder)  # samples[0] is placed: outcome.prepared.call() runs it
         print(outcome.status, outcome.reason, outcome.difference)
 
@@ -189,11 +189,7 @@ class Onnx(Backend):
 
 _ALL: tuple[Backend, ...] = (Eager(), Compile(), CudaGraph(), CompileCudaGraph(), Aoti(), Onnx())
 BACKENDS: dict[str, Backend] = {backend.name: backend for backend in _ALL}
-
-
-def names() -> tuple[str, ...]:
-    """All backends, eager first."""
-    return tuple(BACKENDS)
+"""All backends by name, eager first."""
 
 
 def find(name: str) -> Backend:
@@ -204,7 +200,7 @@ def find(name: str) -> Backend:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CheckedBackend:
     """What came of one backend.
 
     Attributes:
@@ -222,7 +218,7 @@ class Outcome:
     difference: Difference | None = None
 
 
-def checked(name: str, module: nn.Module, samples: Sequence[Inputs], folder: Path) -> Outcome:
+def checked(name: str, module: nn.Module, samples: Sequence[Inputs], folder: Path) -> CheckedBackend:
     """Prepare a backend and compare it with eager on every sample.
 
     Args:
@@ -236,7 +232,7 @@ def checked(name: str, module: nn.Module, samples: Sequence[Inputs], folder: Pat
     chosen = find(name)
     dtype = dtype_of(module, samples[0])
     if reason := chosen.missing(samples[0][0].device, dtype):
-        return Outcome(name, "missing", reason)
+        return CheckedBackend(name, "missing", reason)
     eager = BACKENDS["eager"].prepare(module, samples[0], folder)
     references = [eager.run(*sample) for sample in samples]
     start = time.perf_counter()
@@ -248,10 +244,10 @@ def checked(name: str, module: nn.Module, samples: Sequence[Inputs], folder: Pat
         found = difference(references, [prepared.run(*sample) for sample in samples], dtype)
         prepared.place(*samples[0])
     except Exception as error:  # each runtime has errors of its own; they are listed, not hidden
-        return Outcome(name, "failed", one_line(error, 200, typed=True))
+        return CheckedBackend(name, "failed", one_line(error, 200, typed=True))
     if not found.accepted:
-        return Outcome(name, "refused", f"differs from eager: {found}", None, found)
-    return Outcome(name, "ready", "", prepared, found)
+        return CheckedBackend(name, "refused", f"differs from eager: {found}", None, found)
+    return CheckedBackend(name, "ready", "", prepared, found)
 
 
 def dtype_of(module: nn.Module, inputs: Inputs) -> torch.dtype:

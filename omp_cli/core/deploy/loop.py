@@ -48,7 +48,7 @@ class Moved(Protocol):
 
 
 @dataclass
-class Clock:
+class TickTimes:
     """What the ticks took, in seconds.
 
     Attributes:
@@ -105,7 +105,7 @@ def deploy_run(
         Diverged: an action is not finite; it was not commanded.
         RunFailed: the robot's own code raised.
     """
-    clock = Clock()
+    clock = TickTimes()
     period = 1 / (config.hz or player.signature.control_hz)
     head = {"task": player.signature.task, "nfe": player.signature.nfe, "hz": round(1 / period, 6)}
     head |= player.decider.figures()
@@ -142,7 +142,7 @@ def deploy_run(
 
 
 def ticks(
-    player: Player, robot: Moved, period: float, clock: Clock, stop: StopRequest, ends: float | None
+    player: Player, robot: Moved, period: float, clock: TickTimes, stop: StopRequest, ends: float | None
 ) -> Iterator[dict[str, Any]]:
     """The ticks of one episode, each after it was done.
 

@@ -26,7 +26,7 @@ class OmpAlignment(AlignmentConfig):
     weight: AtLeast0 = 0.1
 
 
-class OmpConfig(MeanFlowConfig):
+class OmpMethodConfig(MeanFlowConfig):
     """Settings of OMP; see ``MeanFlowConfig``."""
 
     name: Literal["omp"] = "omp"
@@ -38,4 +38,4 @@ class OmpConfig(MeanFlowConfig):
 class Omp(MeanFlow):
     """One-step MeanFlow policy with directional alignment."""
 
-    Config = OmpConfig
+    Config = OmpMethodConfig

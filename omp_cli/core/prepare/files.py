@@ -7,60 +7,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import BeforeValidator, SerializeAsAny
 
-from omp_cli.core.base.config import Count, Flag, Member, Settings
+from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.files import sha256_of, size_of
 from omp_cli.core.base.progress import Progress, Silent
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.catalogue import Entry, cache_folder, read_catalogue
-from omp_cli.core.data.download import DownloadConfig, Fetched, Wanted, fetch
+from omp_cli.core.data.download import Fetched, Wanted, fetch
 from omp_cli.core.data.readers import FORMATS, Recording
 from omp_cli.core.data.readers.roles import DEPTH
 from omp_cli.core.prepare.build import check_episodes
+from omp_cli.core.prepare.files_config import FilesConfig
 from omp_cli.core.prepare.numbers import first_and_last, numbers_of, unclipped
 from omp_cli.core.prepare.origin import FileOrigin, from_catalogue, from_file
 from omp_cli.core.prepare.rollout import reference_of, rollout_suite
 from omp_cli.core.prepare.source import FILES, SOURCES, Asked, Gathered, Origin, Source, short_hash
 from omp_cli.core.suites.base import start_hash
-
-
-class FilesConfig(Settings):
-    """All that decides the content of a data set but the files themselves."""
-
-    suite: str
-    """Benchmark."""
-    task: str
-    """Task within it."""
-    source: str
-    """The catalogue's name of the set, or the file's."""
-    format: Annotated[SerializeAsAny[Member], BeforeValidator(FORMATS.parse)]
-    """Name of the format, and what is taken from its files."""
-    demos: Annotated[Count | None, Flag(panel="Recording")] = None
-    """Episodes to take from the start of the files; None takes all of a file."""
-    environment: str | None = None
-    """The suite's name of the environment in which to roll out; None finds the one that shows such data."""
-    check_pictures: bool = True
-    """Compare a picture of the data with what the environment shows in the same state, here and before every
-    evaluation; matters where files hold the simulator's states.
-    """
-    download: DownloadConfig = DownloadConfig()
-    """How patient a download is; does not change the content."""
-
-    def content(self) -> dict[str, Any]:
-        """The settings that determine the bytes of the data set, as plain data."""
-        return {"suite": {"name": self.suite}, **self.model_dump(mode="json", exclude={"suite", "download"})}
-
-    def unusual(self) -> dict[str, Any]:
-        """Settings that are not the usual ones and that the name of the folder does not say, as plain data."""
-        chosen = self.format.model_dump(mode="json")
-        usual = type(self.format).model_validate({"name": chosen["name"]})
-        return {} if chosen == usual.model_dump(mode="json") else chosen
 
 
 def wanted_files(entry: Entry) -> list[Wanted]:

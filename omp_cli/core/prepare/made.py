@@ -20,7 +20,8 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.catalogue import cache_folder
-from omp_cli.core.prepare.files import Files, FilesConfig
+from omp_cli.core.prepare.files import Files
+from omp_cli.core.prepare.files_config import FilesConfig
 from omp_cli.core.prepare.origin import of_made
 from omp_cli.core.prepare.source import Asked, Origin
 

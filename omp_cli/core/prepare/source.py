@@ -277,6 +277,16 @@ def groups_of_tasks() -> dict[str, tuple[str, ...]]:
     return {name: groups for name, groups in found.items() if groups}
 
 
+def tasks_of(benchmark: str | None) -> list[str]:
+    """Names of the tasks of a benchmark, in its suite and in the catalogue; of all benchmarks where none is named."""
+    found = {entry.task for entry in read_catalogue().entries if benchmark in (None, entry.suite)}
+    for name in SUITES.names():
+        if benchmark in (None, name):
+            with suppress(UsageError):
+                found.update(SUITES.build(SUITES.parse({"name": name})).tasks())
+    return sorted(found)
+
+
 def recommended_layer(section: str, config: Member) -> Layer | None:
     """The layer of ``Source.recommended`` for the settings of a suite, which are the section of that name."""
     found = SUITES.build(config).recommended()

@@ -7,9 +7,16 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from omp_cli.core.base.errors import UsageError, did_you_mean
-from omp_cli.core.report.collect import Evaluation, Offline
+from omp_cli.core.report.collect import Evaluation, Found, Offline
 
 T = TypeVar("T", bound=Evaluation | Offline)
+
+
+def rename_rows(found: Found, names: Sequence[str]) -> None:
+    """Give some of the evaluations that were found another label; names and errors as of ``renamed``."""
+    rows = renamed(found.everything, names)
+    found.evaluations = [row for row in rows if isinstance(row, Evaluation)]
+    found.offline = [row for row in rows if isinstance(row, Offline)]
 
 
 def renamed(evaluations: Sequence[T], names: Sequence[str]) -> list[T]:

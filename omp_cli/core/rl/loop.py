@@ -5,36 +5,34 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from omp_cli.core.base.errors import DataError, Diverged, UsageError
-from omp_cli.core.base.manifest import Manifest
+from omp_cli.core.base.errors import Diverged
 from omp_cli.core.base.progress import Progress
-from omp_cli.core.base.run import whereabouts
+from omp_cli.core.base.run import Run
 from omp_cli.core.base.seeds import derived_seed, rollout_seed
 from omp_cli.core.base.signals import StopRequest, stop_requests
 from omp_cli.core.base.timing import Stopwatch
-from omp_cli.core.checkpoint import Checkpoint, checkpoints_in, copy_checkpoint, open_checkpoint
+from omp_cli.core.checkpoint import Checkpoint, copy_checkpoint, open_checkpoint
 from omp_cli.core.envs.pool import EnvPool
 from omp_cli.core.measure.environments import env_factory
 from omp_cli.core.measure.statistics import wilson
-from omp_cli.core.methods import METHODS
 from omp_cli.core.rl.base import ALGORITHMS, Algorithm, Start
-from omp_cli.core.rl.config import GENERAL, FinetuneConfig
+from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.environments import LOST, TrainingEnvs
-from omp_cli.core.rl.held_out import HeldOut
+from omp_cli.core.rl.held_out import EVALUATIONS, HeldOut
+from omp_cli.core.rl.inputs import START, chain_length, check_fits
 from omp_cli.core.rl.rollout import Collector, Stopped
 from omp_cli.core.suites.base import Suite, recorded_suite
 from omp_cli.core.train.config import TrainConfig
 from omp_cli.core.train.journal import Journal
 from omp_cli.core.train.optim import make_ema
+from omp_cli.core.train.trackers import METRICS
 
-START = "start"
 ROLLOUT = ("policy", "environments: step", "environments: start", "records")
 """Parts of the time that go into experience; the rest is learning and bookkeeping."""
 
@@ -52,52 +50,6 @@ class FinetuneResult:
     checkpoint: Path
     best: Path | None
     figures: dict[str, Any]
-
-
-def algorithm_for(trained: str) -> str:
-    """The algorithm made for policies of a pre-training method: one of its own, else ``GENERAL``.
-
-    Raises:
-        UsageError: there is none.
-    """
-    method = METHODS.get(trained)
-    fitting = [name for name in ALGORITHMS.names() if ALGORITHMS.get(name).fits(method)]
-    if not fitting:
-        raise UsageError(f"no algorithm fine-tunes a policy of method {trained}")
-    return ([name for name in fitting if not ALGORITHMS.get(name).general] or [GENERAL])[0]
-
-
-def check_algorithm(config: FinetuneConfig, trained: str) -> None:
-    """UsageError where the algorithm cannot start from a policy of the pre-training method ``trained``."""
-    name = config.algorithm.name
-    algorithm = ALGORITHMS.get(name)
-    if not algorithm.fits(METHODS.get(trained)):
-        takes = ", ".join(known for known in METHODS.names() if algorithm.fits(METHODS.get(known)))
-        raise UsageError(
-            f"algorithm {name}: cannot start from a policy of method {trained}; it takes those of {takes}",
-            f"use --algorithm {algorithm_for(trained)}",
-        )
-
-
-def check_fits(config: FinetuneConfig, checkpoint: Checkpoint) -> None:
-    """UsageError where the algorithm cannot start from the checkpoint, or the suite lacks what is asked for."""
-    check_algorithm(config, checkpoint.config().method.name)
-    suite = recorded_suite(checkpoint.meta.suite)
-    if not suite.judged and (config.end_on_success or config.reward == "success"):
-        raise UsageError(f"suite {checkpoint.meta.spec.suite} has no success, only a return", "leave reward as it is")
-
-
-def chain_length(config: FinetuneConfig, checkpoint: Checkpoint) -> int:
-    """K: what is asked for, else that of an earlier fine-tuning, what the algorithm usually takes, or the policy's."""
-    return config.nfe or usual_chain(config, checkpoint)[0]
-
-
-def usual_chain(config: FinetuneConfig, checkpoint: Checkpoint) -> tuple[int, bool]:
-    """K where none is asked for, and whether the algorithm decides it: a policy goes on as it was fine-tuned before."""
-    usual = ALGORITHMS.get(config.algorithm.name).nfe
-    if usual is None or checkpoint.meta.finetuned_by is not None:
-        return checkpoint.nfe, False
-    return usual, True
 
 
 class Finetuner:
@@ -322,22 +274,21 @@ class Finetuner:
         }
 
 
-def start_of(run: Path, manifest: Manifest) -> Checkpoint:
-    """The checkpoint that a run began with: its own copy, or the original where a kill prevented that copy.
+def finetune_run(run: Run, finetuner: Finetuner, resumed: bool) -> dict[str, Any]:
+    """Fine-tune to the end, a ``resumed`` run from its newest checkpoint; its manifest gets the figures and the files.
+
+    Returns:
+        The figures.
 
     Raises:
-        DataError: the copy is not what the run's manifest says of it.
-        UsageError: neither is to be found.
+        OmpError: as ``Finetuner.run``.
     """
-    begun = [i for i in manifest.inputs if i.kind == "checkpoint"]
-    if own := checkpoints_in(run / START):
-        copy = open_checkpoint(own[-1])
-        if begun and copy.sha256() not in [read.sha256 for read in begun]:
-            raise DataError(f"checkpoint {copy.path}: not what the run began with, so it was changed", "start it again")
-        return copy
-    for read in begun:
-        for place in whereabouts(run, read.path):
-            with suppress(DataError):  # something else of that name
-                if (found := open_checkpoint(place)).sha256() == read.sha256:
-                    return found
-    raise UsageError(f"{run}: ended before it had copied its checkpoint", "start it again without --resume")
+    if resumed:
+        at = finetuner.resume()
+        finetuner.progress.note(f"continuing at iteration {at} of {finetuner.config.iterations}")
+    result = finetuner.run()
+    run.metrics(**result.figures)
+    for path in (result.checkpoint, result.best, run.folder / METRICS, run.folder / EVALUATIONS):
+        if path is not None:
+            run.artifact(path)
+    return result.figures

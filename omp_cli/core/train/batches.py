@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -11,14 +11,21 @@ import torch
 from torch import Tensor
 
 from omp_cli.core.base.seeds import derived_seed
+from omp_cli.core.data.store import Dataset
+from omp_cli.core.data.windows import make_windows
 from omp_cli.core.methods import Draws
+from omp_cli.core.policy import Policy
+from omp_cli.core.train.config import PretrainConfig
+from omp_cli.core.train.distributed import World
+from omp_cli.core.train.graph import Batch
+from omp_cli.core.train.turning import check_turnable, reach_of, turn_angles, turned
 
 AHEAD = 32
 """Steps whose random numbers go to a GPU together."""
 
 
 @dataclass(frozen=True)
-class Chosen:
+class DrawnStep:
     """What chance decides about a step.
 
     Attributes:
@@ -31,10 +38,71 @@ class Chosen:
     angles: Tensor | None
     draws: Draws
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> Chosen:
+    def map(self, change: Callable[[Tensor], Tensor]) -> DrawnStep:
         """The same with each tensor changed."""
         angles = None if self.angles is None else change(self.angles)
-        return Chosen(change(self.windows), angles, self.draws.map(change))
+        return DrawnStep(change(self.windows), angles, self.draws.map(change))
+
+
+class Batches:
+    """All windows of a data set, on a device, and of each step those that it gets, with the draws of its loss.
+
+    Args:
+        config: the run; UsageError where it turns windows that cannot be turned.
+        dataset: the demonstrations.
+        policy: says what its method draws.
+        keys: the arrays of the data set that policy and teacher read as observations.
+        device: where the data go.
+        world: this process among its peers, which share every batch.
+    """
+
+    def __init__(
+        self,
+        config: PretrainConfig,
+        dataset: Dataset,
+        policy: Policy,
+        keys: Iterable[str],
+        device: torch.device,
+        world: World,
+    ) -> None:
+        self._config, self._policy, self._spec, self._device, self._world = config, policy, dataset.spec, device, world
+        windows = make_windows(dataset.episode_ends, config.chunk)
+        self._obs, self._action = (torch.from_numpy(frames).to(device) for frames in (windows.obs, windows.action))
+        self._arrays = {key: torch.from_numpy(dataset.arrays[key]).to(device) for key in keys}
+        self._actions = torch.from_numpy(dataset.arrays["action"]).to(device)
+        if config.train.turn:
+            check_turnable(self._arrays.keys(), self._spec)
+            self._reach = reach_of(self._actions, self._spec)
+        self._ahead: Ahead | None = None
+
+    def __len__(self) -> int:
+        return len(self._obs)
+
+    def choose_ahead(self, total: int) -> None:
+        """From now on decide about many of the ``total`` steps at once."""
+        self._ahead = Ahead(self.choose, total, self._device)
+
+    def __call__(self, step: int, world: World | None = None) -> Batch:
+        """Observations, raw action chunks and draws of a step, the share of this process (of ``world``)."""
+        if self._ahead is not None and world is None:
+            drawn = self._ahead(step)
+        else:
+            drawn = self.choose(step, world).map(lambda x: x.to(self._device))
+        obs = {key: array[self._obs[drawn.windows]] for key, array in self._arrays.items()}
+        actions = self._actions[self._action[drawn.windows]]
+        if drawn.angles is not None:
+            obs, actions = turned(obs, actions, drawn.angles, self._spec, self._reach)
+        return obs, actions, drawn.draws
+
+    def choose(self, step: int, world: World | None = None) -> DrawnStep:
+        """What chance decides about a step, for this process (for those of ``world``), on the CPU."""
+        train, seed = self._config.train, self._config.seed
+        start, stop = (world or self._world).part(train.batch_size)
+        shape = (train.batch_size * train.draws, self._config.chunk.horizon, self._spec.action_dim)
+        draws = self._policy.method.draw(shape, step_generator(seed, step))
+        angles = turn_angles(train.turn, train.batch_size, seed, step)[start:stop] if train.turn else None
+        windows = batch_indices(len(self), train.batch_size, seed, step)[start:stop]
+        return DrawnStep(windows, angles, draws.part(start * train.draws, stop * train.draws))
 
 
 class Ahead:
@@ -49,16 +117,16 @@ class Ahead:
         device: where it goes.
     """
 
-    def __init__(self, choose: Callable[[int], Chosen], total: int, device: torch.device) -> None:
+    def __init__(self, choose: Callable[[int], DrawnStep], total: int, device: torch.device) -> None:
         self._choose, self._total, self._device = choose, total, device
         self._steps = range(0)
-        self._block: Chosen | None = None
+        self._block: DrawnStep | None = None
 
-    def __call__(self, step: int) -> Chosen:
+    def __call__(self, step: int) -> DrawnStep:
         """Of a step, on the device."""
         if step not in self._steps or self._block is None:
             self._steps = range(step, min(step + AHEAD, self._total))
-            block: Chosen = _stacked([self._choose(number) for number in self._steps])
+            block: DrawnStep = _stacked([self._choose(number) for number in self._steps])
             self._block = block.map(self._moved)
         return self._block.map(lambda x: x[step - self._steps.start])
 

@@ -22,10 +22,9 @@ from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.checkpoint import CheckpointMeta, open_checkpoint
 from omp_cli.core.data.split import episodes_of, held_out_of, others
 from omp_cli.core.data.store import Dataset
-from omp_cli.core.data.windows import make_windows
 from omp_cli.core.methods import LossReport
 from omp_cli.core.policy import LossModule, Policy
-from omp_cli.core.train.batches import Ahead, Chosen, batch_indices, step_generator
+from omp_cli.core.train.batches import Batches
 from omp_cli.core.train.build import build_policy, check_arrays, check_compile
 from omp_cli.core.train.calibrate import measure, settled
 from omp_cli.core.train.config import PretrainConfig
@@ -35,7 +34,6 @@ from omp_cli.core.train.journal import Journal
 from omp_cli.core.train.optim import make_ema, make_optimizer, restore_training, set_learning_rate, training_tensors
 from omp_cli.core.train.seen import Seen
 from omp_cli.core.train.teacher import learn_from
-from omp_cli.core.train.turning import check_turnable, reach_of, turn_angles, turned
 from omp_cli.core.train.validation import LOSS, Validation
 
 SHOWN = ("loss", LOSS, "samples_per_second")
@@ -99,14 +97,17 @@ class Trainer:
         self.teacher = teacher
         self._warm = None if teacher is None else learn_from(self.policy, teacher)
         self.module = LossModule(self.policy, world.gather, teacher)
-        self.windows = make_windows(dataset.episode_ends, config.chunk)
-        if (remark := train.remark(len(self.windows))) is not None:
+        keys = dict.fromkeys((*self.policy.keys, *(teacher.keys if teacher else ())))
+        self.batches = Batches(config, dataset, self.policy, keys, device, world)
+        if (remark := train.remark(len(self.batches))) is not None:
             progress.note(remark)
-        self.total = train.total_steps(len(self.windows))
+        self.total = train.total_steps(len(self.batches))
         self.every = train.checkpoint_every or max(self.total // 10, 1)
         self.eager = why_eager(train, device, world, synchronise)
         if train.graph == "on" and self.eager is not None:
             raise UsageError(f"train.graph: on, but {self.eager}", "leave it at auto")
+        if self.eager is None:
+            self.batches.choose_ahead(self.total)
         self.optimizer = make_optimizer(self.module, train, recorded=self.eager is None)
         self._wrapped: torch.nn.Module = self.module
         self._recorded: RecordedStep | None = None
@@ -114,19 +115,11 @@ class Trainer:
         self.watch = Stopwatch(torch.cuda.synchronize if synchronise and device.type == "cuda" else None)
         self._time_parts_of_the_loss()
         self.step = 0
-        self._obs = torch.from_numpy(self.windows.obs).to(device)
-        self._action = torch.from_numpy(self.windows.action).to(device)
-        keys = dict.fromkeys((*self.policy.keys, *(teacher.keys if teacher else ()), "action"))
-        self._data = {k: torch.from_numpy(dataset.arrays[k]).to(device) for k in keys}
-        if train.turn:
-            check_turnable(keys.keys() - {"action"}, dataset.spec)
-            self._reach = reach_of(self._data["action"], dataset.spec)
-        self._ahead = Ahead(self._choose, self.total, device) if self.eager is None else None
         self.journal = Journal(folder, self.policy, self.ema, train.keep, train.tracker, writes=world.is_main)
         self._measured: dict[str, float] = {}
         averaged = LossModule(self.ema.module, teacher=teacher)
         averaged.score = self.module.score
-        self.validation = Validation(config, unseen, averaged, keys.keys() - {"action"}, device, world)
+        self.validation = Validation(config, unseen, averaged, keys, device, world)
 
     def resume(self) -> int:
         """Continue from the newest checkpoint in the run's folder, if there is one; returns its step."""
@@ -158,7 +151,7 @@ class Trainer:
     def _run(self) -> TrainResult:
         train, journal = self.config.train, self.journal
         if self.policy.method.to_measure:  # a resumed run has it from its checkpoint
-            measured = measure(self.policy, *self._batch(World()), train.precision, self.world)
+            measured = measure(self.policy, *self.batches(self.step, World()), train.precision, self.world)
             self._settle(measured.settings)
             self.progress.note(measured.note)
         if self._warm is not None and self.step == 0:
@@ -205,7 +198,7 @@ class Trainer:
     def _update(self, log: bool, recorded: bool) -> dict[str, float]:
         """One step of training, replayed where it may be and can; returns the logged figures, none unless ``log``."""
         set_learning_rate(self.optimizer, self.config.train.learning_rate(self.step, self.total))
-        batch = self._batch()
+        batch = self.batches(self.step)
         self.watch.lap("data")
         self._seed_modules()
         seen = self._replayed(batch, log) if recorded and self.eager is None else None
@@ -295,28 +288,6 @@ class Trainer:
             part.register_forward_pre_hook(lambda *_: watch.lap("loss"))
             part.register_forward_hook(lambda *_, name=name: watch.lap(name()))
 
-    def _batch(self, world: World | None = None) -> Batch:
-        """Observations, raw action chunks and draws of the present step, the share of this process (of ``world``)."""
-        if self._ahead is not None and world is None:
-            chosen = self._ahead(self.step)
-        else:
-            chosen = self._choose(self.step, world).map(lambda x: x.to(self.device))
-        obs = {key: data[self._obs[chosen.windows]] for key, data in self._data.items() if key != "action"}
-        actions = self._data["action"][self._action[chosen.windows]]
-        if chosen.angles is not None:
-            obs, actions = turned(obs, actions, chosen.angles, self.dataset.spec, self._reach)
-        return obs, actions, chosen.draws
-
-    def _choose(self, step: int, world: World | None = None) -> Chosen:
-        """What chance decides about a step, for this process (for those of ``world``), on the CPU."""
-        train, seed = self.config.train, self.config.seed
-        start, stop = (world or self.world).part(train.batch_size)
-        shape = (train.batch_size * train.draws, self.config.chunk.horizon, self.dataset.spec.action_dim)
-        draws = self.policy.method.draw(shape, step_generator(seed, step))
-        angles = turn_angles(train.turn, train.batch_size, seed, step)[start:stop] if train.turn else None
-        windows = batch_indices(len(self.windows), train.batch_size, seed, step)[start:stop]
-        return Chosen(windows, angles, draws.part(start * train.draws, stop * train.draws))
-
     def _gradient_norm(self) -> Tensor:
         return torch.nn.utils.get_total_norm([p.grad for p in self.module.parameters() if p.grad is not None])
 
@@ -354,7 +325,7 @@ class Trainer:
             **taught,
             "steps": self.step,
             "parameters": sum(p.numel() for p in self.policy.parameters()),
-            "windows": len(self.windows),
+            "windows": len(self.batches),
             "episodes": len(self.dataset.episode_ends),
             **({"held_out": list(self.held_out)} if self.held_out else {}),
             "train_seconds": round(seconds, 2),

@@ -79,6 +79,17 @@ def contents_of(path: Path, lacking: Callable[[h5py.File], Sequence[str]]) -> Co
         return Contents(held, tuple(lacking(file)))
 
 
+def member_group(group: h5py.Group, name: str, expected: str) -> h5py.Group:
+    """A group inside another one; DataError when it is missing, or something else; arguments as of ``dataset``."""
+    import h5py
+
+    found = group.get(name)
+    if not isinstance(found, h5py.Group):
+        missing = "is missing" if found is None else "is no group"
+        raise DataError(f"{_place(group, name)} {missing}", f"expected: {expected}")
+    return found
+
+
 def dataset(group: h5py.Group, name: str, expected: str) -> h5py.Dataset:
     """A data set of a group that holds its numbers itself; DataError when it is missing, or they lie elsewhere.
 

@@ -22,7 +22,8 @@ from omp_cli.core.base.config import Names, Settings
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, first_states, spec_of
-from omp_cli.core.data.readers.lerobot_folder import Folder, LerobotEpisode, Tables
+from omp_cli.core.data.readers.lerobot_folder import Folder
+from omp_cli.core.data.readers.lerobot_tables import LerobotEpisode, Tables
 from omp_cli.core.data.readers.video import clip_offset, decoded_image, decoded_video
 from omp_cli.core.data.store import Arrays
 
@@ -94,7 +95,7 @@ class LerobotReader(Reader):
         images = [key for key in cameras.values() if folder.features[key]["dtype"] == "image"]
         columns = [*self.config.state, self.config.action, *(row[0] for row in optional)]
         columns += ["timestamp"] if len(images) < len(cameras) else []
-        tables = Tables(folder, everything, columns, images)
+        tables = Tables(folder.features, everything, columns, images)
         progress.start(f"{subject.task}: reading episodes", len(parts))
         episodes: list[Arrays] = []
         offsets: dict[str, list[float]] = {name: [] for name in cameras}

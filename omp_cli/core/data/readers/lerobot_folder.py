@@ -7,16 +7,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from string import Formatter
 from typing import Any
 
-import numpy as np
-
-from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, data_error, did_you_mean
+from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.data.foreign import (
     AGAIN as FETCH,
 )
@@ -33,22 +29,12 @@ from omp_cli.core.data.foreign import (
     short,
     whole,
 )
-from omp_cli.core.data.readers.video import AGAIN, INSTALL, Clip
+from omp_cli.core.data.readers.lerobot_tables import LerobotEpisode, opened, width_of
+from omp_cli.core.data.readers.video import Clip
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
 _LONGEST, _MOST_FIELDS = 1000, 8
 NUMBERS = ("float16", "float32", "float64", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")
-
-
-@dataclass(frozen=True)
-class LerobotEpisode:
-    """One episode: its number and length, the table with its frames, a clip for each camera that is a video."""
-
-    index: int
-    frames: int
-    table: Path
-    videos: Mapping[str, Clip]
-    instructions: tuple[str, ...]
 
 
 class Folder:
@@ -100,7 +86,7 @@ class Folder:
     def channel_names(self, name: str) -> list[str]:
         """Of a feature's numbers ("left_elbow"): a list, or lists by kind ("motors"); by place where there are none."""
         feature = self.features[name]
-        width, found = _width(feature), feature.get("names")
+        width, found = width_of(feature), feature.get("names")
         lists = list(found.values()) if isinstance(found, dict) else [found]
         names = [x for part in lists if isinstance(part, list) for x in part]
         if len(names) == width and all(isinstance(x, str) for x in names):
@@ -234,125 +220,3 @@ class Folder:
         if not isinstance(value, kind) or isinstance(value, bool):
             raise DataError(f"{self._where}: {name} is missing in info.json, or of another kind")
         return value
-
-
-class Tables:
-    """Columns of episodes; keeps the last table, which in v3 is that of the next episode too.
-
-    Args:
-        folder: the folder that they are from.
-        parts: all episodes of the folder, so that frames of no episode do not pass unnoticed.
-        columns: features with numbers.
-        pictures: features with pictures.
-    """
-
-    def __init__(
-        self, folder: Folder, parts: Sequence[LerobotEpisode], columns: Sequence[str], pictures: Sequence[str]
-    ) -> None:
-        self._columns, self._pictures = tuple(dict.fromkeys(columns)), tuple(pictures)
-        self._widths = {name: _width(folder.features.get(name)) for name in self._columns}
-        self._lengths: dict[Path, dict[int, int]] = {}
-        for part in parts:
-            self._lengths.setdefault(part.table, {})[part.index] = part.frames
-        self._last: tuple[Path, str, Any] | None = None
-
-    def of(self, part: LerobotEpisode) -> dict[str, Any]:
-        """Columns of an episode in the order of its frames: (T, D) numbers, or a list for pictures.
-
-        DataError when a column or a frame is missing, or the table holds frames of no episode.
-        """
-        if self._last is None or self._last[0] != part.table:
-            self._last = None
-            self._last = (part.table, *self._read(part.table))
-        order, table = self._last[1:]
-        with _one_line(part.table):
-            import pyarrow.compute as pc
-
-            rows = table.filter(pc.equal(table["episode_index"], part.index)).sort_by(order)
-            numbers = rows[order].to_numpy()
-        first = numbers[0] if order == "index" else 0  # "index" counts the frames of all episodes
-        if not np.array_equal(numbers, first + np.arange(part.frames)):
-            raise DataError(_gap(part.table, part.index, len(numbers), part.frames), FETCH)
-        found = {n: _values(rows[n], f"{part.table}: column {n!r}", self._widths[n]) for n in self._columns}
-        return {**found, **{name: rows[name].to_pylist() for name in self._pictures}}
-
-    def confirm(self, parts: Sequence[LerobotEpisode]) -> None:
-        """DataError unless the heads of the tables of these episodes say as many frames as the list of episodes."""
-        for path in dict.fromkeys(part.table for part in parts):
-            with opened(path) as file:
-                frames = file.metadata.num_rows
-            expected = sum(self._lengths[path].values())
-            if frames != expected:
-                raise DataError(f"{path}: {frames} frames, meta says {expected}", FETCH)
-
-    def _read(self, path: Path) -> tuple[str, Any]:
-        """A table, and the column that orders the frames of its episodes."""
-        lengths = self._lengths[path]
-        with opened(path) as file:
-            import pyarrow as pa
-            import pyarrow.compute as pc
-
-            names = file.schema_arrow.names
-            order = "frame_index" if "frame_index" in names else "index"
-            wanted = [*self._columns, *self._pictures, "episode_index", order]
-            for name in wanted:
-                if names.count(name) != 1:
-                    raise DataError(f"{path}: {'no column' if name not in names else 'twice the column'} {name!r}")
-            for name in ("episode_index", order):
-                if not pa.types.is_integer(file.schema_arrow.field(name).type):
-                    raise DataError(f"{path}: column {name!r} is no column of whole numbers")
-            frames = file.metadata.num_rows
-            affordable(str(path), 8 * frames * sum(self._widths.values()), path.stat().st_size)
-            table = file.read(columns=wanted)
-            counted = {pair["values"]: pair["counts"] for pair in pc.value_counts(table["episode_index"]).to_pylist()}
-        for index, length in lengths.items():
-            if counted.get(index, 0) != length:
-                raise DataError(_gap(path, index, counted.get(index, 0), length), FETCH)
-        if frames != sum(lengths.values()):
-            raise DataError(f"{path}: {frames - sum(lengths.values())} frames of no episode that meta knows", FETCH)
-        return order, table
-
-
-def _gap(table: Path, index: int, found: int, expected: int) -> str:
-    return f"{table}: episode {index} has {found} frames or a gap, meta says {expected} frames"
-
-
-def _width(feature: Any) -> int:
-    """How many numbers a frame has of a feature; 1 where info.json does not say."""
-    shape = feature.get("shape") if isinstance(feature, dict) else None
-    return shape[0] if isinstance(shape, list) and len(shape) == 1 and isinstance(shape[0], int) else 1
-
-
-def _values(column: Any, where: str, width: int) -> Any:
-    try:
-        array = np.array(column.to_pylist())
-    except ValueError:  # rows of several lengths
-        raise DataError(f"{where} has rows of several lengths") from None
-    if array.dtype.kind not in "fiub" or array.ndim > 2:
-        raise DataError(f"{where} is {array.shape} {array.dtype}, expected numbers or vectors of numbers")
-    array = array.reshape(len(array), -1)
-    if array.shape[1] != width:
-        raise DataError(f"{where} has {array.shape[1]} numbers a frame, info.json says {width}")
-    return array
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """A Parquet file (``pyarrow.parquet.ParquetFile``); whatever pyarrow raises inside becomes a DataError."""
-    with _one_line(path):
-        from pyarrow import parquet
-
-        with parquet.ParquetFile(whole(path)) as file:
-            yield file
-
-
-@contextmanager
-def _one_line(path: Path) -> Iterator[None]:
-    try:
-        import pyarrow
-    except ImportError:
-        raise MissingDependency("pyarrow is not installed", INSTALL) from None
-    try:
-        yield
-    except (pyarrow.ArrowException, OSError, MemoryError) as error:
-        raise data_error(error, str(path), "damaged or cut short", AGAIN) from None

@@ -19,7 +19,7 @@ from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import AGAIN, count, json_file, json_object, listed, member
 from omp_cli.core.data.readers.base import FORMATS, Contents, Reader, Recording, Subject, first_states, spec_of
-from omp_cli.core.data.readers.hdf5 import array, contents_of, count_attribute, numbered, opened
+from omp_cli.core.data.readers.hdf5 import array, contents_of, count_attribute, member_group, numbered, opened
 from omp_cli.core.data.store import Arrays
 
 if TYPE_CHECKING:
@@ -72,10 +72,10 @@ class MinariReader(Reader):
             if names != [f"episode_{number}" for number in range(len(names))]:
                 raise DataError(f"{path}: its {len(names)} episodes are not numbered from 0 without a gap", AGAIN)
             progress.start(f"{subject.task}: reading episodes", len(names[:limit]))
-            rewards = all("rewards" in _group(file, name) for name in names[:limit])
+            rewards = all("rewards" in member_group(file, name, self.expected) for name in names[:limit])
             episodes, states = [], []
             for name in names[:limit]:
-                episodes.append(self._episode(_group(file, name), rewards))
+                episodes.append(self._episode(member_group(file, name, self.expected), rewards))
                 states.append(self._simulator(file[name], subject.states, len(episodes[-1]["action"])))
                 progress.advance()
         notes: dict[str, Any] = {"episodes_in_file": len(names), **about}
@@ -125,15 +125,6 @@ class MinariReader(Reader):
                 )
         parts = [array(found, part, self.expected, 2, frames + 1) for part in self.config.state]
         return np.concatenate(parts, axis=1)[:-1]
-
-
-def _group(file: h5py.File, name: str) -> h5py.Group:
-    import h5py
-
-    found = file.get(name)
-    if not isinstance(found, h5py.Group):
-        raise DataError(f"{file.filename}: {name} is no group", f"expected: {MinariReader.expected}")
-    return found
 
 
 def _metadata(path: Path) -> dict[str, Any]:

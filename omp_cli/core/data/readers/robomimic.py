@@ -18,7 +18,7 @@ from pydantic import Field
 from omp_cli.core.base.config import Names, Settings
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.base.progress import Progress
-from omp_cli.core.data.foreign import AGAIN, listed, short
+from omp_cli.core.data.foreign import listed, short
 from omp_cli.core.data.readers.base import (
     FORMATS,
     Contents,
@@ -33,15 +33,14 @@ from omp_cli.core.data.readers.hdf5 import (
     array,
     columns,
     contents_of,
-    count_attribute,
-    dataset,
+    member_group,
     numbered,
     object_attribute,
     opened,
 )
 from omp_cli.core.data.readers.robomimic_clouds import CLOUD_ROLES, check_observations, clouds_of
 from omp_cli.core.data.readers.robomimic_masks import chosen, held_out_by_masks, masks_of
-from omp_cli.core.data.readers.robomimic_metadata import environment, scene
+from omp_cli.core.data.readers.robomimic_metadata import check_counts, environment, scene
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.spec import Spec
 
@@ -142,9 +141,9 @@ class RobomimicReader(Reader):
             env = environment(data)
             self._check_task(path, env, subject)
             progress.start(f"{subject.task}: reading demonstrations", len(names))
-            demos = [_group(data, name) for name in names]
+            demos = [member_group(data, name, self.expected) for name in names]
             raw = self._are_raw(path, demos)
-            self._check_counts(data, known)
+            check_counts(data, known, self.expected)
             keys, cameras = ([], []) if raw else (self._state_keys(demos[0]), self._cameras(demos[0]))
             found = self._raw(demos, progress) if raw else self._observed(demos, keys, cameras, progress)
             own = object_attribute(data, NOTES)
@@ -153,7 +152,7 @@ class RobomimicReader(Reader):
             held_out = () if self.config.filter is not None else held_out_by_masks(file, names)
             frames = len(found.episodes[0]["action"])
             widths = [columns(demos[0]["obs"], key, self.expected, frames).shape[1] for key in keys]
-            said = _said(data, known, demos, found.scenes, found.layouts, notes.get("recorded", {}))
+            said = _said(data, known, demos, found, notes.get("recorded", {}))
             has_states = "states" in demos[0]
         _add_success(found.episodes)
         notes |= {"demonstrations": names, "state": keys, "cameras": cameras, "filter_keys": masks, **env}
@@ -216,28 +215,11 @@ class RobomimicReader(Reader):
             states = array(demo, "states", self.expected, 2) if has_states else None
             episode = self._episode(demo, keys, cameras, optional, found.layouts)
             frames = len(episode["action"])
-            episode |= clouds_of(_group(demo, "obs"), self._clouds, self.expected, frames, found.colour)
+            obs = member_group(demo, "obs", self.expected)
+            episode |= clouds_of(obs, self._clouds, self.expected, frames, found.colour)
             found.add(demo, episode, episode["state"] if states is None else states)
             progress.advance()
         return found
-
-    def _check_counts(self, data: h5py.Group, known: list[str]) -> None:
-        """DataError unless all demonstrations are as long, and together as long, as attributes of the file say."""
-        total = 0
-        for name in known:
-            demo = _group(data, name)
-            shape = dataset(demo, "actions", self.expected).shape or (0,)
-            declared = count_attribute(demo, "num_samples")
-            if declared not in (None, shape[0]):
-                where = f"{data.file.filename}: {demo.name}"
-                raise DataError(f"{where} has {shape[0]} actions, num_samples says {declared}")
-            total += shape[0]
-        declared = count_attribute(data, "total")
-        if declared not in (None, total):
-            raise DataError(
-                f"{data.file.filename}: its {len(known)} demonstrations have {total} actions, total says {declared}",
-                AGAIN,
-            )
 
     @staticmethod
     def _check_task(path: Path, env: dict[str, Any], subject: Subject) -> None:
@@ -247,7 +229,7 @@ class RobomimicReader(Reader):
             raise UsageError(f"{path}: holds {short(found)}, task {subject.task} is {ours}", "check --task")
 
     def _state_keys(self, demo: h5py.Group) -> list[str]:
-        obs = _group(demo, "obs")
+        obs = member_group(demo, "obs", self.expected)
         arms = [f"robot{i}" for i in range(2) if f"robot{i}_eef_pos" in obs]
         keys = list(self.config.state) or [f"{arm}_{part}" for arm in arms for part in PROPRIOCEPTION]
         keys += ["object"] if self.config.object_state else []
@@ -273,7 +255,7 @@ class RobomimicReader(Reader):
     ) -> Arrays:
         """A demonstration's arrays; the layout of its pictures is added to ``layouts``."""
         action = array(demo, "actions", self.expected, 2)
-        frames, obs = len(action), _group(demo, "obs")
+        frames, obs = len(action), member_group(demo, "obs", self.expected)
         state = np.concatenate([columns(obs, key, self.expected, frames) for key in keys], axis=1)
         episode: Arrays = {"state": state.astype(np.float32), "action": action.astype(np.float32)}
         pictures: list[NDArray[Any]] = []
@@ -292,17 +274,6 @@ class RobomimicReader(Reader):
         return episode
 
 
-def _group(owner: h5py.Group, name: str) -> h5py.Group:
-    import h5py
-
-    found = owner.get(name)
-    if not isinstance(found, h5py.Group):
-        where = f"{owner.file.filename}: {owner.name}/{name}"
-        missing = "is missing" if found is None else "is no group"
-        raise DataError(f"{where} {missing}", f"expected: {RobomimicReader.expected}")
-    return found
-
-
 def _spec(subject: Subject, episodes: Sequence[Arrays], keys: list[str], hz: float | None) -> Spec:
     """The spec of what was read; ``keys`` are the observations that the state is made of."""
     known: dict[str, Any] = {}
@@ -316,15 +287,10 @@ def _spec(subject: Subject, episodes: Sequence[Arrays], keys: list[str], hz: flo
 
 
 def _said(
-    data: h5py.Group,
-    known: list[str],
-    demos: list[h5py.Group],
-    scenes: list[str] | None,
-    layouts: set[str],
-    own: dict[str, Any],
+    data: h5py.Group, known: list[str], demos: list[h5py.Group], found: _Demonstrations, own: dict[str, Any]
 ) -> tuple[str, ...]:
     """What the user has to know of how the file was understood."""
-    said = []
+    said, scenes = [], found.scenes or []
     others = sorted(set(data) - set(known))
     if others:
         said.append(
@@ -334,11 +300,11 @@ def _said(
         missing = sum(name not in demo for demo in demos)
         if 0 < missing < len(demos):
             said.append(f"{name} are left out: {missing} of {len(demos)} demonstrations have none")
-    if scenes is not None and "" in scenes:
+    if "" in scenes:
         said.append(f"{scenes.count('')} demonstrations have no model_file and are shown in robosuite's own scene")
     if isinstance(failed := own.get("failed"), int) and failed > 0:
         said.append(f"{failed} of the operator's episodes were left out when they were recorded: they failed")
-    if "channels first" in layouts:
+    if "channels first" in found.layouts:
         said.append("pictures (frames, 3, height, width) are taken as channels first")
     return tuple(said)
 

@@ -7,11 +7,19 @@ robosuite's ``collect_human_demonstrations`` have ``env`` (the name), ``env_info
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from omp_cli.core.base.errors import DataError
-from omp_cli.core.data.foreign import member, number, short
-from omp_cli.core.data.readers.hdf5 import attribute, object_attribute, text_attribute
+from omp_cli.core.data.foreign import AGAIN, member, number, short
+from omp_cli.core.data.readers.hdf5 import (
+    attribute,
+    count_attribute,
+    dataset,
+    member_group,
+    object_attribute,
+    text_attribute,
+)
 
 if TYPE_CHECKING:
     import h5py
@@ -52,3 +60,21 @@ def scene(demo: h5py.Group) -> str:
             "where it names a file, put that file's content in its place",
         )
     return found
+
+
+def check_counts(data: h5py.Group, known: Sequence[str], expected: str) -> None:
+    """DataError unless each of the demonstrations ``known``, and all together, are as long as attributes say."""
+    total = 0
+    for name in known:
+        demo = member_group(data, name, expected)
+        shape = dataset(demo, "actions", expected).shape or (0,)
+        declared = count_attribute(demo, "num_samples")
+        if declared not in (None, shape[0]):
+            where = f"{data.file.filename}: {demo.name}"
+            raise DataError(f"{where} has {shape[0]} actions, num_samples says {declared}")
+        total += shape[0]
+    declared = count_attribute(data, "total")
+    if declared not in (None, total):
+        raise DataError(
+            f"{data.file.filename}: its {len(known)} demonstrations have {total} actions, total says {declared}", AGAIN
+        )

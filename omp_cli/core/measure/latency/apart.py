@@ -19,12 +19,12 @@ from torch import Tensor
 from omp_cli.core.base.device import use_threads
 from omp_cli.core.base.errors import OmpError, RunFailed, one_line
 from omp_cli.core.deploy import backends
-from omp_cli.core.deploy.backends import Outcome
+from omp_cli.core.deploy.backends import CheckedBackend
 from omp_cli.core.deploy.base import Backend, Inputs, Prepared
 from omp_cli.core.deploy.graph import Decision, example_inputs
 from omp_cli.core.envs.workers import Workers
 from omp_cli.core.measure.latency.config import Effort, LatencyConfig
-from omp_cli.core.measure.latency.rows import Row
+from omp_cli.core.measure.latency.rows import LatencyRow
 from omp_cli.core.measure.latency.timer import CallFailed, Clock, Here, Reading
 from omp_cli.core.policy import Policy
 from omp_cli.core.policy_config import PolicyConfig
@@ -83,7 +83,7 @@ class Trial:
     backend: Backend
     config: PolicyConfig
     spec: Spec
-    row: Row
+    row: LatencyRow
     settings: LatencyConfig
     device: torch.device
     folder: Path
@@ -91,7 +91,7 @@ class Trial:
     _timed: Here | None = None
 
     @classmethod
-    def of(cls, policy: Policy, row: Row, settings: LatencyConfig, device: torch.device, folder: Path) -> Self:
+    def of(cls, policy: Policy, row: LatencyRow, settings: LatencyConfig, device: torch.device, folder: Path) -> Self:
         """The trial of a row, with the policy's weights left in ``folder``."""
         tensors = {name: x.detach().cpu().contiguous() for name, x in policy.state_dict().items()}
         save_file(tensors, folder / _WEIGHTS)
@@ -99,7 +99,7 @@ class Trial:
             backends.find(row.backend), policy.config, policy.spec, row, settings, device, folder, policy.frozen_from
         )
 
-    def build(self) -> tuple[Outcome, float]:
+    def build(self) -> tuple[CheckedBackend, float]:
         """Build and compare with eager; what came of it, and the seconds that it took to build."""
         use_threads(self.settings.threads)
         backends.BACKENDS[self.row.backend] = self.backend
@@ -164,7 +164,7 @@ class Apart:
     def __exit__(self, *_: object) -> None:
         self._process.close()
 
-    def build(self) -> tuple[Outcome, float]:
+    def build(self) -> tuple[CheckedBackend, float]:
         """See ``Trial.build``."""
         return self._ask("being built", self._patience, "build")
 

@@ -21,15 +21,15 @@ from omp_cli.core.measure.latency.config import LatencyConfig
 from omp_cli.core.measure.latency.machine import Watch, complaints
 from omp_cli.core.measure.latency.parts import Part, Tick, all_parts
 from omp_cli.core.measure.latency.plot import plot_nfe
-from omp_cli.core.measure.latency.rows import Row, compared
-from omp_cli.core.measure.latency.subjects import Published, Subject
+from omp_cli.core.measure.latency.rows import LatencyRow, compared
+from omp_cli.core.measure.latency.subjects import Published, TimedPolicy
 from omp_cli.core.measure.latency.timer import Clock
 
 SAMPLES, PLOT = "samples.json", "latency_vs_nfe.png"
 
 
 def bench_latency(
-    run: Run, subjects: Sequence[Subject], config: LatencyConfig, device: torch.device, progress: Progress
+    run: Run, subjects: Sequence[TimedPolicy], config: LatencyConfig, device: torch.device, progress: Progress
 ) -> dict[str, Any]:
     """Measure every subject; writes ``samples.json`` (all times) and, for several NFE, ``latency_vs_nfe.png``.
 
@@ -47,7 +47,7 @@ def bench_latency(
         OmpError: what the first policy raised, when no row at all could be measured.
     """
     watch = Watch(device)
-    rows: list[Row] = []
+    rows: list[LatencyRow] = []
     parts: list[Part] = []
     ticks: list[Tick] = []
     errors: list[OmpError] = []
@@ -82,7 +82,7 @@ def bench_latency(
     return figures
 
 
-def _measure(subject: Subject, bench: Bench, with_parts: bool) -> tuple[list[Row], list[Part], list[Tick]]:
+def _measure(subject: TimedPolicy, bench: Bench, with_parts: bool) -> tuple[list[LatencyRow], list[Part], list[Tick]]:
     """Rows of one policy and its parts; it is freed before the next one is made."""
     policy = subject.load()
     bench.stopwatch.lap("making policies")
@@ -97,23 +97,27 @@ def _measure(subject: Subject, bench: Bench, with_parts: bool) -> tuple[list[Row
     return rows, parts, ticks
 
 
-def _absent(subject: Subject, config: LatencyConfig, error: OmpError) -> list[Row]:
+def _absent(subject: TimedPolicy, config: LatencyConfig, error: OmpError) -> list[LatencyRow]:
     reason = f"{error.message} ({error.hint})" if error.hint else error.message
     nfe = config.nfe or subject.nfe
-    return [Row(subject.name, subject.label, k, b, status="missing", reason=reason) for b in config.batch for k in nfe]
+    return [
+        LatencyRow(subject.name, subject.label, k, b, status="missing", reason=reason)
+        for b in config.batch
+        for k in nfe
+    ]
 
 
-def _reference(subjects: Sequence[Subject]) -> tuple[str, int] | None:
+def _reference(subjects: Sequence[TimedPolicy]) -> tuple[str, int] | None:
     """Policy and NFE of the row that speed-ups refer to, if a preset marks one."""
     marked = [(s.name, s.bench.reference_nfe) for s in subjects if s.bench.reference_nfe is not None]
     return marked[0] if marked else None
 
 
 def _figures(
-    rows: Sequence[Row],
+    rows: Sequence[LatencyRow],
     parts: Sequence[Part],
     ticks: Sequence[Tick],
-    subjects: Sequence[Subject],
+    subjects: Sequence[TimedPolicy],
     config: LatencyConfig,
 ) -> dict[str, Any]:
     reference = _reference(subjects)
@@ -129,7 +133,7 @@ def _figures(
     }
 
 
-def published(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
+def published(subjects: Sequence[TimedPolicy]) -> list[dict[str, Any]]:
     """The papers' own figures of these policies, with the speed-up over the same paper's reference on its device."""
     marked: dict[tuple[str, str], float] = {}
     for subject in subjects:
@@ -137,7 +141,7 @@ def published(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
             if figure.reference or figure.nfe == subject.bench.reference_nfe:
                 marked[figure.source, figure.device] = figure.ms
 
-    def row(subject: Subject, figure: Published) -> dict[str, Any]:
+    def row(subject: TimedPolicy, figure: Published) -> dict[str, Any]:
         base = marked.get((figure.source, figure.device))
         ratio = round(base / figure.ms, 1) if base else None
         hz = round(1000 / figure.ms, 1)
@@ -146,7 +150,7 @@ def published(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
     return [row(subject, figure) for subject in subjects for figure in subject.bench.published]
 
 
-def _drifting(rows: Sequence[Row], limit: float) -> list[str]:
+def _drifting(rows: Sequence[LatencyRow], limit: float) -> list[str]:
     """One line about the rows whose blocks disagree."""
     drifts = [(row.statistics.drift_percent, row) for row in rows if row.statistics and row.statistics.drift_percent]
     over = sorted(((d, row) for d, row in drifts if d > limit), key=lambda pair: -pair[0])
@@ -158,7 +162,7 @@ def _drifting(rows: Sequence[Row], limit: float) -> list[str]:
     return [f"drift: block medians of {which} lie more than {limit:g} % apart (worst: {worst:.0f} %, {name})"]
 
 
-def _contradictions(rows: Sequence[Row]) -> list[str]:
+def _contradictions(rows: Sequence[LatencyRow]) -> list[str]:
     """Rows whose device events claim more time than passed on the host."""
     found = []
     for row in rows:
@@ -169,7 +173,7 @@ def _contradictions(rows: Sequence[Row]) -> list[str]:
     return found
 
 
-def _write(run: Run, rows: Sequence[Row], title: str) -> None:
+def _write(run: Run, rows: Sequence[LatencyRow], title: str) -> None:
     document = [
         {
             **{key: getattr(row, key) for key in ("policy", "nfe", "batch", "backend", "encoder")},

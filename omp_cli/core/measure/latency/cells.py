@@ -22,9 +22,9 @@ from omp_cli.core.deploy.parity import difference
 from omp_cli.core.measure.latency.apart import Apart, Trial, cast, decide, random_inputs
 from omp_cli.core.measure.latency.config import LatencyConfig
 from omp_cli.core.measure.latency.machine import Watch
-from omp_cli.core.measure.latency.rows import EAGER, Encoder, Row
+from omp_cli.core.measure.latency.rows import EAGER, Encoder, LatencyRow
 from omp_cli.core.measure.latency.samples import Statistics, composed
-from omp_cli.core.measure.latency.subjects import Subject
+from omp_cli.core.measure.latency.subjects import TimedPolicy
 from omp_cli.core.measure.latency.timer import Call, CallFailed, Clock, Samples, Timed, seconds_of, time_together
 from omp_cli.core.policy import Policy
 
@@ -71,7 +71,7 @@ class Bench:
         return cast(samples, self.dtype)
 
 
-def subject_rows(subject: Subject, policy: Policy, nfe: Sequence[int], bench: Bench) -> Iterable[Row]:
+def subject_rows(subject: TimedPolicy, policy: Policy, nfe: Sequence[int], bench: Bench) -> Iterable[LatencyRow]:
     """All rows of one policy, which is moved to the device and cast to the dtype in place.
 
     Args:
@@ -86,7 +86,7 @@ def subject_rows(subject: Subject, policy: Policy, nfe: Sequence[int], bench: Be
         exact = dict(_exact(policy, list(itertools.product(bench.config.batch, nfe)), bench))
         policy.to(bench.dtype)
     tensors = list(policy.state_dict().values())
-    head = Row(
+    head = LatencyRow(
         subject.name,
         subject.label,
         nfe=1,
@@ -115,11 +115,13 @@ def _exact(policy: Policy, cells: Sequence[Cell], bench: Bench) -> Iterable[tupl
 class _Job:
     """A row before it is timed; without a call it is composed of parts, or says why it is not there."""
 
-    row: Row
+    row: LatencyRow
     call: Call | Timed | None = None
 
 
-def _rows(head: Row, nfe: Sequence[int], policy: Policy, bench: Bench, exact: dict[Cell, Tensor]) -> Iterable[Row]:
+def _rows(
+    head: LatencyRow, nfe: Sequence[int], policy: Policy, bench: Bench, exact: dict[Cell, Tensor]
+) -> Iterable[LatencyRow]:
     """Rows of one batch size. All their blocks are taken in turn, so that their ratios survive a busy machine."""
     samples = bench.cast(bench.inputs(policy, head.batch))
     parts = _Parts(policy, samples[0], bench.clock)
@@ -143,13 +145,13 @@ def _rows(head: Row, nfe: Sequence[int], policy: Policy, bench: Bench, exact: di
             yield job.row
 
 
-def _timed(row: Row, samples: Samples) -> Row:
+def _timed(row: LatencyRow, samples: Samples) -> LatencyRow:
     if samples.failure:
         return replace(row, status="failed", reason=samples.failure, build_seconds=None)
     return replace(row, statistics=samples.quoted(), samples=samples)
 
 
-def _composed(row: Row, encode: Statistics, step: Statistics) -> Row:
+def _composed(row: LatencyRow, encode: Statistics, step: Statistics) -> LatencyRow:
     reencode = row.encoder == "each step"
     total = composed(encode, step, row.nfe, reencode)
     reason = f"{row.nfe if reencode else 1} x encode + {row.nfe} x step, from {total.n} calls of each"
@@ -157,7 +159,7 @@ def _composed(row: Row, encode: Statistics, step: Statistics) -> Row:
 
 
 def _jobs(
-    head: Row, policy: Policy, samples: Sequence[Inputs], parts: _Parts, bench: Bench, processes: ExitStack
+    head: LatencyRow, policy: Policy, samples: Sequence[Inputs], parts: _Parts, bench: Bench, processes: ExitStack
 ) -> Iterable[_Job]:
     """Rows of one number of steps: eager as published and with the encoder cached, then the other backends."""
     encoders: tuple[Encoder, ...] = ("each step", "once") if head.nfe > 1 else ("once",)
@@ -188,7 +190,7 @@ def _jobs(
             yield _apart(row, policy, bench, processes)
 
 
-def _apart(row: Row, policy: Policy, bench: Bench, processes: ExitStack) -> _Job:
+def _apart(row: LatencyRow, policy: Policy, bench: Bench, processes: ExitStack) -> _Job:
     """A backend's row: it is built, compared with eager and timed in a process of its own, which may die."""
     trial = Trial.of(policy, row, bench.config, bench.device, Path(tempfile.mkdtemp(dir=bench.folder)))
     try:

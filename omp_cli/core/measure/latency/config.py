@@ -15,6 +15,8 @@ from omp_cli.core.policy_config import Weights
 DTYPES = ("float32", "bfloat16", "float16")
 ALL = "all"
 MIN_CALLS = 3
+RUNTIMES = ("eager", "compile", "cudagraph", "compile-cudagraph", "aoti", "onnx")
+"""The names of ``deploy.backends.BACKENDS`` for completion, which does without torch; a plugin may add others."""
 USUAL = ("eager", "onnx")
 """Runtimes that are measured where the line names none; of several policies the first alone."""
 
@@ -62,7 +64,12 @@ class LatencyConfig(Settings):
     threads: Annotated[Threads, Flag(panel="Measuring")] = 1
     """CPU threads of a decision."""
     backend: Annotated[
-        tuple[str, ...] | None, Flag(panel="Measuring", default=f"{', '.join(USUAL)}; of several policies {USUAL[0]}")
+        tuple[str, ...] | None,
+        Flag(
+            panel="Measuring",
+            default=f"{', '.join(USUAL)}; of several policies {USUAL[0]}",
+            values=lambda: (*RUNTIMES, ALL),
+        ),
     ] = Field(None, min_length=1)
     """Runtime: eager, compile, cudagraph, compile-cudagraph, aoti, onnx or all; repeatable."""
     weights: Annotated[Weights, Flag(panel="Policy")] = "ema"

@@ -17,7 +17,7 @@ from omp_cli.core.base.errors import OmpError
 from omp_cli.core.measure.latency.cells import Bench
 from omp_cli.core.measure.latency.samples import Statistics, statistics
 from omp_cli.core.measure.latency.sensors import Frame, Sensors, sensors
-from omp_cli.core.measure.latency.subjects import Subject
+from omp_cli.core.measure.latency.subjects import TimedPolicy
 from omp_cli.core.measure.latency.timer import Call
 from omp_cli.core.policy import Policy
 
@@ -168,7 +168,7 @@ def _actions(
     return actions[0].float().cpu().numpy()
 
 
-def all_parts(subject: Subject, policy: Policy, nfe: Sequence[int], bench: Bench) -> tuple[list[Part], list[Tick]]:
+def all_parts(subject: TimedPolicy, policy: Policy, nfe: Sequence[int], bench: Bench) -> tuple[list[Part], list[Tick]]:
     """Every part and the control tick; an observation that cannot be made here is listed as missing."""
     decision = measure_parts(policy, nfe, bench)
     try:

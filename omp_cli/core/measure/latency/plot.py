@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from omp_cli.core.base.files import atomic
-from omp_cli.core.measure.latency.rows import EAGER, Row
+from omp_cli.core.measure.latency.rows import EAGER, LatencyRow
 
 STYLES = {"once": ("-", "o"), "each step": ("--", "s")}
-Lines = dict[tuple[str, str, str], list[Row]]
+Lines = dict[tuple[str, str, str], list[LatencyRow]]
 
 
-def plot_nfe(path: Path, title: str, rows: Sequence[Row]) -> bool:
+def plot_nfe(path: Path, title: str, rows: Sequence[LatencyRow]) -> bool:
     """Median latency over NFE, both axes logarithmic; a hollow marker is composed of parts.
 
     Args:
@@ -78,6 +78,6 @@ def _scales(axes: Any, lines: Lines) -> None:
         axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}")
 
 
-def _p50(row: Row) -> float:
+def _p50(row: LatencyRow) -> float:
     assert row.statistics is not None
     return row.statistics.p50

@@ -17,7 +17,7 @@ Status = Literal["measured", "composed", "missing", "failed", "refused", "skippe
 
 
 @dataclass(frozen=True)
-class Row:
+class LatencyRow:
     """One line of the table.
 
     Attributes:
@@ -74,7 +74,7 @@ class Row:
         }
 
 
-def compared(rows: Sequence[Row], reference: tuple[str, int] | None) -> list[Row]:
+def compared(rows: Sequence[LatencyRow], reference: tuple[str, int] | None) -> list[LatencyRow]:
     """Rows with their ratios.
 
     Args:
@@ -83,7 +83,7 @@ def compared(rows: Sequence[Row], reference: tuple[str, int] | None) -> list[Row
     """
     eager = {(r.policy, r.nfe, r.batch): r.statistics for r in rows if r.backend == EAGER and r.encoder == "once"}
 
-    def ratio(base: Statistics | None, row: Row) -> float | None:
+    def ratio(base: Statistics | None, row: LatencyRow) -> float | None:
         return round(base.p50 / row.statistics.p50, 3) if base and row.statistics else None
 
     return [

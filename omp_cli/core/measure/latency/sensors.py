@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import OmpError, UsageError
-from omp_cli.core.measure.latency.subjects import Subject
+from omp_cli.core.measure.latency.subjects import TimedPolicy
 from omp_cli.core.policy import Policy
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import TaskEnv, recorded_suite
@@ -121,7 +121,7 @@ class Cameras:
         return small.permute(2, 3, 0, 1).flatten(2).numpy()
 
 
-def sensors(subject: Subject, policy: Policy, seed: int) -> Sensors:
+def sensors(subject: TimedPolicy, policy: Policy, seed: int) -> Sensors:
     """Cameras for a policy that sees pictures alone, else the suite's simulator.
 
     Raises:

@@ -58,7 +58,7 @@ class BenchTable(Settings):
 
 
 @dataclass(frozen=True)
-class Subject:
+class TimedPolicy:
     """One policy to time.
 
     Attributes:
@@ -82,7 +82,7 @@ class Subject:
     checkpoint: Checkpoint | None = None
 
 
-def from_document(name: str, document: Mapping[str, Any], seed: int = 0) -> Subject:
+def from_document(name: str, document: Mapping[str, Any], seed: int = 0) -> TimedPolicy:
     """A preset as it stands in its file, with random weights.
 
     Raises:
@@ -96,28 +96,28 @@ def from_document(name: str, document: Mapping[str, Any], seed: int = 0) -> Subj
     def load() -> Policy:
         return fresh_policy(c.validated(PretrainConfig, settings).policy(), spec, seed)
 
-    return Subject(name, bench.label or name, suite, spec, bench, bench.nfe or _own_nfe(settings), load)
+    return TimedPolicy(name, bench.label or name, suite, spec, bench, bench.nfe or _own_nfe(settings), load)
 
 
-def from_preset(name: str, seed: int = 0) -> Subject:
+def from_preset(name: str, seed: int = 0) -> TimedPolicy:
     """A preset that ships; UsageError with the nearest names when there is none."""
     document = preset_document(COMMAND, name)
     bench = document.get("bench", {}) | {"published": papers.latency(name)}
     return from_document(name, document | {"bench": bench}, seed)
 
 
-def from_presets(names: Sequence[str], seed: int = 0) -> list[Subject]:
+def from_presets(names: Sequence[str], seed: int = 0) -> list[TimedPolicy]:
     """Presets of these names, all that ship when none is named; the one that speed-ups refer to comes first."""
     subjects = [from_preset(name, seed) for name in names or preset_names(COMMAND)]
     return sorted(subjects, key=lambda subject: subject.bench.reference_nfe is None)
 
 
-def from_checkpoint(path: Path, weights: Weights = "ema") -> Subject:
+def from_checkpoint(path: Path, weights: Weights = "ema") -> TimedPolicy:
     """The newest checkpoint of a run, or one checkpoint; DataError when there is none or it is damaged."""
     checkpoint = open_run(path)[-1]
     spec = checkpoint.meta.spec
     label = f"{checkpoint.config().method.name} {spec.task}"
-    return Subject(
+    return TimedPolicy(
         str(checkpoint.path),
         label,
         checkpoint.meta.suite,

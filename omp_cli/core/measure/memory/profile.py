@@ -25,10 +25,10 @@ MEASURED_CUDA, MEASURED_CPU, PREDICTED = "measured cuda", "measured cpu", "predi
 PHASES = ("forward", "backward", "update")
 COUNTED = 8
 """Windows in which critical points are counted."""
-Row = dict[str, Any]
+MemoryRow = dict[str, Any]
 
 
-def measure_cpu(case: Case, repeats: int = 2) -> Row:
+def measure_cpu(case: Case, repeats: int = 2) -> MemoryRow:
     """Every allocation of the real step, from the allocator's own events."""
     step = TrainingStep(case.config, case.spec, torch.device("cpu"), case.config.seed)
     step.run()  # makes gradients and optimiser state, and imports what forward-mode AD needs
@@ -81,7 +81,7 @@ def phase_peaks(allocations: Iterable[tuple[str, int]]) -> tuple[dict[str, int],
     return peaks, kept
 
 
-def measure_cuda(case: Case, device: torch.device, repeats: int = 3, snapshot: Path | None = None) -> Row:
+def measure_cuda(case: Case, device: torch.device, repeats: int = 3, snapshot: Path | None = None) -> MemoryRow:
     """Peaks of the real step as CUDA's caching allocator counts them.
 
     Args:
@@ -127,7 +127,7 @@ def measure_cuda(case: Case, device: torch.device, repeats: int = 3, snapshot: P
     return {**row, "peak_allocated": start - before + max(peaks.values()), "peak_reserved": reserved}
 
 
-def predict_cuda(case: Case) -> Row:
+def predict_cuda(case: Case) -> MemoryRow:
     """The step on meta tensors, its storages handed to a simulated caching allocator.
 
     What kernels take for themselves (workspaces of cuDNN and cuBLAS) is not in it.
@@ -221,7 +221,7 @@ def _row(
     peaks: Mapping[str, int],
     kept: int,
     seconds: float | None,
-) -> Row:
+) -> MemoryRow:
     """One result; sizes in bytes.
 
     Args:
@@ -249,7 +249,7 @@ def _row(
     }
 
 
-def compare(rows: Sequence[Row]) -> None:
+def compare(rows: Sequence[MemoryRow]) -> None:
     """Add to each row how many times its floor's dynamic memory and time it takes, and to predictions their error.
 
     The floor is plain flow matching, the row with derivative "none" that was made in the same way and is otherwise
@@ -257,7 +257,7 @@ def compare(rows: Sequence[Row]) -> None:
     """
     setting = ("name", "encoder", "two_pass", "horizon", "points", "batch", "draws", "precision")
 
-    def key(row: Row, *more: str) -> tuple[Any, ...]:
+    def key(row: MemoryRow, *more: str) -> tuple[Any, ...]:
         return tuple(row[name] for name in (*setting, *more))
 
     floors = {key(row, "how"): row for row in rows if row["derivative"] == "none"}

@@ -21,7 +21,7 @@ from omp_cli.core.measure.memory.cases import Case
 from omp_cli.core.measure.memory.config import MemprofileConfig
 from omp_cli.core.measure.memory.paper import published_gb
 from omp_cli.core.measure.memory.plots import plot_errors, plot_memory
-from omp_cli.core.measure.memory.profile import Row, compare, measure_cpu, measure_cuda, predict_cuda
+from omp_cli.core.measure.memory.profile import MemoryRow, compare, measure_cpu, measure_cuda, predict_cuda
 from omp_cli.core.policy import Policy
 from omp_cli.core.train.batches import batch_indices
 
@@ -77,11 +77,11 @@ def profile_cases(
     progress: Progress,
     measure: bool = True,
     snapshot: bool = False,
-) -> list[Row]:
+) -> list[MemoryRow]:
     """One row per case and way of counting, with ratios to the floor and errors of predictions."""
     if measure and device.type not in ("cpu", "cuda"):
         raise UsageError(f"memprofile measures on cpu and cuda, not on {device.type}", "use --device cpu")
-    jobs: list[tuple[Case, Callable[[], Row]]] = []
+    jobs: list[tuple[Case, Callable[[], MemoryRow]]] = []
     for number, case in enumerate(cases):
         if measure and device.type == "cuda":
             file = run.folder / f"snapshot-{number:02d}-{case.derivative}.pickle" if snapshot else None
@@ -90,7 +90,7 @@ def profile_cases(
             jobs.append((case, partial(measure_cpu, case, config.repeats)))
         if config.predict and case.config.train.precision != "bf16":
             jobs.append((case, partial(predict_cuda, case)))
-    rows: list[Row] = []
+    rows: list[MemoryRow] = []
     progress.start("profiling", len(jobs))
     for case, job in jobs:
         try:

@@ -8,10 +8,10 @@ from typing import Any
 from omp_cli.core.base.table import NONE, Table, table_of
 
 MIB, GB = 2**20, 1e9
-Row = Mapping[str, Any]
+Figures = Mapping[str, Any]
 
 
-def grid_tables(rows: Sequence[Row]) -> list[Table]:
+def grid_tables(rows: Sequence[Figures]) -> list[Table]:
     """What stays, then what comes and goes, a table for each way of counting."""
     static: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
@@ -25,7 +25,7 @@ def grid_tables(rows: Sequence[Row]) -> list[Table]:
     return tables
 
 
-def _dynamic_table(rows: Sequence[Row], title: str) -> Table:
+def _dynamic_table(rows: Sequence[Figures], title: str) -> Table:
     """Rows that were counted in one way; columns that it does not have are left out."""
     columns: dict[str, list[str]] = {
         "preset": [row["name"] for row in rows],
@@ -44,7 +44,7 @@ def _dynamic_table(rows: Sequence[Row], title: str) -> Table:
     return table_of(title, columns)
 
 
-def paper_tables(rows: Sequence[Row]) -> list[Table]:
+def paper_tables(rows: Sequence[Figures]) -> list[Table]:
     """OMP's table with the sum taken apart, the published figures in grey; a table for each way of counting."""
     tables = []
     for how in dict.fromkeys(row["how"] for row in rows):
@@ -68,7 +68,7 @@ def paper_tables(rows: Sequence[Row]) -> list[Table]:
     return tables
 
 
-def accuracy_table(analysis: Row) -> Table:
+def accuracy_table(analysis: Figures) -> Table:
     """Error of du/dt: a line per epsilon, a column per precision; the best of a column is marked."""
     rows = analysis["rows"]
     columns = ("du/dt", "epsilon", *(row["precision"] for row in rows))
@@ -84,7 +84,7 @@ def accuracy_table(analysis: Row) -> Table:
     return Table(f"Relative error of du/dt against float64 ({where}; * best)", columns, lines)
 
 
-def remarks(rows: Sequence[Row], assumed: Sequence[str] = ()) -> list[str]:
+def remarks(rows: Sequence[Figures], assumed: Sequence[str] = ()) -> list[str]:
     """What the figures are and what they are not."""
     lines = []
     if rows:
@@ -116,7 +116,7 @@ def _range(shares: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _batch(row: Row) -> str:
+def _batch(row: Figures) -> str:
     return f"{row['batch']}x{row['draws']}" if row["draws"] > 1 else str(row["batch"])
 
 

@@ -20,7 +20,8 @@ from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import Kept, in_order
 from omp_cli.core.prepare.attempt import PICTURE_SIZE, counted_since
 from omp_cli.core.prepare.collect import filled_sentence, points_on
-from omp_cli.core.prepare.files import Files, FilesConfig
+from omp_cli.core.prepare.files import Files
+from omp_cli.core.prepare.files_config import FilesConfig
 from omp_cli.core.prepare.origin import FileOrigin
 from omp_cli.core.prepare.record import CAMERA_SIZE, FOVEA, FPS_BACKEND, POINTS, ROBOT
 from omp_cli.core.prepare.source import SOURCES, Asked, recommended_layer

@@ -75,16 +75,3 @@ GOAL_SITES: dict[str, str] = dict.fromkeys(
 }  # fmt: skip
 """The site that shows the task's goal as a sphere of at least 1 cm radius. Smaller ones (below one pixel of the
 84 x 84 camera) mark things that are visible anyway: a peg, a button, a handle."""
-
-MISPLACED_SITES = ("coffee-button", "door-lock", "door-unlock", "sweep")
-"""Tasks whose goal site the simulator draws elsewhere than at the goal (mj_forward undoes its placement)."""
-
-GOAL_ONLY_BY_MARKER = (
-    "coffee-pull", "hand-insert", "pick-out-of-hole", "pick-place", "pick-place-wall", "plate-slide-back",
-    "plate-slide-back-side", "push", "push-back", "push-wall", "reach", "reach-wall", "stick-pull", "stick-push",
-)  # fmt: skip
-"""Tasks whose goal varies from episode to episode and can be seen nowhere but at its marker."""
-
-GOAL_OUT_OF_VIEW = ("stick-pull", "stick-push", "sweep")
-"""Tasks whose goal lies beyond the edge of the camera's picture, here as in the public pipelines. It hardly varies in
-the first two (10 cm and less, within the success radius), and has the object's y in the third."""

@@ -19,7 +19,8 @@ from omp_cli.core.data.readers import FORMATS, Recording, Subject
 from omp_cli.core.data.readers.base import sniff
 from omp_cli.core.data.readers.roles import DEPTH, POSE
 from omp_cli.core.data.store import HELD_OUT, Arrays
-from omp_cli.core.prepare.files import Files, FilesConfig
+from omp_cli.core.prepare.files import Files
+from omp_cli.core.prepare.files_config import FilesConfig
 from omp_cli.core.prepare.origin import FileOrigin, file_origin, located
 from omp_cli.core.prepare.source import SOURCES, Asked
 from omp_cli.core.spec import Channels

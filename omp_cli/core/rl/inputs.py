@@ -1,0 +1,96 @@
+"""Before a fine-tuning: by which algorithm, over how many steps from noise to data, and from which checkpoint."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.manifest import FILE_NAME, Manifest, read_manifest
+from omp_cli.core.base.run import whereabouts
+from omp_cli.core.checkpoint import Checkpoint, checkpoints_in, open_checkpoint
+from omp_cli.core.methods import METHODS
+from omp_cli.core.rl.base import ALGORITHMS
+from omp_cli.core.rl.config import GENERAL, FinetuneConfig
+from omp_cli.core.suites.base import recorded_suite
+
+START = "start"
+"""The folder of a run's own copy of the checkpoint that it began with."""
+
+
+def algorithm_for(trained: str) -> str:
+    """The algorithm made for policies of a pre-training method: one of its own, else ``GENERAL``.
+
+    Raises:
+        UsageError: there is none.
+    """
+    method = METHODS.get(trained)
+    fitting = [name for name in ALGORITHMS.names() if ALGORITHMS.get(name).fits(method)]
+    if not fitting:
+        raise UsageError(f"no algorithm fine-tunes a policy of method {trained}")
+    return ([name for name in fitting if not ALGORITHMS.get(name).general] or [GENERAL])[0]
+
+
+def check_algorithm(config: FinetuneConfig, trained: str) -> None:
+    """UsageError where the algorithm cannot start from a policy of the pre-training method ``trained``."""
+    name = config.algorithm.name
+    algorithm = ALGORITHMS.get(name)
+    if not algorithm.fits(METHODS.get(trained)):
+        takes = ", ".join(known for known in METHODS.names() if algorithm.fits(METHODS.get(known)))
+        raise UsageError(
+            f"algorithm {name}: cannot start from a policy of method {trained}; it takes those of {takes}",
+            f"use --algorithm {algorithm_for(trained)}",
+        )
+
+
+def check_fits(config: FinetuneConfig, checkpoint: Checkpoint) -> None:
+    """UsageError where the algorithm cannot start from the checkpoint, or the suite lacks what is asked for."""
+    check_algorithm(config, checkpoint.config().method.name)
+    suite = recorded_suite(checkpoint.meta.suite)
+    if not suite.judged and (config.end_on_success or config.reward == "success"):
+        raise UsageError(f"suite {checkpoint.meta.spec.suite} has no success, only a return", "leave reward as it is")
+
+
+def chain_length(config: FinetuneConfig, checkpoint: Checkpoint) -> int:
+    """K: what is asked for, else that of an earlier fine-tuning, what the algorithm usually takes, or the policy's."""
+    return config.nfe or usual_chain(config, checkpoint)[0]
+
+
+def usual_chain(config: FinetuneConfig, checkpoint: Checkpoint) -> tuple[int, bool]:
+    """K where none is asked for, and whether the algorithm decides it: a policy goes on as it was fine-tuned before."""
+    usual = ALGORITHMS.get(config.algorithm.name).nfe
+    if usual is None or checkpoint.meta.finetuned_by is not None:
+        return checkpoint.nfe, False
+    return usual, True
+
+
+def read_by(checkpoint: Checkpoint) -> list[tuple[str, Path, str]]:
+    """Kind, path and hash of what a fine-tuning reads: the checkpoint, and the data set that it was trained on.
+
+    The data set counts because ``omp eval`` shows the return of its demonstrations.
+    """
+    found = [("checkpoint", checkpoint.path, checkpoint.sha256())]
+    if (checkpoint.run / FILE_NAME).is_file():
+        found += [(i.kind, Path(i.path), i.sha256) for i in read_manifest(checkpoint.run).inputs if i.kind == "dataset"]
+    return found
+
+
+def start_of(run: Path, manifest: Manifest) -> Checkpoint:
+    """The checkpoint that a run began with: its own copy, or the original where a kill prevented that copy.
+
+    Raises:
+        DataError: the copy is not what the run's manifest says of it.
+        UsageError: neither is to be found.
+    """
+    begun = [i for i in manifest.inputs if i.kind == "checkpoint"]
+    if own := checkpoints_in(run / START):
+        copy = open_checkpoint(own[-1])
+        if begun and copy.sha256() not in [read.sha256 for read in begun]:
+            raise DataError(f"checkpoint {copy.path}: not what the run began with, so it was changed", "start it again")
+        return copy
+    for read in begun:
+        for place in whereabouts(run, read.path):
+            with suppress(DataError):  # something else of that name
+                if (found := open_checkpoint(place)).sha256() == read.sha256:
+                    return found
+    raise UsageError(f"{run}: ended before it had copied its checkpoint", "start it again without --resume")
