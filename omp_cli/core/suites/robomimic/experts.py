@@ -128,7 +128,7 @@ class _Arm:
         """(7,) for the present state."""
         self._advance()
         gap, turn = self._remaining()
-        rotation = self._hand.rotation_towards(turn)
+        rotation = self._hand.rotation_towards(turn, self.phase.lean)
         command = np.concatenate([self._limited(gap / MAX_STEP), self._limited(rotation / MAX_TURN)])
         self._disturbance += -_OU_RATE * self._disturbance
         self._disturbance += np.sqrt(_OU_RATE * (2.0 - _OU_RATE)) * self._random.normal(0.0, 1.0, 6)
@@ -168,7 +168,8 @@ class _Arm:
             return
         gap, turn = self._remaining()
         slack = 1.0 + _SLACK * self._operator.noise
-        if np.linalg.norm(gap) < slack * phase.near and abs(turn) < slack * phase.turn_near:
+        arrived = np.linalg.norm(gap) < slack * phase.near and abs(turn) < slack * phase.turn_near
+        if arrived and (phase.until is None or phase.until(self._hand)):
             self._arrived += 1
         late = phase.limit is not None and self._steps > phase.limit / self._speed
         if not (late or self._arrived > phase.steps):

@@ -64,6 +64,17 @@ class Hand:
         return np.array(self.env.sim.data.site_xmat[self._site]).reshape(3, 3)
 
     @property
+    def ahead(self) -> NDArray[np.float64]:
+        """(2,): horizontal unit vector in which the robot looks."""
+        return np.array([np.cos(self._home), np.sin(self._home)])
+
+    @property
+    def speed(self) -> float:
+        """Of that point, metres per second."""
+        data = self.env.sim.data
+        return float(np.linalg.norm(data.get_site_xvelp(self.env.sim.model.site_id2name(self._site))))
+
+    @property
     def yaw(self) -> float:
         """Direction of the front, radians."""
         return float(np.arctan2(*self.rotation[[1, 0], 1]))
@@ -75,13 +86,15 @@ class Hand:
         half = wrap(self.yaw - self._home) / 2.0
         return wrap(target.yaw - self._home - half, target.fold) - half
 
-    def rotation_towards(self, turn: float) -> NDArray[np.float64]:
-        """Rotation vector (3,) that turns the hand about the vertical and sets it upright, pointing down."""
+    def rotation_towards(self, turn: float, lean: float = 0.0) -> NDArray[np.float64]:
+        """Rotation vector (3,) that turns the hand about the vertical and points it down, or forward by ``lean``."""
         from scipy.spatial.transform import Rotation
 
         yaw = self.yaw + turn
         across, front = np.array([-np.sin(yaw), np.cos(yaw), 0.0]), np.array([np.cos(yaw), np.sin(yaw), 0.0])
-        wanted = np.stack([across, front, [0.0, 0.0, -1.0]], axis=1)
+        up = np.array([0.0, 0.0, 1.0])
+        reach, rise = np.sin(lean) * front - np.cos(lean) * up, np.cos(lean) * front + np.sin(lean) * up
+        wanted = np.stack([across, rise, reach], axis=1)
         return Rotation.from_matrix(wanted @ self.rotation.T).as_rotvec()
 
 
@@ -106,6 +119,8 @@ class Phase:
         limit: control steps at full speed after which it goes on anyway; None waits for ever.
         needs: what has to hold throughout; without it the pick starts over.
         grace: control steps that ``needs`` may be false, besides a few.
+        until: what else has to hold at the target, such as something that the other hand does.
+        lean: radians by which the hand points forward of straight down.
     """
 
     name: str
@@ -120,6 +135,8 @@ class Phase:
     limit: int | None = 40
     needs: Check | None = None
     grace: int = 0
+    until: Check | None = None
+    lean: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -137,6 +154,29 @@ def body(name: str, fold: int, point: tuple[float, float, float] = (0.0, 0.0, 0.
         rotation = np.array(data.body_xmat[index]).reshape(3, 3)
         position = np.array(data.body_xpos[index]) + rotation @ np.array(point)
         return Pose(position, float(np.arctan2(rotation[1, 0], rotation[0, 0])), fold)
+
+    return locate
+
+
+def rod(name: str) -> Locate:
+    """The middle of a long body, with the direction of its z axis, either way round."""
+
+    def locate(hand: Hand) -> Pose:
+        data, index = hand.env.sim.data, hand.env.sim.model.body_name2id(name)
+        axis = np.array(data.body_xmat[index]).reshape(3, 3)[:, 2]
+        return Pose(np.array(data.body_xpos[index]), float(np.arctan2(axis[1], axis[0])), 2)
+
+    return locate
+
+
+def near_end(name: str, reach: float) -> Locate:
+    """The point of a long body ``reach`` metres from its middle on the hand's own side."""
+
+    def locate(hand: Hand) -> Pose:
+        data, index = hand.env.sim.data, hand.env.sim.model.body_name2id(name)
+        axis = np.array(data.body_xmat[index]).reshape(3, 3)[:, 2]
+        side = -np.sign(axis[:2] @ hand.ahead)
+        return Pose(np.array(data.body_xpos[index]) + side * reach * axis, float(np.arctan2(axis[1], axis[0])), 2)
 
     return locate
 
@@ -161,6 +201,21 @@ def above(thing: Locate, height: float) -> Locate:
     def locate(hand: Hand) -> Pose:
         pose = thing(hand)
         return replace(pose, position=pose.position + np.array([0.0, 0.0, height]))
+
+    return locate
+
+
+def anyway(thing: Locate) -> Locate:
+    """The place of a thing, in whatever direction."""
+    return lambda hand: replace(thing(hand), yaw=None)
+
+
+def turned(thing: Locate, angle: float) -> Locate:
+    """The pose of a thing, turned by ``angle`` radians."""
+
+    def locate(hand: Hand) -> Pose:
+        pose = thing(hand)
+        return replace(pose, yaw=None if pose.yaw is None else pose.yaw + angle)
 
     return locate
 
@@ -194,6 +249,44 @@ def _around_peg(z: float) -> Locate:
 def held(thing: Locate) -> Check:
     """The hand has it."""
     return lambda hand: bool(np.linalg.norm(thing(hand).position - hand.position) < _SLIP)
+
+
+def gripped(robot: int, geoms: tuple[str, ...]) -> Check:
+    """Both fingers of a robot touch the thing."""
+    return lambda hand: bool(hand.env._check_grasp(hand.env.robots[robot].gripper, list(geoms)))
+
+
+def _offered(hand: Hand) -> bool:
+    """The hammer is held where the hands meet, or has come to lie in the target bin."""
+    hammer = _HAMMER(hand).position
+    met = np.linalg.norm(hammer - _MEET(hand).position) < 0.04
+    return bool(met or np.linalg.norm(hammer - _TARGET_BIN(hand).position) < 0.2)
+
+
+def _lid_off(hand: Hand) -> bool:
+    """The lid lies on the table."""
+    return bool(_LID(hand).position[2] < 0.85)
+
+
+def _trash_away(hand: Hand) -> bool:
+    """The trash is where it belongs."""
+    return bool(hand.env.transport.trash_in_trash_bin)
+
+
+def _let_go(hand: Hand) -> bool:
+    """The other hand has opened and gone."""
+    gap = Hand(hand.env, 0).position - _HAMMER(hand).position
+    return bool(np.linalg.norm(gap) > 0.12)
+
+
+def here(hand: Hand) -> Pose:
+    """Where the hand is."""
+    return Pose(hand.position)
+
+
+def still(hand: Hand) -> bool:
+    """The hand has come to rest."""
+    return hand.speed < 0.03
 
 
 def solved(hand: Hand) -> bool:
@@ -248,9 +341,77 @@ _PLACE_NUT = Pick(
     )
 )
 
+_LID = turned(body("transport_start_bin_lid_root", 2, (0.0, 0.0, 0.01)), np.pi / 2.0)
+_TRASH = body("trash_main", 4)
+_TRASH_BIN, _TARGET_BIN = anyway(body("transport_trash_bin_root", 1)), body("transport_target_bin_root", 2)
+_ALONG_TARGET_BIN = turned(_TARGET_BIN, np.pi / 2.0)
+_HAMMER = rod("payload_root")
+_HAMMER_END = near_end("payload_root", 0.075)
+_GEOMS = ("payload_handle", "payload_head", "payload_neck", "payload_face", "payload_claw")
+_ALONG_Y = np.pi / 2.0
+_MEET = at(0.0, -0.03, 1.05, _ALONG_Y, 2)
+
+def settled(thing: Locate) -> tuple[Phase, ...]:
+    """A grasp that waits for the hand to come to rest: deep in a bin the elbow still swings and takes the hand along."""
+    hover, descend, close = grasp(thing)
+    return (hover, replace(descend, steps=1, limit=60, until=still), close)
+
+
+_LID_ON_TABLE: Mapping[str, Any] = {"closed": True, "moved": _LID, "needs": held(_LID)}
+
+_OPEN_BIN = Pick(
+    (
+        *grasp(_LID),
+        Phase("lift", raised(_LID, 1.05), fixed=True, near=0.03, **_LID_ON_TABLE),
+        Phase("carry", at(-0.2, -0.45, 1.0, _ALONG_Y, 2), near=0.05, limit=80, **_LID_ON_TABLE),
+        Phase("lower", at(-0.2, -0.45, 0.835, _ALONG_Y, 2), near=0.015, limit=60, until=still, **_LID_ON_TABLE),
+        Phase("release", here, closed=False, fixed=True, **_ANYWHERE, steps=8),
+        Phase("retreat", raised(here, 1.0), closed=False, fixed=True, near=0.03, limit=None, needs=_lid_off, grace=20),
+    )
+)
+
+_OFFER: Mapping[str, Any] = {"closed": True, "moved": _HAMMER, "needs": held(_HAMMER_END)}
+_HAND_OVER = Pick(
+    (
+        *settled(_HAMMER_END),
+        Phase("lift", raised(_HAMMER, 1.03), fixed=True, near=0.04, **_OFFER),
+        Phase("offer", _MEET, near=0.03, turn_near=0.1, limit=None, until=gripped(1, _GEOMS), steps=6, **_OFFER),
+        Phase("release", here, closed=False, fixed=True, **_ANYWHERE, steps=8),
+        Phase("retreat", at(0.0, -0.3, 1.2), closed=False, limit=None),
+    )
+)
+
+_IN_HAND: Mapping[str, Any] = {"closed": True, "moved": _TRASH, "needs": held(_TRASH)}
+_CLEAR_TRASH = Pick(
+    (
+        *settled(_TRASH),
+        Phase("lift", raised(_TRASH, 1.02), fixed=True, near=0.04, **_IN_HAND),
+        Phase("carry", above(_TRASH_BIN, 0.14), near=0.03, limit=80, **_IN_HAND),
+        Phase("lower", above(_TRASH_BIN, 0.0), near=0.02, **_IN_HAND),
+        Phase("release", here, closed=False, fixed=True, **_ANYWHERE, steps=5),
+        Phase("retreat", raised(here, 1.05), closed=False, fixed=True, near=0.05, limit=None, needs=_trash_away, grace=20),
+    )
+)
+
+_LEAN = 0.3
+_TAKEN: Mapping[str, Any] = {"closed": True, "needs": held(_HAMMER_END)}
+_RECEIVE = Pick(
+    (
+        Phase("wait", at(0.0, 0.25, 1.2), closed=False, near=0.05, limit=None, until=_offered, lean=_LEAN),
+        *(replace(phase, lean=_LEAN) for phase in settled(_HAMMER_END)),
+        Phase("take", here, fixed=True, **_ANYWHERE, limit=None, until=_let_go, lean=_LEAN, **_TAKEN),
+        Phase("lift", raised(_HAMMER, 1.07), fixed=True, moved=_HAMMER, near=0.04, lean=_LEAN, **_TAKEN),
+        Phase("carry", above(_ALONG_TARGET_BIN, 0.17), moved=_HAMMER, near=0.02, limit=100, **_TAKEN),
+        Phase("lower", above(_ALONG_TARGET_BIN, 0.02), moved=_HAMMER, near=0.02, **_TAKEN),
+        Phase("release", here, closed=False, fixed=True, **_ANYWHERE, steps=5),
+        Phase("retreat", raised(here, 1.05), closed=False, fixed=True, limit=None, needs=solved, grace=20),
+    )
+)
+
 PLANS: Mapping[str, tuple[tuple[Pick, ...], ...]] = {
     "lift": ((_LIFT,),),
     "can": ((_PLACE_CAN,),),
     "square": ((_PLACE_NUT,),),
+    "transport": ((_OPEN_BIN, _HAND_OVER), (_CLEAR_TRASH, _RECEIVE)),
 }
 """By task: what each hand does."""
