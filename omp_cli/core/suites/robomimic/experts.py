@@ -124,6 +124,11 @@ class _Arm:
     def phase(self) -> Phase:
         return self._picks[self._pick].phases[self._index]
 
+    @property
+    def _pace(self) -> float:
+        """Largest displacement that is commanded now."""
+        return self._speed * self.phase.pace
+
     def action(self) -> NDArray[np.float64]:
         """(7,) for the present state."""
         self._advance()
@@ -139,7 +144,7 @@ class _Arm:
     def _limited(self, displacement: NDArray[np.float64]) -> NDArray[np.float64]:
         """The displacement (3,) times the gain, no longer than the operator's speed."""
         wanted = _GAIN * displacement
-        return wanted * min(1.0, self._speed / max(float(np.linalg.norm(wanted)), 1e-9))
+        return wanted * min(1.0, self._pace / max(float(np.linalg.norm(wanted)), 1e-9))
 
     def _remaining(self) -> tuple[NDArray[np.float64], float]:
         """Way (3,) in metres and turn about the vertical in radians to what the phase wants."""
@@ -171,7 +176,7 @@ class _Arm:
         arrived = np.linalg.norm(gap) < slack * phase.near and abs(turn) < slack * phase.turn_near
         if arrived and (phase.until is None or phase.until(self._hand)):
             self._arrived += 1
-        late = phase.limit is not None and self._steps > phase.limit / self._speed
+        late = phase.limit is not None and self._steps > phase.limit / self._pace
         if not (late or self._arrived > phase.steps):
             return
         if self._index + 1 < len(self._picks[self._pick].phases):

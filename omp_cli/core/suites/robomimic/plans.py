@@ -121,6 +121,7 @@ class Phase:
         grace: control steps that ``needs`` may be false, besides a few.
         until: what else has to hold at the target, such as something that the other hand does.
         lean: radians by which the hand points forward of straight down.
+        pace: share of the operator's speed.
     """
 
     name: str
@@ -137,6 +138,7 @@ class Phase:
     grace: int = 0
     until: Check | None = None
     lean: float = 0.0
+    pace: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -346,7 +348,7 @@ _TRASH = body("trash_main", 4)
 _TRASH_BIN, _TARGET_BIN = anyway(body("transport_trash_bin_root", 1)), body("transport_target_bin_root", 2)
 _ALONG_TARGET_BIN = turned(_TARGET_BIN, np.pi / 2.0)
 _HAMMER = rod("payload_root")
-_HAMMER_END = near_end("payload_root", 0.075)
+_HAMMER_END, _FREE_END = near_end("payload_root", 0.05), near_end("payload_root", 0.075)
 _GEOMS = ("payload_handle", "payload_head", "payload_neck", "payload_face", "payload_claw")
 _ALONG_Y = np.pi / 2.0
 _MEET = at(0.0, -0.03, 1.05, _ALONG_Y, 2)
@@ -374,7 +376,7 @@ _OFFER: Mapping[str, Any] = {"closed": True, "moved": _HAMMER, "needs": held(_HA
 _HAND_OVER = Pick(
     (
         *settled(_HAMMER_END),
-        Phase("lift", raised(_HAMMER, 1.03), fixed=True, near=0.04, **_OFFER),
+        Phase("lift", raised(_HAMMER, 1.03), fixed=True, near=0.04, pace=0.5, **_OFFER),
         Phase("offer", _MEET, near=0.03, turn_near=0.1, limit=None, until=gripped(1, _GEOMS), steps=6, **_OFFER),
         Phase("release", here, closed=False, fixed=True, **_ANYWHERE, steps=8),
         Phase("retreat", at(0.0, -0.3, 1.2), closed=False, limit=None),
@@ -394,11 +396,11 @@ _CLEAR_TRASH = Pick(
 )
 
 _LEAN = 0.3
-_TAKEN: Mapping[str, Any] = {"closed": True, "needs": held(_HAMMER_END)}
+_TAKEN: Mapping[str, Any] = {"closed": True, "needs": held(_FREE_END)}
 _RECEIVE = Pick(
     (
         Phase("wait", at(0.0, 0.25, 1.2), closed=False, near=0.05, limit=None, until=_offered, lean=_LEAN),
-        *(replace(phase, lean=_LEAN) for phase in settled(_HAMMER_END)),
+        *(replace(phase, lean=_LEAN) for phase in settled(_FREE_END)),
         Phase("take", here, fixed=True, **_ANYWHERE, limit=None, until=_let_go, lean=_LEAN, **_TAKEN),
         Phase("lift", raised(_HAMMER, 1.07), fixed=True, moved=_HAMMER, near=0.04, lean=_LEAN, **_TAKEN),
         Phase("carry", above(_ALONG_TARGET_BIN, 0.17), moved=_HAMMER, near=0.02, limit=100, **_TAKEN),
