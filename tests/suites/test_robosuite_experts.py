@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.suites.robomimic.experts import OPERATORS, Operator, make_expert
 from omp_cli.core.suites.robomimic.model import Control, make_robosuite, numpy_seeded
-from omp_cli.core.suites.robomimic.plans import Hand, Pose, wrap
+from omp_cli.core.suites.robomimic.phases import Hand, Pose, wrap
 
 pytestmark = pytest.mark.skipif(find_spec("robosuite") is None, reason="robosuite is not installed")
 

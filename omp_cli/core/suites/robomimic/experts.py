@@ -16,7 +16,8 @@ from pydantic import Field
 
 from omp_cli.core.base.config import AtLeast0, Settings
 from omp_cli.core.base.errors import UsageError, did_you_mean
-from omp_cli.core.suites.robomimic.plans import PLANS, Hand, Phase, Pick, Pose, wrap
+from omp_cli.core.suites.robomimic.phases import Hand, Phase, Pick, Pose, wrap
+from omp_cli.core.suites.robomimic.plans import PLANS
 
 MAX_STEP, MAX_TURN = 0.05, 0.5
 """What an action of 1 stands for: metres and radians of the controller's ``output_max``."""
@@ -96,7 +97,7 @@ def make_expert(task: str, env: Any, operator: Operator, seed: int) -> Demonstra
     """The demonstrator for an environment that has just been reset.
 
     Args:
-        task: "lift", "can" or "square".
+        task: "lift", "can", "square" or "transport".
         env: the raw robosuite environment.
         operator: who demonstrates.
         seed: seed of the operator's random numbers; the global generator is not touched.
@@ -127,7 +128,7 @@ class _Arm:
     @property
     def _pace(self) -> float:
         """Largest displacement that is commanded now."""
-        return self._speed * self.phase.pace
+        return min(self._speed, self.phase.pace)
 
     def action(self) -> NDArray[np.float64]:
         """(7,) for the present state."""
@@ -174,6 +175,7 @@ class _Arm:
         gap, turn = self._remaining()
         slack = 1.0 + _SLACK * self._operator.noise
         arrived = np.linalg.norm(gap) < slack * phase.near and abs(turn) < slack * phase.turn_near
+        arrived = arrived and self._hand.speed < slack * phase.rest
         if arrived and (phase.until is None or phase.until(self._hand)):
             self._arrived += 1
         late = phase.limit is not None and self._steps > phase.limit / self._pace

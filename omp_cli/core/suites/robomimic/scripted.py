@@ -46,7 +46,7 @@ class ScriptedConfig(Recordable):
 
     suite: ClassVar[str] = "robomimic"
     task: str = "lift"
-    """"lift", "can" or "square"."""
+    """"lift", "can", "square" or "transport"."""
     operator: Literal["clean", "noisy"] = "clean"
     """The operator who demonstrates: "clean" or "noisy"."""
     demos: Annotated[Count, Flag(panel="Recording")] = 100
