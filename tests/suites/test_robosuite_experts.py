@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import UsageError
-from omp_cli.core.suites.robomimic.experts import OPERATORS, Operator, make_expert
+from omp_cli.core.suites.robomimic.experts import OPERATORS, Demonstrator, Operator, make_expert
 from omp_cli.core.suites.robomimic.model import Control, make_robosuite, numpy_seeded
-from omp_cli.core.suites.robomimic.phases import Hand, Pose, wrap
+from omp_cli.core.suites.robomimic.phases import Hand, Phase, Pick, Pose, above, at, here, wrap
 
 pytestmark = pytest.mark.skipif(find_spec("robosuite") is None, reason="robosuite is not installed")
 
@@ -105,3 +105,56 @@ def test_an_unknown_task_names_the_nearest(lift: Any) -> None:
     with pytest.raises(UsageError, match="no scripted expert for task 'squares'") as caught:
         make_expert("squares", lift, OPERATORS["clean"], 0)
     assert caught.value.hint == "did you mean square?"
+
+
+def driven(env: Any, *phases: Phase, speed: float = 1.0) -> Demonstrator:
+    """A steady operator with a plan of these phases."""
+    return Demonstrator(env, ((Pick(phases),),), Operator(speed=speed), 0)
+
+
+def test_a_phase_waits_for_its_condition_at_its_target(lift: Any) -> None:
+    reset(lift, 0)
+    allowed: list[bool] = []
+    expert = driven(
+        lift,
+        Phase("wait", here, closed=False, steps=2, limit=None, until=lambda hand: bool(allowed)),
+        Phase("go", above(here, 0.1), closed=False, fixed=True, limit=None),
+    )
+    for _ in range(20):
+        expert.action()
+    assert expert.phases == ("wait",)
+    allowed.append(True)
+    names = []
+    for _ in range(4):
+        expert.action()
+        names.append(expert.phases[0])
+    assert names == ["wait", "wait", "go", "go"]
+
+
+def test_a_moving_hand_has_not_arrived_where_rest_is_asked_for(lift: Any) -> None:
+    for rest, arrives in ((np.inf, True), (0.05, False)):
+        reset(lift, 0)
+        far = Phase("far", above(here, 0.3), closed=False, fixed=True, near=0.25, limit=None, rest=rest)
+        expert = driven(lift, far, Phase("next", here, closed=False, limit=None))
+        for _ in range(8):
+            lift.step(expert.action())
+        assert (expert.phases == ("next",)) == arrives
+
+
+def test_a_pace_bounds_fast_operators_and_leaves_slow_ones(lift: Any) -> None:
+    for speed, expected in ((1.0, 0.5), (0.3, 0.3)):
+        reset(lift, 0)
+        expert = driven(
+            lift, Phase("up", above(here, 0.3), closed=False, fixed=True, limit=None, pace=0.5), speed=speed
+        )
+        assert np.linalg.norm(expert.action()[:3]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_leaning_hand_points_forward_and_keeps_its_direction(lift: Any) -> None:
+    reset(lift, 0)
+    expert = driven(lift, Phase("lean", at(-0.1, 0.0, 1.05, 0.0), closed=False, limit=None, near=0.0, lean=0.4))
+    for _ in range(40):
+        lift.step(expert.action())
+    hand = Hand(lift, 0)
+    assert hand.rotation[:, 2] == pytest.approx([np.sin(0.4), 0.0, -np.cos(0.4)], abs=0.03)
+    assert hand.yaw == pytest.approx(0.0, abs=0.03)

@@ -240,6 +240,10 @@ def grasp(thing: Locate) -> tuple[Phase, ...]:
 
 
 def rested(thing: Locate) -> tuple[Phase, ...]:
-    """A grasp for which the hand comes to rest: deep in a bin the elbow swings to its place, and the hand with it."""
+    """A grasp deep in a bin, near the robot's base: slow, and only when the hand rests.
+
+    On the way down the elbow swings aside and takes the hand along. A fast descent can swing it so far that it does not
+    come back, and the arm then reaches the stop of a joint on its way out.
+    """
     hover, descend, close = grasp(thing)
-    return hover, replace(descend, steps=1, limit=60, rest=0.03), close
+    return hover, replace(descend, steps=1, limit=40, rest=0.03, pace=0.5), close

@@ -36,7 +36,7 @@ _ALONG_Y = np.pi / 2.0
 
 _LID = body("transport_start_bin_lid_root", 2, (0.0, 0.0, 0.01), axis=1)
 _TRASH, _TRASH_BIN = body("trash_main", 4), undirected(body("transport_trash_bin_root", 4))
-_HAMMER, _TARGET_BIN = body("payload_root", 2, axis=2), body("transport_target_bin_root", 2, axis=1)
+_HAMMER, _TARGET_BIN = body("payload_root", 2, (0.0, 0.0, 0.016), axis=2), body("transport_target_bin_root", 2, axis=1)
 _GIVEN_BY, _TAKEN_BY = own_end("payload_root", 0.05), own_end("payload_root", 0.075)
 _MEETING = at(0.0, -0.03, 1.05, _ALONG_Y, 2)
 
