@@ -14,6 +14,7 @@ import numpy as np
 
 from omp_cli.core.suites.robomimic.phases import (
     ANYWHERE,
+    Check,
     Hand,
     Phase,
     Pick,
@@ -39,6 +40,13 @@ _TRASH, _TRASH_BIN = body("trash_main", 4), undirected(body("transport_trash_bin
 _HAMMER, _TARGET_BIN = body("payload_root", 2, (0.0, 0.0, 0.016), axis=2), body("transport_target_bin_root", 2, axis=1)
 _GIVEN_BY, _TAKEN_BY = own_end("payload_root", 0.05), own_end("payload_root", 0.075)
 _MEETING = at(0.0, -0.03, 1.05, _ALONG_Y, 2)
+
+
+def _retreat(z: float, done: Check, near: float) -> Phase:
+    """Straight up, and on only when ``done``; what hangs on to the hand is put down again."""
+    return Phase(
+        "retreat", raised(here, z), closed=False, fixed=True, near=near, limit=None, needs=done, grace=20, until=done
+    )
 
 
 def _lid_off(hand: Hand) -> bool:
@@ -77,7 +85,7 @@ _OPEN_BIN = Pick(
         Phase("carry", at(*_LID_SPOT, 1.0, _ALONG_Y, 2), near=0.05, limit=80, **_WITH_LID),
         Phase("lower", at(*_LID_SPOT, 0.835, _ALONG_Y, 2), near=0.015, turn_near=0.15, rest=0.03, **_WITH_LID),
         Phase("release", here, closed=False, fixed=True, **ANYWHERE, steps=8),
-        Phase("retreat", raised(here, 1.0), closed=False, fixed=True, near=0.03, limit=None, needs=_lid_off, grace=20),
+        _retreat(1.0, _lid_off, near=0.03),
     )
 )
 
@@ -100,9 +108,7 @@ _CLEAR_BIN = Pick(
         Phase("carry", above(_TRASH_BIN, 0.14), near=0.03, limit=80, **_WITH_TRASH),
         Phase("lower", _TRASH_BIN, near=0.02, **_WITH_TRASH),
         Phase("release", here, closed=False, fixed=True, **ANYWHERE, steps=5),
-        Phase(
-            "retreat", raised(here, 1.05), closed=False, fixed=True, near=0.05, limit=None, needs=_trash_away, grace=20
-        ),
+        _retreat(1.05, _trash_away, near=0.05),
     )
 )
 
@@ -116,7 +122,7 @@ _TAKE = Pick(
         Phase("carry", above(_TARGET_BIN, 0.17), moved=_HAMMER, near=0.02, turn_near=0.15, limit=100, **_TAKING),
         Phase("lower", above(_TARGET_BIN, 0.02), moved=_HAMMER, near=0.02, turn_near=0.15, **_TAKING),
         Phase("release", here, closed=False, fixed=True, **ANYWHERE, steps=5),
-        Phase("retreat", raised(here, 1.05), closed=False, fixed=True, limit=None, needs=solved, grace=20),
+        _retreat(1.05, solved, near=0.01),
     )
 )
 
