@@ -33,10 +33,12 @@ from omp_cli.core.suites.robomimic.phases import (
 
 _GIVER, _TAKER = 0, 1
 _LEAN = 0.3
+"""Radians."""
 _ALONG_Y = np.pi / 2.0
 
 _LID = body("transport_start_bin_lid_root", 2, (0.0, 0.0, 0.01), axis=1)
 _TRASH, _TRASH_BIN = body("trash_main", 4), undirected(body("transport_trash_bin_root", 4))
+# the handle reaches 0.1 m from the body's origin, the head 0.032 m further, so the middle of both is beside the origin
 _HAMMER, _TARGET_BIN = body("payload_root", 2, (0.0, 0.0, 0.016), axis=2), body("transport_target_bin_root", 2, axis=1)
 _GIVEN_BY, _TAKEN_BY = own_end("payload_root", 0.05), own_end("payload_root", 0.075)
 _MEETING = at(0.0, -0.03, 1.05, _ALONG_Y, 2)
