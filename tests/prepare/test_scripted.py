@@ -60,6 +60,8 @@ def test_what_goes_wrong_is_one_line(omp: Omp, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "robosuite", None)
     refused(omp(*LINE), 4, "robosuite is not installed", "pip install")
     refused(omp("prepare", "robomimic", "--source", "scripted", "--task", "lifd"), 2, "lift")
+    noisy = omp("prepare", "robomimic", "--source", "scripted-noisy", "--task", "transport")
+    refused(noisy, 2, "noisy operator of transport", "700 steps", "--source scripted")
     refused(omp(*LINE, "--task", "can"), 2, "one task")
     refused(omp(*LINE, "--quality", "medium"), 2, "--quality")
     refused(omp(*LINE, "--set", "record.size=3"), 2, "size")

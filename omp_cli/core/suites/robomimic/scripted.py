@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from omp_cli.core.base.config import Count, CountOrZero, Flag, Names, Seed
 from omp_cli.core.base.errors import UsageError, did_you_mean
@@ -37,6 +37,8 @@ from omp_cli.core.suites.robomimic.suite import RENDERING, TASKS, Robomimic, Rob
 
 ROBOSUITE_TYPE = 1
 """robomimic's number for robosuite ("EnvType.ROBOSUITE_TYPE")."""
+HOPELESS = (("transport", "noisy"),)
+"""Tasks and operators of which next to no episode ends in success, so that recording would not end."""
 VALID_SHARE = 10
 """One of this many demonstrations is in the file's filter key "valid", the others are in "train"."""
 
@@ -68,6 +70,16 @@ class ScriptedConfig(Recordable):
         if value not in PLANS:
             raise UsageError(f"no operator for task {value!r} of robomimic", did_you_mean(value, PLANS))
         return value
+
+    @model_validator(mode="after")
+    def _able(self) -> ScriptedConfig:
+        if (self.task, self.operator) in HOPELESS:
+            steps = TASKS[self.task].max_steps
+            raise UsageError(
+                f"the {self.operator} operator of {self.task} does not get done within {steps} steps",
+                "take the clean one, --source scripted",
+            )
+        return self
 
     @property
     def dataset(self) -> str:
