@@ -33,9 +33,11 @@ def contact_sheet(path: Path, title: str, episodes: Sequence[Arrays]) -> None:
     rows = episodes[:SHOWN]
     clouds, pictures = "point_cloud" in rows[0], "first_picture" in rows[0]
     columns = 1 + 3 * clouds + 2 * pictures
-    figure = Figure(figsize=(2.4 * columns, 2.4 * len(rows) + 0.5))
-    figure.subplots_adjust(0.02, 0.03, 0.98, 0.92, wspace=0.12, hspace=0.15)
-    figure.suptitle(f"{title}: {len(episodes)} demonstrations, {sum(len(e['action']) for e in episodes)} frames")
+    height = 2.4 * len(rows) + 0.6
+    figure = Figure(figsize=(2.4 * columns, height))
+    figure.subplots_adjust(0.02, 0.2 / height, 0.96, 1 - 0.6 / height, wspace=0.12, hspace=0.25)
+    shown = f"{len(episodes)} demonstration{'s' * (len(episodes) > 1)}"
+    figure.suptitle(f"{title}: {shown}, {sum(len(e['action']) for e in episodes)} frames", y=1 - 0.1 / height, va="top")
     for r, episode in enumerate(rows):
         frames = [0, len(episode["action"]) // 2, len(episode["action"]) - 1]
         first, last = (["first_picture"], ["last_picture"]) if pictures else ([], [])
@@ -48,6 +50,7 @@ def contact_sheet(path: Path, title: str, episodes: Sequence[Arrays]) -> None:
                 axes.plot(episode["action"], linewidth=0.8)
                 axes.set_title("actions", fontsize=8)
                 axes.tick_params(labelsize=6)
+                axes.yaxis.tick_right()  # on the left they would stand in the picture before
             else:
                 axes.imshow(episode[panel])
                 axes.set_title(panel.replace("_", " "), fontsize=8)
