@@ -107,7 +107,7 @@ def _classes(section: Section) -> Any:
     axes.set_xticks(range(len(names)), [column_head(section, name) for name in names], fontsize=9)
     axes.set_xlim(-0.6, len(names) - 0.4)
     note = "; pale: on other tasks, as many as stand there" if pale else ""
-    axes.set_title(f"Mean over tasks and seeds{_bars(cells)}{note}", fontsize=10)
+    axes.set_title(f"Mean over tasks and seeds{_bars(cells)}{note}", fontsize=9)
     _legend(figure, axes)
     return figure
 
