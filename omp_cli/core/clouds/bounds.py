@@ -53,11 +53,11 @@ class Bounds:
         centres = data.geom_xpos[self._geoms]
         outside = np.maximum(self._low - centres, 0.0) + np.maximum(centres - self._high, 0.0)
         near = np.einsum("ij,ij->i", outside, outside) <= self._radii**2
-        spheres = [np.column_stack([centres, self._radii])[near]]
+        things = np.column_stack([centres, self._radii])[near]
         if closely:
-            spheres[0] = self._closer(data, spheres[0], near)
-        spheres += [np.array([[*marker.centre, marker.radius + _MARGIN]]) for marker in markers]
-        return _meets(directions, np.concatenate(spheres), self._origin)
+            things = self._closer(data, things, near)
+        goals = [np.array([[*marker.centre, marker.radius + _MARGIN]]) for marker in markers]
+        return _meets(directions, np.concatenate([things, *goals]), self._origin)
 
     def _closer(self, data: Any, spheres: NDArray[np.float64], near: NDArray[np.bool_]) -> NDArray[np.float64]:
         """The spheres (G, 4), or those around what of the geoms' boxes lies in the crop, where these are smaller."""

@@ -22,6 +22,9 @@ _MAX_DEPTH = 48
 _WORTH = 10_000
 """Hits after which a mesh gets its tree: it takes 0.2 s for 12 000 triangles, and a hit then takes 20 us less."""
 
+_NEVER = np.iinfo(np.int64).min
+"""In the place of a geom's hits: its mesh has its tree, or it is no mesh."""
+
 Boxes = NDArray[np.float64]
 
 
@@ -55,16 +58,16 @@ class MeshTrees:
         import mujoco
 
         self._model = model
-        self._mesh = np.where(model.geom_type == mujoco.mjtGeom.mjGEOM_MESH, model.geom_dataid, -1)
-        self._met = np.zeros(model.ngeom, np.int64)
+        is_mesh = model.geom_type == mujoco.mjtGeom.mjGEOM_MESH
+        self._mesh = model.geom_dataid.copy()
+        self._met = np.where(is_mesh, 0, _NEVER)
 
     def met(self, geom: NDArray[np.int32]) -> None:
         """Take note of the geoms (M,) that rays have met; ids below 0 are none."""
         self._met += np.bincount(geom[geom >= 0], minlength=len(self._met))
         for mesh in np.unique(self._mesh[self._met > _WORTH]):
-            if mesh >= 0:
-                self._improve(int(mesh))
-                self._met[self._mesh == mesh] = np.iinfo(np.int64).min  # never again
+            self._improve(int(mesh))
+            self._met[self._mesh == mesh] = _NEVER
 
     def _improve(self, mesh: int) -> None:
         model = self._model
@@ -88,7 +91,7 @@ def by_surface(boxes: Boxes) -> Tree:
     made, depth = 1, 0
     while len(nodes):
         tree.depth[nodes] = depth
-        first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        first = np.cumsum(sizes) - sizes
         single = sizes == 1
         tree.leaf[nodes[single]] = order[first[single]]
         tree.box[nodes[single]] = boxes[order[first[single]]]
@@ -96,7 +99,7 @@ def by_surface(boxes: Boxes) -> Tree:
         nodes, sizes = nodes[~single], sizes[~single]
         if not len(nodes):
             break
-        first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        first = np.cumsum(sizes) - sizes
         lowest, highest = np.minimum.reduceat(low[order], first), np.maximum.reduceat(high[order], first)
         halves = 0.5 * (highest - lowest) + _MARGIN * (_MAX_DEPTH + 1 - depth)
         tree.box[nodes] = np.hstack([0.5 * (lowest + highest), halves])
@@ -145,15 +148,16 @@ def _cost(key: NDArray[np.int64], low: Boxes, high: Boxes, count: int) -> NDArra
     ``key`` (M,) is node times bins plus bin.
     """
     order = np.argsort(key, kind="stable")
-    found, start = np.unique(key[order], return_index=True)
+    number = np.bincount(key, minlength=count * _BINS)
+    found = np.flatnonzero(number)
+    start = (np.cumsum(number) - number)[found]
     lowest, highest = np.full((count * _BINS, 3), np.inf), np.full((count * _BINS, 3), -np.inf)
     lowest[found], highest[found] = np.minimum.reduceat(low[order], start), np.maximum.reduceat(high[order], start)
-    number = np.bincount(key, minlength=count * _BINS).reshape(count, _BINS)
     shape = (count, _BINS, 3)
     below = _surface(*_grown(lowest.reshape(shape), highest.reshape(shape)))[:, :-1]
     above = _surface(*_grown(lowest.reshape(shape)[:, ::-1], highest.reshape(shape)[:, ::-1]))[:, -2::-1]
-    before = np.cumsum(number, axis=1)[:, :-1]
-    after = number.sum(axis=1, keepdims=True) - before
+    upto = np.cumsum(number.reshape(count, _BINS), axis=1)
+    before, after = upto[:, :-1], upto[:, -1:] - upto[:, :-1]
     return np.where((before > 0) & (after > 0), before * below + after * above, np.inf)
 
 

@@ -20,14 +20,12 @@ def rename_rows(found: Found, names: Sequence[str]) -> None:
 
 
 def renamed(evaluations: Sequence[T], names: Sequence[str]) -> list[T]:
-    """The evaluations, some with another label.
+    """The evaluations, some with another label. Rows that come to have one name become one row.
 
     Args:
         evaluations: what was collected.
         names: "OLD=NEW" each; "OLD*=NEW*" for every label that begins with OLD, the rest of which is kept. A label may
             have equals signs in it: OLD is what some evaluation is called.
-
-    Rows that come to have one name become one row.
 
     Raises:
         UsageError: no evaluation is called OLD, one is renamed twice, or two rows that would become one have
