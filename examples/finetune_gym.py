@@ -34,7 +34,7 @@ KEPT = ("env_steps", "train_seconds", "iterations", "evaluations", "seconds_by_p
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """All runs, seed by seed, so that an unfinished table compares like with like."""
     table: dict[str, Any] = {"made_by": Path(__file__).name, "commit": commit(), "data": {}, "rows": []}
-    data = {robot: data_of(args, robot, table) for robot in args.robot}
+    data = data_of(args, table)
     for seed in args.seed:
         for robot in args.robot:
             for method in args.method:

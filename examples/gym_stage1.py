@@ -58,14 +58,18 @@ def commit() -> str | None:
     return found.stdout.strip() or None
 
 
-def data_of(args: argparse.Namespace, robot: str, table: dict[str, Any]) -> Path:
-    """The robot's data set, made unless it is there; the table gets its figures."""
-    expert = dict(pair.split("=", 1) for pair in args.expert).get(robot)
-    more = ("--quality", "medium-expert", "--policy", expert) if expert else ()
-    folder: Path = args.folder / "data" / robot
-    made = finished(folder, "prepare", "gym", "--source", "sb3", "--task", robot, *more)
-    table["data"][robot] = {key: made["metrics"][key] for key in DATA}
-    return folder
+def data_of(args: argparse.Namespace, table: dict[str, Any]) -> dict[str, Path]:
+    """The data set of each robot, made unless it is there; the table gets their figures."""
+    experts = dict(pair.split("=", 1) for pair in args.expert)
+    if unknown := experts.keys() - set(args.robot):
+        raise SystemExit(f"--expert {', '.join(sorted(unknown))}: not among the robots {', '.join(args.robot)}")
+    folders = {}
+    for robot in args.robot:
+        more = ("--quality", "medium-expert", "--policy", experts[robot]) if robot in experts else ()
+        folders[robot] = args.folder / "data" / robot
+        made = finished(folders[robot], "prepare", "gym", "--source", "sb3", "--task", robot, *more)
+        table["data"][robot] = {key: made["metrics"][key] for key in DATA}
+    return folders
 
 
 def add_row(
@@ -80,7 +84,7 @@ def add_row(
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     """All runs, seed by seed, so that an unfinished table compares like with like; returns the rows."""
     table: dict[str, Any] = {"made_by": Path(__file__).name, "commit": commit(), "data": {}, "rows": []}
-    data = {robot: data_of(args, robot, table) for robot in args.robot}
+    data = data_of(args, table)
     for seed in args.seed:
         for robot in args.robot:
             for variant, options in VARIANTS.items():
