@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from omp_cli.core.base.device import recording
 from omp_cli.core.base.errors import UsageError, did_you_mean, one_line
 from omp_cli.core.deploy.base import Backend, Inputs, Prepared
+from omp_cli.core.deploy.folding import folded
 from omp_cli.core.deploy.parity import Difference, difference
 from omp_cli.core.deploy.program import ONNX_INSTALL, ONNX_PACKAGES, exported, missing_packages, quiet, write_onnx
 
@@ -87,6 +88,11 @@ class Captured(Prepared):
         return self._output
 
 
+def captured(module: nn.Module, inputs: Inputs) -> Captured:
+    """A CUDA graph of what depends on the inputs; the module's weights count as they are now."""
+    return Captured(folded(module, inputs), inputs)
+
+
 class Eager(Backend):
     """PyTorch as it is, in inference mode."""
 
@@ -116,7 +122,7 @@ class Compile(Backend):
 
 
 class CudaGraph(Backend):
-    """The eager kernels, captured once and replayed with one launch."""
+    """The eager kernels, those left out that depend on no input, captured once and replayed with one launch."""
 
     name = "cudagraph"
 
@@ -126,7 +132,7 @@ class CudaGraph(Backend):
 
     def prepare(self, module: nn.Module, inputs: Inputs, folder: Path) -> Prepared:
         """Warm-up and capture."""
-        return Captured(module, inputs)
+        return captured(module, inputs)
 
 
 class CompileCudaGraph(CudaGraph):
@@ -140,7 +146,7 @@ class CompileCudaGraph(CudaGraph):
 
     def prepare(self, module: nn.Module, inputs: Inputs, folder: Path) -> Prepared:
         """Compiles during the warm-up, then captures."""
-        return Captured(_compiled(module), inputs)
+        return Captured(_compiled(folded(module, inputs)), inputs)
 
 
 class Aoti(Backend):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from omp_cli.core.base.device import check_graph, no_graph
 from omp_cli.core.base.errors import RunFailed, one_line
-from omp_cli.core.deploy.backends import Captured
+from omp_cli.core.deploy.backends import captured
 from omp_cli.core.deploy.base import Inputs, Prepared
 from omp_cli.core.deploy.graph import Decision, example_inputs
 from omp_cli.core.deploy.parity import SAMPLES, Difference, difference
@@ -34,6 +34,7 @@ class Deciding:
 
     Args:
         policy: the policy, in evaluation mode and on its device; for a lower precision its network is cast in place.
+            Its weights stay as they are, for graphs keep what followed from them.
         nfe: evaluations of the network per decision.
         graph: "auto" captures where that is possible, "on" fails where it is not, "off" does not try.
         precision: precision of the network's weights and layers; encoder, normalisation and sampler stay in float32.
@@ -53,7 +54,7 @@ class Deciding:
         nfe: int,
         graph: Graph = "auto",
         precision: Precision = "fp32",
-        capture: Capture = Captured,
+        capture: Capture = captured,
     ) -> None:
         self._device = next(policy.parameters()).device
         check_graph("graph", graph, self._device)
