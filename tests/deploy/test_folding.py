@@ -13,19 +13,8 @@ from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.methods import METHODS
 from omp_cli.core.nets import NETS
 from omp_cli.core.policy import PolicyConfig, usual_nfe
-from omp_cli.core.spec import Spec
+from tests.deploy.everything import EVERYTHING
 
-SPEC = Spec(
-    suite="toy",
-    task="toy",
-    action_dim=4,
-    state_dim=9,
-    points=40,
-    end_effector=(0, 1, 2),
-    max_steps=10,
-    control_hz=10.0,
-    image=(24, 24, 3),
-)
 SMALL = {
     "film-mlp": {"hidden": 16, "depth": 1},
     "residual-mlp": {"hidden": 16},
@@ -35,7 +24,7 @@ SMALL = {
 
 def decision(method: str = "omp", net: str = "film-mlp", encoder: str = "state", nfe: int | None = None) -> Decision:
     parts = {"method": {"name": method}, "net": {"name": net, **SMALL[net]}, "encoder": {"name": encoder}}
-    policy = fresh_policy(PolicyConfig.model_validate(parts), SPEC)
+    policy = fresh_policy(PolicyConfig.model_validate(parts), EVERYTHING)
     return Decision(policy, nfe or min(usual_nfe(policy.config), 3))
 
 

@@ -20,25 +20,14 @@ from omp_cli.core.deploy.program import ONNX_PACKAGES, exported, missing_package
 from omp_cli.core.deploy.writing import READERS, Format, compared
 from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.policy import PolicyConfig
-from omp_cli.core.spec import Spec
+from tests.deploy.everything import EVERYTHING
 
-SPEC = Spec(
-    suite="toy",
-    task="toy",
-    action_dim=4,
-    state_dim=9,
-    points=40,
-    end_effector=(0, 1, 2),
-    max_steps=10,
-    control_hz=10.0,
-    image=(24, 24, 3),
-)
 needs_onnx = pytest.mark.skipif(bool(missing_packages(ONNX_PACKAGES)), reason="needs the extra export")
 
 
 def decision(encoder: str, nfe: int = 2) -> Decision:
     parts = {"method": {"name": "omp"}, "net": {"name": "film-mlp", "hidden": 16, "depth": 1}}
-    return Decision(fresh_policy(PolicyConfig.model_validate({**parts, "encoder": {"name": encoder}}), SPEC), nfe)
+    return Decision(fresh_policy(PolicyConfig.model_validate({**parts, "encoder": {"name": encoder}}), EVERYTHING), nfe)
 
 
 @cache
