@@ -151,6 +151,8 @@ def parts_of(args: argparse.Namespace) -> list[Part]:
     found.append(Part("policy", omp("pretrain", data, *train, "--out", policy, "--json", *device), _trained, 240))
     tried = omp("eval", policy, "--episodes", episodes, "--out", folder / "eval", "--json", *device)
     found.append(Part("success", tried, _success, 240))
+    for graph in ("off", "auto") if args.device.startswith("cuda") else ("auto",):
+        found.append(_tuning(args, graph))
     backends = {"latency": ("--backend", "eager")}
     if args.device.startswith("cuda"):
         backends["latency"] += ("--backend", "cudagraph")
@@ -163,6 +165,30 @@ def parts_of(args: argparse.Namespace) -> list[Part]:
             bench = omp("bench-latency", *line, "--out", out, "--json", *device)
             found.append(Part(f"{part} {preset}", bench, _latency_of(f"{part} {preset}"), 420))
     return found
+
+
+def _tuning(args: argparse.Namespace, graph: str) -> Part:
+    """Updates of PPO on a cloud, four minibatches of each rollout, passed over a few times; the first are eager."""
+    envs, rows, iterations, passes = (4, 8, 3, 2) if args.small else (16, 64, 8, 5)
+    settings = {
+        "graph": graph,
+        "evaluation.every": 0,
+        "algorithm.warmup": 0,
+        "algorithm.epochs": passes,
+        "algorithm.batch_size": rows,
+        "algorithm.decisions": 4 * rows // envs,
+    }
+    line = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    line += ["--envs", envs, "--iterations", iterations, "--workers", 1 if args.small else os.cpu_count()]
+    name, out = f"finetune, graph {graph}", args.folder / f"finetune-{graph}"
+
+    def updates(said: str) -> list[Row]:
+        found = _result(said)
+        seconds = found["seconds_by_part"]["update"] / (4 * passes * iterations)
+        return [Row(name, f"update of {rows} rows", 1e3 * seconds, "ms", found["graph"])]
+
+    start = args.folder / "light-dde"
+    return Part(name, omp("finetune", start, *line, "--out", out, "--json", "--device", args.device), updates, 180)
 
 
 def _result(out: str) -> dict[str, Any]:

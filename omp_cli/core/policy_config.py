@@ -14,7 +14,7 @@ Weights = Literal["ema", "raw"]
 """Which weights of a checkpoint: their moving average, or as trained."""
 
 Graph = Literal["auto", "on", "off"]
-"""On CUDA, whether decisions are replayed graphs: where they can be, or else fail, or never."""
+"""On CUDA, whether decisions and steps of learning are replayed graphs: where they can be, or else fail, or never."""
 Precision = Literal["fp32", "bf16", "fp16"]
 """In what the network of a policy that acts computes."""
 

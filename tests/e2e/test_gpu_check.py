@@ -20,12 +20,25 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_reduced_parts_on_a_cpu_make_a_table_and_a_manifest(script: ModuleType, tmp_path: Path) -> None:
-    line = ["--device", "cpu", "--small", "--part", "data", "--part", "training", "--part", "memory"]
+    line = [
+        "--device",
+        "cpu",
+        "--small",
+        "--part",
+        "data",
+        "--part",
+        "training",
+        "--part",
+        "finetune",
+        "--part",
+        "memory",
+    ]
     rows = script.main(script.arguments([*line, "--folder", str(tmp_path / "check")]))
     by_part = {row.part: row for row in rows}
-    assert list(by_part) == ["data", "training light dde", "memory"]
+    assert list(by_part) == ["data", "training light dde", "memory", "finetune, graph auto"]
     assert all(row.value is not None and row.value > 0 for row in rows), rows
-    assert "eager: a graph needs CUDA" in by_part["training light dde"].note
+    for part in ("training light dde", "finetune, graph auto"):
+        assert "eager: a graph needs CUDA" in by_part[part].note
     manifest = read_manifest(tmp_path / "check")
     check_artifacts(tmp_path / "check", manifest)
     assert (manifest.command, manifest.status) == ("gpu-check", "succeeded")
@@ -56,7 +69,11 @@ def test_all_parts_of_a_gpu_are_lines_that_omp_accepts(script: ModuleType, omp: 
     assert [part.name for part in parts][:3] == ["data", "tests on a GPU", "training light dde"]
     for part in parts:
         words = [str(word) for word in part.line]
-        if words[1:3] != ["-m", "omp_cli"] or words[3] in ("eval", "pretrain"):  # those need what comes before them
+        if words[1:3] != ["-m", "omp_cli"] or words[3] in (
+            "eval",
+            "finetune",
+            "pretrain",
+        ):  # those need what comes before them
             continue
         ran = omp(*("cpu" if word == "cuda" else word for word in words[3:]), "--dry-run")
         assert ran.code == 0, ran.err

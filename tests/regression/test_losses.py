@@ -67,7 +67,7 @@ def losses(case: str) -> list[float]:
     trainer = Trainer(settings, dataset(), Path("unused"), torch.device("cpu"), World(), Silent())
     values = []
     for _ in range(STEPS):
-        values.append(trainer._update(log=True, recorded=False)["loss"])
+        values.append(trainer._update(log=True)["loss"])
         trainer.step += 1
     return values
 

@@ -222,7 +222,7 @@ def test_the_student_goes_to_the_best_action_or_to_its_teacher(alpha: float) -> 
         first = policy.act(obs, z)
         for _ in range(300):
             with torch.enable_grad():
-                algorithm._learn_student(obs)
+                algorithm._learn_student(obs, distils=False)
         last = policy.act(obs, z)
     to_best, to_teacher, moved = (float((last - x).abs().mean()) for x in (torch.tensor(0.4), teacher, first))
     assert (to_best < 0.1, to_teacher < 0.1) == ((True, False) if not alpha else (False, True))
@@ -255,7 +255,7 @@ def test_the_student_learns_from_the_clipped_teacher_and_the_mean_of_the_critics
         return numbers.view(1, 3, 1).expand(4, 3, 1)
 
     monkeypatch.setattr("omp_cli.core.rl.fql.mean_end", end)
-    figures = algorithm._learn_student({"state": torch.zeros(4, 1, 2)})
+    figures = algorithm._learn_student({"state": torch.zeros(4, 1, 2)}, distils=False)
     assert float(figures["bc"]) == pytest.approx((0.5**2 + 0.1**2 + 1.5**2) / 3)
     assert float(figures["q"]) == pytest.approx((3 * 0.2 - 0.2 - 1) / 2)
     slope = 3 * sum(2 * (a - b) * a for a, b in zip(student, goal, strict=True)) / 3 - 0.2
@@ -268,7 +268,7 @@ def test_a_student_beyond_the_bounds_finds_back_although_its_method_clips_every_
     algorithm, obs = fql_of(policy, distil_steps=100), {"state": torch.zeros(16, 1, 2)}
     with torch.no_grad():
         policy.net.outlet.bias -= 5  # type: ignore[operator, union-attr]
-    algorithm._learn_student(obs)
+    algorithm._learn_student(obs, distils=False)
     assert policy.net.outlet.bias.grad.abs().min() > 0  # type: ignore[union-attr]
 
 
@@ -294,7 +294,7 @@ def test_the_teacher_takes_the_steps_that_it_was_trained_for(method: str, nfe: i
     algorithm, obs = within_bounds(fql_of(policy)), {"state": torch.randn(5, 1, 2)}
     assert len(fql_of(policy, teacher_nfe=7)._teacher_jumps) == 7
     hook = algorithm.teacher.net.register_forward_hook(lambda *_: seen.append(None))
-    distance = algorithm._learn_student(obs)["bc"]
+    distance = algorithm._learn_student(obs, distils=False)["bc"]
     hook.remove()
     assert len(seen) == nfe
     assert (float(distance) == 0) == (nfe == 1), "equal weights and steps: the same chunk"

@@ -360,5 +360,5 @@ def test_an_iteration_has_the_bound_of_its_place_in_the_run(collectors: Any) -> 
     algorithm = algorithm_of("reinflow-r", **settings)
     algorithm.start = dataclasses.replace(algorithm.start, iterations=4)
     figures = algorithm.iterate(2, collectors(algorithm))  # which fails where the ratio does not begin at 1
-    assert algorithm.sigma._centre + algorithm.sigma._half == pytest.approx(math.log(0.205))
+    assert float(algorithm.sigma.bounds.sum()) == pytest.approx(math.log(0.205))
     assert 0.10 < figures["sigma"] < 0.205

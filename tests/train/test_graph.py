@@ -17,7 +17,7 @@ from omp_cli.core.base.presets import preset_layer
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.checkpoint import EMA, MODEL, TRAINING
 from omp_cli.core.data.store import read_store
-from omp_cli.core.train import loop
+from omp_cli.core.train import graph
 from omp_cli.core.train.batches import AHEAD, Ahead, DrawnStep
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
@@ -43,8 +43,8 @@ def replays(monkeypatch: pytest.MonkeyPatch, train: Trainer) -> list[int]:
 
         return record
 
-    monkeypatch.setattr(loop, "on_cuda", recorder)
-    train.eager = None
+    monkeypatch.setattr(graph, "on_cuda", recorder)
+    train.recording.eager = None
     train.batches.choose_ahead(train.total)
     return steps
 
@@ -76,9 +76,8 @@ def test_a_step_that_cannot_be_recorded_runs_eagerly_and_says_why(
 
     notes: list[str] = []
     train = trainer(toy, tmp_path / "a")
-    monkeypatch.setattr(loop, "on_cuda", refuse)
-    monkeypatch.setattr(train.progress, "note", notes.append)
-    train.eager = None
+    monkeypatch.setattr(graph, "on_cuda", refuse)
+    train.recording.eager, train.recording._note = None, notes.append
     figures = train.run().figures
     reason = "RuntimeError: operation not permitted when stream is capturing"
     assert figures["graph"] == f"eager: {reason}"
@@ -118,9 +117,9 @@ def test_precision_is_set_for_the_run_and_recorded(toy: Path, tmp_path: Path, mo
         train = trainer(toy, tmp_path / precision, train__precision=precision, train__steps=1)
         update = train._update
 
-        def watched(log: bool, recorded: bool, update: Any = update) -> Any:
+        def watched(log: bool, update: Any = update) -> Any:
             seen.append((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
-            return update(log, recorded)
+            return update(log)
 
         monkeypatch.setattr(train, "_update", watched)
         with tf32(precision == "fp32"):
@@ -144,10 +143,10 @@ def test_presets_of_256_million_parameters_say_tf32(preset: str) -> None:
 @pytest.mark.parametrize("derivative", ["dde", "forward", "jvp"])
 def test_on_a_gpu_the_graph_trains_as_eager_does(derivative: str, toy: Path, tmp_path: Path) -> None:
     figures = {}
-    for graph in ("off", "on"):
-        config = settings(train__graph=graph, method__derivative=derivative, **JITTER)
-        train = Trainer(config, read_store(toy), tmp_path / graph, CUDA, World(), Silent())
-        figures[graph] = train.run().figures
+    for asked in ("off", "on"):
+        config = settings(train__graph=asked, method__derivative=derivative, **JITTER)
+        train = Trainer(config, read_store(toy), tmp_path / asked, CUDA, World(), Silent())
+        figures[asked] = train.run().figures
     assert figures["on"]["graph"] == "CUDA graph"
     assert figures["on"]["loss"] == pytest.approx(figures["off"]["loss"], rel=1e-3)
     for name in (MODEL, EMA):
@@ -159,11 +158,11 @@ def test_on_a_gpu_the_graph_trains_as_eager_does(derivative: str, toy: Path, tmp
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_a_step_that_waits_for_the_device_is_not_recorded(toy: Path, tmp_path: Path) -> None:
-    for graph in ("off", "auto"):
+    for asked in ("off", "auto"):
         train = Trainer(
-            settings(train__graph=graph, **JITTER), read_store(toy), tmp_path / graph, CUDA, World(), Silent()
+            settings(train__graph=asked, **JITTER), read_store(toy), tmp_path / asked, CUDA, World(), Silent()
         )
-        if graph == "auto":
+        if asked == "auto":
             train.module.register_forward_hook(lambda _module, _inputs, report: print(float(report.total)))
         assert train.run().figures["graph"].startswith("eager: ")
     off, on = (weights(tmp_path / where) for where in ("off", "auto"))

@@ -87,12 +87,15 @@ def recording(graph: torch.cuda.CUDAGraph, device: torch.device, pool: Any = Non
     Raises:
         RuntimeError: something waited for the device or copied from the host.
     """
+    generator = cuda_generator(device)
+    state = generator.get_state()
     try:
         with torch.cuda.device(device), torch.cuda.graph(graph, pool=pool):
             yield
     except RuntimeError:
         # torch leaves the device's generator as if its numbers were still being recorded, and it draws none.
-        cuda_generator(device).graphsafe_set_state(torch.Generator(device).graphsafe_get_state())
+        generator.graphsafe_set_state(torch.Generator(device).graphsafe_get_state())
+        generator.set_state(state)
         raise
 
 

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,9 @@ from omp_cli.core.families import ALGORITHMS as ALGORITHMS
 from omp_cli.core.methods import Method
 from omp_cli.core.methods.diffusion import Diffusion
 from omp_cli.core.policy import Policy
+from omp_cli.core.policy_config import Graph
 from omp_cli.core.rl.rollout import Collector
+from omp_cli.core.train.graph import Replays, why_eager
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Start:
         reward: what the environments reward, as ``FinetuneConfig`` has it.
         end_on_success: whether success ends an episode.
         iterations: number of iterations of the whole run.
+        graph: whether updates are CUDA graphs.
+        synchronise: whether the host waits for a GPU at every part.
     """
 
     policy: Policy
@@ -54,6 +58,8 @@ class Start:
     reward: Literal["environment", "success"] = "environment"
     end_on_success: bool = False
     iterations: int = 1
+    graph: Graph = "auto"
+    synchronise: bool = False
 
 
 class Algorithm(ABC):
@@ -69,14 +75,26 @@ class Algorithm(ABC):
         nfe: default K; None for the policy's own.
         general: whether it is for policies of many methods, and so not the natural one of any.
         augments: whether pictures are shifted.
+        recording: the repeated part of an update, replayed where it can be.
     """
 
     Config: ClassVar[type[Settings]]
     nfe: ClassVar[int | None] = 1
     general: ClassVar[bool] = False
+    recording: Replays[dict[str, Tensor]]
 
     def __init__(self, config: Settings, start: Start) -> None:
         self.config, self.start = config, start
+
+    def replays(self, step: Callable[[Any, Any], dict[str, Tensor]]) -> Replays[dict[str, Tensor]]:
+        """A part of an update, which returns figures, as something that a GPU can record; see ``Replays``.
+
+        Raises:
+            UsageError: a graph is asked for, and there can be none.
+        """
+        start = self.start
+        eager = why_eager("graph", start.graph, start.device, start.synchronise)
+        return Replays(step, "graph", start.graph, eager, start.device, start.note)
 
     @classmethod
     @abstractmethod
@@ -116,10 +134,10 @@ def refuse_diverged(iteration: int, figures: Mapping[str, float], hint: str) -> 
         raise Diverged(f"diverged at iteration {iteration + 1}: {shown}", hint)
 
 
-def adamw(module: nn.Module, lr: float, weight_decay: float = 0.0) -> torch.optim.AdamW:
-    """AdamW over what learns; without decay that is Adam."""
+def adamw(module: nn.Module, lr: float, weight_decay: float = 0.0, recorded: bool = False) -> torch.optim.AdamW:
+    """AdamW over what learns; without decay that is Adam. Steps at a rate that stays can be ``recorded``."""
     parameters = [p for p in module.parameters() if p.requires_grad]
-    return torch.optim.AdamW(parameters, lr, weight_decay=weight_decay, fused=True)
+    return torch.optim.AdamW(parameters, lr, weight_decay=weight_decay, fused=True, capturable=recorded)
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

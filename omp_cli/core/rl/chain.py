@@ -70,6 +70,8 @@ class SigmaConfig(Settings):
 class Sigma(nn.Module):
     """sigma_k(o) > 0; learnable ones stay between their bounds by a tanh in the logarithm, never by a clamp.
 
+    The bounds are a buffer, for a recorded update sees the numbers that there were.
+
     Args:
         config: kind and bounds of sigma.
         horizon: H.
@@ -77,13 +79,18 @@ class Sigma(nn.Module):
         embedding: D.
     """
 
+    bounds: Tensor
+    """Middle and half width of the logarithm of a learnable one."""
+
     def __init__(self, config: SigmaConfig, horizon: int, action_dim: int, embedding: int) -> None:
         super().__init__()
         self.config, self._shape = config, (horizon, action_dim)
+        self.register_buffer("bounds", torch.zeros(2), persistent=False)
         self.at(0.0)
         if config.kind == "fixed":
             return
-        start = math.atanh((math.log(config.value) - self._centre) / self._half)
+        centre, half = _middle(config.low, config.high)
+        start = math.atanh((math.log(config.value) - centre) / half)
         if config.kind == "vector":
             self.raw = nn.Parameter(torch.full((action_dim,), start))
             return
@@ -102,19 +109,24 @@ class Sigma(nn.Module):
 
     def at(self, done: float) -> None:
         """Take the bounds of a run of which the share ``done`` is over; all of an iteration has the same."""
-        log_low, log_high = math.log(self.config.low), math.log(self.config.largest(done))
-        self._centre, self._half = (log_low + log_high) / 2, (log_high - log_low) / 2
+        self.bounds.copy_(torch.tensor(_middle(self.config.low, self.config.largest(done))))
 
     def forward(self, h: Tensor, jump: Jump) -> Tensor:
         """Embeddings (B, D), of which none learns through sigma, -> what broadcasts to (B, H, A)."""
         if self.config.kind == "fixed":
-            return h.new_tensor(max(self.config.value, jump.std))
+            return h.new_full((), max(self.config.value, jump.std))
         if self.config.kind == "vector":
             raw = self.raw
         else:
             time = h.new_full((len(h), 1), jump.t)
             raw = self.net(torch.cat([h.detach(), time], dim=-1)).unflatten(-1, self._shape)
-        return (self._centre + self._half * torch.tanh(raw)).exp().clamp_min(jump.std)
+        centre, half = self.bounds
+        return (centre + half * torch.tanh(raw)).exp().clamp_min(jump.std)
+
+
+def _middle(low: float, high: float) -> tuple[float, float]:
+    """Middle and half width of the logarithms."""
+    return (math.log(low) + math.log(high)) / 2, (math.log(high) - math.log(low)) / 2
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from omp_cli.core.base.config import Above0, Count, CountOrZero, Depth, Flag, Member, Seed, Settings, Threads, Width
 from omp_cli.core.families import ALGORITHMS
-from omp_cli.core.policy_config import Weights
+from omp_cli.core.policy_config import Graph, Weights
 from omp_cli.core.train.config import TrackerName
 
 GENERAL = "dmpo"
@@ -75,6 +75,8 @@ class FinetuneConfig(Settings):
     """Checkpoints kept, spread over the run; the newest always. The best evaluated one is kept besides."""
     tracker: TrackerName = "jsonl"
     """"jsonl" alone, or TensorBoard event files beside it."""
+    graph: Graph = "auto"
+    """On CUDA, whether updates are CUDA graphs: "auto" where they can be recorded, "on" fails where they cannot."""
     seed: Seed = 0
     """Seed of everything random."""
     threads: Threads = 1

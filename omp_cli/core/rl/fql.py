@@ -22,6 +22,7 @@ from omp_cli.core.rl.base import ALGORITHMS, Algorithm, Start, adamw, is_flow, n
 from omp_cli.core.rl.chain import mean_end
 from omp_cli.core.rl.critic import View
 from omp_cli.core.rl.fql_config import FqlConfig, QConfig
+from omp_cli.core.rl.minibatch import numbers
 from omp_cli.core.rl.replay_buffer import Decisions, Demonstrations, ReplayBuffer, demonstrated, joined
 from omp_cli.core.rl.rollout import Collector
 from omp_cli.core.train.optim import optimizer_tensors, restore_optimizer
@@ -107,9 +108,10 @@ class Fql(Algorithm):
         self.policy.requires_grad_(True).encoder.requires_grad_(config.encoder == "trained")
         self.critics = Critics(config.critic, self.policy).to(start.device)
         self.target = copy.deepcopy(self.critics).requires_grad_(False)
-        self._optimizer = adamw(self.policy, config.lr)
+        self.recording = self.replays(self._learn)
+        self._optimizer = self._adamw(self.policy, config.lr)
         self._teacher_optimizer = self._learning_teacher() if config.flow else None
-        self._critic_optimizer = adamw(self.critics, config.critic_lr)
+        self._critic_optimizer = self._adamw(self.critics, config.critic_lr)
         self.replay = ReplayBuffer(config.capacity)
         self._demonstrations = self._demonstrated()
         self._shift = getattr(self.policy.encoder.config, "shift", 0) if config.augment else 0
@@ -132,7 +134,10 @@ class Fql(Algorithm):
             raise UsageError(f"algorithm.flow: method {method} cannot learn without a teacher of its own")
         self.teacher = copy.deepcopy(self.teacher).requires_grad_(True)
         self.teacher.encoder.requires_grad_(self.config.encoder == "trained")
-        return adamw(self.teacher, self.config.lr)
+        return self._adamw(self.teacher, self.config.lr)
+
+    def _adamw(self, module: nn.Module, lr: float) -> torch.optim.AdamW:
+        return adamw(module, lr, recorded=self.recording.eager is None)
 
     def _usual_nfe(self) -> int:
         checkpoint = self.start.checkpoint
@@ -171,10 +176,10 @@ class Fql(Algorithm):
             batch = self._batch(offline > 0)
             watch.lap("batches")
             for name, value in self.update(batch).items():
-                sums[name] = sums[name] + value if name in sums else value
+                sums[name] = sums.get(name, 0.0) + value  # a sum of its own: the next replay overwrites the value
                 counts[name] += 1
             watch.lap("update")
-        figures = {name: float(total) / counts[name] for name, total in sums.items()}
+        figures = {name: total / counts[name] for name, total in numbers(sums).items()}
         refuse_diverged(iteration, figures, "lower --lr, or algorithm.critic_lr")
         return {**figures, "replay": len(self.replay)}
 
@@ -233,12 +238,20 @@ class Fql(Algorithm):
 
     def update(self, batch: Decisions) -> dict[str, Tensor]:
         """One gradient step of the critics and their moving averages, perhaps one of the student; detached figures."""
+        config = self.config
+        kind = self._updates % config.student_every == 0, self._updates < config.distil_steps
+        self._updates += 1
+        found = self.recording(batch, kind)
+        return self._learn(batch, kind) if found is None else found
+
+    def _learn(self, batch: Decisions, kind: tuple[bool, bool]) -> dict[str, Tensor]:
+        """An update as it is recorded: whether the student learns, and then whether from the teacher alone."""
+        student_learns, distils = kind
         figures = self._learn_critics(batch)
-        if self._updates % self.config.student_every == 0:
+        if student_learns:
             if self._teacher_optimizer is not None:
                 figures |= self._learn_teacher(batch, self._teacher_optimizer)
-            figures |= self._learn_student(batch.obs)
-        self._updates += 1
+            figures |= self._learn_student(batch.obs, distils)
         return figures
 
     @torch.no_grad()
@@ -269,14 +282,13 @@ class Fql(Algorithm):
         optimizer.step()
         return {"flow": loss.detach()}
 
-    def _learn_student(self, obs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _learn_student(self, obs: dict[str, Tensor], distils: bool) -> dict[str, Tensor]:
         config, z = self.config, self._noise(obs)
         with torch.no_grad():
             goal = mean_end(self.teacher.field(self.teacher.encoder(obs)), self._teacher_jumps, z).clamp(-1, 1)
         chunk = self._student(obs, z)
         distance = (chunk - goal).square().mean()
         q = self.critics(obs, chunk.clamp(-1, 1)[:, self.policy.window]).mean(0)
-        distils = self._updates < config.distil_steps
         loss = distance if distils else student_loss(distance, q, config.alpha, config.normalise)
         self._optimizer.zero_grad()
         loss.backward(inputs=[p for p in self.policy.parameters() if p.requires_grad])  # not the critics

@@ -99,6 +99,8 @@ class Finetuner:
             reward=config.reward,
             end_on_success=config.end_on_success,
             iterations=config.iterations,
+            graph=config.graph,
+            synchronise=synchronise,
         )
         self.algorithm: Algorithm = algorithm(config.algorithm, start)
         self.ema = make_ema(self.policy, TrainConfig(ema_max=config.ema_max or 0.0))
@@ -268,6 +270,7 @@ class Finetuner:
             "envs": self.config.envs,
             "workers": self.workers,
             "reduction": getattr(self.config.algorithm, "reduction", None),
+            "graph": self.algorithm.recording.figure,
             "parameters": sum(p.numel() for p in self.policy.parameters()),
             "evaluations": evaluations,
             "seconds_by_part": self.watch.rounded(),

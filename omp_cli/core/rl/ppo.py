@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from omp_cli.core.base.config import LARGEST
 from omp_cli.core.base.errors import RunFailed
 from omp_cli.core.policy import field_of
 from omp_cli.core.rl.base import Algorithm, Start, adamw, named, part, refuse_diverged
 from omp_cli.core.rl.chain import Chain, Sigma, evaluate_chain, mean_end, reduced, sample_chain
 from omp_cli.core.rl.critic import Critic
+from omp_cli.core.rl.minibatch import Batch, numbers
 from omp_cli.core.rl.ppo_config import PpoConfig
 from omp_cli.core.rl.returns import RewardScale, gae
 from omp_cli.core.rl.rollout import Collector, Rollout
@@ -28,41 +30,6 @@ SAME = 1e-6
 """Largest difference of the log-probability per entry at the first minibatch: the ratio is 1 there."""
 AS_SAMPLED = 1e-4
 """The same against what was sampled, for other batches round differently; another grid or dropout is far above."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows of a rollout, all environments and decisions in one line: (M, ...).
-
-    Attributes:
-        obs: what was acted on.
-        h: the policy's embeddings of it, where its encoder is frozen.
-        points: chains, (M, K + 1, H, A).
-        log_probs: log-probabilities under the policy that collected, by jump, (M, K).
-        advantage: (M,).
-        target: R, (M,).
-        bc: where the pre-trained policy goes from the same z^0, (M, H, A); None without behaviour cloning.
-    """
-
-    obs: dict[str, Tensor]
-    h: Tensor | None
-    points: Tensor
-    log_probs: Tensor
-    advantage: Tensor
-    target: Tensor
-    bc: Tensor | None
-
-    def __getitem__(self, index: Tensor) -> Batch:
-        """The rows of an index."""
-        return Batch(
-            {key: value[index] for key, value in self.obs.items()},
-            None if self.h is None else self.h[index],
-            self.points[index],
-            self.log_probs[index],
-            self.advantage[index],
-            self.target[index],
-            None if self.bc is None else self.bc[index],
-        )
 
 
 class Ppo(Algorithm):
@@ -91,6 +58,9 @@ class Ppo(Algorithm):
         decay = config.weight_decay if config.critic_weight_decay is None else config.critic_weight_decay
         self._critic_optimizer = adamw(self.critic, config.critic_lr, decay)
         self.scale = RewardScale(start.envs, config.gamma)
+        self._bc_weight = torch.zeros((), device=device)
+        self.recording = self.replays(self._gradients)
+        self._learned: set[bool] = set()
 
     @property
     def augments(self) -> bool:
@@ -183,6 +153,7 @@ class Ppo(Algorithm):
             group["lr"] = config.schedule.at(config.lr, iteration) * rise
         for group in self._critic_optimizer.param_groups:
             group["lr"] = config.critic_schedule.at(config.critic_lr, iteration)
+        self._bc_weight.fill_(config.bc.at(iteration))
         found: list[dict[str, float]] = []
         passes = 0.0
         for _ in range(config.epochs):
@@ -213,17 +184,16 @@ class Ppo(Algorithm):
         advantage = batch.advantage[index]
         if config.normalise:
             advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-        self._actor_optimizer.zero_grad(set_to_none=True)
-        self._critic_optimizer.zero_grad(set_to_none=True)
+        for optimizer in (self._actor_optimizer, self._critic_optimizer):  # a recording adds to what is at its place
+            optimizer.zero_grad(set_to_none=self.recording.eager is not None)
         sums: dict[str, Tensor] = {}
         for rows in torch.arange(len(index), device=device).split(config.micro_batch or len(index)):
             share = len(rows) / len(index)
-            loss, found = self._loss(batch[index[rows]], advantage[rows], iteration, actor_learns)
-            (share * loss).backward()
+            found = self._add_gradients(replace(batch[index[rows]], advantage=advantage[rows]), share, actor_learns)
             for name, value in found.items():
                 last = sums.get(name, torch.zeros((), device=device))
                 sums[name] = torch.maximum(last, value) if name == "log_ratio_per_entry" else last + share * value
-        figures = {name: float(value) for name, value in sums.items()}
+        figures = numbers(sums)
         refuse_diverged(iteration, figures, "lower --lr, or algorithm.target_kl")
         too_far = actor_learns and config.target_kl is not None and figures["kl"] > config.target_kl
         learners: list[tuple[str, nn.Module, torch.optim.AdamW]]
@@ -231,15 +201,30 @@ class Ppo(Algorithm):
         if actor_learns and not too_far:
             learners.append(("grad_norm", self.actor, self._actor_optimizer))
         limit = math.inf if config.grad_clip is None else config.grad_clip
+        norms: dict[str, Tensor] = {}
         for name, module, optimizer in learners:
             moving = [p for p in module.parameters() if p.grad is not None]
-            figures[name] = float(nn.utils.clip_grad_norm_(moving, limit))
+            norms[name] = nn.utils.clip_grad_norm_(moving, limit)
             optimizer.step()
-        return figures, too_far
+        return figures | numbers(norms), too_far
 
-    def _loss(
-        self, batch: Batch, advantage: Tensor, iteration: int, actor_learns: bool
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def _add_gradients(self, batch: Batch, share: float, actor_learns: bool) -> dict[str, Tensor]:
+        """Add the gradient of a share of a minibatch's loss; by its recording where rows are as many as usual."""
+        inputs = batch, torch.full((), share, dtype=torch.float64, device=batch.target.device)
+        found, usual = None, min(self.config.micro_batch or LARGEST, self.config.batch_size)
+        if len(batch.target) == usual and actor_learns in self._learned:
+            found = self.recording(inputs, actor_learns)
+        self._learned.add(actor_learns)  # the gradients of what learns have their place from now on
+        return self._gradients(inputs, actor_learns) if found is None else found
+
+    def _gradients(self, inputs: tuple[Batch, Tensor], actor_learns: bool) -> dict[str, Tensor]:
+        """The same without a recording, as it is recorded."""
+        batch, share = inputs
+        loss, figures = self._loss(batch, actor_learns)
+        (share * loss).backward()
+        return figures
+
+    def _loss(self, batch: Batch, actor_learns: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """L = c_v L_V + L_PPO - c_e entropy + w_BC L_BC, of which the first alone while the policy does not learn.
 
         Returns:
@@ -256,12 +241,12 @@ class Ppo(Algorithm):
             return loss, figures
         assert h is not None
         chain = self._chain(h, batch.points, want_end=batch.bc is not None)
-        surrogate, more = self._surrogate(chain, batch.log_probs, advantage)
+        surrogate, more = self._surrogate(chain, batch.log_probs, batch.advantage)
         loss = loss + surrogate - config.entropy_coef * chain.entropy.mean()
         figures |= more | {"sigma": chain.sigma, "entropy": chain.entropy.detach().mean()}
         if batch.bc is not None and chain.end is not None:
             distance = (chain.end - batch.bc).square().mean()
-            loss = loss + config.bc.at(iteration) * distance
+            loss = loss + self._bc_weight * distance
             figures["bc"] = distance.detach()
         return loss, figures
 

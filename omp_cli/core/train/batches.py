@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -17,11 +17,13 @@ from omp_cli.core.methods import Draws
 from omp_cli.core.policy import Policy
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
-from omp_cli.core.train.graph import Batch
 from omp_cli.core.train.turning import check_turnable, reach_of, turn_angles, turned
 
 AHEAD = 32
 """Steps whose random numbers go to a GPU together."""
+
+Batch = tuple[Mapping[str, Tensor], Tensor, Draws]
+"""Observations, raw chunks and draws of a step."""
 
 
 @dataclass(frozen=True)

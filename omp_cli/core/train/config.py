@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from omp_cli.core.base.config import Above0, AtLeast0, Count, CountOrZero, Flag, Seed, Settings, Share, Threads
-from omp_cli.core.policy_config import PolicyConfig
+from omp_cli.core.policy_config import Graph, PolicyConfig
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 """Decay of a moving average of AdamW's."""
@@ -60,7 +60,7 @@ class TrainConfig(Settings):
     """Precision of the loss: fp32; tf32, which rounds operands to 10 bits on NVIDIA GPUs and is fp32 elsewhere; or bf16
     autocast around it. Parameters and optimiser are float32 with all of them, and so is dde's difference.
     """
-    graph: Literal["auto", "on", "off"] = "auto"
+    graph: Graph = "auto"
     """On CUDA, whether a step is one CUDA graph: "auto" where it can be recorded, "on" fails where it cannot."""
     compile: Annotated[bool, Flag(panel="Optimisation", only_on=True)] = False
     """Whether the velocity network is compiled, which only derivative dde allows."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from omp_cli.core.base.device import autocast, seed_generators, tf32
-from omp_cli.core.base.errors import DataError, RunFailed, UsageError, one_line
+from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.seeds import derived_seed
 from omp_cli.core.base.signals import stop_requests
@@ -24,12 +24,12 @@ from omp_cli.core.data.split import episodes_of, held_out_of, others
 from omp_cli.core.data.store import Dataset
 from omp_cli.core.methods import LossReport
 from omp_cli.core.policy import LossModule, Policy
-from omp_cli.core.train.batches import Batches
+from omp_cli.core.train.batches import Batch, Batches
 from omp_cli.core.train.build import build_policy, check_arrays, check_compile
 from omp_cli.core.train.calibrate import measure, settled
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
-from omp_cli.core.train.graph import WARM_UP, Batch, RecordedStep, on_cuda, why_eager
+from omp_cli.core.train.graph import Replays, why_eager
 from omp_cli.core.train.journal import Journal
 from omp_cli.core.train.optim import make_ema, make_optimizer, restore_training, set_learning_rate, training_tensors
 from omp_cli.core.train.seen import Seen
@@ -103,14 +103,12 @@ class Trainer:
             progress.note(remark)
         self.total = train.total_steps(len(self.batches))
         self.every = train.checkpoint_every or max(self.total // 10, 1)
-        self.eager = why_eager(train, device, world, synchronise)
-        if train.graph == "on" and self.eager is not None:
-            raise UsageError(f"train.graph: on, but {self.eager}", "leave it at auto")
-        if self.eager is None:
+        eager = self._why_eager(synchronise)
+        self.recording = Replays(self._step, "train.graph", train.graph, eager, device, progress.note)
+        if eager is None:
             self.batches.choose_ahead(self.total)
-        self.optimizer = make_optimizer(self.module, train, recorded=self.eager is None)
+        self.optimizer = make_optimizer(self.module, train, recorded=eager is None)
         self._wrapped: torch.nn.Module = self.module
-        self._recorded: RecordedStep | None = None
         self.ema = make_ema(self.policy, train)
         self.watch = Stopwatch(torch.cuda.synchronize if synchronise and device.type == "cuda" else None)
         self._time_parts_of_the_loss()
@@ -131,6 +129,15 @@ class Trainer:
             if self.validation.is_best(self.step):  # a kill may have come between the checkpoint and its copy
                 self.journal.keep_best(newest)
         return self.step
+
+    def _why_eager(self, synchronise: bool) -> str | None:
+        """Why steps are not recorded, known before the first of them; None where it can be tried."""
+        train = self.config.train
+        if (reason := why_eager("train.graph", train.graph, self.device, synchronise)) is not None:
+            return reason
+        if self.world.size > 1:
+            return "several processes exchange gradients"
+        return "the network is compiled (train.compile)" if train.compile else None
 
     def _settle(self, settings: dict[str, float]) -> None:
         """Take over what the method measured, if anything."""
@@ -169,7 +176,7 @@ class Trainer:
             while self.step < self.total:
                 validate = self.validation.due(self.step + 1, self.total)
                 log = validate or (self.step + 1) % train.log_every == 0 or self.step + 1 == self.total
-                figures = self._update(log, recorded=self.step - first >= WARM_UP)
+                figures = self._update(log)
                 self.step += 1
                 if validate:
                     figures |= self.validation.measure(self.step)
@@ -195,14 +202,19 @@ class Trainer:
         kept = journal.best if self.validation.figures else None
         return TrainResult(journal.last, kept, self._figures(seconds, self.step - first))
 
-    def _update(self, log: bool, recorded: bool) -> dict[str, float]:
-        """One step of training, replayed where it may be and can; returns the logged figures, none unless ``log``."""
+    def _update(self, log: bool) -> dict[str, float]:
+        """One step of training, replayed where it can be; returns the logged figures, none unless ``log``."""
         set_learning_rate(self.optimizer, self.config.train.learning_rate(self.step, self.total))
         batch = self.batches(self.step)
         self.watch.lap("data")
         self._seed_modules()
-        seen = self._replayed(batch, log) if recorded and self.eager is None else None
-        if seen is None:
+        tried = self.recording.eager is None
+        seen = self.recording(batch, log)
+        if seen is not None:
+            self.watch.lap("CUDA graph")
+        else:
+            if tried:  # a recording that failed may have drawn
+                self._seed_modules()
             seen = self._step(batch, log)
         self.ema.update()
         self.watch.lap("moving average")
@@ -222,7 +234,7 @@ class Trainer:
         if log:
             watch.lap("logging and progress")
         # A recording makes the gradients' memory anew at every replay, and eager steps after it use the same.
-        self.optimizer.zero_grad(set_to_none=self._recorded is None)
+        self.optimizer.zero_grad(set_to_none=not self.recording.begun)
         report.total.backward()
         watch.lap("backward")
         if log or train.grad_clip is not None:
@@ -243,28 +255,6 @@ class Trainer:
         """What the display of the progress says: figures of the last row that has them."""
         row = self.journal.row | self.validation.shown
         return {name: row[name] for name in SHOWN if row.get(name) is not None}
-
-    def _replayed(self, batch: Batch, log: bool) -> Seen | None:
-        """One step by its recording, made before where there is none; None where steps have to be eager.
-
-        Without success the reason is kept, told, and, where a graph was asked for, raised.
-        """
-        try:
-            if self._recorded is None:
-                self._recorded = RecordedStep(self._step, batch, on_cuda(self.device))
-                self.progress.note("steps are CUDA graphs")
-            seen = self._recorded.run(batch, log)
-        except RuntimeError as error:  # what waits for the device, or copies from the host, cannot be recorded
-            self._recorded, self.eager = None, one_line(error, 200, typed=True)
-            if self.config.train.graph == "on":
-                raise RunFailed(
-                    f"train.graph: the step cannot be recorded: {self.eager}", "leave it at auto"
-                ) from error
-            self.progress.note(f"no CUDA graph: {self.eager}")
-            self._seed_modules()
-            return None
-        self.watch.lap("CUDA graph")
-        return seen
 
     def _seed_modules(self) -> None:
         """Augmentation and dropout draw from torch's own generators: so they are a function of (seed, step) as well."""
@@ -332,6 +322,6 @@ class Trainer:
             "ms_per_step": round(1e3 * seconds / max(steps, 1), 2),
             "processes": self.world.size,
             "precision": self.config.train.precision,
-            "graph": "CUDA graph" if self._recorded is not None else f"eager: {self.eager or 'too few steps'}",
+            "graph": self.recording.figure,
             "seconds_by_part": self.watch.rounded(),
         }
