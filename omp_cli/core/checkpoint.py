@@ -178,17 +178,24 @@ def checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}"
 
 
-def save_checkpoint(
-    folder: Path, meta: CheckpointMeta, policy: Policy, ema: Policy, training: Mapping[str, Tensor]
-) -> Path:
+States = Mapping[str, Mapping[str, Tensor]]
+"""Tensors by the file of a checkpoint that they belong to."""
+
+
+def copied_states(policy: Policy, ema: Policy, training: Mapping[str, Tensor]) -> States:
+    """What a checkpoint holds of the present moment, copied to the CPU; the largest file first."""
+    states = {TRAINING: training, MODEL: policy.state_dict(), EMA: ema.state_dict()}
+    return {file: {name: _copied(tensor) for name, tensor in state.items()} for file, state in states.items()}
+
+
+def save_checkpoint(folder: Path, meta: CheckpointMeta, states: States) -> Path:
     """Write ``folder/step-XXXXXXXX`` so that it is whole or not there; earlier ones lose their optimiser state."""
     path = checkpoint_path(folder, meta.step)
-    states = {TRAINING: training, MODEL: policy.state_dict(), EMA: ema.state_dict()}  # the largest file first
     with atomic(path) as temporary:
         temporary.mkdir()
         with ThreadPoolExecutor(len(states)) as pool:
-            written = {name: pool.submit(_written, temporary / name, _plain(state)) for name, state in states.items()}
-        hashes = {name: written[name].result() for name in (MODEL, EMA, TRAINING)}
+            written = {file: pool.submit(_written, temporary / file, state) for file, state in states.items()}
+        hashes = {file: written[file].result() for file in (MODEL, EMA, TRAINING)}
         absent = {name for name in ("held_out", "frozen_from") if not getattr(meta, name)}
         document = meta.model_copy(update={"files": hashes}).model_dump(mode="json", exclude=absent)
         write_json(temporary / META, {**document, "seal": seal_of(document)})
@@ -198,9 +205,9 @@ def save_checkpoint(
     return path
 
 
-def _written(file: Path, tensors: dict[str, Tensor]) -> str:
+def _written(file: Path, tensors: Mapping[str, Tensor]) -> str:
     """Write and flush a file; its SHA-256. All three leave the interpreter to other threads meanwhile."""
-    save_file(tensors, file)
+    save_file(dict(tensors), file)
     fsync_tree(file)
     return sha256_of(file)
 
@@ -298,5 +305,5 @@ def _file_kind(path: Path) -> str:
     return "a file, not a checkpoint"
 
 
-def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().contiguous().cpu() for name, tensor in state.items()}
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)

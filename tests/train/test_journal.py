@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,14 @@ import torch
 from omp_cli.core.base.config import validated
 from omp_cli.core.base.errors import Interrupted
 from omp_cli.core.base.run import CHECKPOINTS
-from omp_cli.core.checkpoint import TRAINING, CheckpointMeta, checkpoints_in, open_checkpoint
+from omp_cli.core.checkpoint import (
+    MODEL,
+    TRAINING,
+    CheckpointMeta,
+    checkpoints_in,
+    open_checkpoint,
+    save_checkpoint,
+)
 from omp_cli.core.deploy.graph import fresh_policy
 from omp_cli.core.policy_config import PolicyConfig
 from omp_cli.core.spec import Spec
@@ -85,6 +94,42 @@ def test_checkpoints_are_thinned_and_only_the_newest_can_be_gone_on_from(tmp_pat
     assert (paths[-1] / TRAINING).stat().st_mtime_ns == before, "it is there"
     assert str(made.last) in made.diverged("diverged", "").message
     assert str(tmp_path) in made.stopped(Interrupted, "step 6 of 9").hint
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, may_write = journal(tmp_path), threading.Event()
+
+    def waits(*args: Any) -> Path:
+        assert may_write.wait(60)
+        return save_checkpoint(*args)
+
+    monkeypatch.setattr("omp_cli.core.train.journal.save_checkpoint", waits)
+    weight, training = next(made._policy.parameters()), kept(1)
+    before = weight.detach().clone()
+    made.save(meta(1), training)  # which returns, though nothing can be written yet
+    with torch.no_grad():
+        weight += 1
+        training["count"] += 1
+    assert not (tmp_path / CHECKPOINTS).exists()
+    may_write.set()
+    assert made.last is not None
+    saved = open_checkpoint(made.last)
+    assert torch.equal(saved.tensors(MODEL)[next(iter(dict(made._policy.named_parameters())))], before)
+    assert saved.tensors(TRAINING)["count"].item() == 1
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run_at_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    made = written(tmp_path, 1)
+    monkeypatch.setattr("omp_cli.core.train.journal.save_checkpoint", full)
+    made.save(meta(2), kept(2))
+    with pytest.raises(OSError, match="No space left"):
+        made.save(meta(3), kept(3))
+    assert made.last == tmp_path / CHECKPOINTS / "step-00000001", "that one is good"
 
 
 def test_the_best_takes_the_place_of_the_last_best(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from omp_cli.core.checkpoint import (
     TRAINING,
     Checkpoint,
     CheckpointMeta,
+    States,
     checkpoint_path,
     checkpoints_in,
+    copied_states,
     copy_checkpoint,
     newest_saved,
     save_checkpoint,
@@ -34,6 +37,9 @@ from omp_cli.core.train.trackers import METRICS, Tracker, make_trackers
 class Journal:
     """Keeps a run's checkpoints and figures; pre-training counts in steps and fine-tuning in iterations.
 
+    A checkpoint is a copy of the moment at which it is saved. Training goes on while it is written, one at a time, and
+    whoever asks for it waits: the next one, the end of the run, an evaluation.
+
     Args:
         folder: folder of the run.
         policy: the policy that is trained.
@@ -43,7 +49,6 @@ class Journal:
         writes: False for all but the first of several processes.
 
     Attributes:
-        last: the newest checkpoint, written by this process or gone on from; None before the first.
         row: figures that were logged last, also by the process that this one goes on from.
         resumed_at: the step that this process went on from; None for a run from the beginning.
     """
@@ -54,7 +59,9 @@ class Journal:
         self.folder, self._policy, self._ema = folder, policy, ema
         self._keep, self._tracker, self._writes = keep, tracker, writes
         self._trackers: list[Tracker] = []
-        self.last: Path | None = None
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[Path] | None = None
+        self._last: Path | None = None
         self.row: dict[str, Any] = {}
         self.resumed_at: int | None = None
 
@@ -68,7 +75,7 @@ class Journal:
         newest.read_into(self._ema.module, EMA)
         restore(newest.tensors(TRAINING))
         self._ema.n_averaged = newest.meta.step
-        self.last = newest.path
+        self._last = newest.path
         rows = [row for row in read_jsonl(self.folder / METRICS) if row["step"] <= newest.meta.step]
         self.row = {key: value for key, value in rows[-1].items() if key != "step"} if rows else {}
         return newest
@@ -82,6 +89,7 @@ class Journal:
         finally:
             for tracker in self._trackers:
                 tracker.close()
+            wait([] if self._writing is None else [self._writing])  # a run has ended when its files have
 
     def log(self, step: int, row: dict[str, Any]) -> None:
         """Record the figures of a step that has ended."""
@@ -90,12 +98,34 @@ class Journal:
             tracker.log(step, row)
 
     def save(self, meta: CheckpointMeta, training: Mapping[str, Tensor]) -> None:
-        """Write the checkpoint of a step, unless it is there, and delete older ones beyond ``keep``."""
+        """Begin to write the checkpoint of a step, unless it is there, and then to delete older ones beyond ``keep``.
+
+        Raises:
+            OSError: the one before could not be written; as ``last``.
+        """
         path = checkpoint_path(self.folder / CHECKPOINTS, meta.step)
-        if self._writes and path != self.last:
-            save_checkpoint(self.folder / CHECKPOINTS, meta, self._policy, self._ema.module, training)
-            thin(self.folder / CHECKPOINTS, self._keep)
-        self.last = path
+        if not self._writes:
+            self._last = path
+        elif path != self.last:
+            states = copied_states(self._policy, self._ema.module, training)
+            self._writing = self._writer.submit(self._write, meta, states)
+
+    def _write(self, meta: CheckpointMeta, states: States) -> Path:
+        written = save_checkpoint(self.folder / CHECKPOINTS, meta, states)
+        thin(self.folder / CHECKPOINTS, self._keep)
+        return written
+
+    @property
+    def last(self) -> Path | None:
+        """The newest checkpoint, once it is written, or the one that this process went on from; None before the first.
+
+        Raises:
+            OSError: it could not be written, which is raised once.
+        """
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            self._last = writing.result()
+        return self._last
 
     def keep_best(self, checkpoint: Checkpoint) -> None:
         """Copy a checkpoint to ``best``, in place of the one there; nothing for a process that does not write."""
@@ -127,4 +157,5 @@ class Journal:
 
     def stopped(self, error: type[OmpError], place: str) -> OmpError:
         """The error of a run that somebody stopped at ``place`` ("step 3 of 9"), once its checkpoint is written."""
+        assert self.last is not None
         return error(f"stopped at {place}", f"continue with --resume {self.folder}")

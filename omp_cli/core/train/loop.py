@@ -191,16 +191,18 @@ class Trainer:
                 self.watch.lap("logging and progress")
                 if best or self.step % self.every == 0 or self.step == self.total or stop.error:
                     self._save()
-                    if best and journal.last is not None:
-                        journal.keep_best(open_checkpoint(journal.last))
+                    if best and (saved := journal.last) is not None:
+                        journal.keep_best(open_checkpoint(saved))
                     self.watch.lap("checkpoints")
                 if stop.error and self.step < self.total:
                     raise journal.stopped(stop.error, f"step {self.step} of {self.total}")
+        last = journal.last  # once it is written
+        self.watch.lap("checkpoints")
         seconds = time.perf_counter() - started
-        if journal.last is None:
+        if last is None:
             raise DataError(f"{self.folder}: no checkpoint was written")
         kept = journal.best if self.validation.figures else None
-        return TrainResult(journal.last, kept, self._figures(seconds, self.step - first))
+        return TrainResult(last, kept, self._figures(seconds, self.step - first))
 
     def _update(self, log: bool) -> dict[str, float]:
         """One step of training, replayed where it can be; returns the logged figures, none unless ``log``."""
