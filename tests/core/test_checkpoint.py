@@ -19,6 +19,7 @@ from omp_cli.core.checkpoint import (
     TRAINING,
     Checkpoint,
     CheckpointMeta,
+    copied_states,
     open_checkpoint,
     open_run,
     save_checkpoint,
@@ -38,7 +39,8 @@ def saved(tmp_path: Path) -> Path:
     policy = fresh_policy(config, SPEC)
     values: dict[str, Any] = {"policy": config.model_dump(mode="json"), "spec": SPEC, "suite": {"name": "toy"}}
     meta = CheckpointMeta(step=3, **values, dataset_sha256="0" * 64, start_states=["a"])
-    return save_checkpoint(tmp_path / "run" / CHECKPOINTS, meta, policy, policy, {"step": torch.zeros(1)})
+    states = copied_states(policy, policy, {"step": torch.zeros(1)})
+    return save_checkpoint(tmp_path / "run" / CHECKPOINTS, meta, states)
 
 
 def as_before(path: Path) -> None:

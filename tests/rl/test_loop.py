@@ -25,6 +25,7 @@ from omp_cli.core.checkpoint import (
     Checkpoint,
     CheckpointMeta,
     checkpoints_in,
+    copied_states,
     load_tensors,
     open_checkpoint,
     save_checkpoint,
@@ -86,7 +87,7 @@ def checkpoint_of(folder: Path, method: str = "meanflow", **changed: Any) -> Che
         policies.append(Policy(config, Toy(ToyConfig()).spec("reach")))
     values = {"step": 7, "policy": config.model_dump(mode="json"), "spec": policies[0].spec, "suite": {"name": "toy"}}
     meta = CheckpointMeta(**{**values, "dataset_sha256": "0" * 64, "start_states": [], **changed})
-    return open_checkpoint(save_checkpoint(folder, meta, *policies, {"step": torch.zeros(1)}))
+    return open_checkpoint(save_checkpoint(folder, meta, copied_states(*policies, {"step": torch.zeros(1)})))
 
 
 @pytest.fixture(scope="module")
