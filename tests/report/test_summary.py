@@ -107,6 +107,18 @@ def test_rows_are_compared_by_their_settings(tmp_path: Path) -> None:
     }
 
 
+def test_settings_that_an_earlier_omp_did_not_have_count_as_their_defaults(tmp_path: Path) -> None:
+    new = {"encoder.output_scale": 1.0, "train.hold_out": None, "train.graph": "auto", "data.cloud.robot": "shown"}
+    write_eval(tmp_path / "a", "hammer", 40)
+    write_eval(tmp_path / "default", "hammer", 40, label="default", settings=new)
+    write_eval(tmp_path / "set", "hammer", 40, label="set", settings={**new, "encoder.output_scale": 48.0})
+    found = {row["title"]: row["settings"] for row in section_of(tmp_path, "omp dde")["differences"]}
+    assert found == {
+        "default": {"data.cloud.robot": ["absent", "shown"]},  # of data no default is known here
+        "set": {"data.cloud.robot": ["absent", "shown"], "encoder.output_scale": ["absent", "48.0"]},
+    }
+
+
 def test_top5_needs_more_than_five_evaluations(tmp_path: Path) -> None:
     write_eval(tmp_path / "a", "hammer", 40, curve=(2, 20, 10, 18, 16))
     write_eval(tmp_path / "b", "soccer", 10, curve=(1, 2, 3))

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import cache
 from typing import Any
 
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.layers import flatten
+from omp_cli.core.base.registry import Family
+from omp_cli.core.families import ENCODERS, METHODS, NETS
 from omp_cli.core.report.collect import Evaluation
 from omp_cli.core.report.sections import Row
 
 BOOKKEEPING = (
-    *(f"train.{name}" for name in ("log_every", "checkpoint_every", "keep", "tracker", "validate_every")),
+    *(f"train.{name}" for name in ("log_every", "checkpoint_every", "keep", "tracker", "validate_every", "graph")),
     "encoder.two_pass",
 )
 """Settings that change no policy."""
@@ -18,12 +24,15 @@ OF_A_TASK = "data.expert."
 """Settings that begin so differ between tasks by nature: an expert of a file does one."""
 ABSENT = "absent"
 
+_FAMILIES: dict[str, Family[Any]] = {"method": METHODS, "net": NETS, "encoder": ENCODERS}
+
 Change = tuple[str, str]
 
 
 def differences(row: Row, base: Row) -> dict[str, Change]:
     """By setting: its value in ``base`` and in ``row``, on the tasks that both have (on all where there is none).
 
+    A setting that an earlier omp did not have counts as its default, and as none where that is not known.
     Where another method, net or encoder is taken, or one of the two alone was fine-tuned, the settings that belong to
     it are not listed: they cannot be compared.
     """
@@ -33,6 +42,7 @@ def differences(row: Row, base: Row) -> dict[str, Change]:
         key: (_text(theirs.get(key)), _text(ours.get(key)))
         for key in dict.fromkeys([*theirs, *ours])
         if theirs.get(key) != ours.get(key)
+        and (theirs.get(key) or _unsaid(key, theirs)) != (ours.get(key) or _unsaid(key, ours))
     }
     names = [key for key in changes if key.endswith(".name")]
     others = tuple(key.removesuffix("name") for key in names)
@@ -61,6 +71,22 @@ def _values(evaluations: Iterable[Evaluation]) -> dict[str, list[str]]:
             if key not in BOOKKEEPING:
                 found.setdefault(key, set()).add(json.dumps(value))
     return {key: sorted(values) for key, values in found.items()}
+
+
+def _unsaid(key: str, row: Mapping[str, list[str]]) -> list[str]:
+    """What a setting is in a row that does not say it: its default, or none where that is not known."""
+    section = key.split(".")[0]
+    names = [json.loads(name) for name in row.get(f"{section}.name", ())]
+    default = _defaults(section, names[0]).get(key) if section in _FAMILIES and len(names) == 1 else None
+    return [json.dumps(default)]
+
+
+@cache
+def _defaults(section: str, name: str) -> dict[str, Any]:
+    """The defaults of a method, net or encoder by their dotted names; none of a plugin that is not loaded."""
+    with suppress(UsageError):
+        return flatten(_FAMILIES[section].parse({"name": name}).model_dump(mode="json"), f"{section}.")
+    return {}
 
 
 def _text(values: list[str] | None) -> str:
