@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from omp_cli.commands.lines import resolve
+from omp_cli.core.base import papers
 from omp_cli.core.base.manifest import read_manifest
 from omp_cli.core.sweep.config import read_sweep
 from tests.cli.test_bad_input import refused
@@ -96,6 +97,13 @@ def test_rows_of_the_table_are_what_they_are_called() -> None:
     assert method(rows["omp"]) == paper
     assert method(rows["omp, dde"]) == paper | {"method.derivative": "dde"}
     assert paper["method.alignment.weight"] > 0 < paper["method.dispersion.weight"]
+    for row, term in (("omp", "alignment"), ("omp", "dispersion"), ("omp, dde", "alignment")):
+        without, whole = method(rows[f"{row} without {term}"]), method(rows[row])
+        assert without[f"method.{term}.weight"] == 0
+        changed = {key for key in whole if without[key] != whole[key]}
+        assert changed <= {f"method.{term}.weight", f"method.{term}.on"}
+    for name, meant in papers.claims()["rows"].items():
+        assert {**rows[name], **meant, "nfe": None} == {**rows[name], "nfe": None}, name
     for name in ("mp1", "flowpolicy", "dp3"):
         assert method(rows[name]) == method(settings(("--method", name))), name
     assert method(rows["mp1"])["method.dispersion.form"] == "max_normalised"
