@@ -22,6 +22,7 @@ from omp_cli.core.policy import Policy
 from omp_cli.core.policy_config import Graph
 from omp_cli.core.rl.rollout import Collector
 from omp_cli.core.train.graph import Replays, why_eager
+from omp_cli.core.train.optim import eager_at_first
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ def refuse_diverged(iteration: int, figures: Mapping[str, float], hint: str) -> 
 def adamw(module: nn.Module, lr: float, weight_decay: float = 0.0, recorded: bool = False) -> torch.optim.AdamW:
     """AdamW over what learns; without decay that is Adam. Steps at a rate that stays can be ``recorded``."""
     parameters = [p for p in module.parameters() if p.requires_grad]
-    return torch.optim.AdamW(parameters, lr, weight_decay=weight_decay, fused=True, capturable=recorded)
+    optimizer = torch.optim.AdamW(parameters, lr, weight_decay=weight_decay, fused=True, capturable=recorded)
+    return eager_at_first(optimizer) if recorded else optimizer
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -38,8 +38,12 @@ def make_optimizer(module: LossModule, config: TrainConfig, recorded: bool = Fal
     optimizer = torch.optim.AdamW(
         groups, config.lr, config.betas, config.eps, config.weight_decay, fused=fused, capturable=recorded
     )
-    if recorded:  # torch would warn of the first steps, which are eager on purpose
-        optimizer._warned_capturable_if_run_uncaptured = True
+    return eager_at_first(optimizer) if recorded else optimizer
+
+
+def eager_at_first(optimizer: torch.optim.AdamW) -> torch.optim.AdamW:
+    """An optimiser whose steps will be recorded; torch would warn of the first, which are eager on purpose."""
+    optimizer._warned_capturable_if_run_uncaptured = True
     return optimizer
 
 
