@@ -1,6 +1,6 @@
 """Hopper and Walker2d, stage 2: DMPO, ReinFlow-R, DPPO and Gaussian PPO from medium data, the same time for each.
 
-    python examples/finetune_gym.py runs/finetune-gym     # 24 runs of 5 minutes, with their pre-training: 4 hours
+    python examples/finetune_gym.py runs/finetune-gym     # 30 runs of 5 minutes, with their pre-training: 5 hours
 
 Medium data by PPO (`omp prepare gym --source sb3`), or medium-expert data of two gaits (``--expert``); the same
 networks, pre-training steps and minutes of one core for all methods (evaluations are not counted), three seeds.
@@ -21,13 +21,18 @@ from gym_stage1 import EXPERT, PRESET, RETURN, ROBOTS, SEEDS, commit, data_of, f
 from omp_cli.core.base.files import read_jsonl, write_text
 from omp_cli.core.measure.statistics import spread
 
-METHODS: dict[str, tuple[str, tuple[object, ...], int]] = {
-    "dmpo": ("dmpo", (), 1),
-    "reinflow-r": ("reflow", (), 4),
-    "dppo": ("dp", ("--set", "method.train_steps=20"), 10),
-    "gaussian": ("gaussian", (), 1),
+WIDE = ("--lambda-disp", 0, "--set", "encoder.output_scale=150")
+METHODS: dict[str, tuple[str, str, tuple[object, ...], int]] = {
+    "dmpo": ("dmpo", "dmpo", (), 1),
+    "reinflow-r": ("reinflow-r", "reflow", (), 4),
+    "dppo": ("dppo", "dp", ("--set", "method.train_steps=20"), 10),
+    "gaussian": ("gaussian", "gaussian", (), 1),
+    "dmpo, wide": ("dmpo", "dmpo", WIDE, 1),
 }
-"""Fine-tuning method: how its policy is pre-trained, with which settings, and evaluations per decision."""
+"""Row: the algorithm, how its policy is pre-trained, with which settings, and evaluations per decision.
+
+"dmpo, wide" has a wider embedding in the place of dispersion (examples/sweeps/dispersion_control.toml).
+"""
 KEPT = ("env_steps", "train_seconds", "iterations", "evaluations", "seconds_by_part")
 
 
@@ -38,12 +43,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for seed in args.seed:
         for robot in args.robot:
             for method in args.method:
-                trained_by, settings, nfe = METHODS[method]
-                before = args.folder / robot / f"pre-{trained_by}-seed{seed}"
+                algorithm, trained_by, settings, nfe = METHODS[method]
+                name = method.replace(", ", "-")
+                before = args.folder / robot / f"pre-{name}-seed{seed}"
                 line = ("--preset", PRESET, "--method", trained_by, *settings, "--steps", args.steps, "--seed", seed)
                 finished(before, "pretrain", data[robot], *line)
-                folder = args.folder / robot / f"{method}-seed{seed}"
-                line = ("--algorithm", method, "--nfe", nfe, "--minutes", args.minutes, "--iterations", 100000)
+                folder = args.folder / robot / f"{name}-seed{seed}"
+                line = ("--algorithm", algorithm, "--nfe", nfe, "--minutes", args.minutes, "--iterations", 100000)
                 line += ("--workers", 1, "--seed", seed, *(word for pair in args.set for word in ("--set", pair)))
                 tuned = finished(folder, "finetune", before, *line)
                 line = ("--nfe", nfe, "--episodes", args.episodes, "--workers", 1, "--set", "together=8")
