@@ -216,15 +216,16 @@ def test_what_is_not_comparable_is_said(tmp_path: Path) -> None:
     assert "omp dde mixes" not in warnings
 
 
-def test_experts_of_files_are_mixed_within_a_task_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["data.expert.name", "data.files.demo.hdf5"])
+def test_files_and_their_experts_are_mixed_within_a_task_alone(tmp_path: Path, key: str) -> None:
     def warnings() -> str:
         return "\n".join(summarise(read_evaluations([tmp_path]))["warnings"])
 
     for task in ("hammer", "soccer"):
-        write_eval(tmp_path / task, task, 40, settings={"data.expert.name": task})
+        write_eval(tmp_path / task, task, 40, settings={key: task})
     assert "mixes settings" not in warnings()
-    write_eval(tmp_path / "again", "soccer", 40, seed=1, settings={"data.expert.name": "another"})
-    assert "mixes settings: data.expert.name another | soccer" in warnings()
+    write_eval(tmp_path / "again", "soccer", 40, seed=1, settings={key: "another"})
+    assert f"mixes settings: {key} another | soccer" in warnings()
 
 
 def test_latencies_come_from_the_checkpoint_or_a_preset_that_decides_alike(tmp_path: Path) -> None:

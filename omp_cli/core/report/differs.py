@@ -20,8 +20,8 @@ BOOKKEEPING = (
     "encoder.two_pass",
 )
 """Settings that change no policy."""
-OF_A_TASK = "data.expert."
-"""Settings that begin so differ between tasks by nature: an expert of a file does one."""
+OF_A_TASK = ("data.expert.", "data.files.")
+"""Settings that begin so differ between tasks by nature: a file has the data of one, and its expert does one."""
 ABSENT = "absent"
 
 _FAMILIES: dict[str, Family[Any]] = {"method": METHODS, "net": NETS, "encoder": ENCODERS}
