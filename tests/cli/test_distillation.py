@@ -41,10 +41,10 @@ def test_a_resumed_run_wants_the_teacher_it_began_with(
 ) -> None:
     begun, update = tmp_path / "begun", Trainer._update
 
-    def interrupted(self: Trainer, log: bool, recorded: bool) -> dict[str, float]:
+    def interrupted(self: Trainer, log: bool) -> dict[str, float]:
         if self.step == 12:
             raise Interrupted("stopped")
-        return update(self, log, recorded)
+        return update(self, log)
 
     monkeypatch.setattr(Trainer, "_update", interrupted)
     assert omp("pretrain", toy, "--method", "onedp", "--teacher", run, "--steps", 15, *TINY, "--out", begun).code == 130
