@@ -76,10 +76,6 @@ class Draws:
             return rows
         return replace(rows, moving=self.moving[(self.moving >= start) & (self.moving < stop)] - start)
 
-    def tensors(self) -> tuple[Tensor, ...]:
-        """All that there is, in the order of the attributes."""
-        return tuple(x for x in (self.noise, self.r, self.t, self.second, self.moving) if x is not None)
-
     def map(self, change: Callable[[Tensor], Tensor]) -> Draws:
         """The draws with each tensor changed."""
         second, moving = (None if x is None else change(x) for x in (self.second, self.moving))

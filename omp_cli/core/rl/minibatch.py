@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from omp_cli.core.train.graph import mapped
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -36,15 +38,8 @@ class Batch:
 
     def __getitem__(self, index: Tensor) -> Batch:
         """The rows of an index."""
-        return Batch(
-            {key: value[index] for key, value in self.obs.items()},
-            None if self.h is None else self.h[index],
-            self.points[index],
-            self.log_probs[index],
-            self.advantage[index],
-            self.target[index],
-            None if self.bc is None else self.bc[index],
-        )
+        rows: Batch = mapped(self, lambda x: x[index])
+        return rows
 
 
 def numbers(figures: Mapping[str, Tensor]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Generic, TypeVar
 
@@ -108,14 +108,15 @@ class Replays(Generic[Seen]):
         self._steps += 1
         if self.eager is not None or self._steps <= WARM_UP:
             return None
-        shapes = tuple(x.shape for x in tensors(batch))
+        given = tensors(batch)
+        shapes = tuple(x.shape for x in given)
         try:
             if shapes not in self._recorded:
                 first = not self._recorded
                 self._recorded[shapes] = RecordedStep(self._step, batch, kind, on_cuda(self._device))
                 if first:
                     self._note("steps are CUDA graphs")
-            return self._recorded[shapes].run(batch, kind)
+            return self._recorded[shapes].run(given, kind)
         except RuntimeError as error:  # what waits for the device, or copies from the host, cannot be recorded
             self._recorded, self.eager = {}, one_line(error, 200, typed=True)
             if self._must:
@@ -138,13 +139,14 @@ class RecordedStep(Generic[Seen]):
 
     def __init__(self, step: Callable[[Any, Any], Seen], batch: Any, kind: Hashable, recorder: Recorder) -> None:
         self._batch = mapped(batch, torch.clone)
+        self._buffers = tensors(self._batch)
         self._step, self._recorder = step, recorder
         self._seen: dict[Hashable, Seen] = {}
         self._replays: dict[Hashable, Callable[[], None]] = {}
         self._record(kind)
 
-    def run(self, batch: Any, kind: Hashable) -> Seen:
-        """One step on a batch, with the learning rates that the optimiser's groups hold now.
+    def run(self, given: Sequence[Tensor], kind: Hashable) -> Seen:
+        """One step on the tensors of a batch, with the learning rates that the optimiser's groups hold now.
 
         Returns:
             What the step lets one see, which the next one overwrites.
@@ -154,7 +156,7 @@ class RecordedStep(Generic[Seen]):
         """
         if kind not in self._replays:
             self._record(kind)
-        for static, new in zip(tensors(self._batch), tensors(batch), strict=True):
+        for static, new in zip(self._buffers, given, strict=True):
             static.copy_(new, non_blocking=True)
         self._replays[kind]()
         return self._seen[kind]

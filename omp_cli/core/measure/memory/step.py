@@ -18,6 +18,7 @@ from omp_cli.core.methods import Draws, LossReport
 from omp_cli.core.policy import LossModule, Policy
 from omp_cli.core.spec import Spec
 from omp_cli.core.train.config import PretrainConfig
+from omp_cli.core.train.graph import tensors
 from omp_cli.core.train.optim import make_ema, make_optimizer
 
 META = torch.device("meta")
@@ -111,8 +112,7 @@ class TrainingStep:
 
     def data_tensors(self) -> list[Tensor]:
         """The data set's stand-in."""
-        obs, actions, draws = self._data
-        return [*obs.values(), actions, *draws.tensors()]
+        return tensors(self._data)
 
 
 def nbytes(tensors: Iterable[Tensor]) -> int:
