@@ -27,7 +27,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
-from gym_stage1 import finished
+from kept_runs import finished
 from numpy.typing import NDArray
 
 matplotlib.use("Agg")

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gym_stage1 import commit, finished
+from kept_runs import commit, finished
 
 from omp_cli.core.base.files import write_text
 

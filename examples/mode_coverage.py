@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gym_stage1 import finished
+from kept_runs import finished
 
 from omp_cli.core.base.files import write_text
 from omp_cli.core.measure.modes import NO_MODE

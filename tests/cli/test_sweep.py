@@ -151,6 +151,8 @@ def test_jobs_run_and_are_kept(omp: Omp, file: Path) -> None:
     after = read_manifest(tuned / "eval")
     assert after.config["label"].value == "omp, dde, fine-tuned"
     assert (after.metrics["nfe"], after.metrics["policy"]["finetuned_by"]) == (3, "dmpo")
+    for judged, of in ((tested, policy), (after, tuned)):
+        assert judged.metrics["policy"]["training"]["train_seconds"] == read_manifest(of).metrics["train_seconds"]
 
     again = omp("sweep", file)
     assert again.code == 0, again.err

@@ -56,6 +56,8 @@ def write_eval(
     weights: str = "ema",
     checkpoint: str = "",
     by_episode: dict[str, list[Any]] | None = None,
+    training: dict[str, Any] | None = None,
+    demonstrations: float | None = None,
 ) -> Path:
     """One manifest in ``folder``; ``curve`` are successes out of 20 of earlier checkpoints. Returns its path."""
     chosen = SETTINGS | (settings or {})
@@ -76,9 +78,12 @@ def write_eval(
             "steps": 2500,
             "finetuned_by": finetuned_by,
             "settings": chosen,
+            "training": training or {},
             "data": {"content_sha256": content, "demos": 10, "settings": {"name": suite, "cloud.points": 512}},
         },
     }
+    if demonstrations is not None:
+        metrics["demonstrations"] = {"mean": demonstrations}
     if by_episode is not None:
         metrics["by_episode"] = by_episode
     if curve:

@@ -101,3 +101,21 @@ def test_plots_that_would_show_nothing_are_not_made(tmp_path: Path) -> None:
     write_eval(tmp_path / "a", "reach", 40, suite="toy")
     pictures = draw(tmp_path, summarise(read_evaluations([tmp_path]))["sections"][0])
     assert [path.name for path in pictures.values()] == ["classes-toy.png"]
+
+
+def test_a_fine_tuning_has_a_line_for_each_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"return": 10.0 * i, "episodes": 9, "env_steps": 1000 * i, "train_seconds": 60.0 * i} for i in range(3)]
+    for task in ("Hopper-v5", "Walker2d-v5"):
+        for seed in (0, 1):
+            more = {"training": {"evaluations": rows}, "finetuned_by": "dmpo", "demonstrations": 900.0}
+            write_eval(tmp_path / f"{task}{seed}", task, suite="gym", seed=seed, returns=[3.0], **more)
+    (section,) = summarise(read_evaluations([tmp_path]))["returns"]
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, dpi: (path.touch(), drawn.append(self)))
+    (picture,) = draw(tmp_path, section).items()
+    assert (picture[0], picture[1].name) == ("Fine-tuning on gym: held-out return", "finetuning-gym.png")
+    steps, minutes = drawn[0].axes[:2]
+    lines = [line.get_xydata().tolist() for line in steps.lines if len(line.get_xdata()) == 3]
+    assert lines == [[[0, 0], [1, 10], [2, 20]]] * 2
+    assert [line.get_ydata()[0] for line in minutes.lines][-1] == 900.0, "what the demonstrations return"
+    assert (steps.get_title(), len(drawn[0].axes)) == ("gym/Hopper-v5", 4)

@@ -14,6 +14,7 @@ from omp_cli.core.report.collect import read_evaluations
 from omp_cli.core.report.rename import renamed
 from omp_cli.core.report.summary import summarise
 from omp_cli.core.report.tables import all_tables, header_rows, main_table, percent
+from omp_cli.core.report.training import training_table
 from omp_cli.core.suites.metaworld.tables import GROUPS, MW34
 from tests.report.manifests import write_eval, write_latency
 
@@ -216,7 +217,7 @@ def test_what_is_not_comparable_is_said(tmp_path: Path) -> None:
     assert "omp dde mixes" not in warnings
 
 
-@pytest.mark.parametrize("key", ["data.expert.name", "data.files.demo.hdf5"])
+@pytest.mark.parametrize("key", ["data.expert.name", "data.files.demo.hdf5", "data.source"])
 def test_files_and_their_experts_are_mixed_within_a_task_alone(tmp_path: Path, key: str) -> None:
     def warnings() -> str:
         return "\n".join(summarise(read_evaluations([tmp_path]))["warnings"])
@@ -251,6 +252,51 @@ def test_returns_have_means_over_seeds(tmp_path: Path) -> None:
     (row,) = document["returns"][0]["rows"]
     assert (row["mean"], row["std"], row["episodes"]) == (1500.0, pytest.approx(707.107), 3)
     assert "1500" in all_tables(document)[0].rows[0][3]
+
+
+def tuned(*returns: float) -> dict[str, Any]:
+    rows = [{"step": i, "return": value, "episodes": 16} for i, value in enumerate(returns)]
+    later = [row | {"env_steps": 1000 * i, "train_seconds": 60.0 * i} for i, row in enumerate(rows) if i]
+    return {"train_seconds": 120.0, "env_steps": 4000, "evaluations": [rows[0], *later]}
+
+
+def test_trainings_are_told_once_for_each_policy(tmp_path: Path) -> None:
+    def evaluated(name: str, label: str, **more: Any) -> None:
+        write_eval(tmp_path / name, "Hopper-v5", suite="gym", returns=[5.0], label=label, demonstrations=900.0, **more)
+
+    for nfe in (1, 5):
+        rank = {"train_seconds": 60.0, "effective_rank": 4.0}
+        evaluated(f"a{nfe}", "dmpo", nfe=nfe, training=rank)
+        evaluated(f"b{nfe}", "dmpo", nfe=nfe, seed=1, training=rank | {"effective_rank": 6.0, "loss": 3.0})
+    evaluated("c", "dmpo, fine-tuned", training=tuned(100.0, 300.0), finetuned_by="dmpo")
+    evaluated("d", "dmpo, fine-tuned", seed=1, training=tuned(200.0, 250.0, 500.0), finetuned_by="dmpo")
+    evaluated("e", "of an earlier omp")
+    document = summarise(read_evaluations([tmp_path]))
+    (section,) = document["returns"]
+    before, after = section["training"]
+    assert (before["title"], before["seeds"], before["held_out"]) == ("dmpo", [0, 1], [])
+    assert before["figures"]["effective_rank"] == {"mean": 5.0, "std": pytest.approx(2**0.5)}
+    assert after["held_out"] == [
+        [[0, 0.0, 100.0, 16], [1000, 60.0, 300.0, 16]],
+        [[0, 0.0, 200.0, 16], [1000, 60.0, 250.0, 16], [2000, 120.0, 500.0, 16]],
+    ]
+    assert after["demonstrations"] == 900.0
+    table = all_tables(document)[-1]
+    assert table.rows == [
+        ("gym/Hopper-v5", "dmpo", "2", "1.00 ± 0.00", "-", "5.00 ± 1.41", "-", "-"),
+        ("", "dmpo, fine-tuned", "2", "2.00 ± 0.00", "4.00 ± 0.00", "-", "150 ± 71", "400 ± 141"),
+    ]
+    assert table.columns[-2:] == ("held-out return,\nfirst", "held-out return,\nlast")
+
+
+def test_held_out_success_of_a_fine_tuning_is_a_rate(tmp_path: Path) -> None:
+    rows = [{"step": step, "return": 1.0, "successes": n, "episodes": 20} for step, n in ((0, 5), (20, 15))]
+    write_eval(tmp_path / "a", "hammer", 40, training={"evaluations": rows}, finetuned_by="dmpo")
+    section = section_of(tmp_path)
+    assert section["training"][0]["held_out"] == [[[0, 0.0, 0.25, 20], [0, 0.0, 0.75, 20]]]
+    assert training_table(section).rows == [("metaworld/hammer", "omp dde", "1", "25.0", "75.0")]
+    write_eval(tmp_path / "b", "hammer", 40, label="other")
+    assert len(section_of(tmp_path)["training"]) == 1
 
 
 def test_published_figures_agree_with_one_another() -> None:

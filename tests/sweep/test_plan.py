@@ -74,6 +74,48 @@ def test_a_fine_tuned_policy_is_evaluated_before_and_after() -> None:
         jobs_of(variants={"v": {"finetune": "--nfe wrong"}})
 
 
+def test_a_policy_is_evaluated_with_each_number_of_evaluations() -> None:
+    fewer = {"pretrain": "--method mp1", "nfe": [2], "finetune": ""}
+    jobs = {job.name: job for job in jobs_of(nfe=[1, 5, 1], variants={"v": {}, "w": fewer}, tasks=["reach"], seeds=[3])}
+    names = ("v/seed3", "v/seed3/eval-nfe1", "v/seed3/eval-nfe5", "w/seed3", "w/seed3/eval-nfe2")
+    assert list(jobs)[1:] == [f"reach/{name}" for name in (*names, "w/seed3/finetune", "w/seed3/finetune/eval-nfe2")], (
+        "a variant's list replaces that of all, and a number counts once"
+    )
+    job = jobs["reach/v/seed3/eval-nfe5"]
+    line = f"eval out/reach/v/seed3 --workers 1 --episodes 2 --nfe 5 --label v --out out/{job.name}"
+    assert (shlex.join(job.line), job.settings["nfe"]["value"]) == (line, "5")
+    with pytest.raises(UsageError, match=r"variant 'mp1', task reach: eval has --nfe, and nfe = \[1\]"):
+        jobs_of(nfe=[1], variants={"mp1": {"eval": "--nfe 5"}})
+
+
+def test_variants_that_differ_in_fine_tuning_start_from_one_policy() -> None:
+    same = {"a": {"finetune": "--bc 0"}, "b": {"finetune": "--bc 1"}, "c": {"pretrain": "--lr 1", "finetune": ""}}
+    jobs = {job.name: job for job in jobs_of(variants=same | {"d": {}}, tasks=["reach"], seeds=[0])}
+    trained = [name for name, job in jobs.items() if job.command == "pretrain"]
+    assert trained == ["reach/a/seed0", "reach/c/seed0", "reach/d/seed0"], "a row of its own needs a policy of its own"
+    tuned = jobs["reach/b/seed0/finetune"]
+    assert (tuned.line[1], tuned.needs) == ("out/reach/a/seed0", "reach/a/seed0")
+    assert [name for name in jobs if "/b/" in name] == [tuned.name, f"{tuned.name}/eval"], "the start is evaluated once"
+
+
+def test_words_of_a_task_stand_between_those_of_all_and_a_variants() -> None:
+    words = {"prepare": "--demos 9", "pretrain": "--lr 2", "eval": "--max-steps 7", "nfe": [4]}
+    jobs = jobs_of(task={"detour": words}, variants={"v": {"pretrain": "--seed2 1"}, "w": {"nfe": [8]}}, seeds=[0])
+    lines = {job.name.partition("-")[0]: shlex.join(job.line) for job in jobs}
+    assert "toy --demos 3 --demos 9 --task detour" in lines["data/detour"]
+    assert "toy --demos 3 --task reach" in lines["data/reach"]
+    assert "--steps 5 --lr 2 --seed2 1" in lines["detour/v/seed0"]
+    assert "--episodes 2 --max-steps 7 --nfe 4" in lines["detour/v/seed0/eval"]
+    assert {job.name for job in jobs if "/w/" in job.name and job.command == "eval"} == {
+        "reach/w/seed0/eval-nfe8",
+        "detour/w/seed0/eval-nfe8",
+    }
+    with pytest.raises(UsageError, match=r"task\.detuor: no variant has this task"):
+        jobs_of(task={"detuor": words})
+    with pytest.raises(UsageError, match="benchmark"):
+        jobs_of(prepare="", task={"detour": words}, variants={"v": {"prepare": "toy"}})
+
+
 def test_variants_share_data_of_the_same_words_and_may_have_fewer_cells() -> None:
     raw = {"prepare": "--raw-actions yes", "tasks": ["detour"], "seeds": [0]}
     jobs = jobs_of(variants={**SWEEP["variants"], "raw": raw})

@@ -119,12 +119,13 @@ def data_facts(checkpoint: Checkpoint) -> dict[str, Any]:
 def policy_facts(checkpoint: Checkpoint, data: dict[str, Any]) -> dict[str, Any]:
     """What was evaluated: method, training seed and steps, every setting of policy and training, the data.
 
-    What only the run's manifest and the data set know (seed, settings of the training, how the data were made) is None
-    or left out where they are gone. Settings of a fine-tuning are called "finetune.*". ``data`` is what the data set
-    says of itself (``data_facts``).
+    What only the run's manifest and the data set know (seed, settings and figures of the training, how the data were
+    made) is None or left out where they are gone. Settings of a fine-tuning are called "finetune.*". "training" has the
+    figures of the whole run, whichever of its checkpoints is evaluated, and what it found on held-out episodes.
+    ``data`` is what the data set says of itself (``data_facts``).
     """
     meta = checkpoint.meta
-    seed, trained = _training(checkpoint)
+    seed, trained, figures = _training(checkpoint)
     made = {key: value for key, value in data.get("recipe", {}).items() if key not in ("suite", "task")}
     return {
         "method": meta.policy["method"]["name"],
@@ -132,6 +133,7 @@ def policy_facts(checkpoint: Checkpoint, data: dict[str, Any]) -> dict[str, Any]
         "steps": meta.step,
         "finetuned_by": meta.finetuned_by,
         "settings": flatten(meta.policy) | trained,
+        "training": figures,
         "data": {
             "content_sha256": meta.dataset_sha256,
             "demos": len(meta.start_states),
@@ -140,18 +142,19 @@ def policy_facts(checkpoint: Checkpoint, data: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def _training(checkpoint: Checkpoint) -> tuple[int | None, dict[str, Any]]:
-    """Seed and settings of the run that the checkpoint belongs to, as far as its manifest is there."""
+def _training(checkpoint: Checkpoint) -> tuple[int | None, dict[str, Any], dict[str, Any]]:
+    """Seed, settings and figures of the run that the checkpoint belongs to, as far as its manifest is there."""
     try:
         run = read_manifest(checkpoint.run)
     except DataError:  # a checkpoint that was copied out of its run can be evaluated too
-        return None, {}
+        return None, {}, {}
+    figures = {k: v for k, v in run.metrics.items() if k == "evaluations" or isinstance(v, int | float)}
     settings = {key: value.value for key, value in run.config.items()}
     if run.command == "finetune":
         settings = {f"finetune.{k}": v for k, v in settings.items() if k not in ("checkpoint", "seed", "threads")}
     else:
         settings = {k: v for k, v in settings.items() if k.startswith("train.")}
-    return run.seeds.get("seed"), settings
+    return run.seeds.get("seed"), settings, figures
 
 
 def _row(checkpoint: Checkpoint, config: EvalConfig, episodes: Sequence[Episode], suite: Suite) -> dict[str, Any]:

@@ -20,7 +20,7 @@ BOOKKEEPING = (
     "encoder.two_pass",
 )
 """Settings that change no policy."""
-OF_A_TASK = ("data.expert.", "data.files.")
+OF_A_TASK = ("data.expert.", "data.files.", "data.source")
 """Settings that begin so differ between tasks by nature: a file has the data of one, and its expert does one."""
 ABSENT = "absent"
 

@@ -1,15 +1,16 @@
-"""Plots of a report: success by class, over training, and against evaluations of the network and latency."""
+"""Plots of a report: success by class, over training, against network evaluations and latency; fine-tunings."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omp_cli.core.base.files import atomic
 from omp_cli.core.report.sections import OTHER, TOTAL
 from omp_cli.core.report.tables import any_interval, column_head, common_tasks, interval
+from omp_cli.core.report.training import held_out_of
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F", "#6B4226")
 """Told apart by colour-blind readers too (Okabe and Ito); hatched or dashed from the ninth row on."""
@@ -24,11 +25,15 @@ def draw(folder: Path, section: Section) -> dict[str, Path]:
     """Write the plots that the section has figures for; by title."""
     title = section["title"]
     stem = title.replace(" ", "-")
-    wanted = {
-        f"Success by class on {title}": ("classes", _classes),
-        f"Success over training on {title}": ("training", _training),
-        f"Success against network evaluations on {title}": ("nfe", _nfe),
-    }
+    wanted: dict[str, tuple[str, Callable[[Section], Any]]] = {}
+    if section["metric"] == "success":
+        wanted = {
+            f"Success by class on {title}": ("classes", _classes),
+            f"Success over training on {title}": ("training", _training),
+            f"Success against network evaluations on {title}": ("nfe", _nfe),
+        }
+    name, _ = held_out_of(section)
+    wanted[f"Fine-tuning on {title}: {name}"] = ("finetuning", _finetuning)
     drawn = {}
     for what, (name, plot) in wanted.items():
         figure = plot(section)
@@ -41,16 +46,24 @@ def draw(folder: Path, section: Section) -> dict[str, Path]:
 
 
 def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = _canvas(width, height)
     axes = figure.subplots(1, columns, squeeze=False, sharey=True)[0]
     for each in axes:
-        each.grid(axis="y", alpha=0.3)
-        each.set_axisbelow(True)
-        each.spines[["top", "right"]].set_visible(False)
+        _plain(each)
     axes[0].set(ylabel="success, %", ylim=(-2, 104))
     return figure, axes
+
+
+def _canvas(width: float, height: float) -> Any:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _plain(axes: Any) -> None:
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _style(index: int) -> dict[str, str]:
@@ -171,6 +184,39 @@ def _nfe(section: Section) -> Any:
     bars = _bars([row["classes"][TOTAL] for row in rows])
     figure.suptitle(f"Mean over the same {len(common)} task{'s' * (len(common) > 1)}{bars}", fontsize=10)
     _legend(figure, panels[0])
+    return figure
+
+
+def _finetuning(section: Section) -> Any:
+    """Held-out evaluations during fine-tuning against experience and against time: a line of panels for each task."""
+    tuned = [row for row in section["training"] if row["held_out"]]
+    if not tuned:
+        return None
+    tasks, titles = (list(dict.fromkeys(row[key] for row in tuned)) for key in ("task", "title"))
+    figure = _canvas(9.0, 3.2 * len(tasks))
+    panels = figure.subplots(len(tasks), 2, squeeze=False, sharey="row")
+    name, unit = held_out_of(section)
+    for line, task in zip(panels, tasks, strict=True):
+        mine = [row for row in tuned if row["task"] == task]
+        for axes, place, per, label in ((line[0], 0, 1e3, "thousand environment steps"), (line[1], 1, 60, "minutes")):
+            for row in mine:
+                style = _line(titles.index(row["title"]))
+                for run in row["held_out"]:
+                    axes.plot(
+                        [e[place] / per for e in run], [e[2] / unit for e in run], marker="o", ms=3, alpha=0.8, **style
+                    )
+            if len(means := {row["demonstrations"] for row in mine}) == 1 and (mean := means.pop()) is not None:
+                axes.axhline(mean / unit, color="grey", linestyle=":")
+            axes.set(xlabel=label)
+            _plain(axes)
+        line[0].set(ylabel=name)
+        line[0].set_title(task, fontsize=10)
+    for index, title in enumerate(titles):
+        panels[0][0].plot([], [], label=title, **_line(index))
+    if any(row["demonstrations"] is not None for row in tuned):
+        panels[0][0].plot([], [], color="grey", linestyle=":", label="demonstrations")
+    figure.suptitle("A line for each seed; minutes of collecting and learning", fontsize=9)
+    _legend(figure, panels[0][0])
     return figure
 
 

@@ -16,6 +16,7 @@ from omp_cli.core.report.latency import latencies
 from omp_cli.core.report.offline import offline_rows
 from omp_cli.core.report.over_training import curves, selected
 from omp_cli.core.report.sections import PAPERS, TOTAL, Row, Section, Task, classes_of, make_sections
+from omp_cli.core.report.training import trainings
 
 STATISTICS = {
     "means": "of the rates of a task's training seeds, then over tasks; the total is unweighted over all tasks.",
@@ -94,6 +95,7 @@ def _summary(section: Section, found: Found, seed: int) -> dict[str, Any]:
     others = [row for row in section.rows if base is not None and row is not base]
     return {
         "title": section.title,
+        "metric": section.metric,
         "classes": {name: [task for _, task in tasks] for name, tasks in section.classes.items()},
         "of": section.of,
         "rows": [_row(section, row, seed) | {"latency": latencies(row, found.latencies)} for row in section.rows],
@@ -106,6 +108,7 @@ def _summary(section: Section, found: Found, seed: int) -> dict[str, Any]:
         "failures": failures(section),
         "missing": _missing(section),
         "curves": [curves(section, row) for row in section.rows],
+        "training": trainings(section),
     }
 
 
@@ -228,4 +231,4 @@ def _returns(section: Section) -> dict[str, Any]:
                         "episodes": sum(e.last.episodes for e in seeds),
                     }
                 )
-    return {"title": section.title, "metric": section.metric, "rows": rows}
+    return {"title": section.title, "metric": section.metric, "rows": rows, "training": trainings(section)}

@@ -10,6 +10,7 @@ from omp_cli.core.base.table import NONE, Table
 from omp_cli.core.report.offline import offline_table
 from omp_cli.core.report.over_training import TOP
 from omp_cli.core.report.sections import OTHER, TOTAL
+from omp_cli.core.report.training import training_table
 
 MINUS, PLUS_MINUS = "\N{MINUS SIGN}", "\N{PLUS-MINUS SIGN}"
 PUBLISHED = "Grey or italics: published figures"
@@ -20,7 +21,7 @@ SHOWN = 8
 
 
 def all_tables(document: Mapping[str, Any], by_task: bool = True) -> list[Table]:
-    """In the order of reading; the long ones, by task and of the selection, where ``by_task``."""
+    """In the order of reading; the long ones, by task, of selection and of training, where ``by_task``."""
     tables = []
     for section in document["sections"]:
         tables += [main_table(section), *_comparisons(section)]
@@ -28,7 +29,9 @@ def all_tables(document: Mapping[str, Any], by_task: bool = True) -> list[Table]
         tables += [missing_table(section)] if by_task and section["missing"] else []
         tables += [task_table(section), *_selection(section)] if by_task else []
         tables += [failures_table(failed)] if by_task and (failed := section["failures"]) else []
-    tables += [returns_table(section) for section in document["returns"]]
+        tables += [training_table(section)] if by_task and section["training"] else []
+    for section in document["returns"]:
+        tables += [returns_table(section), *([training_table(section)] if by_task and section["training"] else [])]
     return tables + ([offline_table(rows)] if (rows := document.get("offline")) else [])
 
 

@@ -33,7 +33,8 @@ def write_report(run: Run, found: Found, config: ReportConfig) -> dict[str, Any]
     """
     document = summarise(found, config.baseline, config.seed)
     run.manifest.inputs += [Input(kind="eval", path=str(e.path), sha256=sha256_of(e.path)) for e in found.everything]
-    pictures = {title: path for section in document["sections"] for title, path in draw(run.folder, section).items()}
+    sections = (*document["sections"], *document["returns"])
+    pictures = {title: path for section in sections for title, path in draw(run.folder, section).items()}
     pictures |= copied_pictures(run.folder, found.offline)
     write_json(run.folder / JSON, document)
     write_text(run.folder / MARKDOWN, pages.markdown(document, pictures))

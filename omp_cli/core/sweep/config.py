@@ -6,6 +6,9 @@ prepare = "metaworld --points 512"
 pretrain = "--preset light"
 eval = "--episodes 50"
 
+nfe = [1, 5]
+[task.assembly]
+eval = "--max-steps 300"
 [variants."omp dde"]
 pretrain = "--derivative dde"
 finetune = "--iterations 50"
@@ -20,11 +23,11 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from omp_cli.core.base.config import Settings, validated
+from omp_cli.core.base.config import Depth, Settings, validated
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.seeds import MAX_SEED
 
@@ -52,15 +55,9 @@ def _split(value: Any) -> Any:
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
-class Cells(Settings):
-    """Some runs and how they are made."""
+class Lines(Settings):
+    """How runs are made."""
 
-    tasks: tuple[str, ...] = ()
-    """Names of tasks."""
-    groups: tuple[str, ...] = ()
-    """Names of the suite's groups of tasks, beside ``tasks``."""
-    seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] = ()
-    """Seeds of the trainings."""
     prepare: Words = ()
     """Words of ``omp prepare``, the benchmark first."""
     pretrain: Words = ()
@@ -69,9 +66,11 @@ class Cells(Settings):
     """Words of ``omp finetune``, "" for its defaults; None for policies that are not fine-tuned."""
     eval: Words = ()
     """Words of ``omp eval``."""
+    nfe: tuple[Depth, ...] = ()
+    """Network evaluations per decision, with each of which every policy is evaluated; () for its own number alone."""
 
     @model_validator(mode="after")
-    def _leaves_the_sweep_its_part(self) -> Cells:
+    def _leaves_the_sweep_its_part(self) -> Self:
         for command, chosen in CHOSEN.items():
             for word in getattr(self, command) or ():
                 option = word.partition("=")[0] if word.startswith("--") else word[:2]  # -tTASK
@@ -80,9 +79,24 @@ class Cells(Settings):
         return self
 
 
-class SweepConfig(Cells):
-    """A whole sweep. A variant's words come after those of all; its tasks or groups, and its seeds, replace theirs."""
+class Cells(Lines):
+    """Some runs and how they are made."""
 
+    tasks: tuple[str, ...] = ()
+    """Names of tasks."""
+    groups: tuple[str, ...] = ()
+    """Names of the suite's groups of tasks, beside ``tasks``."""
+    seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] = ()
+    """Seeds of the trainings."""
+
+
+class SweepConfig(Cells):
+    """A whole sweep. The words of a task come after those of all, and a variant's after these; a variant's tasks or
+    groups, and its seeds, replace those of all.
+    """
+
+    task: dict[str, Lines] = Field(default={})
+    """Words of single tasks."""
     variants: dict[str, Cells] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from omp_cli.core.base.config import COMPLETE, RECOMMENDED
-from omp_cli.core.base.errors import OmpError, UsageError
+from omp_cli.core.base.errors import OmpError, UsageError, did_you_mean
 from omp_cli.core.base.files import name_part
 from omp_cli.core.base.layers import flatten
 from omp_cli.core.suites import SUITES
@@ -39,26 +39,51 @@ class Cell:
     pretrain: Words
     finetune: Words | None
     eval: Words
+    nfe: tuple[int, ...]
 
 
 def cells_of(config: SweepConfig) -> list[Cell]:
     """Tasks x variants x seeds, seed by seed, so that an unfinished sweep compares like with like."""
     cells = []
     for name, variant in config.variants.items():
-        prepare = (*config.prepare, *variant.prepare)
-        if not prepare or prepare[0].startswith("-"):
-            raise UsageError("prepare: begins with the benchmark", 'prepare = "metaworld --points 512"')
-        tasks, seeds = _tasks(prepare[0], config, variant), tuple(dict.fromkeys(variant.seeds or config.seeds))
+        benchmark = _benchmark((*config.prepare, *variant.prepare))
+        tasks, seeds = _tasks(benchmark, config, variant), tuple(dict.fromkeys(variant.seeds or config.seeds))
         if not tasks or not seeds:
             raise UsageError(f"variant {name!r}: no {'seeds' if tasks else 'tasks'}", 'tasks = ["hammer"], seeds = [0]')
-        pretrain, evaluate = (*config.pretrain, *variant.pretrain), (*config.eval, *variant.eval)
-        finetune = None
-        if config.finetune is not None or variant.finetune is not None:
-            finetune = (*(config.finetune or ()), *(variant.finetune or ()))
-        cells += [Cell(task, name, seed, prepare, pretrain, finetune, evaluate) for task in tasks for seed in seeds]
+        cells += [_cell(config, task, name, seed) for task in tasks for seed in seeds]
     by_seed = {seed: i for i, seed in enumerate(dict.fromkeys(cell.seed for cell in cells))}
     by_task = {task: i for i, task in enumerate(dict.fromkeys(cell.task for cell in cells))}
+    if idle := [task for task in config.task if task not in by_task]:
+        raise UsageError(f"task.{idle[0]}: no variant has this task", did_you_mean(idle[0], by_task))
     return sorted(cells, key=lambda cell: (by_seed[cell.seed], by_task[cell.task]))
+
+
+def _cell(config: SweepConfig, task: str, variant: str, seed: int) -> Cell:
+    """The words of all, those of the task, those of the variant; of their ``nfe`` the last that is there."""
+    parts = [config, *([config.task[task]] if task in config.task else []), config.variants[variant]]
+    finetune = [part.finetune for part in parts if part.finetune is not None]
+    evaluate = tuple(word for part in parts for word in part.eval)
+    nfe = next((part.nfe for part in reversed(parts) if part.nfe), ())
+    if nfe and any(word.partition("=")[0] == "--nfe" for word in evaluate):
+        raise UsageError(f"variant {variant!r}, task {task}: eval has --nfe, and nfe = {list(nfe)}", "keep one of them")
+    prepare = tuple(word for part in parts for word in part.prepare)
+    _benchmark(prepare)
+    return Cell(
+        task,
+        variant,
+        seed,
+        prepare,
+        pretrain=tuple(word for part in parts for word in part.pretrain),
+        finetune=tuple(word for words in finetune for word in words) if finetune else None,
+        eval=evaluate,
+        nfe=tuple(dict.fromkeys(nfe)),
+    )
+
+
+def _benchmark(words: Words) -> str:
+    if not words or words[0].startswith("-"):
+        raise UsageError("prepare: begins with the benchmark", 'prepare = "metaworld --points 512"')
+    return words[0]
 
 
 def _tasks(benchmark: str, config: SweepConfig, variant: Cells) -> tuple[str, ...]:
@@ -86,12 +111,18 @@ def plan_jobs(config: SweepConfig, folder: Path, resolve: Resolve, options: Word
     """
     check = functools.partial(_checked, functools.cache(resolve))
     data: dict[tuple[str, Words], Job] = {}
+    trained: dict[tuple[str, Words, Words, int], Job] = {}
     rest: list[Job] = []
     for cell in cells_of(config):
-        made = (cell.task, cell.prepare)
+        made, start = (cell.task, cell.prepare), (cell.task, cell.prepare, cell.pretrain, cell.seed)
         if made not in data:
             data[made] = _prepare_job(cell, folder, check, options)
-        rest += _policy_jobs(cell, folder, data[made], check, options)
+        if start not in trained or cell.finetune is None:
+            trained[start] = _train_job(cell, folder, data[made], check, options)
+            rest += [trained[start], *_eval_jobs(cell, trained[start], cell.variant, check, options)]
+        if cell.finetune is not None:
+            tuned = _finetune_job(cell, folder, trained[start], check, options)
+            rest += [tuned, *_eval_jobs(cell, tuned, cell.variant + FINE_TUNED, check, options)]
     return [*_as_begun(data), *rest]
 
 
@@ -138,35 +169,41 @@ def _prepare_job(cell: Cell, folder: Path, check: Callable[..., Sources], option
 
 # The seed and the label, which the sweep chooses itself, are put into what the rest of a line comes to: so a line is
 # resolved once for all seeds and tasks, and a large sweep is planned in seconds.
-def _policy_jobs(cell: Cell, folder: Path, data: Job, check: Callable[..., Sources], options: Words) -> list[Job]:
-    name = f"{name_part(cell.task)}/{slug(cell.variant)}/seed{cell.seed}"
-    seed = {"seed": {"value": cell.seed, "source": "flag"}}
+def _train_job(cell: Cell, folder: Path, data: Job, check: Callable[..., Sources], options: Words) -> Job:
     settings = {
         **check(cell.variant, "pretrain", ("DATA", *cell.pretrain)),
-        **seed,
+        "seed": {"value": cell.seed, "source": "flag"},
         "dataset": {"value": str(data.folder), "source": "argument"},
     }
-    words = (*cell.pretrain, "--seed", str(cell.seed))
+    name, words = _folder(cell), (*cell.pretrain, "--seed", str(cell.seed))
     line = (*options, "pretrain", str(data.folder), *words, "--out", str(folder / name))
-    train = Job(name, "pretrain", folder, line, settings, needs=data.name)
-    jobs = [train, _eval_job(cell, train, cell.variant, check, options)]
-    if cell.finetune is None:
-        return jobs
-    start = (cell.prepare[0], settings["method.name"]["value"])
-    settings = {**check(cell.variant, "finetune", ("RUN", *cell.finetune), start), **seed}
-    words = (*cell.finetune, "--seed", str(cell.seed))
-    name = f"{name}/finetune"
+    return Job(name, "pretrain", folder, line, settings, needs=data.name)
+
+
+def _finetune_job(cell: Cell, folder: Path, train: Job, check: Callable[..., Sources], options: Words) -> Job:
+    assert cell.finetune is not None
+    start = (cell.prepare[0], train.settings["method.name"]["value"])
+    settings = check(cell.variant, "finetune", ("RUN", *cell.finetune), start)
+    name, words = f"{_folder(cell)}/finetune", (*cell.finetune, "--seed", str(cell.seed))
     line = (*options, "finetune", str(train.folder), "--workers", "1", *words, "--out", str(folder / name))
-    tuned = Job(name, "finetune", folder, line, settings, needs=train.name)
-    return [*jobs, tuned, _eval_job(cell, tuned, cell.variant + FINE_TUNED, check, options)]
+    settings = {**settings, "seed": {"value": cell.seed, "source": "flag"}}
+    return Job(name, "finetune", folder, line, settings, needs=train.name)
 
 
-def _eval_job(cell: Cell, policy: Job, label: str, check: Callable[..., Sources], options: Words) -> Job:
-    name, words = f"{policy.name}/eval", (*cell.eval, "--label", label)
-    settings = {
-        **check(cell.variant, "eval", ("RUN", *cell.eval)),
-        "label": {"value": label, "source": "flag"},
-    }
+def _folder(cell: Cell) -> str:
+    return f"{name_part(cell.task)}/{slug(cell.variant)}/seed{cell.seed}"
+
+
+def _eval_jobs(cell: Cell, policy: Job, label: str, check: Callable[..., Sources], options: Words) -> list[Job]:
+    return [_eval_job(cell, policy, label, nfe, check, options) for nfe in cell.nfe or (None,)]
+
+
+def _eval_job(
+    cell: Cell, policy: Job, label: str, nfe: int | None, check: Callable[..., Sources], options: Words
+) -> Job:
+    given = cell.eval if nfe is None else (*cell.eval, "--nfe", str(nfe))
+    name, words = f"{policy.name}/eval" + ("" if nfe is None else f"-nfe{nfe}"), (*given, "--label", label)
+    settings = {**check(cell.variant, "eval", ("RUN", *given)), "label": {"value": label, "source": "flag"}}
     line = (*options, "eval", str(policy.folder), "--workers", "1", *words, "--out", str(policy.root / name))
     return Job(name, "eval", policy.root, line, settings, needs=policy.name)
 
