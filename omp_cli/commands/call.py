@@ -124,14 +124,15 @@ class Call(Generic[S]):
         if self.globals.out is not None:
             refuse_checkpoints(self.globals.out)
 
-    def alone(self, reason: str, *others: Any, but: str = "") -> None:
+    def alone(self, reason: str, *others: Any, but: Sequence[str] = ()) -> dict[str, Any]:
         """UsageError where a setting, ``--out`` or one of the ``others`` was given beside what stands alone.
 
-        The setting ``but`` may be given, by its option or by ``--set``.
+        The settings ``but`` may be given, by their options or by ``--set``; those that are given are returned.
         """
-        given = {**set_layer(self.sets).values, **self.flags.values}.keys() - {but}
-        if given or self.file or self.globals.out or any(others):
+        given = {**set_layer(self.sets).values, **self.flags.values}
+        if given.keys() - set(but) or self.file or self.globals.out or any(others):
             raise UsageError(reason, "leave the other settings out")
+        return given
 
     def resumed(
         self, folder: Path, *inputs: str, change: Mapping[str, Any] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,7 +37,10 @@ def finetune(
     ] = None,
     processes: Annotated[int | None, workers("Optimisation")] = None,
     method: Annotated[str | None, option("The earlier name of --algorithm.", "--method", hidden=True)] = None,
-    resume: Annotated[Path | None, option("Continue this run as it was configured.", panel="Optimisation")] = None,
+    resume: Annotated[
+        Path | None,
+        option("Continue this run, with --iterations or --minutes to another end.", panel="Optimisation"),
+    ] = None,
 ) -> None:
     """Fine-tune a policy by PPO (or FQL) in the environment of its demonstrations.
 
@@ -53,8 +57,8 @@ def finetune(
             call.known(_chosen(call, *call.globals.start, preset))
         plan: TuningPlan | None = _new_plan(call, checkpoint or call.newest(PRETRAINED), preset)
     else:
-        call.alone("--resume continues a run as it was configured", preset, checkpoint)
-        plan = _old_plan(call, resume)
+        reason = "--resume continues a run as it was configured, but for --iterations and --minutes"
+        plan = _old_plan(call, resume, call.alone(reason, preset, checkpoint, but=("iterations", "minutes")))
     if plan is not None:
         _finetune(call, plan, processes or default_workers())
 
@@ -94,12 +98,16 @@ def _chosen(call: Call[FinetuneConfig], suite: str, trained: str, preset: str | 
     return chosen
 
 
-def _old_plan(call: Call[FinetuneConfig], run: Path) -> TuningPlan | None:
-    """The plan of a run that continues exactly as it was; None for a finished one, whose figures were shown."""
-    manifest, chosen = call.resumed(run, "checkpoint")
+def _old_plan(call: Call[FinetuneConfig], run: Path, end: Mapping[str, Any]) -> TuningPlan | None:
+    """The plan of a run that continues as it was, or to another ``end``; None for a finished one, whose figures were
+    shown.
+    """
+    manifest, chosen = call.resumed(run, "checkpoint", change=end)
     if chosen is None:
         _show(call, run, manifest.metrics)
         return None
+    if end:
+        core.check_goes_on(run, chosen.settings)
     read = [(i.kind, Path(i.path), i.sha256) for i in manifest.inputs]
     return TuningPlan(chosen, core.start_of(run, manifest), read, run)
 

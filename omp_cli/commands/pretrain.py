@@ -13,7 +13,6 @@ from omp_cli.commands.call import Call, Chosen
 from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import DATASET, RUNS, DatasetArgument
 from omp_cli.commands.options import option
-from omp_cli.core.base.layers import set_layer
 from omp_cli.core.base.manifest import FILE_NAME, Input
 from omp_cli.core.base.presets import preset_layer, preset_names
 from omp_cli.core.base.progress import Silent
@@ -64,8 +63,8 @@ def pretrain(
         return
     if resume.name == FILE_NAME and resume.is_file():
         resume = resume.parent
-    call.alone("--resume continues a run as it was configured, but for --steps", preset, but=STEPS)
-    if (plan := _old_plan(call, resume, {"dataset": dataset, "teacher": teacher})) is not None:
+    given = call.alone("--resume continues a run as it was configured, but for --steps", preset, but=(STEPS,))
+    if (plan := _old_plan(call, resume, {"dataset": dataset, "teacher": teacher}, given.get(STEPS))) is not None:
         _train(call, plan)
 
 
@@ -101,12 +100,13 @@ def _new_plan(
     return TrainingPlan(chosen, dataset, teacher)
 
 
-def _old_plan(call: Call[PretrainConfig], run: Path, given: Mapping[str, Path | None]) -> TrainingPlan | None:
+def _old_plan(
+    call: Call[PretrainConfig], run: Path, given: Mapping[str, Path | None], steps: Any
+) -> TrainingPlan | None:
     """The plan of a run that continues exactly as it was, or to a later end; ``given`` says where its inputs are now.
 
     None for a run that is finished, whose figures were shown.
     """
-    steps = {**set_layer(call.sets).values, **call.flags.values}.get(STEPS)
     change = None if steps is None else {STEPS: steps, "train.epochs": None}
     manifest, chosen = call.resumed(run, *INPUTS, change=change)
     if chosen is None:

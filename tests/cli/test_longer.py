@@ -1,4 +1,4 @@
-"""``omp pretrain --resume RUN --steps N``: a run goes on past its end, by the random numbers of a longer one."""
+"""``--resume RUN`` with another end: a training goes on past it by the random numbers of a longer one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from pathlib import Path
 
 import torch
 
+from omp_cli.core.base.files import read_jsonl
 from omp_cli.core.base.manifest import read_manifest
 from omp_cli.core.checkpoint import MODEL, TRAINING, open_run
+from omp_cli.core.rl.held_out import EVALUATIONS
+from tests.cli.test_finetune import QUICK
 from tests.conftest import TINY, Omp
 
 CONSTANT = ["--set", "train.schedule=constant", "--set", "train.warmup_steps=3"]
@@ -50,3 +53,26 @@ def test_what_is_not_longer_is_refused_and_loses_nothing(omp: Omp, run: Path) ->
     assert omp("pretrain", "--resume", run, "--steps", 50, "--lr", 1e-3).code == 2
     assert omp("pretrain", "--resume", run, "--steps", 50, "--set", "net.hidden=8").code == 2
     assert (run / "manifest.json").read_bytes() == before
+
+
+def test_a_fine_tuning_goes_on_to_another_end(omp: Omp, run: Path, tmp_path: Path) -> None:
+    tuned = tmp_path / "tuned"
+    assert omp("finetune", run, *QUICK, "--out", tuned).code == 0
+    for end, words in (
+        (("--iterations", 2), "2 iterations already"),
+        (("--minutes", 9), "2 iterations already"),
+        (("--iterations", 4, "--set", "minutes=0.0001"), "minutes already"),
+        (("--iterations", 4, "--lr", 1e-3), "but for --iterations and --minutes"),
+    ):
+        refused = omp("finetune", "--resume", tuned, *end)
+        assert (refused.code, words in refused.err) == (2, True), refused.err
+    assert read_manifest(tuned).metrics["iterations"] == 2, "nothing was lost"
+    again = omp("finetune", "--resume", tuned, "--iterations", 4, "--minutes", 60, "--workers", 1, "--json")
+    assert again.code == 0, again.err
+    figures = again.json["result"]
+    assert (figures["resumed_at_iteration"], figures["iterations"]) == (2, 4)
+    assert figures["env_steps"] == 4 * 4 * 3 * 3, "iterations, environments, decisions, steps each"
+    assert [row["step"] for row in read_jsonl(tuned / EVALUATIONS)] == [0, 1, 2, 3, 4]
+    manifest = read_manifest(tuned)
+    assert manifest.status == "succeeded"
+    assert {key: manifest.config[key].value for key in ("iterations", "minutes")} == {"iterations": 4, "minutes": 60.0}

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from pathlib import Path
 
 from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.files import read_jsonl
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, read_manifest
-from omp_cli.core.base.run import whereabouts
-from omp_cli.core.checkpoint import Checkpoint, checkpoints_in, open_checkpoint
+from omp_cli.core.base.run import CHECKPOINTS, whereabouts
+from omp_cli.core.checkpoint import Checkpoint, checkpoints_in, newest_saved, open_checkpoint
 from omp_cli.core.methods import METHODS
 from omp_cli.core.rl.base import ALGORITHMS
 from omp_cli.core.rl.config import GENERAL, FinetuneConfig
 from omp_cli.core.suites.base import recorded_suite
+from omp_cli.core.train.trackers import METRICS
 
 START = "start"
 """The folder of a run's own copy of the checkpoint that it began with."""
@@ -73,6 +76,23 @@ def read_by(checkpoint: Checkpoint) -> list[tuple[str, Path, str]]:
     if (checkpoint.run / FILE_NAME).is_file():
         found += [(i.kind, Path(i.path), i.sha256) for i in read_manifest(checkpoint.run).inputs if i.kind == "dataset"]
     return found
+
+
+def check_goes_on(run: Path, config: FinetuneConfig) -> None:
+    """UsageError where a run that was given another end has reached it already."""
+    newest = newest_saved(run / CHECKPOINTS)
+    done = 0 if newest is None else newest.meta.step
+    spent = [row["train_seconds"] / 60 for row in read_jsonl(run / METRICS) if row["step"] <= done]
+    if config.iterations <= done:
+        raise UsageError(
+            f"{run}: has done {done} iterations already, and {config.iterations} count from its beginning",
+            f"ask for more: --iterations {2 * done}",
+        )
+    if spent and config.minutes is not None and config.minutes <= spent[-1]:
+        raise UsageError(
+            f"{run}: has taken {spent[-1]:.1f} minutes already, and {config.minutes:g} count from its beginning",
+            f"ask for more: --minutes {math.ceil(2 * spent[-1])}",
+        )
 
 
 def start_of(run: Path, manifest: Manifest) -> Checkpoint:
