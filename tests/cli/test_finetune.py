@@ -38,6 +38,13 @@ def tuned(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "tuned"
 
 
+def test_a_run_in_which_the_policy_does_not_learn_says_so(omp: Omp, run: Path, tmp_path: Path) -> None:
+    line = ("finetune", run, *QUICK, "--iterations", 1, "--set", "algorithm.warmup=1", "--set", "evaluation.every=0")
+    done = omp(*line, "--out", tmp_path / "f")
+    assert (done.code, "the policy stays as it is: algorithm.warmup=1" in done.err) == (0, True), done.err
+    assert "stays as it is" not in omp(*line, "--iterations", 2, "--out", tmp_path / "g").err
+
+
 def test_document_and_manifest(omp: Omp, run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "f"
     done = omp("finetune", run, *QUICK, "--out", folder, "--json")

@@ -21,6 +21,7 @@ def test_manifests_are_found_at_any_depth_and_under_any_name_and_once(tmp_path: 
     write_latency(tmp_path / "l", 1, 2.0)
     (tmp_path / "other.json").write_text("[1, 2")
     (tmp_path / "folder.json").mkdir()
+    (tmp_path / "policy.json").write_text('{"step": 3, "seal": "of a checkpoint"}')
     found = read_evaluations([tmp_path, tmp_path / "a", first])
     assert [(e.task, e.seed, e.successes, e.last.episodes) for e in found.evaluations] == [
         ("hammer", 0, 40, 50),

@@ -12,7 +12,8 @@ from omp_cli.core.base.manifest import FILE_NAME, Manifest, read_manifest
 from omp_cli.core.base.run import state_of
 from omp_cli.core.measure.statistics import counted
 
-SEAL = '"seal": "'
+COMMANDS = ("eval", "bench-latency")
+"""Of whose runs a report is made."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def read_evaluations(folders: Sequence[Path]) -> Found:
         except DataError as error:
             found.left_out.append(f"refused: {error.message}")
             continue
-        if manifest.seal in seals or manifest.command not in ("eval", "bench-latency"):
+        if manifest.seal in seals or manifest.command not in COMMANDS:
             continue
         seals.add(manifest.seal)
         if manifest.status != "succeeded":
@@ -191,11 +192,15 @@ def _manifests(folders: Iterable[Path]) -> Iterator[Path]:
                 continue
             seen.add(path.resolve())
             try:
-                sealed = path.name == FILE_NAME or SEAL in path.read_text(encoding="utf-8", errors="replace")
+                if path.name == FILE_NAME or _is_manifest(path.read_text(encoding="utf-8", errors="replace")):
+                    yield path
             except OSError as error:
                 raise DataError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
-            if sealed:
-                yield path
+
+
+def _is_manifest(text: str) -> bool:
+    """Whether a file of another name looks like one; checkpoints and exports have sealed files, too."""
+    return '"seal": "' in text and any(f'"command": "{command}"' in text for command in COMMANDS)
 
 
 def _evaluation(path: Path, manifest: Manifest) -> Evaluation:

@@ -13,12 +13,16 @@ from omp_cli.core.report.sections import Section
 
 FIGURES: Mapping[str, tuple[str, float]] = {
     "minutes": ("train_seconds", 60),
-    "thousand environment steps": ("env_steps", 1000),
-    "effective rank of h": ("effective_rank", 1),
-    "mean distance of h": ("mean_distance", 1),
-    "dispersion\nin the gradient": ("share_dispersion", 1),
+    "thousand\nsteps": ("env_steps", 1000),
+    "rank\nof h": ("effective_rank", 1),
+    "width\nof h": ("mean_distance", 1),
+    "dispersion": ("share_dispersion", 1),
 }
-"""Column: the figure of the run's manifest, and its unit. h is the embedding of an observation (DMPO, section 4.1)."""
+"""Column: the figure of the run's manifest, and its unit."""
+NOTE = (
+    "Means over seeds of the figures that each run ended with. h is the embedding of an "
+    "observation: its effective rank, and the mean distance of two of a batch; dispersion: its share of the gradient."
+)
 
 
 def trainings(section: Section) -> list[dict[str, Any]]:
@@ -52,7 +56,7 @@ def trainings(section: Section) -> list[dict[str, Any]]:
     return found
 
 
-def _spread(values: Iterable[float]) -> dict[str, float | None]:
+def _spread(values: Iterable[float]) -> dict[str, Any]:
     found = spread(list(values))
     return {"mean": found.mean, "std": found.std}
 
@@ -80,7 +84,7 @@ def training_table(section: Mapping[str, Any]) -> Table:
     rows, (name, unit) = section["training"], held_out_of(section)
     names, before = [], None
     for row in rows:
-        names.append("" if row["task"] == before else row["task"])
+        names.append("" if row["task"] == before else row["task"].partition("/")[2])
         before = row["task"]
     columns: dict[str, list[str]] = {
         "task": names,
@@ -88,14 +92,18 @@ def training_table(section: Mapping[str, Any]) -> Table:
         "seeds": [str(len(row["seeds"])) for row in rows],
     }
     for head, (key, of) in FIGURES.items():
-        columns[head] = [_in_words(row["figures"].get(key), of) for row in rows]
-    for head, place in {f"{name},\nfirst": 0, f"{name},\nlast": -1}.items():
-        ends = [[run[place][2] for run in row["held_out"]] for row in rows]
-        columns[head] = [_in_words(_spread(values) if values else None, unit) for values in ends]
+        means = [row["figures"].get(key, {}).get("mean") for row in rows]
+        columns[head] = [NONE if mean is None else _in_words(mean / of) for mean in means]
+    for head, place in {"before": 0, "after": -1}.items():
+        ends = [[run[place][2] / unit for run in row["held_out"]] for row in rows]
+        columns[head] = [_in_words(**_spread(values)) if values else NONE for values in ends]
     found = table_of(f"Training on {section['title']}", columns, always=("task", "policy", "seeds"))
-    found.note = "Mean \N{PLUS-MINUS SIGN} std over seeds of the figures that each run ended with."
+    found.note = NOTE
     if any(row["held_out"] for row in rows):
-        found.note += " Held out: what the fine-tuning itself found on the way, on few episodes."
+        found.note += (
+            f" Steps are the environment's. Before, after: {name} \N{PLUS-MINUS SIGN} std, as the fine-tuning found on "
+            "few episodes."
+        )
     return found
 
 
@@ -104,9 +112,6 @@ def held_out_of(section: Mapping[str, Any]) -> tuple[str, float]:
     return ("held-out success, %", 0.01) if section["metric"] == "success" else (f"held-out {section['metric']}", 1)
 
 
-def _in_words(figure: Mapping[str, float | None] | None, unit: float) -> str:
-    if figure is None or figure["mean"] is None:
-        return NONE
-    mean, std = (None if value is None else value / unit for value in (figure["mean"], figure["std"]))
+def _in_words(mean: float, std: float | None = None) -> str:
     digits = max(0, 2 - math.floor(math.log10(abs(mean)))) if mean else 0  # three significant ones
     return f"{mean:.{digits}f}" + ("" if std is None else f" \N{PLUS-MINUS SIGN} {std:.{digits}f}")

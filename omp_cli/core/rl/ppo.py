@@ -61,6 +61,9 @@ class Ppo(Algorithm):
         self._bc_weight = torch.zeros((), device=device)
         self.recording = self.replays(self._gradients)
         self._learned: set[bool] = set()
+        if start.iterations <= config.warmup:
+            whole = f"algorithm.warmup={config.warmup} is the whole run, and in it the value function alone learns"
+            start.note(f"the policy stays as it is: {whole}")
 
     @property
     def augments(self) -> bool:
