@@ -107,7 +107,7 @@ def _old_plan(call: Call[FinetuneConfig], run: Path, end: Mapping[str, Any]) -> 
         _show(call, run, manifest.metrics)
         return None
     if end:
-        core.check_goes_on(run, chosen.settings)
+        core.check_goes_on(run, manifest, chosen.settings)
     read = [(i.kind, Path(i.path), i.sha256) for i in manifest.inputs]
     return TuningPlan(chosen, core.start_of(run, manifest), read, run)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from omp_cli.core.base.files import read_jsonl
-from omp_cli.core.base.manifest import read_manifest
+from omp_cli.core.base.manifest import read_manifest, write_manifest
 from omp_cli.core.checkpoint import MODEL, TRAINING, open_run
 from omp_cli.core.rl.held_out import EVALUATIONS
 from tests.cli.test_finetune import QUICK
@@ -75,4 +75,9 @@ def test_a_fine_tuning_goes_on_to_another_end(omp: Omp, run: Path, tmp_path: Pat
     assert [row["step"] for row in read_jsonl(tuned / EVALUATIONS)] == [0, 1, 2, 3, 4]
     manifest = read_manifest(tuned)
     assert manifest.status == "succeeded"
+    write_manifest(tuned, manifest.model_copy(update={"status": "interrupted", "metrics": {}, "artifacts": []}))
+    assert omp("finetune", "--resume", tuned, "--iterations", 3).code == 2
+    ended = omp("finetune", "--resume", tuned, "--iterations", 4, "--json")
+    assert ended.code == 0, "what was stopped may end where it is"
+    assert [ended.json["result"][key] for key in ("iterations", "env_steps")] == [4, figures["env_steps"]]
     assert {key: manifest.config[key].value for key in ("iterations", "minutes")} == {"iterations": 4, "minutes": 60.0}

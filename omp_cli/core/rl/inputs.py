@@ -78,12 +78,12 @@ def read_by(checkpoint: Checkpoint) -> list[tuple[str, Path, str]]:
     return found
 
 
-def check_goes_on(run: Path, config: FinetuneConfig) -> None:
-    """UsageError where a run that was given another end has reached it already."""
+def check_goes_on(run: Path, manifest: Manifest, config: FinetuneConfig) -> None:
+    """UsageError where a run that was given another end is past it; one that was stopped may end where it is."""
     newest = newest_saved(run / CHECKPOINTS)
     done = 0 if newest is None else newest.meta.step
     spent = [row["train_seconds"] / 60 for row in read_jsonl(run / METRICS) if row["step"] <= done]
-    if config.iterations <= done:
+    if config.iterations < done + (manifest.status == "succeeded"):
         raise UsageError(
             f"{run}: has done {done} iterations already, and {config.iterations} count from its beginning",
             f"ask for more: --iterations {2 * done}",
