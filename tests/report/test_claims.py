@@ -119,6 +119,7 @@ def test_failures_are_accounted_for_task_by_task(tmp_path: Path) -> None:
     write_eval(tmp_path / "a", "pick-place", 40, by_episode=columns)
     write_eval(tmp_path / "b", "hammer", 45)
     write_eval(tmp_path / "c", "reach", 46)
+    write_eval(tmp_path / "d", "push", 9, by_episode={"success": [True] * 9 + [False] * 41, "steps": [90] * 50})
     document = summarise(read_evaluations([tmp_path]))
     (section,) = document["sections"]
     pick, hammer = section["failures"]
