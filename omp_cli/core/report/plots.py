@@ -182,7 +182,8 @@ def _nfe(section: Section) -> Any:
         panels[1].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         panels[1].xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
     bars = _bars([row["classes"][TOTAL] for row in rows])
-    figure.suptitle(f"Mean over the same {len(common)} task{'s' * (len(common) > 1)}{bars}", fontsize=10)
+    over = f"Mean over the same {len(common)} tasks" if len(common) > 1 else common[0]
+    figure.suptitle(f"{over}{bars}", fontsize=10)
     _legend(figure, panels[0])
     return figure
 
