@@ -96,6 +96,8 @@ def test_variants_that_differ_in_fine_tuning_start_from_one_policy() -> None:
     tuned = jobs["reach/b/seed0/finetune"]
     assert (tuned.line[1], tuned.needs) == ("out/reach/a/seed0", "reach/a/seed0")
     assert [name for name in jobs if "/b/" in name] == [tuned.name, f"{tuned.name}/eval"], "the start is evaluated once"
+    between = jobs_of(variants={"a": same["a"], "d": {}, "b": same["b"]}, tasks=["reach"], seeds=[0])
+    assert [job.needs for job in between if job.name.endswith("/b/seed0/finetune")] == ["reach/a/seed0"], "the first's"
 
 
 def test_words_of_a_task_stand_between_those_of_all_and_a_variants() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 NONE = "-"
 """The text of a cell for which there is no figure."""
+PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 
 
 @dataclass
@@ -35,6 +37,12 @@ def table_of(title: str, columns: dict[str, list[str]], always: Iterable[str] = 
     """A table of columns of text; one in which every cell is ``NONE`` is left out, unless it is among ``always``."""
     shown = {name: cells for name, cells in columns.items() if name in always or set(cells) != {NONE}}
     return Table(title, tuple(shown), list(zip(*shown.values(), strict=True)))
+
+
+def once(names: Iterable[str]) -> list[str]:
+    """The first column of rows that belong together: each name in its first row, nothing in those that follow it."""
+    every = list(names)
+    return every[:1] + ["" if name == last else name for last, name in pairwise(every)]
 
 
 def cell_text(value: Any) -> str:

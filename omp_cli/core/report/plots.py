@@ -32,8 +32,7 @@ def draw(folder: Path, section: Section) -> dict[str, Path]:
             f"Success over training on {title}": ("training", _training),
             f"Success against network evaluations on {title}": ("nfe", _nfe),
         }
-    name, _ = held_out_of(section)
-    wanted[f"Fine-tuning on {title}: {name}"] = ("finetuning", _finetuning)
+    wanted[f"Fine-tuning on {title}: {held_out_of(section)[0]}"] = ("finetuning", _finetuning)
     drawn = {}
     for what, (name, plot) in wanted.items():
         figure = plot(section)

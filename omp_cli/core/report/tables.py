@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
-from omp_cli.core.base.table import NONE, Table
+from omp_cli.core.base.table import NONE, PLUS_MINUS, Table, once
 from omp_cli.core.report.offline import offline_table
 from omp_cli.core.report.over_training import TOP
 from omp_cli.core.report.sections import OTHER, TOTAL
 from omp_cli.core.report.training import training_table
 
-MINUS, PLUS_MINUS = "\N{MINUS SIGN}", "\N{PLUS-MINUS SIGN}"
+MINUS = "\N{MINUS SIGN}"
 PUBLISHED = "Grey or italics: published figures"
 WIDTH = 48
 """Letters of a line in a cell of words."""
@@ -219,16 +219,13 @@ def _selection(section: Mapping[str, Any]) -> list[Table]:
 def returns_table(section: Mapping[str, Any]) -> Table:
     """Task x policy where the return counts."""
     rows = []
-    before = None
-    for row in section["rows"]:
+    for name, row in zip(once(row["task"] for row in section["rows"]), section["rows"], strict=True):
         std = "" if row["std"] is None else f" {PLUS_MINUS} {row['std']:.4g}"
         seeds = ", ".join(f"{value:.4g}" for value in row["seeds"].values())
-        name = "" if row["task"] == before else row["task"]
         rows.append([name, row["title"], str(row["nfe"]), f"{row['mean']:.4g}{std}", seeds, str(row["episodes"])])
-        before = row["task"]
-    name = section["metric"]
-    columns = ["task", "policy", "NFE", f"{name}: mean {PLUS_MINUS} std over seeds", "each seed", "episodes"]
-    return Table(f"{name.capitalize()} on {section['title']}", columns, rows)
+    counts = section["metric"]
+    columns = ["task", "policy", "NFE", f"{counts}: mean {PLUS_MINUS} std over seeds", "each seed", "episodes"]
+    return Table(f"{counts.capitalize()} on {section['title']}", columns, rows)
 
 
 def missing_table(section: Mapping[str, Any]) -> Table:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from omp_cli.core.base.table import NONE, Table, table_of
+from omp_cli.core.base.table import NONE, PLUS_MINUS, Table, once, table_of
 from omp_cli.core.measure.statistics import spread
 from omp_cli.core.report.collect import Evaluation
 from omp_cli.core.report.sections import Section
@@ -82,12 +82,8 @@ def _demonstrations(evaluations: Iterable[Evaluation]) -> float | None:
 def training_table(section: Mapping[str, Any]) -> Table:
     """Policies by task; only figures that some training has."""
     rows, (name, unit) = section["training"], held_out_of(section)
-    names, before = [], None
-    for row in rows:
-        names.append("" if row["task"] == before else row["task"].partition("/")[2])
-        before = row["task"]
     columns: dict[str, list[str]] = {
-        "task": names,
+        "task": once(row["task"].partition("/")[2] for row in rows),
         "policy": [row["title"] for row in rows],
         "seeds": [str(len(row["seeds"])) for row in rows],
     }
@@ -101,8 +97,8 @@ def training_table(section: Mapping[str, Any]) -> Table:
     found.note = NOTE
     if any(row["held_out"] for row in rows):
         found.note += (
-            f" Steps are the environment's. Before, after: {name} \N{PLUS-MINUS SIGN} std, as the fine-tuning found on "
-            "few episodes."
+            f" Steps are the environment's. Before, after: {name} {PLUS_MINUS} std, as the fine-tuning found on few "
+            "episodes."
         )
     return found
 
@@ -114,4 +110,4 @@ def held_out_of(section: Mapping[str, Any]) -> tuple[str, float]:
 
 def _in_words(mean: float, std: float | None = None) -> str:
     digits = max(0, 2 - math.floor(math.log10(abs(mean)))) if mean else 0  # three significant ones
-    return f"{mean:.{digits}f}" + ("" if std is None else f" \N{PLUS-MINUS SIGN} {std:.{digits}f}")
+    return f"{mean:.{digits}f}" + ("" if std is None else f" {PLUS_MINUS} {std:.{digits}f}")

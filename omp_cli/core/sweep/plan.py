@@ -118,8 +118,9 @@ def plan_jobs(config: SweepConfig, folder: Path, resolve: Resolve, options: Word
         if made not in data:
             data[made] = _prepare_job(cell, folder, check, options)
         if start not in trained or cell.finetune is None:
-            trained[start] = _train_job(cell, folder, data[made], check, options)
-            rest += [trained[start], *_eval_jobs(cell, trained[start], cell.variant, check, options)]
+            train = _train_job(cell, folder, data[made], check, options)
+            trained.setdefault(start, train)
+            rest += [train, *_eval_jobs(cell, train, cell.variant, check, options)]
         if cell.finetune is not None:
             tuned = _finetune_job(cell, folder, trained[start], check, options)
             rest += [tuned, *_eval_jobs(cell, tuned, cell.variant + FINE_TUNED, check, options)]
