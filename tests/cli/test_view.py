@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from omp_cli.core.data.store import read_store
+from omp_cli.core.data.store import STORE, read_store, write_store
 from tests.conftest import Omp
 
 
@@ -46,16 +46,11 @@ def test_the_page_shows_what_the_data_hold_and_loads_nothing(omp: Omp, pictures:
     assert base64.b64decode(second["pictures"][0].partition(",")[2])[:2] == b"\xff\xd8"
 
 
-def test_its_script_runs(omp: Omp, pictures: Path, tmp_path: Path) -> None:
-    """With a stand-in for the browser's document: every episode is chosen and drawn, and the cloud is turned."""
-    if (node := shutil.which("node")) is None:
-        pytest.skip("no node")
-    text, _ = page_of(omp, pictures, "--frames", 3, "--out", tmp_path / "v")
-    (document,) = re.findall(r'<script id="data"[^>]*>(.*?)</script>', text, re.DOTALL)
-    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
-    stand_in = """
-const calls = {};
-const context = new Proxy({}, {get: (_, name) => (...a) => { calls[name] = (calls[name] || 0) + 1; }, set: () => true});
+STAND_IN = """
+const calls = {}, texts = [];
+const context = new Proxy({}, {get: (_, name) => (...a) => {
+  calls[name] = (calls[name] || 0) + 1; if (name === "fillText") texts.push(a[0]);
+}, set: () => true});
 const element = () => ({style: {}, clientWidth: 420, clientHeight: 160, append() {}, add() {}, replaceChildren() {},
                         getContext: () => context, setPointerCapture() {}});
 const elements = {}, canvases = [];
@@ -66,6 +61,25 @@ const matchMedia = () => ({matches: true, addEventListener() {}});
 globalThis.Option = class {};
 elements.data = {textContent: process.argv[2] ? require("fs").readFileSync(process.argv[2], "utf8") : ""};
 """
+
+
+def run_script(text: str, after: str, folder: Path) -> str:
+    """What the page's script and what is appended to it print, with a stand-in for the browser's document."""
+    if (node := shutil.which("node")) is None:
+        pytest.skip("no node")
+    (document,) = re.findall(r'<script id="data"[^>]*>(.*?)</script>', text, re.DOTALL)
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    (folder / "data.json").write_text(document)
+    (folder / "page.js").write_text(STAND_IN + script.replace('"use strict";', "") + after)
+    line = [node, folder / "page.js", folder / "data.json"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_its_script_runs(omp: Omp, pictures: Path, tmp_path: Path) -> None:
+    """Every episode is chosen and drawn, and the cloud is turned."""
+    text, _ = page_of(omp, pictures, "--frames", 3, "--out", tmp_path / "v")
     after = """
 const points = calls.fillRect;
 if (!points || !calls.lineTo) throw new Error("nothing was drawn");
@@ -79,11 +93,21 @@ elements.frame.value = 2; elements.frame.oninput();
 if (!elements.picture.src.startsWith("data:image/jpeg")) throw new Error("no picture");
 console.log("drawn");
 """
-    (tmp_path / "data.json").write_text(document)
-    (tmp_path / "page.js").write_text(stand_in + script.replace('"use strict";', "") + after)
-    line = [node, tmp_path / "page.js", tmp_path / "data.json"]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout.strip() == "drawn", done.stderr
+    assert run_script(text, after, tmp_path) == "drawn"
+
+
+def test_long_episodes_and_numbers_far_from_zero_are_drawn(omp: Omp, tmp_path: Path) -> None:
+    """Eight curves of 20,000 frames, of places in metres that are large against what they move by."""
+    frames = 20_000
+    moved = np.sin(np.linspace(0, 60, frames))[:, None] * np.arange(1, 9)
+    spec = {"suite": "own", "task": "t", "action_dim": 8, "state_dim": 8, "max_steps": frames, "control_hz": 1000.0}
+    episode = {"state": (5_432_100 + moved).astype(np.float64), "action": moved.astype(np.float32)}
+    write_store(tmp_path / "d" / STORE, [episode], {"spec": spec, "recipe": {"suite": {"name": "own"}}})
+    text, data = page_of(omp, tmp_path / "d", "--out", tmp_path / "v")
+    np.testing.assert_allclose(np.array(data["episodes"][0]["series"]["state"]).T, episode["state"], rtol=0, atol=16e-5)
+    told = run_script(text, "console.log(texts.join('|'), panels[1].values[0].textContent)", tmp_path)
+    assert {"5432095 +", "5", "10", "-5"} <= set(told.split("|"))
+    assert told.endswith("5432100")
 
 
 def test_episodes_are_chosen_and_bad_ones_refused(omp: Omp, toy: Path, tmp_path: Path) -> None:

@@ -49,6 +49,16 @@ def test_round_trip(store: Path) -> None:
         assert data.spec.points == 4
 
 
+@pytest.mark.parametrize("shade", [0, 255])
+def test_a_camera_that_is_off_is_read_again(tmp_path: Path, shade: int) -> None:
+    """66 MB of pictures of one value take a few kilobytes on disk, or none."""
+    pictures = np.full((120, 480, 384, 3), shade, np.uint8)
+    alone = {"image": [480, 384, 3], "points": None, "end_effector": None}
+    frames = {key: episode(120, 0)[key] for key in ("state", "action")}
+    write_store(tmp_path / STORE, [{**frames, "img": pictures}], {"spec": {**SPEC, **alone}, "recipe": {}})
+    np.testing.assert_array_equal(read_store(tmp_path).arrays["img"][119], pictures[119])
+
+
 def test_a_reader_that_knows_only_zarr_2_gets_the_same_numbers(store: Path) -> None:
     """Ten lines against the format's specification, so no zarr library has a say in it."""
     for name, expected in episode(120, 0).items():

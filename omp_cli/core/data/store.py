@@ -183,10 +183,27 @@ def read_store(path: Path) -> Dataset:
         DataError: missing, half-written, damaged, changed, or of other dimensions than it says.
         RunFailed: the machine refused: too little memory, too many open files, no permission.
     """
+    path = store_path(path)
+    where = f"data set {path}"
+    provenance = read_attributes(path)
+    spec = checked(Spec, provenance.get("spec"), f"{where}: spec")
+    everything = _read_arrays(path, where, spec)
+    ends = everything["meta/episode_ends"]
+    arrays = {name.removeprefix("data/"): a for name, a in everything.items() if name.startswith("data/")}
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise DataError(f"{where}: data/{name} holds values that are not finite")
+    _check_held_out(path, provenance.get(HELD_OUT, []), len(ends))
+    sha256 = content_hash(everything)
+    if sha256 != provenance.get("content_sha256"):
+        raise DataError(f"{where}: content does not match its hash, so it was changed or is damaged", AGAIN)
+    return Dataset(path, arrays, ends, spec, provenance, sha256)
+
+
+def _read_arrays(path: Path, where: str, spec: Spec) -> Arrays:
+    """All arrays by group and name ("data/state"), of the sizes that episodes and spec ask for."""
     import zarr
 
-    path = store_path(path)
-    provenance = read_attributes(path)
     try:
         root = zarr.open_group(str(path), mode="r")
         found = {
@@ -195,27 +212,19 @@ def read_store(path: Path) -> Dataset:
             for name, array in root[group].arrays()  # type: ignore[union-attr]
         }
         for name, array in found.items():
-            refuse_code(f"data set {path}: {name}", array)
-            affordable(f"data set {path}: {name}", array.nbytes, size_of(path / name))
-        everything: Arrays = {name: np.asarray(array[:]) for name, array in found.items()}
+            refuse_code(f"{where}: {name}", array)
+        shapes = {name.removeprefix("data/"): a.shape for name, a in found.items() if name.startswith("data/")}
+        if (ends := found.get("meta/episode_ends")) is None or not ends.size or not shapes:
+            raise DataError(f"{where}: no episodes in it", AGAIN)
+        affordable(f"{where}: meta/episode_ends", ends.nbytes, size_of(path / "meta/episode_ends"))
+        _check_sizes(where, shapes, np.asarray(ends[:]), spec)
+        for name, array in found.items():  # however little the file holds: a camera that is off sees one value
+            affordable(f"{where}: {name}", array.nbytes)
+        return {name: np.asarray(array[:]) for name, array in found.items()}
     except DataError:
         raise
     except Exception as error:
-        raise data_error(error, f"data set {path}", "damaged", AGAIN) from error
-    ends = everything.get("meta/episode_ends")
-    arrays = {name.removeprefix("data/"): a for name, a in everything.items() if name.startswith("data/")}
-    if ends is None or not len(ends) or not arrays:
-        raise DataError(f"data set {path}: no episodes in it", AGAIN)
-    spec = checked(Spec, provenance.get("spec"), f"data set {path}: spec")
-    _check(path, arrays, ends, spec)
-    _check_held_out(path, provenance.get(HELD_OUT, []), len(ends))
-    sha256 = content_hash(everything)
-    if sha256 != provenance.get("content_sha256"):
-        raise DataError(
-            f"data set {path}: content does not match its hash, so it was changed or is damaged",
-            AGAIN,
-        )
-    return Dataset(path, arrays, ends, spec, provenance, sha256)
+        raise data_error(error, where, "damaged", AGAIN) from error
 
 
 def _check_held_out(path: Path, found: Any, episodes: int) -> None:
@@ -225,21 +234,20 @@ def _check_held_out(path: Path, found: Any, episodes: int) -> None:
         raise DataError(f"data set {path}: {HELD_OUT} is no list of some of its {episodes} episodes", AGAIN)
 
 
-def _check(path: Path, arrays: Arrays, ends: NDArray[np.int64], spec: Spec) -> None:
+def _check_sizes(where: str, shapes: Mapping[str, tuple[int, ...]], ends: NDArray[np.int64], spec: Spec) -> None:
+    """DataError unless arrays of such shapes hold the episodes, of the spec's dimensions."""
     expected: dict[str, tuple[int, ...]] = {"action": (spec.action_dim,), "state": (spec.state_dim,)}
     if spec.points is not None:
         expected["point_cloud"] = (spec.points, 3)
     if spec.image is not None:
         expected["img"] = spec.image
     if np.any(np.diff(ends, prepend=0) <= 0):
-        raise DataError(f"data set {path}: meta/episode_ends does not increase")
+        raise DataError(f"{where}: meta/episode_ends does not increase")
     for name, shape in expected.items():
-        if name not in arrays:
-            raise DataError(f"data set {path}: data/{name} is missing", AGAIN)
-        if arrays[name].shape[1:] != shape:
-            raise DataError(f"data set {path}: data/{name} has shape {arrays[name].shape}, expected (T, {shape})")
-    for name, array in arrays.items():
-        if len(array) != ends[-1]:
-            raise DataError(f"data set {path}: data/{name} has {len(array)} frames, the episodes have {ends[-1]}")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise DataError(f"data set {path}: data/{name} holds values that are not finite")
+        if name not in shapes:
+            raise DataError(f"{where}: data/{name} is missing", AGAIN)
+        if shapes[name][1:] != shape:
+            raise DataError(f"{where}: data/{name} has shape {shapes[name]}, expected (T, {shape})")
+    for name, (frames, *_) in shapes.items():
+        if frames != ends[-1]:
+            raise DataError(f"{where}: data/{name} declares {frames} frames, the episodes have {ends[-1]}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import math
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -75,8 +76,12 @@ def _plain(episode: ShownEpisode, config: ViewConfig) -> dict[str, Any]:
 
 
 def _digits(numbers: NDArray[Any]) -> list[float]:
-    """Five significant digits, which a curve on a screen does not exceed: data have units of any size."""
-    return [float(f"{number:.5g}") for number in numbers]
+    """Numbers (T,) to a hundred-thousandth of their range, wherever that lies: a curve on a screen shows no more."""
+    values = numbers.astype(np.float64)
+    if (span := float(np.ptp(values))) == 0.0:
+        return [float(f"{values[0]:.9g}")] * len(values)
+    found: list[float] = np.round(values, min(5 - math.floor(math.log10(span)), 300)).tolist()
+    return found
 
 
 def _cloud(clouds: NDArray[np.float32]) -> dict[str, Any]:
