@@ -162,7 +162,9 @@ def _show(call: Call[PretrainConfig], folder: Path, figures: dict[str, Any]) -> 
     real = suite in SUITES.names() and not SUITES.get(suite).simulated
     evaluation = "omp eval --offline" if real else "omp eval"
     found = folder.resolve().is_relative_to(RUNS.resolve())  # else the newest that omp eval takes is another one
-    lines = [f"run: {folder}", f"next: {evaluation}" if found else f"next: {evaluation} {shlex.quote(str(folder))}"]
+    which = "" if found else f" {shlex.quote(str(folder))}"
+    which += " --on train" if real and "held_out" not in figures else ""
+    lines = [f"run: {folder}", f"next: {evaluation}{which}"]
     if (best := figures.get("best_step")) is not None:
         lines.insert(1, f"best on held-out episodes: step {best}, {evaluation} {folder / BEST}")
     call.result(folder, figures, [training_table(figures)], lines)

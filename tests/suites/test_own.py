@@ -16,7 +16,7 @@ from omp_cli.core.clouds.fps import farthest_points
 from omp_cli.core.data.store import STORE, read_store, write_store
 from omp_cli.core.deploy.deciders import open_decider
 from omp_cli.core.prepare import files
-from omp_cli.core.suites.own import source
+from omp_cli.core.suites.own import clouds, source
 from omp_cli.core.suites.own.clouds import CameraConfig, with_clouds
 from tests.cli.test_bad_input import refused
 from tests.conftest import TINY, Omp
@@ -54,6 +54,11 @@ def test_from_a_dp3_store_to_an_export_that_says_what_its_numbers_are(omp: Omp, 
     trained = omp("pretrain", tmp_path / "d", "--out", tmp_path / "run", *TINY, *parts)
     assert trained.code == 0, trained.err
     assert f"next: omp eval --offline {tmp_path / 'run'}" in trained.out, "it is not below runs, where eval would look"
+    next_line = trained.out.split("next: omp ")[1].split()
+    assert omp(*next_line, "--out", tmp_path / "errors").code == 0, "nothing was held out: --on train"
+    assert f"next: omp pretrain {tmp_path / 'd'} --set encoder.origin=world --hold-out 0.1" in " ".join(
+        done.out.split()
+    )
     refused(omp("eval", tmp_path / "run"), 4, "no simulator", "omp eval RUN --offline")
     refused(omp("finetune", tmp_path / "run", "--out", tmp_path / "tuned"), 4, "no simulator")
     exported = omp("export", tmp_path / "run", "--format", "pt2", "--out", tmp_path / "files")
@@ -162,6 +167,8 @@ def test_what_is_missing_or_does_not_fit_is_one_line(omp: Omp, tmp_path: Path) -
         (("--hz", 5, "--set", "format.state=[state,action]"), ("format.state: expected a list",)),
         (("--hz", 5, "--set", "environment=other"), ("environment",)),
         (("--hz", 5, "--set", "format.depth=depth"), ("camera.intrinsics",)),
+        (("--hz", 5, "--set", "camera.farthest=2"), ("camera: the data have no depth pictures", "format.depth")),
+        (("--hz", 5, "--set", "format.cloud=[]", "--set", "end_effector=0,1,2"), ("the data have no clouds",)),
         ((), ("frames a second",)),
     ],
     ids=[
@@ -175,6 +182,8 @@ def test_what_is_missing_or_does_not_fit_is_one_line(omp: Omp, tmp_path: Path) -
         "one number",
         "environment",
         "no camera",
+        "no depth",
+        "no clouds",
         "no rate",
     ],
 )
@@ -221,6 +230,9 @@ def test_depth_pictures_become_clouds_of_the_world(omp: Omp, tmp_path: Path) -> 
     line = ("prepare", "own", tmp_path / "d.npz", "--hz", 5, "--points", 32, "--set", "format.depth=depth")
     refused(omp(*line, "--out", tmp_path / "a"), 2, "only with the camera's intrinsics", "camera.intrinsics")
     camera = ("--set", "camera.intrinsics=[10, 10, 4.5, 3.5]", "--set", f"camera.pose={POSE.tolist()}")
+    refused(
+        omp(*line, *camera, "--out", tmp_path / "b"), 3, "d.npz: episode 0, frame 0: of 70 pixels", "median is 500 m"
+    )
     done = omp(*line, *camera, "--set", "camera.depth_scale=0.001", "--out", tmp_path / "b")
     assert done.code == 0, done.err
     data = read_store(tmp_path / "b")
@@ -230,6 +242,18 @@ def test_depth_pictures_become_clouds_of_the_world(omp: Omp, tmp_path: Path) -> 
     np.testing.assert_allclose(cloud[:, 0], 1.0, atol=1e-6)  # z of the camera, 0.5 m, is x of the world, from 0.5 m on
     assert np.ptp(cloud[:, 1]) == pytest.approx(0.45, abs=1e-6)
     assert data.spec.cloud_in_fps_order
+
+
+def test_workers_make_the_same_clouds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frame after frame by two processes, and whole episodes by this one."""
+    random, camera = np.random.default_rng(0), CameraConfig(intrinsics=(10.0, 10.0, 4.5, 3.5))
+    episodes = [{"action": np.zeros((t, 1), np.float32), "depth": random.uniform(1, 2, (t, 8, 10))} for t in (2, 3)]
+    alone = with_clouds(episodes, 16, None, camera, Silent())
+    monkeypatch.setattr(clouds, "_AT_ONCE", 1)
+    made = with_clouds(episodes, 16, None, camera, Silent(), workers=2)
+    assert made[1:] == alone[1:]
+    for one, other in zip(alone[0], made[0], strict=True):
+        np.testing.assert_array_equal(one["point_cloud"], other["point_cloud"])
 
 
 def write_with_depth(path: Path, **arrays: np.ndarray) -> None:

@@ -155,7 +155,7 @@ class Files(Source):
     def _first_episode(self, path: Path) -> Recording:
         """The first episode of the user's file; what is wrong with a setting shows there before all others are read."""
         self._files_there(path)
-        with _about(path):
+        with about_file(path):
             found: Recording = FORMATS.build(self.config.format).read(path, self.origin.subject, 1, Silent())
         return found
 
@@ -189,7 +189,7 @@ class Files(Source):
                 another action.
         """
         config, file, limit = self.config, self._fetched[0].path, self.origin.subject.facts.action_limit
-        with _about(file):
+        with about_file(file):
             read = FORMATS.build(config.format).read(file, self.origin.subject, self.limit, progress)
             watch.lap("reading")
             recording = self.shown(read, workers, progress)
@@ -299,7 +299,7 @@ class Files(Source):
 
 
 @contextmanager
-def _about(path: Path) -> Iterator[None]:
+def about_file(path: Path) -> Iterator[None]:
     """A DataError of what is made of a file names the file, where it does not yet."""
     try:
         yield

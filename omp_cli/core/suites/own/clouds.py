@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,9 +19,13 @@ from omp_cli.core.clouds.crop import Box
 from omp_cli.core.clouds.depth import DepthCamera, not_a_pose
 from omp_cli.core.data.readers.roles import DEPTH, POSE
 from omp_cli.core.data.store import Arrays
+from omp_cli.core.envs.jobs import Kept, in_order
+from omp_cli.core.suites.base import TaskEnv
 
 POINTS = 512
 """Points of a cloud that is made of a depth picture, unless told otherwise."""
+_AT_ONCE = 50_000_000
+"""Distances between points that a worker computes at once, for half a second or so."""
 
 Coordinate = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 
@@ -91,118 +96,202 @@ class CameraConfig(Settings):
 
 
 def check_cloud_settings(first: Arrays, points: int | None, crop: Crop | None, camera: CameraConfig) -> None:
-    """UsageError where clouds are asked for that the first episode has no arrays for, or the camera was not said."""
+    """Compare the settings with the first episode, and make the cloud of its first frame.
+
+    Raises:
+        UsageError: clouds are asked for that it has no arrays for, the camera is told of where there is no depth, or
+            not told of where there is.
+        DataError: the frame has too few points.
+    """
+    if DEPTH not in first and camera != CameraConfig():
+        raise UsageError(
+            "camera: the data have no depth pictures that it could have taken",
+            "name their array: --set 'format.depth=[\"NAME\"]'; clouds that are there need no camera",
+        )
     if "point_cloud" not in first and DEPTH not in first:
         if points is not None or crop is not None:
             raise UsageError(
                 f"--{'points' if points is not None else 'crop'}: the data have no clouds",
                 "name their array: --set 'format.cloud=[\"NAME\"]', or depth pictures: 'format.depth=[\"NAME\"]'",
             )
-    elif "point_cloud" not in first:
-        camera.build()
+        return
+    frame = {name: array[:1] for name, array in first.items()}
+    if (making := _making([frame], points, crop, camera)) is not None:
+        make(_Frames(making, frame, 0, 0))
 
 
 def with_clouds(
-    episodes: Sequence[Arrays], points: int | None, crop: Crop | None, camera: CameraConfig, progress: Progress
+    episodes: Sequence[Arrays],
+    points: int | None,
+    crop: Crop | None,
+    camera: CameraConfig,
+    progress: Progress,
+    workers: int = 1,
 ) -> tuple[list[Arrays], bool, list[str]]:
-    """The episodes with the clouds that are wanted, and without depth pictures.
+    """The episodes with the clouds that are wanted, and without depth pictures; ``check_cloud_settings`` was there.
 
     Args:
         episodes: with "point_cloud" (T, N, 3), "depth" (T, H, W), maybe with "camera_pose" (T, 4, 4), or neither.
         points: number of points of each cloud; None keeps the number that there is.
         crop: what is kept, in the frame of the cloud; None keeps all.
         camera: the camera of the depth pictures.
-        progress: advances with every episode.
+        progress: advances with every frame.
+        workers: processes; the clouds do not depend on their number.
 
     Returns:
         The episodes, whether their clouds are in the order of farthest point sampling, and what the user has to know.
 
     Raises:
-        UsageError: as ``check_cloud_settings``, or the clouds differ in size and no number of points was said.
+        UsageError: the camera was not told of, or the clouds differ in size and no number of points was said.
         DataError: a frame has too few points.
     """
-    first = episodes[0]
-    check_cloud_settings(first, points, crop, camera)
-    box = None if crop is None else Box(crop[:3], crop[3:])
-    if "point_cloud" not in first and DEPTH not in first:
+    if (making := _making(episodes, points, crop, camera)) is None:
         return list(episodes), False, []
-    sizes = sorted({e["point_cloud"].shape[1] for e in episodes if "point_cloud" in e})
-    found = sizes[0] if sizes else None
+    frames = sum(len(episode["action"]) for episode in episodes)
+    progress.start("clouds", frames)
+    parts: dict[int, list[NDArray[np.float32]]] = {}
+    counts = Counter[str]()
+    for made in in_order(make, _jobs(making, episodes), workers, progress.note):
+        parts.setdefault(made.episode, []).append(made.clouds)
+        counts.update(made.counts)
+        progress.advance(len(made.clouds))
+    shown = []
+    for number, episode in enumerate(episodes):
+        kept = {name: array for name, array in episode.items() if name not in (DEPTH, POSE)}
+        shown.append({**kept, "point_cloud": np.concatenate(parts[number])})
+    return shown, True, _said(making, episodes, frames, counts)
+
+
+@dataclass(frozen=True)
+class _Making:
+    """How a cloud is made of what was recorded."""
+
+    wanted: int
+    box: Box | None
+    camera: DepthCamera | None
+    config: CameraConfig
+
+    def taken(self, episode: Arrays) -> Arrays:
+        """What of an episode the clouds are made of."""
+        names = ("point_cloud",) if self.camera is None else (DEPTH, POSE)
+        return {name: episode[name] for name in names if name in episode}
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """Frames of an episode that become clouds: T frames from ``at`` on."""
+
+    making: _Making
+    arrays: Arrays
+    episode: int
+    at: int
+
+
+def _jobs(making: _Making, episodes: Sequence[Arrays]) -> Iterator[_Frames]:
+    """All frames, in order; those of an episode that take little are one job."""
+    for number, episode in enumerate(episodes):
+        taken = making.taken(episode)
+        seen = next(iter(taken.values()))
+        points = seen.shape[1] if making.camera is None else seen[0].size
+        together = max(_AT_ONCE // (points * making.wanted), 1)
+        for at in range(0, len(seen), together):
+            yield _Frames(making, {name: array[at : at + together] for name, array in taken.items()}, number, at)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Clouds (T, N, 3) of frames of an episode; how many points are not finite or repeated, and in how many frames."""
+
+    episode: int
+    clouds: NDArray[np.float32]
+    counts: Counter[str]
+
+
+def _making(episodes: Sequence[Arrays], points: int | None, crop: Crop | None, camera: CameraConfig) -> _Making | None:
+    """How the clouds are made; None where there are none, or they stay as they are."""
+    sizes = _sizes(episodes)
+    if not sizes:
+        built = camera.build() if DEPTH in episodes[0] else None
+        return None if built is None else _Making(points or POINTS, _box_of(crop), built, camera)
     if points is None and len(sizes) > 1:
         raise UsageError(
             f"the clouds of the episodes have {sizes[0]} to {sizes[-1]} points",
-            f"take as many of each: --points {found}",
+            f"take as many of each: --points {sizes[0]}",
         )
-    whole = all(np.isfinite(e["point_cloud"]).all() for e in episodes) if found is not None else False
-    if whole and box is None and len(sizes) == 1 and points in (None, found):
-        return list(episodes), False, []
-    wanted = points or found or POINTS
-    maker = _Maker(wanted, box, camera.build() if found is None else None, camera)
-    made = []
-    progress.start("clouds", len(episodes))
-    for number, episode in enumerate(episodes):
-        kept = {name: array for name, array in episode.items() if name not in (DEPTH, POSE)}
-        made.append({**kept, "point_cloud": maker.clouds(episode, number)})
-        progress.advance()
-    return made, True, maker.said(sizes, sum(len(e["action"]) for e in episodes))
+    whole = all(np.isfinite(episode["point_cloud"]).all() for episode in episodes)
+    if whole and crop is None and len(sizes) == 1 and points in (None, sizes[0]):
+        return None
+    return _Making(points or sizes[0], _box_of(crop), None, camera)
 
 
-class _Maker:
-    """Makes the clouds of one frame after the other, and counts."""
+def _sizes(episodes: Sequence[Arrays]) -> list[int]:
+    """The different numbers of points of recorded clouds, ascending."""
+    return sorted({episode["point_cloud"].shape[1] for episode in episodes if "point_cloud" in episode})
 
-    def __init__(self, wanted: int, box: Box | None, camera: DepthCamera | None, config: CameraConfig) -> None:
-        self._wanted, self._box, self._camera, self._config = wanted, box, camera, config
-        self._filled = self._frames_filled = self._not_finite = 0
 
-    def clouds(self, episode: Arrays, number: int) -> NDArray[np.float32]:
-        """(T, N, 3) of an episode."""
-        made = []
-        for t, seen in enumerate(self._seen(episode, f"episode {number}")):
-            made.append(self._cloud(seen, f"episode {number}, frame {t}"))
-        return np.stack(made)
+def _box_of(crop: Crop | None) -> Box | None:
+    return None if crop is None else Box(crop[:3], crop[3:])
 
-    def _cloud(self, points: NDArray[np.floating], where: str) -> NDArray[np.float32]:
-        """(N, 3) of all points (M, 3) of a frame."""
-        if self._box is not None:
-            points = points[self._box.contains(points)]
+
+def make(job: _Frames, kept: Kept[TaskEnv] | None = None) -> _Made:
+    """The clouds of some frames; DataError where one has too few points."""
+    making, counts, clouds = job.making, Counter[str](), []
+    for t in range(len(next(iter(job.arrays.values())))):
+        where = f"episode {job.episode}, frame {job.at + t}"
+        if making.camera is None:
+            cloud = job.arrays["point_cloud"][t]
+            points = cloud[np.isfinite(cloud).all(axis=1)]
+            counts["not finite"] += len(cloud) - len(points)
+        else:
+            points = _seen(making, making.camera, job.arrays, t, where)
+        if making.box is not None:
+            points = points[making.box.contains(points)]
         try:
-            cloud, missing = fps.sample(points, self._wanted)
+            cloud, missing = fps.sample(points, making.wanted)
         except DataError:
             raise DataError(
-                f"{where}: {len(points)} points are left where {self._wanted} are wanted, less than half",
-                "take fewer with --points, or a larger --crop",
+                f"{where}: {len(points)} points are left where {making.wanted} are wanted, less than half",
+                "take fewer with --points" + ("" if making.box is None else ", or a larger --crop"),
             ) from None
-        self._filled += missing
-        self._frames_filled += missing > 0
-        return cloud
+        counts["filled"] += missing
+        counts["frames filled"] += missing > 0
+        clouds.append(cloud)
+    return _Made(job.episode, np.stack(clouds), counts)
 
-    def _seen(self, episode: Arrays, where: str) -> Iterator[NDArray[np.floating]]:
-        """All points (M, 3) of each frame."""
-        if self._camera is None:
-            for cloud in episode["point_cloud"]:
-                finite = np.isfinite(cloud).all(axis=1)
-                self._not_finite += int((~finite).sum())
-                yield cloud[finite]
-            return
-        for t, picture in enumerate(episode[DEPTH]):
-            camera = self._camera
-            if POSE in episode:
-                if wrong := not_a_pose(carrier := episode[POSE][t]):
-                    raise DataError(f"{where}, frame {t}: the pose of format.pose {wrong}", "expected camera to world")
-                camera = replace(camera, pose=carrier @ camera.pose)
-            depth = picture * self._config.depth_scale
-            yield camera.points(np.where(depth <= self._config.farthest, depth, 0.0))
 
-    def said(self, sizes: Sequence[int], frames: int) -> list[str]:
-        """What was done, in sentences."""
-        of = f"clouds of {' to '.join(map(str, sizes[:: len(sizes) - 1 or 1]))} points" if sizes else "depth pictures"
-        inside = "" if self._box is None else " that lie in the crop"
-        said = [f"{of}: {self._wanted} points{inside} are kept of each, by exact farthest point sampling"]
-        if self._not_finite:
-            said.append(f"{self._not_finite} points of the clouds are not finite and are left out")
-        if self._frames_filled:
-            said.append(
-                f"{self._frames_filled} of {frames} frames have fewer points than that: {self._filled} in all are "
-                "repetitions of others"
-            )
-        return said
+def _seen(making: _Making, camera: DepthCamera, arrays: Arrays, t: int, where: str) -> NDArray[np.float64]:
+    """All points (M, 3) that a depth picture shows.
+
+    Raises:
+        DataError: the frame's pose is none, or hardly a pixel is near enough, as with millimetres that are not said.
+    """
+    if POSE in arrays:
+        if wrong := not_a_pose(carrier := arrays[POSE][t]):
+            raise DataError(f"{where}: the pose of format.pose {wrong}", "expected camera to world")
+        camera = replace(camera, pose=carrier @ camera.pose)
+    depth = arrays[DEPTH][t] * making.config.depth_scale
+    seen, farthest = depth[np.isfinite(depth) & (depth > 0)], making.config.farthest
+    near = int((seen <= farthest).sum())
+    if len(seen) > near and 2 * near < making.wanted:
+        raise DataError(
+            f"{where}: of {len(seen)} pixels with depth {near} lie within camera.farthest = {farthest:g} m; their "
+            f"median is {np.median(seen):g} m",
+            "--set camera.depth_scale=0.001, if the pictures hold millimetres; or a larger camera.farthest",
+        )
+    return camera.points(np.where(depth <= farthest, depth, 0.0))
+
+
+def _said(making: _Making, episodes: Sequence[Arrays], frames: int, counts: Mapping[str, int]) -> list[str]:
+    """What was done, in sentences."""
+    sizes = _sizes(episodes)
+    of = f"clouds of {' to '.join(map(str, sizes[:: len(sizes) - 1 or 1]))} points" if sizes else "depth pictures"
+    inside = "" if making.box is None else " that lie in the crop"
+    said = [f"{of}: {making.wanted} points{inside} are kept of each, by exact farthest point sampling"]
+    if counts["not finite"]:
+        said.append(f"{counts['not finite']} points of the clouds are not finite and are left out")
+    if counts["frames filled"]:
+        said.append(
+            f"{counts['frames filled']} of {frames} frames have fewer points than that: {counts['filled']} in all are "
+            "repetitions of others"
+        )
+    return said

@@ -19,7 +19,7 @@ from omp_cli.core.data.readers import FORMATS, Recording, Subject
 from omp_cli.core.data.readers.base import sniff
 from omp_cli.core.data.readers.roles import DEPTH, POSE
 from omp_cli.core.data.store import HELD_OUT, Arrays
-from omp_cli.core.prepare.files import Files
+from omp_cli.core.prepare.files import Files, about_file
 from omp_cli.core.prepare.files_config import FilesConfig
 from omp_cli.core.prepare.origin import FileOrigin, file_origin, located
 from omp_cli.core.prepare.source import SOURCES, Asked
@@ -142,7 +142,13 @@ class Own(Files):
         assert self.origin.file is not None, "a file or folder of the user's is never downloaded"
         first = super().shown(self._first_episode(self.origin.file), 1, Silent())
         self._rate(first)
-        check_cloud_settings(first.episodes[0], config.points, config.crop, config.camera)
+        with about_file(self.origin.file):
+            check_cloud_settings(first.episodes[0], config.points, config.crop, config.camera)
+        if config.end_effector is not None and not {"point_cloud", DEPTH} & set(first.episodes[0]):
+            raise UsageError(
+                "end_effector: the data have no clouds that a policy could see from there",
+                "leave it out, or name the array of the clouds with format.cloud or format.depth",
+            )
         for key in ("state", "action"):
             _check_names(f"{key}_names", getattr(config, f"{key}_names"), first.episodes[0][key].shape[1])
         width, places = first.episodes[0]["state"].shape[1], config.end_effector or (0, 1, 2)
@@ -174,7 +180,7 @@ class Own(Files):
         if recording.hz not in (None, hz):
             said.append(f"the file says {recording.hz:g} Hz, and --hz {hz:g} counts")
         episodes, in_order, of_clouds = with_clouds(
-            recording.episodes, config.points, config.crop, config.camera, progress
+            recording.episodes, config.points, config.crop, config.camera, progress, workers
         )
         clouds = "point_cloud" in episodes[0]
         if recording.held_out:
@@ -258,6 +264,7 @@ class Own(Files):
             gripper = of_one["end_effector"] is not None
             parts = "" if clouds else f" --preset {'dmpo' if pictures else 'dmpo-state'}"
             parts += " --set encoder.origin=world" if clouds and not gripper else ""
+            parts += " --hold-out 0.1" if of_one["demos"] > 1 and not of_one["held_out"] else ""
             lines.append(f"next: omp pretrain {folder}{parts}")
         return lines
 
