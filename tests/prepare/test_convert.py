@@ -148,7 +148,7 @@ def test_what_is_left_out_or_not_clipped_is_in_output_and_manifest(tmp_path: Pat
     assert metrics["said"][1] == "left out: infos/action_log_probs (25,), metadata/algorithm ()"
     assert (metrics["actions_beyond_one"], metrics["action_values"]) == (3, 63)
     first = omp(*line[:-1], tmp_path / "e", "--demos", 1)
-    assert "frames are left out" not in first.out, "the tail is not among the episodes asked for"
+    assert "are left out" not in first.out, "the tail is not among the episodes asked for"
 
 
 def test_left_out_and_filled_are_said_of_what_is_shown_anew() -> None:
