@@ -1,6 +1,7 @@
 """Named arrays: zarr of both formats, as folder and .zip, npz and npy: the same numbers from each, damage in a line."""
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from omp_cli.core.base.config import LARGEST
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.data.catalogue import TaskFacts
-from omp_cli.core.data.readers import FORMATS, Recording, Subject
+from omp_cli.core.data.readers import FORMATS, Recording, Subject, zarr_layout
 from omp_cli.core.data.readers.base import sniff
 from omp_cli.core.data.store import STORE, read_store, write_store
 from omp_cli.core.prepare.origin import located
@@ -28,6 +29,9 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "zarr 3 zip": lambda folder: packed(write_zarr(folder / "d.zarr", recorded(), 3), folder / "d.zip"),
     "zarr in a folder of a zip": lambda folder: packed(
         write_zarr(folder / "d.zarr", recorded()), folder / "x.zip", "a"
+    ),
+    "zarr in a hidden folder of a zip": lambda folder: packed(
+        write_zarr(folder / "d.zarr", recorded()), folder / "x.zip", ".a"
     ),
     "npz": lambda folder: write_npz(folder / "d.npz", recorded()),
     "npy": lambda folder: write_npy(folder / "d", recorded()),
@@ -91,6 +95,49 @@ def test_pictures_of_floats_are_rounded_and_channels_first_is_seen(tmp_path: Pat
         assert sum("rounded" in s or "channels first" in s for s in found.said) == 2
     with pytest.raises(DataError, match="img has values from -1 to 1"):
         read(write_npz(tmp_path / "n.npz", {**arrays, "img": arrays["img"].astype(np.float32) / 127.5 - 1}))
+
+
+@pytest.mark.parametrize("write", [write_zarr, write_npz, write_npy])
+def test_cameras_of_two_sizes_are_told_of(write: Callable[..., Path], tmp_path: Path) -> None:
+    arrays = recorded()
+    path = write(tmp_path / f"d.{write.__name__[6:]}", {**arrays, "wrist": arrays["img"][:, :6, :8]})
+    with pytest.raises(UsageError, match="camera wrist: pictures are 6x8, those of img 12x16") as refused:
+        read(path, img=["img", "wrist"])
+    assert str(path) in refused.value.message
+    assert "format.img=img" in refused.value.hint
+
+
+def test_a_fault_of_our_own_is_no_damage_of_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zarr_layout, "recording", lambda *_: {}["ours"])
+    with pytest.raises(KeyError, match="ours"):
+        read(write_zarr(tmp_path / "d.zarr", recorded()))
+
+
+def test_only_what_has_a_role_has_to_be_an_array_of_numbers(tmp_path: Path) -> None:
+    objects = np.array(["a", None], object)
+    for path in (write_npz(tmp_path / "d.npz", recorded() | {"notes": objects}), write_npy(tmp_path / "d", recorded())):
+        if path.is_dir():
+            np.save(path / "notes.npy", objects, allow_pickle=True)
+        else:
+            with zipfile.ZipFile(path, "a") as archive:
+                archive.writestr("read.me", "of no array")
+        assert read(path).said[-1] == "left out: notes (2,)"
+        with pytest.raises(DataError, match=r"notes is \(2,\) object"):
+            read(path, state=["notes"])
+
+
+def test_what_comes_after_the_episodes_asked_for_is_not_read(tmp_path: Path) -> None:
+    """The last byte of the last array is another one, which a look at all of it tells by its checksum."""
+    path = write_npz(tmp_path / "d.npz", recorded())
+    with zipfile.ZipFile(path) as archive:
+        last = archive.infolist()[-1]
+    content = bytearray(path.read_bytes())
+    end = content.index(last.filename.encode()) + content[content.index(last.filename.encode()) :].index(b"\x93NUMPY")
+    content[end + last.file_size - 1] ^= 1
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read(path, 2).episodes[1]["state"], recorded()["state"][9:15])
+    with pytest.raises(DataError, match="damaged"):
+        read(path)
 
 
 def pickle_of(ran: Path) -> bytes:

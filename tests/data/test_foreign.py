@@ -315,11 +315,15 @@ def test_rewards_of_some_demonstrations_and_other_members_are_said(tmp_path: Pat
 
 def test_episodes_without_an_end_are_said(tmp_path: Path) -> None:
     write_minari(tmp_path, SHORT)
-    assert read(tmp_path / "main_data.hdf5", "kitchen", "mixed").said == ()
+    left = "left out: observations/desired_goal/kettle (7, 7)"
+    assert read(tmp_path / "main_data.hdf5", "kitchen", "mixed").said == (left,)
     with h5py.File(tmp_path / "main_data.hdf5", "a") as file:
         file["episode_1/truncations"][:] = False
-    (said,) = read(tmp_path / "main_data.hdf5", "kitchen", "mixed").said
-    assert said.startswith("1 of 2 episodes end neither terminated nor truncated")
+        del file["episode_0/rewards"]
+    unended, unrewarded, rest = read(tmp_path / "main_data.hdf5", "kitchen", "mixed").said
+    assert unended.startswith("1 of 2 episodes end neither terminated nor truncated")
+    assert unrewarded == "rewards are left out: 1 of 2 episodes have none"
+    assert rest == left
 
 
 LFS = LFS_POINTER + b"\noid sha256:1234\nsize 12345\n"

@@ -17,6 +17,7 @@ from omp_cli.core.base.errors import DataError, MissingDependency, UsageError
 from omp_cli.core.base.files import LFS_POINTER
 from omp_cli.core.data.readers import lerobot
 from omp_cli.core.data.readers.base import sniff
+from omp_cli.core.data.readers.lerobot_folder import Folder
 from omp_cli.core.data.store import read_store
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp
@@ -391,6 +392,51 @@ def test_cameras_of_two_sizes_want_one(folders: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="pictures are 32x48, those of top 24x24"):
         read(tmp_path / "f" / INFO, "robomimic", "lift")
     assert read(tmp_path / "f" / INFO, "robomimic", "lift", size=24).spec.image == (24, 24, 6)
+
+
+def test_features_that_are_not_taken_are_said(folders: Path, tmp_path: Path) -> None:
+    shutil.copytree(folders / "v2.1", tmp_path / "f")
+    effort, counter = ({"dtype": "float32", "shape": [n], "names": None} for n in (6, 1))
+    edited({"observation.effort": effort, "timestamp": counter, "note": {"dtype": "string"}})(tmp_path / "f")
+    (said,) = read(tmp_path / "f" / INFO, "robomimic", "lift", cameras=["wrist"]).said
+    assert said == f"left out: {TOP} (32, 48, 3), observation.effort (6,), note"
+
+
+@pytest.mark.parametrize(
+    ("names", "first"),
+    [
+        ({"x": 1, "y": 0, **{str(n): n for n in range(2, 7)}}, "y"),
+        ({"x": 1, "y": 1, **{str(n): n for n in range(2, 7)}}, "action[0]"),
+        ({str(n): n for n in range(6)}, "action[0]"),
+        ({"arm": ["a", "b", "c", "d", "e", "f"], "hand": ["g"]}, "a"),
+    ],
+    ids=["by place", "a place twice", "too few", "by kind"],
+)
+def test_names_of_numbers_in_an_object(folders: Path, tmp_path: Path, names: dict[str, Any], first: str) -> None:
+    root = shutil.copytree(folders / "v2.1", tmp_path / "f")
+    edited({"action": {"dtype": "float32", "shape": [7], "names": names}})(root)
+    assert Folder(root / INFO).channel_names("action")[0] == first
+
+
+def test_of_the_first_episodes_only_their_files_have_to_be_there(folders: Path, omp: Omp, tmp_path: Path) -> None:
+    root = shutil.copytree(folders / "v2.1", tmp_path / "f")
+    for path in [*root.rglob("episode_000001.mp4"), *root.rglob("episode_000001.parquet")]:
+        path.unlink()
+    line = ("prepare", "own", root, "--set", "format.size=16")
+    refused(omp(*line, "--out", tmp_path / "all"), 3, "episode_000001.parquet: no such file")
+    done = omp(*line, "--demos", 1, "--out", tmp_path / "d")
+    assert done.code == 0, done.err
+    files = read_store(tmp_path / "d").provenance["recipe"]["files"]
+    assert not [name for name in files if "episode_000001" in name]
+    assert len(files) == 2 + 1 + len(CAMERAS)
+
+
+def test_an_error_names_the_folder_once_and_says_what_to_do(folders: Path, omp: Omp, tmp_path: Path) -> None:
+    root = shutil.copytree(folders / "v2.1", tmp_path / "f")
+    write_video(videos(root)[0], np.zeros((8, 32, 48, 3), np.uint8))
+    done = omp("prepare", "own", root, "--out", tmp_path / "d")
+    refused(done, 3, "goes on after the last of 7 frames", "leave the camera out")
+    assert done.err.count(str(root)) == 1
 
 
 def test_depth_is_left_out(folders: Path, tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import pytest
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.data.catalogue import read_catalogue
-from omp_cli.core.data.readers import FORMATS, Recording, Subject
+from omp_cli.core.data.readers import FORMATS, Recording, Subject, d4rl, roles
 from omp_cli.core.data.readers.base import sniff
 from omp_cli.core.data.readers.d4rl import episode_ends
+from omp_cli.core.data.readers.hdf5 import array
 from omp_cli.core.data.store import STORE, read_store, write_store
 from omp_cli.core.data.windows import ChunkConfig, make_windows
 from tests.data.formats import ENV, write_d4rl, write_minari, write_npz, write_robomimic
@@ -104,6 +105,60 @@ def test_what_a_robomimic_file_does_not_have_is_refused(
         read(tmp_path / "can.hdf5", "robomimic", task, **options)
 
 
+def test_robomimic_pictures_of_other_names(tmp_path: Path) -> None:
+    path = tmp_path / "libero.hdf5"
+    demos = write_robomimic(path, (5, 6), cameras=("agentview", "wrist", "top", "side"))
+    with h5py.File(path, "a") as file:
+        for number in range(2):
+            for old, new in (("agentview_image", "agentview_rgb"), ("wrist_image", "wrist_rgb"), ("top_image", "top")):
+                file.move(f"data/demo_{number}/obs/{old}", f"data/demo_{number}/obs/{new}")
+    found = read(path, "robomimic", "can")
+    assert found.cameras == ("agentview", "side", "wrist")
+    np.testing.assert_array_equal(found.episodes[1]["img"][..., 6:], demos[1]["obs/wrist_image"])
+    for asked in ("agentview_rgb", "agentview"):
+        assert read(path, "robomimic", "can", cameras=[asked, "top"]).cameras == ("agentview", "top")
+    for asked, hint in (("agentvew", "agentview"), ("front", "known: agentview, agentview_rgb, side, side_image, top")):
+        with pytest.raises(UsageError, match="no pictures of camera") as refused:
+            read(path, "robomimic", "can", cameras=[asked])
+        assert hint in refused.value.hint
+    with h5py.File(path, "a") as file:
+        for number, frames in enumerate((5, 6)):
+            del file[f"data/demo_{number}/obs/top"]
+            file[f"data/demo_{number}/obs/top"] = np.zeros((frames, 8, 12, 3), np.uint8)
+    with pytest.raises(UsageError, match="obs, camera top: pictures are 8x12, those of side 16x16"):
+        read(path, "robomimic", "can", cameras=["side", "top"])
+
+
+def test_what_a_file_holds_besides_is_said(tmp_path: Path) -> None:
+    write_robomimic(tmp_path / "can.hdf5", (5, 6), cameras=("agentview",))
+    with h5py.File(tmp_path / "can.hdf5", "a") as file:
+        file["data/demo_0/a_force"], file["data/demo_0/next_obs/object"] = np.zeros((5, 6)), np.zeros((5, 14))
+    found = read(tmp_path / "can.hdf5", "robomimic", "can", cameras=[], object_state=True)
+    assert found.said == ("left out: obs/agentview_image (5, 16, 16, 3), obs/robot0_joint_pos (5, 7), a_force (5, 6)",)
+    write_minari(tmp_path)
+    found = read(tmp_path / "main_data.hdf5", "kitchen", "mixed", state=["desired_goal/kettle"])
+    assert found.said == ("left out: observations/observation (5, 59)",)
+    assert found.notes["state"] == ["desired_goal/kettle"]
+    write_d4rl(tmp_path / "d.hdf5", tail=0)
+    found = read(tmp_path / "d.hdf5", "gym", "hopper-medium")
+    assert found.said == ("left out: infos/action_log_probs (21,), metadata/algorithm ()",)
+    write_npz(tmp_path)
+    with np.load(tmp_path / "train.npz") as arrays:
+        np.savez(tmp_path / "train.npz", **arrays, ids=np.zeros(20))
+    assert read(tmp_path / "train.npz", "gym", "hopper-medium").said == ("left out: ids (20,)",)
+
+
+def test_a_file_whose_name_all_share_is_called_by_its_folder(tmp_path: Path) -> None:
+    for format_, file, name in (
+        ("minari", "hand/data/main_data.hdf5", "hand"),
+        ("minari", "hand/main_data.hdf5", "hand"),
+        ("minari", "hand/data/mine.hdf5", "mine"),
+        ("npz", "hopper/train.npz", "hopper"),
+        ("npz", "hopper/other.npz", "other"),
+    ):
+        assert FORMATS.get(format_).label(tmp_path / file) == name
+
+
 def test_npz_comes_back_in_physical_units(tmp_path: Path) -> None:
     raw = write_npz(tmp_path, pictures=True)
     found = read(tmp_path / "train.npz", "gym", "hopper-medium")
@@ -127,6 +182,31 @@ def test_d4rl_episodes_end_where_sequence_dataset_ends_them(tmp_path: Path) -> N
     assert found.notes["frames_after_the_last_end"] == 4
     assert found.episodes[0]["terminal"][-1]
     assert len(read(tmp_path / "hopper.hdf5", "gym", "hopper-medium", 2).episodes) == 2
+
+
+def test_of_the_first_episodes_no_more_frames_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: dict[str, int] = {}
+
+    def counted(group: h5py.Group, name: str, *rest: Any) -> np.ndarray:
+        found = array(group, name, *rest)
+        lengths[name] = len(found)
+        return found
+
+    monkeypatch.setattr(d4rl, "array", counted)
+    write_d4rl(tmp_path / "hopper.hdf5")
+    assert len(read(tmp_path / "hopper.hdf5", "gym", "hopper-medium", 2).episodes) == 2
+    assert lengths == {"terminals": 25, "timeouts": 25, "observations": 12, "actions": 12, "rewards": 12}
+    raw = write_npz(tmp_path, pictures=True)
+    read_by = roles.Stored.__init__
+    short: dict[tuple[int, ...], int] = {}
+
+    def noted(self: roles.Stored, shape: tuple[int, ...], dtype: Any, stored: int, read_: Callable[[int], Any]) -> None:
+        read_by(self, shape, dtype, stored, lambda frames: short.update({shape: frames}) or read_(frames))
+
+    monkeypatch.setattr(roles.Stored, "__init__", noted)
+    found = read(tmp_path / "train.npz", "gym", "hopper-medium", 1)
+    np.testing.assert_array_equal(found.episodes[0]["img"][..., 1], raw["images"][:6, 1])
+    assert short == {(20, 11): 6, (20, 3): 6, (3,): 3, (20,): 6, (20, 6, 16, 20): 6}
 
 
 def test_d4rl_without_timeouts_counts_steps() -> None:

@@ -144,7 +144,8 @@ def test_what_is_left_out_or_not_clipped_is_in_output_and_manifest(tmp_path: Pat
         assert f"hopper-medium: {tail}" in plain
         assert actions in plain
     metrics = json.loads((tmp_path / "d" / "manifest.json").read_text())["metrics"]
-    assert [sentence.startswith(tail) for sentence in metrics["said"]] == [True]
+    assert [sentence.startswith(tail) for sentence in metrics["said"]] == [True, False]
+    assert metrics["said"][1] == "left out: infos/action_log_probs (25,), metadata/algorithm ()"
     assert (metrics["actions_beyond_one"], metrics["action_values"]) == (3, 63)
     first = omp(*line[:-1], tmp_path / "e", "--demos", 1)
     assert "are left out" not in first.out, "the tail is not among the episodes asked for"
@@ -166,6 +167,16 @@ def test_an_error_of_the_metadata_names_the_file(tmp_path: Path) -> None:
     write_robomimic(tmp_path / "c.hdf5", (5, 6), env=env)
     with pytest.raises(DataError, match=r"c\.hdf5: the controller in the data's metadata: kp"):
         make(tmp_path / "d", tmp_path / "c.hdf5")
+
+
+def test_an_error_about_a_file_of_the_working_folder_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the rest of the message has a full stop, which is that folder's name."""
+    controller = {"type": "OSC_POSE", "kp": "v1.0"}
+    env = {"env_name": "PickPlaceCan", "env_kwargs": {"controller_configs": controller}}
+    monkeypatch.chdir(tmp_path)
+    write_robomimic(Path("c.hdf5"), (5, 6), env=env)
+    with pytest.raises(DataError, match=r"^c\.hdf5: the controller in the data's metadata: kp"):
+        make(tmp_path / "d", Path("c.hdf5"))
 
 
 def test_what_a_store_must_not_hold_is_refused_in_the_name_of_the_file(tmp_path: Path) -> None:

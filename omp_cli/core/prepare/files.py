@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -147,15 +148,14 @@ class Files(Source):
     def _files_there(self, path: Path) -> tuple[Path, ...]:
         """The user's file and those that belong to it; DataError where one of them is missing."""
         reader = FORMATS.build(self.config.format)
-        files: tuple[Path, ...] = reader.files(path)
+        files: tuple[Path, ...] = reader.files(path, self.limit)
         if missing := [file for file in files if not file.exists()]:
             raise DataError(f"{missing[0]}: no such file", f"expected: {reader.expected}")
         return files
 
     def _first_episode(self, path: Path) -> Recording:
         """The first episode of the user's file; what is wrong with a setting shows there before all others are read."""
-        self._files_there(path)
-        with about_file(path):
+        with about_files(self._files_there(path)):
             found: Recording = FORMATS.build(self.config.format).read(path, self.origin.subject, 1, Silent())
         return found
 
@@ -189,7 +189,7 @@ class Files(Source):
                 another action.
         """
         config, file, limit = self.config, self._fetched[0].path, self.origin.subject.facts.action_limit
-        with about_file(file):
+        with about_files([fetched.path for fetched in self._fetched]):
             read = FORMATS.build(config.format).read(file, self.origin.subject, self.limit, progress)
             watch.lap("reading")
             recording = self.shown(read, workers, progress)
@@ -299,14 +299,17 @@ class Files(Source):
 
 
 @contextmanager
-def about_file(path: Path) -> Iterator[None]:
-    """A DataError of what is made of a file names the file, where it does not yet."""
+def about_files(files: Sequence[Path]) -> Iterator[None]:
+    """A DataError of what is made of files names the first of them, where it names none, nor the folder of them all."""
     try:
         yield
     except DataError as error:
-        if str(path.parent) in error.message:
+        named = "|".join(re.escape(str(file)) for file in files)
+        if error.message.startswith(f"{_folder_of(files)}: ") or re.search(
+            rf"(^|\s)({named})([:,\s]|$)", error.message
+        ):
             raise
-        raise DataError(f"{path}: {error.message}", error.hint) from error
+        raise DataError(f"{files[0]}: {error.message}", error.hint) from error
 
 
 def _no_clouds_of_its_own(config: FilesConfig, recording: Recording) -> None:
@@ -322,5 +325,10 @@ def _no_clouds_of_its_own(config: FilesConfig, recording: Recording) -> None:
 
 def _names(files: Sequence[Fetched]) -> list[str]:
     """Names of the files below the folder that holds them all."""
-    folder = os.path.commonpath([file.path.parent for file in files])
+    folder = _folder_of([file.path for file in files])
     return [file.path.relative_to(folder).as_posix() for file in files]
+
+
+def _folder_of(files: Sequence[Path]) -> str:
+    """The folder that holds all of the files, at whatever depth."""
+    return os.path.commonpath([file.parent for file in files]) or "."

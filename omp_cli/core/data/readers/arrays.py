@@ -6,6 +6,8 @@ episodes one after the other, in the units of the robot.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +18,7 @@ from omp_cli.core.base.errors import DataError, data_error
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import whole
 from omp_cli.core.data.readers.base import FORMATS, Contents, Reader, Recording, Subject
-from omp_cli.core.data.readers.npz import header, names_in, opened
+from omp_cli.core.data.readers.npz import head_of, names_in, stored_in
 from omp_cli.core.data.readers.roles import ENDS, ENDS_ARE, RolesConfig, Stored, checked_ends, recording
 
 AGAIN = "write it anew with numpy.save, as an array of numbers"
@@ -54,10 +56,11 @@ class ArraysReader(Reader):
         """See the base class."""
         progress.start(f"{subject.task}: reading arrays", 1)
         self.refuse_incomplete(path)
-        arrays = _in_folder(path) if path.is_dir() else _in_file(path)
-        ends = arrays.pop(ENDS)
-        if len(ends.shape) != 1:
-            raise DataError(f"{path}: {ENDS} is {ends.shape}, expected a list of whole numbers")
+        arrays = _in_folder(path) if path.is_dir() else stored_in(path, self.expected)
+        ends = arrays.pop(ENDS, None)
+        if ends is None or len(ends.shape) != 1:
+            found_ends = "no array" if ends is None else ends.shape
+            raise DataError(f"{path}: {ENDS} is {found_ends}, expected a list of whole numbers")
         found = recording(
             str(path), arrays, checked_ends(f"{path}: {ENDS}", ends.read(ends.shape[0])), self.config, subject, limit
         )
@@ -65,29 +68,25 @@ class ArraysReader(Reader):
         return found
 
 
-def _in_file(path: Path) -> dict[str, Stored]:
-    def reading(name: str) -> Any:
-        def read(frames: int) -> NDArray[Any]:
-            with opened(path, ArraysReader.expected) as file:
-                return file[name][:frames]
-
-        return read
-
-    with opened(path, ArraysReader.expected) as file:
-        found = {name: header(path, file.zip, name, ArraysReader.expected) for name in file.files}
-    return {name: Stored(shape, dtype, stored, reading(name)) for name, (shape, dtype, stored) in found.items()}
-
-
 def _in_folder(path: Path) -> dict[str, Stored]:
-    def reading(file: Path) -> Any:
-        return lambda frames: np.array(_npy(file)[:frames])
-
-    files = {file.stem: (file, _npy(file)) for file in sorted(path.glob("*.npy"))}
-    return {n: Stored(a.shape, a.dtype, file.stat().st_size, reading(file)) for n, (file, a) in files.items()}
+    """The arrays of the folder's files, of which only heads are read: what has no role may hold whatever it likes."""
+    return {file.stem: _stored(file) for file in sorted(path.glob("*.npy"))}
 
 
-def _npy(file: Path) -> NDArray[Any]:
+def _stored(file: Path) -> Stored:
+    def read(frames: int) -> NDArray[Any]:
+        with _one_line(file):
+            return np.array(np.load(file, mmap_mode="r", allow_pickle=False)[:frames])
+
+    with _one_line(file), whole(file).open("rb") as opened:
+        shape, _, dtype = head_of(opened, str(file))
+    return Stored(shape, dtype, file.stat().st_size, read)
+
+
+@contextmanager
+def _one_line(file: Path) -> Iterator[None]:
+    """Whatever NumPy raises inside becomes a DataError."""
     try:
-        return np.load(whole(file), mmap_mode="r", allow_pickle=False)
+        yield
     except (OSError, ValueError, EOFError, MemoryError) as error:
         raise data_error(error, str(file), "damaged, or not an array of numbers", AGAIN) from None

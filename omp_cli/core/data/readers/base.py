@@ -150,11 +150,11 @@ class Reader(ABC):
 
     @classmethod
     def label(cls, path: Path) -> str:
-        """Name for a data set of this file."""
+        """Name for a data set of this file; of its folder, where all files of the format have one name."""
         return path.stem
 
-    def files(self, path: Path) -> tuple[Path, ...]:
-        """The file and those that belong to it."""
+    def files(self, path: Path, limit: int | None) -> tuple[Path, ...]:
+        """The file and those that belong to it, of which the first ``limit`` episodes (None: all) need each."""
         return (path,)
 
     @abstractmethod
@@ -266,6 +266,21 @@ def channels_last(values: NDArray[Any], where: str, channels: int | None = None)
     if fits[0] == "channels first":
         values = values.transpose(0, 2, 3, 1)
     return np.ascontiguousarray(values), fits[0]
+
+
+def left_out(shapes: Mapping[str, Any]) -> tuple[str, ...]:
+    """The sentence on what a file holds and the data set does not, for ``Recording.said``; none where that is nothing.
+
+    Args:
+        shapes: of each array that is not taken, by name; None where the file does not say it.
+    """
+    named = [name if shape is None else f"{name} {shape}" for name, shape in shapes.items()]
+    return (f"left out: {listed(named)}",) if named else ()
+
+
+def some_lack(name: str, lacking: int, episodes: int, what: str = "episodes") -> tuple[str, ...]:
+    """The sentence on an array that is not taken since some episodes have none; none where all of them do, or none."""
+    return (f"{name} are left out: {lacking} of {episodes} {what} have none",) if 0 < lacking < episodes else ()
 
 
 def names_of_parts(arrays: Sequence[str], widths: Sequence[int]) -> tuple[str, ...]:

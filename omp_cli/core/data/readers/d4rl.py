@@ -17,11 +17,30 @@ from numpy.typing import NDArray
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.base.progress import Progress
-from omp_cli.core.data.readers.base import FORMATS, Contents, Reader, Recording, Subject, first_states, spec_of, split
-from omp_cli.core.data.readers.hdf5 import array, contents_of, object_attribute, opened
+from omp_cli.core.data.readers.base import (
+    FORMATS,
+    Contents,
+    Reader,
+    Recording,
+    Subject,
+    first_states,
+    left_out,
+    spec_of,
+    split,
+)
+from omp_cli.core.data.readers.hdf5 import array, contents_of, length, object_attribute, opened, unread
 from omp_cli.core.data.store import Arrays
 
 NEEDED = ("observations", "actions", "terminals")
+FLAGS = ("terminals", "timeouts")
+OURS = {
+    "observations": "state",
+    "actions": "action",
+    "rewards": "reward",
+    "terminals": "terminal",
+    "timeouts": "timeout",
+}
+"""What an episode calls what the file has."""
 NOTES = "omp"
 """Attribute of files that omp has recorded itself: JSON, which goes into the provenance."""
 
@@ -50,30 +69,30 @@ class D4rlReader(Reader):
         progress.start(f"{subject.task}: reading trajectories", 1)
         with opened(path) as file:
             own = object_attribute(file, NOTES) or {}
-            observations = array(file, "observations", self.expected, 2)
-            frames = len(observations)
-            rows: dict[str, Any] = {"terminals": np.bool_}
-            rows |= {n: k for n, k in (("rewards", np.float32), ("timeouts", np.bool_)) if n in file}
-            arrays: Arrays = {
-                "state": observations.astype(np.float32),
-                "action": array(file, "actions", self.expected, 2, frames).astype(np.float32),
-            }
+            frames = length(file, "observations", self.expected, 2)
+            ended = {n: array(file, n, self.expected, 1, frames).astype(np.bool_) for n in FLAGS if n in file}
+            ends = episode_ends(ended["terminals"], ended.get("timeouts"), subject.facts.max_steps)
+            if not len(ends):
+                raise DataError(f"{path}: no episode ends in its {frames} frames")
+            last = int(ends[:limit][-1])
             states = {n: f"infos/{n}" for n in subject.states if f"infos/{n}" in file}
             states = states if len(states) == len(subject.states) else {}
-            arrays |= {place: array(file, place, self.expected, 2, frames) for place in states.values()}
-            for name, kind in rows.items():
-                arrays[name.removesuffix("s")] = array(file, name, self.expected, 1, frames).astype(kind)
-        ends = episode_ends(arrays["terminal"], arrays.get("timeout"), subject.facts.max_steps)
-        if not len(ends):
-            raise DataError(f"{path}: no episode ends in its {frames} frames")
-        episodes = split(arrays, ends, limit)
+            wanted = {"observations": 2, "actions": 2, **({"rewards": 1} if "rewards" in file else {})}
+            arrays: Arrays = {
+                n: array(file, n, self.expected, d, frames, last).astype(np.float32) for n, d in wanted.items()
+            }
+            arrays |= {place: array(file, place, self.expected, 2, frames, last) for place in states.values()}
+            arrays |= {name: flags[:last] for name, flags in ended.items()}
+            left = unread(file, arrays)
+        episodes = split({OURS.get(name, name): values for name, values in arrays.items()}, ends, limit)
         progress.advance()
         notes: dict[str, Any] = {"trajectories": len(ends), "frames_after_the_last_end": int(frames - ends[-1])}
-        notes["timeouts_in_file"] = "timeout" in arrays
+        notes["timeouts_in_file"] = "timeouts" in arrays
         notes |= own
         taken = [{name: episode.pop(place) for name, place in states.items()} for episode in episodes]
         spec, starts = spec_of(subject, episodes), first_states(episodes)
         said = _open_tail(frames, int(ends[-1])) if limit is None or limit >= len(ends) else ()
+        said += left_out(left)
         return Recording(episodes, spec, notes, starts, states=taken if states else None, said=said)
 
 

@@ -7,7 +7,7 @@ in virtual datasets. All three are refused, since a file of someone else's would
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,7 +111,9 @@ def dataset(group: h5py.Group, name: str, expected: str) -> h5py.Dataset:
     return found
 
 
-def array(group: h5py.Group, name: str, expected: str, dims: int, frames: int | None = None) -> NDArray[Any]:
+def array(
+    group: h5py.Group, name: str, expected: str, dims: int, frames: int | None = None, first: int | None = None
+) -> NDArray[Any]:
     """A data set of a group as an array; DataError when it is missing or has another shape.
 
     Args:
@@ -120,8 +122,14 @@ def array(group: h5py.Group, name: str, expected: str, dims: int, frames: int | 
         expected: what such a file holds, for the message.
         dims: number of dimensions; for one, (T, 1) counts as well.
         frames: required length.
+        first: frames to read from the start; None reads all.
     """
-    return _numbers(group, name, expected, (dims, 2) if dims == 1 else (dims,), frames, dims)
+    return _numbers(group, name, expected, (dims, 2) if dims == 1 else (dims,), frames, dims, first)
+
+
+def length(group: h5py.Group, name: str, expected: str, dims: int) -> int:
+    """How many frames a data set has that ``array`` would read with these arguments; none of its numbers are read."""
+    return int(_checked(group, name, expected, (dims, 2) if dims == 1 else (dims,), dims).shape[0])
 
 
 def columns(group: h5py.Group, name: str, expected: str, frames: int) -> NDArray[Any]:
@@ -130,18 +138,44 @@ def columns(group: h5py.Group, name: str, expected: str, frames: int) -> NDArray
 
 
 def _numbers(
-    group: h5py.Group, name: str, expected: str, allowed: tuple[int, ...], frames: int | None, dims: int
+    group: h5py.Group,
+    name: str,
+    expected: str,
+    allowed: tuple[int, ...],
+    frames: int | None,
+    dims: int,
+    first: int | None = None,
 ) -> NDArray[Any]:
+    found = _checked(group, name, expected, allowed, dims)
+    if frames is not None and found.shape[0] != frames:
+        raise DataError(f"{_place(group, name)} has {found.shape[0]} frames, expected {frames}")
+    values = np.asarray(found[:first])
+    return values.reshape(-1) if dims == 1 else values.reshape(len(values), -1) if dims == 2 else values
+
+
+def _checked(group: h5py.Group, name: str, expected: str, allowed: tuple[int, ...], dims: int) -> h5py.Dataset:
+    """The data set; DataError unless it holds numbers of such a shape, and as many as the file and memory can hold."""
     place, found = _place(group, name), dataset(group, name, expected)
     shape: tuple[int, ...] | None = found.shape
     fits = shape is not None and len(shape) in allowed and found.dtype.kind in "fiub" and 0 not in shape[1:]
     if shape is None or not fits or (dims == 1 and len(shape) == 2 and shape[1] != 1):
         raise DataError(f"{place} has shape {shape} of {found.dtype}, expected {dims} dimensions of numbers")
-    if frames is not None and shape[0] != frames:
-        raise DataError(f"{place} has {shape[0]} frames, expected {frames}")
     affordable(place, found.dtype.itemsize * int(np.prod(shape, dtype=object)), found.id.get_storage_size())
-    values = np.asarray(found[()])
-    return values.reshape(-1) if dims == 1 else values.reshape(len(values), -1) if dims == 2 else values
+    return found
+
+
+def unread(group: h5py.Group, taken: Iterable[str]) -> dict[str, tuple[int, ...] | None]:
+    """Shapes of the arrays below a group, at any depth, by their paths, but for those of the ``taken`` paths."""
+    import h5py
+
+    known, found = frozenset(taken), {}
+
+    def note(name: str, member: Any) -> None:
+        if isinstance(member, h5py.Dataset) and name not in known:
+            found[name] = member.shape
+
+    group.visititems(note)
+    return found
 
 
 def texts(group: h5py.Group, name: str, expected: str) -> list[str]:

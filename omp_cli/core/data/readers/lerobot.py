@@ -21,7 +21,17 @@ from pydantic import Field
 from omp_cli.core.base.config import Names, Settings
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.base.progress import Progress
-from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, first_states, spec_of
+from omp_cli.core.data.foreign import listed
+from omp_cli.core.data.readers.base import (
+    FORMATS,
+    Reader,
+    Recording,
+    Subject,
+    first_states,
+    left_out,
+    spec_of,
+)
+from omp_cli.core.data.readers.cameras import chosen, side_by_side
 from omp_cli.core.data.readers.lerobot_folder import Folder
 from omp_cli.core.data.readers.lerobot_tables import LerobotEpisode, Tables
 from omp_cli.core.data.readers.video import clip_offset, decoded_image, decoded_video
@@ -33,6 +43,8 @@ OPTIONAL: tuple[tuple[str, str, type[np.generic]], ...] = (
     ("next.done", "terminal", np.bool_),
     ("next.success", "success", np.bool_),
 )
+COUNTERS = ("timestamp", "frame_index", "episode_index", "index", "task_index")
+"""Features of every folder, which say where a frame belongs and nothing of the robot."""
 _MOST_GB = 16.0
 
 
@@ -76,10 +88,10 @@ class LerobotReader(Reader):
         """See the base class."""
         return path.absolute().parents[1].name
 
-    def files(self, path: Path) -> tuple[Path, ...]:
+    def files(self, path: Path, limit: int | None) -> tuple[Path, ...]:
         """See the base class."""
         folder = Folder(path)
-        parts = self._with_files(folder, self._cameras(folder))
+        parts = self._chosen(folder, self._with_files(folder, self._cameras(folder)))[:limit]
         own = [file for part in parts for file in (part.table, *(video.path for video in part.videos.values()))]
         return tuple(dict.fromkeys([path, *folder.episode_files(), *own]))
 
@@ -118,7 +130,8 @@ class LerobotReader(Reader):
             episodes.append(episode)
             progress.advance()
         spec = spec_of(subject, episodes, control_hz=folder.fps, end_effector=None)
-        said = self._said(folder, offsets, len(parts))
+        taken = (*self.config.state, self.config.action, *(row[0] for row in optional), *cameras.values())
+        said = self._said(folder, offsets, len(parts), taken)
         notes = self._notes(folder, parts, list(cameras))
         names = {
             "state": tuple(name for key in self.config.state for name in folder.channel_names(key)),
@@ -128,8 +141,8 @@ class LerobotReader(Reader):
         return Recording(episodes, spec, notes, starts, said=said, names=names, cameras=shown, hz=folder.fps)
 
     @staticmethod
-    def _said(folder: Folder, offsets: dict[str, list[float]], episodes: int) -> tuple[str, ...]:
-        """What was shifted, and what was left out."""
+    def _said(folder: Folder, offsets: dict[str, list[float]], episodes: int, taken: Sequence[str]) -> tuple[str, ...]:
+        """What was shifted, and which features are not among the ``taken`` ones."""
         said = [
             f"camera {name}: the timestamps of {len(found)} of {episodes} episodes begin {np.median(found):+.3f} s off "
             "their video, which has as many frames; they are shifted by that"
@@ -137,7 +150,9 @@ class LerobotReader(Reader):
             if found
         ]
         depth = folder.cameras()[1]
-        return (*said, f"depth is left out: {', '.join(depth)}") if depth else tuple(said)
+        said += [f"depth is left out: {listed(depth)}"] if depth else []
+        left = {n: f.get("shape") for n, f in folder.features.items() if n not in {*taken, *depth, *COUNTERS}}
+        return (*said, *left_out({n: tuple(s) if isinstance(s, list) else None for n, s in left.items()}))
 
     def _with_files(self, folder: Folder, cameras: dict[str, str]) -> list[LerobotEpisode]:
         """Every episode, with the clips of these cameras; DataError for a camera of which there is no file at all."""
@@ -177,18 +192,13 @@ class LerobotReader(Reader):
         known, depth = folder.cameras()
         if self.config.cameras is None:
             return known
-        chosen = {}
-        for asked in self.config.cameras:
-            name = next((name for name, key in known.items() if asked in (name, key)), None)
-            if name is None:
-                hint = did_you_mean(asked, [*known, *known.values()]) if known else "it has no pictures"
-                if asked in depth:
-                    hint = "it is a depth camera, which omp does not read"
-                raise UsageError(f"{folder.path}: no pictures of camera {asked!r}", hint)
-            if name in chosen:
-                raise UsageError(f"{folder.path}: camera {name!r} is named twice", "name it once in format.cameras")
-            chosen[name] = known[name]
-        return chosen
+
+        def hint(asked: str) -> str:
+            if asked in depth:
+                return "it is a depth camera, which omp does not read"
+            return did_you_mean(asked, [*known, *known.values()]) if known else "it has no pictures"
+
+        return chosen(known, self.config.cameras, str(folder.path), hint)
 
     def _chosen(self, folder: Folder, parts: list[LerobotEpisode]) -> list[LerobotEpisode]:
         wanted = self.config.instruction
@@ -208,7 +218,7 @@ class LerobotReader(Reader):
         """Pictures of all cameras, (T, H, W, 3 cameras); how far videos are off their times goes into ``offsets``."""
         taken = []
         for name, key in cameras.items():
-            where = f"{folder.path}: episode {part.index}, camera {name}"
+            where = f"episode {part.index}, camera {name}"
             frames: Sequence[NDArray[np.uint8]]
             if key in part.videos:
                 times = _times(columns["timestamp"], f"{part.table}: timestamp of episode {part.index}")
@@ -216,18 +226,15 @@ class LerobotReader(Reader):
                 offsets[name] += [offset] if offset else []
                 frames = decoded_video(part.videos[key], times - offset, folder.fps, self.config.size, where)
             else:
-                frames = [decoded_image(entry, self.config.size, where) for entry in columns[key]]
+                place = f"{part.table}: {where}"
+                frames = [decoded_image(entry, self.config.size, place) for entry in columns[key]]
             if any(frame.shape != frames[0].shape for frame in frames):
-                raise DataError(f"{where}: its pictures differ in size", "set format.size, for instance to 96")
-            taken.append(np.stack(frames))
-            if taken[-1].shape != taken[0].shape:
-                (height, width), (first_height, first_width) = taken[-1].shape[1:3], taken[0].shape[1:3]
-                raise UsageError(
-                    f"{where}: pictures are {height}x{width}, those of {next(iter(cameras))} "
-                    f"{first_height}x{first_width}",
-                    "set format.size, for instance to 96, or choose with format.cameras",
+                raise DataError(
+                    f"{folder.path}: {where}: its pictures differ in size", "set format.size, for instance to 96"
                 )
-        return np.concatenate(taken, axis=3)
+            taken.append(np.stack(frames))
+        hint = "set format.size, for instance to 96, or choose with format.cameras"
+        return side_by_side(taken, list(cameras), f"{folder.path}: episode {part.index}", hint)
 
 
 def _times(column: NDArray[Any], where: str) -> NDArray[np.float64]:

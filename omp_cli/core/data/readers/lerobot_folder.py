@@ -29,6 +29,7 @@ from omp_cli.core.data.foreign import (
     short,
     whole,
 )
+from omp_cli.core.data.readers.cameras import by_name
 from omp_cli.core.data.readers.lerobot_tables import LerobotEpisode, opened, width_of
 from omp_cli.core.data.readers.video import Clip
 
@@ -71,8 +72,7 @@ class Folder:
                     about |= member(feature, more, (dict, type(None)), f"{self._where}: feature {short(key)!r}") or {}
                 deep = about.get("is_depth_map") or about.get("video.is_depth_map")
                 (depth if deep else pictures).append(key)
-        names = [key.removeprefix("observation.").removeprefix("images.") for key in pictures]
-        return {n if names.count(n) == 1 else k: k for n, k in zip(names, pictures, strict=True)}, depth
+        return by_name(pictures, lambda key: key.removeprefix("observation.").removeprefix("images.")), depth
 
     def numeric(self, name: str) -> None:
         """UsageError unless there is such a feature, one vector of numbers for each frame."""
@@ -84,11 +84,16 @@ class Folder:
             raise UsageError(f"{self.path}: feature {name!r} is {kind} {shape}, expected a vector of numbers")
 
     def channel_names(self, name: str) -> list[str]:
-        """Of a feature's numbers ("left_elbow"): a list, or lists by kind ("motors"); by place where there are none."""
+        """Of a feature's numbers ("left_elbow"): a list, lists by kind ("motors"), or an object with the place of each.
+
+        By place where there are none.
+        """
         feature = self.features[name]
         width, found = width_of(feature), feature.get("names")
-        lists = list(found.values()) if isinstance(found, dict) else [found]
-        names = [x for part in lists if isinstance(part, list) for x in part]
+        parts = list(found.values()) if isinstance(found, dict) else [found]
+        if isinstance(found, dict) and all(type(place) is int for place in parts):
+            parts = [sorted(found, key=found.__getitem__)] if sorted(parts) == list(range(width)) else []
+        names = [x for part in parts if isinstance(part, list) for x in part]
         if len(names) == width and all(isinstance(x, str) for x in names):
             return [short(x) for x in names]
         return [f"{name}[{place}]" for place in range(width)]

@@ -18,17 +18,31 @@ from omp_cli.core.base.config import Names, Settings
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import AGAIN, count, json_file, json_object, listed, member
-from omp_cli.core.data.readers.base import FORMATS, Contents, Reader, Recording, Subject, first_states, spec_of
-from omp_cli.core.data.readers.hdf5 import array, contents_of, count_attribute, member_group, numbered, opened
+from omp_cli.core.data.readers.base import (
+    FORMATS,
+    Contents,
+    Reader,
+    Recording,
+    Subject,
+    first_states,
+    left_out,
+    some_lack,
+    spec_of,
+)
+from omp_cli.core.data.readers.hdf5 import array, contents_of, count_attribute, member_group, numbered, opened, unread
 from omp_cli.core.data.store import Arrays
 
 if TYPE_CHECKING:
     import h5py
 
+FILE, FOLDER = "main_data", "data"
+"""What Minari calls the file of every data set, without its ending, and the folder that it lies in."""
 METADATA = "metadata.json"
 TOTAL = "total_episodes"
 STATES = ("infos/state", "state", "infos")
 """Where the simulator's states are in an episode."""
+OBSERVATIONS, REWARDS = "observations", "rewards"
+ENDS = ("terminations", "truncations")
 
 
 class MinariConfig(Settings):
@@ -54,7 +68,15 @@ class MinariReader(Reader):
         """See the base class."""
         return contents_of(path, lambda file: [] if numbered(file, "episode_") else ["episode_<number>"])
 
-    def files(self, path: Path) -> tuple[Path, ...]:
+    @classmethod
+    def label(cls, path: Path) -> str:
+        """See the base class."""
+        if path.stem != FILE:
+            return super().label(path)
+        folder = path.absolute().parent
+        return (folder.parent if folder.name == FOLDER else folder).name or FILE
+
+    def files(self, path: Path, limit: int | None) -> tuple[Path, ...]:
         """See the base class."""
         metadata = path.with_name(METADATA)
         return (path, metadata) if metadata.is_file() else (path,)
@@ -72,19 +94,32 @@ class MinariReader(Reader):
             if names != [f"episode_{number}" for number in range(len(names))]:
                 raise DataError(f"{path}: its {len(names)} episodes are not numbered from 0 without a gap", AGAIN)
             progress.start(f"{subject.task}: reading episodes", len(names[:limit]))
-            rewards = all("rewards" in member_group(file, name, self.expected) for name in names[:limit])
+            groups = [member_group(file, name, self.expected) for name in names[:limit]]
+            unrewarded = sum(REWARDS not in group for group in groups)
             episodes, states = [], []
-            for name in names[:limit]:
-                episodes.append(self._episode(member_group(file, name, self.expected), rewards))
-                states.append(self._simulator(file[name], subject.states, len(episodes[-1]["action"])))
+            for group in groups:
+                episodes.append(self._episode(group, rewards=not unrewarded))
+                states.append(self._simulator(group, subject.states, len(episodes[-1]["action"])))
                 progress.advance()
-        notes: dict[str, Any] = {"episodes_in_file": len(names), **about}
-        whole = [state for state in states if state]
-        spec = spec_of(subject, episodes)
-        found = whole if len(whole) == len(episodes) else None
+            parts = self._parts(groups[0])
+            whole = states if all(states) else None
+            taken = {"actions", REWARDS, *ENDS, *parts, *(_places(groups[0], subject.states) if whole else ())}
+            left = unread(groups[0], taken)
+        notes = {
+            "episodes_in_file": len(names),
+            "state": [part.removeprefix(f"{OBSERVATIONS}/") for part in parts],
+            **about,
+        }
         unended = sum(not (e["terminal"][-1] or e["timeout"][-1]) for e in episodes)
         said = f"{unended} of {len(episodes)} episodes end neither terminated nor truncated; they are kept as they are"
-        return Recording(episodes, spec, notes, first_states(episodes), states=found, said=(said,) if unended else ())
+        return Recording(
+            episodes,
+            spec_of(subject, episodes),
+            notes,
+            first_states(episodes),
+            states=whole,
+            said=(*([said] if unended else ()), *some_lack(REWARDS, unrewarded, len(episodes)), *left_out(left)),
+        )
 
     def _episode(self, group: h5py.Group, rewards: bool) -> Arrays:
         action = array(group, "actions", self.expected, 2)
@@ -94,37 +129,48 @@ class MinariReader(Reader):
         for name in ("total_steps", "total_timesteps"):  # of newer and older files
             if (steps := count_attribute(group, name)) not in (None, frames):
                 raise DataError(f"{group.file.filename}: {group.name} has {frames} actions, and {steps} by its {name}")
-        ended = {name: array(group, name, self.expected, 1, frames) for name in ("terminations", "truncations")}
+        ended = {name: array(group, name, self.expected, 1, frames) for name in ENDS}
         return {
             "state": self._state(group, frames).astype(np.float32),
             "action": action.astype(np.float32),
-            **({"reward": array(group, "rewards", self.expected, 1, frames).astype(np.float32)} if rewards else {}),
+            **({"reward": array(group, REWARDS, self.expected, 1, frames).astype(np.float32)} if rewards else {}),
             "terminal": ended["terminations"].astype(np.bool_),
             "timeout": ended["truncations"].astype(np.bool_),
         }
 
     def _simulator(self, group: h5py.Group, names: Sequence[str], frames: int) -> Arrays:
         """The simulator's state before each action by name, (T, n); empty where the file does not have all of it."""
-        for place in STATES:
-            if names and all(f"{place}/{name}" in group for name in names):
-                return {n: array(group, f"{place}/{n}", self.expected, 2, frames + 1)[:-1] for n in names}
-        return {}
+        places = zip(names, _places(group, names), strict=False)  # all of them, or none
+        return {name: array(group, place, self.expected, 2, frames + 1)[:-1] for name, place in places}
 
-    def _state(self, group: h5py.Group, frames: int) -> NDArray[Any]:
-        """The state before each action, (T, S)."""
+    def _parts(self, group: h5py.Group) -> tuple[str, ...]:
+        """The arrays of an episode that make the state, by their paths in it.
+
+        UsageError where the observation is a dictionary without one of the parts that are asked for.
+        """
         import h5py
 
-        found = group.get("observations")
+        found = group.get(OBSERVATIONS)
         if not isinstance(found, h5py.Group):
-            return array(group, "observations", self.expected, 2, frames + 1)[:-1]
+            return (OBSERVATIONS,)
         for part in self.config.state:
             if part not in found:
                 raise UsageError(
                     f"{group.file.filename}: no observation {part!r}",
                     did_you_mean(part, found) or f"it has: {listed(found)}",
                 )
-        parts = [array(found, part, self.expected, 2, frames + 1) for part in self.config.state]
+        return tuple(f"{OBSERVATIONS}/{part}" for part in self.config.state)
+
+    def _state(self, group: h5py.Group, frames: int) -> NDArray[Any]:
+        """The state before each action, (T, S)."""
+        parts = [array(group, part, self.expected, 2, frames + 1) for part in self._parts(group)]
         return np.concatenate(parts, axis=1)[:-1]
+
+
+def _places(group: h5py.Group, names: Sequence[str]) -> tuple[str, ...]:
+    """Where an episode has the arrays ``names`` of the simulator's state; empty where it does not have all of them."""
+    found = (tuple(f"{place}/{name}" for name in names) for place in STATES)
+    return next((places for places in found if all(place in group for place in places)), ())
 
 
 def _metadata(path: Path) -> dict[str, Any]:

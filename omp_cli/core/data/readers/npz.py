@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +31,15 @@ from omp_cli.core.data.readers.base import (
     Subject,
     channels_last,
     first_states,
+    left_out,
     spec_of,
     split,
 )
+from omp_cli.core.data.readers.roles import Stored
 from omp_cli.core.data.store import Arrays
 
-LIMITS = "normalization.npz"
+FILE, LIMITS = "train.npz", "normalization.npz"
+"""What DPPO and DMPO call the files of every data set."""
 MARGIN = 1e-6
 NEEDED, OPTIONAL = ("states", "actions", "traj_lengths"), ("images", "rewards", "terminals")
 BOUNDS = ("obs_min", "obs_max", "action_min", "action_max")
@@ -64,7 +68,12 @@ class NpzReader(Reader):
             return None
         return Contents(held, tuple(name for name in NEEDED if name not in held))
 
-    def files(self, path: Path) -> tuple[Path, ...]:
+    @classmethod
+    def label(cls, path: Path) -> str:
+        """See the base class."""
+        return (path.absolute().parent.name if path.name == FILE else "") or super().label(path)
+
+    def files(self, path: Path, limit: int | None) -> tuple[Path, ...]:
         """See the base class."""
         return (path, path.with_name(LIMITS))
 
@@ -75,25 +84,27 @@ class NpzReader(Reader):
         if not limits.is_file():
             raise DataError(f"{limits}: missing, and without it {path.name} has no units", f"expected: {self.expected}")
         progress.start(f"{subject.task}: reading trajectories", 1)
-        scaled, bounds = _load(path, (*NEEDED, *OPTIONAL)), _load(limits, BOUNDS)
-        ends = _ends(path, scaled)
+        stored, bounds = stored_in(path, self.expected), arrays_of(limits, lambda name: name in BOUNDS, self.expected)
+        ends = _ends(path, stored)
+        frames = _Frames(path, stored, int(ends[-1]), int(ends[:limit][-1]))
         arrays: Arrays = {}
         for name, ours, key in (("states", "state", "obs"), ("actions", "action", "action")):
-            values = _frames(path, scaled, name, 2, int(ends[-1]))
+            values = frames.of(name, 2)
             low, high = (_limit(limits, bounds, f"{key}_{end}", values.shape[1]) for end in ("min", "max"))
             arrays[ours] = _physical(path, name, values, low, high)
         said: tuple[str, ...] = ()
-        if "images" in scaled:
-            images = _frames(path, scaled, "images", 4, int(ends[-1]))
-            arrays["img"], layout = channels_last(images, f"{path}: images")
-            said = (f"images {images.shape} are taken as {layout}, of {arrays['img'].shape[3] // 3} camera(s)",)
+        if "images" in stored:
+            arrays["img"], layout = channels_last(frames.of("images", 4), f"{path}: images")
+            shape, cameras = stored["images"].shape, arrays["img"].shape[3] // 3
+            said = (f"images {shape} are taken as {layout}, of {cameras} camera(s)",)
         for name, ours, kind in (("rewards", "reward", np.float32), ("terminals", "terminal", np.bool_)):
-            if name in scaled:
-                arrays[ours] = _frames(path, scaled, name, 1, int(ends[-1])).astype(kind)
+            if name in stored:
+                arrays[ours] = frames.of(name, 1).astype(kind)
         episodes = split(arrays, ends, limit)
         progress.advance()
         notes: dict[str, Any] = {"trajectories": len(ends), "mean_length": round(float(ends[-1] / len(ends)), 1)}
         notes["limits"] = {name: [float(x) for x in values] for name, values in bounds.items()}
+        said += left_out({name: a.shape for name, a in stored.items() if name not in (*NEEDED, *OPTIONAL)})
         return Recording(episodes, spec_of(subject, episodes), notes, first_states(episodes), said=said)
 
 
@@ -111,7 +122,7 @@ def arrays_of(path: Path, wanted: Callable[[str], object], expected: str) -> dic
     with opened(path, expected) as file:
         names = [name for name in file.files if wanted(name)]
         for name in names:
-            header(path, file.zip, name, expected)
+            _check_size(path, name, _head(path, file.zip, name, expected))
         return {name: file[name] for name in names}
 
 
@@ -136,18 +147,80 @@ def opened(path: Path, expected: str) -> Iterator[Any]:
         raise data_error(error, str(path), "damaged, or not an npz file of plain arrays", "fetch it again") from None
 
 
-def _load(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Those of the arrays that are there."""
-    return arrays_of(path, lambda name: name in names, NpzReader.expected)
+def stored_in(path: Path, expected: str) -> dict[str, Stored]:
+    """The arrays of an npz file by name, of which only the heads were read.
 
+    Args:
+        path: the file.
+        expected: what such a file holds, for the message.
 
-def header(
-    path: Path, archive: zipfile.ZipFile, name: str, expected: str
-) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-    """Shape and type that the head of a member of the archive declares, and the bytes that the file holds of it.
-
-    DataError unless it is an array of the size that its head declares.
+    Raises:
+        DataError: damaged, or not such a file; where an array is read, also that it declares more than it holds.
     """
+    with opened(path, expected) as file:
+        held = frozenset(file.zip.namelist())
+        heads = {name: _head(path, file.zip, name, expected) for name in file.files if f"{name}.npy" in held}
+    return {n: Stored(head.shape, head.dtype, head.stored, _reader(path, n, expected)) for n, head in heads.items()}
+
+
+def _reader(path: Path, name: str, expected: str) -> Callable[[int], NDArray[Any]]:
+    """A function that reads a number of frames from the start of an array; what comes after them is not unpacked."""
+
+    def read(frames: int) -> NDArray[Any]:
+        with opened(path, expected) as file:
+            head = _head(path, file.zip, name, expected)
+            _check_size(path, name, head)
+            if head.dtype.hasobject or not head.shape or (head.by_columns and frames):
+                return file[name][:frames]  # NumPy refuses objects; by columns the first frames lie all over it
+            with file.zip.open(f"{name}.npy") as member:
+                head_of(member, f"{path}: {name}")
+                shape = (min(frames, head.shape[0]), *head.shape[1:])
+                packed = bytearray(member.read(math.prod(shape) * head.dtype.itemsize))
+            return np.frombuffer(packed, head.dtype).reshape(shape)
+
+    return read
+
+
+def head_of(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """What the head of an array in NumPy's format declares: shape, whether it lies by columns, and type.
+
+    Args:
+        file: at the beginning of the array; then after its head.
+        where: the file, and what in it, for the message.
+
+    Raises:
+        DataError: a version of the format that plain arrays do not need.
+        ValueError: the head is damaged.
+    """
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if read is None:
+        raise DataError(f"{where} is in NumPy's format {version}, which plain arrays do not need")
+    found: tuple[tuple[int, ...], bool, np.dtype[Any]] = read(file)
+    return found
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What is known of a member of an archive before its numbers are read.
+
+    Attributes:
+        shape: as its head declares.
+        by_columns: whether the numbers lie by columns.
+        dtype: their type.
+        stored: bytes that the file holds of it, packed.
+        held: bytes that come after the head, as the archive says.
+    """
+
+    shape: tuple[int, ...]
+    by_columns: bool
+    dtype: np.dtype[Any]
+    stored: int
+    held: int
+
+
+def _head(path: Path, archive: zipfile.ZipFile, name: str, expected: str) -> _Head:
+    """The head of a member of the archive; DataError unless it is a plain array."""
     where = f"{path}: {name}"
     try:
         info = archive.getinfo(f"{name}.npy")
@@ -156,35 +229,46 @@ def header(
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise DataError(f"{where} is encrypted, or compressed in a way that NumPy does not write")
     with archive.open(info) as member:
-        version = np.lib.format.read_magic(member)
-        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-        if read is None:
-            raise DataError(f"{where} is in NumPy's format {version}, which plain arrays do not need")
-        shape, _, dtype = read(member)
-        size = math.prod(shape) * dtype.itemsize
-        stored = min(info.compress_size, path.stat().st_size)
-        affordable(where, size, stored)
-        if size != info.file_size - member.tell() and not dtype.hasobject:  # objects are refused where they are read
-            raise DataError(f"{where} declares {shape} {dtype}, and holds {info.file_size - member.tell():,} bytes")
-    return shape, dtype, stored
+        head = head_of(member, where)
+        return _Head(*head, stored=min(info.compress_size, path.stat().st_size), held=info.file_size - member.tell())
 
 
-def _frames(path: Path, arrays: dict[str, NDArray[Any]], name: str, dims: int, frames: int) -> NDArray[Any]:
-    if name not in arrays:
-        raise DataError(f"{path}: no {name} in it", f"expected: {NpzReader.expected}")
-    found = arrays[name]
-    if dims == 1 and found.shape == (frames, 1):
-        found = found[:, 0]
-    if found.ndim != dims or len(found) != frames or found.dtype.kind not in "fiub" or 0 in found.shape:
-        raise DataError(
-            f"{path}: {name} is {found.shape} {found.dtype}, expected {dims} dimensions of numbers, {frames} frames"
-        )
-    return found
+def _check_size(path: Path, name: str, head: _Head) -> None:
+    """DataError unless memory can take the array, and the file holds as much of it as its head declares."""
+    size = math.prod(head.shape) * head.dtype.itemsize
+    affordable(f"{path}: {name}", size, head.stored)
+    if size != head.held and not head.dtype.hasobject:  # objects are refused where they are read
+        raise DataError(f"{path}: {name} declares {head.shape} {head.dtype}, and holds {head.held:,} bytes")
 
 
-def _ends(path: Path, arrays: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
-    lengths = arrays.get("traj_lengths")
-    if lengths is None or lengths.ndim != 1 or not len(lengths) or lengths.dtype.kind not in "iu" or lengths.min() < 1:
+@dataclass(frozen=True)
+class _Frames:
+    """The first ``wanted`` of ``total`` frames of arrays."""
+
+    path: Path
+    arrays: Mapping[str, Stored]
+    total: int
+    wanted: int
+
+    def of(self, name: str, dims: int) -> NDArray[Any]:
+        """An array of numbers with so many dimensions; for one, (T, 1) counts as well. DataError where it is none."""
+        if name not in self.arrays:
+            raise DataError(f"{self.path}: no {name} in it", f"expected: {NpzReader.expected}")
+        found = self.arrays[name]
+        found.read(0)  # refuses what is wrong with the head, of which a wrong shape would only be a consequence
+        shape = found.shape[:1] if dims == 1 and found.shape == (self.total, 1) else found.shape
+        if len(shape) != dims or shape[0] != self.total or found.dtype.kind not in "fiub" or 0 in shape:
+            raise DataError(
+                f"{self.path}: {name} is {found.shape} {found.dtype}, expected {dims} dimensions of numbers, "
+                f"{self.total} frames"
+            )
+        return found.read(self.wanted).reshape(self.wanted, *shape[1:])
+
+
+def _ends(path: Path, arrays: Mapping[str, Stored]) -> NDArray[np.int64]:
+    found = arrays.get("traj_lengths")
+    lengths = found.read(found.shape[0]) if found is not None and len(found.shape) == 1 else None
+    if lengths is None or not len(lengths) or lengths.dtype.kind not in "iu" or lengths.min() < 1:
         raise DataError(f"{path}: traj_lengths is missing or not a list of lengths", f"expected: {NpzReader.expected}")
     total = sum(int(length) for length in lengths)
     if total > np.iinfo(np.int64).max:

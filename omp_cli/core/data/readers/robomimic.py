@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from omp_cli.core.base.config import Names, Settings
-from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
+from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import listed, short
 from omp_cli.core.data.readers.base import (
@@ -26,9 +26,12 @@ from omp_cli.core.data.readers.base import (
     Recording,
     Subject,
     channels_last,
+    left_out,
     names_of_parts,
+    some_lack,
     spec_of,
 )
+from omp_cli.core.data.readers.cameras import side_by_side
 from omp_cli.core.data.readers.hdf5 import (
     array,
     columns,
@@ -37,7 +40,9 @@ from omp_cli.core.data.readers.hdf5 import (
     numbered,
     object_attribute,
     opened,
+    unread,
 )
+from omp_cli.core.data.readers.robomimic_cameras import cameras_of
 from omp_cli.core.data.readers.robomimic_clouds import CLOUD_ROLES, check_observations, clouds_of
 from omp_cli.core.data.readers.robomimic_masks import chosen, held_out_by_masks, masks_of
 from omp_cli.core.data.readers.robomimic_metadata import check_counts, environment, scene
@@ -48,7 +53,9 @@ if TYPE_CHECKING:
     import h5py
 
 PROPRIOCEPTION = ("eef_pos", "eef_quat", "gripper_qpos")
-SUFFIX = "_image"
+OPTIONAL = (("rewards", "reward", np.float32), ("dones", "terminal", np.bool_))
+NEXT = "next_obs"
+"""Observations after each action, which say nothing that those before the next one do not."""
 NOTES = "omp"
 """Attribute of ``data`` in which omp's own files say how they were recorded."""
 
@@ -66,8 +73,8 @@ class RobomimicConfig(Settings):
     object_state: bool = False
     """Append the key "object", as their state-only policies see it."""
     cameras: Names | None = None
-    """Cameras ("agentview" ...) whose pictures lie one after the other in the channels; None takes all that the file
-    has, an empty list none.
+    """Cameras ("agentview" of "agentview_image" or "agentview_rgb") or observation keys, whose pictures lie one after
+    the other in the channels; None takes all keys with one of these endings, an empty list none.
     """
     cloud: Names = ()
     """The observation key of point clouds (T, N, 3), or (T, N, 6) with colour, which is cut."""
@@ -144,7 +151,8 @@ class RobomimicReader(Reader):
             demos = [member_group(data, name, self.expected) for name in names]
             raw = self._are_raw(path, demos)
             check_counts(data, known, self.expected)
-            keys, cameras = ([], []) if raw else (self._state_keys(demos[0]), self._cameras(demos[0]))
+            keys = [] if raw else self._state_keys(demos[0])
+            cameras = {} if raw else cameras_of(demos[0]["obs"], self.config.cameras)
             found = self._raw(demos, progress) if raw else self._observed(demos, keys, cameras, progress)
             own = object_attribute(data, NOTES)
             notes: dict[str, Any] = {"recorded": own} if own else {}
@@ -153,9 +161,10 @@ class RobomimicReader(Reader):
             frames = len(found.episodes[0]["action"])
             widths = [columns(demos[0]["obs"], key, self.expected, frames).shape[1] for key in keys]
             said = _said(data, known, demos, found, notes.get("recorded", {}))
+            said += left_out(self._unread(demos[0], raw, (*keys, *cameras.values())))
             has_states = "states" in demos[0]
         _add_success(found.episodes)
-        notes |= {"demonstrations": names, "state": keys, "cameras": cameras, "filter_keys": masks, **env}
+        notes |= {"demonstrations": names, "state": keys, "cameras": list(cameras), "filter_keys": masks, **env}
         notes |= {role: list(keys) for role, keys in self._clouds.items()}
         rate = env["env_kwargs"].get("control_freq")
         hz = None if rate is None else float(rate)
@@ -205,11 +214,11 @@ class RobomimicReader(Reader):
         return found
 
     def _observed(
-        self, demos: Sequence[h5py.Group], keys: list[str], cameras: list[str], progress: Progress
+        self, demos: Sequence[h5py.Group], keys: list[str], cameras: dict[str, str], progress: Progress
     ) -> _Demonstrations:
         """The observations and actions of demonstrations."""
         found = _Demonstrations()
-        optional = [name for name in ("rewards", "dones") if all(name in demo for demo in demos)]
+        optional = [row for row in OPTIONAL if all(row[0] in demo for demo in demos)]
         has_states = "states" in demos[0]
         for demo in demos:
             states = array(demo, "states", self.expected, 2) if has_states else None
@@ -241,37 +250,42 @@ class RobomimicReader(Reader):
         check_observations(obs, keys)
         return keys
 
-    def _cameras(self, demo: h5py.Group) -> list[str]:
-        known = [key.removesuffix(SUFFIX) for key in demo["obs"] if key.endswith(SUFFIX)]
-        wanted = known if self.config.cameras is None else list(self.config.cameras)
-        for camera in wanted:
-            if camera not in known:
-                hint = did_you_mean(camera, known) if known else "it has no pictures"
-                raise UsageError(f"{demo.file.filename}: no pictures of camera {camera!r}", hint)
-        return wanted
-
     def _episode(
-        self, demo: h5py.Group, keys: list[str], cameras: list[str], optional: list[str], layouts: set[str]
+        self,
+        demo: h5py.Group,
+        keys: list[str],
+        cameras: dict[str, str],
+        optional: Sequence[tuple[str, str, type[np.generic]]],
+        layouts: set[str],
     ) -> Arrays:
         """A demonstration's arrays; the layout of its pictures is added to ``layouts``."""
         action = array(demo, "actions", self.expected, 2)
         frames, obs = len(action), member_group(demo, "obs", self.expected)
         state = np.concatenate([columns(obs, key, self.expected, frames) for key in keys], axis=1)
         episode: Arrays = {"state": state.astype(np.float32), "action": action.astype(np.float32)}
-        pictures: list[NDArray[Any]] = []
-        for camera in cameras:
-            where = f"{demo.file.filename}: {demo.name}/obs/{camera}{SUFFIX}"
-            found, layout = channels_last(array(obs, camera + SUFFIX, self.expected, 4, frames), where, 3)
-            if pictures and found.shape != pictures[0].shape:
-                raise DataError(f"{where} is {found.shape}, the pictures of {cameras[0]} are {pictures[0].shape}")
+        pictures: list[NDArray[np.uint8]] = []
+        where = f"{demo.file.filename}: {obs.name}"
+        for key in cameras.values():
+            found, layout = channels_last(array(obs, key, self.expected, 4, frames), f"{where}/{key}", 3)
             pictures.append(found)
             layouts.add(layout)
         if cameras:
-            episode["img"] = np.concatenate(pictures, axis=3)
-        for name, ours, kind in (("rewards", "reward", np.float32), ("dones", "terminal", np.bool_)):
-            if name in optional:
-                episode[ours] = array(demo, name, self.expected, 1, frames).astype(kind)
+            hint = f"take one alone: --set format.cameras={next(iter(cameras))}"
+            episode["img"] = side_by_side(pictures, list(cameras), where, hint)
+        for name, ours, kind in optional:
+            episode[ours] = array(demo, name, self.expected, 1, frames).astype(kind)
         return episode
+
+    def _unread(self, demo: h5py.Group, raw: bool, taken: Sequence[str]) -> dict[str, Any]:
+        """Shapes of what a demonstration holds beside the observations ``taken``, by name, observations first.
+
+        States, rewards and ends count as read; so do the observations where the simulator shows all of them anew.
+        """
+        passed = {"actions", "states", NEXT, *(row[0] for row in OPTIONAL), *(["obs"] if raw else [])}
+        keys = (*taken, *(name for names in self._clouds.values() for name in names))
+        found = unread(demo, [f"obs/{key}" for key in keys]).items()
+        kept = [(name, shape) for name, shape in found if name.split("/")[0] not in passed]
+        return dict(sorted(kept, key=lambda row: not row[0].startswith("obs/")))
 
 
 def _spec(subject: Subject, episodes: Sequence[Arrays], keys: list[str], hz: float | None) -> Spec:
@@ -296,10 +310,8 @@ def _said(
         said.append(
             f"{len(others)} members of data that are not called demo_<number> are left out: {short(others[0])} ..."
         )
-    for name in ("rewards", "dones"):
-        missing = sum(name not in demo for demo in demos)
-        if 0 < missing < len(demos):
-            said.append(f"{name} are left out: {missing} of {len(demos)} demonstrations have none")
+    for name, *_ in OPTIONAL:
+        said += some_lack(name, sum(name not in demo for demo in demos), len(demos), "demonstrations")
     if "" in scenes:
         said.append(f"{scenes.count('')} demonstrations have no model_file and are shown in robosuite's own scene")
     if isinstance(failed := own.get("failed"), int) and failed > 0:

@@ -20,10 +20,12 @@ from omp_cli.core.data.readers.base import (
     Subject,
     channels_last,
     first_states,
+    left_out,
     names_of_parts,
     spec_of,
     split,
 )
+from omp_cli.core.data.readers.cameras import side_by_side
 from omp_cli.core.data.store import Arrays
 
 ENDS = "episode_ends"
@@ -124,7 +126,8 @@ def recording(
     said: list[str] = []
     found: Arrays = {"state": whole.vectors(role.state), "action": whole.vectors(role.action)}
     if role.img:
-        found["img"] = np.concatenate([whole.pictures(name, said) for name in role.img], axis=3)
+        pictures = [whole.pictures(name, said) for name in role.img]
+        found["img"] = side_by_side(pictures, role.img, where, f"take one alone: --set format.img={role.img[0]}")
     if role.cloud:
         found["point_cloud"] = whole.clouds(role.cloud[0], said)
     if role.depth:
@@ -132,8 +135,7 @@ def recording(
     if role.pose:
         found[POSE] = whole.poses(role.pose[0])
     taken = {*role.state, *role.action, *role.img, *role.cloud, *role.depth, *role.pose}
-    if left := [f"{name} {arrays[name].shape}" for name in arrays if name not in taken]:
-        said.append(f"left out: {listed(left)}")
+    said += left_out({name: array.shape for name, array in arrays.items() if name not in taken})
     episodes = split(found, ends[:limit], None)
     notes = {"state": role.state, "action": role.action, "cameras": role.img, "cloud": role.cloud, "depth": role.depth}
     notes |= {"pose": role.pose} if role.pose else {}

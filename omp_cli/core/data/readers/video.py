@@ -18,6 +18,9 @@ from omp_cli.core.data.foreign import affordable, whole
 
 INSTALL = "pip install 'omp-cli[lerobot]'"
 AGAIN = "fetch the file again; in a Git clone: git lfs pull"
+UNEQUAL = (
+    f"{AGAIN}; if the recording itself is so, cut the video to its frames, or leave the camera out (format.cameras)"
+)
 TOLERANCE = 0.25
 """How far a picture's time may lie from the frame's, in frames."""
 
@@ -93,7 +96,7 @@ def decoded_video(
         for frame in video.decode(stream):
             if len(found) == len(wanted):
                 if frame.time is not None and frame.time < clip.end - TOLERANCE / fps:
-                    raise DataError(f"{where}: {clip.path} goes on after the last of {len(wanted)} frames")
+                    raise DataError(f"{where}: {clip.path} goes on after the last of {len(wanted)} frames", UNEQUAL)
                 break
             if frame.time is None or frame.time < wanted[len(found)] - TOLERANCE / fps:
                 continue
@@ -102,7 +105,7 @@ def decoded_video(
             found.append(_rgb(frame, size))
     if len(found) < len(wanted):
         missing = f"frame {len(found)} of {len(wanted)}, at {wanted[len(found)]:.3f} s"
-        raise DataError(f"{where}: {clip.path} has no picture for {missing}")
+        raise DataError(f"{where}: {clip.path} has no picture for {missing}", UNEQUAL)
     return found
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -63,11 +63,12 @@ class ZarrReader(Reader):
         """See the base class."""
         progress.start(f"{subject.task}: reading arrays", 1)
         with _opened(path) as (root, sizes):
-            ends = checked_ends(f"{path}: meta/{ENDS}", _ends(path, root, sizes))
-            arrays = {
-                name: Stored(array.shape, array.dtype, sizes(f"data/{name}"), _first(path, f"data/{name}", array))
-                for name, array in sorted(_arrays(path, root, "data").items())
-            }
+            with _one_line(path):
+                ends = checked_ends(f"{path}: meta/{ENDS}", _ends(path, root, sizes))
+                arrays = {
+                    name: Stored(array.shape, array.dtype, sizes(f"data/{name}"), _first(path, f"data/{name}", array))
+                    for name, array in sorted(_arrays(path, root, "data").items())
+                }
             found = recording(str(path), arrays, ends, self.config, subject, limit)
         progress.advance()
         return found
@@ -75,9 +76,9 @@ class ZarrReader(Reader):
 
 def _first(path: Path, name: str, array: Any) -> Any:
     def read(frames: int) -> NDArray[Any]:
-        """See the base class."""
         refuse_code(f"{path}: {name}", array)
-        return np.asarray(array[:frames])
+        with _one_line(path):
+            return np.asarray(array[:frames])
 
     return read
 
@@ -117,36 +118,53 @@ def _group_in_zip(path: Path) -> str | None:
     except (OSError, zipfile.BadZipFile, ValueError) as error:
         raise data_error(error, str(path), "damaged, or not a .zip", AGAIN) from None
     places = sorted((len(head.parts), str(head.parent)) for head in heads if head.name in HEADS)
-    return None if not places else places[0][1].removeprefix(".")
+    return None if not places else "" if places[0][1] == "." else places[0][1]
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[zarr.Group, Any]]:
-    """The store's root, and a function for the bytes that it holds of an array; damage becomes a DataError."""
+    """The store's root, and a function for the bytes that it holds of an array."""
+    with ExitStack() as closed:
+        with _one_line(path):
+            found = _packed(path, closed) if path.is_file() else _unpacked(path)
+        yield found
+
+
+def _packed(path: Path, closed: ExitStack) -> tuple[zarr.Group, Any]:
+    """What ``_opened`` gives of a .zip, which stays open until ``closed`` is left."""
     import zarr
     from zarr.storage import ZipStore
 
-    packed = path.is_file()
+    inside = _group_in_zip(path)
+    if inside is None:
+        raise DataError(f"{path}: no zarr store in it", f"expected: {ZarrReader.expected}")
+    with zipfile.ZipFile(path) as archive:
+        held = {info.filename: info.compress_size for info in archive.infolist()}
+    start = f"{inside}/" if inside else ""
+    store = closed.enter_context(ZipStore(path, mode="r"))
+    root = zarr.open_group(store, path=inside, mode="r", use_consolidated=False)
+    return root, lambda name: sum(n for file, n in held.items() if file.startswith(f"{start}{name}/"))
+
+
+def _unpacked(path: Path) -> tuple[zarr.Group, Any]:
+    """What ``_opened`` gives of a folder."""
+    import zarr
+
+    for file in path.rglob("*"):
+        if file.is_symlink():  # a store of someone else's would choose what of this machine goes into a data set
+            raise DataError(f"{path}: {file.relative_to(path)} is a link, which omp does not follow", AGAIN)
+    return zarr.open_group(str(path), mode="r", use_consolidated=False), lambda name: size_of(path / name)
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Whatever zarr raises inside becomes a DataError: it has many kinds for a damaged store, which mean the same.
+
+    Only what asks zarr belongs inside: a fault of omp's own would be called damage of the file.
+    """
     try:
-        if packed:
-            inside = _group_in_zip(path)
-            if inside is None:
-                raise DataError(f"{path}: no zarr store in it", f"expected: {ZarrReader.expected}")
-            with zipfile.ZipFile(path) as archive:
-                held = {info.filename: info.compress_size for info in archive.infolist()}
-            start = f"{inside}/" if inside else ""
-            with ZipStore(path, mode="r") as store:
-                yield (
-                    zarr.open_group(store, path=inside, mode="r", use_consolidated=False),
-                    lambda name: sum(n for file, n in held.items() if file.startswith(f"{start}{name}/")),
-                )
-            return
-        for file in path.rglob("*"):
-            if file.is_symlink():  # a store of someone else's would choose what of this machine goes into a data set
-                raise DataError(f"{path}: {file.relative_to(path)} is a link, which omp does not follow", AGAIN)
-        root = zarr.open_group(str(path), mode="r", use_consolidated=False)
-        yield root, lambda name: size_of(path / name)
+        yield
     except OmpError:
         raise
-    except Exception as error:  # zarr raises many kinds for a damaged store; all mean the same to a user
+    except Exception as error:
         raise data_error(error, str(path), "damaged, or not a zarr store", AGAIN) from error

@@ -19,7 +19,7 @@ from omp_cli.core.data.readers import FORMATS, Recording, Subject
 from omp_cli.core.data.readers.base import sniff
 from omp_cli.core.data.readers.roles import DEPTH, POSE
 from omp_cli.core.data.store import HELD_OUT, Arrays
-from omp_cli.core.prepare.files import Files, about_file
+from omp_cli.core.prepare.files import Files, about_files
 from omp_cli.core.prepare.files_config import FilesConfig
 from omp_cli.core.prepare.origin import FileOrigin, file_origin, located
 from omp_cli.core.prepare.source import SOURCES, Asked
@@ -142,7 +142,7 @@ class Own(Files):
         assert self.origin.file is not None, "a file or folder of the user's is never downloaded"
         first = super().shown(self._first_episode(self.origin.file), 1, Silent())
         self._rate(first)
-        with about_file(self.origin.file):
+        with about_files(self._files_there(self.origin.file)):
             check_cloud_settings(first.episodes[0], config.points, config.crop, config.camera)
         if config.end_effector is not None and not {"point_cloud", DEPTH} & set(first.episodes[0]):
             raise UsageError(

@@ -1,0 +1,50 @@
+"""Which observations of a robomimic demonstration are pictures, told by their names.
+
+robomimic's own files call them ``<camera>_image``, LIBERO's ``<camera>_rgb``; any other has to be named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from omp_cli.core.base.errors import did_you_mean
+from omp_cli.core.data.foreign import listed
+from omp_cli.core.data.readers.cameras import by_name, chosen
+
+if TYPE_CHECKING:
+    import h5py
+
+ENDINGS = ("_image", "_rgb")
+
+
+def cameras_of(obs: h5py.Group, wanted: Sequence[str] | None) -> dict[str, str]:
+    """The observation keys of pictures, by the cameras' names.
+
+    Args:
+        obs: observations of a demonstration.
+        wanted: names of cameras or observation keys; None takes all keys with one of ``ENDINGS``.
+
+    Raises:
+        UsageError: there is no such observation, or one is named twice.
+    """
+    known = by_name([key for key in obs if key.endswith(ENDINGS)], lambda key: key.rpartition("_")[0])
+    if wanted is None:
+        return known
+
+    def hint(asked: str) -> str:
+        pictures = [key for key in obs if _may_be_pictures(obs.get(key))]
+        if not pictures:
+            return "it has no pictures"
+        return did_you_mean(asked, {*known, *pictures}) or f"it has: {listed(pictures)}"
+
+    others = {key: key for key in obs if key not in known and not key.endswith(ENDINGS)}
+    return chosen({**known, **others}, wanted, obs.file.filename, hint)
+
+
+def _may_be_pictures(found: object) -> bool:
+    """Whether a member of a group is an array of four dimensions, of uint8."""
+    shape, dtype = (getattr(found, name, None) for name in ("shape", "dtype"))
+    return shape is not None and len(shape) == 4 and dtype == np.uint8
