@@ -42,7 +42,12 @@ class DataSetPlan:
     folder: Path
 
 
-@command("prepare", SOURCES.get(RECORD).Config, also=lambda: (SOURCES.get(name).Config for name in SOURCES.names()))
+@command(
+    "prepare",
+    SOURCES.get(RECORD).Config,
+    also=lambda: (SOURCES.get(name).Config for name in SOURCES.names()),
+    earlier="reused",
+)
 def prepare(
     call: Call[Settings],
     benchmark: Annotated[
