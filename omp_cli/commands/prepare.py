@@ -108,6 +108,8 @@ def prepare(
     """
     tasks, groups = tuple(task or ()), tuple(suite or ())
     if list_:
+        reason = "--list shows the catalogue, of a benchmark, of --task and of --source, and makes nothing"
+        call.alone(reason, groups, path, processes, file, expert, format_, call.given)
         entries = read_catalogue().of(benchmark, tasks, source)
         document = {"command": "prepare", **catalogue_document(entries)}
         call.console.result(document, [catalogue_table(entries)], catalogue_lines(entries))
