@@ -92,7 +92,7 @@ def as_omp_error(error: BaseException) -> tuple[OmpError, int]:
     if _cannot_write(error):
         return UsageError(f"{place}{reason}", "choose another folder with --out DIR"), 2
     if (found := machine_error(error)) is not None:
-        hint = f"{found.hint}; {g.AGAIN}" if found.hint == FREE_SPACE else found.hint
+        hint = f"{found.hint}; {g.current().again}" if found.hint == FREE_SPACE else found.hint
         return type(found)(found.message, hint), found.exit_code
     if isinstance(error, OSError):
         return RunFailed(f"{place}{reason}"), 1
@@ -111,7 +111,7 @@ def _cannot_write(error: BaseException) -> bool:
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    raise ERRORS[number]((signal.strsignal(number) or f"signal {number}").lower(), g.AGAIN)
+    raise ERRORS[number]((signal.strsignal(number) or f"signal {number}").lower(), g.current().again)
 
 
 def _quicker_help() -> None:

@@ -56,9 +56,9 @@ def bench_latency(
         raise UsageError("--preset and --table: one or the other", "a table has every preset; --preset can be repeated")
     if len(set(preset or [])) < len(preset or []):
         raise UsageError("--preset: one is named twice", "name each preset once")
-    if "weights" in call.flags.values and checkpoint is None:
-        raise UsageError("--weights: presets have fresh weights alone", "name a run or a checkpoint")
     chosen = call.settings()
+    if checkpoint is None and chosen.on_the_line("weights"):
+        raise UsageError("--weights: presets have fresh weights alone", "name a run or a checkpoint")
     settings = chosen.settings
     if checkpoint is not None:
         subjects = [core.from_checkpoint(checkpoint, settings.weights)]

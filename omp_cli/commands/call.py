@@ -20,7 +20,7 @@ from omp_cli.core.base.flags import flag_layer, options_of
 from omp_cli.core.base.layers import Layer, env_layer, file_layer, merge, of_today, set_layer, unflatten, value_text
 from omp_cli.core.base.locks import refuse_held
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, latest_run
-from omp_cli.core.base.run import Run, new_folder, read_resumed, refuse_checkpoints
+from omp_cli.core.base.run import Earlier, Run, earlier_run, new_folder, read_resumed, refuse_checkpoints
 from omp_cli.core.base.table import Table
 
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ class Chosen(Generic[S]):
         """Record something that the run depends on and that is no setting, such as its data set or its checkpoint."""
         self.sources[key] = {"value": value, "source": source}
 
+    def on_the_line(self, *names: str) -> list[str]:
+        """Which of some settings, or of those in some sections, the command line itself sets."""
+        asked = [key for key, entry in self.sources.items() if entry["source"] in c.ON_THE_LINE]
+        return [key for key in asked if any(f"{key}.".startswith(f"{name}.") for name in names)]
+
 
 @dataclass
 class Call(Generic[S]):
@@ -65,6 +70,7 @@ class Call(Generic[S]):
         sets: the words that follow each ``--set``.
         given: the values of the options on the line, by the options' names.
         more: settings that the line says in another way, by their dotted names.
+        earlier: what becomes of an earlier run in the folder of this one, unless it is resumed.
     """
 
     name: str
@@ -74,6 +80,7 @@ class Call(Generic[S]):
     sets: Sequence[str]
     given: Mapping[str, Any]
     more: dict[str, Any] = field(default_factory=dict)
+    earlier: Earlier = "kept"
 
     @property
     def flags(self) -> Layer:
@@ -95,7 +102,7 @@ class Call(Generic[S]):
         for name in self.given:
             if name not in known:
                 raise UsageError(f"{name} does not go with {what}", "leave it out")
-        return Call(self.name, model, self.globals, self.file, self.sets, self.given, self.more)
+        return Call(self.name, model, self.globals, self.file, self.sets, self.given, self.more, self.earlier)
 
     @property
     def console(self) -> Console:
@@ -179,8 +186,14 @@ class Call(Generic[S]):
         return core.pick_device(core.local_device(self.globals.device_name))
 
     def dry_run(self, chosen: Chosen[Any], **more: Any) -> bool:
-        """Whether the line is a dry run; then the settings, their sources and ``more`` have been printed."""
+        """Whether the line is a dry run; then the settings, their sources and ``more`` have been printed.
+
+        Raises:
+            UsageError: ``--out`` names the folder of an earlier run that may not be written over.
+        """
         self.known(chosen)
+        if self.globals.out is not None and self.earlier in ("kept", "logged"):
+            earlier_run(self.globals.out, self.name, self.earlier)
         if self.globals.dry_run:
             rows = [(key, value_text(entry["value"]), str(entry["source"])) for key, entry in chosen.sources.items()]
             self.console.result(
@@ -197,7 +210,7 @@ class Call(Generic[S]):
         where: str | Path,
         device: torch.device | str = "cpu",
         inputs: Iterable[Input] = (),
-        new: bool = False,
+        resumed: bool = False,
         bar: bool = True,
     ) -> Iterator[tuple[Run, RichProgress]]:
         """A run with its manifest, and the display of its progress.
@@ -207,7 +220,7 @@ class Call(Generic[S]):
             where: the folder; or a name, which makes a new folder of today's time unless ``--out`` names one.
             device: where tensors live.
             inputs: kind, path and hash of what is known to be read.
-            new: whether the folder may not hold checkpoints.
+            resumed: whether the run goes on from what is in the folder.
             bar: False draws no live bar, whose thread would disturb what is timed.
         """
         settings = chosen.settings
@@ -215,9 +228,9 @@ class Call(Generic[S]):
         seeds = {"seed": settings.seed} if hasattr(settings, "seed") else {}
         threads = getattr(settings, "threads", None)
         machine = device if isinstance(device, str) else core.device_name(device)
-        progress = self.console.progress()
+        progress, earlier = self.console.progress(), "resumed" if resumed else self.earlier
         with (
-            Run(folder, self.name, chosen.sources, seeds, machine, threads, new, inputs) as run,
+            Run(folder, self.name, chosen.sources, seeds, machine, threads, earlier, inputs) as run,
             progress if bar else nullcontext(),
         ):
             yield run, progress

@@ -19,7 +19,7 @@ from omp_cli.core.deploy.tables import loop_tables
 PANEL = "Robot"
 
 
-@command("deploy", DeployConfig)
+@command("deploy", DeployConfig, earlier="logged")
 def deploy(
     call: Call[DeployConfig],
     policy: PolicyArgument = None,

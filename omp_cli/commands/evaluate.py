@@ -53,6 +53,8 @@ def evaluate(
     call = call.of(EvalConfig, "an evaluation in an environment, only with --offline")
     found, chosen = call.checkpoints(checkpoint)
     last, processes = found[-1], processes or default_workers()
+    if chosen.settings.curve and len(found) == 1:
+        call.console.note(f"curve: {last.path} is the only checkpoint, so there is no curve over training")
     settings, task = chosen.settings, last.meta.spec.task
     device = call.device(settings.threads)
     core.check_graph("graph", settings.graph, device)

@@ -11,7 +11,7 @@ from omp_cli.core.deploy.config import ExportConfig
 from omp_cli.core.deploy.tables import export_table
 
 
-@command("export", ExportConfig)
+@command("export", ExportConfig, earlier="replaced")
 def export(call: Call[ExportConfig], checkpoint: CheckpointArgument = None) -> None:
     """Write a policy, from raw observation to raw actions, as policy.pt2 and policy.onnx, or as a folder for LeRobot.
 

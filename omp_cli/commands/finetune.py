@@ -118,7 +118,7 @@ def _finetune(call: Call[FinetuneConfig], plan: TuningPlan, processes: int) -> N
     if call.dry_run(plan.chosen, task=task, workers=processes, device=str(device)):
         return
     resumed, where = plan.folder is not None, plan.folder or f"{settings.algorithm.name}-{task}"
-    with call.run(plan.chosen, where, device, plan.inputs, not resumed) as (run, progress):
+    with call.run(plan.chosen, where, device, plan.inputs, resumed) as (run, progress):
         finetuner = core.Finetuner(
             settings, plan.checkpoint, run.folder, device, processes, progress, synchronise=call.globals.verbose
         )

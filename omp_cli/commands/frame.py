@@ -16,6 +16,7 @@ from omp_cli.core.base.errors import Interrupted, UsageError
 from omp_cli.core.base.flags import Option, union
 from omp_cli.core.base.layers import Layer
 from omp_cli.core.base.presets import preset_layer
+from omp_cli.core.base.run import Earlier
 
 PANEL = "Configuration"
 Function = Callable[..., None]
@@ -42,6 +43,7 @@ class Framed:
         also: gives further configuration classes, among which the line decides (``Call.of``). It is called whenever the
             options are made, for plugins may have brought some.
         writes: whether the command writes into a folder of its own, which ``--out`` may name.
+        earlier: what becomes of an earlier run in that folder, unless the line resumes it.
     """
 
     function: Function
@@ -50,6 +52,7 @@ class Framed:
     preset: str | None
     also: Callable[[], Iterable[type[Settings]]]
     writes: bool
+    earlier: Earlier
 
     def __call__(self, call: Call[Any], **parameters: Any) -> None:
         """Do what the command does, without a line."""
@@ -58,6 +61,14 @@ class Framed:
     def models(self) -> list[type[Settings]]:
         """The configuration classes of which a line may mean one."""
         return [] if self.model is None else [self.model, *self.also()]
+
+    @property
+    def again(self) -> str:
+        """What to do about a line that was stopped."""
+        if self.earlier in ("resumed", "reused"):
+            return f"{AGAIN}: it goes on from what is finished"
+        resumes = any(parameter.name == "resume" for parameter in own_parameters(self.function))
+        return f"{AGAIN}, or continue with --resume RUN" if resumes else AGAIN
 
     def options(self) -> list[Option]:
         """The options that the settings have."""
@@ -82,7 +93,7 @@ class Framed:
 
     def _run(self, offered: Sequence[Option], values: dict[str, Any]) -> None:
         """Run a line, of which Typer has made ``values`` by the names of parameters."""
-        globals_ = take(values)
+        globals_ = take(values, self.again)
         read = {one.name: values.pop(one.parameter) for one in offered}
         given = {option: value for option, value in read.items() if value not in (None, [])}
         file, sets = values.pop("config", None), values.pop("set_", None) or []
@@ -92,9 +103,10 @@ class Framed:
             if globals_.out is not None and not self.writes:
                 raise UsageError(f"--out: omp {self.name} makes no folder", "leave it out")
             load_plugins(globals_.plugin)
-            self.function(Call[Any](self.name, self.model or Settings, globals_, file, sets, given), **values)
+            model = self.model or Settings
+            self.function(Call[Any](self.name, model, globals_, file, sets, given, earlier=self.earlier), **values)
         except KeyboardInterrupt:  # Typer would end the process without a word
-            raise Interrupted("interrupted", AGAIN) from None
+            raise Interrupted("interrupted", self.again) from None
 
 
 def command(
@@ -103,9 +115,10 @@ def command(
     preset: str | None = None,
     also: Callable[[], Iterable[type[Settings]]] = tuple,
     writes: bool = True,
+    earlier: Earlier = "kept",
 ) -> Callable[[Function], Framed]:
     """Make a command of a function; see ``Framed``."""
-    return lambda function: Framed(function, name, model, preset, also, writes)
+    return lambda function: Framed(function, name, model, preset, also, writes, earlier)
 
 
 def _seed_without(models: Iterable[type[Settings]]) -> str:

@@ -19,7 +19,7 @@ from omp_cli.core.base.plugins import load_plugin
 from omp_cli.core.base.seeds import MAX_SEED
 
 PANEL = "Global options"
-AGAIN = "run the line again (omp prepare and omp sweep go on from what is finished), or continue with --resume RUN"
+AGAIN = "run the line again"
 ANY_DEVICE = "auto"
 Values = Callable[..., Iterable[str]]
 
@@ -89,6 +89,8 @@ class Globals:
     """Whether only the settings of the line are wanted (``lines.resolve``); no option sets this."""
     start: tuple[str, str] | None = None
     """Suite and pre-training method of the policy that a resolved ``omp finetune`` will begin with."""
+    again: str = AGAIN
+    """What to do about this line once it was stopped."""
 
     def merged(self, given: Mapping[str, Any]) -> Globals:
         """These values, replaced by those that were given later on the line; plugins are added to."""
@@ -176,13 +178,13 @@ def expanded(value: Any) -> Any:
         return value
 
 
-def take(values: dict[str, Any]) -> Globals:
+def take(values: dict[str, Any], again: str = AGAIN) -> Globals:
     """Take the global options out of Typer's values and merge them with those that stood earlier on the line.
 
-    In every path that stays among the values, too, ``~`` is expanded.
+    In every path that stays among the values, too, ``~`` is expanded. ``again`` becomes the options' own.
     """
     values.update({name: expanded(value) for name, value in values.items()})
-    merged = current().merged({name: values.pop(name) for name in global_options()})
+    merged = current().merged({**{name: values.pop(name) for name in global_options()}, "again": again})
     set_current(merged)
     return merged
 

@@ -26,6 +26,8 @@ def manifest(
 
     Example: omp manifest runs/eval/RUN --files
     """
+    if schema and (run is not None or files):
+        raise UsageError("--schema: it is that of all manifests, and no run is looked at", "leave RUN and --files out")
     if schema:
         call.console.json(m.json_schema())
         return

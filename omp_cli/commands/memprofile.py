@@ -10,7 +10,6 @@ from omp_cli import core
 from omp_cli.commands.call import Call
 from omp_cli.commands.frame import command
 from omp_cli.commands.options import option
-from omp_cli.core.base.config import ON_THE_LINE
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.layers import Layer
 from omp_cli.core.data.store import Dataset, read_store
@@ -18,7 +17,7 @@ from omp_cli.core.measure.memory.config import MemprofileConfig
 from omp_cli.core.measure.memory.tables import accuracy_table, grid_tables, paper_tables, remarks
 
 GRID, COUNTING = "What is profiled", "How"
-OF_THE_GRID = {"presets", "horizons", "points", "batches", "pretrain.net.name"}
+OF_THE_GRID = ("presets", "horizons", "points", "batches", "pretrain", "action_dim", "state_dim", "image")
 
 
 @command("memprofile", MemprofileConfig)
@@ -47,12 +46,12 @@ def memprofile(
 
     Example: omp memprofile --paper
     """
-    given = set(call.flags.values)
-    if paper and given & OF_THE_GRID:
-        raise UsageError("--paper has its own presets, horizons, points and batch size", "leave the other options out")
-    if checkpoint and (given & (OF_THE_GRID | {"derivatives"}) or paper or snapshot):
-        raise UsageError("--checkpoint analyses the error of du/dt alone", "leave the options of the grid out")
     chosen = call.settings(Layer("--paper", {"accuracy": False}) if paper else None)
+    if checkpoint and (chosen.on_the_line(*OF_THE_GRID, "derivatives", "repeats") or paper or snapshot):
+        raise UsageError("--checkpoint analyses the error of du/dt alone", "leave the options of the grid out")
+    if paper and (own := chosen.on_the_line(*OF_THE_GRID)):
+        what = f"--paper has its own presets, horizons, points and batch size; {own[0]} does not count"
+        raise UsageError(what, "leave the other options out")
     settings = chosen.settings
     device = call.device(settings.threads)
     if snapshot and device.type != "cuda":
@@ -65,7 +64,7 @@ def memprofile(
     else:
         cases = core.paper_cases(settings.derivatives, settings.seed) if paper else core.grid(settings)
         blind = [case.name for case in cases if not case.describe()["points"]]
-        if blind and chosen.sources["points"]["source"] in ON_THE_LINE:
+        if blind and chosen.on_the_line("points"):
             raise UsageError(f"--points: the policy of preset {blind[0]} sees no cloud", "leave --points out")
     kinds = ["measured"] * measure + ["predicted"] * settings.predict
     if call.dry_run(chosen, cases=len(cases), rows=" and ".join(kinds), device=str(device)):

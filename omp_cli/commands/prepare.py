@@ -42,7 +42,12 @@ class DataSetPlan:
     folder: Path
 
 
-@command("prepare", SOURCES.get(RECORD).Config, also=lambda: (SOURCES.get(name).Config for name in SOURCES.names()))
+@command(
+    "prepare",
+    SOURCES.get(RECORD).Config,
+    also=lambda: (SOURCES.get(name).Config for name in SOURCES.names()),
+    earlier="reused",
+)
 def prepare(
     call: Call[Settings],
     benchmark: Annotated[
@@ -103,6 +108,8 @@ def prepare(
     """
     tasks, groups = tuple(task or ()), tuple(suite or ())
     if list_:
+        reason = "--list shows the catalogue, of a benchmark, of --task and of --source, and makes nothing"
+        call.alone(reason, groups, path, processes, file, expert, format_, call.given)
         entries = read_catalogue().of(benchmark, tasks, source)
         document = {"command": "prepare", **catalogue_document(entries)}
         call.console.result(document, [catalogue_table(entries)], catalogue_lines(entries))

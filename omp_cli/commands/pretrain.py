@@ -147,7 +147,7 @@ def _train(call: Call[PretrainConfig], plan: TrainingPlan) -> None:
             core.train_run(None, trainer, resumed)
             return
         where = plan.folder or f"{settings.method.name}-{plan.dataset.resolve().name.removesuffix('.zarr')}"
-        with call.run(plan.chosen, where, device, inputs, not resumed) as (run, progress):
+        with call.run(plan.chosen, where, device, inputs, resumed) as (run, progress):
             trainer = core.Trainer(
                 settings, data, run.folder, device, peers, progress, teacher, synchronise=call.globals.verbose
             )

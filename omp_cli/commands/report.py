@@ -12,7 +12,7 @@ from omp_cli.commands.options import argument
 from omp_cli.core.report.config import ReportConfig
 
 
-@command("report", ReportConfig)
+@command("report", ReportConfig, earlier="replaced")
 def report(
     call: Call[ReportConfig],
     folders: Annotated[list[Path], argument("Folders that hold runs of omp eval, at any depth.", metavar="FOLDER")],

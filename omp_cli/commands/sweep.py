@@ -17,7 +17,7 @@ from omp_cli.core.base.files import writable_folder
 from omp_cli.core.base.locks import hold
 from omp_cli.core.base.run import Run
 from omp_cli.core.sweep.config import read_sweep
-from omp_cli.core.sweep.engines import ENGINES, choose_engine
+from omp_cli.core.sweep.engines import ENGINES, EngineChoice
 from omp_cli.core.sweep.execute import execute
 from omp_cli.core.sweep.plan import plan_jobs, same_settings
 from omp_cli.core.sweep.tables import job_tables, plan_table, planned
@@ -25,7 +25,7 @@ from omp_cli.core.sweep.tables import job_tables, plan_table, planned
 RAY = "Engine ray"
 
 
-@command("sweep", None)
+@command("sweep", None, earlier="resumed")
 def sweep(
     call: Call[Settings],
     file: Annotated[Path, argument("TOML file of tasks, seeds and variants.")],
@@ -50,10 +50,13 @@ def sweep(
     """
     if call.globals.seed is not None:
         raise UsageError("--seed: the seeds of a sweep are in its file", "seeds = [0, 1, 2]")
+    choice = EngineChoice(engine, processes, address, gpus)
     config = read_sweep(file)
     folder = call.globals.out or RUNS / "sweep" / file.stem
     if str(folder).startswith("-"):
         raise UsageError(f"--out {folder}: a line would take the folder for an option", "choose another name")
+    if engine == "local":
+        core.pick_device(call.globals.device_name)
     jobs = plan_jobs(config, folder, resolve, _handed_on(call))
     if call.globals.dry_run:
         same_settings(jobs)
@@ -63,9 +66,7 @@ def sweep(
         lines = [f"{len(jobs)} jobs, {finished} finished"]
         call.console.result(document, [plan_table(folder, listed)], lines)
         return
-    chosen = choose_engine(engine, processes, address, gpus)
-    if engine == "local":
-        core.pick_device(call.globals.device_name)
+    chosen = choice.start()
     with hold(writable_folder(folder)):
         same_settings(jobs)
         sources = {"file": {"value": str(file), "source": "argument"}, "engine": {"value": engine, "source": "flag"}}

@@ -12,7 +12,7 @@ from omp_cli.core.view.episodes import PAGE, RECORDING
 from omp_cli.core.view.episodes import view as write_view
 
 
-@command("view", ViewConfig)
+@command("view", ViewConfig, earlier="replaced")
 def view(call: Call[ViewConfig], dataset: DatasetArgument = None) -> None:
     """Write one page of episodes for a browser: actions and states over time, pictures, clouds that can be turned.
 

@@ -96,8 +96,9 @@ class RunEntry:
         if self.command == "eval" and self.state == "succeeded" and self.manifest is not None:
             return _success(self.manifest.metrics)
         if self.command in TRAINED:
-            of = [e for e in entries if e.command == "eval" and e.state == "succeeded" and e.reads(self)]
-            return max(of, key=lambda e: e.started_at).success(entries) if of else ""
+            of = [e for e in entries if e.command == "eval" and e.reads(self)]
+            newest_first = sorted(of, key=lambda e: e.started_at, reverse=True)
+            return next(filter(None, (e.success(entries) for e in newest_first)), "")  # offline there is no success
         return ""
 
     def as_dict(self, entries: Sequence[RunEntry]) -> dict[str, Any]:

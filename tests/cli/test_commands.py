@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from omp_cli.commands.table import COMMANDS
+from omp_cli.commands.table import COMMANDS, find
+from omp_cli.core.base.files import read_jsonl, sha256_of
+from omp_cli.core.base.manifest import read_manifest
 from omp_cli.core.base.registry import Family
 from omp_cli.core.encoders import ENCODERS
+from omp_cli.core.measure.episodes import Episode
 from omp_cli.core.methods import METHODS
 from omp_cli.core.nets import NETS
 from omp_cli.core.rl.base import ALGORITHMS
@@ -170,6 +173,48 @@ def test_a_checkpoint_can_be_named_itself(omp: Omp, workshop: Path, tmp_path: Pa
     early = workshop / "run" / "checkpoints" / "step-00000010"
     done = omp("eval", early, "--episodes", 1, "--workers", 1, "--json", "--out", tmp_path / "e")
     assert done.json["result"]["checkpoint_step"] == 10
+    assert "no curve over training" in omp("eval", early, "--curve", 5, "--dry-run").err
+    assert "no curve" not in omp("eval", workshop / "run", "--curve", 5, "--dry-run").err
+
+
+def test_a_finished_run_is_not_written_over(omp: Omp, toy: Path, workshop: Path, tmp_path: Path) -> None:
+    line = ("eval", workshop / "run", "--episodes", 1, "--max-steps", 3, "--workers", 1, "--out", tmp_path / "e")
+    assert omp(*line).code == 0
+    other = ("prepare", "toy", "--demos", 9, "--points", 48, "--workers", 1, "--out", toy)
+    before = [sha256_of(folder) for folder in (tmp_path / "e", toy)]
+    for again, words in ((line, "finished run of omp eval"), ((*line, "--dry-run"), "--out DIR"), (other, "made with")):
+        refused = omp(*again)
+        assert refused.code == 2
+        assert words in " ".join(refused.err.split())
+    assert [sha256_of(folder) for folder in (tmp_path / "e", toy)] == before
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_stopped_command_advises_what_it_has(command: str) -> None:
+    again, options = find(command).again, find(command).load().__signature__.parameters  # type: ignore[attr-defined]
+    assert ("--resume" in again) == ("resume" in options)
+    assert ("goes on" in again) == (command in ("prepare", "sweep"))
+
+
+def test_a_stopped_evaluation_keeps_the_episodes_that_have_ended(
+    omp: Omp, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = iter(range(2))
+
+    def add(self: Episode, *_: object) -> None:
+        self.success_chunk = True
+        if next(ended, None) is None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Episode, "add", add)
+    line = ("eval", workshop / "run", "--curve", 1, "--workers", 1, "--json", "--out", tmp_path / "e")
+    stopped = omp(*line)
+    assert stopped.code == 130
+    assert stopped.json["error"]["hint"] == "run the line again"
+    manifest = read_manifest(tmp_path / "e")
+    assert (manifest.status, [a.path for a in manifest.artifacts]) == ("interrupted", ["episodes.jsonl"])
+    rows = read_jsonl(tmp_path / "e" / "episodes.jsonl")
+    assert [(row["checkpoint_step"], row["index"]) for row in rows] == [(10, 0), (20, 0)]
 
 
 def test_manifest_command_checks_files(omp: Omp, run: Path) -> None:

@@ -64,6 +64,10 @@ def test_a_trained_run_shows_the_success_of_its_evaluation(omp: Omp, here: Path)
     assert rows["pretrain"]["success"] == rows["eval"]["success"]
     assert rows["prepare"]["success"] is None
     assert rows["prepare"]["bytes"] > 1000
+    made("runs/eval/offline", "eval", "succeeded", (open_run(Path("runs/pretrain/good"))[-1].path,))
+    newest = {row["folder"]: row["success"] for row in omp("runs", "--json").json["runs"]}
+    assert newest["runs/eval/offline"] is None, "it compared actions"
+    assert newest["runs/pretrain/good"] == rows["eval"]["success"]
 
 
 def test_prune_asks_or_wants_yes(omp: Omp, here: Path) -> None:

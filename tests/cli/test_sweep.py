@@ -125,6 +125,16 @@ def test_options_that_do_not_go(omp: Omp, file: Path, monkeypatch: pytest.Monkey
     refused(omp("sweep", file, "--engine", "ray"), 4, "Ray is not installed", "pip install")
 
 
+def test_a_sweep_may_compare_actions_with_recorded_ones(omp: Omp, file: Path) -> None:
+    file.write_text(SWEEP.replace("--episodes 2 --max-steps 9", "--offline --samples 4"))
+    planned = omp("sweep", file, "--dry-run", "--json")
+    assert planned.code == 0, planned.err
+    lines = [job["line"] for job in planned.json["jobs"] if job["command"] == "eval"]
+    assert len(lines) == 2
+    for line in lines:
+        assert resolve("eval", line[line.index("eval") + 1 :])["samples"]["value"] == 4
+
+
 def test_jobs_run_and_are_kept(omp: Omp, file: Path) -> None:
     planned = omp("sweep", file, "--dry-run", "--json").json
     assert not OUT.exists()

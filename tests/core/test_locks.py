@@ -101,7 +101,7 @@ def test_a_refused_run_changes_nothing(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="is at work there"), Run(tmp_path, "pretrain", {}, {}):
             pass
         assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
-    with pytest.raises(UsageError, match="holds checkpoints"), Run(tmp_path, "pretrain", {}, {}, new=True):
+    with pytest.raises(UsageError, match="holds checkpoints"), Run(tmp_path, "pretrain", {}, {}, earlier="kept"):
         pass
     assert read_manifest(tmp_path).status == "succeeded"
 

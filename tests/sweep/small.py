@@ -23,6 +23,7 @@ def resolve(
     command: str, words: tuple[str, ...], start: tuple[str, str] | None = None
 ) -> Mapping[str, Mapping[str, Any]]:
     """Words ``WHAT --key value`` as settings; a word "wrong" is an error."""
+    words = words[2:] if words[0] == "--workers" else words  # no setting
     if "wrong" in words:
         raise UsageError("a wrong word", "another one")
     given = {k.lstrip("-"): {"value": v, "source": "flag"} for k, v in zip(words[1::2], words[2::2], strict=True)}

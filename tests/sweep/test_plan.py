@@ -11,7 +11,7 @@ from omp_cli.core.base.errors import OmpError, UsageError
 from omp_cli.core.base.run import Run
 from omp_cli.core.sweep.config import SweepConfig
 from omp_cli.core.sweep.job import Job
-from omp_cli.core.sweep.plan import plan_jobs, same_settings
+from omp_cli.core.sweep.plan import ONE_WORKER, plan_jobs, same_settings
 from tests.sweep.small import resolve
 
 SWEEP: dict[str, Any] = {
@@ -86,6 +86,41 @@ def test_a_policy_is_evaluated_with_each_number_of_evaluations() -> None:
     assert (shlex.join(job.line), job.settings["nfe"]["value"]) == (line, "5")
     with pytest.raises(UsageError, match=r"variant 'mp1', task reach: eval has --nfe, and nfe = \[1\]"):
         jobs_of(nfe=[1], variants={"mp1": {"eval": "--nfe 5"}})
+
+
+def test_what_runs_is_what_is_checked() -> None:
+    seen: list[tuple[str, ...]] = []
+
+    def resolved(command: str, words: tuple[str, ...], start: Any) -> Any:
+        seen.append((command, *words))
+        return resolve(command, ("RUN",) if command == "eval" else words, start)
+
+    document = {**SWEEP, "variants": {"v": {}, "offline": {"eval": "--offline", "finetune": ""}}, "tasks": ["reach"]}
+    jobs = plan_jobs(SweepConfig.model_validate(document), Path("out"), resolved)
+    chosen = {"--out", "--seed", "--label"}
+    for job in jobs:
+        options = {word for word in job.line if word.startswith("--")} - chosen
+        assert any(options == {w for w in words if w.startswith("--")} for of, *words in seen if of == job.command)
+    offline = {"--workers" in job.line for job in jobs if "--offline" in job.line}
+    assert offline == {False}, "there is no environment, and omp eval refuses workers"
+    assert {"--workers" in job.line for job in jobs if job.command == "eval" and "/v/" in job.name} == {True}
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ("", ("--workers", "1")),
+        ("--workers 4 --iterations 3", ("--workers", "4")),
+        ("--workers=4 --workers 2 --device cuda", ("--workers", "2", "--device", "cuda")),
+    ],
+)
+def test_a_fine_tuning_goes_on_with_its_workers_and_its_device(
+    tmp_path: Path, words: str, kept: tuple[str, ...]
+) -> None:
+    job = Job("t", "finetune", tmp_path, ("--plugin", "p.py", "finetune", "x", *ONE_WORKER, *shlex.split(words)), {})
+    assert job.next_line() == job.line
+    (job.folder / "checkpoints").mkdir(parents=True)
+    assert job.next_line() == ("--plugin", "p.py", "finetune", "--resume", str(job.folder), *kept)
 
 
 def test_variants_that_differ_in_fine_tuning_start_from_one_policy() -> None:

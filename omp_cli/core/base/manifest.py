@@ -8,7 +8,7 @@ import importlib.metadata
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from omp_cli import __version__
 from omp_cli.core.base.config import checked
 from omp_cli.core.base.errors import DataError
-from omp_cli.core.base.files import newest, read_json, seal_of, sha256_kept, sha256_of, write_json
+from omp_cli.core.base.files import newest, read_json, remove, seal_of, sha256_kept, sha256_of, write_json
 from omp_cli.core.base.layers import of_today
 from omp_cli.core.base.processes import cores
 
@@ -155,6 +155,21 @@ def check_artifacts(folder: Path, manifest: Manifest) -> None:
             raise DataError(f"artifact {path}: missing")
         if sha256_of(path) != artifact.sha256:
             raise DataError(f"artifact {path}: content differs from the manifest's hash")
+
+
+def remove_artifacts(folder: Path, manifest: Manifest, but: Collection[str] = ()) -> None:
+    """Remove what a run has written into its folder; what was changed since, or lies elsewhere, is somebody else's.
+
+    Args:
+        folder: the run's folder.
+        manifest: of the run.
+        but: paths of artifacts, as the manifest has them, that stay.
+    """
+    for artifact in manifest.artifacts:
+        path = folder / artifact.path
+        inside = folder.resolve() in path.resolve().parents
+        if artifact.path not in but and inside and path.exists() and sha256_of(path) == artifact.sha256:
+            remove(path)
 
 
 def check_artifact(folder: Path, path: Path) -> None:

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from omp_cli.core.base import manifest as m
-from omp_cli.core.base.errors import Interrupted, OmpError, Terminated, UsageError
+from omp_cli.core.base.errors import DataError, Interrupted, OmpError, Terminated, UsageError
 from omp_cli.core.base.files import defined, name_part, sha256_of, size_of, writable_folder, write_text
 from omp_cli.core.base.locks import hold, is_held
 
@@ -23,12 +23,46 @@ CHECKPOINTS = "checkpoints"
 BEST = "best"
 """The folder of the one checkpoint that did best on held-out episodes, in a run's that evaluates while it trains."""
 TRACEBACK = "traceback.txt"
+OTHER_FOLDER = "choose another with --out DIR"
+Earlier = Literal["resumed", "reused", "replaced", "kept", "logged"]
+"""What becomes of an earlier run of the same command that is in a run's folder.
+
+resumed   the run goes on from it, finished or not (``--resume``, a sweep)
+reused    the run goes on from it; a finished one stands until the new one has ended (data sets)
+replaced  a finished one stands until the new one has ended, and then its files go that the new one does not have (what
+          is made of other runs or of data, and can be made again)
+kept      a finished one, and checkpoints, are not written over: UsageError (what takes time to train or to measure)
+logged    none is written over, however it ended: UsageError (what happened to a robot happened once)
+
+Where a run is to be replaced, or would be kept if it were finished, the files of an unfinished one go at once.
+"""
 
 
 def refuse_checkpoints(folder: Path) -> None:
     """UsageError when a folder that is meant for a new run holds checkpoints of an earlier one."""
     if (folder / CHECKPOINTS).exists():
-        raise UsageError(f"output folder {folder}: holds checkpoints", f"use --resume {folder}, or another --out DIR")
+        resume = f"use --resume {folder}, or another --out DIR"
+        hint = resume if (folder / m.FILE_NAME).exists() else OTHER_FOLDER
+        raise UsageError(f"output folder {folder}: holds checkpoints", hint)
+
+
+def earlier_run(folder: Path, command: str, earlier: Earlier) -> m.Manifest | None:
+    """The manifest of the run that a folder holds before a run of ``omp COMMAND`` begins there; None without one.
+
+    Raises:
+        UsageError: it is a run of another command, or may not be written over (``Earlier``).
+        DataError: its manifest is damaged.
+    """
+    found = m.read_manifest(folder) if (folder / m.FILE_NAME).exists() else None
+    where = f"output folder {folder}"
+    if found is not None and found.command != command:
+        raise UsageError(f"{where}: holds a run of omp {found.command}", OTHER_FOLDER)
+    if earlier == "kept":
+        refuse_checkpoints(folder)
+    if found is not None and (earlier == "logged" or (earlier == "kept" and found.status == "succeeded")):
+        kind = "finished run" if found.status == "succeeded" else "run"
+        raise UsageError(f"{where}: holds a {kind} of omp {command}", f"{OTHER_FOLDER}, or delete it first")
+    return found
 
 
 def new_folder(root: Path, name: str) -> Path:
@@ -88,7 +122,10 @@ class Run:
     one. An exception is recorded (failed, or interrupted where somebody asked to stop) and goes on to the caller.
 
     Entering raises UsageError, and changes nothing, when the folder cannot be written, when another process is at work
-    there, when it belongs to another command, or holds checkpoints though the run is ``new``.
+    there, when it belongs to another command, or to an earlier run that may not be written over.
+
+    Where a finished run stands until this one has ended, its manifest is the one in the folder so long, and stays there
+    if this run comes to nothing and has left its files as they were.
 
     Args:
         folder: the run's folder, made if needed.
@@ -97,7 +134,7 @@ class Run:
         seeds: every seed that the run depends on.
         device: where tensors live.
         threads: torch threads, where that matters.
-        new: the folder may not hold checkpoints.
+        earlier: what becomes of an earlier run in the folder.
         inputs: what is known to be read, as for ``input``; a resumed run that is killed at once still has them.
     """
 
@@ -109,10 +146,11 @@ class Run:
         seeds: Mapping[str, int],
         device: str = "cpu",
         threads: int | None = None,
-        new: bool = False,
+        earlier: Earlier = "resumed",
         inputs: Iterable[tuple[str, Path | str, str]] = (),
     ) -> None:
-        self.folder, self._new = folder, new
+        self.folder, self._earlier = folder, earlier
+        self._stands: m.Manifest | None = None
         self._held = ExitStack()
         self._clock = time.monotonic()
         self.manifest = m.Manifest(
@@ -134,7 +172,7 @@ class Run:
     def input(self, kind: str, path: Path, sha256: str) -> None:
         """Record something that is read, at once: a run that is killed and resumed must find the same input."""
         self.manifest.inputs.append(m.Input(kind=kind, path=str(path), sha256=sha256))
-        m.write_manifest(self.folder, self.manifest)
+        self._write()
 
     def artifact(self, path: Path) -> Path:
         """Record a finished file or folder inside the run's folder, with its hash; returns ``path``."""
@@ -150,12 +188,12 @@ class Run:
     def __enter__(self) -> Run:
         with ExitStack() as stack:
             stack.enter_context(hold(writable_folder(self.folder)))
-            if self.path.exists() and (other := m.read_manifest(self.path).command) != self.manifest.command:
-                where = f"output folder {self.folder}"
-                raise UsageError(f"{where}: holds a run of omp {other}", "choose another with --out DIR")
-            if self._new:
-                refuse_checkpoints(self.folder)
-            m.write_manifest(self.folder, self.manifest)
+            found = earlier_run(self.folder, self.manifest.command, self._earlier)
+            if found is not None and found.status == "succeeded" and self._earlier in ("reused", "replaced"):
+                self._stands = found
+            elif found is not None and self._earlier in ("replaced", "kept"):
+                m.remove_artifacts(self.folder, found)
+            self._write()
             self._held = stack.pop_all()
         return self
 
@@ -186,4 +224,16 @@ class Run:
         self.manifest.status = status
         self.manifest.finished_at = m.now()
         self.manifest.wall_seconds = round(time.monotonic() - self._clock, 3)
-        m.write_manifest(self.folder, self.manifest)
+        if self._stands is not None and status == "succeeded":
+            m.remove_artifacts(self.folder, self._stands, but={a.path for a in self.manifest.artifacts})
+        elif self._stands is not None:
+            with suppress(DataError):
+                m.check_artifacts(self.folder, self._stands)
+                return
+        self._stands = None
+        self._write()
+
+    def _write(self) -> None:
+        """Write the manifest, unless an earlier one stands."""
+        if self._stands is None:
+            m.write_manifest(self.folder, self.manifest)

@@ -33,9 +33,9 @@ class ExportConfig(Settings):
     """Seconds that a file may take; its process is ended then."""
 
     def passed_over(self) -> dict[str, str]:
-        """What the format decides in its place."""
+        """What the format decides in its place, or that any batch goes."""
         if self.format != "lerobot":
-            return {}
+            return {"batch": "with dynamic_batch a call takes any number of decisions"} if self.dynamic_batch else {}
         any_batch, copied = "LeRobot shows as many frames at once as it likes", "nothing takes long: files are copied"
         drawn = "nothing is drawn; --policy.seed of LeRobot"
         return {"batch": any_batch, "dynamic_batch": any_batch, "seed": drawn, "patience": copied}

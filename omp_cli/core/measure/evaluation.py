@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -40,28 +42,29 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Evaluate the last of the checkpoints (and the earlier ones with ``config.curve`` episodes each).
 
-    Writes ``episodes.jsonl`` (one record per episode), ``success.png`` or ``return.png`` (what the suite's metric is)
-    when there is more than one checkpoint's to show, and ``video.mp4`` of the first ``films`` episodes.
+    Writes ``episodes.jsonl`` (one record per episode that has ended, also where the evaluation is stopped),
+    ``success.png`` or ``return.png`` (what the suite's metric is) when there is more than one checkpoint's to show, and
+    ``video.mp4`` of the first ``films`` episodes.
 
     Returns:
         The figures that go into the manifest, which gets the time of the parts besides.
     """
     last = checkpoints[-1]
     suite = recorded_suite(last.meta.suite)
-    records: list[Episode] = []
     curve = []
     films = min(films, config.episodes)
     workers = min(workers, config.episodes)
     watch = Stopwatch()
-    with environments(last, config, workers, progress.note) as envs:
+    with _recorded(run, suite) as records, environments(last, config, workers, progress.note) as envs:
         envs.start()
         watch.lap("start of the environments")
         for checkpoint in checkpoints[:-1] if config.curve else []:
-            episodes, _ = evaluate(checkpoint, config, config.curve, envs, device, progress, watch=watch)
-            records += episodes
+            count = config.curve
+            episodes, _ = evaluate(checkpoint, config, count, envs, device, progress, watch=watch, finished=records)
             curve.append(_row(checkpoint, config, episodes, suite))
         said: dict[str, Any] = {}
-        episodes, pictures = evaluate(last, config, config.episodes, envs, device, progress, films, watch, said)
+        count = config.episodes
+        episodes, pictures = evaluate(last, config, count, envs, device, progress, films, watch, said, records)
         busy = envs.seconds_by_part()
         watch.start()
     watch.lap("end of the environments")
@@ -77,14 +80,25 @@ def evaluate_run(
     figures |= mode_coverage([e.mode for e in episodes], data.get("modes"))
     if curve:
         figures["curve"] = curve
-    lines = [to_json(defined(record.as_dict(suite))) + "\n" for record in (*records, *episodes)]
-    write_text(run.folder / EPISODES, "".join(lines))
-    run.artifact(run.folder / EPISODES)
     _draw(run, last, suite, figures, episodes, pictures)
     watch.lap("plot and video")
     seconds = {"seconds_by_part": watch.rounded(), "worker_seconds_by_part": rounded(busy)}
     run.metrics(**figures, policy=policy_facts(last, data), **seconds)
     return figures
+
+
+@contextmanager
+def _recorded(run: Run, suite: Suite) -> Iterator[list[Episode]]:
+    """A list of records, checkpoint by checkpoint, which becomes ``episodes.jsonl`` however the block ends."""
+    records: list[Episode] = []
+    try:
+        yield records
+    finally:
+        if records:
+            of_one = itertools.groupby(records, key=lambda e: e.checkpoint_step)
+            ordered = itertools.chain.from_iterable(sorted(group, key=lambda e: e.index) for _, group in of_one)
+            write_text(run.folder / EPISODES, "".join(to_json(defined(e.as_dict(suite))) + "\n" for e in ordered))
+            run.artifact(run.folder / EPISODES)
 
 
 def _draw(

@@ -57,6 +57,7 @@ def evaluate(
     filmed: int = 0,
     watch: Stopwatch | None = None,
     said: dict[str, Any] | None = None,
+    finished: list[Episode] | None = None,
 ) -> tuple[list[Episode], list[NDArray[np.uint8]]]:
     """Roll a checkpoint out.
 
@@ -74,6 +75,7 @@ def evaluate(
         filmed: number of episodes, from the first on, of which pictures are taken.
         watch: receives the time of the parts.
         said: receives what executed the decisions, "runtime", and of a lower precision "against_float32".
+        finished: receives each record once its episode has ended, so that those are there if the others never are.
 
     Returns:
         One record per episode in order, and the pictures of each filmed episode, (frames, P, P, 3).
@@ -114,6 +116,8 @@ def evaluate(
             if decided or row.terminated or row.truncated:
                 episode.end()
                 done.append(episode)
+                if finished is not None:
+                    finished.append(episode)
                 envs.done(env)
                 del state.running[env], state.assigned[env]
                 progress.advance(1, **so_far(done, suite))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.base.manifest import hardware
@@ -12,10 +13,11 @@ from omp_cli.core.sweep.on_ray import OnRay
 ENGINES = ("local", "ray")
 
 
-def choose_engine(name: str, workers: int | None, address: str | None, gpus: float) -> Engine:
-    """The engine of this name.
+@dataclass(frozen=True)
+class EngineChoice:
+    """What a line asks of an engine, checked, before anything is started.
 
-    Args:
+    Attributes:
         name: "local" or "ray".
         workers: jobs at once; None for as many as there are cores for, of ``OMP_NUM_THREADS`` each.
         address: of a Ray cluster; None starts a Ray on this machine.
@@ -24,14 +26,29 @@ def choose_engine(name: str, workers: int | None, address: str | None, gpus: flo
     Raises:
         UsageError: no such engine, or what does not go with it.
     """
-    asked = os.environ["OMP_NUM_THREADS"]  # app.main has set it
-    threads = int(first) if (first := asked.partition(",")[0].strip()).isdigit() else 0
-    if threads < 1:
-        raise UsageError(f"OMP_NUM_THREADS={asked}: not a number of threads", "OMP_NUM_THREADS=1")
-    if name == "ray":
-        return OnRay(workers, threads, gpus, address)
-    if name != "local":
-        raise UsageError(f"unknown engine {name!r}", did_you_mean(name, ENGINES))
-    if address is not None or gpus:
-        raise UsageError("--address and --gpus are for --engine ray")
-    return Local(workers or max(hardware().cores // threads, 1))
+
+    name: str
+    workers: int | None = None
+    address: str | None = None
+    gpus: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.name not in ENGINES:
+            raise UsageError(f"unknown engine {self.name!r}", did_you_mean(self.name, ENGINES))
+        if self.name == "local" and (self.address is not None or self.gpus):
+            raise UsageError("--address and --gpus are for --engine ray")
+        if self.threads < 1:
+            asked = os.environ["OMP_NUM_THREADS"]
+            raise UsageError(f"OMP_NUM_THREADS={asked}: not a number of threads", "OMP_NUM_THREADS=1")
+
+    @property
+    def threads(self) -> int:
+        """Threads of a job; 0 where the environment says something else than a number."""
+        first = os.environ["OMP_NUM_THREADS"].partition(",")[0].strip()  # app.main has set it
+        return int(first) if first.isdigit() else 0
+
+    def start(self) -> Engine:
+        """The engine; MissingDependency or RunFailed, as of ``OnRay``, where there is none of Ray."""
+        if self.name == "ray":
+            return OnRay(self.workers, self.threads, self.gpus, self.address)
+        return Local(self.workers or max(hardware().cores // self.threads, 1))

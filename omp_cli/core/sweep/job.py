@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 import signal
@@ -30,6 +31,8 @@ STATES: dict[Status, State] = {
     "failed": "failed",
 }
 """What a manifest's status means for a job that nobody works on."""
+NO_SETTINGS = ("--workers", "--device")
+"""Options that a run to be resumed does not know of itself, since they change none of its results."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +117,13 @@ class Job:
         """The line that makes it, or continues what an earlier one began."""
         if not self._is_begun():
             return self.line
-        options = self.line[: self.line.index(self.command)]
-        return (*options, self.command, "--resume", str(self.folder))
+        place = self.line.index(self.command) + 1
+        again = {}  # of an option that is given twice the last counts
+        for word, following in itertools.pairwise((*self.line[place:], "")):
+            name, inline, value = word.partition("=")
+            if name in NO_SETTINGS:
+                again[name] = value if inline else following
+        return (*self.line[:place], "--resume", str(self.folder), *itertools.chain.from_iterable(again.items()))
 
     def _is_begun(self) -> bool:
         """Whether there are checkpoints to go on from; the other commands find what they left by themselves."""

@@ -26,6 +26,8 @@ Start = tuple[str, str]
 """Suite and pre-training method of a policy that is to be fine-tuned."""
 Resolve = Callable[[str, Words, Start | None], Sources]
 """From a command, its words and where it starts to the settings that they come to; UsageError when they are wrong."""
+ONE_WORKER = ("--workers", "1")
+"""What a line has before its own words: the sweep has workers of its own."""
 
 
 @dataclass(frozen=True)
@@ -152,9 +154,12 @@ def _as(begun: Mapping[str, Any], job: Job, benchmark: str) -> Job:
     return replace(job, line=line, settings=settings if sets else job.settings)
 
 
-def _checked(resolve: Resolve, variant: str, command: str, words: Words, start: Start | None = None) -> Sources:
+def _checked(
+    resolve: Resolve, variant: str, command: str, words: Words, workers: Words = (), start: Start | None = None
+) -> Sources:
+    """The settings of a line that the job begins with ``workers``; an error shows the words of the file alone."""
     try:
-        return resolve(command, words, start)
+        return resolve(command, (*workers, *words), start)
     except OmpError as error:
         where = f"variant {variant!r}: omp {command} {shlex.join(words)}"
         raise type(error)(f"{where}: {error.message}", error.hint) from None
@@ -162,9 +167,9 @@ def _checked(resolve: Resolve, variant: str, command: str, words: Words, start: 
 
 def _prepare_job(cell: Cell, folder: Path, check: Callable[..., Sources], options: Words) -> Job:
     words = (*cell.prepare, "--task", cell.task)
-    settings = check(cell.variant, "prepare", words)
+    settings = check(cell.variant, "prepare", words, ONE_WORKER)
     name = f"data/{name_part(cell.task)}-{hashlib.sha256(json.dumps(words).encode()).hexdigest()[:6]}"
-    line = (*options, "prepare", "--workers", "1", *words, "--out", str(folder / name))
+    line = (*options, "prepare", *ONE_WORKER, *words, "--out", str(folder / name))
     return Job(name, "prepare", folder, line, settings)
 
 
@@ -184,9 +189,9 @@ def _train_job(cell: Cell, folder: Path, data: Job, check: Callable[..., Sources
 def _finetune_job(cell: Cell, folder: Path, train: Job, check: Callable[..., Sources], options: Words) -> Job:
     assert cell.finetune is not None
     start = (cell.prepare[0], train.settings["method.name"]["value"])
-    settings = check(cell.variant, "finetune", ("RUN", *cell.finetune), start)
+    settings = check(cell.variant, "finetune", ("RUN", *cell.finetune), ONE_WORKER, start)
     name, words = f"{_folder(cell)}/finetune", (*cell.finetune, "--seed", str(cell.seed))
-    line = (*options, "finetune", str(train.folder), "--workers", "1", *words, "--out", str(folder / name))
+    line = (*options, "finetune", str(train.folder), *ONE_WORKER, *words, "--out", str(folder / name))
     settings = {**settings, "seed": {"value": cell.seed, "source": "flag"}}
     return Job(name, "finetune", folder, line, settings, needs=train.name)
 
@@ -202,10 +207,11 @@ def _eval_jobs(cell: Cell, policy: Job, label: str, check: Callable[..., Sources
 def _eval_job(
     cell: Cell, policy: Job, label: str, nfe: int | None, check: Callable[..., Sources], options: Words
 ) -> Job:
+    workers = () if "--offline" in cell.eval else ONE_WORKER  # there is no environment to step
     given = cell.eval if nfe is None else (*cell.eval, "--nfe", str(nfe))
     name, words = f"{policy.name}/eval" + ("" if nfe is None else f"-nfe{nfe}"), (*given, "--label", label)
-    settings = {**check(cell.variant, "eval", ("RUN", *given)), "label": {"value": label, "source": "flag"}}
-    line = (*options, "eval", str(policy.folder), "--workers", "1", *words, "--out", str(policy.root / name))
+    settings = {**check(cell.variant, "eval", ("RUN", *given), workers), "label": {"value": label, "source": "flag"}}
+    line = (*options, "eval", str(policy.folder), *workers, *words, "--out", str(policy.root / name))
     return Job(name, "eval", policy.root, line, settings, needs=policy.name)
 
 
