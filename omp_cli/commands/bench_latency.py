@@ -80,7 +80,5 @@ def bench_latency(
         if subjects[0].checkpoint is not None:
             run.input("checkpoint", subjects[0].checkpoint.path, subjects[0].checkpoint.sha256())
         figures = core.bench_latency(run, subjects, settings, device, progress)
-    place = run.manifest.hardware.place
-    conditions = f"{place}, {figures['dtype']}, {figures['threads']} CPU thread{'s' * (figures['threads'] > 1)}"
-    call.result(run.folder, figures, tables(figures, conditions), [*remarks(figures), *files(run)])
+    call.result(run.folder, figures, tables(figures), [*remarks(figures), *files(run)])
     call.console.times("omp bench-latency", figures["seconds_by_part"], "row", len(figures["rows"]))

@@ -67,7 +67,8 @@ def evaluate(
     call.result(run.folder, figures, [evaluation_table(figures)], [*evaluation_lines(figures), *files(run)])
     episodes, metrics = settings.episodes + settings.curve * (len(found) - 1), run.manifest.metrics
     call.console.times("omp eval", metrics["seconds_by_part"], "episode", episodes)
-    title = f"{min(processes, settings.episodes)} environments together"
+    count = metrics["environments"]
+    title = "1 environment" if count == 1 else f"{count} environments together"
     call.console.times(title, metrics["worker_seconds_by_part"], "episode", episodes)
 
 

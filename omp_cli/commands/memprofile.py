@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -53,9 +54,13 @@ def memprofile(
         what = f"--paper has its own presets, horizons, points and batch size; {own[0]} does not count"
         raise UsageError(what, "leave the other options out")
     settings = chosen.settings
+    if checkpoint and (not measure or chosen.sources["predict"]["source"] in ON_THE_LINE):
+        raise UsageError("--checkpoint has no rows to measure or predict", "leave --no-measure and --no-predict out")
     device = call.device(settings.threads)
     if snapshot and device.type != "cuda":
         raise UsageError("--snapshot needs a CUDA device: it is the CUDA allocator's history", "leave it out")
+    if snapshot and not measure:
+        raise UsageError("--snapshot is written of what is measured", "leave --no-measure or --snapshot out")
     measure = measure and (device.type == "cuda" or not paper)  # a step of 256 M parameters is no work for a CPU
     trained = _trained(call, checkpoint) if checkpoint else None
     if trained is not None:
@@ -66,8 +71,8 @@ def memprofile(
         blind = [case.name for case in cases if not case.describe()["points"]]
         if blind and chosen.on_the_line("points"):
             raise UsageError(f"--points: the policy of preset {blind[0]} sees no cloud", "leave --points out")
-    kinds = ["measured"] * measure + ["predicted"] * settings.predict
-    if call.dry_run(chosen, cases=len(cases), rows=" and ".join(kinds), device=str(device)):
+    kinds = _counted(call, cases, settings, measure)
+    if call.dry_run(chosen, cases=len(cases), rows=" and ".join(kinds) or "none", device=str(device)):
         return
     name = "paper" if paper else "checkpoint" if trained else "grid"
     with call.run(chosen, name, device) as (run, progress):
@@ -78,6 +83,22 @@ def memprofile(
     tables += [accuracy_table(analysis) for analysis in figures["accuracy"]]
     assumed = [task.assumed for task in core.TASKS if task.assumed] if paper else []
     call.result(run.folder, figures, tables, [*remarks(figures["rows"], assumed), f"run: {run.folder}"])
+
+
+def _counted(
+    call: Call[MemprofileConfig], cases: Sequence[core.Case], settings: MemprofileConfig, measure: bool
+) -> list[str]:
+    """How rows are counted; told where they cannot be predicted. A checkpoint has no cases, only the error of du/dt.
+
+    Raises:
+        UsageError: neither rows nor the error of du/dt are left.
+    """
+    kinds = dict.fromkeys(kind for case in cases for kind in case.counted(measure, settings.predict))
+    if unpredicted := dict.fromkeys(case.name for case in cases if settings.predict and not case.predictable):
+        call.console.note(f"{', '.join(unpredicted)}: bf16 is {'measured, ' * measure}not predicted")
+    if not kinds and not (settings.accuracy and (not cases or any(case.derivative != "none" for case in cases))):
+        raise UsageError("nothing is left to profile", "leave one of --no-measure, --no-predict, --no-accuracy out")
+    return list(kinds)
 
 
 def _trained(call: Call[MemprofileConfig], path: Path) -> tuple[core.Checkpoint, Dataset | None]:

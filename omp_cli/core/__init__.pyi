@@ -20,6 +20,7 @@ from .measure.latency.bench import bench_latency as bench_latency
 from .measure.latency.subjects import TimedPolicy as TimedPolicy
 from .measure.latency.subjects import from_checkpoint as from_checkpoint
 from .measure.latency.subjects import from_presets as from_presets
+from .measure.memory.cases import Case as Case
 from .measure.memory.cases import grid as grid
 from .measure.memory.paper import TASKS as TASKS
 from .measure.memory.paper import paper_cases as paper_cases

@@ -78,6 +78,18 @@ def test_verbose_says_where_time_went_and_the_manifest_always_does(omp: Omp, wor
     assert silent.err == ""
 
 
+def test_an_evaluation_counts_its_environments_and_charges_each_part_its_own(
+    omp: Omp, workshop: Path, tmp_path: Path
+) -> None:
+    line = ("eval", workshop / "run", "--episodes", 3, "--max-steps", 3, "--workers", 1, "--verbose")
+    for together, title in ((1, "1 environment"), (9, "3 environments together")):
+        shown = omp(*line, "--set", f"together={together}", "--out", tmp_path / str(together))
+        assert f"Where time went: {title}" in [line.strip() for line in shown.err.splitlines()]
+    metrics = json.loads((tmp_path / "9" / "manifest.json").read_text())["metrics"]
+    assert metrics["environments"] == 3
+    assert {"the data's own figures", "plot and video"} <= set(metrics["seconds_by_part"])
+
+
 def test_verbose_shows_the_traceback_and_the_hint_once(omp: Omp, tmp_path: Path) -> None:
     shown = omp("--verbose", "prepare", "metawrld", "--out", tmp_path / "d")
     assert shown.code == 2

@@ -47,6 +47,11 @@ class Slow(Robot):
         import time
         time.sleep(0.03)
 
+class Far(Robot):
+    def reset(self):
+        import time
+        time.sleep(0.4)
+
 nothing = lambda: 3
 """
 
@@ -81,6 +86,13 @@ def test_a_replay_tells_error_and_clock(omp: Omp, workshop: Path, place: Path) -
     ensembled = omp(*line, "--ensemble", 0.01, "--out", place / "e").json["result"]
     assert ensembled["decisions"] == ensembled["ticks"]
     assert ensembled["replay"] != result["replay"]
+
+
+def test_a_recording_with_fewer_episodes_than_asked_for_says_so(omp: Omp, workshop: Path, place: Path) -> None:
+    done = omp("deploy", workshop / "run", "--replay", workshop / "toy", "--hz", 5000, "--episodes", 9, "--json")
+    assert done.code == 0, done.err
+    assert "the recording has 8 of the 9 that were asked for" in done.err
+    assert done.json["result"]["replay"]["frames"] == read_store(workshop / "toy").episode_ends[-1]
 
 
 @pytest.mark.skipif(bool(missing_packages(ONNX_PACKAGES)), reason="needs the extra export")
@@ -123,6 +135,12 @@ def test_a_robot_is_moved_and_let_go(omp: Omp, workshop: Path, place: Path) -> N
     assert (place / "closed").read_text() == "xxx"
     assert read_manifest(place / "c").status == "failed"
     refused(omp(*line, "robot.py:Blind"), 3, "'state' has shape (4,)")
+
+
+def test_the_way_to_the_start_does_not_count(omp: Omp, workshop: Path, place: Path) -> None:
+    done = omp("deploy", workshop / "run", "--hz", 100, "--seconds", 0.3, "--json", "--env", "robot.py:Far")
+    assert done.code == 0, done.err
+    assert 5 <= done.json["result"]["ticks"] + done.json["result"]["dropped_ticks"] <= 31
 
 
 def test_bad_lines(omp: Omp, workshop: Path, place: Path) -> None:

@@ -69,6 +69,12 @@ def test_the_error_of_a_trained_runs_derivative(omp: Omp, workshop: Path, tmp_pa
         (("--paper", "--horizon", 4), "--paper has its own"),
         (("--checkpoint", "x", "--paper"), "--checkpoint analyses"),
         (("--snapshot", "--device", "cpu"), "--snapshot needs a CUDA device"),
+        (("--checkpoint", "x", "--no-measure"), "--checkpoint has no rows"),
+        (("--checkpoint", "x", "--set", "predict=false"), "--checkpoint has no rows"),
+        (("--no-measure", "--no-predict", "--no-accuracy"), "nothing is left to profile"),
+        (("--no-measure", "--no-predict", "--derivative", "none"), "nothing is left to profile"),
+        (("--no-measure", "--no-accuracy", "--set", "pretrain.train.precision=bf16"), "nothing is left to profile"),
+        (("--paper", "--no-predict", "--device", "cpu"), "nothing is left to profile"),
         (("--set", "repeat=3"), "unknown setting repeat"),
     ],
 )
@@ -81,6 +87,23 @@ def test_bad_input_is_one_line(
     assert message in done.err
     assert "Traceback" not in done.err
     assert not list(tmp_path.iterdir())
+
+
+def test_bf16_is_measured_and_what_is_not_predicted_is_told(omp: Omp, tmp_path: Path) -> None:
+    line = (*QUICK, "--derivative", "dde", "--set", "pretrain.train.precision=bf16")
+    done = omp(*line, "--no-accuracy", "--json", "--out", tmp_path / "m")
+    assert done.code == 0, done.err
+    assert [row["how"] for row in done.json["result"]["rows"]] == ["measured cpu"]
+    assert "light: bf16 is measured, not predicted" in done.err
+    shown = omp(*line, "--no-measure", "--dry-run", "--json")
+    assert "light: bf16 is not predicted" in shown.err
+    assert shown.json["rows"] == "none"
+    assert "bf16" not in omp(*line, "--no-predict", "--dry-run").err
+
+
+def test_a_checkpoint_without_its_accuracy_is_nothing(omp: Omp, workshop: Path) -> None:
+    done = omp("memprofile", "--checkpoint", workshop / "run", "--no-accuracy")
+    assert (done.code, "nothing is left to profile" in done.err) == (2, True)
 
 
 def test_dry_run_touches_nothing(omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

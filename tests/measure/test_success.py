@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from omp_cli.core.base.progress import Silent
 from omp_cli.core.checkpoint import Checkpoint, find_checkpoints, open_checkpoint
 from omp_cli.core.data.store import read_store
 from omp_cli.core.envs.chunking import ChunkEnv, chunk_env_factory
+from omp_cli.core.measure import evaluation
 from omp_cli.core.measure import success as measuring
 from omp_cli.core.measure.environments import environments
-from omp_cli.core.measure.episodes import Episode, EvalConfig, summarise
+from omp_cli.core.measure.episodes import Episode, EvalConfig, by_episode, so_far, summarise
 from omp_cli.core.measure.statistics import counted
 from omp_cli.core.measure.success import evaluate
 from omp_cli.core.policy import Policy
@@ -48,8 +50,12 @@ def test_the_result_does_not_depend_on_the_number_of_workers(checkpoint: Checkpo
             os.kill(child.pid or 0, signal.SIGINT)  # a terminal's Ctrl-C, which is the parent's business
         three, _ = evaluate(checkpoint, config, config.episodes, envs, CPU, Silent())
     assert one == three
-    together, _ = roll_out(checkpoint, config.model_copy(update={"together": 3}))
-    assert one == together
+    config = config.model_copy(update={"together": 3})
+    for workers in (1, 2):
+        with environments(checkpoint, config, workers, print) as envs:
+            assert (envs.num_envs, len(envs._workers)) == (3, workers)
+            together, _ = evaluate(checkpoint, config, config.episodes, envs, CPU, Silent())
+        assert one == together
     assert [e.index for e in one] == list(range(5))
 
 
@@ -131,6 +137,21 @@ def test_a_suite_that_judges_at_the_end_goes_on_after_success(
     assert figures["success_end"]["successes"] == sum(e.success_end for e in episodes)
     assert counted(figures) == figures["success_end"]
     assert episodes[0].as_dict(suite)["success_end"] == episodes[0].success_end
+
+
+def test_where_the_end_counts_it_counts_in_every_figure_and_picture(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records, progress and the border of the video: all by one rule."""
+    suite, borders = recorded_suite(checkpoint.meta.suite), []
+    monkeypatch.setattr(type(suite), "judged_at_end", True)
+    monkeypatch.setattr(evaluation, "write_video", lambda path, films, good, hz: (path.touch(), borders.append(good)))
+    rows = [Episode("reach", i, 0, "x", 1, "ema", 1, success_any=True, success_end=i == 1) for i in range(4)]
+    assert by_episode(rows, suite)["success"] == [False, True, False, False]
+    assert so_far(rows, suite)["success"].startswith("1/4 = 0.25")
+    run = SimpleNamespace(folder=tmp_path, artifact=lambda path: None)
+    evaluation._draw(run, checkpoint, suite, {}, rows, [np.zeros((1, 8, 8, 3), np.uint8)] * 4)  # type: ignore[arg-type]
+    assert borders == [[False, True, False, False]]
 
 
 def test_films_have_a_picture_of_every_step(checkpoint: Checkpoint) -> None:

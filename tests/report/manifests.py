@@ -54,6 +54,7 @@ def write_eval(
     max_steps: int | None = None,
     finetuned_by: str | None = None,
     weights: str = "ema",
+    precision: str | None = None,
     checkpoint: str = "",
     by_episode: dict[str, list[Any]] | None = None,
     training: dict[str, Any] | None = None,
@@ -94,7 +95,8 @@ def write_eval(
         status=status,
         started_at=started,
         finished_at=started,
-        config=config(episodes=episodes, nfe=nfe, weights=weights, seed=0, max_steps=max_steps, label=label),
+        config=config(episodes=episodes, nfe=nfe, weights=weights, seed=0, max_steps=max_steps, label=label)
+        | ({} if precision is None else config(precision=precision)),  # an early omp knew one alone
         versions={"python": "3.11.7", "omp": "0.1.0", "torch": "2.13.0"},
         hardware=m.Hardware(platform="Linux x86_64", cpu="a processor", cores=2, memory_gib=8.0),
         inputs=[m.Input(kind="checkpoint", path="run", sha256=checkpoint or f"{label}-{task}-{seed}")],
@@ -104,8 +106,53 @@ def write_eval(
     return m.write_manifest(folder, manifest)
 
 
+def write_offline(
+    folder: Path,
+    label: str,
+    *,
+    samples: int = 16,
+    stride: int = 1,
+    episodes: Sequence[int] = (3, 7),
+    checkpoint: str = "one",
+    started: str = "2026-11-22T10:00:00.000000+00:00",
+    draws: bool = True,
+) -> Path:
+    """One manifest of ``omp eval --offline``; a policy that does not draw has errors of its one answer."""
+    names = ("sample", "mean_of_samples", "samples") if draws else ("policy",)
+    error = {"relative": {"value": 0.5, "low": None, "high": None}}
+    manifest = m.Manifest(
+        command="eval",
+        status="succeeded",
+        started_at=started,
+        finished_at=started,
+        config=config(samples=samples, stride=stride, weights="ema", seed=0, label=label),
+        hardware=m.Hardware(platform="Linux x86_64", cpu="a processor", cores=2, memory_gib=8.0),
+        inputs=[m.Input(kind="checkpoint", path="run", sha256=checkpoint)],
+        metrics={
+            **{"suite": "toy", "task": "reach", "checkpoint_step": 30, "weights": "ema", "nfe": 1, "selection": "last"},
+            "offline": {
+                **{"on": "held-out", "content_sha256": "d" * 64, "episodes": list(episodes), "decisions": 20},
+                "samples": samples if draws else 1,
+                "errors": dict.fromkeys((*names, "last_action", "mean_of_data"), error),
+            },
+            "policy": {
+                **{"method": "omp", "seed": 0, "steps": 30, "finetuned_by": None, "settings": SETTINGS, "training": {}},
+                "data": {"content_sha256": "d" * 64, "demos": 10, "settings": {}},
+            },
+        },
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    return m.write_manifest(folder, manifest)
+
+
 def write_latency(
-    folder: Path, nfe: int, ms: float, policy: str = "light", checkpoint: str | None = None, hour: int = 10
+    folder: Path,
+    nfe: int,
+    ms: float,
+    policy: str = "light",
+    checkpoint: str | None = None,
+    hour: int = 10,
+    dtype: str = "float32",
 ) -> Path:
     """One manifest of ``omp bench-latency``."""
     usual = {"policy": policy, "nfe": nfe, "batch": 1, "backend": "eager", "encoder": "once"}
@@ -115,7 +162,7 @@ def write_latency(
         started_at=f"2026-11-22T{hour:02}:00:00.000000+00:00",
         hardware=m.Hardware(platform="Linux x86_64", cpu="a processor", cores=2, memory_gib=8.0),
         inputs=[m.Input(kind="checkpoint", path="run", sha256=checkpoint)] if checkpoint else [],
-        metrics={"rows": [{**usual, "ms": {"p50": ms}}, {**usual, "backend": "onnx", "ms": None}]},
+        metrics={"dtype": dtype, "rows": [{**usual, "ms": {"p50": ms}}, {**usual, "backend": "onnx", "ms": None}]},
     )
     folder.mkdir(parents=True, exist_ok=True)
     return m.write_manifest(folder, manifest)

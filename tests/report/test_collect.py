@@ -10,7 +10,7 @@ from omp_cli.core.report.collect import read_evaluations, usual_label
 from omp_cli.core.report.sections import OTHER, classes_of, make_sections
 from omp_cli.core.report.summary import summarise
 from omp_cli.core.report.tables import main_table
-from tests.report.manifests import write_eval, write_latency
+from tests.report.manifests import write_eval, write_latency, write_offline
 
 
 def test_manifests_are_found_at_any_depth_and_under_any_name_and_once(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_nothing_to_report_on(tmp_path: Path) -> None:
         read_evaluations([tmp_path / "nowhere"])
 
 
-@pytest.mark.parametrize("other", [{"checkpoint": "another"}, {"weights": "raw"}], ids=str)
+@pytest.mark.parametrize("other", [{"checkpoint": "another"}, {"weights": "raw"}, {"precision": "bf16"}], ids=str)
 def test_two_policies_of_one_name_are_an_error_that_names_both(tmp_path: Path, other: dict[str, str]) -> None:
     one, two = write_eval(tmp_path / "one", "hammer", 40), write_eval(tmp_path / "two", "hammer", 41, **other)
     with pytest.raises(UsageError) as error:
@@ -72,6 +72,16 @@ def test_of_several_evaluations_of_one_policy_the_newest_counts_and_that_is_said
     assert len(found.left_out) == 2
     assert all("the same policy later" in line for line in found.left_out)
     assert found.left_out[-1].startswith(f"omp eval {tmp_path / 'c'}")
+
+
+def test_without_an_environment_one_name_stands_for_one_policy_too(tmp_path: Path) -> None:
+    write_offline(tmp_path / "a", "mine")
+    write_offline(tmp_path / "b", "mine", samples=4)
+    found = read_evaluations([tmp_path])
+    assert (len(found.offline), len(found.left_out)) == (1, 1)
+    write_offline(tmp_path / "c", "mine", checkpoint="another")
+    with pytest.raises(UsageError, match="'mine', NFE 1, on reach, seed 0, stands twice"):
+        read_evaluations([tmp_path])
 
 
 def test_a_policy_without_a_label_goes_by_method_derivative_and_fine_tuning() -> None:

@@ -97,6 +97,28 @@ def test_a_title_names_bars_that_are_there(
     assert ("95 % bootstrap" in pages.markdown(document, {}).partition("## How to read it")[0]) == bars
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_what_is_equal_stands_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, several: bool) -> None:
+    """Two policies of one NFE, and nearly of one latency, stand in the middle of axes that have numbers."""
+    for label, ms in (("a", 2.9), ("b", 2.91)):
+        write_eval(tmp_path / label, "reach", 40, suite="toy", label=label)
+        write_latency(tmp_path / f"l-{label}", 1, ms, checkpoint=f"{label}-reach-0")
+    for index in range(10 * several):
+        write_eval(tmp_path / str(index), "reach", 40, suite="toy", label=str(index))
+    (section,) = summarise(read_evaluations([tmp_path]))["sections"]
+    drawn: dict[str, Figure] = {}
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, dpi: (path.touch(), drawn.update({path.name: self})))
+    draw(tmp_path, section)
+    (figure,) = (figure for name, figure in drawn.items() if "nfe" in name)
+    for axes in figure.axes:
+        low, high = np.log(axes.get_xlim())
+        places = [(np.log(line.get_xdata()[0]) - low) / (high - low) for line in axes.lines if len(line.get_xdata())]
+        assert 0.05 < min(places) <= max(places) < 0.95
+        assert max(places) - min(places) < (0.5 if several else 0.1)
+    first, last = figure.axes[1].get_xlim()
+    assert first < 2 < 5 < last
+
+
 def test_plots_that_would_show_nothing_are_not_made(tmp_path: Path) -> None:
     write_eval(tmp_path / "a", "reach", 40, suite="toy")
     pictures = draw(tmp_path, summarise(read_evaluations([tmp_path]))["sections"][0])

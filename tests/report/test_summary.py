@@ -16,7 +16,7 @@ from omp_cli.core.report.summary import summarise
 from omp_cli.core.report.tables import all_tables, header_rows, main_table, percent
 from omp_cli.core.report.training import training_table
 from omp_cli.core.suites.metaworld.tables import GROUPS, MW34
-from tests.report.manifests import write_eval, write_latency
+from tests.report.manifests import write_eval, write_latency, write_offline
 
 
 def section_of(folder: Path, baseline: str | None = None) -> dict[str, Any]:
@@ -242,6 +242,42 @@ def test_latencies_come_from_the_checkpoint_or_a_preset_that_decides_alike(tmp_p
     write_latency(tmp_path / "l", 1, 1.5)
     found = {row["title"]: row["latency"] and row["latency"]["ms"] for row in section_of(tmp_path)["rows"]}
     assert found == {"omp dde": 2.5, "light": 1.5, "other": None}
+
+
+def test_precision_is_told_and_latencies_are_those_of_a_rows_own(tmp_path: Path) -> None:
+    write_eval(tmp_path / "a", "hammer", 40, checkpoint="one")
+    write_eval(tmp_path / "b", "hammer", 39, label="half", precision="bf16", checkpoint="one")
+    write_eval(tmp_path / "c", "hammer", 39, label="both", precision="bf16", checkpoint="one")
+    write_eval(tmp_path / "d", "hammer", 39, label="both", precision="fp32", checkpoint="one", seed=1)
+    write_latency(tmp_path / "l32", 1, 0.7, checkpoint="one")
+    write_latency(tmp_path / "l16", 1, 1.1, checkpoint="one", dtype="bfloat16", hour=11)  # the newest
+    document = summarise(read_evaluations([tmp_path]), "omp dde")
+    (section,) = document["sections"]
+    found = {row["title"]: row["latency"] and row["latency"]["ms"] for row in section["rows"]}
+    assert found == {"omp dde": 0.7, "half": 1.1, "both": None}
+    settings = {row["title"]: row["settings"] for row in section["differences"]}
+    assert settings["half"] == {"precision": ["fp32", "bf16"]}
+    assert "different precision on the same task: hammer (bf16, fp32)" in document["warnings"]
+    assert "both mixes settings: precision bf16 | fp32" in document["warnings"]
+
+
+def test_what_is_not_comparable_without_an_environment_is_said(tmp_path: Path) -> None:
+    write_offline(tmp_path / "a", "a")
+    write_offline(tmp_path / "b", "b", episodes=(3, 7))
+    write_offline(tmp_path / "c", "draws nothing", draws=False)
+    assert summarise(read_evaluations([tmp_path]))["warnings"] == []
+    write_offline(tmp_path / "d", "d", samples=4)
+    write_offline(tmp_path / "e", "e", stride=5)
+    write_offline(tmp_path / "f", "f", episodes=range(6))
+    document = summarise(read_evaluations([tmp_path]))
+    assert document["warnings"] == [
+        "different episodes on the same recorded data: toy/reach (held-out: 0 1 2 3 and 2 more, held-out: 3 7)",
+        "different strides on the same recorded data: toy/reach (1, 5)",
+        "different numbers of samples on the same recorded data: toy/reach (16, 4)",
+    ]
+    (table,) = all_tables(document)
+    shown = {row[1]: row[6] for row in table.rows}
+    assert (shown["a"], shown["d"], shown["draws nothing"]) == ("0.5, m = 16", "0.5, m = 4", "-")
 
 
 def test_returns_have_means_over_seeds(tmp_path: Path) -> None:

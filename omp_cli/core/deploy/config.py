@@ -79,7 +79,7 @@ class DeployConfig(ActingConfig):
     hz: Annotated[Above0 | None, Flag(panel="Loop")] = None
     """Ticks of the loop per second; None for the rate of the policy's data."""
     seconds: Annotated[Above0 | None, Flag(panel="Loop")] = None
-    """Seconds after which the loop ends; None for no limit but the episodes' end and Ctrl-C."""
+    """Seconds from the first tick on after which the loop ends; None for no limit but the episodes' end and Ctrl-C."""
     episodes: Annotated[Count, Flag(panel="Loop")] = 1
     """Episodes of the recording, or of the robot."""
 

@@ -111,19 +111,23 @@ def deploy_run(
     head |= player.decider.figures()
     replay = robot if isinstance(robot, Replay) else None
     episodes = config.episodes if replay is None else min(config.episodes, replay.episodes)
+    if episodes < config.episodes:
+        progress.note(f"--episodes: the recording has {episodes} of the {config.episodes} that were asked for")
 
     def figures() -> dict[str, Any]:
         return {**head, **clock.figures(), **({} if replay is None else {"replay": replay.figures()})}
 
     try:
         with _closing(robot), stop_requests() as stop, (run.folder / TICKS).open("w", encoding="utf-8") as log:
-            ends = None if config.seconds is None else time.monotonic() + config.seconds
+            ends = None
             progress.start("control loop" if replay is None else "replay", episodes)
             for episode in range(episodes):
                 robot.reset()
                 player.reset(None if episode else config.seed)
                 if episode == 0:
                     _warm_up(player, robot, config.seed)
+                    # The way to the start is no part of the loop: a robot may take longer for it than the loop has.
+                    ends = None if config.seconds is None else time.monotonic() + config.seconds
                 for row in ticks(player, robot, period, clock, stop, ends):
                     log.write(to_json({"episode": episode, **row}) + "\n")
                 progress.advance(1, missed_deadlines=clock.missed)

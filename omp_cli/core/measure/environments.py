@@ -40,14 +40,14 @@ def environments(checkpoint: Checkpoint, config: EvalConfig, workers: int, note:
 
     Args:
         checkpoint: the checkpoint whose suite, task and chunking are used.
-        config: step limit, episodes and how many a single worker steps together.
-        workers: processes with one environment each; a single one is this process.
+        config: step limit, episodes and how many environments are stepped together.
+        workers: processes that share the environments, each with at least one; a single one is this process.
         note: called with one line when a process dies; its episode is begun anew.
 
     Raises:
         MissingDependency: the suite has no environment here.
     """
-    count = workers if workers > 1 else min(config.together, config.episodes)
+    count = max(workers, min(config.together, config.episodes))
     return EnvPool(
         env_factory(checkpoint, max_steps=config.max_steps), count, workers, note, ("begins anew", "begin anew")
     )

@@ -42,8 +42,8 @@ class EvalConfig(Settings):
     threads: Threads = 1
     """Torch threads."""
     together: Width = 1
-    """Environments that a single worker steps together; their decisions are one batch, which is faster where physics is
-    cheap.
+    """Environments that are stepped together, shared out among the workers, of which each has at least one; their
+    decisions are one batch, which is faster where physics is cheap.
     """
     label: Annotated[str | None, Flag(panel="Episodes")] = Field(default=None, min_length=1)
     """Name of the policy in reports; None takes its method and derivative."""
@@ -108,6 +108,10 @@ class Episode:
         self.ends = info.get("ends", self.ends)
         self.terminated = terminated
 
+    def succeeded(self, suite: Suite) -> bool:
+        """Whether it is a success by the rule that counts in its suite, so far or, once it is over, for good."""
+        return self.success_end if suite.judged_at_end else self.success_any
+
     def end(self) -> None:
         """Round the figures: decisions in batches of another size differ in their last bits."""
         self.episode_return = round(self.episode_return, 4)
@@ -146,7 +150,7 @@ def by_episode(episodes: Sequence[Episode], suite: Suite) -> dict[str, list[Any]
     """What came of each episode, in order, as columns: success by the rule that counts, steps, return, and its ends."""
     columns: dict[str, list[Any]] = {}
     if suite.judged:
-        columns["success"] = [e.success_end if suite.judged_at_end else e.success_any for e in episodes]
+        columns["success"] = [e.succeeded(suite) for e in episodes]
     columns["steps"] = [e.steps for e in episodes]
     columns["return"] = [e.episode_return for e in episodes]
     for name in dict.fromkeys(name for e in episodes for name in e.ends):
@@ -157,6 +161,6 @@ def by_episode(episodes: Sequence[Episode], suite: Suite) -> dict[str, list[Any]
 def so_far(episodes: Sequence[Episode], suite: Suite) -> dict[str, str]:
     """The figure that a progress bar shows."""
     if suite.metric == "success":
-        return {"success": str(wilson(sum(e.success_any for e in episodes), len(episodes)))}
+        return {"success": str(wilson(sum(e.succeeded(suite) for e in episodes), len(episodes)))}
     mean = float(np.mean([e.episode_return for e in episodes]))
     return {"mean_return": f"{mean:.1f}"} if suite.counts is None else {suite.counts: f"{mean:.2f}"}

@@ -73,6 +73,7 @@ def evaluate_run(
     theirs = workers * (parts["environments: step"] + parts["environments: reset"]) - sum(busy.values())
     busy["waiting for the slowest"] = max(theirs, 0.0)
     data = data_facts(last)
+    watch.lap("the data's own figures")
     figures = _row(last, config, episodes, suite) | said
     if suite.metric == "return" and (returns := data.get("returns")) is not None:
         figures["demonstrations"] = returns
@@ -83,7 +84,7 @@ def evaluate_run(
     _draw(run, last, suite, figures, episodes, pictures)
     watch.lap("plot and video")
     seconds = {"seconds_by_part": watch.rounded(), "worker_seconds_by_part": rounded(busy)}
-    run.metrics(**figures, policy=policy_facts(last, data), **seconds)
+    run.metrics(**figures, policy=policy_facts(last, data), environments=envs.num_envs, **seconds)
     return figures
 
 
@@ -117,7 +118,7 @@ def _draw(
         plot(file, f"{spec.suite}/{spec.task}", [*figures["curve"], figures])
         run.artifact(file)
     if pictures:
-        green = [e.success_any if suite.judged else not e.terminated for e in episodes]
+        green = [e.succeeded(suite) if suite.judged else not e.terminated for e in episodes]
         write_video(run.folder / VIDEO, pictures, green, spec.control_hz)
         run.artifact(run.folder / VIDEO)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from omp_cli.core.report.collect import Evaluation
+from omp_cli.core.measure.offline.scores import SAMPLES
+from omp_cli.core.report.collect import Evaluation, Offline
 from omp_cli.core.report.differs import mixed
 from omp_cli.core.report.sections import Section
 
@@ -18,30 +19,54 @@ CONDITIONS: dict[str, Callable[[Evaluation], Any]] = {
     "start states (seed of omp eval)": lambda e: e.setting("seed"),
     "training data": lambda e: e.data[:12],
     "weights": lambda e: e.setting("weights"),
+    "precision": lambda e: e.precision,
 }
 
+OFFLINE_CONDITIONS: dict[str, Callable[[Offline], Any]] = {
+    "episodes": lambda e: f"{e.figures['on']}: {_numbers(e.figures['episodes'])}",
+    "strides": lambda e: e.setting("stride"),
+    "numbers of samples": lambda e: e.figures["samples"] if SAMPLES in e.figures["errors"] else None,
+    "training data": lambda e: e.data[:12],
+    "weights": lambda e: e.setting("weights"),
+}
+"""None where there is nothing to compare: a policy that draws nothing has no number of samples."""
 
-def caveats(sections: Sequence[Section], left_out: Sequence[str]) -> list[str]:
+
+def caveats(sections: Sequence[Section], offline: Sequence[Offline], left_out: Sequence[str]) -> list[str]:
     """One line each, the gravest first."""
     found = list(left_out)
     for section in sections:
         found += _by_task(section) + _by_row(section)
         if len(section.rows) > 1:
             found += _by_class(section)
-    return found
+    return found + _by_data(offline)
 
 
 def _by_task(section: Section) -> list[str]:
     lines = []
     for what, get in CONDITIONS.items():
-        several = {}
-        for _, task in section.tasks:
-            values = {get(e) for row in section.rows for e in row.on([task]).get(task, [])}
-            if len(values) > 1:
-                several[task[1]] = ", ".join(sorted(str(value) for value in values))
-        if several:
-            lines.append(f"different {what} on the same task: {_some([f'{t} ({v})' for t, v in several.items()])}")
+        tasks = [task for _, task in section.tasks]
+        of = [(task[1], {get(e) for row in section.rows for e in row.on([task]).get(task, [])}) for task in tasks]
+        lines += _different(f"{what} on the same task", of)
     return lines
+
+
+def _by_data(offline: Sequence[Offline]) -> list[str]:
+    """What is not the same of evaluations on the same recorded data."""
+    data: dict[tuple[str, str, str], list[Offline]] = {}
+    for e in offline:
+        data.setdefault((e.suite, e.task, e.figures["content_sha256"]), []).append(e)
+    lines = []
+    for what, get in OFFLINE_CONDITIONS.items():
+        of = [(f"{suite}/{task}", {get(e) for e in found} - {None}) for (suite, task, _), found in data.items()]
+        lines += _different(f"{what} on the same recorded data", of)
+    return lines
+
+
+def _different(what: str, of: Iterable[tuple[str, set[Any]]]) -> list[str]:
+    """A line with the names that have several values; none where there is no such name."""
+    several = [f"{name} ({', '.join(sorted(map(str, values)))})" for name, values in of if len(values) > 1]
+    return [f"different {what}: {_some(several)}"] if several else []
 
 
 def _by_row(section: Section) -> list[str]:
@@ -75,6 +100,12 @@ def _by_class(section: Section) -> list[str]:
         f"rows were evaluated on different tasks of {', '.join(unequal)}: their means there are not comparable, the "
         "differences are (they use the tasks that both rows have)"
     ]
+
+
+def _numbers(episodes: Sequence[int]) -> str:
+    """The first few, and how many more there are."""
+    more = f" and {len(episodes) - SHOWN} more" if len(episodes) > SHOWN else ""
+    return " ".join(map(str, episodes[:SHOWN])) + more
 
 
 def _some(names: Sequence[str]) -> str:

@@ -59,6 +59,27 @@ class Judged:
         """Content of the data set that the policy was trained on."""
         return str(self.policy["data"]["content_sha256"])
 
+    def setting(self, key: str) -> Any:
+        """A setting of the evaluation itself; None where it has none of that name."""
+        value = self.manifest.config.get(key)
+        return None if value is None else value.value
+
+    @property
+    def precision(self) -> str:
+        """In what the network computed; evaluations by an omp that knew fp32 alone do not say it."""
+        return str(self.setting("precision") or "fp32")
+
+    @property
+    def checkpoint(self) -> str | None:
+        """Content of the evaluated checkpoint."""
+        return next((i.sha256 for i in self.manifest.inputs if i.kind == "checkpoint"), None)
+
+    def same_policy(self, other: Judged) -> bool:
+        """Whether both evaluated the same weights of one checkpoint, in the same precision."""
+        known = self.checkpoint is not None and self.checkpoint == other.checkpoint
+        same_weights = self.setting("weights") == other.setting("weights")
+        return known and same_weights and self.precision == other.precision
+
     @property
     def key(self) -> tuple[Any, ...]:
         """What two evaluations have in common of which only the later one counts."""
@@ -80,21 +101,6 @@ class Evaluation(Judged):
     successes: int | None
     last: Point
     curve: tuple[Point, ...]
-
-    def setting(self, key: str) -> Any:
-        """A setting of the evaluation itself; None where it has none of that name."""
-        value = self.manifest.config.get(key)
-        return None if value is None else value.value
-
-    @property
-    def checkpoint(self) -> str | None:
-        """Content of the evaluated checkpoint."""
-        return next((i.sha256 for i in self.manifest.inputs if i.kind == "checkpoint"), None)
-
-    def same_policy(self, other: Evaluation) -> bool:
-        """Whether both evaluated the same weights of one checkpoint."""
-        known = self.checkpoint is not None and self.checkpoint == other.checkpoint
-        return known and self.setting("weights") == other.setting("weights")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -148,7 +154,8 @@ def read_evaluations(folders: Sequence[Path]) -> Found:
 
     Raises:
         DataError: a folder is not there, or there is no evaluation to report on.
-        UsageError: two evaluations of the same label, NFE, task and training seed, of different policies.
+        UsageError: two evaluations of the same label, NFE, task and training seed, of different policies or in
+            different precision.
     """
     found, seals = Found(), set()
     for path in _manifests(folders):
@@ -246,10 +253,10 @@ def _newest(evaluations: Sequence[J], left_out: list[str]) -> list[J]:
     newest: dict[tuple[Any, ...], J] = {}
     for e in sorted(evaluations, key=lambda e: e.manifest.started_at):
         if (other := newest.pop(e.key, None)) is not None:
-            if isinstance(e, Evaluation) and isinstance(other, Evaluation) and not e.same_policy(other):
+            if not e.same_policy(other):
                 raise UsageError(
                     f"{e.label!r}, NFE {e.nfe}, on {e.task}, seed {e.seed}, stands twice: {other.path} and {e.path} "
-                    "evaluate different policies",
+                    "evaluate different policies, weights or precisions",
                     "name what differs with omp eval --label, or leave one of them out",
                 )
             left_out.append(f"omp eval {other.path}: {e.path} evaluates the same policy later, and counts")

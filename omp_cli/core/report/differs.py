@@ -66,7 +66,7 @@ def _values(evaluations: Iterable[Evaluation]) -> dict[str, list[str]]:
     """Every value that each setting has, as JSON."""
     found: dict[str, set[str]] = {}
     for e in evaluations:
-        everything: dict[str, Any] = {**e.settings, "nfe": e.nfe}
+        everything: dict[str, Any] = {**e.settings, "nfe": e.nfe, "precision": e.precision}
         for key, value in everything.items():
             if key not in BOOKKEEPING:
                 found.setdefault(key, set()).add(json.dumps(value))

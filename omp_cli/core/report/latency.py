@@ -14,15 +14,20 @@ from omp_cli.core.report.collect import Evaluation
 from omp_cli.core.report.sections import Row
 
 PARTS = ("net", "encoder", "chunk")
+DTYPE = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+"""What ``omp bench-latency`` calls a precision of ``omp eval``."""
 
 
 def latencies(row: Row, benches: Sequence[Manifest]) -> dict[str, Any] | None:
     """Median of one eager decision of a row's policy, ms, with its NFE; the newest measurement, None without one.
 
     It is the policy's where the bench timed one of the row's checkpoints, or a preset of the same method, net, encoder
-    and chunk.
+    and chunk; and only where it was timed in the precision in which all of the row's evaluations decided.
     """
+    dtypes = {DTYPE.get(e.precision) for e in row.evaluations}
     for manifest in reversed(benches):
+        if dtypes != {manifest.metrics.get("dtype", DTYPE["fp32"])}:
+            continue
         timed = {i.sha256 for i in manifest.inputs if i.kind == "checkpoint"}
         ours = any(e.checkpoint in timed for e in row.evaluations)
         for line in manifest.metrics.get("rows", []):

@@ -9,11 +9,10 @@ from typing import Any
 
 from omp_cli.core.base.manifest import FILE_NAME
 from omp_cli.core.base.table import NONE, Table
+from omp_cli.core.measure.offline.config import PICTURE
 from omp_cli.core.measure.offline.scores import BASELINES, MEAN, POLICY, SAMPLE, SAMPLES
 from omp_cli.core.measure.offline.tables import WORDS, bounded
 from omp_cli.core.report.collect import Offline
-
-PICTURE = "actions.png"
 
 
 def offline_rows(evaluations: Sequence[Offline]) -> list[dict[str, Any]]:
@@ -27,6 +26,7 @@ def offline_rows(evaluations: Sequence[Offline]) -> list[dict[str, Any]]:
             "nfe": e.nfe,
             "step": e.manifest.metrics["checkpoint_step"],
             "selection": e.manifest.metrics["selection"],
+            "stride": e.setting("stride"),
             **e.figures,
         }
         for e in evaluations
@@ -43,7 +43,8 @@ def offline_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         one, mean = errors.get(SAMPLE, errors.get(POLICY, {})), errors.get(MEAN, {})
         score = errors.get(SAMPLES, one).get("energy_score")
         seed = NONE if row["seed"] is None else str(row["seed"])
-        figures = [bounded(one.get("relative")), bounded(mean.get("relative")), bounded(score)]
+        drawn = "" if bounded(mean.get("relative")) == NONE else f", m = {row['samples']}"
+        figures = [bounded(one.get("relative")), bounded(mean.get("relative")) + drawn, bounded(score)]
         where = f"{len(row['episodes'])} ({row['on']})"
         cells.append(
             [name, row["title"], seed, str(row["nfe"]), f"{row['step']} ({row['selection']})", *figures, where]
@@ -56,7 +57,7 @@ def offline_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             grey.add(len(cells))
             figures = [bounded(of.get("relative")), NONE, bounded(of.get("energy_score"))]
             cells.append([name, WORDS[baseline], NONE, NONE, NONE, *figures, where])
-    columns = ("task", "policy", "seed", "NFE", "step", "error of one sample", "of the samples' mean", "energy score")
+    columns = ("task", "policy", "seed", "NFE", "step", "error of one sample", "of m samples' mean", "energy score")
     note = (
         "Root mean square error of the executed steps, and energy score, in units of the demonstrations' standard "
         "deviation [95 % bootstrap over episodes]. Without an environment: an error is no success rate. Grey or "
@@ -66,7 +67,7 @@ def offline_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _judged_on(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (row["suite"], row["task"], row["content_sha256"], row["episodes"])
+    return (row["suite"], row["task"], row["content_sha256"], row["episodes"], row["stride"])
 
 
 def copied_pictures(folder: Path, evaluations: Sequence[Offline]) -> dict[str, Path]:

@@ -17,6 +17,8 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7
 HATCHES = ("", "///", "...", "xxx")
 PALE = 0.4
 """Opacity of what cannot be compared with the rest."""
+LEAST_SPAN = 5.1
+"""Of a logarithmic axis, last over first: what is equal stands together, and two of its numbers 1, 2, 5 are there."""
 
 Section = Mapping[str, Any]
 
@@ -172,12 +174,15 @@ def _nfe(section: Section) -> Any:
         _points(panels[0], mine, [_aside(row, rows) for row in mine], _line(index), label)
         if known := [row for row in mine if row["latency"]]:
             _points(panels[1], known, [row["latency"]["ms"] for row in known], _line(index))
-    panels[0].set(xscale="log", xlabel="network evaluations per decision (NFE)")
+    limits = _around([_aside(row, rows) for row in rows])
+    panels[0].set(xscale="log", xlim=limits, xlabel="network evaluations per decision (NFE)")
     panels[0].set_xticks(counts, [str(count) for count in counts])
     panels[0].set_xticks([], minor=True)
     if timed:
-        machines = dict.fromkeys(row["latency"]["machine"] for row in rows if row["latency"])
-        panels[1].set(xscale="log", xlabel=f"median decision, ms ({'; '.join(machines)})")
+        known = [row["latency"] for row in rows if row["latency"]]
+        machines = dict.fromkeys(latency["machine"] for latency in known)
+        limits = _around([latency["ms"] for latency in known])
+        panels[1].set(xscale="log", xlim=limits, xlabel=f"median decision, ms ({'; '.join(machines)})")
         panels[1].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         panels[1].xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
     bars = _bars([row["classes"][TOTAL] for row in rows])
@@ -224,6 +229,13 @@ def _aside(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> float:
     """The row's NFE, a little beside those of other rows with the same one."""
     same = [other["title"] for other in rows if other["nfe"] == row["nfe"]]
     return float(row["nfe"] * 1.05 ** (same.index(row["title"]) - (len(same) - 1) / 2))
+
+
+def _around(values: Sequence[float]) -> tuple[float, float]:
+    """Limits of a logarithmic axis."""
+    low, high = min(values), max(values)
+    beside = max(1.25, math.sqrt(LEAST_SPAN * low / high))
+    return low / beside, high * beside
 
 
 def _points(

@@ -51,7 +51,7 @@ def summarise(found: Found, baseline: str | None = None, seed: int = 0) -> dict[
     successes = [section for section in sections if section.metric == "success"]
     return {
         "header": _header(found),
-        "warnings": caveats(sections, found.left_out),
+        "warnings": caveats(sections, found.offline, found.left_out),
         "statistics": {**STATISTICS, "published": published.protocol()},
         "sections": [_summary(section, found, seed) for section in successes],
         "returns": [_returns(section) for section in sections if section.metric != "success"],

@@ -74,8 +74,9 @@ def bench_latency(
         *_drifting(rows, config.drift_percent),
         *_contradictions(rows),
     ]
-    where = run.manifest.hardware.place
-    _write(run, rows, f"{where}, {config.dtype}, {config.threads} CPU thread{'s' * (config.threads > 1)}")
+    threads = f"{config.threads} CPU thread{'s' * (config.threads > 1)}"
+    figures["conditions"] = f"{run.manifest.hardware.place}, {config.dtype}, {threads}"
+    _write(run, rows, figures["conditions"])
     bench.stopwatch.lap("files")
     figures["seconds_by_part"] = bench.stopwatch.rounded()
     run.metrics(**figures)

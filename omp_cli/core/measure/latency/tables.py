@@ -10,17 +10,12 @@ from omp_cli.core.base.table import NONE, Table
 Figures = Mapping[str, Any]
 
 
-def tables(figures: Figures, conditions: str) -> list[Table]:
-    """Everything that was measured.
-
-    Args:
-        figures: from ``core.measure.latency.bench``.
-        conditions: machine, dtype and threads, for the titles.
-    """
+def tables(figures: Figures) -> list[Table]:
+    """Everything that was measured, as ``core.measure.latency.bench`` says it."""
     if len({row["policy"] for row in figures["rows"]}) > 1:
-        return [_policies(figures, conditions)]
+        return [_policies(figures)]
     optional = ((_published, figures["published"]), (_parts, figures["parts"]), (_ticks, figures["ticks"]))
-    return [_backends(figures, conditions), *(make(part) for make, part in optional if part)]
+    return [_backends(figures), *(make(part) for make, part in optional if part)]
 
 
 def remarks(figures: Figures) -> list[str]:
@@ -53,7 +48,7 @@ def _parity(rows: Sequence[Figures], backend: str) -> str:
     )
 
 
-def _backends(figures: Figures, conditions: str) -> Table:
+def _backends(figures: Figures) -> Table:
     """One policy: every row with its distribution; those without figures follow as lines."""
     first = figures["rows"][0]
     size = f"{first['parameters'] / 1e6:.2f} M parameters, {number(first['megabytes'])} MB"
@@ -77,7 +72,7 @@ def _backends(figures: Figures, conditions: str) -> Table:
                 _calls(row),
             ]
         )
-    title = f"Decision of {first['label']}: {size}; {conditions}; ms"
+    title = f"Decision of {first['label']}: {size}; {figures['conditions']}; ms"
     clock = next((row["cross_check"]["clock"] for row in figures["rows"] if row["cross_check"]), "")
     return _table(title, (*columns, f"p50 {clock}", "calls"), lines)
 
@@ -89,9 +84,9 @@ def _published(published: Sequence[Figures]) -> Table:
     return table
 
 
-def _policies(figures: Figures, conditions: str) -> Table:
+def _policies(figures: Figures) -> Table:
     """Several policies: size, rate and speed-up, the papers' figures beside."""
-    title = f"Decisions; {conditions}"
+    title = f"Decisions; {figures['conditions']}"
     if reference := figures["reference"]:
         labels = {row["policy"]: row["label"] for row in figures["rows"]}
         title += f"; x: speed-up over {labels[reference['policy']]}, NFE {reference['nfe']}, encoder once"

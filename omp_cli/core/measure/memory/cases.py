@@ -34,6 +34,15 @@ class Case:
     config: PretrainConfig
     spec: Spec
 
+    @property
+    def predictable(self) -> bool:
+        """Whether its memory on CUDA can be predicted: tensors without data have no autocast."""
+        return self.config.train.precision != "bf16"
+
+    def counted(self, measure: bool, predict: bool) -> list[str]:
+        """How its memory is counted: "measured", "predicted", both or not at all."""
+        return ["measured"] * measure + ["predicted"] * (predict and self.predictable)
+
     def describe(self) -> dict[str, Any]:
         """The case's part of a result row."""
         config, encoder = self.config, self.config.encoder

@@ -132,7 +132,7 @@ def predict_cuda(case: Case) -> MemoryRow:
 
     What kernels take for themselves (workspaces of cuDNN and cuBLAS) is not in it.
     """
-    if case.config.train.precision == "bf16":
+    if not case.predictable:
         raise UsageError("a prediction for CUDA is made in float32 only: tensors without data have no autocast")
     step = TrainingStep(case.config, case.spec, META)
     selected = critical_share(case)

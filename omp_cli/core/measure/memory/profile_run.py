@@ -83,12 +83,13 @@ def profile_cases(
         raise UsageError(f"memprofile measures on cpu and cuda, not on {device.type}", "use --device cpu")
     jobs: list[tuple[Case, Callable[[], MemoryRow]]] = []
     for number, case in enumerate(cases):
-        if measure and device.type == "cuda":
+        counted = case.counted(measure, config.predict)
+        if "measured" in counted and device.type == "cuda":
             file = run.folder / f"snapshot-{number:02d}-{case.derivative}.pickle" if snapshot else None
             jobs.append((case, partial(measure_cuda, case, device, config.repeats, file)))
-        elif measure:
+        elif "measured" in counted:
             jobs.append((case, partial(measure_cpu, case, config.repeats)))
-        if config.predict and case.config.train.precision != "bf16":
+        if "predicted" in counted:
             jobs.append((case, partial(predict_cuda, case)))
     rows: list[MemoryRow] = []
     progress.start("profiling", len(jobs))

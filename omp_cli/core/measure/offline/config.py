@@ -11,6 +11,8 @@ from omp_cli.core.base.config import LARGEST, Count, Depth, Flag, Seed, Settings
 from omp_cli.core.policy_config import Weights
 
 PANEL = "Recorded episodes (--offline)"
+PICTURE = "actions.png"
+"""The file of an evaluation without an environment that shows actions over an episode."""
 
 
 class OfflineConfig(Settings):

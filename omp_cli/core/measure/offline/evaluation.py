@@ -13,14 +13,12 @@ from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.measure.evaluation import EPISODES, policy_facts
-from omp_cli.core.measure.offline.config import OfflineConfig
+from omp_cli.core.measure.offline.config import PICTURE, OfflineConfig
 from omp_cli.core.measure.offline.episodes import ReferenceEpisodes
 from omp_cli.core.measure.offline.picture import plot_actions
 from omp_cli.core.measure.offline.predict import Chunks, chunks_of
 from omp_cli.core.measure.offline.scores import BASELINES, MEAN, POLICY, SAMPLE, SAMPLES, Floats, Sums
 from omp_cli.core.policy import Policy
-
-PICTURE = "actions.png"
 
 
 def evaluate_offline(
