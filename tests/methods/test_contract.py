@@ -125,6 +125,21 @@ def test_bfloat16_has_the_gradients_of_float32_but_for_its_rounding(name: str, o
         assert (rounded - exact).norm() < 0.1 * exact.norm()
 
 
+def test_steps_on_one_batch_lower_the_loss(name: str) -> None:
+    """Without the dispersion, which is that of a condition which does not learn here."""
+    derivative = {"derivative": "dde"} if "derivative" in METHODS.get(name).Config.model_fields else {}
+    method, c, seen = built(name, **derivative), torch.randn(B, D, generator=generator(3)), []
+    nets = nn.ModuleList([small_net(), *([small_net(2)] if method.needs_score else [])])
+    optimizer = torch.optim.AdamW(nets.parameters(), 3e-3)
+    for _ in range(30):
+        report = report_of(method, nets[0], c, score=nets[-1])
+        seen.append(sum(float(term.detach()) for key, term in report.terms.items() if key != "dispersion"))
+        optimizer.zero_grad()
+        report.total.backward()
+        optimizer.step()
+    assert seen[-1] < 0.6 * seen[0]
+
+
 USUAL = {"dp": 10, "dp3": 10, "diffusion": 10, "edm": 10, "reflow": 20, "shortcut": 5}
 
 
