@@ -19,9 +19,10 @@ from omp_cli.core.base.seeds import rollout_seed
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.envs.chunking import chunk_env_factory
 from omp_cli.core.envs.pool import EnvPool
+from omp_cli.core.methods.base import mean_end
 from omp_cli.core.policy import Policy, PolicyConfig
 from omp_cli.core.rl.base import ALGORITHMS, Start
-from omp_cli.core.rl.chain import Chain, mean_end
+from omp_cli.core.rl.chain import Chain
 from omp_cli.core.rl.environments import LOST, TrainingEnvs
 from omp_cli.core.rl.ppo import Ppo
 from omp_cli.core.rl.ppo_config import BcConfig, CosineConfig
