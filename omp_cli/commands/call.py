@@ -52,6 +52,10 @@ class Chosen(Generic[S]):
         """Record something that the run depends on and that is no setting, such as its data set or its checkpoint."""
         self.sources[key] = {"value": value, "source": source}
 
+    def refuse(self, passed_over: Mapping[str, str]) -> None:
+        """UsageError where the line sets what does not count for a reason that these settings alone do not show."""
+        c.refuse_passed_over(passed_over, {key: str(entry["source"]) for key, entry in self.sources.items()})
+
 
 @dataclass
 class Call(Generic[S]):

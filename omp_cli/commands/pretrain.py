@@ -164,5 +164,5 @@ def _show(call: Call[PretrainConfig], folder: Path, figures: dict[str, Any]) -> 
     found = folder.resolve().is_relative_to(RUNS.resolve())  # else the newest that omp eval takes is another one
     lines = [f"run: {folder}", f"next: {evaluation}" if found else f"next: {evaluation} {shlex.quote(str(folder))}"]
     if (best := figures.get("best_step")) is not None:
-        lines.insert(1, f"best on held-out episodes: step {best}, {evaluation} {folder / BEST}")
+        lines.insert(1, f"best on held-out episodes: step {best}, {evaluation} {shlex.quote(str(folder / BEST))}")
     call.result(folder, figures, [training_table(figures)], lines)

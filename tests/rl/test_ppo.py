@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from omp_cli.core.base.config import Settings
@@ -186,6 +187,9 @@ def test_behaviour_cloning_of_equal_weights_is_exactly_0(nfe: int, collectors: A
 def test_behaviour_cloning_decays_linearly() -> None:
     bc = BcConfig(weight=0.2, end_weight=0.05, begin=20, end=50)
     assert [bc.at(i) for i in (0, 20, 35, 50, 300)] == pytest.approx([0.2, 0.2, 0.125, 0.05, 0.05])
+    for begin in (50, 20):
+        with pytest.raises(ValidationError, match=f"end has to be above begin \\(got 20 and {begin}\\)"):
+            BcConfig(begin=begin, end=20)
 
 
 def test_values_come_from_the_episode_that_was_acted_in(collectors: Any) -> None:
