@@ -57,6 +57,10 @@ class Chosen(Generic[S]):
         asked = [key for key, entry in self.sources.items() if entry["source"] in c.ON_THE_LINE]
         return [key for key in asked if any(f"{key}.".startswith(f"{name}.") for name in names)]
 
+    def refuse(self, passed_over: Mapping[str, str]) -> None:
+        """UsageError where the line sets what does not count for a reason that these settings alone do not show."""
+        c.refuse_passed_over(passed_over, {key: str(entry["source"]) for key, entry in self.sources.items()})
+
 
 @dataclass
 class Call(Generic[S]):

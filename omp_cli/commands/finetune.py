@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,7 @@ def _new_plan(call: Call[FinetuneConfig], path: Path, preset: str | None) -> Tun
         source = f"algorithm {chosen.settings.algorithm.name}" if by_algorithm else found.layer.source
         chosen.add("nfe", nfe, source)
     core.check_fits(chosen.settings, found)
+    chosen.refuse(core.passed_over(chosen.settings, found))
     chosen.add("checkpoint", str(found.path), "argument")
     call.refuse_checkpoints()
     return TuningPlan(chosen, found, core.read_by(found))
@@ -129,4 +131,5 @@ def _finetune(call: Call[FinetuneConfig], plan: TuningPlan, processes: int) -> N
 
 
 def _show(call: Call[FinetuneConfig], folder: Path, figures: dict[str, Any]) -> None:
-    call.result(folder, figures, tuning_tables(figures), [f"run: {folder}", f"next: omp eval {folder}"])
+    lines = [f"run: {folder}", f"next: omp eval {shlex.quote(str(folder))}"]
+    call.result(folder, figures, tuning_tables(figures), lines)

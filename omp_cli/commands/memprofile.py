@@ -54,7 +54,7 @@ def memprofile(
         what = f"--paper has its own presets, horizons, points and batch size; {own[0]} does not count"
         raise UsageError(what, "leave the other options out")
     settings = chosen.settings
-    if checkpoint and (not measure or chosen.sources["predict"]["source"] in ON_THE_LINE):
+    if checkpoint and (not measure or chosen.on_the_line("predict")):
         raise UsageError("--checkpoint has no rows to measure or predict", "leave --no-measure and --no-predict out")
     device = call.device(settings.threads)
     if snapshot and device.type != "cuda":

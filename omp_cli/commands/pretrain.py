@@ -166,5 +166,5 @@ def _show(call: Call[PretrainConfig], folder: Path, figures: dict[str, Any]) -> 
     which += " --on train" if real and "held_out" not in figures else ""
     lines = [f"run: {folder}", f"next: {evaluation}{which}"]
     if (best := figures.get("best_step")) is not None:
-        lines.insert(1, f"best on held-out episodes: step {best}, {evaluation} {folder / BEST}")
+        lines.insert(1, f"best on held-out episodes: step {best}, {evaluation} {shlex.quote(str(folder / BEST))}")
     call.result(folder, figures, [training_table(figures)], lines)

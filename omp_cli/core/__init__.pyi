@@ -36,6 +36,7 @@ from .rl.inputs import algorithm_for as algorithm_for
 from .rl.inputs import check_algorithm as check_algorithm
 from .rl.inputs import check_fits as check_fits
 from .rl.inputs import check_goes_on as check_goes_on
+from .rl.inputs import passed_over as passed_over
 from .rl.inputs import read_by as read_by
 from .rl.inputs import start_of as start_of
 from .rl.inputs import usual_chain as usual_chain

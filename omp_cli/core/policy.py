@@ -40,7 +40,7 @@ class Frozen(nn.Module):
 
     def field(self, obs: Mapping[str, Tensor]) -> VelocityField:
         """Its velocity field with the embeddings of raw arrays (B, T, ...) bound in."""
-        return field_of(self.net, self.encoder(obs))
+        return Conditioned(self.net, self.encoder(obs))
 
 
 class Policy(nn.Module):
@@ -134,9 +134,9 @@ class Policy(nn.Module):
     def _fields(self, h: Tensor) -> tuple[VelocityField, VelocityField]:
         """The network's field and that of the first steps, the same without a frozen copy."""
         if self.frozen is None:
-            return (u := field_of(self.net, h)), u
+            return (u := Conditioned(self.net, h)), u
         own, theirs = h.chunk(2, -1)
-        return field_of(self.net, own), field_of(self.frozen.net, theirs)
+        return Conditioned(self.net, own), Conditioned(self.frozen.net, theirs)
 
     @torch.no_grad()
     def act(self, obs: Mapping[str, Tensor], noise: Tensor, nfe: int | None = None) -> Tensor:
@@ -161,11 +161,6 @@ class Policy(nn.Module):
     def executed(self, z_0: Tensor) -> Tensor:
         """The part of a normalised chunk (B, H, A) that is executed, in the environment's units: (B, E, A)."""
         return self.action_limits.inverse(z_0)[:, self.window]
-
-
-def field_of(net: Net, h: Tensor) -> Conditioned:
-    """A network's field u(z, r, t) with the embeddings h (B, D) bound in."""
-    return Conditioned(net, h)
 
 
 def check_teacher(method: str, given: bool) -> None:
@@ -223,5 +218,5 @@ class LossModule(nn.Module):
         """The teacher with its own embeddings of the observations bound in; the copy of its network sees the same."""
         assert isinstance(teacher.method, Teaching)
         h = teacher.embed(obs).repeat_interleave(repeats, 0)
-        score = None if self.score is None else field_of(self.score, h[:, : teacher.encoder.out_dim])
+        score = None if self.score is None else Conditioned(self.score, h[:, : teacher.encoder.out_dim])
         return Teacher(teacher.method, teacher.field(h), score)

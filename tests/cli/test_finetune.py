@@ -24,8 +24,9 @@ from omp_cli.core.train.trackers import METRICS
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp, in_process, omp_process
 
-SMALL = ("--envs", 4, "--max-steps", 12, "--set", "algorithm.decisions=3", "--set", "algorithm.batch_size=8")
-SMALL = (*SMALL, "--set", "algorithm.warmup=1", "--set", "evaluation.every=1", "--set", "evaluation.episodes=2")
+LEARNS = ("--envs", 4, "--max-steps", 12, "--set", "algorithm.decisions=3", "--set", "algorithm.batch_size=8")
+LEARNS = (*LEARNS, "--set", "algorithm.warmup=1")
+SMALL = (*LEARNS, "--set", "evaluation.every=1", "--set", "evaluation.episodes=2")
 QUICK = (*SMALL, "--iterations", 2, "--workers", 1)
 ONE = ("--episodes", 2, "--max-steps", 12, "--workers", 1)
 
@@ -39,7 +40,7 @@ def tuned(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_in_which_the_policy_does_not_learn_says_so(omp: Omp, run: Path, tmp_path: Path) -> None:
-    line = ("finetune", run, *QUICK, "--iterations", 1, "--set", "algorithm.warmup=1", "--set", "evaluation.every=0")
+    line = ("finetune", run, *LEARNS, "--workers", 1, "--iterations", 1, "--set", "evaluation.every=0")
     done = omp(*line, "--out", tmp_path / "f")
     assert (done.code, "the policy stays as it is: algorithm.warmup=1" in done.err) == (0, True), done.err
     assert "stays as it is" not in omp(*line, "--iterations", 2, "--out", tmp_path / "g").err
@@ -70,9 +71,10 @@ def test_document_and_manifest(omp: Omp, run: Path, tmp_path: Path) -> None:
 
 
 def test_tables_for_people(omp: Omp, run: Path, tmp_path: Path) -> None:
-    shown = omp("finetune", run, *QUICK, "--verbose", "--out", tmp_path / "f")
+    folder = tmp_path / "a run"
+    shown = omp("finetune", run, *QUICK, "--verbose", "--out", folder)
     assert shown.code == 0, shown.err
-    for words in ("Fine-tuned", "Held-out episodes", "next: omp eval", "worker_restarts"):
+    for words in ("Fine-tuned", "Held-out episodes", f"next: omp eval '{folder}'", "worker_restarts"):
         assert words in shown.out
     for words in ("held-out success", "Where time went", "environments: step", "update", "evaluation"):
         assert words in shown.err
@@ -112,6 +114,9 @@ def test_what_cannot_be_begun(omp: Omp, run: Path, tuned: Path, tmp_path: Path) 
     refused(omp("finetune", run, "--set", "algorithm.gama=1"), 2, "unknown setting algorithm.gama", "gamma")
     refused(omp("finetune", run, "--set", "evaluation.evry=1"), 2, "evaluation.evry", "every")
     refused(omp("finetune", run, "--set", "envs=0"), 2, "envs")
+    refused(omp("finetune", run, "--set", "algorithm.eta=0.7", "--dry-run"), 2, "algorithm.eta does not count")
+    one = ("--envs", 1, "--set", "algorithm.decisions=1", "--dry-run")
+    refused(omp("finetune", run, *one), 2, "PPO learns nothing from one decision", "take more")
     refused(omp("finetune", tmp_path / "nowhere"), 3, "no such file or folder")
     refused(omp("finetune", run, "--out", tuned), 2, "holds checkpoints", "--resume")
     before = sha256_of(run)
@@ -289,7 +294,7 @@ def children_of(process: subprocess.Popen[str]) -> list[int]:
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the test finds worker processes in /proc")
 def test_killed_and_interrupted_processes(workshop: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut"
-    line = (*SMALL, "--iterations", 9999, "--set", "checkpoint_every=1", "--set", "evaluation.every=0")
+    line = (*LEARNS, "--iterations", 9999, "--set", "checkpoint_every=1", "--set", "evaluation.every=0")
 
     def saved() -> int:
         return max((int(path.name[5:]) for path in checkpoints_in(cut / CHECKPOINTS)), default=0)

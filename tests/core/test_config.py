@@ -192,21 +192,41 @@ def test_a_section_is_switched_off_and_on_again() -> None:
         (["train.epochs=3", "train.steps=9"], "train.steps"),
         (["train.warmup_steps=3", "train.warmup_share=0.1"], "train.warmup_share"),
         (["train.schedule=constant", "train.lr_end=1e-6"], "train.lr_end"),
+        (["train.ema_max=0", "train.ema_power=0.5"], "train.ema_power"),
+        (["encoder.origin=world", "encoder.scale=0.9"], "encoder.scale"),
+        (["method.adaptive.p=0", "method.adaptive.c=5"], "method.adaptive.c"),
+        (["method.name=dmpo", "method.adaptive.c=5"], "method.adaptive.c"),
+        (["method.name=shortcut", "method.consistency_share=0", "method.levels=3"], "method.levels"),
+        (["method.name=onedp", "method.stochastic=false", "method.generator_rate=0.01"], "method.generator_rate"),
+        (["algorithm.name=dppo", "algorithm.reduction=mean"], "algorithm.reduction"),
+        (["algorithm.schedule.cycle=7"], "algorithm.schedule.cycle"),
+        (["algorithm.critic_schedule.warmup=3"], "algorithm.critic_schedule.warmup"),
+        (["algorithm.bc.weight=0", "algorithm.bc.end=7"], "algorithm.bc.end"),
+        (["algorithm.critic.sees=state", "algorithm.critic.train_encoder=false"], "algorithm.critic.train_encoder"),
+        (["algorithm.critic.sees=shared", "algorithm.critic.train_encoder=true"], "algorithm.critic.train_encoder"),
+        (
+            ["algorithm={name='fql'}", "algorithm.critic={sees='state',train_encoder=false}"],
+            "algorithm.critic.train_encoder",
+        ),
+        (["evaluation.every=0", "evaluation.episodes=99"], "evaluation.episodes"),
     ],
     ids=str,
 )
 def test_what_does_not_count_is_refused_on_the_line_and_left_alone_elsewhere(said: list[str], key: str) -> None:
+    from omp_cli.core.rl.config import FinetuneConfig
     from omp_cli.core.train.config import PretrainConfig
 
-    usual = {
+    pretrained = {
         "method.name": "omp",
         "method.dispersion.weight": 0.5,
         "net.name": "film-mlp",
         "encoder.name": "pointcloud",
     }
+    tuned = key.startswith(("algorithm.", "evaluation."))
+    model: type[c.Settings] = FinetuneConfig if tuned else PretrainConfig
     for layer in (set_layer(said), Layer("file f", set_layer(said).values)):
-        values, sources = merge([Layer("preset p", usual), layer])
-        config = c.validated(PretrainConfig, values)
+        values, sources = merge([Layer("preset p", {"algorithm.name": "dmpo"} if tuned else pretrained), layer])
+        config = c.validated(model, values)
         if layer.source == "--set":
             with pytest.raises(UsageError, match=f"{key} does not count"):
                 c.sources_of(config, sources)
@@ -222,3 +242,14 @@ def test_a_batch_larger_than_the_data_set_is_said() -> None:
     assert "700" in remark
     assert "483" in remark
     assert TrainConfig(batch_size=483).remark(483) is None
+
+
+def test_a_warm_up_longer_than_the_run_is_said() -> None:
+    from omp_cli.core.train.config import TrainConfig
+
+    train = TrainConfig(steps=30, warmup_steps=100, lr=1e-3)
+    assert train.remark(483) == "the warm-up of 100 steps is longer than the run of 30: the rate ends at 3e-04"
+    assert train.model_copy(update={"batch_size": 700}).remark(483).count("; the warm-up of") == 1
+    assert train.model_copy(update={"steps": 100}).remark(483) is None
+    by_epochs = train.model_copy(update={"epochs": 1, "batch_size": 10})
+    assert by_epochs.remark(483) == "the warm-up of 100 steps is longer than the run of 49: the rate ends at 5e-04"

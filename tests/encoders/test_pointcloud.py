@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from omp_cli.core.base.device import autocast
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.encoders import ENCODERS, Encoder
 from omp_cli.core.encoders.pointnet import PointNet, argmax_over_points
 from omp_cli.core.spec import Spec
 from tests.encoders.test_contract import SPEC
+from tests.methods.cached_casts import CachedCasts
 
 
 def net(two_pass: bool, channels: tuple[int, ...] = (16, 32, 48)) -> PointNet:
@@ -60,6 +63,20 @@ def test_two_passes_give_the_gradient_in_the_cloud_as_well() -> None:
         x = clouds("random", 64).requires_grad_()
         gradients.append(torch.autograd.grad(net(two_pass)(x).square().sum(), x)[0])
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["this torch", "older torch"])
+def test_two_passes_in_bfloat16_have_the_gradient_of_one(older: bool) -> None:
+    """An older torch would give the recorded pass the casts of the unrecorded one, which have no graph."""
+    x, w, found = clouds("random", 64).float(), torch.randn(5, 8), []
+    for two_pass in (False, True):
+        encoder = net(two_pass).float()
+        with autocast("bf16", torch.device("cpu")), CachedCasts() if older else nullcontext():
+            out = encoder(x)
+        (out.float() * w).sum().backward()
+        assert all(p.grad is not None for p in encoder.parameters())
+        found.append(torch.cat([p.grad.flatten() for p in encoder.parameters()]))  # type: ignore[union-attr]
+    assert (found[1] - found[0]).norm() < 0.05 * found[0].norm()
 
 
 def test_channels_that_the_relu_silences_are_handled() -> None:

@@ -14,9 +14,9 @@ from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.layers import merge
 from omp_cli.core.base.presets import preset_layer
 from omp_cli.core.methods import METHODS, Draws, LossReport
+from omp_cli.core.methods.base import Conditioned
 from omp_cli.core.methods.dispersion import dispersion_loss
 from omp_cli.core.nets import NETS
-from omp_cli.core.policy import field_of
 from omp_cli.core.train.config import PretrainConfig
 from tests.methods.fields import Recorded, ToPoint
 
@@ -220,7 +220,7 @@ def test_leaving_out_rows_without_an_interval_changes_no_loss(preset: str, deriv
         part = draws.part(start, stop)
         assert part.moving is not None
         assert part.moving.tolist() == (part.r < part.t).nonzero().flatten().tolist()
-        u = field_of(net, h[start:stop])
+        u = Conditioned(net, h[start:stop])
         found, whole = (
             method.loss(u, z_0[start:stop], h[start:stop], x).total for x in (part, replace(part, moving=None))
         )

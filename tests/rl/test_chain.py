@@ -10,7 +10,8 @@ from torch import Tensor
 
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.methods import METHODS, VelocityField
-from omp_cli.core.rl.chain import Sigma, SigmaConfig, evaluate_chain, mean_end, reduced, sample_chain
+from omp_cli.core.methods.base import mean_end
+from omp_cli.core.rl.chain import Sigma, SigmaConfig, evaluate_chain, reduced, sample_chain
 
 B, H, A, D = 6, 4, 3, 5
 ALL = slice(0, H)

@@ -23,9 +23,9 @@ from omp_cli.core.data.store import Dataset
 from omp_cli.core.envs.chunking import ChunkEnv
 from omp_cli.core.envs.pool import EnvPool
 from omp_cli.core.methods import METHODS
+from omp_cli.core.methods.base import mean_end
 from omp_cli.core.policy import Policy, PolicyConfig
 from omp_cli.core.rl.base import ALGORITHMS, Start
-from omp_cli.core.rl.chain import mean_end
 from omp_cli.core.rl.environments import LOST, Stepped, TrainingEnvs
 from omp_cli.core.rl.fql import Fql, FqlConfig, student_loss
 from omp_cli.core.rl.replay_buffer import Decisions, Demonstrations, ReplayBuffer, demonstrated

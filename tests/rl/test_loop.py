@@ -35,7 +35,7 @@ from omp_cli.core.rl import held_out
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.environments import TrainingEnvs
 from omp_cli.core.rl.held_out import EVALUATIONS
-from omp_cli.core.rl.inputs import START, algorithm_for, check_fits
+from omp_cli.core.rl.inputs import START, algorithm_for, check_fits, passed_over
 from omp_cli.core.rl.loop import Finetuner
 from omp_cli.core.rl.ppo import Ppo
 from omp_cli.core.suites.base import Outcome
@@ -477,3 +477,27 @@ def test_the_algorithm_has_to_fit(start: Checkpoint, tmp_path: Path) -> None:
     gym = checkpoint_of(tmp_path / "gym", suite={"name": "gym", "environment": "hopper-v5"})
     with pytest.raises(UsageError, match="no success"):
         check_fits(settings(reward="success"), gym)
+
+
+def test_one_decision_is_too_few_to_learn_from(start: Checkpoint, tmp_path: Path) -> None:
+    for envs, decisions in ((1, 2), (2, 1)):
+        check_fits(settings(envs=envs, algorithm__decisions=decisions), start)
+    with pytest.raises(UsageError, match="PPO learns nothing from one decision"):
+        check_fits(settings(envs=1, algorithm__decisions=1), start)
+    reflow = checkpoint_of(tmp_path, "reflow")
+    check_fits(settings(envs=1, algorithm={"name": "fql", "decisions": 1}), reflow)
+
+
+def test_settings_that_a_policy_does_not_let_count(tmp_path: Path) -> None:
+    flow, diffusion = (checkpoint_of(tmp_path / name, name) for name in ("meanflow", "dp"))
+    of_all = {"algorithm.augment", "algorithm.critic.train_encoder"}
+    assert passed_over(settings(nfe=1), flow).keys() == {*of_all, "algorithm.eta"}
+    dppo = {"algorithm__name": "dppo"}
+    assert passed_over(settings(nfe=10, **dppo), diffusion).keys() == of_all
+    one = {*of_all, "algorithm.clip_first", "algorithm.jump_gamma"}
+    assert passed_over(settings(nfe=1, **dppo), diffusion).keys() == one
+    assert passed_over(settings(nfe=10, algorithm__ft_denoising_steps=1, **dppo), diffusion).keys() == one
+    assert passed_over(settings(nfe=1, algorithm__critic={"sees": "own"}), flow).keys() == {
+        "algorithm.augment",
+        "algorithm.eta",
+    }

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from omp_cli.core.base.config import Settings
@@ -19,9 +20,10 @@ from omp_cli.core.base.seeds import rollout_seed
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.envs.chunking import chunk_env_factory
 from omp_cli.core.envs.pool import EnvPool
+from omp_cli.core.methods.base import mean_end
 from omp_cli.core.policy import Policy, PolicyConfig
 from omp_cli.core.rl.base import ALGORITHMS, Start
-from omp_cli.core.rl.chain import Chain, mean_end
+from omp_cli.core.rl.chain import Chain
 from omp_cli.core.rl.environments import LOST, TrainingEnvs
 from omp_cli.core.rl.ppo import Ppo
 from omp_cli.core.rl.ppo_config import BcConfig, CosineConfig
@@ -185,6 +187,9 @@ def test_behaviour_cloning_of_equal_weights_is_exactly_0(nfe: int, collectors: A
 def test_behaviour_cloning_decays_linearly() -> None:
     bc = BcConfig(weight=0.2, end_weight=0.05, begin=20, end=50)
     assert [bc.at(i) for i in (0, 20, 35, 50, 300)] == pytest.approx([0.2, 0.2, 0.125, 0.05, 0.05])
+    for begin in (50, 20):
+        with pytest.raises(ValidationError, match=f"end has to be above begin \\(got 20 and {begin}\\)"):
+            BcConfig(begin=begin, end=20)
 
 
 def test_values_come_from_the_episode_that_was_acted_in(collectors: Any) -> None:

@@ -132,6 +132,11 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_at_the_next(
     assert made.last == tmp_path / CHECKPOINTS / "step-00000001", "that one is good"
 
 
+def test_the_line_that_goes_on_is_one_for_a_shell(tmp_path: Path) -> None:
+    stopped = written(tmp_path / "a run", 1).stopped(Interrupted, "step 1 of 3")
+    assert stopped.hint == f"continue with --resume '{tmp_path / 'a run'}'"
+
+
 def test_the_best_takes_the_place_of_the_last_best(tmp_path: Path) -> None:
     made = written(tmp_path)
     for path in checkpoints_in(tmp_path / CHECKPOINTS):

@@ -323,16 +323,13 @@ def test_bf16_trains_and_compile_is_refused_with_the_reason(toy: Path, tmp_path:
             trainer(toy, tmp_path / "b", train__compile=True, method__derivative=derivative)
 
 
-@pytest.mark.parametrize("method", ["omp", "mp1", "meanflow"])
 @pytest.mark.parametrize("derivative", ["jvp", "forward", "dde"])
-def test_every_method_and_derivative_lowers_the_loss(toy: Path, tmp_path: Path, method: str, derivative: str) -> None:
-    changes = {"method.name": method, "method.derivative": derivative, "train.steps": 40, "train.warmup_steps": 5}
-    merged, _ = merge([preset_layer("pretrain", "light"), Layer("t", SMALL), Layer("flag", changes)])
-    run = Trainer(
-        c.validated(PretrainConfig, merged), read_store(toy), tmp_path, torch.device("cpu"), World(), Silent()
-    )
-    run.run()
-    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+def test_a_run_lowers_the_loss_with_every_derivative(toy: Path, tmp_path: Path, derivative: str) -> None:
+    """The mean square, for with the preset's adaptive weight the loss is nearly constant whatever is learned."""
+    changes = {"method__name": "meanflow", "method__derivative": derivative, "method__adaptive__p": 0.0}
+    steps = {"train__steps": 24, "train__warmup_steps": 3, "train__lr": 1e-2, "train__batch_size": 64}
+    rows = rows_of(trainer(toy, tmp_path, **changes, **steps))
+    assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
     assert rows[-1]["cosine"] > rows[0]["cosine"] + 0.1
 
 

@@ -103,16 +103,17 @@ def test_validation_needs_episodes(toy: Path, tmp_path: Path) -> None:
 
 def test_the_line_says_what_was_held_out_and_which_is_best(omp: Omp, toy: Path, tmp_path: Path) -> None:
     line = ("pretrain", toy, "--steps", 10, *TINY, "--hold-out", 0.3, "--set", "train.validate_every=5")
-    ran = omp(*line, "--out", tmp_path / "run")
+    run = tmp_path / "a run"
+    ran = omp(*line, "--out", run)
     assert ran.code == 0, ran.err
     assert "held out of training: 2 of 8 episodes" in ran.err
-    assert "best on held-out episodes: step 10" in ran.out
-    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert f"best on held-out episodes: step 10, omp eval '{run / BEST}'" in ran.out, "a shell takes it"
+    manifest = json.loads((run / "manifest.json").read_text())
     figures = manifest["metrics"]
     assert (len(figures["held_out"]), figures["episodes"]) == (2, 6)
     assert figures["best_validation_loss"] <= figures["validation_loss"]
     assert f"{BEST}/step-00000010" in [a["path"] for a in manifest["artifacts"]]
-    ran = omp("eval", tmp_path / "run" / BEST, "--episodes", 1, "--max-steps", 3, "--workers", 1, "--json")
+    ran = omp("eval", run / BEST, "--episodes", 1, "--max-steps", 3, "--workers", 1, "--json")
     assert ran.json["result"]["selection"] == "best"
     dry = omp(*line, "--dry-run", "--json").json
     assert dry["frames"] == figures["windows"]

@@ -266,11 +266,16 @@ def sources_of(config: BaseModel, sources: Mapping[str, str]) -> dict[str, dict[
         UsageError: the command line itself sets what does not count (``Settings.passed_over``). A preset, a file or
             the environment may: they are written for more than one line.
     """
-    for key, reason in _all_passed_over(config).items():
-        if sources.get(key) in ON_THE_LINE:
-            raise UsageError(f"{key} does not count: {reason}", "leave it out, or change the other setting")
+    refuse_passed_over(_all_passed_over(config), sources)
     flat = flatten(config.model_dump(mode="json", context=COMPLETE))
     return {key: {"value": value, "source": sources.get(key, "default")} for key, value in flat.items()}
+
+
+def refuse_passed_over(reasons: Mapping[str, str], sources: Mapping[str, str]) -> None:
+    """UsageError where the command line itself sets one of the settings that do not count, each with its reason."""
+    for key, reason in reasons.items():
+        if sources.get(key) in ON_THE_LINE:
+            raise UsageError(f"{key} does not count: {reason}", "leave it out, or change the other setting")
 
 
 def _all_passed_over(config: BaseModel, prefix: str = "") -> dict[str, str]:

@@ -46,8 +46,12 @@ def device_name(device: torch.device) -> str:
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """The context in which a loss is computed: bfloat16 autocast with ``bf16``, nothing with ``fp32`` and ``tf32``."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+    """The context in which a loss is computed: bfloat16 autocast with ``bf16``, nothing with ``fp32`` and ``tf32``.
+
+    Autocast's cache of cast weights is off. That of torch before PR 165068 (pytorch #158232) keeps a cast of an
+    unrecorded pass, such as a target's, for the recorded pass that follows, in which the weight then has no gradient.
+    """
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False) if precision == "bf16" else nullcontext()
 
 
 @contextmanager

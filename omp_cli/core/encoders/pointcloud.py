@@ -48,6 +48,10 @@ class PointCloudConfig(EncoderConfig):
     in training only; for tasks whose actions are displacements (``Spec.positions``).
     """
 
+    def passed_over(self) -> dict[str, str]:
+        """The gripper frame's unit, in another frame."""
+        return {} if self.origin == "gripper" else {"scale": f"the origin is {self.origin}"}
+
 
 @ENCODERS.register("pointcloud")
 class PointCloudEncoder(Encoder):

@@ -7,7 +7,7 @@ Time: t = 0 is data, t = 1 is noise, 0 <= r <= t <= 1 (math.md section 1).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, Self
 
@@ -114,6 +114,14 @@ class Jump:
     std: float = 0.0
 
 
+def mean_end(u: VelocityField, jumps: Sequence[Jump], noise: Tensor) -> Tensor:
+    """Where the jumps lead from z^0 (B, H, A) without noise between them, not clipped: (B, H, A)."""
+    z = noise
+    for jump in jumps:
+        z = jump.mean(u, z)
+    return z
+
+
 @dataclass(frozen=True)
 class Measured:
     """Settings that a method found by itself on the first batch of a run.
@@ -200,7 +208,4 @@ class Method(ABC):
 
     def sample(self, u: VelocityField, noise: Tensor, nfe: int) -> Tensor:
         """K deterministic jumps, K = ``nfe``: z_1 (B, H, A) -> z_0 (B, H, A) in [-1, 1]."""
-        z = noise
-        for jump in self.jumps(nfe):
-            z = jump.mean(u, z)
-        return z.clamp(-1, 1)
+        return mean_end(u, self.jumps(nfe), noise).clamp(-1, 1)

@@ -43,6 +43,10 @@ class AdaptiveConfig(Settings):
     c: Above0 = 1e-3
     """C of the adaptive weight, which keeps it finite where the error is 0."""
 
+    def passed_over(self) -> dict[str, str]:
+        """C, where every sample's weight is 1."""
+        return {} if self.p else {"c": "the power of the adaptive weight is 0"}
+
 
 class PlainAdaptive(AdaptiveConfig):
     """Adaptive weight, off by default: the loss is the plain mean square."""

@@ -44,6 +44,10 @@ class OneDpConfig(Settings):
     starts from the teacher's.
     """
 
+    def passed_over(self) -> dict[str, str]:
+        """The rate beside a score network, where there is none."""
+        return {} if self.stochastic else {"generator_rate": "OneDP-D (stochastic = false) has no score network"}
+
 
 @METHODS.register("onedp")
 class OneDp(Method):

@@ -32,6 +32,10 @@ class ShortCutConfig(FlowConfig):
     dispersion: DispersionConfig = DispersionConfig()
     """Dispersive regularisation."""
 
+    def passed_over(self) -> dict[str, str]:
+        """The sizes of long steps, where none is learned."""
+        return {} if self.consistency_share else {"levels": "consistency_share is 0"}
+
 
 @METHODS.register("shortcut")
 class ShortCut(Teaching):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from omp_cli.core.base.config import Above0, Settings, Share, Width
 from omp_cli.core.methods import Jump, VelocityField
+from omp_cli.core.methods.base import mean_end
 
 LOG_2_PI = math.log(2 * math.pi)
 
@@ -209,14 +210,6 @@ def evaluate_chain(
     if want_end:
         end = mean if len(jumps) == 1 else mean_end(u, jumps, points[:, 0])
     return Chain(torch.stack(log_probs, dim=1), torch.stack(entropies).mean(0), end, torch.stack(sigmas).mean())
-
-
-def mean_end(u: VelocityField, jumps: Sequence[Jump], noise: Tensor) -> Tensor:
-    """Where the jumps lead from z^0 (B, H, A) without noise between them, not clipped: (B, H, A)."""
-    z = noise
-    for jump in jumps:
-        z = jump.mean(u, z)
-    return z
 
 
 def _normal(residual: Tensor, std: Tensor, which: slice) -> tuple[Tensor, Tensor]:

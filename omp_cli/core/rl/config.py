@@ -23,6 +23,10 @@ class EvaluationConfig(Settings):
     episodes: Count = 20
     """Held-out episodes of each evaluation."""
 
+    def passed_over(self) -> dict[str, str]:
+        """The episodes, where nothing is evaluated."""
+        return {} if self.every else {"episodes": "every = 0 evaluates never"}
+
 
 class FinetuneConfig(Settings):
     """A whole fine-tuning run; the checkpoint and the place of the results are not part of it."""
@@ -74,7 +78,7 @@ class FinetuneConfig(Settings):
     keep: Count = 3
     """Checkpoints kept, spread over the run; the newest always. The best evaluated one is kept besides."""
     tracker: TrackerName = "jsonl"
-    """"jsonl" alone, or TensorBoard event files beside it."""
+    """"jsonl" alone, or beside it TensorBoard event files, a run of Weights & Biases, or one of Trackio."""
     graph: Graph = "auto"
     """On CUDA, whether updates are CUDA graphs: "auto" where they can be recorded, "on" fails where they cannot."""
     seed: Seed = 0

@@ -31,9 +31,13 @@ class CriticConfig(Settings):
     train_encoder: bool = True
     """Whether an encoder of its own learns."""
     hidden: Width = 256
-    """Width of the value function's hidden layers."""
+    """Width of the hidden layers."""
     depth: int = Field(1, ge=0, le=1000)
     """Number of residual blocks after the first layer."""
+
+    def passed_over(self) -> dict[str, str]:
+        """Whether an encoder learns that there is not."""
+        return {} if self.sees in (None, "own") else {"train_encoder": f"sees is {self.sees}, not own"}
 
 
 class View(nn.Module):

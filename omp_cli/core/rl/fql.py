@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.encoders.images import shifted
 from omp_cli.core.methods import Method
+from omp_cli.core.methods.base import mean_end
 from omp_cli.core.methods.reflow import ReFlow
 from omp_cli.core.methods.shortcut import ShortCut
 from omp_cli.core.policy import Policy
 from omp_cli.core.rl.base import ALGORITHMS, Algorithm, Start, adamw, is_flow, named, part, refuse_diverged
-from omp_cli.core.rl.chain import mean_end
 from omp_cli.core.rl.critic import View
 from omp_cli.core.rl.fql_config import FqlConfig, QConfig
 from omp_cli.core.rl.minibatch import numbers

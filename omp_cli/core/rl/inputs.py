@@ -11,9 +11,13 @@ from omp_cli.core.base.files import read_jsonl
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, read_manifest
 from omp_cli.core.base.run import CHECKPOINTS, whereabouts
 from omp_cli.core.checkpoint import Checkpoint, checkpoints_in, newest_saved, open_checkpoint
+from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.methods import METHODS
+from omp_cli.core.methods.diffusion import Diffusion
 from omp_cli.core.rl.base import ALGORITHMS
 from omp_cli.core.rl.config import GENERAL, FinetuneConfig
+from omp_cli.core.rl.critic import CriticConfig
+from omp_cli.core.rl.ppo_config import PpoConfig
 from omp_cli.core.suites.base import recorded_suite
 from omp_cli.core.train.trackers import METRICS
 
@@ -47,11 +51,38 @@ def check_algorithm(config: FinetuneConfig, trained: str) -> None:
 
 
 def check_fits(config: FinetuneConfig, checkpoint: Checkpoint) -> None:
-    """UsageError where the algorithm cannot start from the checkpoint, or the suite lacks what is asked for."""
+    """UsageError where the algorithm cannot start from the checkpoint or learn from a rollout, or the suite lacks what
+    is asked for.
+    """
     check_algorithm(config, checkpoint.config().method.name)
+    if isinstance(config.algorithm, PpoConfig) and config.envs == config.algorithm.decisions == 1:
+        raise UsageError(
+            "envs and algorithm.decisions are 1: PPO learns nothing from one decision, for advantages are compared",
+            "take more of either",
+        )
     suite = recorded_suite(checkpoint.meta.suite)
     if not suite.judged and (config.end_on_success or config.reward == "success"):
         raise UsageError(f"suite {checkpoint.meta.spec.suite} has no success, only a return", "leave reward as it is")
+
+
+def passed_over(config: FinetuneConfig, checkpoint: Checkpoint) -> dict[str, str]:
+    """The settings that do not count for the checkpoint's policy, each with the reason; see ``Settings.passed_over``.
+
+    Args:
+        config: of the run, with its number of steps per decision.
+        checkpoint: what it starts from.
+    """
+    policy, algorithm, found = checkpoint.config(), config.algorithm, {}
+    if not issubclass(METHODS.get(policy.method.name), Diffusion):
+        found["algorithm.eta"] = f"steps of a policy of method {policy.method.name} have no noise of their own"
+    if not getattr(policy.encoder, "shift", 0):
+        found["algorithm.augment"] = "the policy sees no pictures, or they were not shifted in its pre-training"
+    critic, keys = getattr(algorithm, "critic", None), ENCODERS.get(policy.encoder.name).keys
+    if isinstance(critic, CriticConfig) and critic.sees is None and keys == ("state",):
+        found["algorithm.critic.train_encoder"] = "the policy sees the state alone, so a critic has no encoder"
+    if isinstance(algorithm, PpoConfig) and algorithm.per_jump and 1 in (config.nfe, algorithm.ft_denoising_steps):
+        found |= dict.fromkeys(("algorithm.clip_first", "algorithm.jump_gamma"), "one step is tuned")
+    return found
 
 
 def chain_length(config: FinetuneConfig, checkpoint: Checkpoint) -> int:

@@ -269,7 +269,6 @@ class Finetuner:
             "nfe": self.nfe,
             "envs": self.config.envs,
             "workers": self.workers,
-            "reduction": getattr(self.config.algorithm, "reduction", None),
             "graph": self.algorithm.recording.figure,
             "parameters": sum(p.numel() for p in self.policy.parameters()),
             "evaluations": evaluations,

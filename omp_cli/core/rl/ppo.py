@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from omp_cli.core.base.config import LARGEST
 from omp_cli.core.base.errors import RunFailed
-from omp_cli.core.policy import field_of
+from omp_cli.core.methods.base import Conditioned, mean_end
 from omp_cli.core.rl.base import Algorithm, Start, adamw, named, part, refuse_diverged
-from omp_cli.core.rl.chain import Chain, Sigma, evaluate_chain, mean_end, reduced, sample_chain
+from omp_cli.core.rl.chain import Chain, Sigma, evaluate_chain, reduced, sample_chain
 from omp_cli.core.rl.critic import Critic
 from omp_cli.core.rl.minibatch import Batch, numbers
 from omp_cli.core.rl.ppo_config import PpoConfig
@@ -91,7 +91,7 @@ class Ppo(Algorithm):
             first = policy.frozen.field(obs)
             for jump, drawn in zip(self.first_jumps, noise, strict=False):
                 z = jump.mean(first, z) + max(self.config.sigma.value, jump.std) * drawn
-        u = field_of(policy.net, h)
+        u = Conditioned(policy.net, h)
         points, log_probs = sample_chain(u, self.jumps, self.sigma, h, [z, *noise[before:]], policy.window)
         return self.policy.executed(points[:, -1].clamp(-1, 1)), points, log_probs
 
@@ -282,11 +282,11 @@ class Ppo(Algorithm):
         return self.critic(obs, self.policy.encoder(obs) if self.critic.sees == "shared" else None)
 
     def _chain(self, h: Tensor, points: Tensor, want_end: bool = False) -> Chain:
-        u = field_of(self.policy.net, h)  # all of these jumps are its
+        u = Conditioned(self.policy.net, h)  # all of these jumps are its
         return evaluate_chain(u, self.jumps, self.sigma, h, points, self.policy.window, want_end)
 
     def _pretrained_end(self, obs: Mapping[str, Tensor], noise: Tensor) -> Tensor:
-        return mean_end(field_of(self.frozen.net, self.frozen.encoder(obs)), self._frozen_jumps, noise)
+        return mean_end(Conditioned(self.frozen.net, self.frozen.encoder(obs)), self._frozen_jumps, noise)
 
     def tensors(self) -> dict[str, Tensor]:
         """See the base class."""

@@ -24,9 +24,20 @@ class BcConfig(Settings):
     end: Count = 100
     """Iteration at which the weight has changed."""
 
+    def passed_over(self) -> dict[str, str]:
+        """When the weight changes, where it does not."""
+        idle = ("begin", "end") if self.weight == self.end_weight else ()
+        return dict.fromkeys(idle, "weight and end_weight are the same")
+
+    @model_validator(mode="after")
+    def _takes_time(self) -> BcConfig:
+        if self.begin >= self.end:
+            raise ValueError(f"end has to be above begin (got {self.end} and {self.begin})")
+        return self
+
     def at(self, iteration: int) -> float:
         """Weight at an iteration (DMPO equation 38)."""
-        done = min(max((iteration - self.begin) / max(self.end - self.begin, 1), 0.0), 1.0)
+        done = min(max((iteration - self.begin) / (self.end - self.begin), 0.0), 1.0)
         return self.weight + done * (self.end_weight - self.weight)
 
 
@@ -42,6 +53,10 @@ class CosineConfig(Settings):
     """Iterations of one cycle."""
     warmup: CountOrZero = 0
     """Iterations of a cycle over which the rate rises."""
+
+    def passed_over(self) -> dict[str, str]:
+        """The cycle, of a rate that stays as it is."""
+        return dict.fromkeys(("cycle", "warmup"), "without end the rate is constant") if self.end is None else {}
 
     @model_validator(mode="after")
     def _falls(self) -> CosineConfig:
@@ -145,5 +160,8 @@ class PpoConfig(Settings):
 
     def passed_over(self) -> dict[str, str]:
         """The settings that only another kind of chain or noise uses, and why they are passed over."""
-        found = {} if self.per_jump else dict.fromkeys(("jump_gamma", "clip_first"), "per_jump is off")
+        if self.per_jump:
+            found = {"reduction": "per_jump is on, and the log-probability of a jump is the mean over its entries"}
+        else:
+            found = dict.fromkeys(("jump_gamma", "clip_first"), "per_jump is off")
         return found if self.sigma.kind != "fixed" else {**found, "entropy_coef": "sigma is fixed"}

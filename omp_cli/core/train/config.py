@@ -37,7 +37,7 @@ class TrainConfig(Settings):
     lr: Annotated[Above0, Flag(panel="Optimisation")] = 1e-4
     """Peak learning rate of AdamW."""
     lr_end: AtLeast0 = 0.0
-    """Learning rate at the last step of the cosine."""
+    """Learning rate that the cosine would reach one step after the last."""
     betas: tuple[Beta, Beta] = (0.95, 0.999)
     """AdamW's decays of the moving averages of gradient and squared gradient."""
     eps: Above0 = 1e-8
@@ -63,7 +63,7 @@ class TrainConfig(Settings):
     graph: Graph = "auto"
     """On CUDA, whether a step is one CUDA graph: "auto" where it can be recorded, "on" fails where it cannot."""
     compile: Annotated[bool, Flag(panel="Optimisation", only_on=True)] = False
-    """Whether the velocity network is compiled, which only derivative dde allows."""
+    """Whether the velocity network is compiled; of the derivatives that a method may have, only dde allows it."""
     log_every: Count = 50
     """Steps between two lines of the log."""
     checkpoint_every: Count | None = None
@@ -90,16 +90,22 @@ class TrainConfig(Settings):
             found["warmup_share"] = f"train.warmup_steps = {self.warmup_steps} decides"
         if self.schedule == "constant":
             found["lr_end"] = "the schedule is constant"
+        if self.ema_max == 0:
+            found["ema_power"] = "ema_max = 0 averages nothing"
         return found
 
     def remark(self, windows: int) -> str | None:
-        """What to tell of a batch that is larger than the data set; None where there is nothing to tell."""
-        if self.batch_size <= windows:
-            return None
-        return (
-            f"train.batch_size {self.batch_size} is more than the {windows} windows of the data set: a step sees some "
-            "of them more than once"
-        )
+        """What to tell of a batch larger than the data set, or of a warm-up that does not end; None for nothing."""
+        found, total = [], self.total_steps(windows)
+        if self.batch_size > windows:
+            found.append(
+                f"train.batch_size {self.batch_size} is more than the {windows} windows of the data set: a step sees "
+                "some of them more than once"
+            )
+        if (warmup := self._warmup(total)) > total:
+            end = self.learning_rate(total - 1, total)
+            found.append(f"the warm-up of {warmup} steps is longer than the run of {total}: the rate ends at {end:.0e}")
+        return "; ".join(found) or None
 
     def total_steps(self, windows: int) -> int:
         """Optimiser steps of the whole run on a data set of that many windows."""
@@ -107,13 +113,16 @@ class TrainConfig(Settings):
 
     def learning_rate(self, step: int, total: int) -> float:
         """Learning rate of step 0, 1, ... total - 1."""
-        warmup = round(self.warmup_share * total) if self.warmup_steps is None else self.warmup_steps
+        warmup = self._warmup(total)
         if step < warmup:
             return self.lr * (step + 1) / warmup
         if self.schedule == "constant":
             return self.lr
         done = (step - warmup) / max(total - warmup, 1)
         return self.lr_end + (self.lr - self.lr_end) * 0.5 * (1 + math.cos(math.pi * done))
+
+    def _warmup(self, total: int) -> int:
+        return round(self.warmup_share * total) if self.warmup_steps is None else self.warmup_steps
 
 
 class PretrainConfig(PolicyConfig):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -45,7 +46,7 @@ class Journal:
         policy: the policy that is trained.
         ema: the policy's moving average.
         keep: checkpoints that are kept, spread over the run.
-        tracker: "jsonl" or "tensorboard", see ``trackers``.
+        tracker: where figures go, see ``trackers``.
         writes: False for all but the first of several processes.
 
     Attributes:
@@ -158,4 +159,4 @@ class Journal:
     def stopped(self, error: type[OmpError], place: str) -> OmpError:
         """The error of a run that somebody stopped at ``place`` ("step 3 of 9"), once its checkpoint is written."""
         assert self.last is not None
-        return error(f"stopped at {place}", f"continue with --resume {self.folder}")
+        return error(f"stopped at {place}", f"continue with --resume {shlex.quote(str(self.folder))}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -229,7 +228,7 @@ class Trainer:
     def _step(self, batch: Batch, log: bool) -> Seen:
         """Loss, gradients and optimiser on a batch, as they are recorded too."""
         train, watch = self.config.train, self.watch
-        with self._precision():
+        with autocast(train.precision, self.device):
             report: LossReport = self._wrapped(*batch)
         watch.lap("loss")
         seen = Seen.of(report, self.module.parameters()) if log else Seen()
@@ -261,10 +260,6 @@ class Trainer:
     def _seed_modules(self) -> None:
         """Augmentation and dropout draw from torch's own generators: so they are a function of (seed, step) as well."""
         seed_generators(derived_seed("modules", self.config.seed, self.step, self.world.rank), self.device)
-
-    def _precision(self) -> AbstractContextManager[object]:
-        """The context in which the loss is computed."""
-        return autocast(self.config.train.precision, self.device)
 
     def _time_parts_of_the_loss(self) -> None:
         """Charge the encoder and the network's recorded and unrecorded passes to parts of their own."""

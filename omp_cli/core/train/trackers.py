@@ -91,7 +91,7 @@ class WeightsAndBiases:
         hint = "log in: wandb login; or keep it here: WANDB_MODE=offline"
         offline = os.environ.get("WANDB_MODE", "online") in ("offline", "disabled", "dryrun")
         if not offline and not wandb.api.api_key:  # wandb would ask on the terminal, amid the bar
-            raise UsageError("train.tracker=wandb: nobody is logged in", hint)
+            raise UsageError("tracker=wandb: nobody is logged in", hint)
         try:
             self._run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", "omp"),
@@ -103,7 +103,7 @@ class WeightsAndBiases:
                 settings=wandb.Settings(silent=True, console="off"),
             )
         except (wandb.errors.Error, TimeoutError) as error:
-            raise UsageError(f"train.tracker=wandb: {one_line(error)}", hint) from None
+            raise UsageError(f"tracker=wandb: {one_line(error)}", hint) from None
 
     def log(self, step: int, figures: dict[str, float]) -> None:
         """Record the figures of a step."""
@@ -170,7 +170,7 @@ TRACKERS: dict[str, Callable[[Path, int], Tracker]] = {
     "wandb": WeightsAndBiases,
     "trackio": Trackio,
 }
-"""By ``train.tracker``, what goes beside the JSON lines."""
+"""By ``train.tracker``, or ``tracker`` of ``omp finetune``, what goes beside the JSON lines."""
 
 
 def make_trackers(kind: str, folder: Path, step: int) -> list[Tracker]:
