@@ -106,6 +106,15 @@ def test_every_other_format_is_told_by_its_content(omp: Omp, tmp_path: Path) -> 
         assert read_store(tmp_path / f"d{name}").provenance["rollout_suite"] == {"name": "own"}
 
 
+def test_settings_of_pictures_that_are_not_taken_or_rendered_are_refused(omp: Omp, tmp_path: Path) -> None:
+    formats.write_robomimic(tmp_path / "c.hdf5", (4, 3))
+    line = ("prepare", "own", tmp_path / "c.hdf5", "--set", "format.image_size=64", "--out", tmp_path / "d")
+    refused(omp(*line), 2, "format.image_size is that of a replay", "format.replay=true")
+    write_lerobot(tmp_path / "so100")
+    line = ("prepare", "own", tmp_path / "so100", "--set", "format.cameras=[]", "--set", "format.size=32")
+    refused(omp(*line, "--out", tmp_path / "e"), 2, "format.size does not count: no camera is taken")
+
+
 def test_masks_of_robomimic_say_what_is_held_out(omp: Omp, tmp_path: Path) -> None:
     formats.write_robomimic(tmp_path / "c.hdf5")
     done = omp("prepare", "own", tmp_path / "c.hdf5", "--task", "can", "--out", tmp_path / "d")
@@ -167,6 +176,7 @@ def test_what_is_missing_or_does_not_fit_is_one_line(omp: Omp, tmp_path: Path) -
         (("--hz", 5, "--set", "format.state=[state,action]"), ("format.state: expected a list",)),
         (("--hz", 5, "--set", "environment=other"), ("environment",)),
         (("--hz", 5, "--set", "format.depth=depth"), ("camera.intrinsics",)),
+        (("--hz", 5, "--set", "format.state=state,state"), ("format.state: state is named twice",)),
         (("--hz", 5, "--set", "camera.farthest=2"), ("camera: the data have no depth pictures", "format.depth")),
         (("--hz", 5, "--set", "format.cloud=[]", "--set", "end_effector=0,1,2"), ("the data have no clouds",)),
         ((), ("frames a second",)),
@@ -182,6 +192,7 @@ def test_what_is_missing_or_does_not_fit_is_one_line(omp: Omp, tmp_path: Path) -
         "one number",
         "environment",
         "no camera",
+        "an array twice",
         "no depth",
         "no clouds",
         "no rate",

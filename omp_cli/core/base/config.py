@@ -9,7 +9,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -39,6 +48,18 @@ def from_commas(value: Any) -> Any:
 
 Names = Annotated[tuple[str, ...], BeforeValidator(from_commas)]
 """Names of arrays, cameras or motors, given as a list or as text with commas."""
+
+
+def distinct(values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+    """The values, unchanged, of a list of rows or of parts; ValueError where a value is there twice."""
+    twice = [value for i, value in enumerate(values or ()) if value in (values or ())[:i]]
+    if twice:
+        raise ValueError(f"{twice[0]} is named twice: name each value once")
+    return values
+
+
+Keys = Annotated[Names, AfterValidator(distinct)]
+"""Names of different arrays, which become one, one after the other."""
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
 CountOrZero = Annotated[int, Field(ge=0, le=LARGEST)]
 Width = Annotated[int, Field(ge=1, le=2**24)]
@@ -149,14 +170,6 @@ def kinds_of(annotation: Any) -> tuple[Any, ...]:
     if typing.get_origin(annotation) is Annotated:
         parts = parts[:1]
     return tuple(dict.fromkeys(itertools.chain.from_iterable(map(kinds_of, parts)))) if parts else (annotation,)
-
-
-def distinct(values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
-    """The values, unchanged, of a list that makes the rows of a table; ValueError where a value is there twice."""
-    twice = [value for i, value in enumerate(values or ()) if value in (values or ())[:i]]
-    if twice:
-        raise ValueError(f"{twice[0]} is named twice: name each value once")
-    return values
 
 
 def _has_boolean(value: Any) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omp_cli.core.base.config import Names, Settings
+from omp_cli.core.base.config import Keys, Names, Settings
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import listed
@@ -52,7 +52,7 @@ class LerobotConfig(Settings):
     """What is taken from a LeRobot folder."""
 
     name: Literal["lerobot"] = "lerobot"
-    state: Names = Field(("observation.state",), min_length=1)
+    state: Keys = Field(("observation.state",), min_length=1)
     """Features that make the state, in order."""
     action: str = "action"
     """Feature that is the action."""
@@ -64,6 +64,10 @@ class LerobotConfig(Settings):
     """Pictures are resized to (size, size) by area averaging, whatever their shape was; None keeps them."""
     instruction: str | None = None
     """Only episodes with this text as their task; None takes all."""
+
+    def passed_over(self) -> dict[str, str]:
+        """The size of pictures, where none are taken."""
+        return {"size": "no camera is taken"} if self.cameras == () else {}
 
 
 @FORMATS.register("lerobot")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.base.config import Names, Settings
+from omp_cli.core.base.config import Keys, Settings
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import AGAIN, count, json_file, json_object, listed, member
@@ -49,7 +49,7 @@ class MinariConfig(Settings):
     """What is taken from a Minari file."""
 
     name: Literal["minari"] = "minari"
-    state: Names = ("observation",)
+    state: Keys = ("observation",)
     """Parts of a dictionary observation that make the state, in order; a part inside another one is
     "desired_goal/kettle". Unused when observations are plain vectors.
     """

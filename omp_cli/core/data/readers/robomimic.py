@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omp_cli.core.base.config import Names, Settings
+from omp_cli.core.base.config import Keys, Names, Settings
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import listed, short
@@ -66,7 +66,7 @@ class RobomimicConfig(Settings):
     name: Literal["robomimic"] = "robomimic"
     filter: str | None = None
     """A filter key of the file ("train", "20_percent", "better" ...); None takes all demonstrations."""
-    state: Names = ()
+    state: Keys = ()
     """Observation keys that make the state, in order; empty takes position (3), quaternion (4) and gripper (2) of each
     arm, as DPPO and DMPO do.
     """
@@ -191,7 +191,8 @@ class RobomimicReader(Reader):
         """Whether the demonstrations are taken as states alone, to be replayed.
 
         Raises:
-            UsageError: they are to be replayed and have no states, or clouds are named that states do not hold.
+            UsageError: they are to be replayed and have no states, or clouds are named that states do not hold; or a
+                setting of the replay is given where there is none.
         """
         has_states = "states" in demos[0]
         raw = self.config.replay or (has_states and not any("obs" in demo for demo in demos))
@@ -199,6 +200,11 @@ class RobomimicReader(Reader):
             raise UsageError(f"{path}: {demos[0].name}/states is missing, so nothing can be replayed")
         if raw and self._clouds:
             raise UsageError(f"{path}: format.{next(iter(self._clouds))}: raw recordings have no such array")
+        if not raw and self.config.image_size != type(self.config).model_fields["image_size"].default:
+            raise UsageError(
+                f"{path}: format.image_size is that of a replay, and the file's own observations are taken",
+                "leave it out, or add --set format.replay=true",
+            )
         return raw
 
     def _raw(self, demos: Sequence[h5py.Group], progress: Progress) -> _Demonstrations:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.base.config import Names, Settings
+from omp_cli.core.base.config import Keys, Names, Settings
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.data.foreign import affordable, listed, short
 from omp_cli.core.data.readers.base import (
@@ -44,13 +44,13 @@ _COLOURED = 6
 class RolesConfig(Settings):
     """Which arrays are what, by their names in the file; what is left out of a list is not taken."""
 
-    state: Names = ()
+    state: Keys = ()
     """Arrays that make the state, one after the other, (T,) or (T, n); empty takes the first of state, states,
     agent_pos, robot_state and qpos that is there.
     """
-    action: Names = ()
+    action: Keys = ()
     """Arrays that make the action; empty takes action or actions."""
-    img: Names | None = None
+    img: Keys | None = None
     """Arrays of pictures (T, H, W, 3) or (T, 3, H, W), which lie one after the other in the channels; None takes img,
     image, images or rgb if one is there, an empty list none.
     """

@@ -214,9 +214,10 @@ class Own(Files):
         parts = []
         for what, array, key in _ROLES:
             if array in shapes:
-                named = recording.notes.get(key) or "as the format has it"
+                named = recording.notes.get(key) or ()
                 names = named if isinstance(named, str) else ", ".join(named)
-                parts.append(f"{what} from {names} ({'x'.join(map(str, shapes[array]))})")
+                origin = f"from {names}" if names else "as the format has it"
+                parts.append(f"{what} {origin} ({'x'.join(map(str, shapes[array]))})")
         return f"read as {self.config.format.name}: {', '.join(parts)}"
 
     def _provenance(self, recording: Recording, suite: dict[str, Any] | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omp_cli.core.base.config import Names, Settings
+from omp_cli.core.base.config import Keys, Names, Settings
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.clouds.camera import look_at
 from omp_cli.core.clouds.opengl import Renderer
@@ -70,7 +70,7 @@ class RobomimicSuiteConfig(Settings):
     """Cameras of the picture, one after the other in its channels; None takes the paper's, an empty list none."""
     image_size: int = Field(96, ge=8, le=4096)
     """Height and width of the picture, pixels."""
-    state: Names = ()
+    state: Keys = ()
     """Robosuite's observations that make the state; empty takes each arm's proprioception."""
     object_state: bool = False
     """Append the poses of the objects ("object"), as state-only policies see them."""
