@@ -7,6 +7,7 @@ from omp_cli.commands.call import Call
 from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import CheckpointArgument
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.files import quoted
 from omp_cli.core.deploy.config import ExportConfig
 from omp_cli.core.deploy.tables import export_table
 
@@ -37,6 +38,7 @@ def export(call: Call[ExportConfig], checkpoint: CheckpointArgument = None) -> N
     with call.run(chosen, f"{task}-nfe{settings.nfe}") as (run, progress):
         run.input("checkpoint", last.path, last.sha256())
         figures = core.export_run(run, last, settings, progress)
-    graphs, lerobot = f"omp deploy {run.folder} --replay DATASET", f"lerobot-record --policy.path={run.folder} ..."
-    line = lerobot if settings.format == "lerobot" else graphs
+    where = quoted(run.folder)
+    lerobot = settings.format == "lerobot"
+    line = f"lerobot-record --policy.path={where} ..." if lerobot else f"omp deploy {where} --replay DATASET"
     call.result(run.folder, figures, [export_table(figures)], [f"run it: {line}"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import PRETRAINED, workers
 from omp_cli.commands.options import argument, option
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.files import quoted
 from omp_cli.core.base.layers import Layer, merge
 from omp_cli.core.base.presets import preset_layer, preset_names
 from omp_cli.core.base.processes import default_workers
@@ -131,5 +131,5 @@ def _finetune(call: Call[FinetuneConfig], plan: TuningPlan, processes: int) -> N
 
 
 def _show(call: Call[FinetuneConfig], folder: Path, figures: dict[str, Any]) -> None:
-    lines = [f"run: {folder}", f"next: omp eval {shlex.quote(str(folder))}"]
+    lines = [f"run: {folder}", f"next: omp eval {quoted(folder)}"]
     call.result(folder, figures, tuning_tables(figures), lines)

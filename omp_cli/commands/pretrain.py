@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from omp_cli.commands.call import Call, Chosen
 from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import DATASET, RUNS, DatasetArgument
 from omp_cli.commands.options import option
+from omp_cli.core.base.files import quoted
 from omp_cli.core.base.manifest import FILE_NAME, Input
 from omp_cli.core.base.presets import preset_layer, preset_names
 from omp_cli.core.base.progress import Silent
@@ -162,9 +162,9 @@ def _show(call: Call[PretrainConfig], folder: Path, figures: dict[str, Any]) -> 
     real = suite in SUITES.names() and not SUITES.get(suite).simulated
     evaluation = "omp eval --offline" if real else "omp eval"
     found = folder.resolve().is_relative_to(RUNS.resolve())  # else the newest that omp eval takes is another one
-    which = "" if found else f" {shlex.quote(str(folder))}"
+    which = "" if found else f" {quoted(folder)}"
     which += " --on train" if real and "held_out" not in figures else ""
     lines = [f"run: {folder}", f"next: {evaluation}{which}"]
     if (best := figures.get("best_step")) is not None:
-        lines.insert(1, f"best on held-out episodes: step {best}, {evaluation} {shlex.quote(str(folder / BEST))}")
+        lines.insert(1, f"best on held-out episodes: step {best}, {evaluation} {quoted(folder / BEST)}")
     call.result(folder, figures, [training_table(figures)], lines)

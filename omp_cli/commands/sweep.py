@@ -13,7 +13,7 @@ from omp_cli.commands.lines import resolve
 from omp_cli.commands.options import argument, option
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import RunFailed, UsageError
-from omp_cli.core.base.files import writable_folder
+from omp_cli.core.base.files import quoted, writable_folder
 from omp_cli.core.base.locks import hold
 from omp_cli.core.base.run import Run
 from omp_cli.core.sweep.config import read_sweep
@@ -93,5 +93,5 @@ def _handed_on(call: Call[Settings]) -> tuple[str, ...]:
 def _show(call: Call[Settings], run: Run) -> None:
     metrics = run.manifest.metrics
     finished = f"{metrics['states']['finished']} of {len(metrics['jobs'])} jobs finished"
-    lines = [f"sweep: {run.folder}, {finished}", f"next: omp report {run.folder}"]
+    lines = [f"sweep: {run.folder}, {finished}", f"next: omp report {quoted(run.folder)}"]
     call.result(run.folder, metrics, job_tables(metrics["jobs"]), lines)

@@ -87,8 +87,10 @@ def test_names_and_rate_come_from_a_lerobot_folder(omp: Omp, tmp_path: Path) -> 
     result = done.json["result"]
     assert result["hz"] == document["fps"]
     assert result["action_channels"]["names"] == [f"joint_{i}" for i in range(width)]
-    other = omp("prepare", "own", tmp_path / "so100", "--set", "format.cameras=[]", "--hz", 7, "--out", tmp_path / "e")
+    line = ("prepare", "own", tmp_path / "so100", "--set", "format.cameras=[]", "--hz", 7)
+    other = omp(*line, "--out", tmp_path / "seven hertz")
     assert f"the file says {document['fps']:g} Hz, and --hz 7 counts" in " ".join(other.out.split())
+    assert f"next: omp pretrain '{tmp_path / 'seven hertz'}' --preset" in other.out, "as a shell takes it"
 
 
 def test_every_other_format_is_told_by_its_content(omp: Omp, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -299,6 +300,11 @@ def name_part(name: str) -> str:
     """
     plain = re.sub(r"[^\w.+=@,-]+", "-", name).strip("-.")
     return plain[:NAME_LIMIT] or "unnamed"
+
+
+def quoted(path: Path) -> str:
+    """A path as a word of a line that can be pasted into a shell."""
+    return shlex.quote(str(path))
 
 
 def newest(folder: Path, accept: Callable[[Path], float | None]) -> Path | None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from omp_cli.core.base import manifest as m
 from omp_cli.core.base.errors import DataError, Interrupted, OmpError, Terminated, UsageError
-from omp_cli.core.base.files import defined, name_part, sha256_of, size_of, writable_folder, write_text
+from omp_cli.core.base.files import defined, name_part, quoted, sha256_of, size_of, writable_folder, write_text
 from omp_cli.core.base.locks import hold, is_held
 
 CHECKPOINTS = "checkpoints"
@@ -41,7 +41,7 @@ Where a run is to be replaced, or would be kept if it were finished, the files o
 def refuse_checkpoints(folder: Path) -> None:
     """UsageError when a folder that is meant for a new run holds checkpoints of an earlier one."""
     if (folder / CHECKPOINTS).exists():
-        resume = f"use --resume {folder}, or another --out DIR"
+        resume = f"use --resume {quoted(folder)}, or another --out DIR"
         hint = resume if (folder / m.FILE_NAME).exists() else OTHER_FOLDER
         raise UsageError(f"output folder {folder}: holds checkpoints", hint)
 
@@ -87,7 +87,7 @@ def read_resumed(folder: Path, command: str) -> m.Manifest:
     if folder.exists() and not (folder / m.FILE_NAME).is_file():
         above = next((p for p in folder.parents[:3] if (p / m.FILE_NAME).is_file()), None)
         if above is not None:  # the folder is a checkpoint, or a file of one
-            raise UsageError(f"{folder}: a part of a run; a run is resumed as a whole", f"--resume {above}")
+            raise UsageError(f"{folder}: a part of a run; a run is resumed as a whole", f"--resume {quoted(above)}")
     manifest = m.read_manifest(folder)
     if manifest.command != command:
         raise UsageError(f"{folder}: a run of omp {manifest.command}, not of omp {command}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from omp_cli.core.base.errors import Diverged, OmpError
-from omp_cli.core.base.files import read_jsonl, remove
+from omp_cli.core.base.files import quoted, read_jsonl, remove
 from omp_cli.core.base.run import BEST, CHECKPOINTS
 from omp_cli.core.checkpoint import (
     EMA,
@@ -159,4 +158,4 @@ class Journal:
     def stopped(self, error: type[OmpError], place: str) -> OmpError:
         """The error of a run that somebody stopped at ``place`` ("step 3 of 9"), once its checkpoint is written."""
         assert self.last is not None
-        return error(f"stopped at {place}", f"continue with --resume {shlex.quote(str(self.folder))}")
+        return error(f"stopped at {place}", f"continue with --resume {quoted(self.folder)}")

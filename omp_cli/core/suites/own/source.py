@@ -12,6 +12,7 @@ from pydantic import BeforeValidator
 
 from omp_cli.core.base.config import LARGEST, Above0, Count, CountOrZero, Flag, Names, Settings, from_commas
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.files import quoted
 from omp_cli.core.base.progress import Progress, Silent
 from omp_cli.core.data.catalogue import TaskFacts
 from omp_cli.core.data.foreign import listed
@@ -266,7 +267,7 @@ class Own(Files):
             parts = "" if clouds else f" --preset {'dmpo' if pictures else 'dmpo-state'}"
             parts += " --set encoder.origin=world" if clouds and not gripper else ""
             parts += " --hold-out 0.1" if of_one["demos"] > 1 and not of_one["held_out"] else ""
-            lines.append(f"next: omp pretrain {folder}{parts}")
+            lines.append(f"next: omp pretrain {quoted(folder)}{parts}")
         return lines
 
 
