@@ -269,7 +269,7 @@ def main(args: argparse.Namespace) -> list[Row]:
     rows: list[Row] = []
     device = device_name(pick_device(args.device))
     settings = {name: {"value": getattr(args, name), "source": "argument"} for name in ("minutes", "device", "small")}
-    with Run(args.folder, "gpu-check", settings, {}, device, new=True) as run:
+    with Run(args.folder, "gpu-check", settings, {}, device, earlier="kept") as run:
         for part in parts_of(args):
             if args.part and not part.name.startswith(tuple(args.part)):
                 continue
