@@ -193,7 +193,7 @@ def _jobs(making: _Making, episodes: Sequence[Arrays]) -> Iterator[_Frames]:
         taken = making.taken(episode)
         seen = next(iter(taken.values()))
         points = seen.shape[1] if making.camera is None else seen[0].size
-        together = max(_AT_ONCE // (points * making.wanted), 1)
+        together = max(_AT_ONCE // max(points * making.wanted, 1), 1)
         for at in range(0, len(seen), together):
             yield _Frames(making, {name: array[at : at + together] for name, array in taken.items()}, number, at)
 
