@@ -23,7 +23,7 @@ CONDITIONS: dict[str, Callable[[Evaluation], Any]] = {
 }
 
 OFFLINE_CONDITIONS: dict[str, Callable[[Offline], Any]] = {
-    "episodes": lambda e: f"{e.figures['on']}: {_numbers(e.figures['episodes'])}",
+    "episodes": lambda e: f"{e.figures['on']}: {_some([*map(str, e.figures['episodes'])], ' ')}",
     "strides": lambda e: e.setting("stride"),
     "numbers of samples": lambda e: e.figures["samples"] if SAMPLES in e.figures["errors"] else None,
     "training data": lambda e: e.data[:12],
@@ -102,12 +102,7 @@ def _by_class(section: Section) -> list[str]:
     ]
 
 
-def _numbers(episodes: Sequence[int]) -> str:
+def _some(names: Sequence[str], between: str = "; ") -> str:
     """The first few, and how many more there are."""
-    more = f" and {len(episodes) - SHOWN} more" if len(episodes) > SHOWN else ""
-    return " ".join(map(str, episodes[:SHOWN])) + more
-
-
-def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return "; ".join(names[:SHOWN]) + more
+    return between.join(names[:SHOWN]) + more

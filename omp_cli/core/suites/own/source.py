@@ -143,7 +143,7 @@ class Own(Files):
         assert self.origin.file is not None, "a file or folder of the user's is never downloaded"
         first = super().shown(self._first_episode(self.origin.file), 1, Silent())
         self._rate(first)
-        with about_files(self._files_there(self.origin.file)):
+        with about_files([self.origin.file]):
             check_cloud_settings(first.episodes[0], config.points, config.crop, config.camera)
         if config.end_effector is not None and not {"point_cloud", DEPTH} & set(first.episodes[0]):
             raise UsageError(
