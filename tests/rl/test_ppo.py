@@ -308,10 +308,12 @@ def test_pictures_are_shifted_once_for_acting_and_learning(collectors: Any) -> N
 
 
 def test_learning_restores_to_the_bit(collectors: Any) -> None:
-    algorithm = algorithm_of("reinflow-r")
+    settings = {"adaptive_lr": True, "lr": 1e-2, "target_kl": 1e-5}  # a rate that falls
+    algorithm = algorithm_of("reinflow-r", **settings)
     collector = collectors(algorithm)
     algorithm.iterate(0, collector)
-    other = algorithm_of("reinflow-r")
+    assert float(algorithm.tensors()["lr_factor"]) < 1
+    other = algorithm_of("reinflow-r", **settings)
     other.policy.load_state_dict(algorithm.policy.state_dict())
     other.restore({name: tensor.clone() for name, tensor in algorithm.tensors().items()})
     algorithm.scale._running.zero_()  # a resumed run begins new episodes
@@ -346,6 +348,43 @@ def test_rates_of_both_go_through_their_cycles(collectors: Any) -> None:
     assert critic == pytest.approx((1e-4, 4e-3, 2.05e-3, 1e-4))
     with pytest.raises(ValueError, match="warmup has to be less than cycle"):
         CosineConfig(cycle=3, warmup=3)
+
+
+def test_an_adaptive_rate_falls_where_the_policy_stops_early_and_rises_where_it_hardly_moves(collectors: Any) -> None:
+    def rates(iterations: int, **settings: Any) -> list[float]:
+        algorithm = algorithm_of(adaptive_lr=True, epochs=4, **settings)
+        collector = collectors(algorithm)
+        return [algorithm.iterate(iteration, collector)["lr"] for iteration in range(iterations)]
+
+    assert rates(3, lr=1e-2, lr_warmup=1, target_kl=1e-5) == pytest.approx([1e-2, 1e-2 / 1.5, 1e-2 / 2.25])
+    assert rates(3, lr=1e-7, lr_warmup=1, target_kl=1.0) == pytest.approx([1e-7, 1.5e-7, 2.25e-7])
+    assert rates(4, lr=1e-7, lr_warmup=3, target_kl=1.0) == pytest.approx([1e-7 / 3, 2e-7 / 3, 1e-7, 1.5e-7])
+    assert rates(3, lr=1e-7, warmup=2, lr_warmup=1, target_kl=1.0)[2] == pytest.approx(1e-7)  # nobody learned before
+    assert rates(2, lr=1e-7, lr_warmup=1, target_kl=1.0, batch_size=100) == pytest.approx([1e-7, 1.5e-7])
+
+
+@pytest.mark.parametrize(
+    ("passes", "kl", "factor"),
+    [(0.5, math.inf, 1 / 1.5), (2, 0.2, 1 / 1.5), (2.5, 0.2, 1), (4, 0.06, 1), (4, 0.04, 1.5), (4, math.inf, 1)],
+)
+def test_what_an_adaptive_rate_follows(passes: float, kl: float, factor: float) -> None:
+    """Of four passes at a target of 0.1; never more than a tenth or ten times of what it would be."""
+    config = algorithm_of(epochs=4, target_kl=0.1).config
+    assert config.next_factor(1.0, passes, kl) == pytest.approx(factor)
+    assert config.next_factor(0.1, 0.5, kl) == 0.1
+    assert config.next_factor(10.0, 4.0, 0.0) == 10.0
+
+
+def test_one_minibatch_an_iteration_measures_no_divergence(collectors: Any) -> None:
+    algorithm = algorithm_of(adaptive_lr=True, epochs=1, batch_size=100, lr_warmup=1)
+    collector = collectors(algorithm)
+    assert len({algorithm.iterate(iteration, collector)["lr"] for iteration in range(2)}) == 1
+
+
+def test_a_rate_may_be_made_adaptive_in_a_resumed_run(collectors: Any) -> None:
+    algorithm = algorithm_of(adaptive_lr=True, lr=1e-3, lr_warmup=1)
+    algorithm.restore(algorithm_of().tensors())
+    assert algorithm.iterate(0, collectors(algorithm))["lr"] == pytest.approx(1e-3)
 
 
 def test_the_value_function_may_have_a_weight_decay_of_its_own() -> None:

@@ -59,6 +59,8 @@ class Ppo(Algorithm):
         self._critic_optimizer = adamw(self.critic, config.critic_lr, decay)
         self.scale = RewardScale(start.envs, config.gamma)
         self._bc_weight = torch.zeros((), device=device)
+        self._lr_factor = 1.0
+        """What the policy's learning rate is multiplied by, where it follows the KL divergence."""
         self.recording = self.replays(self._gradients)
         self._learned: set[bool] = set()
         if start.iterations <= config.warmup:
@@ -152,8 +154,9 @@ class Ppo(Algorithm):
         config = self.config
         actor_learns = iteration >= config.warmup
         rise = min((iteration - config.warmup + 1) / config.lr_warmup, 1.0)
+        lr = config.schedule.at(config.lr, iteration) * rise * self._lr_factor
         for group in self._actor_optimizer.param_groups:
-            group["lr"] = config.schedule.at(config.lr, iteration) * rise
+            group["lr"] = lr
         for group in self._critic_optimizer.param_groups:
             group["lr"] = config.critic_schedule.at(config.critic_lr, iteration)
         self._bc_weight.fill_(config.bc.at(iteration))
@@ -174,10 +177,15 @@ class Ppo(Algorithm):
                 found.append(figures)
                 actor_learns = actor_learns and not too_far
                 passes += actor_learns / len(minibatches)
+        if config.adaptive_lr and iteration >= config.warmup:
+            measured = found[1:][-len(minibatches) :]  # at the first minibatch nothing has moved yet
+            kl = max((figures["kl"] for figures in measured if "kl" in figures), default=math.inf)
+            factor = config.next_factor(self._lr_factor, passes, kl)
+            self._lr_factor = factor if rise == 1 else min(factor, self._lr_factor)
         names = dict.fromkeys(name for figures in found for name in figures)
         seen = {name: [figures[name] for figures in found if name in figures] for name in names}
         means = {name: sum(values) / len(values) for name, values in seen.items()}
-        return {**means, "actor_epochs": passes, "bc_weight": config.bc.at(iteration)}
+        return {**means, "actor_epochs": passes, "lr": lr, "bc_weight": config.bc.at(iteration)}
 
     def _minibatch(
         self, batch: Batch, index: Tensor, iteration: int, actor_learns: bool
@@ -296,6 +304,7 @@ class Ppo(Algorithm):
             **named("actor_optimizer", optimizer_tensors(self.actor, self._actor_optimizer)),
             **named("critic_optimizer", optimizer_tensors(self.critic, self._critic_optimizer)),
             "reward_scale": self.scale.state,
+            **({"lr_factor": torch.tensor(self._lr_factor, dtype=torch.float64)} if self.config.adaptive_lr else {}),
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -305,3 +314,4 @@ class Ppo(Algorithm):
         restore_optimizer(self.actor, self._actor_optimizer, part(tensors, "actor_optimizer"), complete=False)
         restore_optimizer(self.critic, self._critic_optimizer, part(tensors, "critic_optimizer"), complete=False)
         self.scale.state = tensors["reward_scale"]
+        self._lr_factor = float(tensors.get("lr_factor", 1.0))

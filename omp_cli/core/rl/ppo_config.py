@@ -97,6 +97,12 @@ class PpoConfig(Settings):
     """
     schedule: CosineConfig = CosineConfig()
     """How the policy's learning rate goes on; ``lr`` is its largest value."""
+    adaptive_lr: bool = False
+    """Whether the policy's learning rate follows the KL divergence, from a tenth to ten times of what it would be. It
+    is divided by 1.5 after an iteration in which the policy stopped within the first half of its passes, and multiplied
+    by 1.5 after one in whose last pass it stayed within half of ``target_kl``. As the adaptive schedules of rsl_rl and
+    skrl, which look at every minibatch.
+    """
     critic_lr: Above0 = 1e-3
     """Learning rate of the value function (AdamW)."""
     critic_schedule: CosineConfig = CosineConfig()
@@ -158,10 +164,26 @@ class PpoConfig(Settings):
     bc: BcConfig = BcConfig()
     """Behaviour cloning."""
 
+    def next_factor(self, factor: float, passes: float, kl: float) -> float:
+        """What ``adaptive_lr`` multiplies the policy's rate by in the next iteration.
+
+        Args:
+            factor: the same of the iteration that has just ended.
+            passes: passes over the rollout in which the policy learned.
+            kl: largest divergence from the policy that acted in the last pass; infinity where none was measured.
+        """
+        if passes <= self.epochs / 2:
+            return max(factor / 1.5, 0.1)
+        if self.target_kl is not None and kl < self.target_kl / 2:
+            return min(factor * 1.5, 10.0)
+        return factor
+
     def passed_over(self) -> dict[str, str]:
         """The settings that only another kind of chain or noise uses, and why they are passed over."""
         if self.per_jump:
             found = {"reduction": "per_jump is on, and the log-probability of a jump is the mean over its entries"}
         else:
             found = dict.fromkeys(("jump_gamma", "clip_first"), "per_jump is off")
+        if self.target_kl is None:
+            found["adaptive_lr"] = "target_kl is None, and there is no divergence to follow"
         return found if self.sigma.kind != "fixed" else {**found, "entropy_coef": "sigma is fixed"}
