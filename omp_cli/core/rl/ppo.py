@@ -152,13 +152,15 @@ class Ppo(Algorithm):
     def _learn(self, batch: Batch, iteration: int) -> dict[str, float]:
         """``epochs`` passes of minibatches; figures averaged over the minibatches that were used."""
         config = self.config
-        actor_learns = iteration >= config.warmup
-        rise = min((iteration - config.warmup + 1) / config.lr_warmup, 1.0)
-        lr = config.schedule.at(config.lr, iteration) * rise * self._lr_factor
-        for group in self._actor_optimizer.param_groups:
-            group["lr"] = lr
-        for group in self._critic_optimizer.param_groups:
-            group["lr"] = config.critic_schedule.at(config.critic_lr, iteration)
+        actor_learns = learns = iteration >= config.warmup
+        rise = min(max(iteration - config.warmup + 1, 0) / config.lr_warmup, 1.0)
+        rates = {
+            self._actor_optimizer: config.schedule.at(config.lr, iteration) * rise * self._lr_factor,
+            self._critic_optimizer: config.critic_schedule.at(config.critic_lr, iteration),
+        }
+        for optimizer, lr in rates.items():
+            for group in optimizer.param_groups:
+                group["lr"] = lr
         self._bc_weight.fill_(config.bc.at(iteration))
         found: list[dict[str, float]] = []
         passes = 0.0
@@ -177,7 +179,7 @@ class Ppo(Algorithm):
                 found.append(figures)
                 actor_learns = actor_learns and not too_far
                 passes += actor_learns / len(minibatches)
-        if config.adaptive_lr and iteration >= config.warmup:
+        if learns and config.adaptive_lr:
             measured = found[1:][-len(minibatches) :]  # at the first minibatch nothing has moved yet
             kl = max((figures["kl"] for figures in measured if "kl" in figures), default=math.inf)
             factor = config.next_factor(self._lr_factor, passes, kl)
@@ -185,7 +187,9 @@ class Ppo(Algorithm):
         names = dict.fromkeys(name for figures in found for name in figures)
         seen = {name: [figures[name] for figures in found if name in figures] for name in names}
         means = {name: sum(values) / len(values) for name, values in seen.items()}
-        return {**means, "actor_epochs": passes, "lr": lr, "bc_weight": config.bc.at(iteration)}
+        if learns:
+            means["lr"] = rates[self._actor_optimizer]
+        return {**means, "actor_epochs": passes, "bc_weight": config.bc.at(iteration)}
 
     def _minibatch(
         self, batch: Batch, index: Tensor, iteration: int, actor_learns: bool
