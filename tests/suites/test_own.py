@@ -74,6 +74,19 @@ def test_from_a_dp3_store_to_an_export_that_says_what_its_numbers_are(omp: Omp, 
     assert "metres" not in json.dumps(document)
 
 
+def test_clouds_that_nobody_sampled_are_trained_on_by_the_line_that_is_printed(omp: Omp, tmp_path: Path) -> None:
+    recording = recorded()
+    recording["point_cloud"] = np.tile(recording["point_cloud"], (1, 8, 1))  # more points than the preset takes
+    write_zarr(tmp_path / "pour.zarr", recording)
+    done = omp("prepare", "own", tmp_path / "pour.zarr", "--task", "pour", "--hz", 30, "--out", tmp_path / "d")
+    line = " ".join(done.out.split()).split("next: omp ")[1].split()
+    assert line[2:6] == ["--set", "encoder.origin=world", "--set", "encoder.points=none"]
+    trained = omp(*line[:2], *TINY, *line[2:], "--out", tmp_path / "run", "--steps", 2, "--batch-size", 4)
+    assert trained.code == 0, trained.err
+    without = omp(*line[:4], *line[6:], "--out", tmp_path / "r")
+    refused(without, 2, "clouds that are in no order are no sample", "encoder.points=none")
+
+
 def test_names_and_rate_come_from_a_lerobot_folder(omp: Omp, tmp_path: Path) -> None:
     write_lerobot(tmp_path / "so100")
     info = tmp_path / "so100" / "meta" / "info.json"

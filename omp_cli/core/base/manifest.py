@@ -84,7 +84,7 @@ class Manifest(_Part):
     """Everything needed to trust or to repeat a run."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    omp_version: str = __version__
+    omp_version: str = Field(default_factory=lambda: __version__)
     command: str
     argv: list[str] = Field(default_factory=list)
     status: Status = "running"

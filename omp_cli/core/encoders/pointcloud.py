@@ -82,8 +82,8 @@ class PointCloudEncoder(Encoder):
             )
         if config.points is not None and config.points < spec.points and not spec.cloud_in_fps_order:
             raise UsageError(
-                f"encoder.points: the first {config.points} points are no sample of clouds made with open3d",
-                "use --set encoder.points=none",
+                f"encoder.points: the first {config.points} points of clouds that are in no order are no sample",
+                "use --set encoder.points=none, or prepare them with fewer points (--points), which are in order then",
             )
         if config.translate and not (spec.positions and spec.cloud_in_world):
             raise UsageError(

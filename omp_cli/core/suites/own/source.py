@@ -236,6 +236,7 @@ class Own(Files):
             "action_channels": spec["action_channels"],
             "cameras": spec["cameras"],
             "end_effector": spec["end_effector"],
+            "cloud_in_fps_order": spec["cloud_in_fps_order"],
             "held_out": provenance.get(HELD_OUT, []),
         }
 
@@ -266,6 +267,7 @@ class Own(Files):
             gripper = of_one["end_effector"] is not None
             parts = "" if clouds else f" --preset {'dmpo' if pictures else 'dmpo-state'}"
             parts += " --set encoder.origin=world" if clouds and not gripper else ""
+            parts += " --set encoder.points=none" if clouds and not of_one["cloud_in_fps_order"] else ""
             parts += " --hold-out 0.1" if of_one["demos"] > 1 and not of_one["held_out"] else ""
             lines.append(f"next: omp pretrain {quoted(folder)}{parts}")
         return lines
