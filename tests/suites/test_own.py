@@ -138,7 +138,9 @@ def test_masks_of_robomimic_say_what_is_held_out(omp: Omp, tmp_path: Path) -> No
     data = read_store(tmp_path / "d")
     assert data.held_out == (10,)
     assert data.spec.control_hz == 20.0
-    assert data.provenance["rollout_suite"] == {"name": "own"}
+    parts = {"robot0_eef_pos": 3, "robot0_eef_quat": 4, "robot0_gripper_qpos": 2}
+    state = [{"name": name, "width": width} for name, width in parts.items()]
+    assert data.provenance["rollout_suite"] == {"name": "own", "state": state}
     filtered = omp("prepare", "own", tmp_path / "c.hdf5", "--set", "format.filter=train", "--out", tmp_path / "e")
     assert filtered.code == 0, filtered.err
     assert (len(read_store(tmp_path / "e").episode_ends), read_store(tmp_path / "e").held_out) == (10, ())

@@ -28,6 +28,7 @@ from omp_cli.core.deploy.onnx_runtime import session
 from omp_cli.core.deploy.parity import Difference
 from omp_cli.core.deploy.program import ONNX_INSTALL, ONNX_PACKAGES, missing_packages
 from omp_cli.core.policy_config import Graph, Precision, Weights
+from omp_cli.core.suites.base import robot_suite
 
 GRAPHS = (".onnx", ".pt2")
 DTYPES = ("float32", "uint8")
@@ -116,6 +117,8 @@ class OfCheckpoint(Decider):
             nfe or self.policy.nfe,
             action_names=() if spec.action_channels is None else spec.action_channels.names,
             action_unit=spec.action_unit,
+            cameras=spec.cameras,
+            made_of=_made_of(self.suite),
         )
 
     def decide(self, history: Arrays, noise: Tensor) -> NDArray[np.float32]:
@@ -156,8 +159,8 @@ class OfExport(Decider):
             if document.get("files", {}).get(self.path.name) != self._sha256:
                 raise DataError(f"export {self.path}: {CHANGED}", AGAIN)
             self._inputs = [x["name"] for x in document["inputs"]]
-            self.signature = _signature(document)
             self.suite = _suite(document)
+            self.signature = _signature(document, _made_of(self.suite))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise data_error(error, f"export {about}", "not as omp export writes it", AGAIN) from None
         load, self._runtime = (_onnx, "ONNX Runtime") if self.path.suffix == ".onnx" else (_pt2, "torch.export")
@@ -232,7 +235,12 @@ def _graph(path: Path) -> Path:
     return file
 
 
-def _signature(document: dict[str, Any]) -> Signature:
+def _made_of(suite: Mapping[str, Any] | None) -> Mapping[str, tuple[str, ...]]:
+    found = robot_suite(suite)
+    return {} if found is None else found.made_of()
+
+
+def _signature(document: dict[str, Any], made_of: Mapping[str, tuple[str, ...]]) -> Signature:
     """``policy.json`` as a signature; ValueError and its kin where it is not as ``omp export`` writes it."""
     noise, *seen = document["inputs"]
     for x in document["inputs"]:
@@ -264,6 +272,8 @@ def _signature(document: dict[str, Any]) -> Signature:
         None if batch == "batch" else batch,
         tuple(map(str, document["output"].get("names", ()))),
         str(document.get("action_unit", "")),  # exports of before do not say it
+        next((tuple(map(str, x.get("cameras", ()))) for x in seen if x["name"] == "img"), ()),
+        made_of,
     )
 
 

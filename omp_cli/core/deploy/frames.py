@@ -6,7 +6,7 @@ Legend: B batch, T observation steps, N points, S state dimension.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,8 @@ class Signature:
         batch: decisions per call, None for any number.
         action_names: names of the A numbers of an action, as the data say them; empty where nobody says them.
         action_unit: "" where nobody says it.
+        cameras: cameras of "img", in the order of its channels, as the data say them; empty where nobody says them.
+        made_of: for an array, the names of those that a robot may show instead, of which ``Player`` makes it.
     """
 
     suite: str
@@ -62,9 +64,12 @@ class Signature:
     batch: int | None = None
     action_names: tuple[str, ...] = ()
     action_unit: str = ""
+    cameras: tuple[str, ...] = ()
+    made_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        reads = ", ".join(f"{name} {array}" for name, array in self.arrays.items())
+        of = {name: f" of {', '.join(parts)}" for name, parts in self.made_of.items()}
+        reads = ", ".join(f"{name} {array}{of.get(name, '')}" for name, array in self.arrays.items())
         return f"{self.task}: reads {reads}; actions ({self.action_dim},) at {self.control_hz:g} Hz, NFE {self.nfe}"
 
     def frame(self, obs: Mapping[str, Any]) -> Arrays:

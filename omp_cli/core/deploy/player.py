@@ -17,13 +17,15 @@ from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.seeds import MAX_SEED, derived_seed
 from omp_cli.core.deploy.deciders import Decider
 from omp_cli.core.deploy.frames import Arrays, Signature
+from omp_cli.core.suites.base import robot_suite
 
 
 class Player:
     """Plays a policy step by step, for one robot or for a batch of them that advance together.
 
     An observation is one frame: a mapping from names to arrays as the data have them (raw: normalisation is inside the
-    policy), ``signature.arrays`` says which. Actions come back in the data's units, as ``float32``. A frame whose
+    policy), ``signature.arrays`` says which; for data of one's own also as their file had them, by
+    ``signature.made_of``. Actions come back in the data's units, as ``float32``. A frame whose
     arrays have one more dimension in front, (B, ...), is a batch, and so is then the action. Arrays that the policy
     does not read are passed over.
 
@@ -58,6 +60,7 @@ class Player:
                 "leave it out, or train with a larger chunk.execute",
             )
         self.decider, self.decisions = decider, 0
+        self._suite = robot_suite(decider.suite)
         self._execute, self._ensemble = execute or own, ensemble
         self._seed, self._episode = seed, 0
         self._begin()
@@ -126,6 +129,16 @@ class Player:
         chunk = self._decide()[:, : self._execute]
         return chunk[0] if single else chunk
 
+    def as_read(self, obs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the policy reads, of what a robot shows by the names of its recording (``signature.made_of``).
+
+        Raises:
+            DataError: an array cannot be made of what is there.
+        """
+        if self._suite is None or not isinstance(obs, Mapping):
+            return obs  # what is no mapping is told by the signature
+        return self._suite.as_read(obs, self.signature.arrays)
+
     def observe(self, obs: Mapping[str, Any]) -> None:
         """Show a frame (as for ``act``) of a step at which nothing is decided."""
         self._see(obs)
@@ -138,6 +151,7 @@ class Player:
 
     def _see(self, obs: Mapping[str, Any]) -> bool:
         """Take a frame into the history, which the first one fills; whether it is without a batch."""
+        obs = self.as_read(obs)
         frame = self.signature.frame(obs)
         self._same_batch(frame)
         repeats = 1 if self._history else self.signature.n_obs
@@ -145,6 +159,7 @@ class Player:
         return self._single(obs, 0)
 
     def _replace(self, obs: Mapping[str, Any]) -> bool:
+        obs = self.as_read(obs)
         frames = self.signature.history(obs)
         self._same_batch(frames)
         self._history.extend({name: x[:, t].copy() for name, x in frames.items()} for t in range(self.signature.n_obs))

@@ -16,7 +16,7 @@ import http
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,12 +64,16 @@ class Session:
     def metadata(self) -> dict[str, Any]:
         """The first message that a client gets: what the policy reads, and what it answers."""
         signature = self._player.signature
+        told = {name: {"made_of": list(parts)} for name, parts in signature.made_of.items()}
+        if signature.cameras:
+            told["img"] = {**told.get("img", {}), "cameras": list(signature.cameras)}
         return {
             "policy": "omp",
             "suite": signature.suite,
             "task": signature.task,
             "observation": {
-                name: {"shape": list(array.shape), "dtype": array.dtype} for name, array in signature.arrays.items()
+                name: {"shape": list(array.shape), "dtype": array.dtype, **told.get(name, {})}
+                for name, array in signature.arrays.items()
             },
             "n_obs": signature.n_obs,
             "action_dim": signature.action_dim,
@@ -136,9 +140,9 @@ class Session:
         self.seconds.append(time.perf_counter() - start)
         return packed({"actions": actions, "server_timing": {"infer_ms": 1e3 * self.seconds[-1]}})
 
-    def _actions(self, obs: dict[str, Any]) -> Any:
+    def _actions(self, obs: Mapping[str, Any]) -> Any:
         """The actions that answer an observation: a chunk (E, A), or those of this step (1, A)."""
-        arrays = self._player.signature.arrays
+        arrays, obs = self._player.signature.arrays, self._player.as_read(obs)
         shown = {name: np.ndim(x) - len(arrays[name].shape) for name, x in obs.items() if name in arrays}
         history = set(shown.values()) == {1}
         if self._config.reply == "chunk":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -200,6 +200,22 @@ class Suite(ABC):
             raise UsageError(f"suite {spec.suite} has no environments to choose between")
         return self.config
 
+    def as_read(self, obs: Mapping[str, Any], reads: Collection[str]) -> Mapping[str, Any]:
+        """What a policy reads, of what a robot shows; the observation itself, unless data say how they were made.
+
+        Args:
+            obs: arrays by name, of one frame or with an axis of frames or of a batch before.
+            reads: the arrays that the policy reads.
+
+        Raises:
+            DataError: one of them cannot be made of what is there.
+        """
+        return obs
+
+    def made_of(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the arrays of which ``as_read`` makes those that a policy reads, where they are others."""
+        return {}
+
     def file_states(self, task: str) -> tuple[str, ...]:
         """Names of the arrays in files that together are a state of the simulator, where it can be shown anew."""
         return ()
@@ -249,6 +265,13 @@ def with_displacements(spec: Spec, config: Mapping[str, Any]) -> Spec:
     if any(getattr(spec, name) != getattr(today, name) for name in layout):
         return spec
     return spec.model_copy(update={"displacements": today.displacements})
+
+
+def robot_suite(config: Mapping[str, Any] | None) -> Suite | None:
+    """The suite of a policy's data, where no simulator shows them; None of others, and where nothing says which."""
+    if config is None or config.get("name") not in SUITES.names() or SUITES.get(config["name"]).simulated:
+        return None
+    return SUITES.build(SUITES.parse(config))
 
 
 def recorded_suite(config: Mapping[str, Any]) -> Suite:

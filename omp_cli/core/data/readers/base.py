@@ -72,6 +72,7 @@ class Recording:
         held_out: the episodes, by index and ascending, that the file's publisher keeps for validation.
         names: names of the numbers of "state" and "action", where the file says them.
         cameras: names of the cameras of "img", in the order of its channels.
+        parts: the arrays that make the state one after the other, and how many numbers each has.
         hz: frames per second, where the file says so.
     """
 
@@ -87,6 +88,7 @@ class Recording:
     held_out: tuple[int, ...] = ()
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     cameras: tuple[str, ...] = ()
+    parts: tuple[tuple[str, int], ...] = ()
     hz: float | None = None
 
 

@@ -142,7 +142,17 @@ class LerobotReader(Reader):
             "action": tuple(folder.channel_names(self.config.action)),
         }
         starts, shown = first_states(episodes), tuple(cameras)
-        return Recording(episodes, spec, notes, starts, said=said, names=names, cameras=shown, hz=folder.fps)
+        return Recording(
+            episodes,
+            spec,
+            notes,
+            starts,
+            said=said,
+            names=names,
+            cameras=shown,
+            parts=tuple((key, len(folder.channel_names(key))) for key in self.config.state),
+            hz=folder.fps,
+        )
 
     @staticmethod
     def _said(folder: Folder, offsets: dict[str, list[float]], episodes: int, taken: Sequence[str]) -> tuple[str, ...]:

@@ -178,6 +178,7 @@ class RobomimicReader(Reader):
             said=(*dict.fromkeys(found.colour), *said),
             held_out=held_out,
             names={} if raw else {"state": names_of_parts(keys, widths)},
+            parts=tuple(zip(keys, widths, strict=True)),
             cameras=tuple(cameras),
             hz=hz,
         )

@@ -159,6 +159,7 @@ def recording(
         said=tuple(said),
         names=names,
         cameras=role.img,
+        parts=tuple((name, whole.width(name)) for name in role.state),
     )
 
 

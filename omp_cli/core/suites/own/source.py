@@ -26,6 +26,7 @@ from omp_cli.core.prepare.origin import FileOrigin, file_origin, located
 from omp_cli.core.prepare.source import SOURCES, Asked
 from omp_cli.core.spec import Channels
 from omp_cli.core.suites.own.clouds import CameraConfig, Crop, check_cloud_settings, with_clouds
+from omp_cli.core.suites.own.sensing import how_it_was_read
 
 NAME = "own"
 EXAMPLE = "omp prepare own PATH --task NAME --hz 30"
@@ -222,6 +223,8 @@ class Own(Files):
         return f"read as {self.config.format.name}: {', '.join(parts)}"
 
     def _provenance(self, recording: Recording, suite: dict[str, Any] | None) -> dict[str, Any]:
+        if suite is not None and suite["name"] == NAME:
+            suite = how_it_was_read(recording, self.config.crop, self.config.camera)
         found = super()._provenance(recording, suite)
         return {**found, HELD_OUT: list(recording.held_out)} if recording.held_out else found
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import ClassVar, Literal, NoReturn
+from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property
+from typing import Any, ClassVar, NoReturn
 
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import MissingDependency, UsageError
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Suite, TaskEnv
-
-
-class OwnSuiteConfig(Settings):
-    """Nothing to choose: there is nothing to simulate."""
-
-    name: Literal["own"] = "own"
+from omp_cli.core.suites.own.sensing import OwnSuiteConfig, Sensing
 
 
 @SUITES.register("own")
@@ -22,6 +18,7 @@ class OwnSuite(Suite):
     """Its tasks are what its data sets call them."""
 
     Config: ClassVar[type[Settings]] = OwnSuiteConfig
+    config: OwnSuiteConfig
     default_task: ClassVar[str] = ""
     scripted: ClassVar[bool] = False
     simulated: ClassVar[bool] = False
@@ -47,6 +44,18 @@ class OwnSuite(Suite):
     def make(self, task: str) -> TaskEnv:
         """MissingDependency, always."""
         self.require()
+
+    @cached_property
+    def _sensing(self) -> Sensing:
+        return Sensing(self.config)
+
+    def as_read(self, obs: Mapping[str, Any], reads: Collection[str]) -> Mapping[str, Any]:
+        """See the base class: of the arrays of the recording, by their names in its file."""
+        return self._sensing(obs, reads)
+
+    def made_of(self) -> Mapping[str, tuple[str, ...]]:
+        """See the base class."""
+        return self.config.made_of()
 
     def require(self) -> NoReturn:
         """MissingDependency, always: no simulator is ever assumed."""
