@@ -15,7 +15,7 @@ from omp_cli.core.deploy.config import ServeConfig
 from omp_cli.core.deploy.deciders import open_decider
 from omp_cli.core.deploy.player import Player
 from omp_cli.core.deploy.server import Session
-from omp_cli.core.suites.base import robot_suite
+from omp_cli.core.families import SUITES
 from tests.cli.test_bad_input import refused
 from tests.conftest import TINY, Omp
 from tests.data.arrays import LENGTHS, write_npz
@@ -71,8 +71,7 @@ def shown(arrays: dict[str, NDArray[Any]], at: Any) -> dict[str, NDArray[Any]]:
 
 def test_a_frame_of_the_robot_becomes_the_frame_of_the_data_to_the_bit(prepared: Dataset) -> None:
     assert prepared.suite == SUITE
-    suite = robot_suite(SUITE)
-    assert suite is not None
+    suite = SUITES.build(SUITES.parse(SUITE))
     assert suite.made_of() == {
         "state": ("joints", "gripper"),
         "img": ("top", "wrist"),
@@ -87,8 +86,7 @@ def test_a_frame_of_the_robot_becomes_the_frame_of_the_data_to_the_bit(prepared:
 
 
 def test_what_is_there_as_the_policy_reads_it_stays_as_it_is(prepared: Dataset) -> None:
-    suite = robot_suite(SUITE)
-    assert suite is not None
+    suite = SUITES.build(SUITES.parse(SUITE))
     frame = {name: prepared.arrays[name][2] for name in READS}
     for more in ({}, {"joints": np.zeros(3)}, {"top": np.zeros((12, 16, 3), np.uint8)}):
         found = suite.as_read({**frame, **more}, READS)
@@ -117,8 +115,7 @@ def test_what_is_there_as_the_policy_reads_it_stays_as_it_is(prepared: Dataset) 
     ],
 )
 def test_what_cannot_be_made_is_named(change: dict[str, Any], words: str) -> None:
-    suite = robot_suite(SUITE)
-    assert suite is not None
+    suite = SUITES.build(SUITES.parse(SUITE))
     frame = {**shown(robots_arrays(), 0), **change}
     with pytest.raises(DataError, match=words):
         suite.as_read({name: x for name, x in frame.items() if x is not None}, READS)

@@ -23,12 +23,11 @@ from omp_cli.core.checkpoint import MODEL, Checkpoint, open_run
 from omp_cli.core.deploy.backends import BACKENDS
 from omp_cli.core.deploy.deciding import Deciding
 from omp_cli.core.deploy.export import SIGNATURE, SIGNATURE_SCHEMA
-from omp_cli.core.deploy.frames import Array, Arrays, Signature, arrays_of
+from omp_cli.core.deploy.frames import Array, Arrays, Signature, arrays_of, as_read_by
 from omp_cli.core.deploy.onnx_runtime import session
 from omp_cli.core.deploy.parity import Difference
 from omp_cli.core.deploy.program import ONNX_INSTALL, ONNX_PACKAGES, missing_packages
 from omp_cli.core.policy_config import Graph, Precision, Weights
-from omp_cli.core.suites.base import robot_suite
 
 GRAPHS = (".onnx", ".pt2")
 DTYPES = ("float32", "uint8")
@@ -118,7 +117,7 @@ class OfCheckpoint(Decider):
             action_names=() if spec.action_channels is None else spec.action_channels.names,
             action_unit=spec.action_unit,
             cameras=spec.cameras,
-            made_of=_made_of(self.suite),
+            made_of=as_read_by(self.suite)[1],
         )
 
     def decide(self, history: Arrays, noise: Tensor) -> NDArray[np.float32]:
@@ -160,7 +159,7 @@ class OfExport(Decider):
                 raise DataError(f"export {self.path}: {CHANGED}", AGAIN)
             self._inputs = [x["name"] for x in document["inputs"]]
             self.suite = _suite(document)
-            self.signature = _signature(document, _made_of(self.suite))
+            self.signature = _signature(document, as_read_by(self.suite)[1])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise data_error(error, f"export {about}", "not as omp export writes it", AGAIN) from None
         load, self._runtime = (_onnx, "ONNX Runtime") if self.path.suffix == ".onnx" else (_pt2, "torch.export")
@@ -233,11 +232,6 @@ def _graph(path: Path) -> Path:
         hint = f"name {other} if you made it yourself: loading it can run code" if other.is_file() else AGAIN
         raise DataError(f"export {file}: no such file", hint)
     return file
-
-
-def _made_of(suite: Mapping[str, Any] | None) -> Mapping[str, tuple[str, ...]]:
-    found = robot_suite(suite)
-    return {} if found is None else found.made_of()
 
 
 def _signature(document: dict[str, Any], made_of: Mapping[str, tuple[str, ...]]) -> Signature:

@@ -5,7 +5,7 @@ Legend: B batch, T observation steps, N points, S state dimension.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import DataError, did_you_mean, one_line
+from omp_cli.core.families import SUITES
 from omp_cli.core.spec import Spec
 
 Arrays = dict[str, NDArray[Any]]
+AsRead = Callable[[Mapping[str, Any], Collection[str]], Mapping[str, Any]]
+"""What a robot shows, and the names of the arrays that a policy reads -> what it shows with these among it."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,17 @@ def arrays_of(spec: Spec, keys: tuple[str, ...]) -> dict[str, Array]:
         if key not in known:
             raise DataError(f"{spec.suite} {spec.task}: the policy reads {key!r}, of which the task gives no shape")
     return {key: known[key] for key in keys}
+
+
+def as_read_by(suite: Mapping[str, Any] | None) -> tuple[AsRead, Mapping[str, tuple[str, ...]]]:
+    """How what a robot shows becomes what a policy of such data reads, and ``Signature.made_of``.
+
+    A policy of a simulator's data, and one of which nothing says whose, reads what it is shown.
+    """
+    if suite is None or suite.get("name") not in SUITES.names() or SUITES.get(suite["name"]).simulated:
+        return (lambda obs, reads: obs), {}
+    found = SUITES.build(SUITES.parse(suite))
+    return found.as_read, found.made_of()
 
 
 def _kind(value: Any) -> str:

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.seeds import MAX_SEED, derived_seed
 from omp_cli.core.deploy.deciders import Decider
-from omp_cli.core.deploy.frames import Arrays, Signature
-from omp_cli.core.suites.base import robot_suite
+from omp_cli.core.deploy.frames import Arrays, Signature, as_read_by
 
 
 class Player:
@@ -60,7 +59,7 @@ class Player:
                 "leave it out, or train with a larger chunk.execute",
             )
         self.decider, self.decisions = decider, 0
-        self._suite = robot_suite(decider.suite)
+        self._as_read, _ = as_read_by(decider.suite)
         self._execute, self._ensemble = execute or own, ensemble
         self._seed, self._episode = seed, 0
         self._begin()
@@ -135,9 +134,9 @@ class Player:
         Raises:
             DataError: an array cannot be made of what is there.
         """
-        if self._suite is None or not isinstance(obs, Mapping):
-            return obs  # what is no mapping is told by the signature
-        return self._suite.as_read(obs, self.signature.arrays)
+        if not isinstance(obs, Mapping):
+            return obs  # which the signature tells of
+        return self._as_read(obs, self.signature.arrays)
 
     def observe(self, obs: Mapping[str, Any]) -> None:
         """Show a frame (as for ``act``) of a step at which nothing is decided."""

@@ -267,13 +267,6 @@ def with_displacements(spec: Spec, config: Mapping[str, Any]) -> Spec:
     return spec.model_copy(update={"displacements": today.displacements})
 
 
-def robot_suite(config: Mapping[str, Any] | None) -> Suite | None:
-    """The suite of a policy's data, where no simulator shows them; None of others, and where nothing says which."""
-    if config is None or config.get("name") not in SUITES.names() or SUITES.get(config["name"]).simulated:
-        return None
-    return SUITES.build(SUITES.parse(config))
-
-
 def recorded_suite(config: Mapping[str, Any]) -> Suite:
     """The suite that a data set or checkpoint names; MissingDependency when only its data can be had here."""
     if config.get("name") not in SUITES.names():

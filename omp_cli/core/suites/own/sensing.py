@@ -23,7 +23,7 @@ from omp_cli.core.data.readers.roles import DEPTH, POSE
 from omp_cli.core.suites.own.clouds import CameraConfig, Crop, Making, cloud_of, making_of
 
 
-class Part(Settings):
+class StatePart(Settings):
     """An array of a recording that is a part of the state."""
 
     name: str
@@ -32,7 +32,7 @@ class Part(Settings):
     """How many numbers it has in a frame."""
 
 
-class CloudConfig(Settings):
+class RecordedCloud(Settings):
     """What the clouds of a recording were made of."""
 
     array: str
@@ -51,11 +51,11 @@ class OwnSuiteConfig(Settings):
     """There is nothing to simulate; what is kept is how the recording was read."""
 
     name: Literal["own"] = "own"
-    state: tuple[Part, ...] = ()
+    state: tuple[StatePart, ...] = ()
     """Arrays that make the state, one after the other; empty where the file has it in one."""
     cameras: tuple[str, ...] = ()
     """Cameras whose pictures lie one after the other in the channels of "img"."""
-    cloud: CloudConfig | None = None
+    cloud: RecordedCloud | None = None
     """What clouds were made of; None where they are the file's own."""
 
     def made_of(self) -> dict[str, tuple[str, ...]]:
@@ -76,14 +76,14 @@ def how_it_was_read(recording: Recording, crop: Crop | None, camera: CameraConfi
     notes, spec, cloud = recording.notes, recording.spec, None
     depth, pose = notes.get("depth"), notes.get("pose")
     if spec.points is not None and spec.cloud_in_fps_order:
-        cloud = CloudConfig(
+        cloud = RecordedCloud(
             array=(depth or notes.get("cloud") or ("point_cloud",))[0],
             points=spec.points,
             crop=crop,
             camera=camera if depth else None,
             pose=pose[0] if pose else None,
         )
-    state = tuple(Part(name=name, width=width) for name, width in recording.parts)
+    state = tuple(StatePart(name=name, width=width) for name, width in recording.parts)
     found = OwnSuiteConfig(state=state, cameras=recording.cameras, cloud=cloud)
     told = {"name": found.name, **found.model_dump(mode="json", exclude_defaults=True)}
     usual = {"state": ("state",), "cameras": ("img",)}
@@ -178,7 +178,7 @@ class Sensing:
         return np.stack(made).reshape(*sizes[0][:-2], making.wanted, 3)
 
     @staticmethod
-    def _depth(obs: Mapping[str, Any], cloud: CloudConfig) -> dict[str, NDArray[Any]]:
+    def _depth(obs: Mapping[str, Any], cloud: RecordedCloud) -> dict[str, NDArray[Any]]:
         """Depth (..., H, W), and the poses (..., 4, 4) of a camera that moves."""
         depth = _array(obs, cloud.array)
         depth = depth[..., 0] if depth.ndim > 2 and depth.shape[-1] == 1 else depth
