@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from omp_cli.core.data.readers.rate import Rate, rate_of
+from omp_cli.core.data.readers.rate import Timing, rate_of
 from omp_cli.core.data.readers.roles import Stored
 from tests.data.arrays import LENGTHS, recorded, write_npy, write_npz, write_zarr
 from tests.data.test_arrays import read
@@ -17,7 +17,7 @@ EACH = np.concatenate([np.arange(length) for length in LENGTHS])
 ALL = np.arange(ENDS[-1])
 
 
-def of(times: np.ndarray, limit: int | None = None, name: str = "timestamp") -> Rate:
+def of(times: np.ndarray, limit: int | None = None, name: str = "timestamp") -> Timing:
     return rate_of({name: Stored(times.shape, times.dtype, None, lambda frames: times[:frames])}, ENDS, limit)
 
 
@@ -65,8 +65,8 @@ def test_what_is_no_time_is_told_and_is_no_rate(times: np.ndarray, words: str) -
 
 def test_arrays_of_other_names_and_shapes_say_nothing() -> None:
     for times, name in ((EACH / 15, "when"), (EACH[:9] / 15, "time"), (np.zeros((23, 2)), "time")):
-        assert of(times, name=name) == Rate(None, None, ())
-    assert of(np.full(23, "x"), name="time") == Rate(None, None, ())
+        assert of(times, name=name) == Timing(None, None, ())
+    assert of(np.full(23, "x"), name="time") == Timing(None, None, ())
     assert of(EACH / 15, name="camera/time").name == "camera/time"
 
 

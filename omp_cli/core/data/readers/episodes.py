@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from omp_cli.core.base.config import Keys
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import listed
@@ -40,6 +41,14 @@ class EpisodesConfig(RolesConfig):
     """What is taken from files of one episode each; names are paths in the file, as observations/images/top."""
 
     name: Literal["episodes"] = "episodes"
+    state: Keys = ()
+    """Arrays that make the state, one after the other, (T,) or (T, n); empty takes observations/qpos, else the first of
+    state, states, agent_pos, robot_state and qpos that is there.
+    """
+    img: Keys | None = None
+    """Arrays of pictures (T, H, W, 3) or (T, 3, H, W), or of a JPEG or PNG a frame, which lie one after the other in
+    the channels; None takes all of observations/images, else img, image, images or rgb, an empty list none.
+    """
 
 
 @FORMATS.register("episodes")

@@ -26,7 +26,7 @@ _UNEVEN = 0.05
 
 
 @dataclass(frozen=True)
-class Rate:
+class Timing:
     """What the times of frames say.
 
     Attributes:
@@ -40,7 +40,7 @@ class Rate:
     said: tuple[str, ...]
 
 
-def rate_of(arrays: Mapping[str, Stored], ends: NDArray[np.int64], limit: int | None) -> Rate:
+def rate_of(arrays: Mapping[str, Stored], ends: NDArray[np.int64], limit: int | None) -> Timing:
     """The rate by the first array of times (T,) or (T, 1), named as in ``TIMES``, that ascends within every episode.
 
     Why such an array does not say the rate is in ``said``; no array is refused, since nobody asked for it.
@@ -62,8 +62,8 @@ def rate_of(arrays: Mapping[str, Stored], ends: NDArray[np.int64], limit: int | 
             except DataError as error:
                 said.append(f"{short(name)} does not say the rate: {error.message}")
             else:
-                return Rate(hz, name, (*said, *(f"{short(name)}: {sentence}" for sentence in about)))
-    return Rate(None, None, tuple(said))
+                return Timing(hz, name, (*said, *(f"{short(name)}: {sentence}" for sentence in about)))
+    return Timing(None, None, tuple(said))
 
 
 def _steps(times: NDArray[Any], ends: NDArray[np.int64]) -> NDArray[np.float64]:
