@@ -1,9 +1,11 @@
-"""Small recordings in the layouts of named arrays: diffusion-policy zarr of both formats, npz, folders of npy."""
+"""Small recordings in the layouts of named arrays: zarr of both formats, npz, folders of npy, a file per episode."""
 
 import zipfile
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import zarr
 
@@ -50,3 +52,44 @@ def write_npy(folder: Path, arrays: dict[str, np.ndarray], lengths: tuple[int, .
     for name, values in {**arrays, "episode_ends": np.cumsum(lengths)}.items():
         np.save(folder / f"{name}.npy", values)
     return folder
+
+
+def jpeg(picture: np.ndarray) -> bytes:
+    """A JPEG of (H, W, 3)."""
+    import av
+
+    codec = av.CodecContext.create("mjpeg", "w")
+    codec.height, codec.width = picture.shape[:2]
+    codec.pix_fmt, codec.time_base = "yuvj420p", Fraction(1, 10)
+    codec.options = {"qmin": "1", "qmax": "2"}
+    return bytes(codec.encode(av.VideoFrame.from_ndarray(picture, "rgb24"))[0])
+
+
+def write_aloha(
+    folder: Path, lengths: tuple[int, ...] = LENGTHS, compress: bool = False, more: int = 0
+) -> list[dict[str, np.ndarray]]:
+    """episode_<i>.hdf5 with two cameras, as ALOHA's recorder writes them; packed pictures are padded to the longest.
+
+    Observations have ``more`` frames more than actions.
+    """
+    folder.mkdir(parents=True)
+    episodes = []
+    for number, frames in enumerate(lengths):
+        random = np.random.default_rng(number)
+        episode = {"action": random.uniform(-1, 1, (frames, 14)).astype(np.float32)}
+        episode |= {f"observations/{n}": random.normal(size=(frames + more, 14)) for n in ("qpos", "qvel")}
+        for camera in ("top", "wrist"):
+            pictures = np.full((frames + more, 32, 48, 3), 20 * number, np.uint8)
+            pictures[:, 8:24, 8 : 24 + 2 * number] = (250, 30, 20) if camera == "top" else (20, 30, 250)
+            episode[f"observations/images/{camera}"] = pictures
+        with h5py.File(folder / f"episode_{number}.hdf5", "w") as file:
+            file.attrs["sim"], file.attrs["compress"] = False, compress
+            for name, values in episode.items():
+                file[name] = _padded([jpeg(p) for p in values]) if compress and values.ndim == 4 else values
+        episodes.append(episode)
+    return episodes
+
+
+def _padded(rows: list[bytes]) -> np.ndarray:
+    longest = max(map(len, rows))
+    return np.stack([np.frombuffer(row.ljust(longest, b"\0"), np.uint8) for row in rows])

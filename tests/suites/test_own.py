@@ -21,7 +21,7 @@ from omp_cli.core.suites.own.clouds import CameraConfig, with_clouds
 from tests.cli.test_bad_input import refused
 from tests.conftest import TINY, Omp
 from tests.data import formats
-from tests.data.arrays import recorded, write_npy, write_npz, write_zarr
+from tests.data.arrays import recorded, write_aloha, write_npy, write_npz, write_zarr
 from tests.data.lerobot import write_lerobot
 
 POSE = np.array([[0.0, 0.0, 1.0, 0.5], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.3], [0.0, 0.0, 0.0, 1.0]])
@@ -119,6 +119,39 @@ def test_every_other_format_is_told_by_its_content(omp: Omp, tmp_path: Path) -> 
         assert done.code == 0, done.err
         assert done.json["result"]["format"] == format_
         assert read_store(tmp_path / f"d{name}").provenance["rollout_suite"] == {"name": "own"}
+
+
+def test_a_folder_with_a_file_for_each_episode_is_one_data_set(omp: Omp, tmp_path: Path) -> None:
+    write_aloha(tmp_path / "cup")
+    (tmp_path / "cup" / "episode_2.hdf5").write_bytes(b"of a third episode, which nobody asks for")
+    line = ("prepare", "own", tmp_path / "cup", "--hz", 50, "--demos", 2)
+    done = omp(*line, "--out", tmp_path / "d", "--json")
+    assert done.code == 0, done.err
+    result, data = done.json["result"], read_store(tmp_path / "d")
+    assert (result["task"], result["format"], result["demos"]) == ("cup", "episodes", 2)
+    assert [file["name"] for file in data.provenance["files"]] == ["episode_0.hdf5", "episode_1.hdf5"]
+    assert data.spec.cameras == ("top", "wrist")
+    assert omp(*line, "--out", tmp_path / "d", "--json").json["result"]["reused"] is True
+    refused(omp("prepare", "own", tmp_path / "cup", "--demos", 2), 2, "frames a second", "--hz 30")
+    for number in range(2):
+        (tmp_path / "each" / str(number)).mkdir(parents=True)
+        (tmp_path / "cup" / f"episode_{number}.hdf5").rename(tmp_path / "each" / str(number) / "trajectory.h5")
+    one = omp("prepare", "own", tmp_path / "each", "--hz", 50, "--demos", 1, "--out", tmp_path / "e")
+    assert one.code == 0, one.err
+    assert "2 files are an episode each" in " ".join(one.out.split())
+    with h5py.File(tmp_path / "each" / "0" / "trajectory.h5", "a") as file:
+        file["action"][0] = np.nan
+    broken = omp("prepare", "own", tmp_path / "each", "--hz", 50, "--demos", 1, "--out", tmp_path / "f")
+    refused(broken, 3, f"{tmp_path / 'each'}: ", "episode 0")
+
+
+def test_the_times_of_frames_say_the_rate(omp: Omp, tmp_path: Path) -> None:
+    path = write_npz(tmp_path / "d.npz", {**recorded(channels=3), "timestamp": np.arange(23) / 15})
+    assert omp("prepare", "own", path, "--out", tmp_path / "d").code == 0
+    assert read_store(tmp_path / "d").spec.control_hz == 15.0
+    other = omp("prepare", "own", path, "--hz", 30, "--out", tmp_path / "e")
+    assert "the file says 15 Hz, and --hz 30 counts" in " ".join(other.out.split())
+    assert read_store(tmp_path / "e").spec.control_hz == 30.0
 
 
 def test_settings_of_pictures_that_are_not_taken_or_rendered_are_refused(omp: Omp, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from omp_cli.core.deploy.server import Session
 from omp_cli.core.families import SUITES
 from tests.cli.test_bad_input import refused
 from tests.conftest import TINY, Omp
-from tests.data.arrays import LENGTHS, write_npz
+from tests.data.arrays import LENGTHS, write_aloha, write_npz
 
 READS = ("state", "img", "point_cloud")
 SUITE = {
@@ -146,6 +146,15 @@ def test_a_policy_acts_on_what_its_robot_shows(prepared: Dataset, omp: Omp, tmp_
         "deploy", tmp_path / "run", "--replay", prepared.path.parent, "--seconds", 0.2, "--out", tmp_path / "r"
     )
     assert replayed.code == 0, replayed.err
+
+
+def test_arrays_of_a_path_are_shown_by_its_last_part(tmp_path: Path, omp: Omp) -> None:
+    write_aloha(tmp_path / "aloha")
+    line = ("prepare", "own", tmp_path / "aloha", "--task", "fold", "--hz", 50, "--out", tmp_path / "d")
+    assert omp(*line).code == 0
+    made_of = SUITES.build(SUITES.parse(read_store(tmp_path / "d").suite)).made_of()
+    assert made_of["state"] == ("qpos",)
+    assert made_of["img"] == ("top", "wrist")
 
 
 def test_a_stride_takes_every_second_row_and_column_of_the_same_scene(tmp_path: Path, omp: Omp) -> None:

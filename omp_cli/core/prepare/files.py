@@ -155,7 +155,7 @@ class Files(Source):
 
     def _first_episode(self, path: Path) -> Recording:
         """The first episode of the user's file; what is wrong with a setting shows there before all others are read."""
-        with about_files(self._files_there(path)):
+        with about_files([path, *self._files_there(path)]):
             found: Recording = FORMATS.build(self.config.format).read(path, self.origin.subject, 1, Silent())
         return found
 
@@ -188,8 +188,9 @@ class Files(Source):
             UsageError: the file lacks what is asked for, or the environment asked for shows another state or takes
                 another action.
         """
-        config, file, limit = self.config, self._fetched[0].path, self.origin.subject.facts.action_limit
-        with about_files([fetched.path for fetched in self._fetched]):
+        config, limit = self.config, self.origin.subject.facts.action_limit
+        file = self.origin.file or self._fetched[0].path  # of a folder of one's own, only some files may be fetched
+        with about_files([file, *(fetched.path for fetched in self._fetched)]):
             read = FORMATS.build(config.format).read(file, self.origin.subject, self.limit, progress)
             watch.lap("reading")
             recording = self.shown(read, workers, progress)

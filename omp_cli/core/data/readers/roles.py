@@ -26,6 +26,7 @@ from omp_cli.core.data.readers.base import (
     split,
 )
 from omp_cli.core.data.readers.cameras import side_by_side
+from omp_cli.core.data.readers.rate import rate_of
 from omp_cli.core.data.store import Arrays
 
 ENDS = "episode_ends"
@@ -121,7 +122,7 @@ def recording(
         DataError: an array has another length or shape than its role asks for.
         UsageError: an array that is asked for is not there, or none is there that could be state or action.
     """
-    role = _Roles(where, arrays, config)
+    role = Roles(where, arrays, config)
     whole = Frames(where, arrays, int(ends[-1]), int(ends[:limit][-1]))
     said: list[str] = []
     found: Arrays = {"state": whole.vectors(role.state), "action": whole.vectors(role.action)}
@@ -134,8 +135,9 @@ def recording(
         found[DEPTH] = whole.depth(role.depth[0])
     if role.pose:
         found[POSE] = whole.poses(role.pose[0])
-    taken = {*role.state, *role.action, *role.img, *role.cloud, *role.depth, *role.pose}
-    said += left_out({name: array.shape for name, array in arrays.items() if name not in taken})
+    rate = rate_of(arrays, ends, limit)
+    taken = {*role.taken, rate.name}
+    said += [*rate.said, *left_out({name: array.shape for name, array in arrays.items() if name not in taken})]
     episodes = split(found, ends[:limit], None)
     notes = {"state": role.state, "action": role.action, "cameras": role.img, "cloud": role.cloud, "depth": role.depth}
     notes |= {"pose": role.pose} if role.pose else {}
@@ -160,11 +162,12 @@ def recording(
         names=names,
         cameras=role.img,
         parts=tuple((name, whole.width(name)) for name in role.state),
+        hz=rate.hz,
     )
 
 
-class _Roles:
-    """The names of the arrays of each role."""
+class Roles:
+    """The names of the arrays of each role; UsageError where one is not there, or they do not go together."""
 
     def __init__(self, where: str, arrays: Mapping[str, Stored], config: RolesConfig) -> None:
         self._where, self._arrays = where, arrays
@@ -177,6 +180,7 @@ class _Roles:
             self.cloud = self._usual(CLOUD)
         self.pose = self._chosen("pose", config.pose)
         check_cloud_roles(where, self.cloud, self.depth, self.pose)
+        self.taken = (*self.state, *self.action, *self.img, *self.cloud, *self.depth, *self.pose)
 
     def _usual(self, names: Iterable[str]) -> tuple[str, ...]:
         return tuple(name for name in names if name in self._arrays)[:1]

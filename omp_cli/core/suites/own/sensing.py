@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from omp_cli.core.base.config import Count, Settings
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.data.readers.base import Recording
+from omp_cli.core.data.readers.cameras import by_name
 from omp_cli.core.data.readers.roles import DEPTH, POSE
 from omp_cli.core.suites.own.clouds import CameraConfig, Crop, Making, cloud_of, making_of
 
@@ -75,20 +76,30 @@ def how_it_was_read(recording: Recording, crop: Crop | None, camera: CameraConfi
     """
     notes, spec, cloud = recording.notes, recording.spec, None
     depth, pose = notes.get("depth"), notes.get("pose")
+    shown_as = _shown_as(recording)
     if spec.points is not None and spec.cloud_in_fps_order:
         cloud = RecordedCloud(
-            array=(depth or notes.get("cloud") or ("point_cloud",))[0],
+            array=shown_as((depth or notes.get("cloud") or ("point_cloud",))[0]),
             points=spec.points,
             crop=crop,
             camera=camera if depth else None,
-            pose=pose[0] if pose else None,
+            pose=shown_as(pose[0]) if pose else None,
         )
-    state = tuple(StatePart(name=name, width=width) for name, width in recording.parts)
+    state = tuple(StatePart(name=shown_as(name), width=width) for name, width in recording.parts)
     found = OwnSuiteConfig(state=state, cameras=recording.cameras, cloud=cloud)
     told = {"name": found.name, **found.model_dump(mode="json", exclude_defaults=True)}
     usual = {"state": ("state",), "cameras": ("img",)}
     named = {"state": tuple(part.name for part in state), "cameras": recording.cameras}
     return {key: value for key, value in told.items() if key not in usual or named[key] != usual[key]}
+
+
+def _shown_as(recording: Recording) -> Callable[[str], str]:
+    """By which name a robot shows an array of the file: the last part of its path, where no other is called so."""
+    notes = recording.notes
+    arrays = [name for name, _ in recording.parts]
+    arrays += [name for role in ("cloud", "depth", "pose") for name in notes.get(role) or ()]
+    names = {key: name for name, key in by_name(arrays, lambda key: key.rpartition("/")[2]).items()}
+    return lambda key: key if names.get(key, key) in recording.cameras else names.get(key, key)
 
 
 class Sensing:

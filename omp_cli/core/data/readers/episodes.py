@@ -1,0 +1,280 @@
+"""One file per episode: a folder of HDF5 or .npz files, as ALOHA and ACT, DROID and exports of ROS bags have them.
+
+The files lie in the folder, or one in each of its subfolders, and are taken in the order of the numbers in their names.
+Arrays (T, ...) are named by their paths in the file. ALOHA's are found without being told: ``observations/qpos``,
+``action`` and ``observations/images/<camera>``. Pictures may be packed, a JPEG or PNG a frame: rows of bytes (T, L)
+that are padded with zeros, texts of bytes (T,), or rows of different lengths.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.base.config import Keys
+from omp_cli.core.base.errors import DataError
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.data.foreign import listed
+from omp_cli.core.data.readers.base import FORMATS, Contents, Reader, Recording, Subject
+from omp_cli.core.data.readers.cameras import by_name
+from omp_cli.core.data.readers.hdf5 import contents_of, dataset, is_hdf5, opened, unread
+from omp_cli.core.data.readers.npz import stored_in
+from omp_cli.core.data.readers.packed import is_packed, unpacked
+from omp_cli.core.data.readers.roles import Roles, RolesConfig, Stored, recording
+
+ENDINGS = (".hdf5", ".h5", ".npz")
+STATE, ACTION, IMAGES = "observations/qpos", "action", "observations/images"
+"""ALOHA's names."""
+EXPECTED = (
+    "a folder of HDF5 or .npz files with one episode each, or with one such file in each of its subfolders; a file "
+    f"alone is known by ALOHA's {ACTION}, {STATE} and {IMAGES}"
+)
+
+
+class EpisodesConfig(RolesConfig):
+    """What is taken from files of one episode each; names are paths in the file, as observations/images/top."""
+
+    name: Literal["episodes"] = "episodes"
+    state: Keys = ()
+    """Arrays that make the state, one after the other, (T,) or (T, n); empty takes observations/qpos, else the first of
+    state, states, agent_pos, robot_state and qpos that is there.
+    """
+    img: Keys | None = None
+    """Arrays of pictures (T, H, W, 3) or (T, 3, H, W), or of a JPEG or PNG a frame, which lie one after the other in
+    the channels; None takes all of observations/images, else img, image, images or rgb, an empty list none.
+    """
+
+
+@FORMATS.register("episodes")
+class EpisodesReader(Reader):
+    """One episode for each file."""
+
+    Config = EpisodesConfig
+    config: EpisodesConfig
+    expected = EXPECTED
+    simulated = False
+    folders = True
+
+    @classmethod
+    def contents(cls, path: Path) -> Contents | None:
+        """See the base class; of a file alone."""
+        if path.is_dir():
+            return None
+        return contents_of(path, lambda file: [name for name in (ACTION, STATE, IMAGES) if name not in file])
+
+    @classmethod
+    def accepts(cls, path: Path) -> bool:
+        """See the base class; a folder whose files are of another format, or with one file, is none of episodes."""
+        if not path.is_dir():
+            return super().accepts(path)
+        files = episode_files(path)
+        others = [other for other in map(FORMATS.get, FORMATS.names()) if other is not cls]
+        if not files or any(other.accepts(files[0]) for other in others):
+            return False
+        return len(files) > 1 or super().accepts(files[0])
+
+    @classmethod
+    def label(cls, path: Path) -> str:
+        """See the base class."""
+        return path.absolute().name if path.is_dir() else path.stem
+
+    def files(self, path: Path, limit: int | None) -> tuple[Path, ...]:
+        """See the base class; the files of the episodes alone."""
+        return _needed(path)[:limit]
+
+    def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
+        """See the base class."""
+        files = _needed(path)
+        wanted = files[:limit]
+        progress.start(f"{subject.task}: reading episodes", len(wanted))
+        first = _arrays_of(wanted[0])
+        config = _with_usual_names(self.config, first)
+        roles = Roles(str(path), first, config)
+        episodes = _Episodes(wanted, first, roles)
+        for file in wanted:
+            episodes.add(file, _arrays_of(file))
+            progress.advance()
+        found = recording(str(path), episodes.arrays(), episodes.ends, config, subject, None)
+        return replace(
+            found,
+            notes={**found.notes, "episodes_in_file": len(files)},
+            said=(*_order(path, files), *episodes.said(), *found.said),
+            cameras=tuple(by_name(roles.img, lambda name: name.rpartition("/")[2])),
+        )
+
+
+def episode_files(folder: Path) -> tuple[Path, ...]:
+    """The files of a folder's episodes, in the order of the numbers in their names; none where it is no such folder."""
+    if files := _in(folder):
+        return files
+    inside = [_in(part) for part in _by_numbers(part for part in folder.iterdir() if part.is_dir())]
+    return tuple(files[0] for files in inside if files) if all(len(files) <= 1 for files in inside) else ()
+
+
+def _in(folder: Path) -> tuple[Path, ...]:
+    return _by_numbers(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in ENDINGS and not file.name.startswith(".") and not file.is_dir()
+    )
+
+
+def _by_numbers(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Paths by their names, in which whole numbers count as such: 2 comes before 10."""
+
+    def key(path: Path) -> list[Any]:
+        return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", path.name)]
+
+    return tuple(sorted(paths, key=key))
+
+
+def _needed(path: Path) -> tuple[Path, ...]:
+    """The files of the episodes; DataError where there are none."""
+    files = episode_files(path) if path.is_dir() else (path,)
+    if not files:
+        raise DataError(f"{path}: no file of an episode in it", f"expected: {EXPECTED}")
+    return files
+
+
+def _order(path: Path, files: Sequence[Path]) -> tuple[str, ...]:
+    """What to say of the order of a folder's files, and of the subfolders that have none."""
+    if not path.is_dir():
+        return ()
+    first, last = (file.relative_to(path).as_posix() for file in (files[0], files[-1]))
+    said = [f"{len(files)} files are an episode each, by the numbers in their names: {first} to {last}"]
+    if files[0].parent != path:
+        bare = sorted({part.name for part in path.iterdir() if part.is_dir()} - {file.parent.name for file in files})
+        said += [f"folders without a file of an episode are left out: {listed(bare)}"] if bare else []
+    return tuple(said)
+
+
+def _arrays_of(file: Path) -> dict[str, Stored]:
+    """The arrays of a file by their paths in it, of which nothing but the heads was read."""
+    if not file.is_file() or not is_hdf5(file):
+        return stored_in(file, EXPECTED)
+    with opened(file) as content:
+        return {name: _in_hdf5(file, name, content[name]) for name in unread(content, ())}
+
+
+def _in_hdf5(file: Path, name: str, found: Any) -> Stored:
+    def read(frames: int) -> NDArray[Any]:
+        with opened(file) as content:
+            return np.asarray(dataset(content, name, EXPECTED)[:frames])
+
+    return Stored(found.shape or (), found.dtype, found.id.get_storage_size(), read)
+
+
+def _with_usual_names(config: EpisodesConfig, arrays: Mapping[str, Stored]) -> EpisodesConfig:
+    """The settings with ALOHA's names for what they leave open, where the file has these."""
+    usual: dict[str, tuple[str, ...]] = {}
+    if not config.state and STATE in arrays:
+        usual["state"] = (STATE,)
+    if config.img is None:
+        usual["img"] = tuple(
+            name
+            for name, array in arrays.items()
+            if name.startswith(f"{IMAGES}/") and (len(array.shape) == 4 or is_packed(array))
+        )
+    return config.model_copy(update={role: names for role, names in usual.items() if names})
+
+
+def _length(array: Stored) -> int:
+    return array.shape[0] if array.shape else 0
+
+
+class _Episodes:
+    """The arrays of all files as if they were in one, cut to the frames that all those with a role have."""
+
+    def __init__(self, files: Sequence[Path], first: Mapping[str, Stored], roles: Roles) -> None:
+        self._files, self._first, self._taken = files, first, roles.taken
+        self._packed = [name for name in roles.img if is_packed(first[name])]
+        self._parts: list[Mapping[str, Stored]] = []
+        self._frames: list[int] = []
+        self._cut: dict[str, None] = {}
+        self._others: list[str] = []
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """The frame after the last one of each episode (E,)."""
+        return np.cumsum(self._frames).astype(np.int64)
+
+    def add(self, file: Path, arrays: Mapping[str, Stored]) -> None:
+        """The next episode; DataError where its arrays are others than the first's, or of lengths that do not fit."""
+        for name in self._taken:
+            wanted, found = self._first[name], arrays.get(name)
+            if found is None:
+                raise self._differs(file, f"it has no {name}; it has: {listed(arrays)}")
+            like = is_packed(found) if name in self._packed else found.shape[1:] == wanted.shape[1:]
+            if not like or found.dtype.kind != wanted.dtype.kind:
+                raise self._differs(
+                    file, f"its {name} is {found.shape} {found.dtype}, there {wanted.shape} {wanted.dtype}"
+                )
+        self._frames.append(self._shortest(file, arrays))
+        self._parts.append(arrays)
+        self._others += [file.name] if set(arrays) != set(self._first) else []
+
+    def _shortest(self, file: Path, arrays: Mapping[str, Stored]) -> int:
+        """The frames that all arrays with a role have; DataError where one has several more, or none at all."""
+        lengths = {name: _length(arrays[name]) for name in self._taken}
+        shortest = min(lengths, key=lambda name: lengths[name])
+        frames = lengths[shortest]
+        for name, length in lengths.items():
+            if not frames or length > frames + 1:
+                raise DataError(
+                    f"{file}: {name} has {length} frames, {shortest} has {frames}",
+                    "all arrays of an episode have to be of one length, or one frame longer than the shortest",
+                )
+        self._cut |= dict.fromkeys(name for name, length in lengths.items() if length > frames)
+        return frames
+
+    def arrays(self) -> dict[str, Stored]:
+        """The arrays of the first file, continued by those of all others."""
+        return {
+            name: unpacked(self._files, name, [part[name] for part in self._parts], self._frames)
+            if name in self._packed
+            else self._joined([part[name] for part in self._parts if name in part])
+            for name in self._first
+        }
+
+    def said(self) -> list[str]:
+        """What was cut, and which files hold other arrays than the first."""
+        said = []
+        if self._packed:
+            said.append(f"{listed(self._packed)}: pictures are unpacked, in the colours of RGB that JPEG and PNG have")
+        if self._cut:
+            said.append(
+                f"{listed(self._cut)}: the last frame of an episode is left out where another array ends before"
+            )
+        if self._others:
+            said.append(f"{listed(self._others)} hold other arrays than {self._files[0].name}, whose names count")
+        return said
+
+    def _joined(self, parts: Sequence[Stored]) -> Stored:
+        """An array (T, ...) of all files; the first file's alone where they have not the frames of the episodes."""
+        kinds = {(part.shape[1:], part.dtype.kind) for part in parts}
+        spare = [_length(part) - frames for part, frames in zip(parts, self._frames, strict=False)]
+        if len(parts) < len(self._frames) or len(kinds) > 1 or not {0, 1}.issuperset(spare):
+            return parts[0]
+        inner, dtype = parts[0].shape[1:], max((part.dtype for part in parts), key=lambda dtype: dtype.itemsize)
+
+        def read(frames: int) -> NDArray[Any]:
+            found, begin = np.empty((frames, *inner), dtype), 0
+            for part, length in zip(parts, self._frames, strict=True):
+                end = min(begin + length, frames)
+                found[begin:end] = part.read(end - begin)
+                begin = end
+            return found
+
+        return Stored((sum(self._frames), *inner), dtype, sum(part.stored or 0 for part in parts), read)
+
+    def _differs(self, file: Path, how: str) -> DataError:
+        return DataError(
+            f"{file}: not as {self._files[0].name}, the first episode: {how}",
+            "take it out of the folder, or write it as the others",
+        )

@@ -1,0 +1,60 @@
+"""Pictures that a file keeps packed, one JPEG or PNG a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.base.errors import DataError
+from omp_cli.core.data.readers.roles import Stored
+from omp_cli.core.data.readers.video import decoded_image
+
+MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n")
+
+
+def is_packed(array: Stored) -> bool:
+    """Whether an array can hold a packed picture a frame: rows of bytes (T, L), or (T,) of texts or rows of bytes."""
+    if len(array.shape) == 2:
+        return array.dtype == np.uint8
+    return len(array.shape) == 1 and array.dtype.kind in "SO"
+
+
+def unpacked(files: Sequence[Path], name: str, parts: Sequence[Stored], frames: Sequence[int]) -> Stored:
+    """The pictures (T, H, W, 3) of packed ones, which are unpacked where they are read.
+
+    Args:
+        files: one for each episode.
+        name: what they call the array.
+        parts: the array of each file; ``is_packed`` holds.
+        frames: the first frames to take of each.
+
+    Raises:
+        DataError: the first picture is damaged, or none; where they are read, also any other, or one of another size.
+        MissingDependency: PyAV is not installed.
+    """
+    size = _picture(parts[0].read(1)[0], f"{files[0]}: {name}, frame 0").shape
+
+    def read(wanted: int) -> NDArray[np.uint8]:
+        found, place = np.empty((wanted, *size), np.uint8), 0
+        for file, part, length in zip(files, parts, frames, strict=True):
+            for frame, row in enumerate(part.read(min(length, wanted - place))):
+                where = f"{file}: {name}, frame {frame}"
+                picture = _picture(row, where)
+                if picture.shape != size:
+                    raise DataError(f"{where} is a picture {picture.shape}, the first one is {size}")
+                found[place], place = picture, place + 1
+        return found
+
+    return Stored((sum(frames), *size), np.dtype(np.uint8), None, read)
+
+
+def _picture(row: Any, where: str) -> NDArray[np.uint8]:
+    """(H, W, 3) of the bytes of a JPEG or PNG, behind which zeros may lie."""
+    packed = row.tobytes() if isinstance(row, np.ndarray) else row
+    if not isinstance(packed, bytes) or not packed.startswith(MAGIC):  # other kinds could name files of this machine
+        raise DataError(f"{where} is neither a JPEG nor a PNG", "format.img names arrays of pictures")
+    return decoded_image(packed.rstrip(b"\0"), None, where)
