@@ -17,7 +17,8 @@ from omp_cli.core.data.store import STORE, read_store, write_store
 from omp_cli.core.deploy.deciders import open_decider
 from omp_cli.core.prepare import files
 from omp_cli.core.suites.own import clouds, source
-from omp_cli.core.suites.own.clouds import CameraConfig, with_clouds
+from omp_cli.core.suites.own.camera import CameraConfig
+from omp_cli.core.suites.own.clouds import with_clouds
 from tests.cli.test_bad_input import refused
 from tests.conftest import TINY, Omp
 from tests.data import formats

@@ -21,7 +21,8 @@ from omp_cli.core.base.errors import DataError
 from omp_cli.core.data.readers.base import Recording
 from omp_cli.core.data.readers.cameras import by_name
 from omp_cli.core.data.readers.roles import DEPTH, POSE
-from omp_cli.core.suites.own.clouds import CameraConfig, Crop, Making, cloud_of, making_of
+from omp_cli.core.suites.own.camera import CameraConfig, Crop
+from omp_cli.core.suites.own.clouds import Making, cloud_of, making_of
 
 
 class StatePart(Settings):

@@ -25,7 +25,8 @@ from omp_cli.core.prepare.files_config import FilesConfig
 from omp_cli.core.prepare.origin import FileOrigin, file_origin, located
 from omp_cli.core.prepare.source import SOURCES, Asked
 from omp_cli.core.spec import Channels
-from omp_cli.core.suites.own.clouds import CameraConfig, Crop, check_cloud_settings, with_clouds
+from omp_cli.core.suites.own.camera import CameraConfig, Crop
+from omp_cli.core.suites.own.clouds import check_cloud_settings, with_clouds
 from omp_cli.core.suites.own.sensing import how_it_was_read
 
 NAME = "own"
