@@ -13,7 +13,7 @@ from torch import Tensor
 
 from omp_cli.core.base import config as c
 from omp_cli.core.base.config import AtLeast0
-from omp_cli.core.base.errors import Diverged, UsageError
+from omp_cli.core.base.errors import Diverged, RunFailed, UsageError
 from omp_cli.core.base.layers import Layer, merge
 from omp_cli.core.base.presets import preset_layer
 from omp_cli.core.base.progress import Silent
@@ -171,6 +171,33 @@ def test_augmentation_is_resumed_to_the_same_bits(pictures: Path, tmp_path: Path
     again.run()
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
     assert not same(weights(tmp_path / "whole"), weights(tmp_path / "still"))
+
+
+def test_where_memory_does_not_suffice_the_size_of_pictures_is_named(
+    toy: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a policy reads pictures, and nowhere else."""
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    values = {"net.hidden": 16, "train.epochs": None, "train.steps": 2, "train.batch_size": 4}
+    merged, _ = merge([preset_layer("pretrain", "dmpo"), Layer("test", values)])
+    config, data = c.validated(PretrainConfig, merged), read_store(pictures)
+    made = Trainer(config, data, tmp_path / "p", torch.device("cpu"), World(), Silent())
+    monkeypatch.setattr(Trainer, "_update", full)
+    with pytest.raises(RunFailed, match="out of memory") as told:
+        made.run()
+    height, width, _ = data.spec.image or (0, 0, 0)
+    assert f"the pictures are {height}x{width}" in told.value.hint
+    assert "format.size" in told.value.hint
+    assert "a smaller batch" in told.value.hint
+    with pytest.raises(torch.OutOfMemoryError):
+        trainer(toy, tmp_path / "t").run()
+    monkeypatch.setattr(loop, "Batches", full)
+    with pytest.raises(RunFailed, match="out of memory") as at_once:
+        Trainer(config, data, tmp_path / "q", torch.device("cpu"), World(), Silent())
+    assert "format.size" in at_once.value.hint
 
 
 def test_ema_and_raw_weights_differ_and_only_the_newest_keeps_the_optimiser(toy: Path, tmp_path: Path) -> None:

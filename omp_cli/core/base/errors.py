@@ -7,6 +7,7 @@ import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -183,6 +184,18 @@ def machine_error(error: BaseException, where: str = "") -> OmpError | None:
             reason, hint = _BY_NUMBER[number]
             return RunFailed(f"{before}{reason}", hint)
     return None
+
+
+@contextmanager
+def also_for_memory(cure: str) -> Iterator[None]:
+    """Where the memory does not suffice for what is done inside, the hint begins with this ``cure``; "" adds none."""
+    try:
+        yield
+    except Exception as error:
+        found = error if isinstance(error, OmpError) else machine_error(error)
+        if not cure or found is None or found.hint != FREE_MEMORY:
+            raise
+        raise RunFailed(found.message, f"{cure}; or {FREE_MEMORY}") from error
 
 
 def data_error(error: BaseException, where: str, damage: str, hint: str = "") -> OmpError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 
 from omp_cli.core.base.errors import DataError
@@ -9,6 +11,7 @@ from omp_cli.core.data.store import Dataset
 from omp_cli.core.data.windows import make_windows
 from omp_cli.core.methods import METHODS
 from omp_cli.core.policy import Policy
+from omp_cli.core.spec import Spec
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.turning import check_turnable, with_turned_limits
 
@@ -33,6 +36,19 @@ def build_policy(config: PretrainConfig, dataset: Dataset) -> Policy:
         arrays = with_turned_limits(arrays, windows, config.train.turn, dataset.spec)
     policy.fit(arrays)
     return policy
+
+
+def memory_cure(keys: Iterable[str], spec: Spec) -> str:
+    """What to do first where the memory does not suffice for training; "" where no pictures are read.
+
+    Args:
+        keys: the arrays of the data set that are read as observations.
+        spec: of the data set.
+    """
+    if "img" not in keys or spec.image is None:
+        return ""
+    height, width, _ = spec.image
+    return f"the pictures are {height}x{width}: smaller ones take less (omp prepare ... --set format.size=96)"
 
 
 def check_compile(config: PretrainConfig) -> None:

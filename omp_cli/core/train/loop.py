@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from omp_cli.core.base.device import autocast, seed_generators, tf32
-from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.errors import DataError, UsageError, also_for_memory
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.seeds import derived_seed
 from omp_cli.core.base.signals import stop_requests
@@ -24,7 +24,7 @@ from omp_cli.core.data.store import Dataset
 from omp_cli.core.methods import LossReport
 from omp_cli.core.policy import LossModule, Policy
 from omp_cli.core.train.batches import Batch, Batches
-from omp_cli.core.train.build import build_policy, check_arrays, check_compile
+from omp_cli.core.train.build import build_policy, check_arrays, check_compile, memory_cure
 from omp_cli.core.train.calibrate import measure, settled
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
@@ -97,7 +97,9 @@ class Trainer:
         self._warm = None if teacher is None else learn_from(self.policy, teacher)
         self.module = LossModule(self.policy, world.gather, teacher)
         keys = dict.fromkeys((*self.policy.keys, *(teacher.keys if teacher else ())))
-        self.batches = Batches(config, dataset, self.policy, keys, device, world)
+        self._memory = memory_cure(keys, dataset.spec)
+        with also_for_memory(self._memory):
+            self.batches = Batches(config, dataset, self.policy, keys, device, world)
         if (remark := train.remark(len(self.batches))) is not None:
             progress.note(remark)
         self.total = train.total_steps(len(self.batches))
@@ -151,7 +153,7 @@ class Trainer:
             Diverged: a loss or gradient was not finite; the last checkpoint is from before that.
             Interrupted, Terminated: somebody asked to stop; a checkpoint was written first.
         """
-        with tf32(self.config.train.precision == "tf32"):
+        with also_for_memory(self._memory), tf32(self.config.train.precision == "tf32"):
             return self._run()
 
     def _run(self) -> TrainResult:
