@@ -13,8 +13,9 @@ import zarr
 from omp_cli.core.base.config import LARGEST
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.progress import Silent
+from omp_cli.core.data import foreign
 from omp_cli.core.data.catalogue import TaskFacts
-from omp_cli.core.data.readers import FORMATS, Recording, Subject, zarr_layout
+from omp_cli.core.data.readers import FORMATS, Recording, Subject, stored, zarr_layout
 from omp_cli.core.data.readers.base import sniff
 from omp_cli.core.data.store import STORE, read_store, write_store
 from omp_cli.core.prepare.origin import located
@@ -97,6 +98,99 @@ def test_pictures_of_floats_are_rounded_and_channels_first_is_seen(tmp_path: Pat
         read(write_npz(tmp_path / "n.npz", {**arrays, "img": arrays["img"].astype(np.float32) / 127.5 - 1}))
 
 
+@pytest.mark.parametrize("at_once", [1, 1 << 20], ids=["frame by frame", "whole"])
+@pytest.mark.parametrize("write", [write_zarr, write_npz, write_npy])
+def test_pictures_are_resized_as_they_are_read(
+    write: Callable[..., Path], at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cameras of several sizes and layouts fit together then; every pixel is the mean over its area."""
+    monkeypatch.setattr(stored, "_AT_ONCE", at_once)
+    arrays = recorded()
+    wrist = np.ascontiguousarray(arrays["img"][:, :6, :8].transpose(0, 3, 1, 2)) / np.float32(255)
+    path = write(tmp_path / f"d.{write.__name__[6:]}", {**arrays, "wrist": wrist})
+    found = read(path, img=["img", "wrist"], size=4)
+    shown = np.concatenate([e["img"] for e in found.episodes])
+    assert (found.spec.image, shown.dtype) == ((4, 4, 6), np.uint8)
+    np.testing.assert_allclose(shown[..., :3], arrays["img"].reshape(23, 4, 3, 4, 4, 3).mean((2, 4)), atol=0.51)
+    halves = np.repeat(arrays["img"][:, :6, :8], 2, axis=1)  # each new row covers three halves of old ones
+    np.testing.assert_allclose(shown[..., 3:], halves.reshape(23, 4, 3, 4, 2, 3).mean((2, 4)), atol=0.51)
+    assert any("img: pictures of 12x16 are resized to 4x4, which changes their proportions" in s for s in found.said)
+    assert sum("resized" in s for s in found.said) == 2
+    assert len(read(path, limit=1, size=4).episodes[0]["img"]) == LENGTHS[0]
+
+
+def test_a_size_without_pictures_is_refused(tmp_path: Path) -> None:
+    arrays = recorded()
+    del arrays["img"]
+    with pytest.raises(UsageError, match=r"format\.size is the size of pictures, and none are found") as refused:
+        read(write_npz(tmp_path / "d.npz", arrays), size=8)
+    assert "format.img" in refused.value.hint
+
+
+def test_memory_has_to_hold_the_small_pictures_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored, "_AT_ONCE", 1)
+    monkeypatch.setattr(foreign.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 5000}))
+    arrays = {name: values[:, :1] for name, values in recorded().items() if name != "img"}
+    path = write_npz(tmp_path / "d.npz", {**arrays, "img": recorded()["img"]})
+    with pytest.raises(DataError, match="img takes 13,248 bytes"):
+        read(path)
+    assert read(path, size=4).spec.image == (4, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (lambda img: np.concatenate([img, img[..., :1]], axis=3), "alpha, is cut"),
+        (lambda img: np.concatenate([img, img[..., :1]], axis=3).transpose(0, 3, 1, 2), "alpha, is cut"),
+        (lambda img: img[..., :1], "grey is repeated"),
+        (lambda img: img[..., 0][:, None], "grey is repeated"),
+        (lambda img: img[..., 0], "grey is repeated"),
+    ],
+    ids=["RGBA", "RGBA, channels first", "grey", "grey, channels first", "grey without channels"],
+)
+def test_grey_pictures_and_alpha_are_made_rgb(
+    made: Callable[[np.ndarray], np.ndarray], words: str, tmp_path: Path
+) -> None:
+    arrays = recorded()
+    given, grey = made(arrays["img"]), "grey" in words
+    expected = np.repeat(arrays["img"][..., :1], 3, axis=3) if grey else arrays["img"]
+    for path in (
+        write_npz(tmp_path / "d.npz", {**arrays, "img": given}),
+        write_zarr(tmp_path / "d.zarr", {**arrays, "img": given}),
+    ):
+        found = read(path)
+        np.testing.assert_array_equal(np.concatenate([e["img"] for e in found.episodes]), expected)
+        assert any(s.startswith(f"img: pictures {given.shape[1:]}") and words in s for s in found.said)
+        assert found.spec.image == (12, 16, 3)
+
+
+def test_depth_is_no_grey_picture(tmp_path: Path) -> None:
+    """Numbers of another type are not taken as grey, and what is named as depth is no picture by its usual name."""
+    arrays = recorded()
+    del arrays["point_cloud"]
+    for kind, shape in ((np.uint16, (23, 12, 16)), (np.uint16, (23, 12, 16, 1)), (np.float32, (23, 12, 16))):
+        path = write_npz(tmp_path / "d.npz", {**arrays, "img": np.ones(shape, kind)})
+        with pytest.raises(DataError, match=r"img is .* expected pictures of uint8") as refused:
+            read(path)
+        assert "format.depth=img" in refused.value.hint
+        first = read(path, depth="img").episodes[0]
+        assert (first["depth"].shape, "img" in first) == ((9, 12, 16), False)
+    path = write_npz(tmp_path / "d.npz", {**arrays, "img": arrays["img"][..., 0]})
+    assert "img" not in read(path, depth="img").episodes[0]
+    other = write_npz(tmp_path / "o.npz", {**arrays, "scan": arrays["img"][..., 0]})
+    assert read(other).spec.image == (12, 16, 3)
+    assert read(other, img=["scan"]).spec.image == (12, 16, 3), "where it is named as a picture it is one"
+
+
+@pytest.mark.parametrize("channels", [4, 7])
+def test_of_clouds_all_but_x_y_z_is_cut(channels: int, tmp_path: Path) -> None:
+    arrays = recorded(channels=channels)
+    found = read(write_npz(tmp_path / "d.npz", arrays))
+    clouds = np.concatenate([e["point_cloud"] for e in found.episodes])
+    np.testing.assert_array_equal(clouds, arrays["point_cloud"][..., :3])
+    assert any(f"all but the first 3 of {channels} numbers of a point" in s for s in found.said)
+
+
 @pytest.mark.parametrize("write", [write_zarr, write_npz, write_npy])
 def test_cameras_of_two_sizes_are_told_of(write: Callable[..., Path], tmp_path: Path) -> None:
     arrays = recorded()
@@ -150,10 +244,11 @@ def pickle_of(ran: Path) -> bytes:
     [
         ({"action": np.zeros((22, 3), np.float32)}, "action has 22 frames, the episodes end at frame 23"),
         ({"state": np.zeros((23, 2, 2), np.float32)}, r"state is \(23, 2, 2\) float32, expected a number or a vector"),
-        ({"point_cloud": np.zeros((23, 8, 5), np.float32)}, r"point_cloud is \(23, 8, 5\)"),
+        ({"point_cloud": np.zeros((23, 8, 2), np.float32)}, r"point_cloud is \(23, 8, 2\)"),
+        ({"point_cloud": np.zeros((23, 3, 40), np.float32)}, r"point_cloud is \(23, 3, 40\)"),
         ({"state": np.full((23, 2), "x")}, "state is"),
     ],
-    ids=["short", "dimensions", "five numbers a point", "text"],
+    ids=["short", "dimensions", "two numbers a point", "coordinates first", "text"],
 )
 def test_arrays_that_do_not_fit_are_named(change: dict[str, np.ndarray], words: str, tmp_path: Path) -> None:
     for path in (write_npz(tmp_path / "d.npz", recorded() | change), write_npy(tmp_path / "d", recorded() | change)):

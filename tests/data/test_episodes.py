@@ -49,6 +49,15 @@ def test_a_folder_of_aloha_is_read_without_being_told(tmp_path: Path) -> None:
     assert read(tmp_path / "cup", img=[]).spec.image is None
 
 
+def test_pictures_are_resized_episode_by_episode(tmp_path: Path) -> None:
+    written = write_aloha(tmp_path / "cup")
+    found = read(tmp_path / "cup", size=16)
+    pictures = np.concatenate([e[f"{IMAGES}/wrist"] for e in written])
+    means = pictures.reshape(-1, 16, 2, 16, 3, 3).mean((2, 4))
+    np.testing.assert_allclose(joined(found, "img")[..., 3:], means, atol=0.51)
+    assert sum("resized to 16x16" in sentence for sentence in found.said) == 2, "once a camera"
+
+
 def test_packed_pictures_are_those_that_were_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("av")
     written, again = write_aloha(tmp_path / "cup", compress=True), write_aloha(tmp_path / "two", compress=True)

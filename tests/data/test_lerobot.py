@@ -18,10 +18,12 @@ from omp_cli.core.base.files import LFS_POINTER
 from omp_cli.core.data.readers import lerobot
 from omp_cli.core.data.readers.base import sniff
 from omp_cli.core.data.readers.lerobot_folder import Folder
+from omp_cli.core.data.readers.pictures import resized
+from omp_cli.core.data.readers.video import decoded_image
 from omp_cli.core.data.store import read_store
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp
-from tests.data.lerobot import CAMERAS, FPS, Episode, write_lerobot, write_video
+from tests.data.lerobot import CAMERAS, FPS, Episode, png, write_lerobot, write_video
 from tests.data.test_readers import read
 
 INFO = "meta/info.json"
@@ -392,6 +394,26 @@ def test_cameras_of_two_sizes_want_one(folders: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="pictures are 32x48, those of top 24x24"):
         read(tmp_path / "f" / INFO, "robomimic", "lift")
     assert read(tmp_path / "f" / INFO, "robomimic", "lift", size=24).spec.image == (24, 24, 6)
+
+
+def test_a_size_means_the_same_in_every_format() -> None:
+    """FFmpeg's area averaging, of videos and packed pictures, and that of arrays; FFmpeg blurs spots of colour."""
+    grey = np.repeat(np.random.default_rng(0).integers(0, 256, (48, 64, 1), np.uint8), 3, axis=2)
+    rows, columns = np.mgrid[:48, :64]
+    coloured = np.stack([5 * rows, 4 * columns, 3 * rows + columns], axis=2).astype(np.uint8)
+    said: list[str] = []
+    for size in (16, 20, 31):
+        for picture in (grey, coloured):
+            theirs = decoded_image(png(picture), size, "p").astype(int)
+            np.testing.assert_allclose(resized(picture[None], size, "p", said)[0], theirs, atol=2)
+    assert said[0] == "p: pictures of 48x64 are resized to 16x16, which changes their proportions"
+
+
+def test_a_size_of_no_pictures_is_refused(folders: Path, tmp_path: Path) -> None:
+    shutil.copytree(folders / "v2.1", tmp_path / "f")
+    edited({f"observation.images.{camera}": None for camera in CAMERAS})(tmp_path / "f")
+    with pytest.raises(UsageError, match=r"format\.size is the size of pictures, and none are found"):
+        read(tmp_path / "f" / INFO, "robomimic", "lift", size=24)
 
 
 def test_features_that_are_not_taken_are_said(folders: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from omp_cli.core.data.readers.rate import Timing, rate_of
-from omp_cli.core.data.readers.roles import Stored
+from omp_cli.core.data.readers.stored import Stored
 from tests.data.arrays import LENGTHS, recorded, write_npy, write_npz, write_zarr
 from tests.data.test_arrays import read
 

@@ -11,7 +11,7 @@ import pytest
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.data.catalogue import read_catalogue
-from omp_cli.core.data.readers import FORMATS, Recording, Subject, d4rl, roles
+from omp_cli.core.data.readers import FORMATS, Recording, Subject, d4rl, stored
 from omp_cli.core.data.readers.base import sniff
 from omp_cli.core.data.readers.d4rl import episode_ends
 from omp_cli.core.data.readers.hdf5 import array
@@ -129,6 +129,42 @@ def test_robomimic_pictures_of_other_names(tmp_path: Path) -> None:
         read(path, "robomimic", "can", cameras=["side", "top"])
 
 
+def test_robomimic_pictures_are_resized_and_made_rgb(tmp_path: Path) -> None:
+    """Cameras of several sizes fit together then; each sentence is said once, not once a demonstration."""
+    path = tmp_path / "can.hdf5"
+    demos = write_robomimic(path, (5, 6), cameras=("agentview",))
+    with h5py.File(path, "a") as file:
+        for number, frames in enumerate((5, 6)):
+            obs = file[f"data/demo_{number}/obs"]
+            obs["wrist_image"] = np.full((frames, 8, 12, 4), 7, np.uint8)
+            obs["side"] = np.full((frames, 6, 6), 9, np.uint8)
+            obs["hand_image"] = np.ones((frames, 6, 6, 1), np.uint16)
+    cameras = ["agentview", "wrist", "side"]
+    found = read(path, "robomimic", "can", cameras=cameras, size=4)
+    shown = found.episodes[1]["img"]
+    assert (shown.shape, found.cameras) == ((6, 4, 4, 9), tuple(cameras))
+    mean = demos[1]["obs/agentview_image"].reshape(6, 4, 4, 4, 4, 3).mean((2, 4))
+    np.testing.assert_allclose(shown[..., :3], mean, atol=0.51)
+    assert (shown[..., 3:6] == 7).all()
+    assert (shown[..., 6:] == 9).all()
+    assert found.said[:5] == (
+        "agentview_image: pictures of 16x16 are resized to 4x4",
+        "wrist_image: pictures (8, 12, 4): the fourth channel, alpha, is cut",
+        "wrist_image: pictures of 8x12 are resized to 4x4, which changes their proportions",
+        "side: pictures (6, 6): grey is repeated as red, green and blue",
+        "side: pictures of 6x6 are resized to 4x4",
+    )
+    with pytest.raises(DataError, match=r"hand_image is .* expected pictures of uint8") as refused:
+        read(path, "robomimic", "can")
+    assert "format.depth=hand_image" in refused.value.hint
+    assert read(path, "robomimic", "can", depth="hand_image", size=4).cameras == ("agentview", "wrist")
+    with pytest.raises(UsageError, match="pictures are 8x12, those of agentview 16x16") as two:
+        read(path, "robomimic", "can", cameras=cameras)
+    assert "format.size" in two.value.hint
+    with pytest.raises(UsageError, match="a replay renders others"):
+        read(path, "robomimic", "can", replay=True, size=4)
+
+
 def test_what_a_file_holds_besides_is_said(tmp_path: Path) -> None:
     write_robomimic(tmp_path / "can.hdf5", (5, 6), cameras=("agentview",))
     with h5py.File(tmp_path / "can.hdf5", "a") as file:
@@ -197,13 +233,15 @@ def test_of_the_first_episodes_no_more_frames_are_read(tmp_path: Path, monkeypat
     assert len(read(tmp_path / "hopper.hdf5", "gym", "hopper-medium", 2).episodes) == 2
     assert lengths == {"terminals": 25, "timeouts": 25, "observations": 12, "actions": 12, "rewards": 12}
     raw = write_npz(tmp_path, pictures=True)
-    read_by = roles.Stored.__init__
+    read_by = stored.Stored.__init__
     short: dict[tuple[int, ...], int] = {}
 
-    def noted(self: roles.Stored, shape: tuple[int, ...], dtype: Any, stored: int, read_: Callable[[int], Any]) -> None:
-        read_by(self, shape, dtype, stored, lambda frames: short.update({shape: frames}) or read_(frames))
+    def noted(
+        self: stored.Stored, shape: tuple[int, ...], dtype: Any, stored: int, read_: Callable[[int], Any], parts: Any
+    ) -> None:
+        read_by(self, shape, dtype, stored, lambda frames: short.update({shape: frames}) or read_(frames), parts)
 
-    monkeypatch.setattr(roles.Stored, "__init__", noted)
+    monkeypatch.setattr(stored.Stored, "__init__", noted)
     found = read(tmp_path / "train.npz", "gym", "hopper-medium", 1)
     np.testing.assert_array_equal(found.episodes[0]["img"][..., 1], raw["images"][:6, 1])
     assert short == {(20, 11): 6, (20, 3): 6, (3,): 3, (20,): 6, (20, 6, 16, 20): 6}

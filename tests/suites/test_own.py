@@ -164,6 +164,25 @@ def test_settings_of_pictures_that_are_not_taken_or_rendered_are_refused(omp: Om
     refused(omp(*line, "--out", tmp_path / "e"), 2, "format.size does not count: no camera is taken")
 
 
+def test_large_pictures_are_spoken_of(omp: Omp, tmp_path: Path) -> None:
+    """Where the longer side is above 128 pixels; the printed setting makes them small."""
+    arrays = recorded(channels=3)
+    write_npz(tmp_path / "d.npz", {**arrays, "img": np.zeros((23, 20, 130, 3), np.uint8)})
+    line = ("prepare", "own", tmp_path / "d.npz", "--hz", 5)
+    done = omp(*line, "--out", tmp_path / "a")
+    assert done.code == 0, done.err
+    said = " ".join(done.out.split())
+    assert "pictures are 20x130, and what the presets' vision transformer costs grows with the fourth power" in said
+    assert "--set format.size=96 makes 96x96 of them, which changes their proportions" in said
+    small = omp(*line, "--set", "format.size=96", "--out", tmp_path / "b")
+    assert small.code == 0, small.err
+    assert "fourth power" not in small.out
+    assert "pictures of 20x130 are resized to 96x96" in " ".join(small.out.split())
+    assert read_store(tmp_path / "b").spec.image == (96, 96, 3)
+    none = omp(*line, "--set", "format.img=[]", "--set", "format.size=96", "--out", tmp_path / "c")
+    refused(none, 2, "format.size does not count: no camera is taken")
+
+
 def test_masks_of_robomimic_say_what_is_held_out(omp: Omp, tmp_path: Path) -> None:
     formats.write_robomimic(tmp_path / "c.hdf5")
     done = omp("prepare", "own", tmp_path / "c.hdf5", "--task", "can", "--out", tmp_path / "d")

@@ -47,23 +47,24 @@ def whole(path: Path, where: str = "") -> Path:
     return path
 
 
-def affordable(where: str, size: int, stored: int | None = None) -> None:
+def affordable(where: str, size: int, stored: int | None = None, kept: int | None = None) -> None:
     """Refuse to take memory for what a file only declares.
 
     Args:
         where: the file, and what in it.
-        size: bytes that it would take in memory.
+        size: bytes that it would take in memory as a whole.
         stored: bytes that the file holds of it; None where that is not known.
+        kept: bytes of it that are to be in memory together; None where that is all of it.
 
     Raises:
         DataError: the file holds far too little for it, or the memory that is free is less.
     """
     if stored is not None and size > max(_SMALL, _DENSEST * stored):
         raise DataError(f"{where} declares {_bytes(size)}, of which the file holds {_bytes(stored)}", AGAIN)
-    free = psutil.virtual_memory().available
-    if size > free:
+    free, taken = psutil.virtual_memory().available, size if kept is None else kept
+    if taken > free:
         raise DataError(
-            f"{where} takes {_bytes(size)}, and {_bytes(free)} of memory are free",
+            f"{where} takes {_bytes(taken)}, and {_bytes(free)} of memory are free",
             "take fewer episodes or cameras where the format lets you choose, or a machine with more memory",
         )
 

@@ -19,7 +19,8 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import whole
 from omp_cli.core.data.readers.base import FORMATS, Contents, Reader, Recording, Subject
 from omp_cli.core.data.readers.npz import head_of, names_in, stored_in
-from omp_cli.core.data.readers.roles import ENDS, ENDS_ARE, RolesConfig, Stored, checked_ends, recording
+from omp_cli.core.data.readers.roles import ENDS, ENDS_ARE, RolesConfig, checked_ends, recording
+from omp_cli.core.data.readers.stored import Stored
 
 AGAIN = "write it anew with numpy.save, as an array of numbers"
 
@@ -74,13 +75,13 @@ def _in_folder(path: Path) -> dict[str, Stored]:
 
 
 def _stored(file: Path) -> Stored:
-    def read(frames: int) -> NDArray[Any]:
+    def between(start: int, stop: int) -> NDArray[Any]:
         with _one_line(file):
-            return np.array(np.load(file, mmap_mode="r", allow_pickle=False)[:frames])
+            return np.array(np.load(file, mmap_mode="r", allow_pickle=False)[start:stop])
 
     with _one_line(file), whole(file).open("rb") as opened:
         shape, _, dtype = head_of(opened, str(file))
-    return Stored(shape, dtype, file.stat().st_size, read)
+    return Stored.sliced(shape, dtype, file.stat().st_size, between)
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def chosen(known: Mapping[str, str], wanted: Sequence[str], where: str, hint: Ca
 
 
 def side_by_side(
-    pictures: Sequence[NDArray[np.uint8]], cameras: Sequence[str], where: str, hint: str
+    pictures: Sequence[NDArray[np.uint8]], cameras: Sequence[str], where: str, setting: str
 ) -> NDArray[np.uint8]:
     """Pictures of several cameras, (T, H, W, C) each, one after the other in the channels, (T, H, W, sum of C).
 
@@ -51,7 +51,7 @@ def side_by_side(
         pictures: those of each camera, of the same T.
         cameras: their names.
         where: the file or episode, for the message.
-        hint: what to do about cameras of several sizes.
+        setting: the one that chooses cameras, for the hint.
 
     Raises:
         UsageError: the cameras differ in height or width.
@@ -59,5 +59,8 @@ def side_by_side(
     sizes = [f"{height}x{width}" for _, height, width, _ in (shown.shape for shown in pictures)]
     for camera, size in zip(cameras, sizes, strict=True):
         if size != sizes[0]:
-            raise UsageError(f"{where}, camera {camera}: pictures are {size}, those of {cameras[0]} {sizes[0]}", hint)
-    return np.concatenate(pictures, axis=3)
+            raise UsageError(
+                f"{where}, camera {camera}: pictures are {size}, those of {cameras[0]} {sizes[0]}",
+                f"set format.size, for instance to 96, or take one alone: --set {setting}={cameras[0]}",
+            )
+    return pictures[0] if len(pictures) == 1 else np.concatenate(pictures, axis=3)

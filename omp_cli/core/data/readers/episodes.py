@@ -9,7 +9,7 @@ that are padded with zeros, texts of bytes (T,), or rows of different lengths.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,8 @@ from omp_cli.core.data.readers.cameras import by_name
 from omp_cli.core.data.readers.hdf5 import contents_of, dataset, is_hdf5, opened, unread
 from omp_cli.core.data.readers.npz import stored_in
 from omp_cli.core.data.readers.packed import is_packed, unpacked
-from omp_cli.core.data.readers.roles import Roles, RolesConfig, Stored, recording
+from omp_cli.core.data.readers.roles import Roles, RolesConfig, recording
+from omp_cli.core.data.readers.stored import Stored
 
 ENDINGS = (".hdf5", ".h5", ".npz")
 STATE, ACTION, IMAGES = "observations/qpos", "action", "observations/images"
@@ -263,15 +264,13 @@ class _Episodes:
             return parts[0]
         inner, dtype = parts[0].shape[1:], max((part.dtype for part in parts), key=lambda dtype: dtype.itemsize)
 
-        def read(frames: int) -> NDArray[Any]:
-            found, begin = np.empty((frames, *inner), dtype), 0
+        def pieces(frames: int) -> Iterator[NDArray[Any]]:
             for part, length in zip(parts, self._frames, strict=True):
-                end = min(begin + length, frames)
-                found[begin:end] = part.read(end - begin)
-                begin = end
-            return found
+                yield part.read(min(length, frames)).astype(dtype, copy=False)
+                if (frames := frames - length) <= 0:
+                    return
 
-        return Stored((sum(self._frames), *inner), dtype, sum(part.stored or 0 for part in parts), read)
+        return Stored.continued((sum(self._frames), *inner), dtype, sum(part.stored or 0 for part in parts), pieces)
 
     def _differs(self, file: Path, how: str) -> DataError:
         return DataError(

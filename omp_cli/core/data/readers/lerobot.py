@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omp_cli.core.base.config import Keys, Names, Settings
+from omp_cli.core.base.config import Keys, Names
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import listed
@@ -34,6 +34,7 @@ from omp_cli.core.data.readers.base import (
 from omp_cli.core.data.readers.cameras import chosen, side_by_side
 from omp_cli.core.data.readers.lerobot_folder import Folder
 from omp_cli.core.data.readers.lerobot_tables import LerobotEpisode, Tables
+from omp_cli.core.data.readers.pictures import PicturesConfig
 from omp_cli.core.data.readers.video import clip_offset, decoded_image, decoded_video
 from omp_cli.core.data.store import Arrays
 
@@ -48,7 +49,7 @@ COUNTERS = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 _MOST_GB = 16.0
 
 
-class LerobotConfig(Settings):
+class LerobotConfig(PicturesConfig):
     """What is taken from a LeRobot folder."""
 
     name: Literal["lerobot"] = "lerobot"
@@ -60,14 +61,8 @@ class LerobotConfig(Settings):
     """Cameras ("top" of "observation.images.top" ...) whose pictures lie one after the other in the channels; None
     takes all, an empty list none.
     """
-    size: int | None = Field(None, ge=1, le=4096)
-    """Pictures are resized to (size, size) by area averaging, whatever their shape was; None keeps them."""
     instruction: str | None = None
     """Only episodes with this text as their task; None takes all."""
-
-    def passed_over(self) -> dict[str, str]:
-        """The size of pictures, where none are taken."""
-        return {"size": "no camera is taken"} if self.cameras == () else {}
 
 
 @FORMATS.register("lerobot")
@@ -103,6 +98,7 @@ class LerobotReader(Reader):
         """See the base class."""
         folder = Folder(path)
         cameras = self._cameras(folder)
+        self.config.check_pictures(str(folder.path), cameras)
         optional = [row for row in OPTIONAL if row[0] in folder.features]
         for feature in (*self.config.state, self.config.action):
             folder.numeric(feature)
@@ -247,8 +243,7 @@ class LerobotReader(Reader):
                     f"{folder.path}: {where}: its pictures differ in size", "set format.size, for instance to 96"
                 )
             taken.append(np.stack(frames))
-        hint = "set format.size, for instance to 96, or choose with format.cameras"
-        return side_by_side(taken, list(cameras), f"{folder.path}: episode {part.index}", hint)
+        return side_by_side(taken, list(cameras), f"{folder.path}: episode {part.index}", "format.cameras")
 
 
 def _times(column: NDArray[Any], where: str) -> NDArray[np.float64]:

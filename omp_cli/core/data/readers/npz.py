@@ -35,7 +35,7 @@ from omp_cli.core.data.readers.base import (
     spec_of,
     split,
 )
-from omp_cli.core.data.readers.roles import Stored
+from omp_cli.core.data.readers.stored import Stored
 from omp_cli.core.data.store import Arrays
 
 FILE, LIMITS = "train.npz", "normalization.npz"
@@ -160,25 +160,30 @@ def stored_in(path: Path, expected: str) -> dict[str, Stored]:
     with opened(path, expected) as file:
         held = frozenset(file.zip.namelist())
         heads = {name: _head(path, file.zip, name, expected) for name in file.files if f"{name}.npy" in held}
-    return {n: Stored(head.shape, head.dtype, head.stored, _reader(path, n, expected)) for n, head in heads.items()}
+    return {n: _stored(path, n, expected, head) for n, head in heads.items()}
 
 
-def _reader(path: Path, name: str, expected: str) -> Callable[[int], NDArray[Any]]:
-    """A function that reads a number of frames from the start of an array; what comes after them is not unpacked."""
+def _stored(path: Path, name: str, expected: str, seen: _Head) -> Stored:
+    """An array of which some frames from the start are read; what comes after them is not unpacked."""
 
-    def read(frames: int) -> NDArray[Any]:
+    def parts(frames: int, at_once: int) -> Iterator[NDArray[Any]]:
         with opened(path, expected) as file:
             head = _head(path, file.zip, name, expected)
-            _check_size(path, name, head)
-            if head.dtype.hasobject or not head.shape or (head.by_columns and frames):
-                return file[name][:frames]  # NumPy refuses objects; by columns the first frames lie all over it
+            whole = head.dtype.hasobject or not head.shape or (head.by_columns and frames > 0)
+            of_frame = math.prod(head.shape[1:]) * head.dtype.itemsize
+            _check_size(path, name, head, None if whole else min(at_once, frames) * of_frame)
+            if whole:
+                yield file[name][:frames]  # NumPy refuses objects; by columns the first frames lie all over it
+                return
             with file.zip.open(f"{name}.npy") as member:
                 head_of(member, f"{path}: {name}")
-                shape = (min(frames, head.shape[0]), *head.shape[1:])
-                packed = bytearray(member.read(math.prod(shape) * head.dtype.itemsize))
-            return np.frombuffer(packed, head.dtype).reshape(shape)
+                last = min(frames, head.shape[0])
+                for start in range(0, max(last, 1), at_once):
+                    here = min(at_once, last - start)
+                    packed = bytearray(member.read(here * of_frame))
+                    yield np.frombuffer(packed, head.dtype).reshape(here, *head.shape[1:])
 
-    return read
+    return Stored(seen.shape, seen.dtype, seen.stored, lambda frames: next(parts(frames, max(frames, 1))), parts)
 
 
 def head_of(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -233,10 +238,10 @@ def _head(path: Path, archive: zipfile.ZipFile, name: str, expected: str) -> _He
         return _Head(*head, stored=min(info.compress_size, path.stat().st_size), held=info.file_size - member.tell())
 
 
-def _check_size(path: Path, name: str, head: _Head) -> None:
-    """DataError unless memory can take the array, and the file holds as much of it as its head declares."""
+def _check_size(path: Path, name: str, head: _Head, kept: int | None = None) -> None:
+    """DataError unless the file holds what the head declares, and memory can take ``kept`` bytes of it (None: all)."""
     size = math.prod(head.shape) * head.dtype.itemsize
-    affordable(f"{path}: {name}", size, head.stored)
+    affordable(f"{path}: {name}", size, head.stored, kept)
     if size != head.held and not head.dtype.hasobject:  # objects are refused where they are read
         raise DataError(f"{path}: {name} declares {head.shape} {head.dtype}, and holds {head.held:,} bytes")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import DataError
-from omp_cli.core.data.readers.roles import Stored
+from omp_cli.core.data.readers.stored import Stored
 from omp_cli.core.data.readers.video import decoded_image
 
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n")
@@ -38,18 +38,21 @@ def unpacked(files: Sequence[Path], name: str, parts: Sequence[Stored], frames: 
     """
     size = _picture(parts[0].read(1)[0], f"{files[0]}: {name}, frame 0").shape
 
-    def read(wanted: int) -> NDArray[np.uint8]:
-        found, place = np.empty((wanted, *size), np.uint8), 0
+    def pieces(wanted: int) -> Iterator[NDArray[np.uint8]]:
         for file, part, length in zip(files, parts, frames, strict=True):
-            for frame, row in enumerate(part.read(min(length, wanted - place))):
+            rows = part.read(min(length, wanted))
+            found = np.empty((len(rows), *size), np.uint8)
+            for frame, row in enumerate(rows):
                 where = f"{file}: {name}, frame {frame}"
                 picture = _picture(row, where)
                 if picture.shape != size:
                     raise DataError(f"{where} is a picture {picture.shape}, the first one is {size}")
-                found[place], place = picture, place + 1
-        return found
+                found[frame] = picture
+            yield found
+            if (wanted := wanted - len(rows)) <= 0:
+                return
 
-    return Stored((sum(frames), *size), np.dtype(np.uint8), None, read)
+    return Stored.continued((sum(frames), *size), np.dtype(np.uint8), None, pieces)
 
 
 def _picture(row: Any, where: str) -> NDArray[np.uint8]:

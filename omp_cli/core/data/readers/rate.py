@@ -13,7 +13,7 @@ from omp_cli.core.base.errors import DataError
 from omp_cli.core.data.foreign import short
 
 if TYPE_CHECKING:
-    from omp_cli.core.data.readers.roles import Stored
+    from omp_cli.core.data.readers.stored import Stored
 
 TIMES = ("timestamp", "timestamps", "time")
 """What others call the times of frames, the usual name first; also as the last part of a path in the file."""

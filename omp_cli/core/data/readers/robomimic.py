@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from omp_cli.core.base.config import Keys, Names, Settings
+from omp_cli.core.base.config import Keys, Names
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import listed, short
@@ -25,7 +25,6 @@ from omp_cli.core.data.readers.base import (
     Reader,
     Recording,
     Subject,
-    channels_last,
     left_out,
     names_of_parts,
     some_lack,
@@ -42,8 +41,9 @@ from omp_cli.core.data.readers.hdf5 import (
     opened,
     unread,
 )
+from omp_cli.core.data.readers.pictures import PicturesConfig
 from omp_cli.core.data.readers.robomimic_cameras import cameras_of
-from omp_cli.core.data.readers.robomimic_clouds import CLOUD_ROLES, check_observations, clouds_of
+from omp_cli.core.data.readers.robomimic_clouds import CLOUD_ROLES, check_observations, clouds_of, frames_of
 from omp_cli.core.data.readers.robomimic_masks import chosen, held_out_by_masks, masks_of
 from omp_cli.core.data.readers.robomimic_metadata import check_counts, environment, scene
 from omp_cli.core.data.store import Arrays
@@ -60,7 +60,7 @@ NOTES = "omp"
 """Attribute of ``data`` in which omp's own files say how they were recorded."""
 
 
-class RobomimicConfig(Settings):
+class RobomimicConfig(PicturesConfig):
     """What is taken from a robomimic file."""
 
     name: Literal["robomimic"] = "robomimic"
@@ -74,10 +74,11 @@ class RobomimicConfig(Settings):
     """Append the key "object", as their state-only policies see it."""
     cameras: Names | None = None
     """Cameras ("agentview" of "agentview_image" or "agentview_rgb") or observation keys, whose pictures lie one after
-    the other in the channels; None takes all keys with one of these endings, an empty list none.
+    the other in the channels; None takes all keys with one of these endings, an empty list none. Grey pictures and
+    RGBA are made RGB.
     """
     cloud: Names = ()
-    """The observation key of point clouds (T, N, 3), or (T, N, 6) with colour, which is cut."""
+    """The observation key of point clouds (T, N, 3), or (T, N, k) of which what follows x, y, z is cut."""
     depth: Names = ()
     """The observation key of depth pictures (T, H, W) or (T, H, W, 1) of which clouds are to be made
     ("agentview_depth").
@@ -102,15 +103,13 @@ class _Demonstrations:
         episodes: the arrays of each.
         starts: the simulator's first state of each; where the file has none, the first state that a policy sees.
         scenes: the scene of each raw recording; None for observations.
-        layouts: layouts of pictures that were met.
-        colour: what the user has to know of the colours of clouds.
+        shown: what the user has to know of pictures and clouds.
     """
 
     episodes: list[Arrays] = field(default_factory=list)
     starts: list[NDArray[Any]] = field(default_factory=list)
     scenes: list[str] | None = None
-    layouts: set[str] = field(default_factory=set)
-    colour: list[str] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
 
     def add(self, demo: h5py.Group, episode: Arrays, states: NDArray[Any]) -> None:
         """Take an episode that begins with the first of ``states``; DataError where it has no frames."""
@@ -152,7 +151,8 @@ class RobomimicReader(Reader):
             raw = self._are_raw(path, demos)
             check_counts(data, known, self.expected)
             keys = [] if raw else self._state_keys(demos[0])
-            cameras = {} if raw else cameras_of(demos[0]["obs"], self.config.cameras)
+            cameras = {} if raw else cameras_of(demos[0]["obs"], self.config.cameras, self.config.depth)
+            self.config.check_pictures(str(path), cameras)
             found = self._raw(demos, progress) if raw else self._observed(demos, keys, cameras, progress)
             own = object_attribute(data, NOTES)
             notes: dict[str, Any] = {"recorded": own} if own else {}
@@ -175,7 +175,7 @@ class RobomimicReader(Reader):
             found.starts,
             simulator=has_states,
             scenes=found.scenes,
-            said=(*dict.fromkeys(found.colour), *said),
+            said=(*dict.fromkeys(found.shown), *said),
             held_out=held_out,
             names={} if raw else {"state": names_of_parts(keys, widths)},
             parts=tuple(zip(keys, widths, strict=True)),
@@ -201,6 +201,11 @@ class RobomimicReader(Reader):
             raise UsageError(f"{path}: {demos[0].name}/states is missing, so nothing can be replayed")
         if raw and self._clouds:
             raise UsageError(f"{path}: format.{next(iter(self._clouds))}: raw recordings have no such array")
+        if raw and self.config.size is not None:
+            raise UsageError(
+                f"{path}: format.size is that of the file's own pictures, and a replay renders others",
+                f"say how large: --set format.image_size={self.config.size}",
+            )
         if not raw and self.config.image_size != type(self.config).model_fields["image_size"].default:
             raise UsageError(
                 f"{path}: format.image_size is that of a replay, and the file's own observations are taken",
@@ -229,10 +234,10 @@ class RobomimicReader(Reader):
         has_states = "states" in demos[0]
         for demo in demos:
             states = array(demo, "states", self.expected, 2) if has_states else None
-            episode = self._episode(demo, keys, cameras, optional, found.layouts)
+            episode = self._episode(demo, keys, cameras, optional, found.shown)
             frames = len(episode["action"])
             obs = member_group(demo, "obs", self.expected)
-            episode |= clouds_of(obs, self._clouds, self.expected, frames, found.colour)
+            episode |= clouds_of(obs, self._clouds, self.expected, frames, found.shown)
             found.add(demo, episode, episode["state"] if states is None else states)
             progress.advance()
         return found
@@ -263,22 +268,19 @@ class RobomimicReader(Reader):
         keys: list[str],
         cameras: dict[str, str],
         optional: Sequence[tuple[str, str, type[np.generic]]],
-        layouts: set[str],
+        said: list[str],
     ) -> Arrays:
-        """A demonstration's arrays; the layout of its pictures is added to ``layouts``."""
+        """A demonstration's arrays; ``said`` gets what the user has to know of its pictures."""
         action = array(demo, "actions", self.expected, 2)
         frames, obs = len(action), member_group(demo, "obs", self.expected)
         state = np.concatenate([columns(obs, key, self.expected, frames) for key in keys], axis=1)
         episode: Arrays = {"state": state.astype(np.float32), "action": action.astype(np.float32)}
-        pictures: list[NDArray[np.uint8]] = []
-        where = f"{demo.file.filename}: {obs.name}"
-        for key in cameras.values():
-            found, layout = channels_last(array(obs, key, self.expected, 4, frames), f"{where}/{key}", 3)
-            pictures.append(found)
-            layouts.add(layout)
         if cameras:
-            hint = f"take one alone: --set format.cameras={next(iter(cameras))}"
-            episode["img"] = side_by_side(pictures, list(cameras), where, hint)
+            whole = frames_of(obs, list(cameras.values()), self.expected, frames)
+            pictures = [whole.pictures(key, said, self.config.size, 3, rounded=False) for key in cameras.values()]
+            episode["img"] = side_by_side(
+                pictures, list(cameras), f"{demo.file.filename}: {obs.name}", "format.cameras"
+            )
         for name, ours, kind in optional:
             episode[ours] = array(demo, name, self.expected, 1, frames).astype(kind)
         return episode
@@ -323,8 +325,6 @@ def _said(
         said.append(f"{scenes.count('')} demonstrations have no model_file and are shown in robosuite's own scene")
     if isinstance(failed := own.get("failed"), int) and failed > 0:
         said.append(f"{failed} of the operator's episodes were left out when they were recorded: they failed")
-    if "channels first" in found.layouts:
-        said.append("pictures (frames, 3, height, width) are taken as channels first")
     return tuple(said)
 
 

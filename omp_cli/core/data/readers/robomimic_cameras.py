@@ -20,19 +20,20 @@ if TYPE_CHECKING:
 ENDINGS = ("_image", "_rgb")
 
 
-def cameras_of(obs: h5py.Group, wanted: Sequence[str] | None) -> dict[str, str]:
+def cameras_of(obs: h5py.Group, wanted: Sequence[str] | None, others: Sequence[str] = ()) -> dict[str, str]:
     """The observation keys of pictures, by the cameras' names.
 
     Args:
         obs: observations of a demonstration.
         wanted: names of cameras or observation keys; None takes all keys with one of ``ENDINGS``.
+        others: keys that are something else by the settings, such as depth, which None does not take.
 
     Raises:
         UsageError: there is no such observation, or one is named twice.
     """
     known = by_name([key for key in obs if key.endswith(ENDINGS)], lambda key: key.rpartition("_")[0])
     if wanted is None:
-        return known
+        return {name: key for name, key in known.items() if key not in others}
 
     def hint(asked: str) -> str:
         pictures = [key for key in obs if _may_be_pictures(obs.get(key))]
@@ -40,11 +41,11 @@ def cameras_of(obs: h5py.Group, wanted: Sequence[str] | None) -> dict[str, str]:
             return "it has no pictures"
         return did_you_mean(asked, {*known, *pictures}) or f"it has: {listed(pictures)}"
 
-    others = {key: key for key in obs if key not in known and not key.endswith(ENDINGS)}
-    return chosen({**known, **others}, wanted, obs.file.filename, hint)
+    further = {key: key for key in obs if key not in known and not key.endswith(ENDINGS)}
+    return chosen({**known, **further}, wanted, obs.file.filename, hint)
 
 
 def _may_be_pictures(found: object) -> bool:
-    """Whether a member of a group is an array of four dimensions, of uint8."""
+    """Whether a member of a group is an array of three (grey) or four dimensions, of uint8."""
     shape, dtype = (getattr(found, name, None) for name in ("shape", "dtype"))
-    return shape is not None and len(shape) == 4 and dtype == np.uint8
+    return shape is not None and len(shape) in (3, 4) and dtype == np.uint8

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.readers.hdf5 import dataset
-from omp_cli.core.data.readers.roles import DEPTH, POSE, Frames, Stored, check_cloud_roles
+from omp_cli.core.data.readers.roles import DEPTH, POSE, Frames, check_cloud_roles
+from omp_cli.core.data.readers.stored import Stored
 from omp_cli.core.data.store import Arrays
 
 if TYPE_CHECKING:
@@ -44,8 +45,7 @@ def clouds_of(
     check_cloud_roles(obs.file.filename, **roles)
     names = [name for of_role in roles.values() for name in of_role]
     check_observations(obs, names)
-    stored = {name: _stored(dataset(obs, name, expected)) for name in names}
-    whole = Frames(f"{obs.file.filename}: {obs.name}", stored, frames, frames)
+    whole = frames_of(obs, names, expected, frames)
     read: dict[str, tuple[str, Callable[[str], NDArray[Any]]]] = {
         "cloud": ("point_cloud", lambda name: whole.clouds(name, said)),
         "depth": (DEPTH, whole.depth),
@@ -63,8 +63,16 @@ def check_observations(obs: h5py.Group, names: Sequence[str]) -> None:
         )
 
 
+def frames_of(obs: h5py.Group, names: Sequence[str], expected: str, frames: int) -> Frames:
+    """The observations of these names, of so many frames, which are read later; DataError where one is not there."""
+    stored = {name: _stored(dataset(obs, name, expected)) for name in names}
+    return Frames(f"{obs.file.filename}: {obs.name}", stored, frames, frames)
+
+
 def _stored(found: h5py.Dataset) -> Stored:
-    """An array of the file that is read later."""
-    return Stored(
-        found.shape or (), found.dtype, found.id.get_storage_size(), lambda frames: np.asarray(found[:frames])
+    return Stored.sliced(
+        found.shape or (),
+        found.dtype,
+        found.id.get_storage_size(),
+        lambda start, stop: np.asarray(found[start:stop]),
     )

@@ -5,20 +5,18 @@ Legend: T frames, S numbers of the state, A of the action, N points, H, W height
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.base.config import Keys, Names, Settings
+from omp_cli.core.base.config import Keys, Names
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.data.foreign import affordable, listed, short
 from omp_cli.core.data.readers.base import (
     Recording,
     Subject,
-    channels_last,
     first_states,
     left_out,
     names_of_parts,
@@ -26,7 +24,9 @@ from omp_cli.core.data.readers.base import (
     split,
 )
 from omp_cli.core.data.readers.cameras import side_by_side
+from omp_cli.core.data.readers.pictures import PicturesConfig, kept_bytes, read_pictures
 from omp_cli.core.data.readers.rate import rate_of
+from omp_cli.core.data.readers.stored import Stored
 from omp_cli.core.data.store import Arrays
 
 ENDS = "episode_ends"
@@ -42,9 +42,10 @@ _NUMBERS = "fiub"
 _COLOURED = 6
 
 
-class RolesConfig(Settings):
+class RolesConfig(PicturesConfig):
     """Which arrays are what, by their names in the file; what is left out of a list is not taken."""
 
+    takes: ClassVar[str] = "img"
     state: Keys = ()
     """Arrays that make the state, one after the other, (T,) or (T, n); empty takes the first of state, states,
     agent_pos, robot_state and qpos that is there.
@@ -53,11 +54,11 @@ class RolesConfig(Settings):
     """Arrays that make the action; empty takes action or actions."""
     img: Keys | None = None
     """Arrays of pictures (T, H, W, 3) or (T, 3, H, W), which lie one after the other in the channels; None takes img,
-    image, images or rgb if one is there, an empty list none.
+    image, images or rgb if one is there, an empty list none. Grey pictures and RGBA are made RGB.
     """
     cloud: Names | None = None
-    """The array of point clouds (T, N, 3), or (T, N, 6) with colour, which is cut; None takes point_cloud, pointcloud,
-    cloud or point_clouds if one is there, an empty list none.
+    """The array of point clouds (T, N, 3), or (T, N, k) of which what follows x, y, z is cut, such as colour; None
+    takes point_cloud, pointcloud, cloud or point_clouds if one is there, an empty list none.
     """
     depth: Names = ()
     """The array of depth pictures (T, H, W) of which clouds are to be made."""
@@ -65,23 +66,6 @@ class RolesConfig(Settings):
     """The array of poses (T, 4, 4) or (T, 16) of the depth camera, camera to world, where it moves; with
     ``camera.pose`` beside it, of what that is the camera's pose in (a hand).
     """
-
-
-@dataclass(frozen=True)
-class Stored:
-    """An array that is in a file and was not read yet.
-
-    Attributes:
-        shape: (T, ...).
-        dtype: type of its numbers.
-        stored: bytes that the file holds of it; None where that is not known.
-        read: a function that reads a given number of frames from the start.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    stored: int | None
-    read: Callable[[int], NDArray[Any]]
 
 
 def checked_ends(where: str, found: NDArray[Any]) -> NDArray[np.int64]:
@@ -123,12 +107,13 @@ def recording(
         UsageError: an array that is asked for is not there, or none is there that could be state or action.
     """
     role = Roles(where, arrays, config)
+    config.check_pictures(where, role.img)
     whole = Frames(where, arrays, int(ends[-1]), int(ends[:limit][-1]))
     said: list[str] = []
     found: Arrays = {"state": whole.vectors(role.state), "action": whole.vectors(role.action)}
     if role.img:
-        pictures = [whole.pictures(name, said) for name in role.img]
-        found["img"] = side_by_side(pictures, role.img, where, f"take one alone: --set format.img={role.img[0]}")
+        pictures = [whole.pictures(name, said, config.size) for name in role.img]
+        found["img"] = side_by_side(pictures, role.img, where, "format.img")
     if role.cloud:
         found["point_cloud"] = whole.clouds(role.cloud[0], said)
     if role.depth:
@@ -173,8 +158,9 @@ class Roles:
         self._where, self._arrays = where, arrays
         self.state = self._chosen("state", config.state) or self._needed("state", STATE)
         self.action = self._chosen("action", config.action) or self._needed("action", ACTION)
-        self.img = self._usual(PICTURE) if config.img is None else self._chosen("img", config.img)
         self.depth = self._chosen("depth", config.depth)
+        pictures = (name for name in PICTURE if name not in self.depth)
+        self.img = self._usual(pictures) if config.img is None else self._chosen("img", config.img)
         self.cloud = self._chosen("cloud", config.cloud or ())
         if config.cloud is None and not self.depth:
             self.cloud = self._usual(CLOUD)
@@ -251,31 +237,33 @@ class Frames:
 
     def clouds(self, name: str, said: list[str]) -> NDArray[np.float32]:
         """(T, N, 3)."""
-        found = self._read(name, (3,), "clouds (T, N, 3) or (T, N, 6)")
-        if found.shape[2] not in (3, _COLOURED) or found.dtype.kind != "f":
-            self._refuse(name, "clouds (T, N, 3) or (T, N, 6) of floating point numbers")
-        if found.shape[2] == _COLOURED:
-            said.append(f"{short(name)}: the last 3 of 6 numbers of a point, its colour, are cut")
+        expected = "clouds (T, N, 3), or (T, N, k) with more numbers than x, y, z"
+        found = self._read(name, (3,), f"{expected}, of floating point numbers")
+        _, points, numbers = found.shape
+        if found.dtype.kind != "f" or not 3 <= numbers <= max(points - 1, _COLOURED):  # (T, 3, N) is another layout
+            self._refuse(name, f"{expected}, of floating point numbers")
+        if numbers > 3:
+            cut = "the last 3 of 6 numbers of a point, its colour, are cut"
+            if numbers != _COLOURED:
+                cut = f"all but the first 3 of {numbers} numbers of a point, x, y, z, are cut"
+            said.append(f"{short(name)}: {cut}")
         return np.ascontiguousarray(found[..., :3], np.float32)
 
-    def pictures(self, name: str, said: list[str]) -> NDArray[np.uint8]:
-        """(T, H, W, 3)."""
-        found, where = self._read(name, (4,), "pictures (T, H, W, 3)"), f"{self._where}: {name}"
-        if found.dtype.kind == "f":
-            low, high = (float(found.min()), float(found.max())) if found.size else (0.0, 0.0)
-            if not (low >= 0 and high <= 255):  # false for NaN, too
-                raise DataError(f"{where} has values from {low:.3g} to {high:.3g}, expected 0 to 255 or 0 to 1")
-            scale = 255.0 if high <= 1 else 1.0
-            said.append(
-                f"{short(name)}: pictures of {found.dtype} from {low:.3g} to {high:.3g} are rounded to 0 to 255"
-            )
-            found = np.stack([np.rint(frame * scale).astype(np.uint8) for frame in found])
-        shown, layout = channels_last(found, where)
-        if layout == "channels first":
-            said.append(f"{short(name)}: pictures {found.shape} are taken as channels first")
-        return shown
+    def pictures(
+        self, name: str, said: list[str], size: int | None, channels: int | None = None, rounded: bool = True
+    ) -> NDArray[np.uint8]:
+        """(T, H, W, 3 cameras); ``read_pictures`` says what the arguments are."""
+        array = self._checked(name, (3, 4), "pictures (T, H, W, 3)")
+        self._afford(name, kept_bytes(array.shape, size))
+        return read_pictures(array, self._wanted, f"{self._where}: {name}", name, size, said, channels, rounded)
 
     def _read(self, name: str, dims: tuple[int, ...], expected: str) -> NDArray[Any]:
+        array = self._checked(name, dims, expected)
+        self._afford(name)
+        return array.read(self._wanted)
+
+    def _checked(self, name: str, dims: tuple[int, ...], expected: str) -> Stored:
+        """The array; DataError where it does not fit its role or the episodes."""
         array = self._arrays[name]
         if len(array.shape) not in dims or array.dtype.kind not in _NUMBERS or 0 in array.shape[1:]:
             self._refuse(name, expected)
@@ -284,9 +272,13 @@ class Frames:
                 f"{self._where}: {name} has {array.shape[0]} frames, the episodes end at frame {self._total}",
                 "all arrays have to be as long as the last of episode_ends",
             )
+        return array
+
+    def _afford(self, name: str, kept: int | None = None) -> None:
+        """DataError where file or memory cannot hold the array, of which ``kept`` bytes stay in memory (None: all)."""
+        array = self._arrays[name]
         declared = array.dtype.itemsize * int(np.prod(array.shape, dtype=object))
-        affordable(f"{self._where}: {name}", declared, array.stored)
-        return array.read(self._wanted)
+        affordable(f"{self._where}: {name}", declared, array.stored, kept)
 
     def _refuse(self, name: str, expected: str) -> NoReturn:
         array = self._arrays[name]

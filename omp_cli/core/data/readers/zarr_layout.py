@@ -21,7 +21,8 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.codecs import refuse_code
 from omp_cli.core.data.foreign import AGAIN, affordable, listed
 from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject
-from omp_cli.core.data.readers.roles import ENDS, ENDS_ARE, RolesConfig, Stored, checked_ends, recording
+from omp_cli.core.data.readers.roles import ENDS, ENDS_ARE, RolesConfig, checked_ends, recording
+from omp_cli.core.data.readers.stored import Stored
 
 if TYPE_CHECKING:
     import zarr
@@ -66,7 +67,7 @@ class ZarrReader(Reader):
             with _one_line(path):
                 ends = checked_ends(f"{path}: meta/{ENDS}", _ends(path, root, sizes))
                 arrays = {
-                    name: Stored(array.shape, array.dtype, sizes(f"data/{name}"), _first(path, f"data/{name}", array))
+                    name: _stored(path, f"data/{name}", array, sizes(f"data/{name}"))
                     for name, array in sorted(_arrays(path, root, "data").items())
                 }
             found = recording(str(path), arrays, ends, self.config, subject, limit)
@@ -74,13 +75,13 @@ class ZarrReader(Reader):
         return found
 
 
-def _first(path: Path, name: str, array: Any) -> Any:
-    def read(frames: int) -> NDArray[Any]:
+def _stored(path: Path, name: str, array: Any, stored: int) -> Stored:
+    def between(start: int, stop: int) -> NDArray[Any]:
         refuse_code(f"{path}: {name}", array)
         with _one_line(path):
-            return np.asarray(array[:frames])
+            return np.asarray(array[start:stop])
 
-    return read
+    return Stored.sliced(array.shape, array.dtype, stored, between)
 
 
 def _ends(path: Path, root: zarr.Group, sizes: Any) -> NDArray[Any]:
@@ -89,8 +90,9 @@ def _ends(path: Path, root: zarr.Group, sizes: Any) -> NDArray[Any]:
         raise _lacks(path, root, f"meta/{ENDS}")
     if found.ndim != 1 or found.dtype.kind not in "iu":
         raise DataError(f"{path}: meta/{ENDS} is {found.shape} {found.dtype}, expected a list of whole numbers")
-    affordable(f"{path}: meta/{ENDS}", found.nbytes, sizes(f"meta/{ENDS}"))
-    return _first(path, f"meta/{ENDS}", found)(found.shape[0])
+    stored = sizes(f"meta/{ENDS}")
+    affordable(f"{path}: meta/{ENDS}", found.nbytes, stored)
+    return _stored(path, f"meta/{ENDS}", found, stored).read(found.shape[0])
 
 
 def _arrays(path: Path, root: zarr.Group, group: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from omp_cli.core.data.catalogue import TaskFacts
 from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.readers import FORMATS, Recording, Subject
 from omp_cli.core.data.readers.base import sniff
+from omp_cli.core.data.readers.pictures import remark_on_size
 from omp_cli.core.data.readers.roles import DEPTH, POSE
 from omp_cli.core.data.store import HELD_OUT, Arrays
 from omp_cli.core.prepare.files import Files, about_files
@@ -182,6 +183,8 @@ class Own(Files):
         hz = self._rate(recording)
         if recording.hz not in (None, hz):
             said.append(f"the file says {recording.hz:g} Hz, and --hz {hz:g} counts")
+        if (image := recording.spec.image) is not None:
+            said += remark_on_size(*image[:2], config.format)
         episodes, in_order, of_clouds = with_clouds(
             recording.episodes, config.points, config.crop, config.camera, progress, workers
         )

@@ -1,0 +1,86 @@
+"""Arrays that are in a file and were not read yet, of whatever format.
+
+Legend: T frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_AT_ONCE = 128 << 20
+"""Bytes of an array that are read at once where it is read in parts."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An array that is in a file and was not read yet.
+
+    Attributes:
+        shape: (T, ...).
+        dtype: type of its numbers.
+        stored: bytes that the file holds of it; None where that is not known.
+        read: a function that reads a given number of frames from the start.
+        parts: a function that reads a given number of frames from the start, so many of them at once; None where all
+            are read together.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    stored: int | None
+    read: Callable[[int], NDArray[Any]]
+    parts: Callable[[int, int], Iterator[NDArray[Any]]] | None = None
+
+    @classmethod
+    def sliced(
+        cls,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        stored: int | None,
+        between: Callable[[int, int], NDArray[Any]],
+    ) -> Stored:
+        """An array of a file that reads the frames ``between`` a first one and one after the last on their own."""
+
+        def parts(frames: int, at_once: int) -> Iterator[NDArray[Any]]:
+            return (between(start, min(start + at_once, frames)) for start in range(0, max(frames, 1), at_once))
+
+        return cls(shape, dtype, stored, lambda frames: between(0, frames), parts)
+
+    @classmethod
+    def continued(
+        cls,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        stored: int | None,
+        pieces: Callable[[int], Iterator[NDArray[Any]]],
+    ) -> Stored:
+        """An array in several files, whose ``pieces`` of the given number of frames are read one after the other."""
+
+        def read(frames: int) -> NDArray[Any]:
+            return gathered(pieces(frames), frames, dtype)
+
+        return cls(shape, dtype, stored, read, lambda frames, _: pieces(frames))
+
+    def in_parts(self, frames: int) -> Iterator[NDArray[Any]]:
+        """The given number of frames from the start, as many at once as a reader should hold, where the file can."""
+        if self.parts is None:
+            return iter([self.read(frames)])
+        of_frame = self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=object))
+        return self.parts(frames, max(_AT_ONCE // of_frame, 1))
+
+
+def gathered(parts: Iterator[NDArray[Any]], frames: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Parts (t, ...) one after the other, which have so many frames together; they are in memory once, not twice."""
+    first = next(parts)
+    if len(first) == frames and first.dtype == dtype:
+        return first
+    found, place = np.empty((frames, *first.shape[1:]), dtype), 0
+    for part in chain([first], parts):
+        found[place : place + len(part)] = part
+        place += len(part)
+    return found
