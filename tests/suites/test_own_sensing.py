@@ -106,7 +106,7 @@ def test_what_is_there_as_the_policy_reads_it_stays_as_it_is(prepared: Dataset) 
             {"wrist": np.zeros((6, 8, 3), np.uint8)},
             "do not fit beside each other: 'top' \\(12, 16, 3\\) uint8",
         ),
-        ({"wrist": np.zeros((12, 16, 3), np.float32)}, "do not fit beside each other"),
+        ({"wrist": np.zeros((12, 16, 3), np.float32)}, "'wrist' is \\(1, 12, 16, 3\\) float32, expected .* uint8"),
         ({"joints": np.zeros(2)}, "'joints' has shape \\(2,\\)"),
         ({"front_depth": np.zeros((24, 32), np.uint16)}, "'front_depth': 0 points are left where 64 are wanted"),
         ({"front_depth": np.zeros(32, np.uint16)}, "'front_depth' has shape \\(32,\\)"),
@@ -146,6 +146,36 @@ def test_a_policy_acts_on_what_its_robot_shows(prepared: Dataset, omp: Omp, tmp_
         "deploy", tmp_path / "run", "--replay", prepared.path.parent, "--seconds", 0.2, "--out", tmp_path / "r"
     )
     assert replayed.code == 0, replayed.err
+
+
+def test_pictures_of_a_robot_are_resized_as_those_of_the_data(tmp_path: Path, omp: Omp) -> None:
+    arrays = robots_arrays()
+    random = np.random.default_rng(1)
+    arrays["wrist"] = random.integers(0, 256, (len(arrays["top"]), 20, 30, 4), dtype=np.uint8)  # larger, with alpha
+    arrays["img"] = arrays["top"]
+    path = write_npz(tmp_path / "rig.npz", arrays)
+    for name, cameras in (("two", "top,wrist"), ("one", "img")):
+        line = (
+            "prepare",
+            "own",
+            path,
+            "--task",
+            "rig",
+            "--hz",
+            30,
+            "--set",
+            "format.state=joints",
+            "--set",
+            f"format.img={cameras}",
+        )
+        done = omp(*line, "--set", "format.size=8", "--out", tmp_path / name)
+        assert done.code == 0, done.err
+        data = read_store(tmp_path / name)
+        suite = SUITES.build(SUITES.parse(data.suite))
+        frame = {camera: arrays[camera][5] for camera in cameras.split(",")}
+        np.testing.assert_array_equal(suite.as_read(frame, ("img",))["img"], data.arrays["img"][5])
+        ready = {"img": data.arrays["img"][5]}
+        assert suite.as_read(ready, ("img",))["img"] is ready["img"]
 
 
 def test_arrays_of_a_path_are_shown_by_its_last_part(tmp_path: Path, omp: Omp) -> None:

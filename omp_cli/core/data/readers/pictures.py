@@ -87,6 +87,15 @@ def read_pictures(
     return gathered(parts(), frames, np.dtype(np.uint8))
 
 
+def live_pictures(values: NDArray[Any], where: str, size: int | None) -> NDArray[np.uint8]:
+    """Pictures (T, H, W, C) of uint8 that a camera shows, as ``read_pictures`` makes those of a recording.
+
+    Raises:
+        DataError: they are of another type or have channels of which none are made.
+    """
+    return resized(_coloured(values, where, where, [], None), size, where, [])
+
+
 def _is_grey(shape: Sequence[int]) -> bool:
     return len(shape) == 3 or _axis(shape, (_GREY,)) is not None
 

@@ -20,6 +20,7 @@ from omp_cli.core.base.config import Count, Settings
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.data.readers.base import Recording
 from omp_cli.core.data.readers.cameras import by_name
+from omp_cli.core.data.readers.pictures import live_pictures
 from omp_cli.core.data.readers.roles import DEPTH, POSE
 from omp_cli.core.suites.own.camera import CameraConfig, Crop
 from omp_cli.core.suites.own.clouds import Making, cloud_of, making_of
@@ -57,6 +58,8 @@ class OwnSuiteConfig(Settings):
     """Arrays that make the state, one after the other; empty where the file has it in one."""
     cameras: tuple[str, ...] = ()
     """Cameras whose pictures lie one after the other in the channels of "img"."""
+    size: Count | None = None
+    """Pixels of a side that their pictures were resized to; None for none."""
     cloud: RecordedCloud | None = None
     """What clouds were made of; None where they are the file's own."""
 
@@ -67,13 +70,14 @@ class OwnSuiteConfig(Settings):
         return {name: of for name, of in found.items() if of not in ((), (name,))}
 
 
-def how_it_was_read(recording: Recording, crop: Crop | None, camera: CameraConfig) -> dict[str, Any]:
+def how_it_was_read(recording: Recording, crop: Crop | None, camera: CameraConfig, size: int | None) -> dict[str, Any]:
     """``OwnSuiteConfig`` of a recording that has its clouds, as plain data without what goes without saying.
 
     Args:
         recording: as its reader found it, with the clouds that were made.
         crop: by which they were cropped.
         camera: the camera of its depth pictures, if there are some.
+        size: pixels of a side that its other pictures were resized to; None for none.
     """
     notes, spec, cloud = recording.notes, recording.spec, None
     depth, pose = notes.get("depth"), notes.get("pose")
@@ -87,10 +91,11 @@ def how_it_was_read(recording: Recording, crop: Crop | None, camera: CameraConfi
             pose=shown_as(pose[0]) if pose else None,
         )
     state = tuple(StatePart(name=shown_as(name), width=width) for name, width in recording.parts)
-    found = OwnSuiteConfig(state=state, cameras=recording.cameras, cloud=cloud)
+    pictures = recording.cameras if spec.image is not None else ()
+    found = OwnSuiteConfig(state=state, cameras=pictures, size=size if pictures else None, cloud=cloud)
     told = {"name": found.name, **found.model_dump(mode="json", exclude_defaults=True)}
     usual = {"state": ("state",), "cameras": ("img",)}
-    named = {"state": tuple(part.name for part in state), "cameras": recording.cameras}
+    named = {"state": tuple(part.name for part in state), "cameras": pictures}
     return {key: value for key, value in told.items() if key not in usual or named[key] != usual[key]}
 
 
@@ -136,8 +141,9 @@ class Sensing:
             return np.shape(obs[name])[-2:] != (self._making.wanted, 3)
         parts = self._made_of.get(name, ())
         there = [part for part in parts if part in obs]
-        if name in obs:
-            return len(parts) > 1 and len(there) == len(parts) and name in parts
+        if name in obs and not (len(parts) > 1 and len(there) == len(parts) and name in parts):
+            size = self._config.size if name == "img" else None
+            return size is not None and np.shape(obs[name])[-3:-1] != (size, size)
         if parts and len(there) < len(parts):
             missing = next(part for part in parts if part not in obs)
             raise DataError(
@@ -160,9 +166,17 @@ class Sensing:
         return _beside(shown, [name for name, _, _ in parts])
 
     def _pictures(self, obs: Mapping[str, Any]) -> NDArray[Any]:
-        """(..., H, W, C): the cameras' pictures one after the other in the channels."""
-        cameras = self._config.cameras
-        return _beside([_array(obs, camera) for camera in cameras], cameras)
+        """(..., H, W, C): the cameras' pictures one after the other in the channels, of the size of the data."""
+        cameras = self._config.cameras or ("img",)
+        cameras = cameras if all(camera in obs for camera in cameras) else ("img",)
+        shown = []
+        for camera in cameras:
+            x = _array(obs, camera)
+            if x.ndim < 3:
+                raise DataError(f"observation: {camera!r} has shape {x.shape}, expected a picture (H, W, 3)")
+            made = live_pictures(x.reshape(-1, *x.shape[-3:]), f"observation: {camera!r}", self._config.size)
+            shown.append(made.reshape(*x.shape[:-3], *made.shape[1:]))
+        return _beside(shown, cameras)
 
     def _cloud(self, obs: Mapping[str, Any]) -> NDArray[np.float32]:
         """(..., N, 3), as ``omp prepare own`` made it of a cloud (..., M, 3), or of a depth picture (..., H, W)."""

@@ -227,8 +227,9 @@ class Own(Files):
         return f"read as {self.config.format.name}: {', '.join(parts)}"
 
     def _provenance(self, recording: Recording, suite: dict[str, Any] | None) -> dict[str, Any]:
+        config = self.config
         if suite is not None and suite["name"] == NAME:
-            suite = how_it_was_read(recording, self.config.crop, self.config.camera)
+            suite = how_it_was_read(recording, config.crop, config.camera, getattr(config.format, "size", None))
         found = super()._provenance(recording, suite)
         return {**found, HELD_OUT: list(recording.held_out)} if recording.held_out else found
 
