@@ -61,7 +61,7 @@ def test_from_a_dp3_store_to_an_export_that_says_what_its_numbers_are(omp: Omp, 
         done.out.split()
     )
     refused(omp("eval", tmp_path / "run"), 4, "no simulator", "omp eval RUN --offline")
-    refused(omp("finetune", tmp_path / "run", "--out", tmp_path / "tuned"), 4, "no simulator")
+    refused(omp("finetune", tmp_path / "run", "--out", tmp_path / "tuned"), 4, "no simulator", "--plugin FILE prepare")
     exported = omp("export", tmp_path / "run", "--format", "pt2", "--out", tmp_path / "files")
     assert exported.code == 0, exported.err
     document = json.loads((tmp_path / "files" / "policy.json").read_text())

@@ -65,6 +65,10 @@ class Family(Generic[T]):
             raise UsageError(f"unknown {self.kind} {name!r}", did_you_mean(name, self._members))
         return self._members[name]
 
+    def ships(self, name: str) -> bool:
+        """Whether the member of that name is a part of omp, and not of a plugin of the user's; raises as ``get``."""
+        return self.get(name).__module__.partition(".")[0] == __name__.partition(".")[0]
+
     def parse(self, value: Any) -> Member:
         """Validate a section such as ``{"name": "omp", "epsilon": 0.01}`` with its member's configuration class."""
         if isinstance(value, Settings):

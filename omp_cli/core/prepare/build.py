@@ -17,6 +17,7 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.store import STORE, Arrays, read_attributes, read_store, write_store
+from omp_cli.core.prepare.next_line import training_figures
 from omp_cli.core.prepare.sheet import contact_sheet
 from omp_cli.core.prepare.source import Source
 
@@ -83,6 +84,7 @@ def _figures(source: Source, provenance: Mapping[str, Any]) -> dict[str, Any]:
         "frames": sum(steps),
         "mean_steps": round(sum(steps) / len(steps), 1),
         "said": provenance.get("said", []),  # data made before do not say
+        **training_figures(provenance),
         **source.figures(provenance),
     }
 

@@ -24,11 +24,12 @@ from omp_cli.core.data.readers import FORMATS, Recording
 from omp_cli.core.data.readers.roles import DEPTH
 from omp_cli.core.prepare.build import check_episodes
 from omp_cli.core.prepare.files_config import FilesConfig
+from omp_cli.core.prepare.next_line import next_line
 from omp_cli.core.prepare.numbers import first_and_last, numbers_of, unclipped
 from omp_cli.core.prepare.origin import FileOrigin, from_catalogue, from_file
 from omp_cli.core.prepare.rollout import reference_of, rollout_suite
 from omp_cli.core.prepare.source import FILES, SOURCES, Asked, Gathered, Origin, Source, short_hash
-from omp_cli.core.suites.base import start_hash
+from omp_cli.core.suites.base import is_users_own, start_hash
 
 
 def wanted_files(entry: Entry) -> list[Wanted]:
@@ -203,7 +204,7 @@ class Files(Source):
             if limit != 1.0:
                 for episode in recording.episodes:
                     episode["action"] = episode["action"] / np.float32(limit)
-            suite = rollout_suite(config.suite, config.environment, config.format.name, recording)
+            suite, recording = rollout_suite(config.suite, config.environment, config.format.name, recording)
         pictured = "img" in recording.episodes[0]
         provenance = self._provenance(recording, suite)
         if config.check_pictures and recording.simulator and pictured and suite is not None:
@@ -266,8 +267,6 @@ class Files(Source):
             "environment": (provenance.get("rollout_suite") or {}).get("environment"),
             "state_dim": spec["state_dim"],
             "action_dim": spec["action_dim"],
-            "image": spec["image"],
-            "points": spec.get("points"),
         }
 
     @staticmethod
@@ -295,8 +294,7 @@ class Files(Source):
         for of_one in figures:
             lines += [f"{of_one['task']}: {sentence}" for sentence in of_one["said"]] + unclipped(of_one)
         lines += [f"omp eval rolls {r['task']} out in {name}" for r in figures if (name := r["environment"])]
-        preset = "" if clouds else f" --preset {'dmpo' if pictures else 'dmpo-state'}"
-        return [*lines, f"next: omp pretrain{preset}"]
+        return [*lines, next_line(folders[-1], figures[-1])]
 
 
 @contextmanager
@@ -316,7 +314,8 @@ def about_files(files: Sequence[Path]) -> Iterator[None]:
 def _no_clouds_of_its_own(config: FilesConfig, recording: Recording) -> None:
     """UsageError for depth pictures, which stay pictures here, and for clouds that no environment would show again."""
     first = recording.episodes[0]
-    if DEPTH in first or ("point_cloud" in first and FORMATS.get(config.format.name).simulated):
+    lent = FORMATS.get(config.format.name).simulated and not is_users_own(config.suite)
+    if DEPTH in first or ("point_cloud" in first and lent):
         role = "depth" if DEPTH in first else "cloud"
         raise UsageError(
             f"format.{role}: clouds of a file are data of one's own, no episodes of {config.suite}",

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.base.layers import Layer
-from omp_cli.core.data.catalogue import Catalogue, Entry, read_catalogue
+from omp_cli.core.data.catalogue import Catalogue, Entry, SuiteFacts, TaskFacts, read_catalogue
 from omp_cli.core.data.readers import FORMATS, Subject
 from omp_cli.core.data.readers.base import of_no_format, sniff
 from omp_cli.core.families import SUITES
 from omp_cli.core.prepare.source import Origin
+from omp_cli.core.suites.base import is_users_own
 
 INSIDE = ("meta/info.json", "train.npz", "data/main_data.hdf5", "main_data.hdf5")
 """What is read of a folder given by --file."""
@@ -67,12 +68,13 @@ def from_file(
     """A file of the user's, or a folder with one in it.
 
     Without a task it is the one that the file names, else the one whose file in the catalogue has that name, else the
-    benchmark's usual one.
+    benchmark's usual one. Of a suite of the user's own, which no catalogue knows, the suite says what its tasks are.
 
     Raises:
         DataError: no such file, damaged, or of no known format.
-        UsageError: the catalogue does not know such a task.
+        UsageError: neither the catalogue nor the suite knows such a task.
     """
+    catalogue = _with_users_own(catalogue, suite, task)
     file = located(path)
     format_ = forced or sniff(file)
     facts = catalogue.suite(suite)
@@ -96,7 +98,8 @@ def from_file(
 
 def of_made(suite: str, task: str, source: str, format_: str, file: Path) -> FileOrigin:
     """A file that omp has made, or will have by the time it is read."""
-    return file_origin(_subject(read_catalogue(), suite, task, None), source, format_, None, file, "asked for")
+    catalogue = _with_users_own(read_catalogue(), suite, task)
+    return file_origin(_subject(catalogue, suite, task, None), source, format_, None, file, "asked for")
 
 
 def file_origin(
@@ -106,6 +109,21 @@ def file_origin(
     named = {"suite": subject.suite, "task": subject.task, "source": source, "format.name": format_}
     layer = Layer("argument" if by == "asked for" else by, named)
     return FileOrigin(subject.suite, subject.task, layer, subject, source, format_, entry, file, by)
+
+
+def _with_users_own(catalogue: Catalogue, suite: str, task: str | None) -> Catalogue:
+    """The catalogue, with what a suite of the user's own says of a task where the catalogue does not know the suite.
+
+    UsageError where the suite has no such task; without one, its usual task is meant.
+    """
+    if suite in catalogue.suites or not is_users_own(suite):
+        return catalogue
+    built = SUITES.build(SUITES.parse({"name": suite}))
+    (chosen,) = built.select([] if task is None else [task], [])
+    spec = built.spec(chosen)
+    of_task = TaskFacts(max_steps=spec.max_steps, control_hz=spec.control_hz)
+    facts = SuiteFacts(task=chosen, end_effector=spec.end_effector, tasks={chosen: of_task})
+    return Catalogue({**catalogue.suites, suite: facts}, catalogue.entries)
 
 
 def _subject(catalogue: Catalogue, suite: str, task: str, entry: Entry | None) -> Subject:

@@ -187,8 +187,10 @@ class Recorded(OfSuite):
     @staticmethod
     def lines(folders: Sequence[Path], figures: Sequence[Mapping[str, Any]]) -> list[str]:
         """The lines of every source, with the contact sheet to look at."""
-        made = [f"data set: {folder}   look at its contact_sheet.png" for folder in folders]
-        return [*made, *OfSuite.lines((), figures)]
+        return [
+            f"{line}   look at its contact_sheet.png" if line.startswith("data set: ") else line
+            for line in OfSuite.lines(folders, figures)
+        ]
 
 
 def _chosen(collecting: CollectConfig) -> dict[str, Any]:

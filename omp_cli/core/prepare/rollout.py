@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,17 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.readers import FORMATS, Recording
 from omp_cli.core.data.reference import Reference
 from omp_cli.core.data.store import Arrays
-from omp_cli.core.suites.base import REAL, SUITES
+from omp_cli.core.spec import Spec
+from omp_cli.core.suites.base import REAL, SUITES, Suite, is_users_own
 
 
-def rollout_suite(name: str, environment: str | None, format_name: str, recording: Recording) -> dict[str, Any] | None:
-    """The suite whose environment shows what was recorded, as plain data; None where none is known.
+def rollout_suite(
+    name: str, environment: str | None, format_name: str, recording: Recording
+) -> tuple[dict[str, Any] | None, Recording]:
+    """The suite whose environment shows what was recorded, as plain data (None where none is known), and the recording.
+
+    A suite of the user's own shows what has the layout of its task. Such a recording gets the suite's spec, and what
+    came of the comparison is in its ``said``.
 
     Args:
         name: the suite that the data are of.
@@ -30,13 +37,53 @@ def rollout_suite(name: str, environment: str | None, format_name: str, recordin
     if name not in SUITES.names():
         if environment is not None:
             raise UsageError(f"suite {name} has no environments", "leave environment out")
-        return None
-    if environment is None and not FORMATS.get(format_name).simulated:
-        return {**REAL}  # the suite lent its name, but a robot's recording is no episode of its simulator
+        return None, recording
+    users_own = is_users_own(name)
+    if environment is None and not users_own and not FORMATS.get(format_name).simulated:
+        return {**REAL}, recording  # the suite lent its name, but a robot's recording is no episode of its simulator
     suite = SUITES.build(SUITES.parse({"name": name}))
     notes = {**recording.notes, "constant_state": _constants(recording.episodes)}
     found = suite.for_data(recording.spec, notes, environment)
-    return None if found is None else found.model_dump(mode="json")
+    if found is None:
+        return None, recording
+    if users_own:
+        shown = SUITES.build(found)  # type: ignore[arg-type]  # every suite's settings have its name
+        if (reason := _why_not(shown, recording.spec)) is not None:
+            if environment is not None:
+                raise UsageError(f"environment {environment}: {reason}", "leave environment out")
+            said = f"these data cannot be rolled out in suite {name}: {reason}"
+            return {**REAL}, replace(recording, said=(*recording.said, said))
+        recording = _as_of_suite(shown, recording)
+    return found.model_dump(mode="json"), recording
+
+
+def _why_not(suite: Suite, found: Spec) -> str | None:
+    """Why data of the spec ``found`` are not rolled out in the suite; None where they have the layout of its task."""
+    if found.task not in suite.tasks():
+        return f"it has no task {found.task!r}"
+    ours = suite.spec(found.task)
+    try:
+        ours.same_layout(found)
+    except UsageError as error:
+        return error.message
+    if None not in (ours.points, found.points) and ours.points != found.points:
+        return f"the environment's clouds have {ours.points} points, those of the data {found.points}"
+    return None
+
+
+def _as_of_suite(suite: Suite, recording: Recording) -> Recording:
+    """The recording with the spec of the suite's task, but for what the data show; said, with what does not fit."""
+    old = recording.spec
+    ours = suite.spec(old.task)
+    kept = ("points", "image", "cameras", "cloud_in_fps_order")
+    said = [f"these data can be rolled out in suite {ours.suite}: state and action are as long as in its environment"]
+    if recording.hz not in (None, ours.control_hz):
+        said.append(f"the file says {recording.hz:g} Hz, and a step of {ours.suite} is one at {ours.control_hz:g} Hz")
+    for what, name in (("pictures", "image"), ("clouds", "points")):
+        if getattr(old, name) is not None and getattr(ours, name) is None:
+            said.append(f"suite {ours.suite} shows no {what}: a policy that reads those of the data cannot act in it")
+    spec = ours.model_copy(update={name: getattr(old, name) for name in kept})
+    return replace(recording, spec=spec, said=(*recording.said, *said))
 
 
 def reference_of(suite: dict[str, Any], recording: Recording, progress: Progress) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.families import SOURCES as SOURCES
 from omp_cli.core.families import SUITES
+from omp_cli.core.prepare.next_line import next_line
 from omp_cli.core.spec import Spec
 
 RECORD, FILES, EXPERT = "record", "files", "expert"
@@ -194,7 +195,7 @@ class Source(ABC):
         """What the command says below its table."""
         lines = [f"data set: {folder}" for folder in folders]
         lines += [f"{of_one['task']}: {sentence}" for of_one in figures for sentence in of_one["said"]]
-        return [*lines, "next: omp pretrain"]
+        return [*lines, next_line(folders[-1], figures[-1])]
 
 
 def source_for(asked: Asked) -> type[Source]:

@@ -6,7 +6,7 @@ import math
 from contextlib import suppress
 from pathlib import Path
 
-from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.errors import DataError, MissingDependency, UsageError
 from omp_cli.core.base.files import read_jsonl
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, read_manifest
 from omp_cli.core.base.run import CHECKPOINTS, whereabouts
@@ -52,7 +52,7 @@ def check_algorithm(config: FinetuneConfig, trained: str) -> None:
 
 def check_fits(config: FinetuneConfig, checkpoint: Checkpoint) -> None:
     """UsageError where the algorithm cannot start from the checkpoint or learn from a rollout, or the suite lacks what
-    is asked for.
+    is asked for; MissingDependency where the policy is of data that no simulator shows.
     """
     check_algorithm(config, checkpoint.config().method.name)
     if isinstance(config.algorithm, PpoConfig) and config.envs == config.algorithm.decisions == 1:
@@ -61,6 +61,12 @@ def check_fits(config: FinetuneConfig, checkpoint: Checkpoint) -> None:
             "take more of either",
         )
     suite = recorded_suite(checkpoint.meta.suite)
+    if not suite.simulated:
+        raise MissingDependency(
+            "this policy learned from real data, and there is no simulator of them to fine-tune it in",
+            "describe the robot's environment as a suite and prepare the recording for it: omp --plugin FILE prepare "
+            "SUITE PATH (examples/add_a_suite.py shows such a FILE)",
+        )
     if not suite.judged and (config.end_on_success or config.reward == "success"):
         raise UsageError(f"suite {checkpoint.meta.spec.suite} has no success, only a return", "leave reward as it is")
 

@@ -91,9 +91,8 @@ class TaskEnv(ABC):
         UsageError where the suite has none.
         """
         suite = self.spec.suite
-        raise UsageError(
-            f"suite {suite} has no scripted expert", f"its data come from files: omp prepare {suite} --list"
-        )
+        files = f"omp prepare {suite} {'PATH' if is_users_own(suite) else '--list'}"
+        raise UsageError(f"suite {suite} has no scripted expert", f"its data come from files: {files}")
 
     @abstractmethod
     def start_state(self) -> NDArray[np.float64]:
@@ -265,6 +264,11 @@ def with_displacements(spec: Spec, config: Mapping[str, Any]) -> Spec:
     if any(getattr(spec, name) != getattr(today, name) for name in layout):
         return spec
     return spec.model_copy(update={"displacements": today.displacements})
+
+
+def is_users_own(name: str) -> bool:
+    """Whether a suite of that name is a plugin's, with environments: what its user records is its own, not lent."""
+    return name in SUITES.names() and not SUITES.ships(name) and SUITES.get(name).simulated
 
 
 def recorded_suite(config: Mapping[str, Any]) -> Suite:

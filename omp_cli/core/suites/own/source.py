@@ -12,7 +12,6 @@ from pydantic import BeforeValidator
 
 from omp_cli.core.base.config import LARGEST, Above0, Count, CountOrZero, Flag, Names, Settings, from_commas
 from omp_cli.core.base.errors import UsageError
-from omp_cli.core.base.files import quoted
 from omp_cli.core.base.progress import Progress, Silent
 from omp_cli.core.data.catalogue import TaskFacts
 from omp_cli.core.data.foreign import listed
@@ -23,6 +22,7 @@ from omp_cli.core.data.readers.roles import DEPTH, POSE
 from omp_cli.core.data.store import HELD_OUT, Arrays
 from omp_cli.core.prepare.files import Files, about_files
 from omp_cli.core.prepare.files_config import FilesConfig
+from omp_cli.core.prepare.next_line import next_line
 from omp_cli.core.prepare.origin import FileOrigin, file_origin, located
 from omp_cli.core.prepare.source import SOURCES, Asked
 from omp_cli.core.spec import Channels
@@ -235,7 +235,7 @@ class Own(Files):
 
     @staticmethod
     def figures(provenance: Mapping[str, Any]) -> dict[str, Any]:
-        """The figures of every file, and rate, units and what is held out."""
+        """The figures of every file, rate and units."""
         spec = provenance["spec"]
         return {
             **Files.figures(provenance),
@@ -243,9 +243,6 @@ class Own(Files):
             "state_channels": spec["state_channels"],
             "action_channels": spec["action_channels"],
             "cameras": spec["cameras"],
-            "end_effector": spec["end_effector"],
-            "cloud_in_fps_order": spec["cloud_in_fps_order"],
-            "held_out": provenance.get(HELD_OUT, []),
         }
 
     @staticmethod
@@ -272,12 +269,7 @@ class Own(Files):
             pictures, clouds = of_one["image"] is not None, of_one["points"] is not None
             lines += ["look at its contact_sheet.png"] if pictures or clouds else []
             lines += [*of_one["said"], _ranges(of_one["action_channels"])]
-            gripper = of_one["end_effector"] is not None
-            parts = "" if clouds else f" --preset {'dmpo' if pictures else 'dmpo-state'}"
-            parts += " --set encoder.origin=world" if clouds and not gripper else ""
-            parts += " --set encoder.points=none" if clouds and not of_one["cloud_in_fps_order"] else ""
-            parts += " --hold-out 0.1" if of_one["demos"] > 1 and not of_one["held_out"] else ""
-            lines.append(f"next: omp pretrain {quoted(folder)}{parts}")
+            lines.append(next_line(folder, of_one))
         return lines
 
 
