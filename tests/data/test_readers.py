@@ -165,6 +165,25 @@ def test_robomimic_pictures_are_resized_and_made_rgb(tmp_path: Path) -> None:
         read(path, "robomimic", "can", replay=True, size=4)
 
 
+def test_robomimic_pictures_inside_of_a_group(tmp_path: Path) -> None:
+    path = tmp_path / "nested.hdf5"
+    demos = write_robomimic(path, (5, 6), cameras=("top", "wrist"))
+    with h5py.File(path, "a") as file:
+        for number in range(2):
+            for camera, key in (("top", "images/top"), ("wrist", "images/wrist_rgb")):
+                file.move(f"data/demo_{number}/obs/{camera}_image", f"data/demo_{number}/obs/{key}")
+    found = read(path, "robomimic", "can", cameras=["images/top", "images/wrist_rgb"])
+    assert found.cameras == ("images/top", "images/wrist_rgb")
+    np.testing.assert_array_equal(found.episodes[1]["img"][..., :3], demos[1]["obs/top_image"])
+    assert not any("images/top" in sentence for sentence in found.said)
+    for asked in ("front", "", "/data/demo_0/obs/images/top"):
+        with pytest.raises(UsageError, match="no pictures of camera") as refused:
+            read(path, "robomimic", "can", cameras=[asked])
+        assert "images/top" in refused.value.hint
+    with pytest.raises(DataError, match="images is a group, expected an array"):
+        read(path, "robomimic", "can", cameras=["images"])
+
+
 def test_what_a_file_holds_besides_is_said(tmp_path: Path) -> None:
     write_robomimic(tmp_path / "can.hdf5", (5, 6), cameras=("agentview",))
     with h5py.File(tmp_path / "can.hdf5", "a") as file:

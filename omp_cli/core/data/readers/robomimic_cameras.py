@@ -25,7 +25,8 @@ def cameras_of(obs: h5py.Group, wanted: Sequence[str] | None, others: Sequence[s
 
     Args:
         obs: observations of a demonstration.
-        wanted: names of cameras or observation keys; None takes all keys with one of ``ENDINGS``.
+        wanted: names of cameras or observation keys ("images/top" for one in a group); None takes all keys with one of
+            ``ENDINGS``.
         others: keys that are something else by the settings, such as depth, which None does not take.
 
     Raises:
@@ -36,13 +37,27 @@ def cameras_of(obs: h5py.Group, wanted: Sequence[str] | None, others: Sequence[s
         return {name: key for name, key in known.items() if key not in others}
 
     def hint(asked: str) -> str:
-        pictures = [key for key in obs if _may_be_pictures(obs.get(key))]
+        pictures = _pictures_in(obs)
         if not pictures:
             return "it has no pictures"
         return did_you_mean(asked, {*known, *pictures}) or f"it has: {listed(pictures)}"
 
-    further = {key: key for key in obs if key not in known and not key.endswith(ENDINGS)}
+    inside = (asked for asked in wanted if not asked.startswith("/") and asked in obs)  # "/" leads to another episode
+    keys = (*obs, *inside)
+    further = {key: key for key in keys if key not in known and key not in known.values()}
     return chosen({**known, **further}, wanted, obs.file.filename, hint)
+
+
+def _pictures_in(obs: h5py.Group) -> list[str]:
+    """The keys of what may be pictures, those inside of groups last."""
+    found = [key for key in obs if _may_be_pictures(obs.get(key))]
+
+    def note(key: str, member: object) -> None:
+        if key not in found and _may_be_pictures(member):
+            found.append(key)
+
+    obs.visititems(note)
+    return found
 
 
 def _may_be_pictures(found: object) -> bool:
