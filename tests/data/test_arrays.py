@@ -220,6 +220,30 @@ def test_only_what_has_a_role_has_to_be_an_array_of_numbers(tmp_path: Path) -> N
             read(path, state=["notes"])
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_what_zarr_cannot_unpack_is_refused_only_where_it_has_a_role(version: int, tmp_path: Path) -> None:
+    """Pictures as UMI packs them, an array of Python's objects, and one of text, which nobody asks for."""
+    path = write_zarr(tmp_path / "d.zarr", recorded(channels=3) | {"camera": recorded()["img"]}, version)
+    for name in ("camera", "notes"):
+        head = path / "data" / name / zarr_layout.ARRAY_HEADS[version]
+        head.parent.mkdir(exist_ok=True)
+        document = json.loads((path / "data" / "camera" / head.name).read_text())
+        if version == 2:
+            document["compressor"] = {"id": "imagecodecs_jpegxl", "level": 99}
+            document |= {"dtype": "|O", "filters": [{"id": "pickle"}]} if name == "notes" else {}
+        else:
+            document["codecs"].append({"name": "imagecodecs_jpegxl", "configuration": {}})
+            document |= {"data_type": {"name": "of_no_kind"}} if name == "notes" else {}
+        head.write_text(json.dumps(document))
+    for store in (path, packed(path, tmp_path / "d.zip")):
+        assert "left out: camera (23, 12, 16, 3), notes (23, 12, 16, 3)" in read(store).said
+        with pytest.raises(DataError, match="data/camera is packed with 'imagecodecs_jpegxl', which omp") as refused:
+            read(store, img="camera")
+        assert "write it anew with blosc" in refused.value.hint
+        with pytest.raises(DataError, match=r"notes is \(23, 12, 16, 3\) object, expected"):
+            read(store, img="notes")
+
+
 def test_what_comes_after_the_episodes_asked_for_is_not_read(tmp_path: Path) -> None:
     """The last byte of the last array is another one, which a look at all of it tells by its checksum."""
     path = write_npz(tmp_path / "d.npz", recorded())

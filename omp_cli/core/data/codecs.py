@@ -5,7 +5,7 @@ numcodecs knows "pickle", whose decoding runs whatever code the bytes name; a st
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from omp_cli.core.base.errors import DataError
@@ -27,7 +27,14 @@ def refuse_code(where: str, array: Any) -> None:
     """
     if array.dtype.kind not in "fiub":
         raise DataError(f"{where} is {array.shape} {array.dtype}, expected numbers")
-    described = array.metadata.to_dict()
+    refuse_codecs(where, array.metadata.to_dict())
+
+
+def refuse_codecs(where: str, described: Mapping[str, Any]) -> None:
+    """DataError for an array whose metadata, as its store describes it, name a codec that is not in ``PLAIN``.
+
+    zarr builds the codecs of an array as soon as it opens it; what is refused here need not be opened.
+    """
     for key in ("filters", "compressor", "codecs"):
         for name in _names(described.get(key)):
             if name.removeprefix("numcodecs.") not in PLAIN:

@@ -6,9 +6,12 @@ the last one of each (diffusion_policy, ``common/replay_buffer.py``).
 
 from __future__ import annotations
 
+import json
+import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,9 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import DataError, OmpError, data_error
-from omp_cli.core.base.files import size_of
 from omp_cli.core.base.progress import Progress
-from omp_cli.core.data.codecs import refuse_code
+from omp_cli.core.data.codecs import refuse_code, refuse_codecs
 from omp_cli.core.data.foreign import AGAIN, affordable, listed
 from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject
 from omp_cli.core.data.readers.roles import ENDS, ENDS_ARE, RolesConfig, checked_ends, recording
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 HEADS = (".zgroup", "zarr.json")
 """Files that make a folder a zarr group, of format 2 and 3."""
+ARRAY_HEADS = {2: ".zarray", 3: "zarr.json"}
+"""Files that make a folder a zarr array, by format."""
 _DEEPEST = 4
 
 
@@ -63,51 +67,105 @@ class ZarrReader(Reader):
     def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
         """See the base class."""
         progress.start(f"{subject.task}: reading arrays", 1)
-        with _opened(path) as (root, sizes):
+        with _opened(path) as store:
             with _one_line(path):
-                ends = checked_ends(f"{path}: meta/{ENDS}", _ends(path, root, sizes))
-                arrays = {
-                    name: _stored(path, f"data/{name}", array, sizes(f"data/{name}"))
-                    for name, array in sorted(_arrays(path, root, "data").items())
-                }
+                ends = checked_ends(f"{path}: meta/{ENDS}", _ends(store))
+                arrays = _arrays(store, "data")
             found = recording(str(path), arrays, ends, self.config, subject, limit)
         progress.advance()
         return found
 
 
-def _stored(path: Path, name: str, array: Any, stored: int) -> Stored:
-    def between(start: int, stop: int) -> NDArray[Any]:
-        refuse_code(f"{path}: {name}", array)
-        with _one_line(path):
-            return np.asarray(array[start:stop])
+@dataclass(frozen=True)
+class _Store:
+    """An opened store.
 
-    return Stored.sliced(array.shape, array.dtype, stored, between)
+    Attributes:
+        path: the folder or .zip.
+        root: its root group.
+        held: bytes of each file of the store, by its name below the root.
+        content: a function that reads such a file.
+    """
+
+    path: Path
+    root: zarr.Group
+    held: Mapping[str, int]
+    content: Callable[[str], bytes]
+
+    def stored(self, name: str) -> int:
+        """Bytes that it holds of an array."""
+        return sum(size for file, size in self.held.items() if file.startswith(f"{name}/"))
+
+    def heads(self, group: str) -> dict[str, Any]:
+        """What the store says of each array below a group, by their paths in it; no array is opened for that."""
+        ending, found = f"/{ARRAY_HEADS[self.root.metadata.zarr_format]}", {}
+        for file in sorted(name for name in self.held if name.startswith(f"{group}/") and name.endswith(ending)):
+            inside = file.removeprefix(f"{group}/").split("/")[:-1]
+            if 0 < len(inside) <= _DEEPEST + 1:
+                head = json.loads(self.content(file))
+                if head.get("node_type", "array") == "array":
+                    found["/".join(inside)] = head
+        return found
+
+    def lacks(self, what: str) -> DataError:
+        """The error for a store without something that the layout has; it says what there is."""
+        places = {PurePosixPath(name).parent for name in self.held if name.endswith((".zarray", *HEADS))}
+        held = sorted(str(place) for place in places if 0 < len(place.parts) <= 2)
+        return DataError(f"{self.path}: no {what} in it; it holds: {listed(held)}", f"expected: {ZarrReader.expected}")
 
 
-def _ends(path: Path, root: zarr.Group, sizes: Any) -> NDArray[Any]:
-    found = _arrays(path, root, "meta").get(ENDS)
-    if found is None:
-        raise _lacks(path, root, f"meta/{ENDS}")
-    if found.ndim != 1 or found.dtype.kind not in "iu":
-        raise DataError(f"{path}: meta/{ENDS} is {found.shape} {found.dtype}, expected a list of whole numbers")
-    stored = sizes(f"meta/{ENDS}")
-    affordable(f"{path}: meta/{ENDS}", found.nbytes, stored)
-    return _stored(path, f"meta/{ENDS}", found, stored).read(found.shape[0])
+def _arrays(store: _Store, group: str) -> dict[str, Stored]:
+    """The arrays below a group, by their paths in it, each of which is opened where it is read.
 
-
-def _arrays(path: Path, root: zarr.Group, group: str) -> dict[str, Any]:
-    """The arrays below a group, by their paths in it."""
+    An array that nobody reads may be of anything, and packed with codecs that are not here.
+    """
     import zarr
 
-    if group not in root or not isinstance(found := root[group], zarr.Group):
-        raise _lacks(path, root, f"group {group}")
-    return {name: item for name, item in found.members(max_depth=_DEEPEST) if isinstance(item, zarr.Array)}
+    if group not in store.root or not isinstance(store.root[group], zarr.Group):
+        raise store.lacks(f"group {group}")
+    return {
+        name: Stored.sliced(
+            tuple(int(size) for size in head["shape"]),
+            _type_of(head),
+            store.stored(f"{group}/{name}"),
+            _between(store, f"{group}/{name}", head),
+        )
+        for name, head in store.heads(group).items()
+    }
 
 
-def _lacks(path: Path, root: zarr.Group, what: str) -> DataError:
-    """The error for a store without something that the layout has; it says what there is."""
-    held = sorted(name for name, _ in root.members(max_depth=1))
-    return DataError(f"{path}: no {what} in it; it holds: {listed(held)}", f"expected: {ZarrReader.expected}")
+def _type_of(head: Mapping[str, Any]) -> np.dtype[Any]:
+    """The type of an array's numbers; that of Python's objects for all that NumPy has no name for."""
+    named = head["dtype"] if "dtype" in head else head["data_type"]
+    try:
+        return np.dtype(named if isinstance(named, str) else object)
+    except (TypeError, ValueError):
+        return np.dtype(object)
+
+
+def _between(store: _Store, name: str, head: Mapping[str, Any]) -> Callable[[int, int], NDArray[Any]]:
+    """A function that reads frames of an array; DataError where a codec of it is not plain."""
+
+    def between(start: int, stop: int) -> NDArray[Any]:
+        where = f"{store.path}: {name}"
+        refuse_codecs(where, head)
+        with _one_line(store.path):
+            array = store.root[name]
+            refuse_code(where, array)  # as zarr itself understands it
+            return np.asarray(array[start:stop])  # type: ignore[index]  # heads of arrays lead to arrays
+
+    return between
+
+
+def _ends(store: _Store) -> NDArray[Any]:
+    found = _arrays(store, "meta").get(ENDS)
+    if found is None:
+        raise store.lacks(f"meta/{ENDS}")
+    where = f"{store.path}: meta/{ENDS}"
+    if len(found.shape) != 1 or found.dtype.kind not in "iu":
+        raise DataError(f"{where} is {found.shape} {found.dtype}, expected a list of whole numbers")
+    affordable(where, found.dtype.itemsize * math.prod(found.shape), found.stored)
+    return found.read(found.shape[0])
 
 
 def _group_in_zip(path: Path) -> str | None:
@@ -124,38 +182,44 @@ def _group_in_zip(path: Path) -> str | None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[zarr.Group, Any]]:
-    """The store's root, and a function for the bytes that it holds of an array."""
+def _opened(path: Path) -> Iterator[_Store]:
+    """The store, which stays open until this is left."""
     with ExitStack() as closed:
         with _one_line(path):
             found = _packed(path, closed) if path.is_file() else _unpacked(path)
         yield found
 
 
-def _packed(path: Path, closed: ExitStack) -> tuple[zarr.Group, Any]:
-    """What ``_opened`` gives of a .zip, which stays open until ``closed`` is left."""
+def _packed(path: Path, closed: ExitStack) -> _Store:
+    """A .zip, which stays open until ``closed`` is left."""
     import zarr
     from zarr.storage import ZipStore
 
     inside = _group_in_zip(path)
     if inside is None:
         raise DataError(f"{path}: no zarr store in it", f"expected: {ZarrReader.expected}")
-    with zipfile.ZipFile(path) as archive:
-        held = {info.filename: info.compress_size for info in archive.infolist()}
+    archive = closed.enter_context(zipfile.ZipFile(path))
     start = f"{inside}/" if inside else ""
+    files = {info.filename: info.compress_size for info in archive.infolist() if info.filename.startswith(start)}
+    held = {name.removeprefix(start): size for name, size in files.items()}
     store = closed.enter_context(ZipStore(path, mode="r"))
     root = zarr.open_group(store, path=inside, mode="r", use_consolidated=False)
-    return root, lambda name: sum(n for file, n in held.items() if file.startswith(f"{start}{name}/"))
+    return _Store(path, root, held, lambda name: archive.read(f"{start}{name}"))
 
 
-def _unpacked(path: Path) -> tuple[zarr.Group, Any]:
-    """What ``_opened`` gives of a folder."""
+def _unpacked(path: Path) -> _Store:
+    """A folder."""
     import zarr
 
+    held = {}
     for file in path.rglob("*"):
+        name = file.relative_to(path).as_posix()
         if file.is_symlink():  # a store of someone else's would choose what of this machine goes into a data set
-            raise DataError(f"{path}: {file.relative_to(path)} is a link, which omp does not follow", AGAIN)
-    return zarr.open_group(str(path), mode="r", use_consolidated=False), lambda name: size_of(path / name)
+            raise DataError(f"{path}: {name} is a link, which omp does not follow", AGAIN)
+        if file.is_file():
+            held[name] = file.stat().st_size
+    root = zarr.open_group(str(path), mode="r", use_consolidated=False)
+    return _Store(path, root, held, lambda name: (path / name).read_bytes())
 
 
 @contextmanager
