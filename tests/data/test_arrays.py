@@ -280,6 +280,28 @@ def test_arrays_that_do_not_fit_are_named(change: dict[str, np.ndarray], words: 
             read(path)
 
 
+@pytest.mark.parametrize("counted", ["observations", "actions"])
+def test_one_observation_more_than_actions_in_every_episode_is_left_out(counted: str, tmp_path: Path) -> None:
+    """Whichever of the two the ends are of."""
+    arrays, last = recorded(channels=3), np.cumsum(LENGTHS) - 1
+    arrays["action"] = np.delete(arrays["action"], last, axis=0)
+    lengths = LENGTHS if counted == "observations" else tuple(length - 1 for length in LENGTHS)
+    path = write_npz(tmp_path / "d.npz", arrays, lengths)
+    for limit in (None, 2):
+        found = read(path, limit)
+        assert [len(e["action"]) for e in found.episodes] == [length - 1 for length in LENGTHS][:limit]
+        for episode in found.episodes:
+            assert {len(array) for array in episode.values()} == {len(episode["action"])}
+        np.testing.assert_array_equal(found.episodes[1]["state"], arrays["state"][9:14])
+        np.testing.assert_array_equal(found.episodes[1]["img"], arrays["img"][9:14])
+        np.testing.assert_array_equal(found.episodes[1]["action"], arrays["action"][8:13])
+        assert any("one observation more than actions" in sentence for sentence in found.said)
+    arrays["img"] = arrays["img"][:-1]
+    with pytest.raises(DataError, match="frames, the episodes end at frame") as refused:
+        read(write_npz(tmp_path / "n.npz", arrays, lengths))
+    assert "one observation more is taken where every episode has it" in refused.value.hint
+
+
 def test_ends_that_do_not_increase_are_refused(tmp_path: Path) -> None:
     faults = (
         ((9, 0, 14), "episode 1 would begin at frame 9 and end before 9"),

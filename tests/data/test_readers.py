@@ -165,6 +165,35 @@ def test_robomimic_pictures_are_resized_and_made_rgb(tmp_path: Path) -> None:
         read(path, "robomimic", "can", replay=True, size=4)
 
 
+@pytest.mark.parametrize("counted", ["observations", "actions"])
+def test_robomimic_with_one_observation_more_than_actions(counted: str, tmp_path: Path) -> None:
+    path, lengths = tmp_path / "more.hdf5", (5, 6)
+    demos = write_robomimic(path, lengths, cameras=("top",))
+    with h5py.File(path, "a") as file:
+        for number, frames in enumerate(lengths):
+            demo = file[f"data/demo_{number}"]
+            for name in ("actions", "rewards", "dones"):
+                values = demo[name][:-1]
+                del demo[name]
+                demo[name] = values
+            demo.attrs["num_samples"] = frames if counted == "observations" else frames - 1
+        file["data"].attrs["total"] = sum(lengths) if counted == "observations" else sum(lengths) - 2
+    found = read(path, "robomimic", "can")
+    assert [len(episode["action"]) for episode in found.episodes] == [4, 5]
+    assert [len(episode["img"]) for episode in found.episodes] == [4, 5]
+    state = demos[1]["obs/robot0_eef_pos"][:-1].astype(np.float32)
+    np.testing.assert_array_equal(found.episodes[1]["state"][:, :3], state)
+    assert any("one observation more than actions" in sentence for sentence in found.said)
+    with h5py.File(path, "a") as file:
+        key = "data/demo_1/obs/robot0_eef_pos"
+        values = file[key][:-1]
+        del file[key]
+        file[key] = values
+    with pytest.raises(DataError, match=r"obs/robot0_eef_pos has 5 frames, expected 4") as refused:
+        read(path, "robomimic", "can")
+    assert "one observation more is taken where every episode has it" in refused.value.hint
+
+
 def test_robomimic_pictures_inside_of_a_group(tmp_path: Path) -> None:
     path = tmp_path / "nested.hdf5"
     demos = write_robomimic(path, (5, 6), cameras=("top", "wrist"))

@@ -6,6 +6,7 @@ metadata in attributes (robomimic documentation, "Dataset structure"). Raw recor
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,7 @@ from omp_cli.core.data.readers.hdf5 import (
     opened,
     unread,
 )
+from omp_cli.core.data.readers.one_more import SAID, observations_more
 from omp_cli.core.data.readers.pictures import PicturesConfig
 from omp_cli.core.data.readers.robomimic_cameras import cameras_of
 from omp_cli.core.data.readers.robomimic_clouds import CLOUD_ROLES, check_observations, clouds_of, frames_of
@@ -149,18 +151,20 @@ class RobomimicReader(Reader):
             progress.start(f"{subject.task}: reading demonstrations", len(names))
             demos = [member_group(data, name, self.expected) for name in names]
             raw = self._are_raw(path, demos)
-            check_counts(data, known, self.expected)
             keys = [] if raw else self._state_keys(demos[0])
             cameras = {} if raw else cameras_of(demos[0]["obs"], self.config.cameras, self.config.depth)
             self.config.check_pictures(str(path), cameras)
-            found = self._raw(demos, progress) if raw else self._observed(demos, keys, cameras, progress)
+            seen = [f"obs/{key}" for key in (*keys, *cameras.values(), *itertools.chain(*self._clouds.values()))]
+            more = observations_more(demos, seen, "actions")
+            check_counts(data, known, self.expected, more)
+            found = self._raw(demos, progress) if raw else self._observed(demos, keys, cameras, more, progress)
             own = object_attribute(data, NOTES)
             notes: dict[str, Any] = {"recorded": own} if own else {}
             masks = masks_of(file)
             held_out = () if self.config.filter is not None else held_out_by_masks(file, names)
             frames = len(found.episodes[0]["action"])
-            widths = [columns(demos[0]["obs"], key, self.expected, frames).shape[1] for key in keys]
-            said = _said(data, known, demos, found, notes.get("recorded", {}))
+            widths = [columns(demos[0]["obs"], key, self.expected, frames + more).shape[1] for key in keys]
+            said = (*([SAID] if more else []), *_said(data, known, demos, found, notes.get("recorded", {})))
             said += left_out(self._unread(demos[0], raw, (*keys, *cameras.values())))
             has_states = "states" in demos[0]
         _add_success(found.episodes)
@@ -226,18 +230,23 @@ class RobomimicReader(Reader):
         return found
 
     def _observed(
-        self, demos: Sequence[h5py.Group], keys: list[str], cameras: dict[str, str], progress: Progress
+        self, demos: Sequence[h5py.Group], keys: list[str], cameras: dict[str, str], more: int, progress: Progress
     ) -> _Demonstrations:
-        """The observations and actions of demonstrations."""
+        """The observations and actions of demonstrations, of which each has ``more`` observations than actions."""
         found = _Demonstrations()
         optional = [row for row in OPTIONAL if all(row[0] in demo for demo in demos)]
         has_states = "states" in demos[0]
         for demo in demos:
             states = array(demo, "states", self.expected, 2) if has_states else None
-            episode = self._episode(demo, keys, cameras, optional, found.shown)
-            frames = len(episode["action"])
+            action = array(demo, "actions", self.expected, 2)
+            frames = len(action)
             obs = member_group(demo, "obs", self.expected)
-            episode |= clouds_of(obs, self._clouds, self.expected, frames, found.shown)
+            seen = self._seen(obs, keys, cameras, frames + more, found.shown)
+            seen |= clouds_of(obs, self._clouds, self.expected, frames + more, found.shown)
+            episode = {"state": seen.pop("state")[:frames], "action": action.astype(np.float32)}
+            episode |= {name: values[:frames] for name, values in seen.items()}
+            for name, ours, kind in optional:
+                episode[ours] = array(demo, name, self.expected, 1, frames).astype(kind)
             found.add(demo, episode, episode["state"] if states is None else states)
             progress.advance()
         return found
@@ -262,27 +271,15 @@ class RobomimicReader(Reader):
         check_observations(obs, keys)
         return keys
 
-    def _episode(
-        self,
-        demo: h5py.Group,
-        keys: list[str],
-        cameras: dict[str, str],
-        optional: Sequence[tuple[str, str, type[np.generic]]],
-        said: list[str],
-    ) -> Arrays:
-        """A demonstration's arrays; ``said`` gets what the user has to know of its pictures."""
-        action = array(demo, "actions", self.expected, 2)
-        frames, obs = len(action), member_group(demo, "obs", self.expected)
+    def _seen(self, obs: h5py.Group, keys: list[str], cameras: dict[str, str], frames: int, said: list[str]) -> Arrays:
+        """State and pictures of a demonstration; ``said`` gets what the user has to know of its pictures."""
         state = np.concatenate([columns(obs, key, self.expected, frames) for key in keys], axis=1)
-        episode: Arrays = {"state": state.astype(np.float32), "action": action.astype(np.float32)}
+        episode: Arrays = {"state": state.astype(np.float32)}
         if cameras:
             whole = frames_of(obs, list(cameras.values()), self.expected, frames)
             pictures = [whole.pictures(key, said, self.config.size, 3, rounded=False) for key in cameras.values()]
-            episode["img"] = side_by_side(
-                pictures, list(cameras), f"{demo.file.filename}: {obs.name}", "format.cameras"
-            )
-        for name, ours, kind in optional:
-            episode[ours] = array(demo, name, self.expected, 1, frames).astype(kind)
+            where = f"{obs.file.filename}: {obs.name}"
+            episode["img"] = side_by_side(pictures, list(cameras), where, "format.cameras")
         return episode
 
     def _unread(self, demo: h5py.Group, raw: bool, taken: Sequence[str]) -> dict[str, Any]:

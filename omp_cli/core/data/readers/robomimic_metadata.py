@@ -20,6 +20,7 @@ from omp_cli.core.data.readers.hdf5 import (
     object_attribute,
     text_attribute,
 )
+from omp_cli.core.data.readers.one_more import HINT
 
 if TYPE_CHECKING:
     import h5py
@@ -62,19 +63,22 @@ def scene(demo: h5py.Group) -> str:
     return found
 
 
-def check_counts(data: h5py.Group, known: Sequence[str], expected: str) -> None:
-    """DataError unless each of the demonstrations ``known``, and all together, are as long as attributes say."""
+def check_counts(data: h5py.Group, known: Sequence[str], expected: str, more: int = 0) -> None:
+    """DataError unless each of the demonstrations ``known``, and all together, are as long as attributes say.
+
+    Attributes may count the actions, or the observations, of which each demonstration has ``more``.
+    """
     total = 0
     for name in known:
         demo = member_group(data, name, expected)
         shape = dataset(demo, "actions", expected).shape or (0,)
         declared = count_attribute(demo, "num_samples")
-        if declared not in (None, shape[0]):
+        if declared not in (None, shape[0], shape[0] + more):
             where = f"{data.file.filename}: {demo.name}"
-            raise DataError(f"{where} has {shape[0]} actions, num_samples says {declared}")
+            raise DataError(f"{where} has {shape[0]} actions, num_samples says {declared}", HINT)
         total += shape[0]
     declared = count_attribute(data, "total")
-    if declared not in (None, total):
+    if declared not in (None, total, total + more * len(known)):
         raise DataError(
             f"{data.file.filename}: its {len(known)} demonstrations have {total} actions, total says {declared}", AGAIN
         )

@@ -24,6 +24,7 @@ from omp_cli.core.data.readers.base import (
     split,
 )
 from omp_cli.core.data.readers.cameras import side_by_side
+from omp_cli.core.data.readers.one_more import HINT, SAID, ends_of_both
 from omp_cli.core.data.readers.pictures import PicturesConfig, kept_bytes, read_pictures
 from omp_cli.core.data.readers.rate import rate_of
 from omp_cli.core.data.readers.stored import Stored
@@ -108,9 +109,11 @@ def recording(
     """
     role = Roles(where, arrays, config)
     config.check_pictures(where, role.img)
-    whole = Frames(where, arrays, int(ends[-1]), int(ends[:limit][-1]))
+    ends_seen, ends = ends_of_both({name: array.shape for name, array in arrays.items()}, role.seen, role.action, ends)
+    whole = Frames(where, arrays, int(ends_seen[-1]), int(ends_seen[:limit][-1]))
+    acted = Frames(where, arrays, int(ends[-1]), int(ends[:limit][-1]))
     said: list[str] = []
-    found: Arrays = {"state": whole.vectors(role.state), "action": whole.vectors(role.action)}
+    found: Arrays = {"state": whole.vectors(role.state), "action": acted.vectors(role.action)}
     if role.img:
         pictures = [whole.pictures(name, said, config.size) for name in role.img]
         found["img"] = side_by_side(pictures, role.img, where, "format.img")
@@ -120,7 +123,11 @@ def recording(
         found[DEPTH] = whole.depth(role.depth[0])
     if role.pose:
         found[POSE] = whole.poses(role.pose[0])
-    rate = rate_of(arrays, ends, limit)
+    if ends_seen is not ends:
+        for name in found.keys() - {"action"}:
+            found[name] = np.delete(found[name], ends_seen[:limit] - 1, axis=0)
+        said.append(SAID)
+    rate = rate_of(arrays, ends_seen, limit)
     taken = {*role.taken, rate.name}
     said += [*rate.said, *left_out({name: array.shape for name, array in arrays.items() if name not in taken})]
     episodes = split(found, ends[:limit], None)
@@ -166,7 +173,16 @@ class Roles:
             self.cloud = self._usual(CLOUD)
         self.pose = self._chosen("pose", config.pose)
         check_cloud_roles(where, self.cloud, self.depth, self.pose)
-        self.taken = (*self.state, *self.action, *self.img, *self.cloud, *self.depth, *self.pose)
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """The names of all arrays of observations."""
+        return (*self.state, *self.img, *self.cloud, *self.depth, *self.pose)
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """The names of all arrays that have a role."""
+        return (*self.seen, *self.action)
 
     def _usual(self, names: Iterable[str]) -> tuple[str, ...]:
         return tuple(name for name in names if name in self._arrays)[:1]
@@ -270,7 +286,7 @@ class Frames:
         if array.shape[0] != self._total:
             raise DataError(
                 f"{self._where}: {name} has {array.shape[0]} frames, the episodes end at frame {self._total}",
-                "all arrays have to be as long as the last of episode_ends",
+                f"all arrays have to be as long as the last of episode_ends: {HINT}",
             )
         return array
 
