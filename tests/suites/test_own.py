@@ -418,6 +418,33 @@ def test_a_hand_carries_its_camera(omp: Omp, tmp_path: Path) -> None:
     refused(omp(*line), 3, "hand is (23, 7)", "expected poses (T, 4, 4)")
 
 
+def test_an_episode_that_is_not_finite_can_be_left_out(omp: Omp, tmp_path: Path) -> None:
+    """Episodes keep the numbers that they have in the file, whatever is left out before them."""
+    arrays = recorded(channels=3)
+    arrays["state"][10, 1] = arrays["action"][3, 0] = np.nan
+    path = write_npz(tmp_path / "d.npz", arrays)
+    line = ("prepare", "own", path, "--hz", 5, "--out", tmp_path / "d")
+    refused(omp(*line), 3, "episode 0 has values of action", "--set leave_out=0")
+    refused(omp(*line, "--set", "leave_out=0"), 3, "episode 1 has values of state", "--set leave_out=0,1")
+    done = omp(*line, "--set", "leave_out=0,1", "--json")
+    assert done.code == 0, done.err
+    assert "left out of 3 episodes, as leave_out says: 0, 1" in done.json["result"]["said"]
+    np.testing.assert_array_equal(read_store(tmp_path / "d").arrays["state"], arrays["state"][15:])
+    for out, words in (("0,1,2", "no episode is left of 3"), ("3", "there is no episode 3"), ("1,1", "named twice")):
+        refused(omp(*line[:-1], tmp_path / "e", "--set", f"leave_out={out}"), 2, "leave_out", words)
+    crop = ("--points", 8, "--crop", "5,5,5,6,6,6", "--set", "leave_out=0")
+    refused(omp(*line[:-1], tmp_path / "e", *crop), 3, "episode 1, frame 0: 0 points are left")
+
+
+def test_what_is_held_out_stays_so_where_episodes_are_left_out(omp: Omp, tmp_path: Path) -> None:
+    formats.write_robomimic(tmp_path / "c.hdf5", (4, 3, 5))
+    line = ("prepare", "own", tmp_path / "c.hdf5", "--out", tmp_path / "d", "--set")
+    assert omp(*line, "leave_out=0").code == 0
+    data = read_store(tmp_path / "d")
+    assert (data.held_out, data.episode_ends.tolist()) == ((1,), [3, 8])
+    refused(omp(*line[:4], tmp_path / "e", "--set", "leave_out=0,1"), 2, "no episode that is not held out is left of 3")
+
+
 def test_a_camera_that_cannot_be_is_refused() -> None:
     for said, words in (
         ({"intrinsics": [0, 10, 4, 4]}, "fx and fy above 0"),

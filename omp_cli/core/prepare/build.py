@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -111,10 +111,23 @@ def same_recipe(folder: Path, found: Any, wanted: Mapping[str, Any]) -> None:
             )
 
 
-def check_episodes(where: str | Path, episodes: Sequence[Arrays]) -> None:
-    """Refuse what a store must not hold in the name of where it comes from; DataError."""
+def check_episodes(
+    where: str | Path,
+    episodes: Sequence[Arrays],
+    number_of: Callable[[int], int] = int,
+    way_out: str = "leave this episode out of it",
+) -> None:
+    """Refuse what a store must not hold in the name of where it comes from; DataError.
+
+    Args:
+        where: where the episodes come from.
+        episodes: what is to be stored.
+        number_of: the number that messages give an episode, by its index.
+        way_out: what to do, beside mending it, about an episode of which "{number}" has values that are not finite.
+    """
     names = episodes[0].keys()
-    for number, episode in enumerate(episodes):
+    for index, episode in enumerate(episodes):
+        number = number_of(index)
         if episode.keys() != names:
             raise DataError(f"{where}: episode {number} has {', '.join(episode)}, the first one {', '.join(names)}")
         for name, values in episode.items():
@@ -124,5 +137,5 @@ def check_episodes(where: str | Path, episodes: Sequence[Arrays]) -> None:
                 frame = int(np.argwhere(~np.isfinite(values))[0][0])
                 raise DataError(
                     f"{where}: episode {number} has values of {name} that are not finite, first at its frame {frame}",
-                    "mend the recording, or leave this episode out of it",
+                    f"mend the recording, or {way_out.format(number=number)}",
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from omp_cli.core.data.readers import FORMATS, Recording
 from omp_cli.core.data.readers.roles import DEPTH
 from omp_cli.core.prepare.build import check_episodes
 from omp_cli.core.prepare.files_config import FilesConfig
+from omp_cli.core.prepare.leaving_out import without
 from omp_cli.core.prepare.next_line import next_line
 from omp_cli.core.prepare.numbers import first_and_last, numbers_of, unclipped
 from omp_cli.core.prepare.origin import FileOrigin, from_catalogue, from_file
@@ -156,9 +158,11 @@ class Files(Source):
 
     def _first_episode(self, path: Path) -> Recording:
         """The first episode of the user's file; what is wrong with a setting shows there before all others are read."""
+        out = self.config.leave_out
+        first = next(index for index in itertools.count() if index not in out)
         with about_files([path, *self._files_there(path)]):
-            found: Recording = FORMATS.build(self.config.format).read(path, self.origin.subject, 1, Silent())
-        return found
+            found: Recording = FORMATS.build(self.config.format).read(path, self.origin.subject, first + 1, Silent())
+        return without(found, [index for index in out if index <= first])
 
     def recipe(self) -> dict[str, Any]:
         """Settings and hashes of the files; where these lie is not part of it."""
@@ -193,13 +197,17 @@ class Files(Source):
         file = self.origin.file or self._fetched[0].path  # of a folder of one's own, only some files may be fetched
         with about_files([file, *(fetched.path for fetched in self._fetched)]):
             read = FORMATS.build(config.format).read(file, self.origin.subject, self.limit, progress)
+            read = without(read, config.leave_out)
             watch.lap("reading")
             recording = self.shown(read, workers, progress)
             if recording is not read:
                 watch.lap("replaying")
             else:
                 _no_clouds_of_its_own(config, recording)
-            check_episodes(file, recording.episodes)
+            also = "".join(f"{index}," for index in config.leave_out)
+            check_episodes(
+                file, recording.episodes, recording.number, f"leave this episode out: --set leave_out={also}{{number}}"
+            )
             recording = self._counted(recording)
             if limit != 1.0:
                 for episode in recording.episodes:
@@ -227,6 +235,7 @@ class Files(Source):
             DataError: no episode has a second frame, so no action follows another.
         """
         episodes, wanted = len(recording.episodes), self.config.demos
+        to_take = episodes + len(self.config.leave_out)
         single = sum(len(episode["action"]) == 1 for episode in recording.episodes)
         if single == episodes:
             raise DataError(
@@ -235,8 +244,8 @@ class Files(Source):
                 f"look at where the episodes end; expected: {FORMATS.get(self.config.format.name).expected}",
             )
         said = [f"{single} of {episodes} episodes have one frame alone"] if single else []
-        if wanted is not None and wanted > episodes:
-            said.append(f"--demos {wanted} asks for more episodes than there are to take: {episodes}")
+        if wanted is not None and wanted > to_take:
+            said.append(f"--demos {wanted} asks for more episodes than there are to take: {to_take}")
         return replace(recording, said=(*recording.said, *said)) if said else recording
 
     def _provenance(self, recording: Recording, suite: dict[str, Any] | None) -> dict[str, Any]:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, SerializeAsAny
+from pydantic import AfterValidator, BeforeValidator, SerializeAsAny
 
-from omp_cli.core.base.config import Count, Flag, Member, Settings
+from omp_cli.core.base.config import Count, CountOrZero, Flag, Member, Settings, distinct, from_commas
 from omp_cli.core.data.download import DownloadConfig
 from omp_cli.core.data.readers import FORMATS
+
+
+def _indices(value: Any) -> Any:
+    """One index, or several as ``from_commas`` takes them, as a list."""
+    return [value] if isinstance(value, int) else from_commas(value)
 
 
 class FilesConfig(Settings):
@@ -24,6 +29,10 @@ class FilesConfig(Settings):
     """Name of the format, and what is taken from its files."""
     demos: Annotated[Count | None, Flag(panel="Recording")] = None
     """Episodes to take from the start of the files; None takes all of a file."""
+    leave_out: Annotated[tuple[CountOrZero, ...], AfterValidator(distinct), BeforeValidator(_indices)] = ()
+    """Episodes not to take, counted from 0 as they are read (``leave_out=3,7``), such as one with numbers that are not
+    finite.
+    """
     environment: str | None = None
     """The suite's name of the environment in which to roll out; None finds the one that shows such data."""
     check_pictures: bool = True
@@ -35,10 +44,12 @@ class FilesConfig(Settings):
 
     def content(self) -> dict[str, Any]:
         """The settings that determine the bytes of the data set, as plain data."""
-        return {"suite": {"name": self.suite}, **self.model_dump(mode="json", exclude={"suite", "download"})}
+        unsaid = {"suite", "download"} | (set() if self.leave_out else {"leave_out"})  # of which old data say nothing
+        return {"suite": {"name": self.suite}, **self.model_dump(mode="json", exclude=unsaid)}
 
     def unusual(self) -> dict[str, Any]:
         """Settings that are not the usual ones and that the name of the folder does not say, as plain data."""
         chosen = self.format.model_dump(mode="json")
         usual = type(self.format).model_validate({"name": chosen["name"]})
-        return {} if chosen == usual.model_dump(mode="json") else chosen
+        left_out = {"leave_out": sorted(self.leave_out)} if self.leave_out else {}
+        return ({} if chosen == usual.model_dump(mode="json") else chosen) | left_out

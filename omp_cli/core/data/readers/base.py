@@ -74,6 +74,7 @@ class Recording:
         cameras: names of the cameras of "img", in the order of its channels.
         parts: the arrays that make the state one after the other, and how many numbers each has.
         hz: frames per second, where the file says so.
+        numbers: of the episodes, counted from 0 in the file, where some of it are left out; empty where none are.
     """
 
     episodes: list[Arrays]
@@ -90,6 +91,11 @@ class Recording:
     cameras: tuple[str, ...] = ()
     parts: tuple[tuple[str, int], ...] = ()
     hz: float | None = None
+    numbers: tuple[int, ...] = ()
+
+    def number(self, place: int) -> int:
+        """Index of an episode in the file, for messages."""
+        return self.numbers[place] if self.numbers else place
 
 
 @dataclass(frozen=True)

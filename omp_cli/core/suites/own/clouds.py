@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,8 +26,10 @@ _AT_ONCE = 50_000_000
 """Distances between points that a worker computes at once, for half a second or so."""
 
 
-def check_cloud_settings(first: Arrays, points: int | None, crop: Crop | None, camera: CameraConfig) -> None:
-    """Compare the settings with the first episode, and make the cloud of its first frame.
+def check_cloud_settings(
+    first: Arrays, points: int | None, crop: Crop | None, camera: CameraConfig, number: int = 0
+) -> None:
+    """Compare the settings with the first episode, and make the cloud of its first frame; messages call it ``number``.
 
     Raises:
         UsageError: clouds are asked for that it has no arrays for, the camera is told of where there is no depth, or
@@ -48,7 +50,7 @@ def check_cloud_settings(first: Arrays, points: int | None, crop: Crop | None, c
         return
     frame = {name: array[:1] for name, array in first.items()}
     if (making := _making([frame], points, crop, camera)) is not None:
-        make(_Frames(making, frame, 0, 0))
+        make(_Frames(making, frame, number, 0))
 
 
 def with_clouds(
@@ -58,6 +60,7 @@ def with_clouds(
     camera: CameraConfig,
     progress: Progress,
     workers: int = 1,
+    number_of: Callable[[int], int] = int,
 ) -> tuple[list[Arrays], bool, list[str]]:
     """The episodes with the clouds that are wanted, and without depth pictures; ``check_cloud_settings`` was there.
 
@@ -68,6 +71,7 @@ def with_clouds(
         camera: the camera of the depth pictures.
         progress: advances with every frame.
         workers: processes; the clouds do not depend on their number.
+        number_of: the number that messages give an episode, by its index.
 
     Returns:
         The episodes, whether their clouds are in the order of farthest point sampling, and what the user has to know.
@@ -82,14 +86,14 @@ def with_clouds(
     progress.start("clouds", frames)
     parts: dict[int, list[NDArray[np.float32]]] = {}
     counts = Counter[str]()
-    for made in in_order(make, _jobs(making, episodes), workers, progress.note):
+    for made in in_order(make, _jobs(making, episodes, number_of), workers, progress.note):
         parts.setdefault(made.episode, []).append(made.clouds)
         counts.update(made.counts)
         progress.advance(len(made.clouds))
     shown = []
     for number, episode in enumerate(episodes):
         kept = {name: array for name, array in episode.items() if name not in (DEPTH, POSE)}
-        shown.append({**kept, "point_cloud": np.concatenate(parts[number])})
+        shown.append({**kept, "point_cloud": np.concatenate(parts[number_of(number)])})
     return shown, True, _said(making, episodes, frames, counts)
 
 
@@ -118,9 +122,10 @@ class _Frames:
     at: int
 
 
-def _jobs(making: Making, episodes: Sequence[Arrays]) -> Iterator[_Frames]:
+def _jobs(making: Making, episodes: Sequence[Arrays], number_of: Callable[[int], int]) -> Iterator[_Frames]:
     """All frames, in order; those of an episode that take little are one job."""
-    for number, episode in enumerate(episodes):
+    for index, episode in enumerate(episodes):
+        number = number_of(index)
         taken = making.taken(episode)
         seen = next(iter(taken.values()))
         points = seen.shape[1] if making.camera is None else seen[0].size // (making.config.stride or 1) ** 2

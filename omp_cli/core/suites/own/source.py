@@ -147,7 +147,7 @@ class Own(Files):
         first = super().shown(self._first_episode(self.origin.file), 1, Silent())
         self._rate(first)
         with about_files([self.origin.file]):
-            check_cloud_settings(first.episodes[0], config.points, config.crop, config.camera)
+            check_cloud_settings(first.episodes[0], config.points, config.crop, config.camera, first.number(0))
         if config.end_effector is not None and not {"point_cloud", DEPTH} & set(first.episodes[0]):
             raise UsageError(
                 "end_effector: the data have no clouds that a policy could see from there",
@@ -186,7 +186,7 @@ class Own(Files):
         if (image := recording.spec.image) is not None:
             said += remark_on_size(*image[:2], config.format)
         episodes, in_order, of_clouds = with_clouds(
-            recording.episodes, config.points, config.crop, config.camera, progress, workers
+            recording.episodes, config.points, config.crop, config.camera, progress, workers, recording.number
         )
         clouds = "point_cloud" in episodes[0]
         if recording.held_out:
