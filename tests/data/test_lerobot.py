@@ -116,6 +116,16 @@ def test_what_is_taken_can_be_chosen(folders: Path, written: list[Episode]) -> N
             read(path, "robomimic", "lift", **options)
 
 
+def test_an_action_can_be_made_of_several_features(folders: Path, written: list[Episode]) -> None:
+    path = folders / "v2.1" / INFO
+    found = read(path, "robomimic", "lift", cameras=[], action="action,next.reward", state="observation.state")
+    action = np.concatenate([written[1]["action"], written[1]["next.reward"][:, None]], axis=1)
+    np.testing.assert_array_equal(found.episodes[1]["action"], action)
+    assert found.names["action"] == (*(f"action[{i}]" for i in range(7)), "next.reward[0]")
+    config = lerobot.LerobotConfig(action="action")  # type: ignore[arg-type]  # as old recipes have it
+    assert (config.action, config.model_dump(mode="json")["action"]) == (("action",), "action")
+
+
 def test_pictures_that_memory_cannot_hold_are_refused(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lerobot, "_MOST_GB", 1e-4)
     with pytest.raises(UsageError, match="GB of memory") as caught:
@@ -461,13 +471,16 @@ def test_an_error_names_the_folder_once_and_says_what_to_do(folders: Path, omp: 
     assert done.err.count(str(root)) == 1
 
 
-def test_depth_is_left_out(folders: Path, tmp_path: Path) -> None:
+def test_depth_is_left_out(folders: Path, omp: Omp, tmp_path: Path) -> None:
     shutil.copytree(folders / "v3.0", tmp_path / "f")
     depth = {"dtype": "video", "shape": [32, 48, 3], "info": {"video.is_depth_map": True}}
     edited(features={TOP: depth})(tmp_path / "f")
     found = read(tmp_path / "f" / INFO, "robomimic", "lift")
     assert found.notes["cameras"] == ["wrist"]
     assert found.said == (f"depth is left out: {TOP}",)
+    line = ("prepare", "own", tmp_path / "f", "--out", tmp_path / "d", "--set")
+    refused(omp(*line, "format.depth=top"), 2, "unknown setting format.depth", "arrays, robomimic, zarr")
+    refused(omp(*line, "format.cameras=top"), 2, "it is a depth camera", "format.depth")
 
 
 def test_without_the_packages_it_is_one_line(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:

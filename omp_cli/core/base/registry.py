@@ -12,7 +12,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
-from omp_cli.core.base.config import Member, Settings, validated
+from omp_cli.core.base.config import Member, Settings, UnknownSetting, validated
 from omp_cli.core.base.errors import UsageError, did_you_mean
 
 
@@ -75,7 +75,15 @@ class Family(Generic[T]):
             return cast(Member, value)
         if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
             raise UsageError(f"{self.kind}: needs a name", f"known: {', '.join(self.names())}")
-        return cast(Member, validated(self.get(value["name"]).Config, value, where=self.kind))
+        try:
+            return cast(Member, validated(self.get(value["name"]).Config, value, where=self.kind))
+        except UnknownSetting as error:
+            setting = error.key.removeprefix(f"{self.kind}.")
+            others = [name for name in self.names() if setting in self.get(name).Config.model_fields]
+            if not others:
+                raise
+            hint = f"it is one of {self.kind} {', '.join(others)}, and {value['name']} has none such; {error.hint}"
+            raise UnknownSetting(error.key, hint) from None
 
     def build(self, config: Member, *args: Any, **kwargs: Any) -> T:
         """An instance of the member that ``config.name`` selects, constructed as ``cls(config, *args, **kwargs)``."""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_serializer
 
 from omp_cli.core.base.config import Keys, Names
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
@@ -55,14 +55,19 @@ class LerobotConfig(PicturesConfig):
     name: Literal["lerobot"] = "lerobot"
     state: Keys = Field(("observation.state",), min_length=1)
     """Features that make the state, in order."""
-    action: str = "action"
-    """Feature that is the action."""
+    action: Keys = Field(("action",), min_length=1)
+    """Features that make the action, in order."""
     cameras: Names | None = None
     """Cameras ("top" of "observation.images.top" ...) whose pictures lie one after the other in the channels; None
     takes all, an empty list none.
     """
     instruction: str | None = None
     """Only episodes with this text as their task; None takes all."""
+
+    @field_serializer("action")
+    def _one_as_text(self, features: tuple[str, ...]) -> str | list[str]:
+        """One feature alone as data of before have it, which took no other."""
+        return features[0] if len(features) == 1 else list(features)
 
 
 @FORMATS.register("lerobot")
@@ -100,12 +105,13 @@ class LerobotReader(Reader):
         cameras = self._cameras(folder)
         self.config.check_pictures(str(folder.path), cameras)
         optional = [row for row in OPTIONAL if row[0] in folder.features]
-        for feature in (*self.config.state, self.config.action):
+        numbers = (*self.config.state, *self.config.action)
+        for feature in numbers:
             folder.numeric(feature)
         everything = self._with_files(folder, cameras)
         parts = self._chosen(folder, everything)[:limit]
         images = [key for key in cameras.values() if folder.features[key]["dtype"] == "image"]
-        columns = [*self.config.state, self.config.action, *(row[0] for row in optional)]
+        columns = [*numbers, *(row[0] for row in optional)]
         columns += ["timestamp"] if len(images) < len(cameras) else []
         tables = Tables(folder.features, everything, columns, images)
         progress.start(f"{subject.task}: reading episodes", len(parts))
@@ -114,8 +120,8 @@ class LerobotReader(Reader):
         for part in parts:
             found = tables.of(part)
             episode: Arrays = {
-                "state": np.concatenate([found[key] for key in self.config.state], axis=1).astype(np.float32),
-                "action": found[self.config.action].astype(np.float32),
+                name: np.concatenate([found[key] for key in keys], axis=1).astype(np.float32)
+                for name, keys in (("state", self.config.state), ("action", self.config.action))
             }
             if cameras:
                 episode["img"] = self._pictures(folder, part, cameras, found, offsets)
@@ -130,12 +136,12 @@ class LerobotReader(Reader):
             episodes.append(episode)
             progress.advance()
         spec = spec_of(subject, episodes, control_hz=folder.fps, end_effector=None)
-        taken = (*self.config.state, self.config.action, *(row[0] for row in optional), *cameras.values())
+        taken = (*numbers, *(row[0] for row in optional), *cameras.values())
         said = self._said(folder, offsets, len(parts), taken)
         notes = self._notes(folder, parts, list(cameras))
         names = {
-            "state": tuple(name for key in self.config.state for name in folder.channel_names(key)),
-            "action": tuple(folder.channel_names(self.config.action)),
+            name: tuple(channel for key in keys for channel in folder.channel_names(key))
+            for name, keys in (("state", self.config.state), ("action", self.config.action))
         }
         starts, shown = first_states(episodes), tuple(cameras)
         return Recording(
@@ -191,7 +197,7 @@ class LerobotReader(Reader):
             "episodes": [part.index for part in parts],
             "instructions": sorted({text for part in parts for text in part.instructions}),
             "state": list(self.config.state),
-            "action": self.config.action,
+            "action": list(self.config.action),
             "cameras": cameras,
             "picture_size": self.config.size,
             "decoder": {name: metadata.version(name) for name in ("av", "pyarrow") if cameras or name != "av"},
@@ -204,8 +210,8 @@ class LerobotReader(Reader):
             return known
 
         def hint(asked: str) -> str:
-            if asked in depth:
-                return "it is a depth camera, which omp does not read"
+            if any(asked == key or key.endswith(f".{asked}") for key in depth):
+                return "it is a depth camera, which omp does not read here: zarr stores and arrays take format.depth"
             return did_you_mean(asked, [*known, *known.values()]) if known else "it has no pictures"
 
         return chosen(known, self.config.cameras, str(folder.path), hint)
