@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -135,6 +136,25 @@ def test_a_robot_is_moved_and_let_go(omp: Omp, workshop: Path, place: Path) -> N
     assert (place / "closed").read_text() == "xxx"
     assert read_manifest(place / "c").status == "failed"
     refused(omp(*line, "robot.py:Blind"), 3, "'state' has shape (4,)")
+
+
+@pytest.mark.parametrize("named", ["{}.py", "{}"], ids=["file", "module"])
+def test_a_robot_can_import_what_lies_beside_it(
+    omp: Omp, workshop: Path, place: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    """At the head of its file, and later where it is made; by the file's name also from another folder."""
+    rig = f"rig_by_{'file' if named.endswith('.py') else 'module'}"
+    (place / f"{rig}.py").write_text(
+        f"import {rig}_driver\ndef make():\n    import {rig}_later\n    return {rig}_later.x\n"
+    )
+    (place / f"{rig}_driver.py").write_text("")
+    (place / f"{rig}_later.py").write_text("import sys\nsys.path.insert(0, 'of the robot itself')\nx = 3\n")
+    if named.endswith(".py"):
+        (place / "elsewhere").mkdir()
+        monkeypatch.chdir(place / "elsewhere")
+        rig = f"../{rig}"
+    refused(omp("deploy", workshop / "run", "--env", f"{named.format(rig)}:make"), 2, "made int, which has no method")
+    assert "of the robot itself" in sys.path
 
 
 def test_the_way_to_the_start_does_not_count(omp: Omp, workshop: Path, place: Path) -> None:

@@ -12,18 +12,18 @@ A robot is any object with these methods, of which the last three may be missing
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.base.errors import DataError, OmpError, RunFailed, UsageError, one_line
+from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.plugins import import_file, importable, users_code
 from omp_cli.core.data.store import Dataset
 from omp_cli.core.deploy.frames import Signature
 
@@ -71,7 +71,7 @@ class Robot:
         self._call("close")
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        with _told(f"{self._name}: {method}()"):
+        with users_code(f"{self._name}: {method}()"):
             return getattr(self._target, method, lambda: None)(*arguments)
 
 
@@ -215,32 +215,23 @@ def make_robot(place: str, signature: Signature) -> Robot:
     where, colon, name = place.rpartition(":")
     if not colon or not where or not name:
         raise UsageError(f"--env {place!r}: expected module:function", "example: --env my_robot.py:make")
-    with _told(f"--env {place}"):
+    with users_code(f"--env {place}"):
         function = getattr(_module(where), name, None)
     if not callable(function):
         raise UsageError(f"--env {place}: no function {name} in {where}")
-    return Robot(_made(function, place), place, signature)
+    with users_code(f"{place}()"):
+        made = function()
+    return Robot(made, place, signature)
 
 
-def _made(function: Callable[[], Any], place: str) -> Any:
-    with _told(f"{place}()"):
-        return function()
-
-
-def _module(where: str) -> Any:
+def _module(where: str) -> ModuleType:
     if where.endswith(".py"):
         path = Path(where)
         if not path.is_file():
             raise DataError(f"--env {where}: no such file")
-        name = f"omp_robot_{path.stem}"
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None  # as it is for a .py
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-        return module
-    sys.path.insert(0, str(Path.cwd()))  # as python -m does
+        return import_file(path)
+    here = str(Path.cwd())
+    sys.path.insert(0, here)  # as python -m does
     try:
         return importlib.import_module(where)
     except ModuleNotFoundError as error:
@@ -248,15 +239,6 @@ def _module(where: str) -> Any:
             raise  # a package that the module imports
         raise UsageError(f"--env {where}: no such module", "name a file with .py, or a module on PYTHONPATH") from None
     finally:
-        sys.path.pop(0)
-
-
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Errors of the user's code in one line, after what was called."""
-    try:
-        yield
-    except OmpError:
-        raise
-    except Exception as error:
-        raise RunFailed(f"{what}: {one_line(error, typed=True)}", "--verbose shows where") from error
+        if here in sys.path:
+            sys.path.remove(here)  # the first of that name: the module may have put other folders before it
+        importable(Path.cwd())  # for what its functions import later
