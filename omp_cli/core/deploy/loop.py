@@ -40,8 +40,8 @@ class Moved(Protocol):
     def observe(self) -> Any:
         """The newest frame."""
 
-    def act(self, action: NDArray[np.float32]) -> None:
-        """Command an action."""
+    def act(self, action: NDArray[np.float32]) -> NDArray[Any]:
+        """Command an action (A,); what was sent, which is ``action`` itself unless something has changed it."""
 
     def done(self) -> bool:
         """Whether the episode is over."""
@@ -87,7 +87,8 @@ def deploy_run(
 ) -> dict[str, Any]:
     """Move a robot, or replay a recording, until its episodes, the time or somebody's patience are over.
 
-    Writes ``ticks.jsonl``: of each tick its number, episode, how late it began, what it took, and its action.
+    Writes ``ticks.jsonl``: of each tick its number, episode, how late it began, what it took, and the action that was
+    sent; where the bounds of an environment have changed it, what the policy wanted as well.
 
     Args:
         run: the run whose folder and manifest receive the ticks and the figures, also where the loop is stopped.
@@ -115,7 +116,7 @@ def deploy_run(
         progress.note(f"--episodes: the recording has {episodes} of the {config.episodes} that were asked for")
 
     def figures() -> dict[str, Any]:
-        return {**head, **clock.figures(), **({} if replay is None else {"replay": replay.figures()})}
+        return {**head, **clock.figures(), **(robot.figures() if replay is None else {"replay": replay.figures()})}
 
     try:
         with _closing(robot), stop_requests() as stop, (run.folder / TICKS).open("w", encoding="utf-8") as log:
@@ -170,7 +171,7 @@ def ticks(
         begin, before = time.monotonic(), player.decisions
         action = player.act(frame)
         took = time.monotonic() - begin
-        robot.act(action)
+        sent = robot.act(action)
         clock.late.append(late)
         if decided := player.decisions > before:
             clock.decisions.append(took)
@@ -184,7 +185,8 @@ def ticks(
             "late_ms": round(1e3 * late, 3),
             "act_ms": round(1e3 * took, 3),
             "decided": decided,
-            "action": [float(x) for x in action],
+            "action": [float(x) for x in sent],
+            **({} if sent is action else {"wanted": [float(x) for x in action]}),
         }
         tick, due = tick + 1 + skip, due + (1 + skip) * period
 
