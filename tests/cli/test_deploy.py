@@ -69,6 +69,21 @@ class InPlace(Robot):
         super().act(action)
         action[:] = 77
 
+class Batched(Robot):
+    def observe(self):
+        return {name: x[None] for name, x in super().observe().items()}
+    def act(self, action):
+        open("moved", "w")
+
+class Logged(Robot):
+    def act(self, action):
+        assert len(open("a/ticks.jsonl").read().splitlines()) == self.steps, "what was done is on the disk"
+        super().act(action)
+
+class Latched(Robot):
+    def done(self):
+        return self.steps >= 3
+
 nothing = lambda: 3
 """
 
@@ -195,6 +210,24 @@ def test_what_an_environment_clips_is_counted_and_the_ticks_have_what_was_sent(
     own = omp(*line, "robot.py:Robot", "--seconds", 0.05, "--out", "b")
     assert "clipped_numbers" not in own.json["result"]
     assert "wanted" not in (place / "b" / "ticks.jsonl").read_text()
+
+
+def test_a_batch_moves_no_robot(omp: Omp, workshop: Path, place: Path) -> None:
+    line = ("deploy", workshop / "run", "--hz", 500, "--seconds", 1, "--env", "robot.py:Batched")
+    refused(omp(*line), 3, "observation: a batch of 1, where one robot is moved", "without the axis")
+    assert not (place / "moved").exists()
+
+
+def test_a_tick_is_on_the_disk_when_the_next_one_begins(omp: Omp, workshop: Path, place: Path) -> None:
+    line = ("deploy", workshop / "run", "--hz", 500, "--seconds", 0.05, "--env", "robot.py:Logged", "--out", "a")
+    done = omp(*line)
+    assert done.code == 0, done.err
+
+
+def test_an_episode_without_a_tick_is_told(omp: Omp, workshop: Path, place: Path) -> None:
+    done = omp("deploy", workshop / "run", "--hz", 500, "--episodes", 2, "--json", "--env", "robot.py:Latched")
+    assert done.json["result"]["ticks"] == 3
+    assert "episode 1 has no tick: done() was true right after reset()" in done.err
 
 
 def test_a_robot_that_converts_actions_in_place_does_not_change_what_is_written_down(

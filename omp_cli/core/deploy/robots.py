@@ -157,13 +157,15 @@ class Replay:
 
     Args:
         data: the recording.
-        signature: signature of the policy; DataError when the recorded actions are of another size.
+        signature: signature of the policy; DataError when the recorded actions are of another size, UsageError when
+            they are in another unit.
+        note: called with one line where the recorded actions have other names than the policy's.
 
     Attributes:
         errors: predicted minus recorded action of every frame so far, each (A,).
     """
 
-    def __init__(self, data: Dataset, signature: Signature) -> None:
+    def __init__(self, data: Dataset, signature: Signature, note: Callable[[str], None]) -> None:
         self._data, self._episode, self._frame = data, -1, 0
         missing = [name for name in signature.arrays if name not in data.arrays]
         if missing:
@@ -171,6 +173,7 @@ class Replay:
         found = data.arrays["action"].shape[1]
         if found != signature.action_dim:
             raise DataError(f"data set {data.path}: {found} numbers per action, the policy has {signature.action_dim}")
+        data.spec.same_actions(signature.action_names, signature.action_unit, f"data set {data.path}", note)
         self._keys = tuple(signature.arrays)
         self._ends = data.episode_ends
         self.errors: list[NDArray[np.float64]] = []
@@ -219,6 +222,14 @@ class Replay:
             "spread": [float(f"{x:.6g}") for x in spread],
             "relative": None if relative is None else round(relative, 4),
         }
+
+
+def of_one_robot(action: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The action (A,) that answers one robot's frame; DataError for actions (B, A), which answer a batch of frames."""
+    if action.ndim != 1:
+        shown = f"observation: a batch of {len(action)}, where one robot is moved"
+        raise DataError(shown, "show arrays without the axis of the batch in front")
+    return action
 
 
 def make_robot(place: str, decider: Decider, note: Callable[[str], None]) -> Robot:

@@ -12,7 +12,7 @@ import numpy as np
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.seeds import eval_seed
 from omp_cli.core.deploy.player import Player
-from omp_cli.core.deploy.robots import GymRobot
+from omp_cli.core.deploy.robots import GymRobot, of_one_robot
 from omp_cli.core.measure.statistics import spread, wilson
 
 Environment = gymnasium.Env[Any, Any]
@@ -85,7 +85,7 @@ def _episode(player: Player, robot: GymRobot, seed: int, limit: int | None) -> d
     robot.reset(seed)
     total, steps, success = 0.0, 0, None
     while not robot.done() and (limit is None or steps < limit):
-        robot.act(player.act(robot.observe()))
+        robot.act(of_one_robot(player.act(robot.observe())))
         total, steps = total + robot.reward, steps + 1
         for name in SUCCESS:
             if name in robot.info:
