@@ -77,7 +77,7 @@ class Batched(Robot):
 
 class Logged(Robot):
     def act(self, action):
-        assert len(open("a/ticks.jsonl").read().splitlines()) == self.steps, "what was done is on the disk"
+        assert len(open("a/ticks.jsonl").read().splitlines()) == self.steps, "what was done is written out"
         super().act(action)
 
 class Latched(Robot):
@@ -218,7 +218,7 @@ def test_a_batch_moves_no_robot(omp: Omp, workshop: Path, place: Path) -> None:
     assert not (place / "moved").exists()
 
 
-def test_a_tick_is_on_the_disk_when_the_next_one_begins(omp: Omp, workshop: Path, place: Path) -> None:
+def test_a_tick_is_written_out_before_the_next_one_begins(omp: Omp, workshop: Path, place: Path) -> None:
     line = ("deploy", workshop / "run", "--hz", 500, "--seconds", 0.05, "--env", "robot.py:Logged", "--out", "a")
     done = omp(*line)
     assert done.code == 0, done.err

@@ -121,6 +121,15 @@ def test_what_an_environment_clips_is_counted_and_warned_of(workshop: Path) -> N
     assert figures["clipped_numbers"] > 0
 
 
+def test_an_environment_that_shows_a_batch_is_refused(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = Plane()
+    seen = env._seen
+    monkeypatch.setattr(env, "_seen", lambda: {name: np.asarray(x)[None] for name, x in seen().items()})
+    with pytest.raises(DataError, match="a batch of 1, where one robot is moved"):
+        api.evaluate(workshop / "run", env, episodes=1, device="cpu")
+    assert env.steps == 0
+
+
 def test_what_cannot_be_loaded(workshop: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         api.load(tmp_path / "nowhere")

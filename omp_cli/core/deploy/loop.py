@@ -88,8 +88,8 @@ def deploy_run(
     """Move a robot, or replay a recording, until its episodes, the time or somebody's patience are over.
 
     Writes ``ticks.jsonl``: of each tick its number, episode, how late it began, what it took, and the action that was
-    sent; where the bounds of an environment have changed it, what the policy wanted as well. Each line is on its way to
-    the disk at once, for a robot's driver may take the process with it.
+    sent; where the bounds of an environment have changed it, what the policy wanted as well. Each line is
+    written out at once, for a robot's driver may take the process with it.
 
     Args:
         run: the run whose folder and manifest receive the ticks and the figures, also where the loop is stopped.
