@@ -148,7 +148,8 @@ def evaluate(
 
     Returns:
         The figures: ``success_any`` with its 95 % interval (where the environment says "success" or "is_success"),
-        ``return`` and ``steps`` with their spread.
+        ``return`` and ``steps`` with their spread. Of an environment ``clipped_numbers`` and ``clipped_share``, too:
+        what its bounds have changed in the policy's actions, of which a ``UserWarning`` tells the first.
 
     Raises:
         UsageError: the environment's action is not the policy's, or a setting does not go with it.

@@ -143,7 +143,7 @@ def _run() -> int:
     for number in heeded():
         if number != signal.SIGINT:  # KeyboardInterrupt is Python's own way
             signal.signal(number, _end)
-    g.set_current(g.Globals(json_="--json" in sys.argv))
+    g.set_current(g.Globals(json_="--json" in sys.argv, verbose=bool({"--verbose", "-v"} & set(sys.argv))))
     completing = any(name.endswith("_COMPLETE") for name in os.environ)  # the shell asks for options of any command
     try:
         if os.environ.pop("OMP_CLI_ENDS_WITH_STDIN", None):  # a job of omp sweep

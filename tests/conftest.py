@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from omp_cli import app
-from omp_cli.core.base.plugins import loaded_plugins
+from omp_cli.core.base.plugins import loaded_plugins, module_name
 from omp_cli.core.families import ALGORITHMS, ENCODERS, FORMATS, METHODS, NETS, SOURCES, SUITES
 
 torch.set_num_threads(1)
@@ -55,14 +55,15 @@ Omp = Callable[..., Ran]
 @pytest.fixture(autouse=True)
 def _plugins_of_one_test_alone() -> Iterator[None]:
     """What a test's own plugins have registered is gone after it: other tests see the families as they are."""
-    before = {path.stem for path in loaded_plugins()}
+    before, importable = set(loaded_plugins()), list(sys.path)
     yield
-    forget_plugins({path.stem for path in loaded_plugins()} - before)
+    forget_plugins(set(loaded_plugins()) - before)
+    sys.path[:] = importable
 
 
-def forget_plugins(names: set[str]) -> None:
-    """Take back what the plugins of these names have registered."""
-    modules = {f"omp_plugin_{name}" for name in names}
+def forget_plugins(files: set[Path]) -> None:
+    """Take back what these plugins have registered."""
+    modules = {module_name(file) for file in files}
     for family in (ALGORITHMS, ENCODERS, FORMATS, METHODS, NETS, SOURCES, SUITES):
         for name, member in list(family._members.items()):
             if member.__module__ in modules:

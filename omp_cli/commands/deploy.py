@@ -50,6 +50,10 @@ def deploy(
         run.input(player.decider.kind, player.decider.path, player.decider.sha256())
         if data is not None:
             run.input("dataset", data.path, data.sha256)
-        robot = core.make_robot(str(env), signature) if data is None else core.Replay(data, signature)
+        robot = (
+            core.make_robot(str(env), player.decider, progress.note)
+            if data is None
+            else core.Replay(data, signature, progress.note)
+        )
         figures = core.deploy_run(run, player, robot, settings, progress)
     call.result(run.folder, figures, loop_tables(figures), [f"ticks: {run.folder / 'ticks.jsonl'}"])

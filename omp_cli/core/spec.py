@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from omp_cli.core.base.config import Above0, Count, CountOrZero, Settings
 from omp_cli.core.base.errors import UsageError
 
@@ -74,6 +76,28 @@ class Spec(Settings):
     def action_unit(self) -> str:
         """Unit of the actions, "" where nobody has said it."""
         return "" if self.action_channels is None else self.action_channels.unit
+
+    def same_actions(self, names: Sequence[str], unit: str, where: str, note: Callable[[str], None]) -> None:
+        """Compare actions of recorded data with those of a policy, of which they shall be an answer.
+
+        Args:
+            names: of the numbers of the policy's actions; empty where nobody says them.
+            unit: of the policy's actions, "" where nobody says it.
+            where: what messages call the data.
+            note: called with one line where the names differ.
+
+        Raises:
+            UsageError: they are in another unit.
+        """
+        if unit and self.action_unit and unit != self.action_unit:
+            hint = "prepare the data in the policy's unit"
+            raise UsageError(f"{where}: its actions are in {self.action_unit}, the policy's in {unit}", hint)
+        if self.action_channels is None or not names:
+            return
+        pairs = zip(names, self.action_channels.names, strict=True)
+        if differ := [f"{theirs} for {ours}" for ours, theirs in pairs if ours != theirs]:
+            more = f" and {len(differ) - 1} more" if len(differ) > 1 else ""
+            note(f"{where}: calls the policy's actions otherwise: {differ[0]}{more}; they are compared in their order")
 
     def same_layout(self, other: Spec) -> None:
         """UsageError when data or a policy (``other``) have state, action or picture of another size than this task."""

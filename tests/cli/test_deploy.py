@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -51,6 +52,37 @@ class Far(Robot):
     def reset(self):
         import time
         time.sleep(0.4)
+
+class Narrow(gymnasium.Env):
+    action_space = gymnasium.spaces.Box(-0.1, 0.1, (2,), np.float64)
+    seen = {"state": np.zeros(5), "point_cloud": np.zeros((48, 3))}
+    def reset(self, *, seed=None, options=None):
+        self.taken = []
+        return self.seen, {}
+    def step(self, action):
+        self.taken.append(action.tolist())
+        open("taken", "w").write(str(self.taken))
+        return self.seen, 0.0, False, len(self.taken) == 12, {}
+
+class InPlace(Robot):
+    def act(self, action):
+        super().act(action)
+        action[:] = 77
+
+class Batched(Robot):
+    def observe(self):
+        return {name: x[None] for name, x in super().observe().items()}
+    def act(self, action):
+        open("moved", "w")
+
+class Logged(Robot):
+    def act(self, action):
+        assert len(open("a/ticks.jsonl").read().splitlines()) == self.steps, "what was done is written out"
+        super().act(action)
+
+class Latched(Robot):
+    def done(self):
+        return self.steps >= 3
 
 nothing = lambda: 3
 """
@@ -135,6 +167,75 @@ def test_a_robot_is_moved_and_let_go(omp: Omp, workshop: Path, place: Path) -> N
     assert (place / "closed").read_text() == "xxx"
     assert read_manifest(place / "c").status == "failed"
     refused(omp(*line, "robot.py:Blind"), 3, "'state' has shape (4,)")
+
+
+@pytest.mark.parametrize("named", ["{}.py", "{}"], ids=["file", "module"])
+def test_a_robot_can_import_what_lies_beside_it(
+    omp: Omp, workshop: Path, place: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    """At the head of its file, and later where it is made; by the file's name also from another folder."""
+    rig = f"rig_by_{'file' if named.endswith('.py') else 'module'}"
+    (place / f"{rig}.py").write_text(
+        f"import {rig}_driver\ndef make():\n    import {rig}_later\n    return {rig}_later.x\n"
+    )
+    (place / f"{rig}_driver.py").write_text("")
+    (place / f"{rig}_later.py").write_text("import sys\nsys.path.insert(0, 'of the robot itself')\nx = 3\n")
+    if named.endswith(".py"):
+        (place / "elsewhere").mkdir()
+        monkeypatch.chdir(place / "elsewhere")
+        rig = f"../{rig}"
+    refused(omp("deploy", workshop / "run", "--env", f"{named.format(rig)}:make"), 2, "made int, which has no method")
+    assert "of the robot itself" in sys.path
+
+
+def test_what_an_environment_clips_is_counted_and_the_ticks_have_what_was_sent(
+    omp: Omp, workshop: Path, place: Path
+) -> None:
+    line = ("deploy", workshop / "run", "--hz", 500, "--json", "--env")
+    done = omp(*line, "robot.py:Narrow", "--out", "a")
+    assert done.code == 0, done.err
+    rows = [json.loads(row) for row in (place / "a" / "ticks.jsonl").read_text().splitlines()]
+    assert [row["action"] for row in rows] == json.loads((place / "taken").read_text())
+    wanted = [(row.get("wanted", row["action"]), row["action"]) for row in rows]
+    changed = sum(x != sent for pair in wanted for x, sent in zip(*pair, strict=True))
+    assert all(
+        ("wanted" in row) == any(abs(x) > 0.1 for x in ours) for row, (ours, _) in zip(rows, wanted, strict=True)
+    )
+    assert changed > 0
+    figures = {"clipped_numbers": changed, "clipped_share": pytest.approx(changed / 24, abs=1e-6)}
+    for found in (done.json["result"], read_manifest(place / "a").metrics):
+        assert {key: found[key] for key in figures} == figures
+    assert done.err.count("is clipped to the bound") == 1
+    assert "the bounds of action[0] are -0.1 to 0.1, the policy's actions go from -1 to 1 (and 1 more)" in done.err
+    own = omp(*line, "robot.py:Robot", "--seconds", 0.05, "--out", "b")
+    assert "clipped_numbers" not in own.json["result"]
+    assert "wanted" not in (place / "b" / "ticks.jsonl").read_text()
+
+
+def test_a_batch_moves_no_robot(omp: Omp, workshop: Path, place: Path) -> None:
+    line = ("deploy", workshop / "run", "--hz", 500, "--seconds", 1, "--env", "robot.py:Batched")
+    refused(omp(*line), 3, "observation: a batch of 1, where one robot is moved", "without the axis")
+    assert not (place / "moved").exists()
+
+
+def test_a_tick_is_written_out_before_the_next_one_begins(omp: Omp, workshop: Path, place: Path) -> None:
+    line = ("deploy", workshop / "run", "--hz", 500, "--seconds", 0.05, "--env", "robot.py:Logged", "--out", "a")
+    done = omp(*line)
+    assert done.code == 0, done.err
+
+
+def test_an_episode_without_a_tick_is_told(omp: Omp, workshop: Path, place: Path) -> None:
+    done = omp("deploy", workshop / "run", "--hz", 500, "--episodes", 2, "--json", "--env", "robot.py:Latched")
+    assert done.json["result"]["ticks"] == 3
+    assert "episode 1 has no tick: done() was true right after reset()" in done.err
+
+
+def test_a_robot_that_converts_actions_in_place_does_not_change_what_is_written_down(
+    omp: Omp, workshop: Path, place: Path
+) -> None:
+    line = ("deploy", workshop / "run", "--hz", 500, "--seconds", 0.05, "--json", "--env", "robot.py:InPlace")
+    assert omp(*line, "--out", "a").json["result"]["ticks"] > 0
+    assert "77.0" not in (place / "a" / "ticks.jsonl").read_text()
 
 
 def test_the_way_to_the_start_does_not_count(omp: Omp, workshop: Path, place: Path) -> None:

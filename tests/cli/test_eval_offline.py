@@ -15,6 +15,7 @@ from omp_cli.core.measure.offline.config import OfflineConfig
 from omp_cli.core.measure.offline.tables import offline_tables
 from omp_cli.core.policy import Policy
 from omp_cli.core.suites.base import SUITES
+from tests.cli.test_bad_input import refused
 from tests.conftest import TINY, Omp, in_process
 from tests.data.arrays import recorded, write_npz
 
@@ -201,6 +202,10 @@ def test_data_in_another_unit_are_refused_and_other_names_are_told(omp: Omp, rob
     assert "its actions are in deg, the policy's in rad" in ran.err
     ran = omp("eval", robot / "run", "--offline", "--dataset", tmp_path / "named", "--out", tmp_path / "e")
     assert ran.code == 0, ran.err
+    assert "command[0] for action[0] and 2 more" in ran.err
+    replay = ("deploy", robot / "run", "--hz", 5000, "--replay")
+    refused(omp(*replay, tmp_path / "deg"), 2, "its actions are in deg, the policy's in rad")
+    ran = omp(*replay, tmp_path / "named", "--out", tmp_path / "d")
     assert "command[0] for action[0] and 2 more" in ran.err
 
 

@@ -110,6 +110,26 @@ def test_any_environment_is_evaluated(omp: Omp, workshop: Path, tmp_path: Path) 
         api.evaluate(policy, lambda: 3)  # type: ignore[arg-type,return-value]
 
 
+def test_what_an_environment_clips_is_counted_and_warned_of(workshop: Path) -> None:
+    policy, env = api.load(workshop / "run", device="cpu"), Plane(limit=20)
+    env.action_space = gymnasium.spaces.Box(-0.01, 0.01, (2,), np.float32)
+    with pytest.warns(UserWarning, match="environment: ") as told:
+        figures = api.evaluate(policy, env, episodes=2)
+    assert sum("is clipped to the bound" in str(one.message) for one in told) == 1
+    assert sum("are -0.01 to 0.01, the policy's actions go from -1 to 1" in str(one.message) for one in told) == 1
+    assert figures["clipped_share"] == pytest.approx(figures["clipped_numbers"] / 80, abs=1e-6)
+    assert figures["clipped_numbers"] > 0
+
+
+def test_an_environment_that_shows_a_batch_is_refused(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = Plane()
+    seen = env._seen
+    monkeypatch.setattr(env, "_seen", lambda: {name: np.asarray(x)[None] for name, x in seen().items()})
+    with pytest.raises(DataError, match="a batch of 1, where one robot is moved"):
+        api.evaluate(workshop / "run", env, episodes=1, device="cpu")
+    assert env.steps == 0
+
+
 def test_what_cannot_be_loaded(workshop: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         api.load(tmp_path / "nowhere")

@@ -1,13 +1,10 @@
 """What demonstrations do not show is learned from reward: examples/hidden_goal.py, line by line."""
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from omp_cli.core.data.store import read_store
-from omp_cli.core.families import SOURCES, SUITES
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp
 
@@ -15,10 +12,9 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture
-def plugin() -> Iterator[Path]:
-    """The suite, forgotten at the end."""
-    yield EXAMPLES / "hidden_goal.py"
-    del sys.modules["omp_plugin_hidden_goal"], SUITES._members["hidden"], SOURCES._members["hidden/shaken"]
+def plugin() -> Path:
+    """The suite."""
+    return EXAMPLES / "hidden_goal.py"
 
 
 def test_a_hidden_goal_is_found_past_biased_demonstrations(

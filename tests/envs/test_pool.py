@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from omp_cli.core.base.plugins import load_plugin
 from omp_cli.core.envs.chunking import ChunkEnv, chunk_env_factory
 from omp_cli.core.envs.pool import ChunkResult, EnvPool
 from omp_cli.core.envs.workers import RESTARTS_IN_A_ROW
-from omp_cli.core.suites import SUITES
 from omp_cli.core.suites.base import Outcome
 from omp_cli.core.suites.toy import Toy, ToyConfig, ToyEnv
 
@@ -204,7 +203,7 @@ def test_errors_arrive_as_themselves_and_a_silent_worker_is_killed(monkeypatch: 
 
 
 @pytest.fixture
-def plugin(tmp_path: Path) -> Iterator[None]:
+def plugin(tmp_path: Path) -> None:
     """A suite of the user's own."""
     file = tmp_path / "of_my_own.py"
     file.write_text("""
@@ -220,8 +219,6 @@ class Mine(Toy):
     Config = Config
 """)
     load_plugin(file)
-    yield
-    del sys.modules["omp_plugin_of_my_own"], SUITES._members["mine"]
 
 
 @pytest.mark.usefixtures("plugin")

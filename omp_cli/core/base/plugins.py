@@ -1,31 +1,82 @@
-"""Files of the user's own that register members of a family (``--plugin FILE``)."""
+"""Code of the user's own: files that register members of a family (``--plugin FILE``) or make a robot (``--env``)."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import os
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
-from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.errors import DataError, OmpError, RunFailed, UsageError, one_line
 
-_PLUGIN = "omp_plugin_"
+_PREFIX = "omp_plugin_"
 
 
 def load_plugin(path: Path) -> None:
-    """Import a Python file of the user's that registers members of a family (``--plugin FILE``)."""
+    """Import a Python file of the user's that registers members of a family (``--plugin FILE``).
+
+    Raises:
+        DataError: there is no such file.
+        UsageError: it is no Python file, or it cannot be executed.
+    """
     if not path.is_file():
         raise DataError(f"plugin {path}: no such file")
-    name = f"{_PLUGIN}{path.stem}"
-    if name in sys.modules:
-        return
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"plugin {path}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
+    with users_code(f"plugin {path}", UsageError):
+        import_file(path)
 
 
 def loaded_plugins() -> tuple[Path, ...]:
-    """The files that ``load_plugin`` has imported here, for the worker processes to do the same."""
-    return tuple(Path(str(m.__file__)) for name, m in list(sys.modules.items()) if name.startswith(_PLUGIN))
+    """The user's files that have been imported here, for the worker processes to do the same."""
+    return tuple(Path(str(m.__file__)) for name, m in list(sys.modules.items()) if name.startswith(_PREFIX))
+
+
+def module_name(path: Path) -> str:
+    """The name under which ``import_file`` imports a file: of its resolved path, so that all processes agree on it."""
+    file = path.resolve()
+    stem, digest = re.sub(r"\W", "_", file.stem), hashlib.sha256(os.fsencode(file)).hexdigest()
+    return f"{_PREFIX}{stem}_{digest[:8]}"
+
+
+def import_file(path: Path) -> ModuleType:
+    """The module of a Python file, which is executed once in a process; it can import modules that lie beside it.
+
+    Raises:
+        UsageError: it is no Python file.
+        Exception: whatever the file raises.
+    """
+    name, file = module_name(path), path.resolve()
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path}: not a Python file")
+    importable(file.parent)
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]  # half a module is none
+        raise
+    return module
+
+
+def importable(folder: Path) -> None:
+    """Let modules of a folder be imported in this process, after all that is installed."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+@contextmanager
+def users_code(what: str, kind: type[OmpError] = RunFailed) -> Iterator[None]:
+    """Tell what code of the user's own raises in one line, after ``what`` was called; that it ends the process, too."""
+    try:
+        yield
+    except OmpError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise kind(f"{what}: {one_line(error, typed=True)}", "--verbose shows where") from error

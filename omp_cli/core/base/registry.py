@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
@@ -46,8 +47,8 @@ class Family(Generic[T]):
 
         def decorate(cls: type[T]) -> type[T]:
             taken = self._members.get(name)
-            if taken is not None and taken.__qualname__ != cls.__qualname__:
-                raise UsageError(f"{self.kind} {name!r} is registered twice: {taken.__module__} and {cls.__module__}")
+            if taken is not None and (taken.__qualname__, _file(taken)) != (cls.__qualname__, _file(cls)):
+                raise UsageError(f"{self.kind} {name!r} is registered twice: {_file(taken)} and {_file(cls)}")
             self._members[name] = cls
             return cls
 
@@ -95,3 +96,8 @@ class Family(Generic[T]):
             for name in self._packages:
                 for module in pkgutil.iter_modules(importlib.import_module(name).__path__):
                     importlib.import_module(f"{name}.{module.name}")
+
+
+def _file(cls: type[Any]) -> str:
+    """The file in which a class stands, else its module: a file that is imported under two names is one."""
+    return str(getattr(sys.modules.get(cls.__module__), "__file__", None) or cls.__module__)

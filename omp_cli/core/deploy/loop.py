@@ -22,7 +22,7 @@ from omp_cli.core.base.run import Run
 from omp_cli.core.base.signals import StopRequest, stop_requests
 from omp_cli.core.deploy.config import DeployConfig
 from omp_cli.core.deploy.player import Player
-from omp_cli.core.deploy.robots import Replay, Robot
+from omp_cli.core.deploy.robots import Replay, Robot, of_one_robot
 
 TICKS = "ticks.jsonl"
 WARM_UP = 5
@@ -40,8 +40,8 @@ class Moved(Protocol):
     def observe(self) -> Any:
         """The newest frame."""
 
-    def act(self, action: NDArray[np.float32]) -> None:
-        """Command an action."""
+    def act(self, action: NDArray[np.float32]) -> NDArray[Any]:
+        """Command an action (A,); what was sent, which is ``action`` itself unless something has changed it."""
 
     def done(self) -> bool:
         """Whether the episode is over."""
@@ -87,7 +87,9 @@ def deploy_run(
 ) -> dict[str, Any]:
     """Move a robot, or replay a recording, until its episodes, the time or somebody's patience are over.
 
-    Writes ``ticks.jsonl``: of each tick its number, episode, how late it began, what it took, and its action.
+    Writes ``ticks.jsonl``: of each tick its number, episode, how late it began, what it took, and the action that was
+    sent; where the bounds of an environment have changed it, what the policy wanted as well. Each line is
+    written out at once, for a robot's driver may take the process with it.
 
     Args:
         run: the run whose folder and manifest receive the ticks and the figures, also where the loop is stopped.
@@ -115,10 +117,10 @@ def deploy_run(
         progress.note(f"--episodes: the recording has {episodes} of the {config.episodes} that were asked for")
 
     def figures() -> dict[str, Any]:
-        return {**head, **clock.figures(), **({} if replay is None else {"replay": replay.figures()})}
+        return {**head, **clock.figures(), **(robot.figures() if replay is None else {"replay": replay.figures()})}
 
     try:
-        with _closing(robot), stop_requests() as stop, (run.folder / TICKS).open("w", encoding="utf-8") as log:
+        with _closing(robot), stop_requests() as stop, (run.folder / TICKS).open("w", 1, encoding="utf-8") as log:
             ends = None
             progress.start("control loop" if replay is None else "replay", episodes)
             for episode in range(episodes):
@@ -128,11 +130,14 @@ def deploy_run(
                     _warm_up(player, robot, config.seed)
                     # The way to the start is no part of the loop: a robot may take longer for it than the loop has.
                     ends = None if config.seconds is None else time.monotonic() + config.seconds
+                before = len(clock.late)
                 for row in ticks(player, robot, period, clock, stop, ends):
                     log.write(to_json({"episode": episode, **row}) + "\n")
                 progress.advance(1, missed_deadlines=clock.missed)
                 if stop.error or (ends is not None and time.monotonic() >= ends):
                     break
+                if len(clock.late) == before:
+                    progress.note(f"episode {episode} has no tick: done() was true right after reset()")
     finally:
         run.metrics(**figures())
         if (run.folder / TICKS).is_file():
@@ -168,9 +173,9 @@ def ticks(
         late = max(0.0, time.monotonic() - due)
         frame = robot.observe()
         begin, before = time.monotonic(), player.decisions
-        action = player.act(frame)
+        action = of_one_robot(player.act(frame))
         took = time.monotonic() - begin
-        robot.act(action)
+        sent = robot.act(action)
         clock.late.append(late)
         if decided := player.decisions > before:
             clock.decisions.append(took)
@@ -184,7 +189,8 @@ def ticks(
             "late_ms": round(1e3 * late, 3),
             "act_ms": round(1e3 * took, 3),
             "decided": decided,
-            "action": [float(x) for x in action],
+            "action": [float(x) for x in sent],
+            **({} if sent is action else {"wanted": [float(x) for x in action]}),
         }
         tick, due = tick + 1 + skip, due + (1 + skip) * period
 

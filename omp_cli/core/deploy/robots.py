@@ -12,19 +12,21 @@ A robot is any object with these methods, of which the last three may be missing
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.base.errors import DataError, OmpError, RunFailed, UsageError, one_line
+from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.plugins import import_file, importable, users_code
 from omp_cli.core.data.store import Dataset
+from omp_cli.core.deploy.clipping import Clipping
+from omp_cli.core.deploy.deciders import Decider
 from omp_cli.core.deploy.frames import Signature
 
 Frame = Mapping[str, Any]
@@ -36,11 +38,12 @@ class Robot:
     Args:
         target: an object as the module says, or a Gymnasium environment.
         name: what messages call it.
-        signature: signature of the policy that will move it.
+        decider: the policy that will move it.
+        note: called with one line about what the bounds of an environment do to its actions.
     """
 
-    def __init__(self, target: Any, name: str, signature: Signature) -> None:
-        self._target = GymRobot(target, signature) if isinstance(target, gymnasium.Env) else target
+    def __init__(self, target: Any, name: str, decider: Decider, note: Callable[[str], None]) -> None:
+        self._target = GymRobot(target, decider, note) if isinstance(target, gymnasium.Env) else target
         self._name = name
         for method in ("observe", "act"):
             if not callable(getattr(self._target, method, None)):
@@ -58,9 +61,13 @@ class Robot:
         frame: Frame = self._call("observe")
         return frame
 
-    def act(self, action: NDArray[np.float32]) -> None:
-        """Command an action (A,)."""
-        self._call("act", action)
+    def act(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Command an action (A,); what was sent: the action itself, unless an environment's bounds have changed it."""
+        if isinstance(self._target, GymRobot):
+            sent: NDArray[np.float32] = self._call("act", action)
+            return sent
+        self._call("act", action.copy())  # a robot may convert it in place, and what the policy said is written down
+        return action
 
     def done(self) -> bool:
         """Whether the episode is over; never where the robot does not say."""
@@ -70,21 +77,27 @@ class Robot:
         """Let go of it."""
         self._call("close")
 
+    def figures(self) -> dict[str, Any]:
+        """What the bounds of an environment have changed; nothing of a robot of the user's own."""
+        return self._target.clipping.figures() if isinstance(self._target, GymRobot) else {}
+
     def _call(self, method: str, *arguments: Any) -> Any:
-        with _told(f"{self._name}: {method}()"):
+        with users_code(f"{self._name}: {method}()"):
             return getattr(self._target, method, lambda: None)(*arguments)
 
 
 class GymRobot:
-    """A Gymnasium environment as a robot; its action is clipped to the bounds of its space.
+    """A Gymnasium environment as a robot; its action is clipped to the bounds of its space, which is counted and said.
 
     Observations are named arrays (a ``Dict`` space), or a single array that is the policy's only one.
 
     Args:
-        env: an environment whose action is one array (A,).
-        signature: signature of the policy.
+        env: an environment whose action is one array (A,) of real numbers.
+        decider: the policy.
+        note: see ``Clipping``.
 
     Attributes:
+        clipping: what the bounds have changed.
         reward: reward of the last step.
         terminated, truncated: of the last step.
         info: info of the last step or reset.
@@ -93,15 +106,16 @@ class GymRobot:
         UsageError: the action is of another kind or size than the policy's.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], signature: Signature) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any], decider: Decider, note: Callable[[str], None]) -> None:
+        signature, space = decider.signature, env.action_space
         self.env, self._signature = env, signature
-        space = env.action_space
-        if not isinstance(space, gymnasium.spaces.Box) or space.shape != (signature.action_dim,):
+        wanted = (signature.action_dim,)
+        if not isinstance(space, gymnasium.spaces.Box) or space.shape != wanted or space.dtype.kind != "f":
             raise UsageError(
-                f"environment: its action is {space}, the policy's has shape ({signature.action_dim},)",
+                f"environment: its action is {space}, the policy's are real numbers of shape {wanted}",
                 "wrap it so that both are the same",
             )
-        self._space = space
+        self.clipping = Clipping(space, decider, note)
         self.reward, self.terminated, self.truncated = 0.0, False, False
         self.info: dict[str, Any] = {}
         self._obs: Any = None
@@ -122,11 +136,12 @@ class GymRobot:
             )
         return dict.fromkeys(self._signature.arrays, self._obs)
 
-    def act(self, action: NDArray[np.float32]) -> None:
-        """One step."""
-        clipped = np.clip(action, self._space.low, self._space.high).astype(self._space.dtype)
-        self._obs, reward, self.terminated, self.truncated, self.info = self.env.step(clipped)
+    def act(self, action: NDArray[np.float32]) -> NDArray[Any]:
+        """One step; what was sent, which is ``action`` itself unless a number of it was clipped."""
+        sent, clipped = self.clipping(action)
+        self._obs, reward, self.terminated, self.truncated, self.info = self.env.step(sent.copy())
         self.reward = float(reward)
+        return sent if clipped else action
 
     def done(self) -> bool:
         """Whether the environment ended the episode, by either way."""
@@ -142,13 +157,15 @@ class Replay:
 
     Args:
         data: the recording.
-        signature: signature of the policy; DataError when the recorded actions are of another size.
+        signature: signature of the policy; DataError when the recorded actions are of another size, UsageError when
+            they are in another unit.
+        note: called with one line where the recorded actions have other names than the policy's.
 
     Attributes:
         errors: predicted minus recorded action of every frame so far, each (A,).
     """
 
-    def __init__(self, data: Dataset, signature: Signature) -> None:
+    def __init__(self, data: Dataset, signature: Signature, note: Callable[[str], None]) -> None:
         self._data, self._episode, self._frame = data, -1, 0
         missing = [name for name in signature.arrays if name not in data.arrays]
         if missing:
@@ -156,6 +173,7 @@ class Replay:
         found = data.arrays["action"].shape[1]
         if found != signature.action_dim:
             raise DataError(f"data set {data.path}: {found} numbers per action, the policy has {signature.action_dim}")
+        data.spec.same_actions(signature.action_names, signature.action_unit, f"data set {data.path}", note)
         self._keys = tuple(signature.arrays)
         self._ends = data.episode_ends
         self.errors: list[NDArray[np.float64]] = []
@@ -174,10 +192,11 @@ class Replay:
         """The frame that is due."""
         return {name: self._data.arrays[name][self._frame] for name in self._keys}
 
-    def act(self, action: NDArray[np.float32]) -> None:
-        """Compare with the recorded action, and go to the next frame."""
+    def act(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compare with the recorded action, and go to the next frame; the action."""
         self.errors.append(action.astype(np.float64) - self._data.arrays["action"][self._frame])
         self._frame += 1
+        return action
 
     def done(self) -> bool:
         """Whether the episode has no more frames."""
@@ -205,8 +224,21 @@ class Replay:
         }
 
 
-def make_robot(place: str, signature: Signature) -> Robot:
+def of_one_robot(action: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The action (A,) that answers one robot's frame; DataError for actions (B, A), which answer a batch of frames."""
+    if action.ndim != 1:
+        shown = f"observation: a batch of {len(action)}, where one robot is moved"
+        raise DataError(shown, "show arrays without the axis of the batch in front")
+    return action
+
+
+def make_robot(place: str, decider: Decider, note: Callable[[str], None]) -> Robot:
     """The robot that ``module:function`` (or ``file.py:function``) makes; the function takes no arguments.
+
+    Args:
+        place: names the function.
+        decider: the policy that will move the robot.
+        note: see ``Robot``.
 
     Raises:
         UsageError: there is no such function, or what it makes is no robot.
@@ -215,32 +247,23 @@ def make_robot(place: str, signature: Signature) -> Robot:
     where, colon, name = place.rpartition(":")
     if not colon or not where or not name:
         raise UsageError(f"--env {place!r}: expected module:function", "example: --env my_robot.py:make")
-    with _told(f"--env {place}"):
+    with users_code(f"--env {place}"):
         function = getattr(_module(where), name, None)
     if not callable(function):
         raise UsageError(f"--env {place}: no function {name} in {where}")
-    return Robot(_made(function, place), place, signature)
+    with users_code(f"{place}()"):
+        made = function()
+    return Robot(made, place, decider, note)
 
 
-def _made(function: Callable[[], Any], place: str) -> Any:
-    with _told(f"{place}()"):
-        return function()
-
-
-def _module(where: str) -> Any:
+def _module(where: str) -> ModuleType:
     if where.endswith(".py"):
         path = Path(where)
         if not path.is_file():
             raise DataError(f"--env {where}: no such file")
-        name = f"omp_robot_{path.stem}"
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None  # as it is for a .py
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-        return module
-    sys.path.insert(0, str(Path.cwd()))  # as python -m does
+        return import_file(path)
+    here = str(Path.cwd())
+    sys.path.insert(0, here)  # as python -m does
     try:
         return importlib.import_module(where)
     except ModuleNotFoundError as error:
@@ -248,15 +271,6 @@ def _module(where: str) -> Any:
             raise  # a package that the module imports
         raise UsageError(f"--env {where}: no such module", "name a file with .py, or a module on PYTHONPATH") from None
     finally:
-        sys.path.pop(0)
-
-
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Errors of the user's code in one line, after what was called."""
-    try:
-        yield
-    except OmpError:
-        raise
-    except Exception as error:
-        raise RunFailed(f"{what}: {one_line(error, typed=True)}", "--verbose shows where") from error
+        if here in sys.path:
+            sys.path.remove(here)  # the first of that name: the module may have put other folders before it
+        importable(Path.cwd())  # for what its functions import later

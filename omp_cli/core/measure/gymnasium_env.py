@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.seeds import eval_seed
 from omp_cli.core.deploy.player import Player
-from omp_cli.core.deploy.robots import GymRobot
+from omp_cli.core.deploy.robots import GymRobot, of_one_robot
 from omp_cli.core.measure.statistics import spread, wilson
 
 Environment = gymnasium.Env[Any, Any]
@@ -25,6 +26,7 @@ def evaluate_env(
     episodes: int = 50,
     seed: int = 0,
     max_steps: int | None = None,
+    note: Callable[[str], None] = warnings.warn,
 ) -> dict[str, Any]:
     """Roll a policy out; the seed of each episode determines its start and its noise.
 
@@ -34,10 +36,11 @@ def evaluate_env(
         episodes: N, the number of episodes.
         seed: seed of start states and noise.
         max_steps: longest episode; None for the environment's own limit, else that of the policy's task.
+        note: called with one line where the bounds of the environment's actions change what the policy wants.
 
     Returns:
         "success_any" (only where the environment tells success), "return", "steps", "mean_return", "mean_steps",
-        "terminated" (episodes that the task ended), "episodes".
+        "terminated" (episodes that the task ended), "episodes"; "clipped_numbers" and "clipped_share" of the actions.
 
     Raises:
         UsageError: not an environment, without any limit, or its action is not the policy's.
@@ -54,7 +57,7 @@ def evaluate_env(
         raise UsageError(f"environment: {type(made).__name__} is no Gymnasium environment", hint)
     own = made.spec.max_episode_steps if made.spec is not None else None
     try:
-        robot = GymRobot(made, player.signature)
+        robot = GymRobot(made, player.decider, note)
         limit = max_steps or (None if own else player.signature.max_steps)
         rows = [_episode(player, robot, eval_seed(seed, player.signature.task, n), limit) for n in range(episodes)]
     finally:
@@ -72,6 +75,7 @@ def evaluate_env(
         "return": spread(returns).as_dict(),
         "steps": spread(steps).as_dict(),
         "terminated": sum(row["terminated"] for row in rows),
+        **robot.clipping.figures(),
     }
 
 
@@ -81,7 +85,7 @@ def _episode(player: Player, robot: GymRobot, seed: int, limit: int | None) -> d
     robot.reset(seed)
     total, steps, success = 0.0, 0, None
     while not robot.done() and (limit is None or steps < limit):
-        robot.act(player.act(robot.observe()))
+        robot.act(of_one_robot(player.act(robot.observe())))
         total, steps = total + robot.reward, steps + 1
         for name in SUCCESS:
             if name in robot.info:

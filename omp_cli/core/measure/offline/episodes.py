@@ -15,7 +15,6 @@ from omp_cli.core.data.split import episodes_of, others
 from omp_cli.core.data.store import Dataset, read_store
 from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.measure.offline.config import OfflineConfig
-from omp_cli.core.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,8 @@ def _of_another(
         ours, theirs = getattr(spec, name), getattr(data.spec, name)
         if ours != theirs:
             raise UsageError(f"data set {data.path}: its {name} is {theirs}, the policy's is {ours}")
-    _same_actions(spec, data, note)
+    ours = spec.action_channels
+    data.spec.same_actions(() if ours is None else ours.names, spec.action_unit, f"data set {data.path}", note)
     if missing := [key for key in keys if key not in data.arrays]:
         raise DataError(f"data set {data.path}: the policy reads data/{missing[0]}, which is not there")
     mine = checkpoint.meta.start_states
@@ -100,19 +100,3 @@ def _of_another(
     if learned:
         note(f"left out: {len(learned)} episodes of {data.path} that start where one did that was trained on")
     return ReferenceEpisodes(data, episodes, data.arrays["action"], "other data")
-
-
-def _same_actions(spec: Spec, data: Dataset, note: Callable[[str], None]) -> None:
-    """UsageError for actions in another unit than the policy's (``spec``); told where their names differ."""
-    ours, theirs = spec.action_channels, data.spec.action_channels
-    if ours is None or theirs is None:
-        return
-    if ours.unit and theirs.unit and ours.unit != theirs.unit:
-        raise UsageError(
-            f"data set {data.path}: its actions are in {theirs.unit}, the policy's in {ours.unit}",
-            "prepare the data in the policy's unit",
-        )
-    pairs = zip(ours.names, theirs.names, strict=True)
-    if differ := [f"{theirs} for {ours}" for ours, theirs in pairs if ours != theirs]:
-        more = f" and {len(differ) - 1} more" if len(differ) > 1 else ""
-        note(f"{data.path}: calls the policy's actions otherwise: {differ[0]}{more}; they are compared in their order")

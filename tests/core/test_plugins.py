@@ -1,0 +1,93 @@
+"""Files of the user's own: what they may import, which of them are the same, and how their faults are told."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.plugins import import_file, load_plugin, loaded_plugins, module_name
+from omp_cli.core.envs.jobs import in_order
+from tests.cli.test_bad_input import refused
+from tests.conftest import Omp
+
+SUITE = """
+from typing import Literal
+from omp_cli.core.suites.base import SUITES
+from omp_cli.core.suites.toy import Toy, ToyConfig
+
+class Config(ToyConfig):
+    name: Literal["{name}"] = "{name}"
+
+@SUITES.register("{name}")
+class Mine(Toy):
+    Config = Config
+"""
+
+
+def speed(name: str, kept: object) -> int:
+    found: int = sys.modules[name].SPEED  # type: ignore[attr-defined]
+    return found
+
+
+def test_a_file_can_import_what_lies_beside_it_also_in_a_worker(tmp_path: Path) -> None:
+    (tmp_path / "the_driver_of_mine.py").write_text("SPEED = 3\n")
+    file = tmp_path / "my.parts.py"
+    file.write_text("from the_driver_of_mine import SPEED\n")
+    load_plugin(file)
+    assert import_file(file).SPEED == 3
+    assert sys.path[-1] == str(tmp_path), "what is installed comes first"
+    load_plugin(file)
+    assert sys.path.count(str(tmp_path)) == 1
+    assert list(in_order(speed, [module_name(file)] * 2, 2, print)) == [3, 3]
+
+
+def test_files_of_one_name_in_two_folders_are_two_and_one_file_is_executed_once(tmp_path: Path) -> None:
+    files = [tmp_path / folder / "parts.py" for folder in ("a", "b")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(
+            "from pathlib import Path\nwith open(Path(__file__).with_suffix('.log'), 'a') as f: f.write('x')\n"
+        )
+    link = tmp_path / "link.py"
+    link.symlink_to(files[0])
+    for file in (*files, *files, link, tmp_path / "b" / ".." / "a" / "parts.py"):
+        load_plugin(file)
+    assert [file.with_suffix(".log").read_text() for file in files] == ["x", "x"]
+    assert set(files) <= set(loaded_plugins())
+
+
+def test_two_files_that_register_one_name_are_refused(tmp_path: Path) -> None:
+    files = [tmp_path / folder / "parts.py" for folder in ("a", "b")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(SUITE.format(name="twice"))
+    load_plugin(files[0])
+    with pytest.raises(UsageError, match="'twice' is registered twice") as caught:
+        load_plugin(files[1])
+    assert all(str(file) in caught.value.message for file in files)
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import no_such_package_of_mine", "ModuleNotFoundError: No module named 'no_such_package_of_mine'"),
+        ("def f(:", "SyntaxError: invalid syntax"),
+        ("raise ValueError('my camera is off')", "ValueError: my camera is off"),
+        ("import sys; sys.exit(0)", "SystemExit: 0"),
+    ],
+)
+@pytest.mark.parametrize("by", ["line", "environment"])
+def test_a_faulty_file_is_one_line_that_names_it(
+    omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, told: str, by: str
+) -> None:
+    file = tmp_path / "faulty.py"
+    file.write_text(f"\n{code}\n")
+    line = ("--plugin", file, "runs", tmp_path) if by == "line" else ("runs", tmp_path)
+    if by == "environment":
+        monkeypatch.setenv("OMP_CLI_PLUGIN", str(file))
+    refused(omp(*line), 2, f"plugin {file}: {told}", "--verbose shows where")
+    assert module_name(file) not in sys.modules
+    assert f'"{file}", line 2' in omp("--verbose", *line).err
