@@ -99,6 +99,25 @@ class Spec(Settings):
             more = f" and {len(differ) - 1} more" if len(differ) > 1 else ""
             note(f"{where}: calls the policy's actions otherwise: {differ[0]}{more}; they are compared in their order")
 
+    def same_cameras(self, cameras: Sequence[str], where: str, note: Callable[[str], None]) -> None:
+        """Compare the cameras of recorded data with those of a policy that is to see them.
+
+        Args:
+            cameras: of the policy, in the order of their channels; empty where nobody says them.
+            where: what messages call the data.
+            note: called with one line where their names differ.
+
+        Raises:
+            UsageError: they are the same in another order.
+        """
+        ours, theirs = tuple(cameras), self.cameras
+        if not ours or not theirs or ours == theirs:
+            return
+        both = f"{where}: its pictures are those of {', '.join(theirs)}, the policy's of {', '.join(ours)}"
+        if sorted(ours) == sorted(theirs):
+            raise UsageError(both, "prepare the data with the cameras in the policy's order")
+        note(f"{both}; they are taken in their order")
+
     def same_layout(self, other: Spec) -> None:
         """UsageError when data or a policy (``other``) have state, action or picture of another size than this task."""
         for name in ("state_dim", "action_dim"):

@@ -174,6 +174,8 @@ class Replay:
         if found != signature.action_dim:
             raise DataError(f"data set {data.path}: {found} numbers per action, the policy has {signature.action_dim}")
         data.spec.same_actions(signature.action_names, signature.action_unit, f"data set {data.path}", note)
+        if "img" in signature.arrays:
+            data.spec.same_cameras(signature.cameras, f"data set {data.path}", note)
         self._keys = tuple(signature.arrays)
         self._ends = data.episode_ends
         self.errors: list[NDArray[np.float64]] = []

@@ -85,6 +85,8 @@ def _of_another(
             raise UsageError(f"data set {data.path}: its {name} is {theirs}, the policy's is {ours}")
     ours = spec.action_channels
     data.spec.same_actions(() if ours is None else ours.names, spec.action_unit, f"data set {data.path}", note)
+    if "img" in keys:
+        data.spec.same_cameras(spec.cameras, f"data set {data.path}", note)
     if missing := [key for key in keys if key not in data.arrays]:
         raise DataError(f"data set {data.path}: the policy reads data/{missing[0]}, which is not there")
     mine = checkpoint.meta.start_states
