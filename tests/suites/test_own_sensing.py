@@ -111,6 +111,9 @@ def test_what_is_there_as_the_policy_reads_it_stays_as_it_is(prepared: Dataset) 
         ({"front_depth": np.zeros((24, 32), np.uint16)}, "'front_depth': 0 points are left where 64 are wanted"),
         ({"front_depth": np.zeros(32, np.uint16)}, "'front_depth' has shape \\(32,\\)"),
         ({"front_depth": np.full((24, 32), "x")}, "'front_depth' is <U1, expected numbers"),
+        ({"front_depth": [[1], [2, 3]]}, "'front_depth' is no array"),
+        ({"front_depth": np.zeros((0, 24, 32), np.uint16)}, "'front_depth' has shape \\(0, 24, 32\\)"),
+        ({"point_cloud": [[1], [2, 3]]}, "'point_cloud' is no array"),
         ({"hand": np.zeros((4, 4))}, "the pose of format.pose does not end"),
     ],
 )

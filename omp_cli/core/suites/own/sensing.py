@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.config import Count, Settings
-from omp_cli.core.base.errors import DataError
+from omp_cli.core.base.errors import DataError, one_line
 from omp_cli.core.data.readers.base import Recording
 from omp_cli.core.data.readers.cameras import by_name
 from omp_cli.core.data.readers.pictures import live_pictures
@@ -138,12 +138,12 @@ class Sensing:
     def _wants(self, name: str, obs: Mapping[str, Any]) -> bool:
         """Whether an array is to be made: it is not there, or what is called so is but a part of it."""
         if name == "point_cloud" and self._making is not None and name in obs:
-            return np.shape(obs[name])[-2:] != (self._making.wanted, 3)
+            return _array(obs, name).shape[-2:] != (self._making.wanted, 3)
         parts = self._made_of.get(name, ())
         there = [part for part in parts if part in obs]
         if name in obs and not (len(parts) > 1 and len(there) == len(parts) and name in parts):
             size = self._config.size if name == "img" else None
-            return size is not None and np.shape(obs[name])[-3:-1] != (size, size)
+            return size is not None and _array(obs, name).shape[-3:-1] != (size, size)
         if parts and len(there) < len(parts):
             missing = next(part for part in parts if part not in obs)
             raise DataError(
@@ -190,7 +190,7 @@ class Sensing:
         else:
             shown, frame = cloud.array, self._depth(obs, cloud)
         sizes = [x.shape for x in frame.values()]
-        if any(len(size) < 2 or size[:-2] != sizes[0][:-2] for size in sizes):
+        if any(len(size) < 2 or 0 in size or size[:-2] != sizes[0][:-2] for size in sizes):
             raise DataError(f"observation: {shown!r} has shape {sizes[0]}", "expected a cloud (M, 3), or depth (H, W)")
         flat = {name: x.reshape(-1, *x.shape[-2:]) for name, x in frame.items()}
         try:
@@ -216,7 +216,10 @@ class Sensing:
 
 
 def _array(obs: Mapping[str, Any], name: str) -> NDArray[Any]:
-    x = np.asarray(obs[name])
+    try:
+        x = np.asarray(obs[name])
+    except Exception as error:  # a ragged list, a tensor on a GPU: each library has errors of its own
+        raise DataError(f"observation: {name!r} is no array ({one_line(error)})") from None
     if x.dtype.kind not in "iufb":
         raise DataError(f"observation: {name!r} is {x.dtype}, expected numbers")
     return x
