@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.base.errors import DataError, did_you_mean, one_line
+from omp_cli.core.base.errors import DataError, did_you_mean
+from omp_cli.core.data.shown import shown_array
 from omp_cli.core.families import SUITES
 from omp_cli.core.spec import Spec
 
@@ -111,10 +112,7 @@ class Signature:
     def _array(self, obs: Mapping[str, Any], name: str, frames: int) -> NDArray[Any]:
         """The array ``name``, checked; its shape is that of one frame, after an axis of ``frames`` unless that is 0."""
         wanted = self.arrays[name]
-        try:
-            x = np.asarray(obs[name])
-        except Exception as error:  # a ragged list, a tensor on a GPU: each library has errors of its own
-            raise DataError(f"observation: {name!r} is no array ({one_line(error)})") from None
+        x = shown_array(obs, name)
         shape = (frames, *wanted.shape) if frames else wanted.shape
         if x.shape[-len(shape) :] != shape or x.ndim > len(shape) + 1 or 0 in x.shape:
             more = ", ".join(map(str, ("B", *shape)))

@@ -99,7 +99,7 @@ class EpisodesReader(Reader):
         roles = Roles(str(path), first, config)
         episodes = _Episodes(wanted, first, roles)
         for file in wanted:
-            episodes.add(file, _arrays_of(file))
+            episodes.add(file, first if file == wanted[0] else _arrays_of(file))
             progress.advance()
         found = recording(str(path), episodes.arrays(), episodes.ends, config, subject, None)
         return replace(

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.config import Count, Settings
-from omp_cli.core.base.errors import DataError, one_line
+from omp_cli.core.base.errors import DataError
 from omp_cli.core.data.readers.base import Recording
 from omp_cli.core.data.readers.cameras import by_name
 from omp_cli.core.data.readers.pictures import live_pictures
 from omp_cli.core.data.readers.roles import DEPTH, POSE
+from omp_cli.core.data.shown import shown_array
 from omp_cli.core.suites.own.camera import CameraConfig, Crop
 from omp_cli.core.suites.own.clouds import Making, cloud_of, making_of
 
@@ -184,7 +186,7 @@ class Sensing:
         assert cloud is not None
         assert making is not None
         if making.camera is None or "point_cloud" in obs:
-            making = making_of(cloud.points, cloud.crop, None)
+            making = replace(making, camera=None)
             shown = "point_cloud" if "point_cloud" in obs else cloud.array
             frame = {"point_cloud": _array(obs, shown)[..., :3].astype(np.float32)}
         else:
@@ -216,10 +218,7 @@ class Sensing:
 
 
 def _array(obs: Mapping[str, Any], name: str) -> NDArray[Any]:
-    try:
-        x = np.asarray(obs[name])
-    except Exception as error:  # a ragged list, a tensor on a GPU: each library has errors of its own
-        raise DataError(f"observation: {name!r} is no array ({one_line(error)})") from None
+    x = shown_array(obs, name)
     if x.dtype.kind not in "iufb":
         raise DataError(f"observation: {name!r} is {x.dtype}, expected numbers")
     return x
