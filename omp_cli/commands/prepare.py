@@ -57,7 +57,9 @@ def prepare(
             values=lambda: sorted({*SUITES.names(), *read_catalogue().suites}),
         ),
     ] = None,
-    path: Annotated[Path | None, argument("File or folder of yours to read, as with --file.")] = None,
+    path: Annotated[
+        list[Path] | None, argument("Files or folders of yours to read, as with --file; several make one data set.")
+    ] = None,
     task: Annotated[
         list[str] | None,
         option("Task; repeatable.", "--task", "-t", panel=TASK, values=lambda line: tasks_of(line.get("benchmark"))),
@@ -82,7 +84,8 @@ def prepare(
         ),
     ] = None,
     file: Annotated[
-        Path | None, option("Read this file instead of downloading one.", "--file", "--demos-file", panel=FILES)
+        list[Path] | None,
+        option("Read this file instead of downloading one; repeatable.", "--file", "--demos-file", panel=FILES),
     ] = None,
     expert: Annotated[
         Path | None,
@@ -102,7 +105,7 @@ def prepare(
 
     Example: omp prepare robomimic --task can --source ph, or --source scripted, or --file low_dim.hdf5
 
-    Example: omp prepare own recording.zarr --task pour --hz 30
+    Example: omp prepare own monday.zarr tuesday.zarr --task pour --hz 30
 
     Example: omp prepare --list
     """
@@ -114,11 +117,12 @@ def prepare(
         document = {"command": "prepare", **catalogue_document(entries)}
         call.console.result(document, [catalogue_table(entries)], catalogue_lines(entries))
         return
-    if path is not None and file is not None:
-        raise UsageError(f"two files: {path} and --file {file}", "name one of them")
+    if path and file:
+        raise UsageError(f"two files: {path[0]} and --file {file[0]}", "name one of them, or several in one way")
     if benchmark is None:
         raise UsageError("name a benchmark: omp prepare metaworld, for one", "omp prepare --list shows public data")
-    asked = Asked(benchmark, tasks, groups, source, file or path, format_, expert, only_files="--offline" in call.given)
+    files = tuple(path or file or ())
+    asked = Asked(benchmark, tasks, groups, source, files, format_, expert, only_files="--offline" in call.given)
     plans, count = _plans(call, asked), processes or default_workers()
     for _, same in itertools.groupby(plans, key=lambda plan: plan.source.config):
         _dry_run(call, list(same), count)

@@ -18,7 +18,7 @@ from omp_cli.core.prepare import files
 from omp_cli.core.prepare.build import build
 from omp_cli.core.prepare.files import Files
 from omp_cli.core.prepare.files_config import FilesConfig
-from omp_cli.core.prepare.origin import from_catalogue, from_file, of_made
+from omp_cli.core.prepare.origin import from_catalogue, from_files, of_made
 from omp_cli.core.prepare.source import Asked, source_for
 from omp_cli.core.suites.adroit.shown import Shown
 from omp_cli.core.suites.adroit.shown import _said as said_of_shown
@@ -30,9 +30,9 @@ from tests.data.formats import write_d4rl, write_minari, write_npz, write_robomi
 def make(
     folder: Path, file: Path, suite: str = "robomimic", task: str | None = None, forced: str | None = None, **more: Any
 ) -> dict[str, Any]:
-    origin = from_file(read_catalogue(), suite, task, None, file, forced)
+    origin = from_files(read_catalogue(), suite, task, None, [file], forced)
     values = {"suite": suite, "task": origin.subject.task, "source": origin.source, "check_pictures": False, **more}
-    kind = source_for(Asked(suite, file=file))
+    kind = source_for(Asked(suite, files=(file,)))
     config = kind.Config.model_validate({**values, "format": {"name": origin.format, **more.get("format", {})}})
     with Run(folder, "prepare", {}, {}) as run:
         return build(run, kind(config, origin), 1, Silent())

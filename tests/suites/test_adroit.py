@@ -20,7 +20,7 @@ from omp_cli.core.clouds.raycast import geoms_of
 from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.data.readers import FORMATS
 from omp_cli.core.data.store import read_store
-from omp_cli.core.prepare.origin import from_file
+from omp_cli.core.prepare.origin import from_files
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.adroit import Adroit, AdroitConfig, AdroitEnv, tables
 from omp_cli.core.suites.adroit.poses import states_of
@@ -288,7 +288,7 @@ def test_minari_files_with_states_and_without(omp: Omp, tmp_path: Path) -> None:
             for name in tables.TASKS["door"].states if place else ():
                 group[f"{place}/{name}"] = longer[f"infos/{name}"]
         if place:
-            subject = from_file(read_catalogue(), "adroit", "door", None, file).subject
+            subject = from_files(read_catalogue(), "adroit", "door", None, [file]).subject
             (states,) = (
                 FORMATS.build(FORMATS.parse({"name": "minari"})).read(file, subject, None, Silent()).states or ()
             )

@@ -114,28 +114,28 @@ def same_recipe(folder: Path, found: Any, wanted: Mapping[str, Any]) -> None:
 def check_episodes(
     where: str | Path,
     episodes: Sequence[Arrays],
-    number_of: Callable[[int], int] = int,
-    way_out: str = "leave this episode out of it",
+    name_of: Callable[[int], str] = "episode {}".format,
+    way_out: Callable[[int], str] = lambda _: "leave this episode out of it",
 ) -> None:
     """Refuse what a store must not hold in the name of where it comes from; DataError.
 
     Args:
         where: where the episodes come from.
         episodes: what is to be stored.
-        number_of: the number that messages give an episode, by its index.
-        way_out: what to do, beside mending it, about an episode of which "{number}" has values that are not finite.
+        name_of: what messages call an episode, by its index.
+        way_out: what to do, beside mending it, about an episode with values that are not finite, by its index.
     """
     names = episodes[0].keys()
     for index, episode in enumerate(episodes):
-        number = number_of(index)
+        name = name_of(index)
         if episode.keys() != names:
-            raise DataError(f"{where}: episode {number} has {', '.join(episode)}, the first one {', '.join(names)}")
-        for name, values in episode.items():
-            if values.shape[1:] != episodes[0][name].shape[1:]:
-                raise DataError(f"{where}: episode {number} has {name} of another shape than the first one")
+            raise DataError(f"{where}: {name} has {', '.join(episode)}, the first one {', '.join(names)}")
+        for array, values in episode.items():
+            if values.shape[1:] != episodes[0][array].shape[1:]:
+                raise DataError(f"{where}: {name} has {array} of another shape than the first one")
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 frame = int(np.argwhere(~np.isfinite(values))[0][0])
                 raise DataError(
-                    f"{where}: episode {number} has values of {name} that are not finite, first at its frame {frame}",
-                    f"mend the recording, or {way_out.format(number=number)}",
+                    f"{where}: {name} has values of {array} that are not finite, first at its frame {frame}",
+                    f"mend the recording, or {way_out(index)}",
                 )

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,17 +17,19 @@ from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.catalogue import Entry, cache_folder, read_catalogue
 from omp_cli.core.data.download import Fetched, Wanted, fetch
-from omp_cli.core.data.readers import FORMATS, Recording
-from omp_cli.core.data.readers.roles import DEPTH
+from omp_cli.core.data.readers import FORMATS, Reader, Recording
+from omp_cli.core.prepare.alike import check_alike
 from omp_cli.core.prepare.build import check_episodes
 from omp_cli.core.prepare.files_config import FilesConfig
+from omp_cli.core.prepare.joined import read_inputs
 from omp_cli.core.prepare.leaving_out import without
-from omp_cli.core.prepare.next_line import next_line
-from omp_cli.core.prepare.numbers import first_and_last, numbers_of, unclipped
-from omp_cli.core.prepare.origin import FileOrigin, from_catalogue, from_file
-from omp_cli.core.prepare.rollout import reference_of, rollout_suite
+from omp_cli.core.prepare.named_files import Input, about_files, names_of, refuse_copies, together
+from omp_cli.core.prepare.numbers import counted, first_and_last, numbers_of
+from omp_cli.core.prepare.origin import FileOrigin, from_catalogue, from_files
+from omp_cli.core.prepare.rollout import no_clouds_of_its_own, reference_of, rollout_suite
+from omp_cli.core.prepare.shown_files import figures_of, lines_of, row_of
 from omp_cli.core.prepare.source import FILES, SOURCES, Asked, Gathered, Origin, Source, short_hash
-from omp_cli.core.suites.base import is_users_own, start_hash
+from omp_cli.core.suites.base import start_hash
 
 
 def wanted_files(entry: Entry) -> list[Wanted]:
@@ -42,7 +40,7 @@ def wanted_files(entry: Entry) -> list[Wanted]:
 
 @SOURCES.register(FILES)
 class Files(Source):
-    """A set of the catalogue, or a file of the user's.
+    """A set of the catalogue, or files of the user's.
 
     Raises:
         UsageError: the settings name another suite or task.
@@ -55,7 +53,9 @@ class Files(Source):
 
     def __init__(self, config: Settings, origin: Origin) -> None:
         super().__init__(config, origin)
+        self._reader: Reader = FORMATS.build(self.config.format)
         self._fetched: list[Fetched] = []
+        self._inputs: list[Input] = []
         for name in ("suite", "task"):
             if (set_ := getattr(config, name)) != (found := getattr(origin, name)):
                 raise UsageError(f"{name}: {set_} in the settings, {found} is asked for", "leave it out")
@@ -67,50 +67,60 @@ class Files(Source):
 
     @classmethod
     def origins(cls, asked: Asked) -> Sequence[FileOrigin]:
-        """One for each task; with a file its one.
+        """One for each task; with files their one.
 
         Raises:
-            UsageError: the catalogue has no such set, or a file is to be several.
-            DataError: no such file, damaged, or of no known format; or the set can only be fetched by hand.
+            UsageError: the catalogue has no such set, a file is named twice, or files are to be several tasks.
+            DataError: no such file, damaged, of no known format or of another than the first; or the set can only be
+                fetched by hand.
         """
         if asked.groups:
             raise UsageError(f"--suite does not go with {cls.about(asked)}", "leave it out")
-        if asked.file is not None and len(asked.tasks) > 1:
+        if asked.files and len(asked.tasks) > 1:
             raise UsageError("--file is one task's; several --task were given")
-        if asked.file is None and asked.format is not None:
+        if not asked.files and asked.format is not None:
             raise UsageError("--format says how to read --file; the catalogue knows its own formats")
         catalogue, suite, source = read_catalogue(), asked.benchmark, asked.source
         return [
             from_catalogue(catalogue, suite, task, source)
-            if asked.file is None
-            else from_file(catalogue, suite, task, source, asked.file, asked.format)
+            if not asked.files
+            else from_files(catalogue, suite, task, source, asked.files, asked.format)
             for task in asked.tasks or [None]
         ]
 
     @property
     def folder_name(self) -> str:
-        """``<task>-<source>``, number of episodes and environment if given, a short hash for other unusual settings."""
+        """``<task>-<source>``, number of episodes and environment if given, a short hash for what else is unusual.
+
+        That is other settings, and the names of several files.
+        """
         config = self.config
         name = f"{config.task}-{config.source}" + ("" if config.demos is None else f"-d{config.demos}")
         name += "" if config.environment is None else f"-{config.environment}"
-        return f"{name}-{short_hash(unusual)}" if (unusual := config.unusual()) else name
+        return f"{name}-{short_hash(unusual)}" if (unusual := config.unusual() | self._joined()) else name
+
+    def _joined(self) -> dict[str, list[str]]:
+        """The names of several files in their order, which is that of the episodes."""
+        files = self.origin.files
+        return {"joined": names_of(files)} if len(files) > 1 else {}
 
     def planned(self) -> dict[str, Any]:
         """Where the files are; of a download, size and licence."""
-        if (entry := self.origin.entry) is None or self.origin.file is not None:
-            return {"files": str(self.origin.file)}
+        if (entry := self.origin.entry) is None or self.origin.files:
+            files = [str(file) for file in self.origin.files]
+            return {"files": files[0] if len(files) == 1 else files}
         return {"files": [w.urls[0] for w in wanted_files(entry)], "size": entry.size, "licence": entry.licence}
 
     def depends(self) -> dict[str, tuple[Any, str]]:
         """The files."""
-        return {"files": (self.planned()["files"], "argument" if self.origin.file else "catalogue")}
+        return {"files": (self.planned()["files"], "argument" if self.origin.files else "catalogue")}
 
     def notes(self) -> list[str]:
         """Before anything is fetched: how much, from where, to where, under which licence."""
         origin, notes = self.origin, []
         if origin.task_by == "default":
             notes.append(f"task {origin.task}: the usual one of {origin.suite}; --task names another")
-        if (entry := origin.entry) is None or origin.file is not None:
+        if (entry := origin.entry) is None or origin.files:
             return notes
         wanted = wanted_files(entry)
         notes.append(f"{entry.name}: {len(wanted)} file(s), size {entry.size}, licence {entry.licence}")
@@ -125,11 +135,16 @@ class Files(Source):
 
         Raises:
             UsageError: the environment asked for shows another state or takes another action.
-            DataError: a file is missing, damaged or not of its format.
+            DataError: a file is missing, damaged, not of its format, or not as the first one.
         """
-        config, path = self.config, self.origin.file
-        if config.environment is not None and path is not None and path.exists():
-            rollout_suite(config.suite, config.environment, config.format.name, self._first_episode(path))
+        files = self.origin.files
+        if (len(files) > 1 or self.config.environment is not None) and files and all(file.exists() for file in files):
+            self._check_environment(self._first_episode())
+
+    def _check_environment(self, first: Recording) -> None:
+        """UsageError where the environment asked for does not show what the first episode has."""
+        if (config := self.config).environment is not None:
+            rollout_suite(config.suite, config.environment, config.format.name, first)
 
     def begin(self, run: Run, workers: int, progress: Progress, watch: Stopwatch) -> None:
         """Download what is not here, and hash the files.
@@ -138,37 +153,51 @@ class Files(Source):
             DataError: a file is missing, or not the one that the catalogue means.
             RunFailed: the network failed.
         """
-        if self.origin.file is None:
+        if not self.origin.files:
             assert self.origin.entry is not None
             self._fetched = [fetch(w, self.config.download, progress) for w in wanted_files(self.origin.entry)]
+            paths = tuple(file.path for file in self._fetched)
+            self._inputs = [Input(paths[0], paths)]  # of a folder of one's own, only some files may be fetched
         else:
-            files = self._files_there(self.origin.file)
-            self._fetched = [Fetched(p, sha256_of(p), None, from_cache=False) for p in files]
+            self._inputs = self._found()
+            files = dict.fromkeys(file for one in self._inputs for file in one.files)
+            self._fetched = [Fetched(file, sha256_of(file), None, from_cache=False) for file in files]
+            refuse_copies(self._inputs, {file.path: file.sha256 for file in self._fetched})
         watch.lap("download and hashes")
         for file in self._fetched:
             run.input("file", file.path, file.sha256)
 
-    def _files_there(self, path: Path) -> tuple[Path, ...]:
-        """The user's file and those that belong to it; DataError where one of them is missing."""
-        reader = FORMATS.build(self.config.format)
-        files: tuple[Path, ...] = reader.files(path, self.limit)
-        if missing := [file for file in files if not file.exists()]:
-            raise DataError(f"{missing[0]}: no such file", f"expected: {reader.expected}")
-        return files
+    def _found(self) -> list[Input]:
+        """The user's files, each with those that belong to it; DataError where one of them is missing."""
+        found = [Input(path, self._reader.files(path, self.limit)) for path in self.origin.files]
+        if missing := [file for one in found for file in one.files if not file.exists()]:
+            raise DataError(f"{missing[0]}: no such file", f"expected: {self._reader.expected}")
+        return found
 
-    def _first_episode(self, path: Path) -> Recording:
-        """The first episode of the user's file; what is wrong with a setting shows there before all others are read."""
-        out = self.config.leave_out
+    def _first_episode(self) -> Recording:
+        """The first episode of the user's files; what is wrong with a setting shows there before all others are read.
+
+        The other files' first episodes are compared with it.
+        """
+        inputs, out, subject = self._found(), self.config.leave_out, self.origin.subject
         first = next(index for index in itertools.count() if index not in out)
-        with about_files([path, *self._files_there(path)]):
-            found: Recording = FORMATS.build(self.config.format).read(path, self.origin.subject, first + 1, Silent())
+        found = read_inputs(self._reader, inputs, subject, first + 1, self.config, Silent())
+        for one in inputs[max(len(found.files), 1) :]:
+            with about_files([one]):
+                other = self._reader.read(one.path, subject, 1, Silent())
+            check_alike((inputs[0].path, found), (one.path, other), self.config)
         return without(found, [index for index in out if index <= first])
 
     def recipe(self) -> dict[str, Any]:
-        """Settings and hashes of the files; where these lie is not part of it."""
+        """Settings and hashes of the files, of several their order; where these lie is not part of it."""
         limit = self.origin.subject.facts.action_limit
-        files = {name: file.sha256 for name, file in zip(_names(self._fetched), self._fetched, strict=True)}
-        return {**({} if limit == 1.0 else {"action_limit": limit}), **self.config.content(), "files": files}
+        files = {name: file.sha256 for name, file in self._named()}
+        known = {} if limit == 1.0 else {"action_limit": limit}
+        return {**known, **self.config.content(), "files": files, **self._joined()}
+
+    def _named(self) -> list[tuple[str, Fetched]]:
+        """All files with their names below the folder that holds them."""
+        return list(zip(names_of([file.path for file in self._fetched]), self._fetched, strict=True))
 
     @property
     def limit(self) -> int | None:
@@ -194,21 +223,17 @@ class Files(Source):
                 another action.
         """
         config, limit = self.config, self.origin.subject.facts.action_limit
-        file = self.origin.file or self._fetched[0].path  # of a folder of one's own, only some files may be fetched
-        with about_files([file, *(fetched.path for fetched in self._fetched)]):
-            read = FORMATS.build(config.format).read(file, self.origin.subject, self.limit, progress)
+        with about_files(self._inputs):
+            read = read_inputs(self._reader, self._inputs, self.origin.subject, self.limit, config, progress)
             read = without(read, config.leave_out)
             watch.lap("reading")
             recording = self.shown(read, workers, progress)
             if recording is not read:
                 watch.lap("replaying")
             else:
-                _no_clouds_of_its_own(config, recording)
-            also = "".join(f"{index}," for index in config.leave_out)
-            check_episodes(
-                file, recording.episodes, recording.number, f"leave this episode out: --set leave_out={also}{{number}}"
-            )
-            recording = self._counted(recording)
+                no_clouds_of_its_own(config.suite, config.format.name, recording)
+            self._check(recording)
+            recording = counted(recording, config.demos, len(config.leave_out), self._reader.expected)
             if limit != 1.0:
                 for episode in recording.episodes:
                     episode["action"] = episode["action"] / np.float32(limit)
@@ -228,25 +253,15 @@ class Files(Source):
             provenance,
         )
 
-    def _counted(self, recording: Recording) -> Recording:
-        """The recording, with what is unusual of its numbers of episodes and frames in ``said``.
-
-        Raises:
-            DataError: no episode has a second frame, so no action follows another.
-        """
-        episodes, wanted = len(recording.episodes), self.config.demos
-        to_take = episodes + len(self.config.leave_out)
-        single = sum(len(episode["action"]) == 1 for episode in recording.episodes)
-        if single == episodes:
-            raise DataError(
-                f"{'its only episode' if single == 1 else f'each of its {single} episodes'} has one frame, and there "
-                "is nothing to learn where no action follows another",
-                f"look at where the episodes end; expected: {FORMATS.get(self.config.format.name).expected}",
-            )
-        said = [f"{single} of {episodes} episodes have one frame alone"] if single else []
-        if wanted is not None and wanted > to_take:
-            said.append(f"--demos {wanted} asks for more episodes than there are to take: {to_take}")
-        return replace(recording, said=(*recording.said, *said)) if said else recording
+    def _check(self, recording: Recording) -> None:
+        """See ``check_episodes``; an episode with a number that is not finite can be left out."""
+        also = "".join(f"{index}," for index in self.config.leave_out)
+        check_episodes(
+            together([one.path for one in self._inputs]),
+            recording.episodes,
+            recording.name,
+            lambda place: f"leave this episode out: --set leave_out={also}{recording.number(place)}",
+        )
 
     def _provenance(self, recording: Recording, suite: dict[str, Any] | None) -> dict[str, Any]:
         entry = self.origin.entry
@@ -255,89 +270,10 @@ class Files(Source):
             "catalogue": None if entry is None else {"name": entry.name, "licence": entry.licence, "note": entry.note},
             "files": [
                 {"name": name, "path": str(f.path), "url": f.url, "bytes": size_of(f.path), "sha256": f.sha256}
-                for name, f in zip(_names(self._fetched), self._fetched, strict=True)
+                for name, f in self._named()
             ],
             "task_by": self.origin.task_by,
             **numbers_of(recording.episodes),
         }
 
-    @staticmethod
-    def figures(provenance: Mapping[str, Any]) -> dict[str, Any]:
-        """What files hold, in numbers."""
-        recipe, spec = provenance["recipe"], provenance["spec"]
-        return {
-            "source": recipe["source"],
-            "format": recipe["format"]["name"],
-            "returns": provenance["returns"],
-            "success_share": provenance["success_share"],
-            "action_range": provenance["action_range"],
-            "action_values": sum(provenance["episode_steps"]) * spec["action_dim"],
-            "actions_beyond_one": provenance.get("actions_beyond_one"),  # data made before do not say
-            "environment": (provenance.get("rollout_suite") or {}).get("environment"),
-            "state_dim": spec["state_dim"],
-            "action_dim": spec["action_dim"],
-        }
-
-    @staticmethod
-    def row(figures: Mapping[str, Any]) -> dict[str, Any]:
-        """What the data are."""
-        returns, share, image = figures["returns"], figures["success_share"], figures["image"]
-        return {
-            "task": figures["task"],
-            "source": figures["source"],
-            "demos": figures["demos"],
-            "frames": figures["frames"],
-            "steps": figures["mean_steps"],
-            "return": "none" if returns is None else returns["mean"],
-            "success": "unknown" if share is None else f"{100 * share:.1f} %",
-            "state": figures["state_dim"],
-            "picture": "none" if image is None else "x".join(map(str, image)),
-        }
-
-    @staticmethod
-    def lines(folders: Sequence[Path], figures: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Where the data are and what is unusual of them; what to do next."""
-        lines = [f"data set: {f}{' (kept)' if r['reused'] else ''}" for f, r in zip(folders, figures, strict=True)]
-        pictures, clouds = (figures[-1][key] is not None for key in ("image", "points"))
-        lines += ["look at its contact_sheet.png"] if pictures or clouds else []
-        for of_one in figures:
-            lines += [f"{of_one['task']}: {sentence}" for sentence in of_one["said"]] + unclipped(of_one)
-        lines += [f"omp eval rolls {r['task']} out in {name}" for r in figures if (name := r["environment"])]
-        return [*lines, next_line(folders[-1], figures[-1])]
-
-
-@contextmanager
-def about_files(files: Sequence[Path]) -> Iterator[None]:
-    """A DataError of what is made of files names the first of them, where it names none, nor the folder of them all."""
-    try:
-        yield
-    except DataError as error:
-        named = "|".join(re.escape(str(file)) for file in files)
-        if error.message.startswith(f"{_folder_of(files)}: ") or re.search(
-            rf"(^|\s)({named})([:,\s]|$)", error.message
-        ):
-            raise
-        raise DataError(f"{files[0]}: {error.message}", error.hint) from error
-
-
-def _no_clouds_of_its_own(config: FilesConfig, recording: Recording) -> None:
-    """UsageError for depth pictures, which stay pictures here, and for clouds that no environment would show again."""
-    first = recording.episodes[0]
-    lent = FORMATS.get(config.format.name).simulated and not is_users_own(config.suite)
-    if DEPTH in first or ("point_cloud" in first and lent):
-        role = "depth" if DEPTH in first else "cloud"
-        raise UsageError(
-            f"format.{role}: clouds of a file are data of one's own, no episodes of {config.suite}",
-            "omp prepare own PATH --task NAME",
-        )
-
-
-def _names(files: Sequence[Fetched]) -> list[str]:
-    """Names of the files below the folder that holds them all."""
-    folder = _folder_of([file.path for file in files])
-    return [file.path.relative_to(folder).as_posix() for file in files]
-
-
-def _folder_of(files: Sequence[Path]) -> str:
-    """The folder that holds all of the files, at whatever depth."""
-    return os.path.commonpath([file.parent for file in files]) or "."
+    figures, row, lines = staticmethod(figures_of), staticmethod(row_of), staticmethod(lines_of)

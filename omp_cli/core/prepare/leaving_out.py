@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TypeVar
 
 from omp_cli.core.base.errors import UsageError
-from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.readers import Recording
 
 V = TypeVar("V")
@@ -46,5 +45,8 @@ def without(recording: Recording, leave_out: Iterable[int]) -> Recording:
         sheet=None if recording.sheet is None else of(recording.sheet),
         held_out=held_out,
         numbers=tuple(kept),
-        said=(*recording.said, f"left out of {total} episodes, as leave_out says: {listed(map(str, out))}"),
+        said=(
+            *recording.said,
+            f"left out of {total} episodes, as leave_out says: {', '.join(map(recording.told, out))}",
+        ),
     )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from omp_cli.core.base.errors import DataError
+from omp_cli.core.data.readers import Recording
 from omp_cli.core.data.store import Arrays
 
 
@@ -51,3 +54,29 @@ def unclipped(figures: Mapping[str, Any]) -> list[str]:
         return []
     line = f"actions of {figures['task']} reach {reach:.3g}: so will a policy; simulators clip to [-1, 1]"
     return [line if beyond is None else f"{line}; {beyond} of {figures['action_values']} values are stored unclipped"]
+
+
+def counted(recording: Recording, wanted: int | None, left_out: int, expected: str) -> Recording:
+    """The recording, with what is unusual of its numbers of episodes and frames in ``said``.
+
+    Args:
+        recording: without the episodes that are left out.
+        wanted: episodes that are asked for; None for all.
+        left_out: how many are left out.
+        expected: what such a file holds, for messages.
+
+    Raises:
+        DataError: no episode has a second frame, so no action follows another.
+    """
+    episodes = len(recording.episodes)
+    single = sum(len(episode["action"]) == 1 for episode in recording.episodes)
+    if single == episodes:
+        raise DataError(
+            f"{'its only episode' if single == 1 else f'each of its {single} episodes'} has one frame, and there "
+            "is nothing to learn where no action follows another",
+            f"look at where the episodes end; expected: {expected}",
+        )
+    said = [f"{single} of {episodes} episodes have one frame alone"] if single else []
+    if wanted is not None and wanted > episodes + left_out:
+        said.append(f"--demos {wanted} asks for more episodes than there are to take: {episodes + left_out}")
+    return replace(recording, said=(*recording.said, *said)) if said else recording

@@ -1,7 +1,8 @@
-"""Which data set is meant: one of the catalogue, to be downloaded, or a file of the user's."""
+"""Which data set is meant: one of the catalogue, to be downloaded, or files of the user's."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,24 +11,26 @@ from omp_cli.core.base.layers import Layer
 from omp_cli.core.data.catalogue import Catalogue, Entry, SuiteFacts, TaskFacts, read_catalogue
 from omp_cli.core.data.readers import FORMATS, Subject
 from omp_cli.core.data.readers.base import of_no_format, sniff
+from omp_cli.core.data.store import STORE
 from omp_cli.core.families import SUITES
+from omp_cli.core.prepare.named_files import refuse_twice
 from omp_cli.core.prepare.source import Origin
 from omp_cli.core.suites.base import is_users_own
 
-INSIDE = ("meta/info.json", "train.npz", "data/main_data.hdf5", "main_data.hdf5")
-"""What is read of a folder given by --file."""
+INSIDE = ("meta/info.json", "train.npz", "data/main_data.hdf5", "main_data.hdf5", STORE)
+"""What is read of a folder that is named, the first of these that is there."""
 
 
 @dataclass(frozen=True)
 class FileOrigin(Origin):
-    """What is to be read: a set of the catalogue, or a file of the user's, which may stand in for one.
+    """What is to be read: a set of the catalogue, or files of the user's, which may stand in for one.
 
     Attributes:
         subject: the task, and what files do not say.
         source: name for the data set folder.
         format: format of the files.
         entry: the set's entry of the catalogue; None for a file of one's own.
-        file: a file of the user's; None when the set is to be downloaded.
+        files: those of the user, each of which is read as one, in their order; none when the set is to be downloaded.
         task_by: how the task was found out ("asked for", "file", "file name", "default").
     """
 
@@ -35,7 +38,7 @@ class FileOrigin(Origin):
     source: str
     format: str
     entry: Entry | None
-    file: Path | None
+    files: tuple[Path, ...]
     task_by: str
 
 
@@ -59,56 +62,94 @@ def from_catalogue(catalogue: Catalogue, suite: str, task: str | None, source: s
             f"then: omp prepare {suite} --task {entry.task} --source {entry.source} --file FOLDER",
         )
     by = "asked for" if task else "default"
-    return file_origin(_subject(catalogue, suite, entry.task, entry), entry.source, entry.format, entry, None, by)
+    return file_origin(_subject(catalogue, suite, entry.task, entry), entry.source, entry.format, entry, (), by)
 
 
-def from_file(
-    catalogue: Catalogue, suite: str, task: str | None, source: str | None, path: Path, forced: str | None = None
+def from_files(
+    catalogue: Catalogue,
+    suite: str,
+    task: str | None,
+    source: str | None,
+    paths: Sequence[Path],
+    forced: str | None = None,
 ) -> FileOrigin:
-    """A file of the user's, or a folder with one in it.
+    """Files of the user's, or folders with one in each.
 
-    Without a task it is the one that the file names, else the one whose file in the catalogue has that name, else the
+    Without a task it is the one that the files name, else the one whose file in the catalogue has that name, else the
     benchmark's usual one. Of a suite of the user's own, which no catalogue knows, the suite says what its tasks are.
 
     Raises:
-        DataError: no such file, damaged, or of no known format.
-        UsageError: neither the catalogue nor the suite knows such a task.
+        DataError: no such file, damaged, of no known format, or of another format or task than the first.
+        UsageError: neither the catalogue nor the suite knows such a task, or a file is named twice.
     """
     catalogue = _with_users_own(catalogue, suite, task)
-    file = located(path)
-    format_ = forced or sniff(file)
-    facts = catalogue.suite(suite)
-    reader = FORMATS.get(format_)
-    env = reader.env_name(file)
-    named = [e for e in catalogue.of(suite) if any(f.name == file.name for f in e.files)]
-    by_env = next((name for name, t in facts.tasks.items() if env is not None and t.env == env), None)
-    if task is not None:
-        by = "asked for"
-    elif by_env is not None:
-        task, by = by_env, "file"
-    elif len({e.task for e in named}) == 1:
-        task, by = named[0].task, "file name"
-    else:
-        task, by = facts.task, "default"
+    files, format_ = found_files(paths, forced)
+    by = "asked for"
+    if task is None:
+        found = [_task_of(catalogue, suite, file, format_) for file in files]
+        task, by = found[0]
+        for file, (other, _) in zip(files, found, strict=True):
+            if other != task:
+                raise DataError(f"{file}: of task {other}, {files[0]} of {task}", "--task says which one all are of")
     same = catalogue.of(suite, [task], source) if source is not None else []  # a name of one's own is fine too
     entry = same[0] if same else None
     subject = _subject(catalogue, suite, task, entry)
-    return file_origin(subject, source or reader.label(file), format_, entry, file, by)
+    return file_origin(subject, source or label_of(files, format_), format_, entry, files, by)
+
+
+def found_files(paths: Sequence[Path], forced: str | None) -> tuple[tuple[Path, ...], str]:
+    """What is read of paths (``located``), and the format of all of it.
+
+    Args:
+        paths: files and folders of the user's.
+        forced: name of their format; None finds it by the content.
+
+    Raises:
+        DataError: no such file, damaged, of no known format, or of another format than the first.
+        UsageError: a file is named twice.
+    """
+    whole = forced is not None and FORMATS.get(forced).folders
+    files = tuple(path if whole and path.is_dir() else located(path) for path in paths)
+    refuse_twice(files)
+    formats = [forced or sniff(file) for file in files]
+    for file, format_ in zip(files, formats, strict=True):
+        if format_ != formats[0]:
+            raise DataError(
+                f"{file}: of format {format_}, {files[0]} of {formats[0]}",
+                "files of one format are joined; so are data sets made of each: omp prepare own DATA_SET DATA_SET",
+            )
+    return files, formats[0]
+
+
+def label_of(files: Sequence[Path], format_: str) -> str:
+    """Name for a data set of files: that of the first, and how many more there are."""
+    label: str = FORMATS.get(format_).label(files[0])
+    return label if len(files) == 1 else f"{label}-and-{len(files) - 1}-more"
+
+
+def _task_of(catalogue: Catalogue, suite: str, file: Path, format_: str) -> tuple[str, str]:
+    """The task that a file says it is of, and how it says so."""
+    facts, env = catalogue.suite(suite), FORMATS.get(format_).env_name(file)
+    by_env = next((name for name, t in facts.tasks.items() if env is not None and t.env == env), None)
+    if by_env is not None:
+        return by_env, "file"
+    named = {e.task for e in catalogue.of(suite) if any(f.name == file.name for f in e.files)}
+    return (named.pop(), "file name") if len(named) == 1 else (facts.task, "default")
 
 
 def of_made(suite: str, task: str, source: str, format_: str, file: Path) -> FileOrigin:
     """A file that omp has made, or will have by the time it is read."""
     catalogue = _with_users_own(read_catalogue(), suite, task)
-    return file_origin(_subject(catalogue, suite, task, None), source, format_, None, file, "asked for")
+    return file_origin(_subject(catalogue, suite, task, None), source, format_, None, (file,), "asked for")
 
 
 def file_origin(
-    subject: Subject, source: str, format_: str, entry: Entry | None, file: Path | None, by: str
+    subject: Subject, source: str, format_: str, entry: Entry | None, files: tuple[Path, ...], by: str
 ) -> FileOrigin:
     """What is read, and what that says of the settings; ``by`` is how the task was found out."""
     named = {"suite": subject.suite, "task": subject.task, "source": source, "format.name": format_}
     layer = Layer("argument" if by == "asked for" else by, named)
-    return FileOrigin(subject.suite, subject.task, layer, subject, source, format_, entry, file, by)
+    return FileOrigin(subject.suite, subject.task, layer, subject, source, format_, entry, files, by)
 
 
 def _with_users_own(catalogue: Catalogue, suite: str, task: str | None) -> Catalogue:
@@ -146,7 +187,7 @@ def located(path: Path) -> Path:
     if not path.is_dir():
         return path
     for name in INSIDE:
-        if (path / name).is_file():
+        if (path / name).exists():
             return path / name
     whole = [name for name in FORMATS.names() if FORMATS.get(name).folders]
     if any(FORMATS.get(name).accepts(path) for name in whole):

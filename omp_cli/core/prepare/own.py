@@ -42,8 +42,8 @@ class OfSuite(Source):
     @classmethod
     def origins(cls, asked: Asked) -> Sequence[Origin]:
         """One for each task."""
-        if asked.file is not None or asked.format is not None:
-            raise UsageError(f"--{'format' if asked.file is None else 'file'} does not go with {cls.about(asked)}")
+        if asked.files or asked.format is not None:
+            raise UsageError(f"--{'file' if asked.files else 'format'} does not go with {cls.about(asked)}")
         layer = Layer("argument", {"suite.name": asked.benchmark})
         suite = SUITES.build(SUITES.parse({"name": asked.benchmark}))
         return [Origin(asked.benchmark, task, layer) for task in suite.select(asked.tasks, asked.groups)]

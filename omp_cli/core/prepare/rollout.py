@@ -11,6 +11,7 @@ import numpy as np
 from omp_cli.core.base.errors import MissingDependency, UsageError
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.readers import FORMATS, Recording
+from omp_cli.core.data.readers.roles import DEPTH
 from omp_cli.core.data.reference import Reference
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.spec import Spec
@@ -55,6 +56,18 @@ def rollout_suite(
             return {**REAL}, replace(recording, said=(*recording.said, said))
         recording = _as_of_suite(shown, recording)
     return found.model_dump(mode="json"), recording
+
+
+def no_clouds_of_its_own(suite: str, format_name: str, recording: Recording) -> None:
+    """UsageError for depth pictures, which stay pictures here, and for clouds that no environment would show again."""
+    first = recording.episodes[0]
+    lent = FORMATS.get(format_name).simulated and not is_users_own(suite)
+    if DEPTH in first or ("point_cloud" in first and lent):
+        role = "depth" if DEPTH in first else "cloud"
+        raise UsageError(
+            f"format.{role}: clouds of a file are data of one's own, no episodes of {suite}",
+            "omp prepare own PATH --task NAME",
+        )
 
 
 def _why_not(suite: Suite, found: Spec) -> str | None:

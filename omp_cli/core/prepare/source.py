@@ -44,8 +44,8 @@ class Asked:
         tasks: names of tasks.
         groups: names of groups of tasks.
         source: a source of the suite's own, or the name of a set in the catalogue.
-        file: a file of the user's, to be read.
-        format: format of that file.
+        files: files of the user's, to be read as one.
+        format: format of these files.
         expert: file of the expert that is to demonstrate.
         only_files: whether the line has something else that only files have.
     """
@@ -54,7 +54,7 @@ class Asked:
     tasks: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     source: str | None = None
-    file: Path | None = None
+    files: tuple[Path, ...] = ()
     format: str | None = None
     expert: Path | None = None
     only_files: bool = False
@@ -208,12 +208,12 @@ def source_for(asked: Asked) -> type[Source]:
     own = f"{benchmark}/{asked.source}"
     if asked.expert is not None:
         return _for_expert(asked, own)
-    if asked.file is None and own in SOURCES.names():
+    if not asked.files and own in SOURCES.names():
         return SOURCES.get(own)
     suite = SUITES.get(benchmark) if benchmark in SUITES.names() else None
     if suite is None and benchmark not in read_catalogue().suites:
         _refuse_task(benchmark)
-    if asked.source or asked.file or asked.format:
+    if asked.source or asked.files or asked.format:
         return _files(benchmark)
     if suite is None:
         return _files(benchmark) if benchmark in read_catalogue().suites else SOURCES.get(RECORD)
@@ -245,7 +245,7 @@ def _for_expert(asked: Asked, own: str) -> type[Source]:
         if own not in SOURCES.names() or not SOURCES.get(own).takes_expert:
             raise UsageError(f"--expert does not go with --source {asked.source}", "leave one of them out")
         kind = SOURCES.get(own)
-    if asked.file is not None:
+    if asked.files:
         raise UsageError("--expert does not go with --file", "leave one of them out")
     if asked.benchmark not in SUITES.names() or not SUITES.get(asked.benchmark).simulated:
         raise UsageError(f"{asked.benchmark} has no simulator here for an expert to act in", "its data come from files")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.base.progress import Progress
-from omp_cli.core.data.catalogue import TaskFacts
 from omp_cli.core.data.foreign import listed, whole
+from omp_cli.core.data.readers.recording import Recording as Recording
+from omp_cli.core.data.readers.recording import Subject as Subject
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.families import FORMATS as FORMATS
 from omp_cli.core.spec import Spec
@@ -31,71 +32,6 @@ _KINDS = {
     b"BZh": "packed with bzip2; unpack it first",
 }
 """What files that no format builds on begin with, and what to say of them."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """Which task a file is about, and what the file itself does not say.
-
-    Attributes:
-        suite: benchmark.
-        task: task within it.
-        facts: step limit and rate of evaluation.
-        end_effector: where its position is in the benchmark's usual state; None when there is none.
-        states: names of the arrays that make a state of the simulator, where it can be shown anew.
-    """
-
-    suite: str
-    task: str
-    facts: TaskFacts
-    end_effector: tuple[int, int, int] | None = None
-    states: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Recording:
-    """What a reader found.
-
-    Attributes:
-        episodes: each with "state" (T, S) float32 and "action" (T, A) float32 in physical units; where the file has
-            them "img" (T, H, W, C) uint8, "reward" (T,) float32, "success", "terminal", "timeout" (T,) bool.
-        spec: what the task lets a policy see and do.
-        notes: what the file says about itself; JSON types only.
-        starts: a vector per episode that identifies its start state.
-        simulator: whether ``starts`` are whole states of the simulator, as its environment knows them.
-        scenes: per episode the model (XML) of a raw recording, whose "state" is the simulator's, in float64: it has to
-            be shown in the simulator before it is a data set. None for all others.
-        states: per episode the simulator's state before each action, (T, n) by the subject's names, where the file has
-            it.
-        sheet: what a contact sheet shows of the first episodes, where it is not their "img".
-        said: whole sentences about what was left out, filled in or understood, which the user has to know.
-        held_out: the episodes, by index and ascending, that the file's publisher keeps for validation.
-        names: names of the numbers of "state" and "action", where the file says them.
-        cameras: names of the cameras of "img", in the order of its channels.
-        parts: the arrays that make the state one after the other, and how many numbers each has.
-        hz: frames per second, where the file says so.
-        numbers: of the episodes, counted from 0 in the file, where some of it are left out; empty where none are.
-    """
-
-    episodes: list[Arrays]
-    spec: Spec
-    notes: dict[str, Any]
-    starts: list[NDArray[Any]]
-    simulator: bool = False
-    scenes: list[str] | None = None
-    states: list[Arrays] | None = None
-    sheet: list[Arrays] | None = None
-    said: tuple[str, ...] = ()
-    held_out: tuple[int, ...] = ()
-    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    cameras: tuple[str, ...] = ()
-    parts: tuple[tuple[str, int], ...] = ()
-    hz: float | None = None
-    numbers: tuple[int, ...] = ()
-
-    def number(self, place: int) -> int:
-        """Index of an episode in the file, for messages."""
-        return self.numbers[place] if self.numbers else place
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,9 @@ _AT_ONCE = 50_000_000
 
 
 def check_cloud_settings(
-    first: Arrays, points: int | None, crop: Crop | None, camera: CameraConfig, number: int = 0
+    first: Arrays, points: int | None, crop: Crop | None, camera: CameraConfig, name: str = "episode 0"
 ) -> None:
-    """Compare the settings with the first episode, and make the cloud of its first frame; messages call it ``number``.
+    """Compare the settings with the first episode, and make the cloud of its first frame; messages call it ``name``.
 
     Raises:
         UsageError: clouds are asked for that it has no arrays for, the camera is told of where there is no depth, or
@@ -50,7 +50,7 @@ def check_cloud_settings(
         return
     frame = {name: array[:1] for name, array in first.items()}
     if (making := _making([frame], points, crop, camera)) is not None:
-        make(_Frames(making, frame, number, 0))
+        make(_Frames(making, frame, 0, name, 0))
 
 
 def with_clouds(
@@ -60,7 +60,7 @@ def with_clouds(
     camera: CameraConfig,
     progress: Progress,
     workers: int = 1,
-    number_of: Callable[[int], int] = int,
+    name_of: Callable[[int], str] = "episode {}".format,
 ) -> tuple[list[Arrays], bool, list[str]]:
     """The episodes with the clouds that are wanted, and without depth pictures; ``check_cloud_settings`` was there.
 
@@ -71,7 +71,7 @@ def with_clouds(
         camera: the camera of the depth pictures.
         progress: advances with every frame.
         workers: processes; the clouds do not depend on their number.
-        number_of: the number that messages give an episode, by its index.
+        name_of: what messages call an episode, by its index.
 
     Returns:
         The episodes, whether their clouds are in the order of farthest point sampling, and what the user has to know.
@@ -86,14 +86,14 @@ def with_clouds(
     progress.start("clouds", frames)
     parts: dict[int, list[NDArray[np.float32]]] = {}
     counts = Counter[str]()
-    for made in in_order(make, _jobs(making, episodes, number_of), workers, progress.note):
+    for made in in_order(make, _jobs(making, episodes, name_of), workers, progress.note):
         parts.setdefault(made.episode, []).append(made.clouds)
         counts.update(made.counts)
         progress.advance(len(made.clouds))
     shown = []
     for number, episode in enumerate(episodes):
         kept = {name: array for name, array in episode.items() if name not in (DEPTH, POSE)}
-        shown.append({**kept, "point_cloud": np.concatenate(parts[number_of(number)])})
+        shown.append({**kept, "point_cloud": np.concatenate(parts[number])})
     return shown, True, _said(making, episodes, frames, counts)
 
 
@@ -114,24 +114,26 @@ class Making:
 
 @dataclass(frozen=True)
 class _Frames:
-    """Frames of an episode that become clouds: T frames from ``at`` on."""
+    """Frames of an episode that become clouds: T frames from ``at`` on; messages call the episode ``name``."""
 
     making: Making
     arrays: Arrays
     episode: int
+    name: str
     at: int
 
 
-def _jobs(making: Making, episodes: Sequence[Arrays], number_of: Callable[[int], int]) -> Iterator[_Frames]:
+def _jobs(making: Making, episodes: Sequence[Arrays], name_of: Callable[[int], str]) -> Iterator[_Frames]:
     """All frames, in order; those of an episode that take little are one job."""
     for index, episode in enumerate(episodes):
-        number = number_of(index)
         taken = making.taken(episode)
         seen = next(iter(taken.values()))
         points = seen.shape[1] if making.camera is None else seen[0].size // (making.config.stride or 1) ** 2
         together = max(_AT_ONCE // max(points * making.wanted, 1), 1)
         for at in range(0, len(seen), together):
-            yield _Frames(making, {name: array[at : at + together] for name, array in taken.items()}, number, at)
+            yield _Frames(
+                making, {name: array[at : at + together] for name, array in taken.items()}, index, name_of(index), at
+            )
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def make(job: _Frames, kept: Kept[TaskEnv] | None = None) -> _Made:
     counts, clouds = Counter[str](), []
     for t in range(len(next(iter(job.arrays.values())))):
         frame = {name: array[t] for name, array in job.arrays.items()}
-        clouds.append(cloud_of(job.making, frame, f"episode {job.episode}, frame {job.at + t}", counts))
+        clouds.append(cloud_of(job.making, frame, f"{job.name}, frame {job.at + t}", counts))
     return _Made(job.episode, np.stack(clouds), counts)
 
 

@@ -15,15 +15,15 @@ from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.progress import Progress, Silent
 from omp_cli.core.data.catalogue import TaskFacts
 from omp_cli.core.data.foreign import listed
-from omp_cli.core.data.readers import FORMATS, Recording, Subject
-from omp_cli.core.data.readers.base import sniff
+from omp_cli.core.data.readers import Recording, Subject
 from omp_cli.core.data.readers.pictures import remark_on_size
 from omp_cli.core.data.readers.roles import DEPTH, POSE
 from omp_cli.core.data.store import HELD_OUT, Arrays
-from omp_cli.core.prepare.files import Files, about_files
+from omp_cli.core.prepare.files import Files
 from omp_cli.core.prepare.files_config import FilesConfig
+from omp_cli.core.prepare.named_files import Input, about_files, together
 from omp_cli.core.prepare.next_line import next_line
-from omp_cli.core.prepare.origin import FileOrigin, file_origin, located
+from omp_cli.core.prepare.origin import FileOrigin, file_origin, found_files, label_of
 from omp_cli.core.prepare.source import SOURCES, Asked
 from omp_cli.core.spec import Channels
 from omp_cli.core.suites.own.camera import CameraConfig, Crop
@@ -96,26 +96,23 @@ class Own(Files):
 
     @classmethod
     def origins(cls, asked: Asked) -> Sequence[FileOrigin]:
-        """The one file or folder.
+        """The one of all files and folders.
 
         Raises:
-            UsageError: none was named, or it is to be several tasks.
-            DataError: no such file, damaged, or of no known format.
+            UsageError: none was named, one was named twice, or they are to be several tasks.
+            DataError: no such file, damaged, of no known format, or of another than the first.
         """
         if asked.groups:
             raise UsageError(f"--suite does not go with {cls.about(asked)}", "leave it out")
-        if asked.file is None:
+        if not asked.files:
             raise UsageError("which file or folder? none was named", EXAMPLE)
         if len(asked.tasks) > 1:
             raise UsageError("one file is one task's; several --task were given")
-        file = (
-            located(asked.file) if asked.format is None or asked.file.is_file() else _forced(asked.file, asked.format)
-        )
-        format_ = asked.format or sniff(file)
-        label = FORMATS.get(format_).label(file)
+        files, format_ = found_files(asked.files, asked.format)
+        label = label_of(files, format_)
         task, by = (asked.tasks[0], "asked for") if asked.tasks else (label, "file name")
         subject = Subject(NAME, task, TaskFacts(max_steps=LARGEST, control_hz=1.0))
-        return [file_origin(subject, asked.source or label, format_, None, file, by)]
+        return [file_origin(subject, asked.source or label, format_, None, files, by)]
 
     @property
     def folder_name(self) -> str:
@@ -141,13 +138,12 @@ class Own(Files):
                 end-effector is not in the state; or there are more or fewer names than numbers.
             DataError: a file is missing, damaged or not of its format.
         """
-        super().check()
-        config = self.config
-        assert self.origin.file is not None, "a file or folder of the user's is never downloaded"
-        first = super().shown(self._first_episode(self.origin.file), 1, Silent())
+        config, found = self.config, self._first_episode()
+        self._check_environment(found)
+        first = super().shown(found, 1, Silent())
         self._rate(first)
-        with about_files([self.origin.file]):
-            check_cloud_settings(first.episodes[0], config.points, config.crop, config.camera, first.number(0))
+        with about_files([Input(file) for file in self.origin.files]):
+            check_cloud_settings(first.episodes[0], config.points, config.crop, config.camera, first.name(0))
         if config.end_effector is not None and not {"point_cloud", DEPTH} & set(first.episodes[0]):
             raise UsageError(
                 "end_effector: the data have no clouds that a policy could see from there",
@@ -166,7 +162,7 @@ class Own(Files):
         """Frames per second; UsageError where neither the line nor the file says it."""
         if (hz := self.config.hz or recording.hz) is None:
             raise UsageError(
-                f"{self.origin.file}: does not say how many frames a second it has",
+                f"{together(self.origin.files)}: does not say how many frames a second it has",
                 "add it to the line: --hz 30, if it was 30",
             )
         return hz
@@ -186,7 +182,7 @@ class Own(Files):
         if (image := recording.spec.image) is not None:
             said += remark_on_size(*image[:2], config.format)
         episodes, in_order, of_clouds = with_clouds(
-            recording.episodes, config.points, config.crop, config.camera, progress, workers, recording.number
+            recording.episodes, config.points, config.crop, config.camera, progress, workers, recording.name
         )
         clouds = "point_cloud" in episodes[0]
         if recording.held_out:
@@ -273,11 +269,6 @@ class Own(Files):
         return lines
 
 
-def _forced(path: Path, format_: str) -> Path:
-    """A folder whose format is forced: itself where that format is one of folders."""
-    return path if FORMATS.get(format_).folders else located(path)
-
-
 def _check_names(setting: str, names: Sequence[str], width: int) -> None:
     """UsageError unless each of ``width`` numbers has a name of its own, or none has one."""
     if names and (len(names) != width or len(set(names)) != width):
@@ -298,7 +289,7 @@ def _channels(episodes: Sequence[Arrays], key: str, recording: Recording, config
     finite = np.isfinite(low).all() and np.isfinite(high).all()  # what is not is refused by ``check_episodes``
     return Channels(
         names=_names(episodes[0], key, recording, config),
-        unit=getattr(config, f"{key}_unit"),
+        unit=getattr(config, f"{key}_unit") or recording.units.get(key, ""),
         low=tuple(low.tolist()) if finite else (),
         high=tuple(high.tolist()) if finite else (),
     )

@@ -79,7 +79,7 @@ class Packaged(Replayed):
             raise MissingDependency(
                 f"this robosuite has no {file.name} of lift", "pip install --force-reinstall 'robosuite>=1.4.1,<1.5'"
             )
-        return super().origins(replace(asked, file=file, tasks=("lift",)))
+        return super().origins(replace(asked, files=(file,), tasks=("lift",)))
 
 
 def replayed(recording: Recording, config: Settings, subject: Subject, workers: int, progress: Progress) -> Recording:

@@ -1,0 +1,107 @@
+"""Several files that are read one after the other, as if they were one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from omp_cli.core.base.config import Settings
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.data.foreign import listed
+from omp_cli.core.data.readers import Reader, Recording, Subject
+from omp_cli.core.prepare.alike import check_alike
+from omp_cli.core.prepare.named_files import Input, about_files, names_of
+
+V = TypeVar("V")
+
+
+def read_inputs(
+    reader: Reader, inputs: Sequence[Input], subject: Subject, limit: int | None, config: Settings, progress: Progress
+) -> Recording:
+    """The first ``limit`` episodes (None: all) of all inputs, in their order.
+
+    Args:
+        reader: reads each of them.
+        inputs: what is read; those after the last episode that is wanted are not.
+        subject: the task.
+        limit: episodes of all of them together.
+        config: the settings of the data set, which may say what the files then need not have alike.
+        progress: advances with every episode.
+
+    Raises:
+        DataError: one is damaged, not of the format, or not as the first one.
+        UsageError: the settings ask for what one of them does not have.
+    """
+    found: list[Recording] = []
+    for one in inputs:
+        left = None if limit is None else limit - sum(len(recording.episodes) for recording in found)
+        if left == 0:
+            break
+        with about_files([one]):
+            found.append(reader.read(one.path, subject, left, progress))
+        check_alike((inputs[0].path, found[0]), (one.path, found[-1]), config)
+    return found[0] if len(inputs) == 1 else joined(names_of([one.path for one in inputs]), found)
+
+
+def joined(names: Sequence[str], found: Sequence[Recording]) -> Recording:
+    """One recording of several that are alike, whose episodes count on from one to the next.
+
+    Args:
+        names: of all files; those after the ones that were read are said.
+        found: what was read of the first of them.
+    """
+    first, counts = found[0], [len(recording.episodes) for recording in found]
+    before = [0, *itertools.accumulate(counts)]
+    files = tuple(zip(names, before[:-1], strict=False))
+    rates = {recording.hz for recording in found}
+    shared = {key: value for key, value in first.notes.items() if all(r.notes.get(key) == value for r in found)}
+    by_file = [
+        {"file": name, "episodes": count, **recording.notes}
+        for name, count, recording in zip(names, counts, found, strict=False)
+    ]
+    return replace(
+        first,
+        episodes=[episode for recording in found for episode in recording.episodes],
+        notes={**shared, "joined": by_file},
+        starts=[start for recording in found for start in recording.starts],
+        scenes=_one_after_the_other([recording.scenes for recording in found]),
+        states=_one_after_the_other([recording.states for recording in found]),
+        sheet=_one_after_the_other([recording.sheet for recording in found]),
+        said=(*_who_has_what(names, before), *_said(names, found)),
+        held_out=tuple(start + index for (_, start), r in zip(files, found, strict=True) for index in r.held_out),
+        hz=first.hz if len(rates) == 1 else None,
+        files=files,
+    )
+
+
+def _one_after_the_other(lists: Sequence[list[V] | None]) -> list[V] | None:
+    """All that is in the lists; None where one is None."""
+    there = [values for values in lists if values is not None]
+    return [value for values in there for value in values] if len(there) == len(lists) else None
+
+
+def _who_has_what(names: Sequence[str], before: Sequence[int]) -> list[str]:
+    """Which numbers the episodes of each file have, and which files are not read."""
+    read = names[: len(before) - 1]
+    spans = [
+        f"{name} {start}" + (f" to {end - 1}" if end - 1 > start else "")
+        for name, (start, end) in zip(read, itertools.pairwise(before), strict=True)
+    ]
+    said = [f"{len(read)} files are joined, whose episodes are: {listed(spans)}"]
+    if unread := names[len(read) :]:
+        said.append(f"nothing is taken of {listed(unread)}: the episodes before are as many as are wanted")
+    return said
+
+
+def _said(names: Sequence[str], found: Sequence[Recording]) -> list[str]:
+    """What is said of the files: of all of them once, else with the names of those that it is said of."""
+    said: list[Any] = []
+    for sentence in dict.fromkeys(itertools.chain.from_iterable(recording.said for recording in found)):
+        of = [name for name, recording in zip(names, found, strict=False) if sentence in recording.said]
+        said.append(sentence if len(of) == len(found) else f"{listed(of)}: {sentence}")
+    rates = [f"{recording.hz:g}" if recording.hz else "nothing" for recording in found]
+    if len(set(rates)) > 1:
+        said.append(f"the rates of the files in Hz are {listed(rates)}")
+    return said
