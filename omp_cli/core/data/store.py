@@ -193,7 +193,8 @@ def read_store(path: Path) -> Dataset:
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise DataError(f"{where}: data/{name} holds values that are not finite")
-    _check_held_out(path, provenance.get(HELD_OUT, []), len(ends))
+    if not is_held_out(provenance.get(HELD_OUT, []), len(ends)):
+        raise DataError(f"{where}: {HELD_OUT} is no list of some of its {len(ends)} episodes", AGAIN)
     sha256 = content_hash(everything)
     if sha256 != provenance.get("content_sha256"):
         raise DataError(f"{where}: content does not match its hash, so it was changed or is damaged", AGAIN)
@@ -227,11 +228,10 @@ def _read_arrays(path: Path, where: str, spec: Spec) -> Arrays:
         raise data_error(error, where, "damaged", AGAIN) from error
 
 
-def _check_held_out(path: Path, found: Any, episodes: int) -> None:
-    """DataError unless ``found`` lists some of the episodes, but not all, in ascending order."""
+def is_held_out(found: Any, episodes: int) -> bool:
+    """Whether ``found`` lists some of the episodes, but not all, in ascending order."""
     fits = isinstance(found, list) and all(type(index) is int and 0 <= index < episodes for index in found)
-    if not fits or found != sorted(set(found)) or len(found) == episodes:
-        raise DataError(f"data set {path}: {HELD_OUT} is no list of some of its {episodes} episodes", AGAIN)
+    return fits and found == sorted(set(found)) and len(found) < episodes
 
 
 def _check_sizes(where: str, shapes: Mapping[str, tuple[int, ...]], ends: NDArray[np.int64], spec: Spec) -> None:

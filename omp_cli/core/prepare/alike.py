@@ -59,7 +59,7 @@ def _told(recording: Recording, config: Settings) -> dict[str, tuple[str, str]]:
         clouds = name == "point_cloud"
         shape = array.shape[1:] if not clouds or open_("points") else ("N", *array.shape[2:])
         told[name] = (
-            f"{'x'.join(map(str, shape)) or 'one number'} {array.dtype}",
+            f"{shape} {array.dtype}",
             of_setting("points") if clouds else "",
         )
     if open_("hz") and recording.hz is not None:

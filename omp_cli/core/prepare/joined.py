@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.progress import Progress
@@ -15,6 +16,8 @@ from omp_cli.core.prepare.alike import check_alike
 from omp_cli.core.prepare.named_files import Input, about_files, names_of
 
 V = TypeVar("V")
+_TOLD = 3
+"""Sentences of one kind that are told one by one."""
 
 
 def read_inputs(
@@ -89,19 +92,33 @@ def _who_has_what(names: Sequence[str], before: Sequence[int]) -> list[str]:
         f"{name} {start}" + (f" to {end - 1}" if end - 1 > start else "")
         for name, (start, end) in zip(read, itertools.pairwise(before), strict=True)
     ]
-    said = [f"{len(read)} files are joined, whose episodes are: {listed(spans)}"]
+    said = [f"files that are joined, and their episodes: {listed(spans)}"]
     if unread := names[len(read) :]:
         said.append(f"nothing is taken of {listed(unread)}: the episodes before are as many as are wanted")
     return said
 
 
 def _said(names: Sequence[str], found: Sequence[Recording]) -> list[str]:
-    """What is said of the files: of all of them once, else with the names of those that it is said of."""
-    said: list[Any] = []
-    for sentence in dict.fromkeys(itertools.chain.from_iterable(recording.said for recording in found)):
-        of = [name for name, recording in zip(names, found, strict=False) if sentence in recording.said]
-        said.append(sentence if len(of) == len(found) else f"{listed(of)}: {sentence}")
-    rates = [f"{recording.hz:g}" if recording.hz else "nothing" for recording in found]
-    if len(set(rates)) > 1:
-        said.append(f"the rates of the files in Hz are {listed(rates)}")
+    """What is said of the files: of all of them once, else with the names of those that it is said of.
+
+    Of many files that say the same with other numbers, such as their frames, the first one is told.
+    """
+    kinds: dict[str, dict[str, list[str]]] = {}
+    for name, recording in zip(names, found, strict=False):
+        for sentence in recording.said:
+            of_kind = kinds.setdefault(re.sub(r"[0-9.]+", "#", sentence), {})
+            of_kind.setdefault(sentence, []).append(name)
+    said = []
+    for of_kind in kinds.values():
+        named = [f"{listed(of)}: {sentence}" for sentence, of in of_kind.items()]
+        if any(len(of) == len(found) for of in of_kind.values()):
+            said += list(of_kind)
+        elif len(named) <= _TOLD:
+            said += named
+        else:
+            said.append(f"{named[0]}; so of {sum(map(len, of_kind.values())) - 1} more files, with other numbers")
+    rates = {name: recording.hz for name, recording in zip(names, found, strict=False)}
+    if len(set(rates.values())) > 1:
+        told = (f"{name} {f'{hz:g} Hz' if hz else 'none'}" for name, hz in rates.items())
+        said.append(f"the files say other rates, and --hz counts for all: {listed(told)}")
     return said

@@ -21,7 +21,7 @@ from pydantic import Field, field_serializer
 from omp_cli.core.base.config import Keys, Names
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.base.progress import Progress
-from omp_cli.core.data.foreign import listed
+from omp_cli.core.data.foreign import affordable, listed
 from omp_cli.core.data.readers.base import (
     FORMATS,
     Reader,
@@ -263,7 +263,8 @@ def _times(column: NDArray[Any], where: str) -> NDArray[np.float64]:
 def _fits(folder: Folder, tables: Tables, parts: Sequence[LerobotEpisode], picture: int) -> None:
     """UsageError when the pictures of all episodes, of ``picture`` bytes a frame, are too many for memory.
 
-    DataError where that is because the list of episodes says more frames than the tables have.
+    DataError where that is because the list of episodes says more frames than the tables have, or where the memory that
+    is free, beside what other folders took, is less.
     """
     size = picture * sum(part.frames for part in parts)
     if size / 1e9 > _MOST_GB:
@@ -272,3 +273,4 @@ def _fits(folder: Folder, tables: Tables, parts: Sequence[LerobotEpisode], pictu
             f"{folder.path}: its pictures would take {size / 1e9:.0f} GB of memory",
             "set format.size, for instance to 96, or take fewer with --demos or format.cameras",
         )
+    affordable(f"{folder.path}: its pictures", size)

@@ -23,8 +23,10 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.codecs import refuse_code, refuse_codecs
 from omp_cli.core.data.foreign import AGAIN, affordable, listed
 from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject
+from omp_cli.core.data.readers.prepared import as_prepared
 from omp_cli.core.data.readers.roles import ENDS, ENDS_ARE, RolesConfig, checked_ends, recording
 from omp_cli.core.data.readers.stored import Stored
+from omp_cli.core.data.store import STORE
 
 if TYPE_CHECKING:
     import zarr
@@ -62,7 +64,8 @@ class ZarrReader(Reader):
     @classmethod
     def label(cls, path: Path) -> str:
         """See the base class."""
-        return path.absolute().name.removesuffix(".zip").removesuffix(".zarr")
+        named = path.absolute().parent if path.name == STORE else path.absolute()
+        return named.name.removesuffix(".zip").removesuffix(".zarr")
 
     def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
         """See the base class."""
@@ -70,8 +73,9 @@ class ZarrReader(Reader):
         with _opened(path) as store:
             with _one_line(path):
                 ends = checked_ends(f"{path}: meta/{ENDS}", _ends(store))
-                arrays = _arrays(store, "data")
+                arrays, attributes = _arrays(store, "data"), dict(store.root.attrs)
             found = recording(str(path), arrays, ends, self.config, subject, limit)
+            found = as_prepared(str(path), attributes, found, len(ends))
         progress.advance()
         return found
 

@@ -128,7 +128,8 @@ class Own(Files):
         """What to say of the task's name, where the line did not give it."""
         if self.origin.task_by == "asked for":
             return []
-        return [f"task {self.origin.task}: by the file's name; --task names another"]
+        of = "file's name" if len(self.origin.files) == 1 else "first file's name"
+        return [f"task {self.origin.task}: by the {of}; --task names another"]
 
     def check(self) -> None:
         """Compare the settings with the first episode, before all others are read.
@@ -186,7 +187,7 @@ class Own(Files):
         )
         clouds = "point_cloud" in episodes[0]
         if recording.held_out:
-            said.append(f"{len(recording.held_out)} of {len(episodes)} episodes are held out, as the file's masks say")
+            said.append(f"{len(recording.held_out)} of {len(episodes)} episodes are held out, as their file says")
         spec = recording.spec.model_copy(
             update={
                 "suite": NAME,
