@@ -64,6 +64,21 @@ def test_what_has_another_layout_is_data_without_an_environment_and_says_why(omp
     refused(omp(*line, "--task", "gaol", "--out", tmp_path / "e"), 2, "unknown task 'gaol'", "goal")
 
 
+def test_several_files_are_one_data_set_of_the_suite(omp: Omp, tmp_path: Path) -> None:
+    paths = [
+        write_npz(tmp_path / f"{day}.npz", {**walked(), "day": np.full(sum(LENGTHS), day)}, LENGTHS) for day in range(2)
+    ]
+    made = omp(*PLUGIN, "prepare", "hidden", *paths, "--out", tmp_path / "d")
+    assert made.code == 0, made.err
+    data = read_store(tmp_path / "d")
+    assert len(data.episode_ends) == 2 * len(LENGTHS)
+    assert data.suite == {"name": "hidden", "expert_knows": False}
+    other = write_npz(tmp_path / "other.npz", walked(width=3), LENGTHS)
+    refused(
+        omp(*PLUGIN, "prepare", "hidden", paths[0], other, "--out", tmp_path / "e"), 3, f"{other}: not as {paths[0]}"
+    )
+
+
 def test_a_lerobot_folder_is_told_of_its_rate_and_its_pictures(omp: Omp, tmp_path: Path) -> None:
     plugin = tmp_path / "arm_suite.py"
     text = PLUGIN[1].read_text().replace('"hidden', '"arm')

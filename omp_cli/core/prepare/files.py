@@ -23,7 +23,7 @@ from omp_cli.core.prepare.build import check_episodes
 from omp_cli.core.prepare.files_config import FilesConfig
 from omp_cli.core.prepare.joined import read_inputs
 from omp_cli.core.prepare.leaving_out import without
-from omp_cli.core.prepare.named_files import Input, about_files, names_of, refuse_copies, together
+from omp_cli.core.prepare.named_files import NamedFile, about_files, names_of, refuse_copies, together
 from omp_cli.core.prepare.numbers import counted, first_and_last, numbers_of
 from omp_cli.core.prepare.origin import FileOrigin, from_catalogue, from_files
 from omp_cli.core.prepare.rollout import no_clouds_of_its_own, reference_of, rollout_suite
@@ -55,7 +55,7 @@ class Files(Source):
         super().__init__(config, origin)
         self._reader: Reader = FORMATS.build(self.config.format)
         self._fetched: list[Fetched] = []
-        self._inputs: list[Input] = []
+        self._inputs: list[NamedFile] = []
         for name in ("suite", "task"):
             if (set_ := getattr(config, name)) != (found := getattr(origin, name)):
                 raise UsageError(f"{name}: {set_} in the settings, {found} is asked for", "leave it out")
@@ -157,7 +157,7 @@ class Files(Source):
             assert self.origin.entry is not None
             self._fetched = [fetch(w, self.config.download, progress) for w in wanted_files(self.origin.entry)]
             paths = tuple(file.path for file in self._fetched)
-            self._inputs = [Input(paths[0], paths)]  # of a folder of one's own, only some files may be fetched
+            self._inputs = [NamedFile(paths[0], paths)]  # of a folder of one's own, only some files may be fetched
         else:
             self._inputs = self._found()
             files = dict.fromkeys(file for one in self._inputs for file in one.files)
@@ -167,9 +167,9 @@ class Files(Source):
         for file in self._fetched:
             run.input("file", file.path, file.sha256)
 
-    def _found(self) -> list[Input]:
+    def _found(self) -> list[NamedFile]:
         """The user's files, each with those that belong to it; DataError where one of them is missing."""
-        found = [Input(path, self._reader.files(path, self.limit)) for path in self.origin.files]
+        found = [NamedFile(path, self._reader.files(path, self.limit)) for path in self.origin.files]
         if missing := [file for one in found for file in one.files if not file.exists()]:
             raise DataError(f"{missing[0]}: no such file", f"expected: {self._reader.expected}")
         return found

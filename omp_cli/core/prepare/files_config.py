@@ -28,10 +28,10 @@ class FilesConfig(Settings):
     format: Annotated[SerializeAsAny[Member], BeforeValidator(FORMATS.parse)]
     """Name of the format, and what is taken from its files."""
     demos: Annotated[Count | None, Flag(panel="Recording")] = None
-    """Episodes to take from the start of the files; None takes all of a file."""
+    """Episodes to take from the start of the files, one after the other; None takes all."""
     leave_out: Annotated[tuple[CountOrZero, ...], AfterValidator(distinct), BeforeValidator(_indices)] = ()
-    """Episodes not to take, counted from 0 as they are read (``leave_out=3,7``), such as one with numbers that are not
-    finite.
+    """Episodes not to take, counted from 0 as they are read, through all files in their order (``leave_out=3,7``), such
+    as one with numbers that are not finite.
     """
     environment: str | None = None
     """The suite's name of the environment in which to roll out; None finds the one that shows such data."""

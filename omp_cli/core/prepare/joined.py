@@ -13,7 +13,7 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.readers import Reader, Recording, Subject
 from omp_cli.core.prepare.alike import check_alike
-from omp_cli.core.prepare.named_files import Input, about_files, names_of
+from omp_cli.core.prepare.named_files import NamedFile, about_files, names_of
 
 V = TypeVar("V")
 _TOLD = 3
@@ -21,7 +21,12 @@ _TOLD = 3
 
 
 def read_inputs(
-    reader: Reader, inputs: Sequence[Input], subject: Subject, limit: int | None, config: Settings, progress: Progress
+    reader: Reader,
+    inputs: Sequence[NamedFile],
+    subject: Subject,
+    limit: int | None,
+    config: Settings,
+    progress: Progress,
 ) -> Recording:
     """The first ``limit`` episodes (None: all) of all inputs, in their order.
 

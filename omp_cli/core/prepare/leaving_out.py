@@ -1,4 +1,4 @@
-"""Leaving single episodes of a file out of a data set, such as one with a number that is not finite."""
+"""Leaving single episodes of files out of a data set, such as one with a number that is not finite."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from omp_cli.core.base.errors import DataError, UsageError
 
 
 @dataclass(frozen=True)
-class Input:
+class NamedFile:
     """A file, or a folder that is read as one.
 
     Attributes:
@@ -51,7 +51,7 @@ def refuse_twice(paths: Sequence[Path]) -> None:
             raise UsageError(f"{path}: named twice{also}", "name each file once: its episodes would count twice")
 
 
-def refuse_copies(inputs: Sequence[Input], hashes: Mapping[Path, str]) -> None:
+def refuse_copies(inputs: Sequence[NamedFile], hashes: Mapping[Path, str]) -> None:
     """UsageError where two inputs hold the same; ``hashes`` are those of all of their files."""
     seen: dict[tuple[str, ...], Path] = {}
     for one in inputs:
@@ -61,7 +61,7 @@ def refuse_copies(inputs: Sequence[Input], hashes: Mapping[Path, str]) -> None:
 
 
 @contextmanager
-def about_files(inputs: Sequence[Input]) -> Iterator[None]:
+def about_files(inputs: Sequence[NamedFile]) -> Iterator[None]:
     """A DataError of what is made of inputs names them, where it names no file of theirs, nor the folder of one."""
     try:
         yield

@@ -273,4 +273,4 @@ def _fits(folder: Folder, tables: Tables, parts: Sequence[LerobotEpisode], pictu
             f"{folder.path}: its pictures would take {size / 1e9:.0f} GB of memory",
             "set format.size, for instance to 96, or take fewer with --demos or format.cameras",
         )
-    affordable(f"{folder.path}: its pictures", size)
+    affordable(f"{folder.path}: what its cameras show", size)

@@ -160,7 +160,7 @@ def show_recording(
     Adroit(suite).require()
     _check_observations(recording, subject)
     suite = _lasting(suite, recording, subject)
-    kept, tried = _first_kept(recording, suite, subject, keep_failures, limit, workers, progress)
+    kept, places, tried = _first_kept(recording, suite, subject, keep_failures, limit, workers, progress)
     seen = [found for _, found in kept]
     return replace(
         recording,
@@ -171,6 +171,7 @@ def show_recording(
         states=None,
         sheet=[{**episode, **found.pictures} for episode, found in kept],
         said=(*recording.said, *_said(tried, seen)),
+        numbers=tuple(recording.number(place) for place in places),
     )
 
 
@@ -202,8 +203,10 @@ def _first_kept(
     limit: int | None,
     workers: int,
     progress: Progress,
-) -> tuple[list[tuple[Arrays, Shown]], int]:
-    """The first ``limit`` episodes that are kept, each with what the simulator showed; and how many were tried.
+) -> tuple[list[tuple[Arrays, Shown]], list[int], int]:
+    """The first ``limit`` episodes that are kept, each with what the simulator showed.
+
+    Also where in the recording each of them is, and how many were tried.
 
     Raises:
         DataError: none of them reaches the goal.
@@ -215,11 +218,13 @@ def _first_kept(
     ]
     progress.start(f"{subject.task}: showing demonstrations anew", limit or len(jobs))
     kept: list[tuple[Arrays, Shown]] = []
+    places: list[int] = []
     tried = 0
     for episode, found in zip(recording.episodes, in_order(show, jobs, workers, progress.note), strict=False):
         tried += 1
         if found.frames is not None:
             kept.append(({**episode, "full_state": episode["state"], **found.frames}, found))
+            places.append(tried - 1)
             progress.advance()
         if len(kept) == limit:
             break
@@ -228,7 +233,7 @@ def _first_kept(
             f"{subject.task}: none of {tried} episodes is at the goal for {HELD} actions",
             "--set keep_failures=true keeps them",
         )
-    return kept, tried
+    return kept, places, tried
 
 
 def _notes(recording: Recording, suite: AdroitConfig, kept: list[tuple[Arrays, Shown]], tried: int) -> dict[str, Any]:

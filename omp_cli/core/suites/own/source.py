@@ -21,7 +21,7 @@ from omp_cli.core.data.readers.roles import DEPTH, POSE
 from omp_cli.core.data.store import HELD_OUT, Arrays
 from omp_cli.core.prepare.files import Files
 from omp_cli.core.prepare.files_config import FilesConfig
-from omp_cli.core.prepare.named_files import Input, about_files, together
+from omp_cli.core.prepare.named_files import NamedFile, about_files, together
 from omp_cli.core.prepare.next_line import next_line
 from omp_cli.core.prepare.origin import FileOrigin, file_origin, found_files, label_of
 from omp_cli.core.prepare.source import SOURCES, Asked
@@ -143,7 +143,7 @@ class Own(Files):
         self._check_environment(found)
         first = super().shown(found, 1, Silent())
         self._rate(first)
-        with about_files([Input(file) for file in self.origin.files]):
+        with about_files([NamedFile(file) for file in self.origin.files]):
             check_cloud_settings(first.episodes[0], config.points, config.crop, config.camera, first.name(0))
         if config.end_effector is not None and not {"point_cloud", DEPTH} & set(first.episodes[0]):
             raise UsageError(

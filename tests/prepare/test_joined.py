@@ -1,0 +1,287 @@
+"""Several files become one data set: their episodes count on from one to the next, and what they hold is alike."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.progress import Silent
+from omp_cli.core.data import foreign
+from omp_cli.core.data.catalogue import read_catalogue
+from omp_cli.core.data.readers import FORMATS
+from omp_cli.core.data.store import read_store
+from omp_cli.core.prepare.joined import read_inputs
+from omp_cli.core.prepare.named_files import NamedFile, refuse_twice
+from omp_cli.core.prepare.origin import from_files
+from omp_cli.core.suites.own.source import OwnFilesConfig
+from tests.cli.test_bad_input import refused
+from tests.conftest import Omp
+from tests.data import formats
+from tests.data.arrays import recorded, write_aloha, write_npy, write_npz, write_zarr
+from tests.data.lerobot import write_lerobot
+
+WRITERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
+    "robomimic": ("can", lambda folder: formats.write_robomimic(folder / "d.hdf5", (5, 4, 6))),
+    "d4rl": ("hopper-medium", lambda folder: formats.write_d4rl(folder / "d.hdf5")),
+    "npz": ("hopper-medium", lambda folder: formats.write_npz(folder / "d.hdf5")),
+    "minari": ("mixed", lambda folder: formats.write_minari(folder / "d.hdf5")),
+    "zarr": ("can", lambda folder: write_zarr(folder / "d.hdf5", recorded())),
+    "arrays": ("can", lambda folder: write_npy(folder / "d.hdf5", recorded())),
+    "episodes": ("can", lambda folder: write_aloha(folder / "d.hdf5")),
+    "lerobot": ("lift", lambda folder: write_lerobot(folder / "d.hdf5", kind="image")),
+}
+"""What writes a file or folder of each format, and a task that it can be of."""
+SUITE = {"hopper-medium": "gym", "mixed": "kitchen"}
+
+
+def session(seed: int, **more: Any) -> dict[str, np.ndarray]:
+    """A recording like that of any other day, with other numbers."""
+    arrays = {**recorded(channels=3), **more}
+    return {**arrays, "state": arrays["state"] + np.float32(seed)}
+
+
+def days(folder: Path, *names: str) -> list[Path]:
+    """A store of three episodes for each day."""
+    return [write_zarr(folder / f"{name}.zarr", session(seed)) for seed, name in enumerate(names)]
+
+
+def said(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("format_", FORMATS.names())
+def test_files_of_every_format_are_read_one_after_the_other(format_: str, tmp_path: Path) -> None:
+    task, write = WRITERS[format_]
+    paths = [tmp_path / "a" / "d.hdf5", tmp_path / "b" / "d.hdf5"]
+    for path in paths:
+        path.parent.mkdir()
+        write(path.parent)
+    origin = from_files(read_catalogue(), SUITE.get(task, "robomimic"), task, None, paths)
+    assert origin.format == format_, "each is recognised by its content"
+    assert origin.source.endswith("-and-1-more")
+    reader = FORMATS.build(FORMATS.parse({"name": format_}))
+    values = {"suite": "robomimic", "task": task, "source": "s", "format": {"name": format_}}
+    config = OwnFilesConfig.model_validate(values)
+
+    def read(files: tuple[Path, ...], limit: int | None) -> Any:
+        return read_inputs(reader, [NamedFile(file) for file in files], origin.subject, limit, config, Silent())
+
+    one, both = read(origin.files[:1], None), read(origin.files, None)
+    count = len(one.episodes)
+    assert len(both.episodes) == len(both.starts) == 2 * count
+    for place, episode in enumerate(both.episodes):
+        assert episode.keys() == one.episodes[0].keys()
+        np.testing.assert_array_equal(episode["action"], one.episodes[place % count]["action"])
+    assert both.held_out == (*one.held_out, *(count + index for index in one.held_out))
+    assert (one.name(1), one.files) == ("episode 1", ()), "one file speaks as it always did"
+    assert both.name(count + 1).startswith(f"episode {count + 1} (episode 1 of b/d.hdf5")
+    assert (both.spec, both.hz, both.names, both.cameras) == (one.spec, one.hz, one.names, one.cameras)
+    assert all(sentence in both.said for sentence in one.said), "what is said of all files is said once"
+    few = read(origin.files, count + 1)
+    assert len(few.episodes) == count + 1
+    assert any(sentence.startswith("nothing is taken of b/d.hdf5") for sentence in read(origin.files, 1).said)
+
+
+def test_days_of_recording_are_one_data_set_in_one_line(omp: Omp, tmp_path: Path) -> None:
+    monday, tuesday = days(tmp_path, "monday", "tuesday")
+    line = ("prepare", "own", monday, tuesday, "--hz", 30)
+    done = omp(*line, "--demos", 5, "--set", "leave_out=2,4", "--out", tmp_path / "d")
+    assert done.code == 0, done.err
+    assert "task monday-and-1-more: by the first file's name" in said(done.err)
+    text = said(done.out)
+    assert "files that are joined, and their episodes: monday.zarr 0 to 2, tuesday.zarr 3 to 4" in text
+    assert (
+        "left out of 5 episodes, as leave_out says: 2 (episode 2 of monday.zarr), 4 (episode 1 of tuesday.zarr)" in text
+    )
+    data = read_store(tmp_path / "d")
+    assert data.episode_ends.tolist() == [9, 15, 24]
+    np.testing.assert_array_equal(data.arrays["state"][15:], session(1)["state"][:9])
+    recipe = data.provenance["recipe"]
+    assert recipe["joined"] == ["monday.zarr", "tuesday.zarr"], "their order is that of the episodes"
+    assert set(recipe["files"]) == {"monday.zarr", "tuesday.zarr"}
+    manifest = json.loads((tmp_path / "d" / "manifest.json").read_text())
+    assert {i["sha256"] for i in manifest["inputs"]} == set(recipe["files"].values())
+    assert [part["episodes"] for part in data.provenance["environment"]["joined"]] == [3, 2]
+    words = said(done.out).split("next: omp ")[1].split()
+    assert words[:2] == ["pretrain", str(tmp_path / "d")]
+    again = omp(*line, "--demos", 5, "--set", "leave_out=2,4", "--out", tmp_path / "d", "--json")
+    assert again.json["result"]["reused"] is True
+    other = omp(
+        "prepare", "own", tuesday, monday, *line[4:], "--demos", 5, "--set", "leave_out=2,4", "--out", tmp_path / "d"
+    )
+    refused(other, 2, "asked for")
+
+
+def test_the_files_decide_the_name_of_the_folder(omp: Omp, tmp_path: Path) -> None:
+    monday, tuesday, friday = days(tmp_path, "monday", "tuesday", "friday")
+    line = ("prepare", "own", "--hz", 30, "--dry-run", "--json")
+    shown = [omp(*line, *files).json for files in ((monday, tuesday), (tuesday, monday), (monday, friday))]
+    folders = {document["folder"] for document in shown}
+    assert len(folders) == 3
+    assert all("-and-1-more" in folder for folder in folders)
+    assert shown[0]["files"] == [str(monday), str(tuesday)]
+
+
+def test_a_benchmarks_files_are_joined_too(omp: Omp, tmp_path: Path) -> None:
+    formats.write_robomimic(tmp_path / "a.hdf5", (5, 4, 6))
+    formats.write_robomimic(tmp_path / "b.hdf5", (7, 5))
+    line = ("prepare", "robomimic", "--file", tmp_path / "a.hdf5", "--file", tmp_path / "b.hdf5", "--out")
+    done = omp(*line, tmp_path / "d", "--json", "--set", "format.filter=train")
+    assert done.code == 0, done.err
+    assert (done.json["result"]["task"], done.json["result"]["demos"]) == ("can", 3)
+    with h5py.File(tmp_path / "b.hdf5", "a") as file:
+        del file["mask/train"]
+    refused(omp(*line, tmp_path / "e", "--set", "format.filter=train"), 2, "b.hdf5: no filter key 'train'")
+    env = {**formats.ENV, "env_kwargs": {**formats.ENV["env_kwargs"], "robots": ["Sawyer"]}}
+    formats.write_robomimic(tmp_path / "b.hdf5", (7, 5), env=env)
+    refused(omp(*line, tmp_path / "e"), 3, "b.hdf5: not as ", "its env_kwargs.robots is ['Sawyer'], that one's is")
+    formats.write_robomimic(tmp_path / "b.hdf5", (7, 5), env={**formats.ENV, "env_name": "Lift"})
+    refused(omp(*line, tmp_path / "e"), 3, "b.hdf5: of task lift, ", "a.hdf5 of can", "--task")
+
+
+def test_held_out_episodes_move_by_those_before_them(omp: Omp, tmp_path: Path) -> None:
+    formats.write_robomimic(tmp_path / "a.hdf5", (5, 4, 6))
+    formats.write_robomimic(tmp_path / "b.hdf5", (7, 5))
+    line = ("prepare", "own", tmp_path / "a.hdf5", tmp_path / "b.hdf5", "--task", "can")
+    assert omp(*line, "--out", tmp_path / "d").code == 0
+    assert read_store(tmp_path / "d").held_out == (2, 4)
+    assert omp(*line, "--set", "leave_out=0,2", "--out", tmp_path / "e").code == 0
+    assert read_store(tmp_path / "e").held_out == (2,)
+
+
+UNLIKE: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "shape": ({"action": np.zeros((23, 2), np.float32)}, ("its action is (2,) float32, that one's is (3,) float32",)),
+    "picture": ({"img": np.zeros((23, 16, 16, 3), np.uint8)}, ("its img is (16, 16, 3) uint8",)),
+    "rate": ({"timestamp": np.arange(23) / 15}, ("its rate is 15 Hz, that one has none", "--hz 30")),
+    "points": ({"point_cloud": np.zeros((23, 20, 3), np.float32)}, ("its point_cloud is (20, 3)", "--points 512")),
+}
+
+
+@pytest.mark.parametrize("what", UNLIKE)
+def test_what_files_do_not_have_alike_is_one_line_before_anything_is_hashed(
+    what: str, omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays, words = UNLIKE[what]
+    (monday,) = days(tmp_path, "monday")
+    tuesday = write_zarr(tmp_path / "tuesday.zarr", session(1, **arrays))
+    monkeypatch.setattr("omp_cli.core.prepare.files.sha256_of", None)
+    rate = () if what == "rate" else ("--hz", 30)
+    ran = omp("prepare", "own", monday, tuesday, *rate, "--out", tmp_path / "d")
+    refused(ran, 3, f"{tuesday}: not as {monday}: ", *words)
+
+
+def test_what_the_line_says_need_not_be_alike(omp: Omp, tmp_path: Path) -> None:
+    (monday,) = days(tmp_path, "monday")
+    more = {"timestamp": np.arange(23) / 15, "point_cloud": recorded(points=50, channels=3)["point_cloud"]}
+    tuesday = write_zarr(tmp_path / "tuesday.zarr", session(1, **more))
+    line = ("prepare", "own", monday, tuesday, "--hz", 30, "--points", 8)
+    done = omp(*line, "--out", tmp_path / "d")
+    assert done.code == 0, done.err
+    told = "the files say other rates, and --hz counts for all: monday.zarr none, tuesday.zarr 15 Hz"
+    assert told in said(done.out)
+    assert "tuesday.zarr: timestamp: 15 Hz" in said(done.out), "it is said of one file alone"
+    assert read_store(tmp_path / "d").spec.points == 8
+
+
+def test_names_of_motors_have_to_be_alike_unless_the_line_says_them(omp: Omp, tmp_path: Path) -> None:
+    for name, seed in (("so1", 0), ("so2", 1)):
+        write_lerobot(tmp_path / name)
+        info = tmp_path / name / "meta" / "info.json"
+        document = json.loads(info.read_text())
+        document["features"]["action"]["names"] = [f"joint_{place + seed}" for place in range(7)]
+        info.write_text(json.dumps(document))
+    line = ("prepare", "own", tmp_path / "so1", tmp_path / "so2", "--set", "format.cameras=[]", "--out", tmp_path / "d")
+    refused(omp(*line), 3, "so2", "its name of action[0] is joint_1, that one's is joint_0", "action_names=")
+    assert omp(*line, "--set", "action_names=a,b,c,d,e,f,g").code == 0
+
+
+def test_many_files_say_the_same_once(omp: Omp, tmp_path: Path) -> None:
+    lengths = [(4,), (5,), (6,), (7,), (8,)]
+    for number, of_one in enumerate(lengths):
+        arrays = {**recorded(of_one, channels=3), "load": np.zeros((sum(of_one), 2))}
+        write_npz(tmp_path / f"s{number}.npz", arrays, of_one)
+    done = omp("prepare", "own", *sorted(tmp_path.glob("s*.npz")), "--hz", 5, "--out", tmp_path / "d")
+    assert done.code == 0, done.err
+    assert "s0.npz: left out: load (4, 2); so of 4 more files, with other numbers" in said(done.out)
+    assert "s4.npz 4" in said(done.out)
+
+
+def test_messages_name_the_file_of_an_episode(omp: Omp, tmp_path: Path) -> None:
+    monday, tuesday = days(tmp_path, "monday", "tuesday")
+    arrays = session(1)
+    arrays["state"][10] = np.nan
+    broken = write_zarr(tmp_path / "broken.zarr", arrays)
+    line = ("prepare", "own", monday, broken, tuesday, "--hz", 30, "--out", tmp_path / "d")
+    where = f"{monday} and 2 more: episode 4 (episode 1 of broken.zarr) has values of state"
+    refused(omp(*line), 3, where, "--set leave_out=4")
+    few = ("--points", 8, "--crop", "5,5,5,6,6,6", "--set", "leave_out=0,1,2")
+    refused(omp(*line, *few), 3, "episode 3 (episode 0 of broken.zarr), frame 0: 0 points are left")
+    (tmp_path / "tuesday.zarr" / "data" / "state" / ".zarray").write_text("{")
+    refused(omp(*line), 3, f"{tuesday}: damaged")
+
+
+def test_files_that_are_named_twice_or_copied_are_refused(
+    omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monday, tuesday, _ = days(tmp_path, "monday", "tuesday", "friday")
+    line = ("prepare", "own", "--hz", 30, "--out", tmp_path / "d")
+    refused(omp(*line, monday, tuesday, "monday.zarr"), 2, "monday.zarr: named twice, also as ", "would count twice")
+    write_zarr(tmp_path / "copy.zarr", session(0))
+    refused(omp(*line, monday, "copy.zarr"), 2, f"copy.zarr: a copy of {monday}", "would count twice")
+    assert not (tmp_path / "d" / "demos.zarr").exists()
+    assert omp(*line, Path("../") / tmp_path.name / "tuesday.zarr", "friday.zarr").code == 0, "wherever they are"
+    with pytest.raises(UsageError, match="named twice"):
+        refuse_twice([monday, tmp_path / "." / "monday.zarr"])
+
+
+def test_files_of_several_formats_are_refused(omp: Omp, tmp_path: Path) -> None:
+    (monday,) = days(tmp_path, "monday")
+    other = write_npz(tmp_path / "d.npz", recorded(channels=3))
+    refused(omp("prepare", "own", monday, other, "--hz", 30), 3, f"{other}: of format arrays, {monday} of zarr")
+    refused(omp("prepare", "own", monday, "--file", other, "--hz", 30), 2, "two files")
+
+
+def test_prepared_data_sets_are_joined(omp: Omp, tmp_path: Path) -> None:
+    names = ("--set", "state_names=a,b,c,d", "--set", "action_unit=rad")
+    for path in days(tmp_path, "monday", "tuesday"):
+        made = omp("prepare", "own", path, "--hz", 30, *names, "--points", 8, "--out", tmp_path / path.stem)
+        assert made.code == 0, made.err
+    done = omp("prepare", "own", tmp_path / "monday", tmp_path / "tuesday", "--task", "pour", "--out", tmp_path / "d")
+    assert done.code == 0, done.err
+    assert "(cloud) is not taken over" in said(done.out)
+    first, both = read_store(tmp_path / "monday"), read_store(tmp_path / "d")
+    assert both.provenance["recipe"]["source"] == "monday-and-1-more", "by the folder: all stores have one name"
+    assert (both.spec.control_hz, both.spec.action_unit, both.spec.points) == (30.0, "rad", 8)
+    assert both.spec.state_channels is not None
+    assert both.spec.state_channels.names == ("a", "b", "c", "d")
+    for name in ("state", "action", "img", "point_cloud"):
+        np.testing.assert_array_equal(both.arrays[name][:23], first.arrays[name])
+    other = omp(
+        "prepare", "own", tmp_path / "tuesday.zarr", "--hz", 30, "--set", "action_unit=deg", "--out", tmp_path / "e"
+    )
+    assert other.code == 0, other.err
+    line = ("prepare", "own", tmp_path / "monday", tmp_path / "e", "--points", 8, "--set", "state_names=a,b,c,d")
+    refused(omp(*line), 3, "its unit of action is deg, that one's is rad", "action_unit=")
+
+
+def test_held_out_episodes_of_prepared_data_sets_stay_so(omp: Omp, tmp_path: Path) -> None:
+    for name, lengths in (("a", (5, 4, 6)), ("b", (7, 5))):
+        formats.write_robomimic(tmp_path / f"{name}.hdf5", lengths)
+        made = omp("prepare", "own", tmp_path / f"{name}.hdf5", "--task", "can", "--out", tmp_path / name)
+        assert made.code == 0, made.err
+    done = omp("prepare", "own", tmp_path / "a", tmp_path / "b", "--task", "can", "--out", tmp_path / "d")
+    assert done.code == 0, done.err
+    assert read_store(tmp_path / "d").held_out == (2, 4)
+    assert "2 of 5 episodes are held out" in said(done.out)
+
+
+def test_memory_that_other_folders_took_is_not_free(omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_lerobot(tmp_path / "so1", kind="image")
+    monkeypatch.setattr(foreign.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 100_000}))
+    refused(omp("prepare", "own", tmp_path / "so1"), 3, "so1: what its cameras show takes", "of memory are free")
