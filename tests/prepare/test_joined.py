@@ -152,6 +152,13 @@ def test_held_out_episodes_move_by_those_before_them(omp: Omp, tmp_path: Path) -
     assert read_store(tmp_path / "d").held_out == (2, 4)
     assert omp(*line, "--set", "leave_out=0,2", "--out", tmp_path / "e").code == 0
     assert read_store(tmp_path / "e").held_out == (2,)
+    with h5py.File(tmp_path / "b.hdf5", "a") as file:
+        file["mask/valid"][0] = b"demo_0"
+        del file["mask/train"]
+    assert omp(*line, "--demos", 4, "--out", tmp_path / "f").code == 0
+    assert read_store(tmp_path / "f").held_out == (2, 3), "also where nothing else is taken of a file"
+    assert omp(*line[:2], tmp_path / "b.hdf5", "--demos", 1, "--out", tmp_path / "g").code == 0
+    assert read_store(tmp_path / "g").held_out == (), "what is all there is has to be trained on"
 
 
 UNLIKE: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {

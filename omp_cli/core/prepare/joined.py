@@ -50,7 +50,8 @@ def read_inputs(
         with about_files([one]):
             found.append(reader.read(one.path, subject, left, progress))
         check_alike((inputs[0].path, found[0]), (one.path, found[-1]), config)
-    return found[0] if len(inputs) == 1 else joined(names_of([one.path for one in inputs]), found)
+    whole = found[0] if len(inputs) == 1 else joined(names_of([one.path for one in inputs]), found)
+    return whole if len(whole.held_out) < len(whole.episodes) else replace(whole, held_out=())
 
 
 def joined(names: Sequence[str], found: Sequence[Recording]) -> Recording:

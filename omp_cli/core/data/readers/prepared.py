@@ -32,7 +32,6 @@ def as_prepared(where: str, attributes: Mapping[str, Any], found: Recording, epi
     held_out = attributes.get(HELD_OUT, [])
     if not is_held_out(held_out, episodes):
         raise DataError(f"{where}: {HELD_OUT} is no list of some of its {episodes} episodes", AGAIN)
-    kept = tuple(index for index in held_out if index < len(found.episodes))
     channels = {"state": spec.state_channels, "action": spec.action_channels}
     known = {key: told for key, told in channels.items() if told is not None and found.notes[key] == [key]}
     names = {key: told.names for key, told in known.items() if len(told.names) == found.episodes[0][key].shape[1]}
@@ -43,7 +42,7 @@ def as_prepared(where: str, attributes: Mapping[str, Any], found: Recording, epi
         names={**found.names, **names},
         units={key: told.unit for key, told in known.items() if told.unit},
         cameras=cameras or found.cameras,
-        held_out=kept if len(kept) < len(found.episodes) else (),
+        held_out=tuple(index for index in held_out if index < len(found.episodes)),
         said=(*found.said, *_not_taken(attributes.get("rollout_suite"))),
     )
 

@@ -52,7 +52,8 @@ class Recording:
             it.
         sheet: what a contact sheet shows of the first episodes, where it is not their "img".
         said: whole sentences about what was left out, filled in or understood, which the user has to know.
-        held_out: the episodes, by index and ascending, that the file's publisher keeps for validation.
+        held_out: the episodes, by index and ascending, that the file's publisher keeps for validation; a reader names
+            all that it read, ``read_inputs`` none where that would be all.
         names: names of the numbers of "state" and "action", where the file says them.
         cameras: names of the cameras of "img", in the order of its channels.
         parts: the arrays that make the state one after the other, and how many numbers each has.

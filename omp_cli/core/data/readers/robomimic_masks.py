@@ -45,7 +45,7 @@ def chosen(file: h5py.File, names: list[str], mask: str | None) -> list[str]:
 def held_out_by_masks(file: h5py.File, names: list[str]) -> tuple[int, ...]:
     """Which of the demonstrations ``names`` the file keeps for validation, by index.
 
-    Those of mask/valid; in a file that has mask/train alone, those that are not in it; none where that would be all.
+    Those of mask/valid; in a file that has mask/train alone, those that are not in it.
 
     Raises:
         DataError: a mask names a demonstration that is not there, or both masks name the same one.
@@ -63,5 +63,4 @@ def held_out_by_masks(file: h5py.File, names: list[str]) -> tuple[int, ...]:
             f"repair the file, or read one of the two: --set format.filter={TRAIN}",
         )
     out = found[VALID] if VALID in found else set(names) - found[TRAIN]
-    held_out = tuple(index for index, name in enumerate(names) if name in out)
-    return held_out if len(held_out) < len(names) else ()
+    return tuple(index for index, name in enumerate(names) if name in out)
