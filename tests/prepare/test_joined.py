@@ -12,12 +12,15 @@ import pytest
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.data import foreign
-from omp_cli.core.data.catalogue import read_catalogue
-from omp_cli.core.data.readers import FORMATS
+from omp_cli.core.data.catalogue import TaskFacts, read_catalogue
+from omp_cli.core.data.readers import FORMATS, Recording, Subject
+from omp_cli.core.data.readers.base import spec_of
 from omp_cli.core.data.store import read_store
 from omp_cli.core.prepare.joined import read_inputs
 from omp_cli.core.prepare.named_files import NamedFile, refuse_twice
 from omp_cli.core.prepare.origin import from_files
+from omp_cli.core.suites.adroit import AdroitConfig, shown
+from omp_cli.core.suites.adroit.shown import Shown, show_recording
 from omp_cli.core.suites.own.source import OwnFilesConfig
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp
@@ -120,11 +123,11 @@ def test_days_of_recording_are_one_data_set_in_one_line(omp: Omp, tmp_path: Path
 def test_the_files_decide_the_name_of_the_folder(omp: Omp, tmp_path: Path) -> None:
     monday, tuesday, friday = days(tmp_path, "monday", "tuesday", "friday")
     line = ("prepare", "own", "--hz", 30, "--dry-run", "--json")
-    shown = [omp(*line, *files).json for files in ((monday, tuesday), (tuesday, monday), (monday, friday))]
-    folders = {document["folder"] for document in shown}
+    told = [omp(*line, *files).json for files in ((monday, tuesday), (tuesday, monday), (monday, friday))]
+    folders = {document["folder"] for document in told}
     assert len(folders) == 3
     assert all("-and-1-more" in folder for folder in folders)
-    assert shown[0]["files"] == [str(monday), str(tuesday)]
+    assert told[0]["files"] == [str(monday), str(tuesday)]
 
 
 def test_a_benchmarks_files_are_joined_too(omp: Omp, tmp_path: Path) -> None:
@@ -159,52 +162,6 @@ def test_held_out_episodes_move_by_those_before_them(omp: Omp, tmp_path: Path) -
     assert read_store(tmp_path / "f").held_out == (2, 3), "also where nothing else is taken of a file"
     assert omp(*line[:2], tmp_path / "b.hdf5", "--demos", 1, "--out", tmp_path / "g").code == 0
     assert read_store(tmp_path / "g").held_out == (), "what is all there is has to be trained on"
-
-
-UNLIKE: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "shape": ({"action": np.zeros((23, 2), np.float32)}, ("its action is (2,) float32, that one's is (3,) float32",)),
-    "picture": ({"img": np.zeros((23, 16, 16, 3), np.uint8)}, ("its img is (16, 16, 3) uint8",)),
-    "rate": ({"timestamp": np.arange(23) / 15}, ("its rate is 15 Hz, that one has none", "--hz 30")),
-    "points": ({"point_cloud": np.zeros((23, 20, 3), np.float32)}, ("its point_cloud is (20, 3)", "--points 512")),
-}
-
-
-@pytest.mark.parametrize("what", UNLIKE)
-def test_what_files_do_not_have_alike_is_one_line_before_anything_is_hashed(
-    what: str, omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    arrays, words = UNLIKE[what]
-    (monday,) = days(tmp_path, "monday")
-    tuesday = write_zarr(tmp_path / "tuesday.zarr", session(1, **arrays))
-    monkeypatch.setattr("omp_cli.core.prepare.files.sha256_of", None)
-    rate = () if what == "rate" else ("--hz", 30)
-    ran = omp("prepare", "own", monday, tuesday, *rate, "--out", tmp_path / "d")
-    refused(ran, 3, f"{tuesday}: not as {monday}: ", *words)
-
-
-def test_what_the_line_says_need_not_be_alike(omp: Omp, tmp_path: Path) -> None:
-    (monday,) = days(tmp_path, "monday")
-    more = {"timestamp": np.arange(23) / 15, "point_cloud": recorded(points=50, channels=3)["point_cloud"]}
-    tuesday = write_zarr(tmp_path / "tuesday.zarr", session(1, **more))
-    line = ("prepare", "own", monday, tuesday, "--hz", 30, "--points", 8)
-    done = omp(*line, "--out", tmp_path / "d")
-    assert done.code == 0, done.err
-    told = "the files say other rates, and --hz counts for all: monday.zarr none, tuesday.zarr 15 Hz"
-    assert told in said(done.out)
-    assert "tuesday.zarr: timestamp: 15 Hz" in said(done.out), "it is said of one file alone"
-    assert read_store(tmp_path / "d").spec.points == 8
-
-
-def test_names_of_motors_have_to_be_alike_unless_the_line_says_them(omp: Omp, tmp_path: Path) -> None:
-    for name, seed in (("so1", 0), ("so2", 1)):
-        write_lerobot(tmp_path / name)
-        info = tmp_path / name / "meta" / "info.json"
-        document = json.loads(info.read_text())
-        document["features"]["action"]["names"] = [f"joint_{place + seed}" for place in range(7)]
-        info.write_text(json.dumps(document))
-    line = ("prepare", "own", tmp_path / "so1", tmp_path / "so2", "--set", "format.cameras=[]", "--out", tmp_path / "d")
-    refused(omp(*line), 3, "so2", "its name of action[0] is joint_1, that one's is joint_0", "action_names=")
-    assert omp(*line, "--set", "action_names=a,b,c,d,e,f,g").code == 0
 
 
 def test_many_files_say_the_same_once(omp: Omp, tmp_path: Path) -> None:
@@ -247,13 +204,6 @@ def test_files_that_are_named_twice_or_copied_are_refused(
         refuse_twice([monday, tmp_path / "." / "monday.zarr"])
 
 
-def test_files_of_several_formats_are_refused(omp: Omp, tmp_path: Path) -> None:
-    (monday,) = days(tmp_path, "monday")
-    other = write_npz(tmp_path / "d.npz", recorded(channels=3))
-    refused(omp("prepare", "own", monday, other, "--hz", 30), 3, f"{other}: of format arrays, {monday} of zarr")
-    refused(omp("prepare", "own", monday, "--file", other, "--hz", 30), 2, "two files")
-
-
 def test_prepared_data_sets_are_joined(omp: Omp, tmp_path: Path) -> None:
     names = ("--set", "state_names=a,b,c,d", "--set", "action_unit=rad")
     for path in days(tmp_path, "monday", "tuesday"):
@@ -292,3 +242,20 @@ def test_memory_that_other_folders_took_is_not_free(omp: Omp, tmp_path: Path, mo
     write_lerobot(tmp_path / "so1", kind="image")
     monkeypatch.setattr(foreign.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 100_000}))
     refused(omp("prepare", "own", tmp_path / "so1"), 3, "so1: what its cameras show takes", "of memory are free")
+
+
+def test_what_is_shown_anew_keeps_the_numbers_of_its_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a failure before it is left out: messages and ``leave_out`` count as the files do."""
+    subject = Subject("adroit", "door", TaskFacts(max_steps=5, control_hz=20.0))
+    episodes = [{"state": np.zeros((3, 39), np.float32), "action": np.zeros((3, 28), np.float32)} for _ in range(3)]
+    spec, files = spec_of(subject, episodes), (("a.hdf5", 0), ("b.hdf5", 1))
+    recording = Recording(episodes, spec, {}, [np.zeros(1)] * 3, states=[{}] * 3, numbers=(0, 2, 3), files=files)
+    seen = [Shown(frames, {}, np.zeros(1), 0.0) for frames in ({}, None, {})]
+    monkeypatch.setattr(shown, "in_order", lambda *_: iter(seen))
+    monkeypatch.setattr(shown.Adroit, "require", lambda _: None)
+    monkeypatch.setattr(shown, "_notes", lambda *_: {})
+    found = show_recording(recording, AdroitConfig(), subject, False, None, 1, Silent())
+    assert [found.name(place) for place in range(2)] == [
+        "episode 0 (episode 0 of a.hdf5)",
+        "episode 3 (episode 2 of b.hdf5)",
+    ]
