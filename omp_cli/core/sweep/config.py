@@ -27,9 +27,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from omp_cli.core.base.config import Depth, Settings, validated
+from omp_cli.core.base.config import Depth, Seed, Settings, validated
 from omp_cli.core.base.errors import DataError, UsageError
-from omp_cli.core.base.seeds import MAX_SEED
 
 CHOSEN = {
     "prepare": {"--task", "-t", "--suite", "--list"},
@@ -86,7 +85,7 @@ class Cells(Lines):
     """Names of tasks."""
     groups: tuple[str, ...] = ()
     """Names of the suite's groups of tasks, beside ``tasks``."""
-    seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] = ()
+    seeds: tuple[Seed, ...] = ()
     """Seeds of the trainings."""
 
 
