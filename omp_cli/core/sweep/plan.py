@@ -111,21 +111,21 @@ def plan_jobs(config: SweepConfig, folder: Path, resolve: Resolve, options: Word
     Raises:
         OmpError: a line is wrong; the message says which.
     """
-    check = functools.partial(_checked, functools.cache(resolve))
+    planner = _Planner(folder, functools.cache(resolve), options)
     data: dict[tuple[str, Words], Job] = {}
     trained: dict[tuple[str, Words, Words, int], Job] = {}
     rest: list[Job] = []
     for cell in cells_of(config):
         made, start = (cell.task, cell.prepare), (cell.task, cell.prepare, cell.pretrain, cell.seed)
         if made not in data:
-            data[made] = _prepare_job(cell, folder, check, options)
+            data[made] = planner.prepare(cell)
         if start not in trained or cell.finetune is None:
-            train = _train_job(cell, folder, data[made], check, options)
+            train = planner.pretrain(cell, data[made])
             trained.setdefault(start, train)
-            rest += [train, *_eval_jobs(cell, train, cell.variant, check, options)]
+            rest += [train, *planner.evaluations(cell, train, cell.variant)]
         if cell.finetune is not None:
-            tuned = _finetune_job(cell, folder, trained[start], check, options)
-            rest += [tuned, *_eval_jobs(cell, tuned, cell.variant + FINE_TUNED, check, options)]
+            tuned = planner.finetune(cell, trained[start])
+            rest += [tuned, *planner.evaluations(cell, tuned, cell.variant + FINE_TUNED)]
     return [*_as_begun(data), *rest]
 
 
@@ -154,65 +154,66 @@ def _as(begun: Mapping[str, Any], job: Job, benchmark: str) -> Job:
     return replace(job, line=line, settings=settings if sets else job.settings)
 
 
-def _checked(
-    resolve: Resolve, variant: str, command: str, words: Words, workers: Words = (), start: Start | None = None
-) -> Sources:
-    """The settings of a line that the job begins with ``workers``; an error shows the words of the file alone."""
-    try:
-        return resolve(command, (*workers, *words), start)
-    except OmpError as error:
-        where = f"variant {variant!r}: omp {command} {shlex.join(words)}"
-        raise type(error)(f"{where}: {error.message}", error.hint) from None
+@dataclass(frozen=True)
+class _Planner:
+    """Makes the jobs of a cell; see ``plan_jobs``."""
 
+    folder: Path
+    resolve: Resolve
+    options: Words
 
-def _prepare_job(cell: Cell, folder: Path, check: Callable[..., Sources], options: Words) -> Job:
-    words = (*cell.prepare, "--task", cell.task)
-    settings = check(cell.variant, "prepare", words, ONE_WORKER)
-    name = f"data/{name_part(cell.task)}-{hashlib.sha256(json.dumps(words).encode()).hexdigest()[:6]}"
-    line = (*options, "prepare", *ONE_WORKER, *words, "--out", str(folder / name))
-    return Job(name, "prepare", folder, line, settings)
+    def prepare(self, cell: Cell) -> Job:
+        words = (*cell.prepare, "--task", cell.task)
+        name = f"data/{name_part(cell.task)}-{hashlib.sha256(json.dumps(words).encode()).hexdigest()[:6]}"
+        return self._job(cell, "prepare", name, words)
 
+    def pretrain(self, cell: Cell, data: Job) -> Job:
+        job = self._job(cell, "pretrain", _folder(cell), cell.pretrain, data, seed=cell.seed)
+        return replace(job, settings={**job.settings, "dataset": {"value": str(data.folder), "source": "argument"}})
 
-# The seed and the label, which the sweep chooses itself, are put into what the rest of a line comes to: so a line is
-# resolved once for all seeds and tasks, and a large sweep is planned in seconds.
-def _train_job(cell: Cell, folder: Path, data: Job, check: Callable[..., Sources], options: Words) -> Job:
-    settings = {
-        **check(cell.variant, "pretrain", ("DATA", *cell.pretrain)),
-        "seed": {"value": cell.seed, "source": "flag"},
-        "dataset": {"value": str(data.folder), "source": "argument"},
-    }
-    name, words = _folder(cell), (*cell.pretrain, "--seed", str(cell.seed))
-    line = (*options, "pretrain", str(data.folder), *words, "--out", str(folder / name))
-    return Job(name, "pretrain", folder, line, settings, needs=data.name)
+    def finetune(self, cell: Cell, train: Job) -> Job:
+        start = (cell.prepare[0], train.settings["method.name"]["value"])
+        name, words = f"{_folder(cell)}/finetune", cell.finetune or ()
+        return self._job(cell, "finetune", name, words, train, start, seed=cell.seed)
 
+    def evaluations(self, cell: Cell, policy: Job, label: str) -> list[Job]:
+        """One with each of the cell's numbers of network evaluations, else one with the policy's own."""
+        name = f"{policy.name}/eval"
+        lines = {f"{name}-nfe{nfe}": (*cell.eval, "--nfe", str(nfe)) for nfe in cell.nfe} or {name: cell.eval}
+        return [self._job(cell, "eval", each, words, policy, label=label) for each, words in lines.items()]
 
-def _finetune_job(cell: Cell, folder: Path, train: Job, check: Callable[..., Sources], options: Words) -> Job:
-    assert cell.finetune is not None
-    start = (cell.prepare[0], train.settings["method.name"]["value"])
-    settings = check(cell.variant, "finetune", ("RUN", *cell.finetune), ONE_WORKER, start)
-    name, words = f"{_folder(cell)}/finetune", (*cell.finetune, "--seed", str(cell.seed))
-    line = (*options, "finetune", str(train.folder), *ONE_WORKER, *words, "--out", str(folder / name))
-    settings = {**settings, "seed": {"value": cell.seed, "source": "flag"}}
-    return Job(name, "finetune", folder, line, settings, needs=train.name)
+    def _job(
+        self,
+        cell: Cell,
+        command: str,
+        name: str,
+        words: Words,
+        needs: Job | None = None,
+        start: Start | None = None,
+        **own: Any,
+    ) -> Job:
+        """A job of the file's ``words``.
+
+        The settings ``own``, which the sweep chooses itself, are put into what the rest of a line comes to: so a line
+        is resolved once for all seeds, and a large sweep is planned in seconds.
+        """
+        steps_environments = command != "pretrain" and not (command == "eval" and "--offline" in words)
+        workers = ONE_WORKER if steps_environments else ()
+        shown = words if needs is None else ("DATA" if needs.command == "prepare" else "RUN", *words)
+        try:
+            settings = self.resolve(command, (*workers, *shown), start)
+        except OmpError as error:
+            where = f"variant {cell.variant!r}: omp {command} {shlex.join(shown)}"
+            raise type(error)(f"{where}: {error.message}", error.hint) from None
+        begins = () if needs is None else (str(needs.folder),)
+        chosen = itertools.chain.from_iterable((f"--{key}", str(value)) for key, value in own.items())
+        line = (*self.options, command, *begins, *workers, *words, *chosen, "--out", str(self.folder / name))
+        settings = {**settings, **{key: {"value": value, "source": "flag"} for key, value in own.items()}}
+        return Job(name, command, self.folder, line, settings, needs and needs.name)
 
 
 def _folder(cell: Cell) -> str:
     return f"{name_part(cell.task)}/{slug(cell.variant)}/seed{cell.seed}"
-
-
-def _eval_jobs(cell: Cell, policy: Job, label: str, check: Callable[..., Sources], options: Words) -> list[Job]:
-    return [_eval_job(cell, policy, label, nfe, check, options) for nfe in cell.nfe or (None,)]
-
-
-def _eval_job(
-    cell: Cell, policy: Job, label: str, nfe: int | None, check: Callable[..., Sources], options: Words
-) -> Job:
-    workers = () if "--offline" in cell.eval else ONE_WORKER  # there is no environment to step
-    given = cell.eval if nfe is None else (*cell.eval, "--nfe", str(nfe))
-    name, words = f"{policy.name}/eval" + ("" if nfe is None else f"-nfe{nfe}"), (*given, "--label", label)
-    settings = {**check(cell.variant, "eval", ("RUN", *given), workers), "label": {"value": label, "source": "flag"}}
-    line = (*options, "eval", str(policy.folder), *workers, *words, "--out", str(policy.root / name))
-    return Job(name, "eval", policy.root, line, settings, needs=policy.name)
 
 
 def same_settings(jobs: Sequence[Job]) -> None:
