@@ -209,7 +209,7 @@ class _Planner:
         chosen = itertools.chain.from_iterable((f"--{key}", str(value)) for key, value in own.items())
         line = (*self.options, command, *begins, *workers, *words, *chosen, "--out", str(self.folder / name))
         settings = {**settings, **{key: {"value": value, "source": "flag"} for key, value in own.items()}}
-        return Job(name, command, self.folder, line, settings, needs and needs.name)
+        return Job(name, command, self.folder, line, settings, None if needs is None else needs.name)
 
 
 def _folder(cell: Cell) -> str:
