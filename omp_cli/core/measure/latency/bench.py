@@ -46,15 +46,14 @@ def bench_latency(
     Raises:
         OmpError: what the first policy raised, when no row at all could be measured.
     """
-    watch = Watch(device)
     rows: list[LatencyRow] = []
     parts: list[Part] = []
     ticks: list[Tick] = []
     errors: list[OmpError] = []
     with_parts = len(subjects) == 1 if config.parts is None else config.parts
     with tempfile.TemporaryDirectory(prefix="omp-bench-") as scratch:
-        chosen = config.backends(len(subjects), tuple(BACKENDS))
-        bench = Bench(config, chosen, Clock(device), watch, progress, Path(scratch))
+        backends = config.backends(len(subjects), tuple(BACKENDS))
+        bench = Bench(config, backends, Clock(device), Watch(device), progress, Path(scratch))
         for subject in subjects:
             try:
                 found, more_parts, more_ticks = _measure(subject, bench, with_parts)
@@ -66,16 +65,7 @@ def bench_latency(
             ticks += more_ticks
     if not any(row.statistics for row in rows):
         raise errors[0] if errors else RunFailed(f"nothing could be measured: {rows[0].reason}")
-    rows = compared(rows, _reference(subjects))
-    figures = _figures(rows, parts, ticks, subjects, config)
-    figures["machine"] = watch.report() | {"clock_overhead_ms": round(bench.clock.overhead(), 5)}
-    figures["warnings"] = [
-        *complaints(figures["machine"]),
-        *_drifting(rows, config.drift_percent),
-        *_contradictions(rows),
-    ]
-    threads = f"{config.threads} CPU thread{'s' * (config.threads > 1)}"
-    figures["conditions"] = f"{run.manifest.hardware.place}, {config.dtype}, {threads}"
+    figures = _figures(rows, parts, ticks, subjects, bench, run.manifest.hardware.place)
     _write(run, rows, figures["conditions"])
     bench.stopwatch.lap("files")
     figures["seconds_by_part"] = bench.stopwatch.rounded()
@@ -108,29 +98,31 @@ def _absent(subject: TimedPolicy, config: LatencyConfig, error: OmpError) -> lis
     ]
 
 
-def _reference(subjects: Sequence[TimedPolicy]) -> tuple[str, int] | None:
-    """Policy and NFE of the row that speed-ups refer to, if a preset marks one."""
-    marked = [(s.name, s.bench.reference_nfe) for s in subjects if s.bench.reference_nfe is not None]
-    return marked[0] if marked else None
-
-
 def _figures(
     rows: Sequence[LatencyRow],
     parts: Sequence[Part],
     ticks: Sequence[Tick],
     subjects: Sequence[TimedPolicy],
-    config: LatencyConfig,
+    bench: Bench,
+    place: str,
 ) -> dict[str, Any]:
-    reference = _reference(subjects)
+    config = bench.config
+    marked = [(s.name, s.bench.reference_nfe) for s in subjects if s.bench.reference_nfe is not None]
+    reference = marked[0] if marked else None  # policy and NFE of the row that speed-ups refer to
+    machine = bench.watch.report() | {"clock_overhead_ms": round(bench.clock.overhead(), 5)}
+    threads = f"{config.threads} CPU thread{'s' * (config.threads > 1)}"
     return {
         "dtype": config.dtype,
         "threads": config.threads,
         "reference": {"policy": reference[0], "nfe": reference[1]} if reference else None,
-        "rows": [row.as_json() for row in rows],
+        "rows": [row.as_json() for row in compared(rows, reference)],
         "parts": [part.as_json() for part in parts],
         "ticks": [tick.as_json() for tick in ticks],
         "published": published(subjects),
-        "not_asked_for": [name for name in BACKENDS if name not in config.backends(len(subjects), tuple(BACKENDS))],
+        "not_asked_for": [name for name in BACKENDS if name not in bench.backends],
+        "machine": machine,
+        "warnings": [*complaints(machine), *_drifting(rows, config.drift_percent), *_contradictions(rows)],
+        "conditions": f"{place}, {config.dtype}, {threads}",
     }
 
 
