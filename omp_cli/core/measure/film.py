@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,14 +36,9 @@ def write_video(path: Path, films: Sequence[NDArray[np.uint8]], good: Sequence[b
             for film, green in zip(films, good, strict=False):
                 for picture in film:
                     writer.send(np.ascontiguousarray(picture))
-                ending = _framed(film[-1], GREEN if green else RED)
+                ending, colour = film[-1].copy(), GREEN if green else RED
+                ending[:BORDER] = ending[-BORDER:] = ending[:, :BORDER] = ending[:, -BORDER:] = colour
                 for _ in range(HELD_FRAMES):
                     writer.send(ending)
         finally:
             writer.close()
-
-
-def _framed(picture: NDArray[np.uint8], colour: tuple[int, int, int]) -> NDArray[Any]:
-    framed = np.ascontiguousarray(picture).copy()
-    framed[:BORDER], framed[-BORDER:], framed[:, :BORDER], framed[:, -BORDER:] = colour, colour, colour, colour
-    return framed

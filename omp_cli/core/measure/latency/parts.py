@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,17 +88,13 @@ def measure_parts(policy: Policy, nfe: Sequence[int], bench: Bench) -> list[Part
     calls: dict[str, Call] = {
         "host to device": lambda: [_to_device(x, bench) for x in on_host],
         "encode": lambda: policy.embed(obs),
-        **{f"sample, NFE {k}": _sampler(policy, h, noise, k) for k in nfe},
+        **{f"sample, NFE {k}": functools.partial(policy.sample, h, noise, k) for k in nfe},
         "un-normalise": lambda: policy.executed(z_0),
         "device to host": lambda: actions.float().cpu().numpy(),
     }
     with torch.inference_mode():
         times = bench.time(list(calls.values()), "parts")
     return [Part(name, "decision", statistics(took.host)) for name, took in zip(calls, times, strict=True)]
-
-
-def _sampler(policy: Policy, h: Tensor, noise: Tensor, nfe: int) -> Call:
-    return lambda: policy.sample(h, noise, nfe)
 
 
 def _to_device(x: NDArray[Any], bench: Bench) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from omp_cli.core.deploy.parity import Difference
@@ -61,11 +61,9 @@ class LatencyRow:
     def as_json(self) -> dict[str, Any]:
         """The row as the manifest and ``--json`` have it."""
         parts = ("statistics", "samples", "difference", "against_float32")
-        plain = replace(self, statistics=None, samples=None, difference=None, against_float32=None)
-        row = {key: value for key, value in asdict(plain).items() if key not in parts}
         other = self.samples.cross_check() if self.samples else None
         return {
-            **row,
+            **{key: value for key, value in vars(self).items() if key not in parts},
             "difference": self.difference and self.difference.as_json(),
             "against_float32": self.against_float32 and self.against_float32.as_json(),
             "clock": self.samples.clock if self.samples else None,
