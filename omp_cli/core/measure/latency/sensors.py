@@ -28,20 +28,16 @@ class Sensors(Protocol):
 
     def advance(self) -> None:
         """One control step of the world; not timed."""
-        ...
 
     def frame(self) -> Frame:
         """The arrays of the present moment; timed."""
-        ...
 
     @property
     def seconds(self) -> Mapping[str, float]:
         """Time spent in frames so far, by part."""
-        ...
 
     def close(self) -> None:
         """Free what is held."""
-        ...
 
 
 class Simulator:

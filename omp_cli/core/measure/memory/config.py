@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
@@ -11,7 +11,7 @@ from omp_cli.core.base.presets import preset_names
 from omp_cli.core.families import NETS
 
 Column = Literal["none", "dde", "forward", "jvp"]
-COLUMNS: tuple[Column, ...] = ("none", "dde", "forward", "jvp")
+COLUMNS: tuple[Column, ...] = get_args(Column)
 
 
 class MemprofileConfig(Settings):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from omp_cli.core.base.config import LARGEST, Count, Depth, Flag, Seed, Settings, Threads
+from omp_cli.core.base.config import Count, Depth, Flag, Seed, Settings, Threads
 from omp_cli.core.policy_config import Weights
 
 PANEL = "Recorded episodes (--offline)"
@@ -24,7 +24,7 @@ class OfflineConfig(Settings):
     """Which episodes of the data set that it was trained on: held-out, or train for those that it learned from."""
     samples: Annotated[int, Flag(panel=PANEL)] = Field(default=16, ge=2, le=4096)
     """Chunks that a generative policy draws for each observation."""
-    stride: Annotated[Count, Flag(panel=PANEL)] = Field(default=1, le=LARGEST)
+    stride: Annotated[Count, Flag(panel=PANEL)] = 1
     """Frames from one decision to the next."""
     nfe: Annotated[Depth | None, Flag(panel="Episodes")] = None
     """Network evaluations per decision; None for the checkpoint's own."""
