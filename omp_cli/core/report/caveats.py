@@ -45,8 +45,7 @@ def caveats(sections: Sequence[Section], offline: Sequence[Offline], left_out: S
 def _by_task(section: Section) -> list[str]:
     lines = []
     for what, get in CONDITIONS.items():
-        tasks = [task for _, task in section.tasks]
-        of = [(task[1], {get(e) for row in section.rows for e in row.on([task]).get(task, [])}) for task in tasks]
+        of = [(task[1], {get(e) for row in section.rows for e in row.of(task)}) for _, task in section.tasks]
         lines += _different(f"{what} on the same task", of)
     return lines
 

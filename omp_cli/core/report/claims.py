@@ -44,7 +44,8 @@ def _judged(
         return {**found, "verdict": OPEN, "why": "no task that both rows have"}
     of = sum(len(classes[name]) for name in (*claim["on"], *claim.get("than", ())))
     lead = _lead([s for s in on if s], [s for s in than if s], bool(claim.get("than")), seed)
-    found |= {"tasks": len(tasks), "of": of, **_counts(tasks)}
+    seeds = [len(rates) for pair in tasks.values() for rates in pair]
+    found |= {"tasks": len(tasks), "of": of, "seeds": [min(seeds), max(seeds)]}
     found |= {"value": None, "low": None, "high": None} if lead is None else lead.as_dict()
     found |= {"settings": {key: list(change) for key, change in differences(row, other).items()}}
     verdict, why = _verdict(lead, claim.get("published"))
@@ -81,11 +82,6 @@ def _lead(
 def _gain(pair: Pair) -> float:
     ours, theirs = pair
     return sum(ours) / len(ours) - sum(theirs) / len(theirs)
-
-
-def _counts(tasks: Mapping[Task, Pair]) -> dict[str, Any]:
-    seeds = [len(rates) for pair in tasks.values() for rates in pair]
-    return {"seeds": [min(seeds), max(seeds)]}
 
 
 def _verdict(lead: Interval | None, published: float | None) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from omp_cli.core.measure.statistics import task_mean
@@ -28,11 +28,14 @@ def selected(section: Section, row: Row) -> dict[str, Any]:
             for tasks in found
         ]
         kept = [tasks for tasks in kept if tasks]
-        last = task_mean([[[e.last.value for e in runs] for runs in tasks] for tasks in kept]) if kept else None
-        top = task_mean([[[top5(e) for e in runs] for runs in tasks] for tasks in kept]) if kept else None
+
+        def mean(value: Callable[[Evaluation], float]) -> float | None:
+            values = [[[value(e) for e in runs] for runs in tasks] for tasks in kept]
+            return round(task_mean(values), 4) if values else None
+
         return {
-            "last": None if last is None else round(last, 4),
-            "top5": None if top is None else round(top, 4),
+            "last": mean(lambda e: e.last.value),
+            "top5": mean(top5),
             "runs": sum(len(runs) for tasks in kept for runs in tasks),
             "of": len(counts),
             "evaluations": [min(counts), max(counts)],

@@ -32,11 +32,11 @@ class Row:
 
     def on(self, tasks: Iterable[Task]) -> dict[Task, list[Evaluation]]:
         """Evaluations by task, of those tasks that there are, in the order of ``tasks``."""
-        found: dict[Task, list[Evaluation]] = {}
-        for task in tasks:
-            if here := [e for e in self.evaluations if (e.suite, e.task) == task]:
-                found[task] = here
-        return found
+        return {task: here for task in tasks if (here := self.of(task))}
+
+    def of(self, task: Task) -> list[Evaluation]:
+        """Evaluations on one task."""
+        return [e for e in self.evaluations if (e.suite, e.task) == task]
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ def _section(metric: str, evaluations: list[Evaluation], several: set[str], base
             if set(tasks) & set(seen):
                 classes[name] = (*classes.get(name, ()), *((suite, task) for task in tasks))
     counted = [tasks for name, tasks in classes.items() if name != OTHER]
-    papers = suites[0] in PAPERS and metric == "success" and counted
-    of = sum(published.CLASSES.values()) if papers else sum(map(len, counted or classes.values()))
+    as_in_papers = suites[0] in PAPERS and metric == "success" and counted
+    of = published.ALL if as_in_papers else sum(map(len, counted or classes.values()))
     return Section(" and ".join(suites), metric, rows, classes, of, _baseline(rows, baseline))
 
 

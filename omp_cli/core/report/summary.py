@@ -197,19 +197,19 @@ def _difference(section: Section, row: Row, base: Row, seed: int) -> dict[str, A
 
 
 def _task(name: str, task: Task, section: Section) -> dict[str, Any]:
-    base = None if section.baseline is None else section.baseline.on([task]).get(task)
+    base = [] if section.baseline is None else section.baseline.of(task)
     rows = {}
     for row in section.rows:
-        if (seeds := row.on([task]).get(task)) is None:
+        if not (seeds := row.of(task)):
             continue
         rate, between = wilson(*pooled(seeds)), spread([e.last.value for e in seeds])
-        compared = base is not None and row is not section.baseline
+        compared = base and row is not section.baseline
         rows[row.title] = {
             **rate.as_dict(),
             "seeds": {str(e.seed): [e.successes, e.last.episodes] for e in seeds},
             "mean": round(between.mean, 4),
             "std": None if between.std is None else round(between.std, 4),
-            "difference": newcombe(rate, wilson(*pooled(base))).as_dict() if compared and base else None,
+            "difference": newcombe(rate, wilson(*pooled(base))).as_dict() if compared else None,
         }
     return {"class": name, "suite": task[0], "task": task[1], "rows": rows, "published": published.of_task(*task)}
 
@@ -218,15 +218,15 @@ def _returns(section: Section) -> dict[str, Any]:
     rows = []
     for _, task in section.tasks:
         for row in section.rows:
-            if seeds := row.on([task]).get(task):
-                found = spread([e.last.value for e in seeds])
+            if seeds := row.of(task):
+                found = spread([e.last.value for e in seeds]).as_dict()
                 rows.append(
                     {
                         "task": f"{task[0]}/{task[1]}",
                         "title": row.title,
                         "nfe": row.nfe,
-                        "mean": round(found.mean, 3),
-                        "std": None if found.std is None else round(found.std, 3),
+                        "mean": found["mean"],
+                        "std": found["std"],
                         "seeds": {str(e.seed): round(e.last.value, 3) for e in seeds},
                         "episodes": sum(e.last.episodes for e in seeds),
                     }

@@ -267,7 +267,7 @@ def claims_table(claims: Sequence[Mapping[str, Any]]) -> Table:
             n = f"{found['tasks']} of {found['of']} tasks\n{_span(found['seeds'])} seeds"
         if found.get("value") is not None:
             measured = percent(found["value"], sign=True) + interval(found, sign=True)
-        what = f"{found['row']} \N{MINUS SIGN} {found['other']}"
+        what = f"{found['row']} {MINUS} {found['other']}"
         also = settings_text(found["settings"]) if "settings" in found else NONE
         verdict = f"{found['verdict']}:\n{fill(found['why'], WIDTH)}"
         rows.append([found["claim"], f"{what}\non {', '.join(found['on'])}", published, measured, n, verdict, also])

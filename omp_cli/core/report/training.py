@@ -35,7 +35,7 @@ def trainings(section: Section) -> list[dict[str, Any]]:
     for _, (suite, task) in section.tasks:
         policies: dict[str, dict[int | None, Evaluation]] = {}
         for row in section.rows:
-            for e in row.on([(suite, task)]).get((suite, task), []):
+            for e in row.of((suite, task)):
                 if e.policy.get("training"):  # evaluations by earlier omps do not say it
                     policies.setdefault(e.label, {}).setdefault(e.seed, e)
         for label, runs in policies.items():
