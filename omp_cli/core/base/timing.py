@@ -29,11 +29,9 @@ class Stopwatch:
 
     def lap(self, part: str) -> None:
         """Charge the time since the last lap or start to ``part``."""
-        if self._synchronise is not None:
-            self._synchronise()
-        now = perf_counter()
-        self.seconds[part] = self.seconds.get(part, 0.0) + now - self._last
-        self._last = now
+        before = self._last
+        self.start()
+        self.add(part, self._last - before)
 
     def add(self, part: str, seconds: float) -> None:
         """Charge seconds that were measured elsewhere."""
