@@ -15,25 +15,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omp_cli.core.base.errors import DataError, OmpError, RunFailed, UsageError, data_error, machine_error
+from omp_cli.core.base.errors import DataError, RunFailed, UsageError, data_error, machine_error
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 LEFTOVER = re.compile(r"\.(.+\.\d+\.tmp(\..+)?|probe\.\d+)")
 """The names that ``atomic`` and ``writable_folder`` give to files that are not finished."""
-
-
 NAME_LIMIT = 120
 """The most characters of a name that comes from data: file systems allow 255 bytes, and more is put around it."""
 
 
 def fsync_tree(path: Path) -> None:
     """Flush a file, or a folder with everything in it, to the disk."""
-    targets = [path]
-    if path.is_dir():
-        targets += sorted(path.rglob("*"))
-    for target in targets:
+    for target in (path, *sorted(path.rglob("*"))):
         _fsync(target)
 
 
@@ -47,7 +42,7 @@ def _open_to_umask(path: Path) -> None:
     readable = stat.S_IMODE(probe.stat().st_mode)
     probe.unlink()
     enterable = readable | (readable & 0o444) >> 2
-    for target in (path, *(path.rglob("*") if path.is_dir() else ())):
+    for target in (path, *path.rglob("*")):
         if target.is_symlink():
             continue
         mode = stat.S_IMODE(target.stat().st_mode)
@@ -151,11 +146,6 @@ def seal_of(document: dict[str, Any], name: str = "seal") -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()  # names of files that are not UTF-8
 
 
-def from_json(text: str) -> Any:
-    """Parse strict JSON; ValueError also for the literals NaN and Infinity, which are none."""
-    return json.loads(text, parse_constant=_refuse)
-
-
 def _refuse(literal: str) -> None:
     raise ValueError(f"{literal} is no JSON")
 
@@ -164,23 +154,20 @@ def read_json(path: Path, what: str) -> Any:
     """Read a JSON file.
 
     Raises:
-        DataError: missing, or not strict JSON; in one line.
+        DataError: missing, or not strict JSON, which has no NaN and no Infinity; in one line.
         RunFailed: the machine does not let it be read.
     """
     try:
-        return from_json(path.read_text(encoding="utf-8-sig"))
+        return json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse)
     except (OSError, MemoryError) as error:
-        raise _not_read(error, f"{what} {path}") from None
+        if (refused := machine_error(error, f"{what} {path}")) is not None:
+            raise refused from None
+        reason = getattr(error, "strerror", None) or "cannot be read"
+        raise DataError(f"{what} {path}: {reason.lower()}") from None
     except RecursionError:
         raise DataError(f"{what} {path}: nested too deeply") from None
     except ValueError as error:
         raise DataError(f"{what} {path}: not a JSON file ({error})") from None
-
-
-def _not_read(error: OSError | MemoryError, where: str) -> OmpError:
-    if (refused := machine_error(error, where)) is not None:
-        return refused
-    return DataError(f"{where}: {(getattr(error, 'strerror', None) or 'cannot be read').lower()}")
 
 
 def read_tensors(path: Path, what: str, kind: Callable[[Path], str], hint: str) -> dict[str, Tensor]:
@@ -236,11 +223,15 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _files_in(path: Path) -> list[Path]:
+    """A file alone, or all files in a folder at any depth, sorted."""
+    return [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, or of a folder's relative names and contents in sorted order."""
     digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    for file in files:
+    for file in _files_in(path):
         if file != path:
             digest.update(f"{file.relative_to(path).as_posix()}\0".encode())
         with file.open("rb") as stream:
@@ -255,9 +246,8 @@ _KNOWN: dict[tuple[Any, ...], str] = {}
 
 def sha256_kept(path: Path) -> str:
     """``sha256_of``, computed once in a process for files of the same names, sizes, times and inodes."""
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    states = [file.stat() for file in files]
-    key = (path.absolute(), *((str(f), s.st_mtime_ns, s.st_size, s.st_ino) for f, s in zip(files, states, strict=True)))
+    states = [(str(file), file.stat()) for file in _files_in(path)]
+    key = (path.absolute(), *((name, s.st_mtime_ns, s.st_size, s.st_ino) for name, s in states))
     if key not in _KNOWN:
         _KNOWN[key] = sha256_of(path)
     return _KNOWN[key]
@@ -265,7 +255,7 @@ def sha256_kept(path: Path) -> str:
 
 def size_of(path: Path) -> int:
     """Bytes of a file or of all files in a folder."""
-    return path.stat().st_size if path.is_file() else sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+    return sum(file.stat().st_size for file in _files_in(path))
 
 
 def writable_folder(path: Path, what: str = "output folder", hint: str = "choose another with --out DIR") -> Path:
@@ -305,16 +295,6 @@ def name_part(name: str) -> str:
 def quoted(path: Path) -> str:
     """A path as a word of a line that can be pasted into a shell."""
     return shlex.quote(str(path))
-
-
-def newest(folder: Path, accept: Callable[[Path], float | None]) -> Path | None:
-    """The folder below ``folder`` (at any depth) holding a manifest for which ``accept`` returns the largest time."""
-    best: tuple[float, Path] | None = None
-    for manifest in folder.rglob("manifest.json") if folder.is_dir() else ():
-        when = accept(manifest)
-        if when is not None and (best is None or when > best[0]):
-            best = (when, manifest.parent)
-    return best[1] if best else None
 
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"

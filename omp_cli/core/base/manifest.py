@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from omp_cli import __version__
 from omp_cli.core.base.config import checked
 from omp_cli.core.base.errors import DataError
-from omp_cli.core.base.files import newest, read_json, remove, seal_of, sha256_kept, sha256_of, write_json
+from omp_cli.core.base.files import read_json, remove, seal_of, sha256_kept, sha256_of, write_json
 from omp_cli.core.base.layers import of_today
 from omp_cli.core.base.processes import cores
 
@@ -196,20 +196,17 @@ def latest_run(folder: Path, *commands: str, note: Callable[[str], None] = lambd
 
     Manifests that cannot be read do not count; ``note`` is called with a line for each.
     """
-
-    def finished(path: Path) -> float | None:
+    finished: dict[Path, float] = {}
+    for path in folder.rglob(FILE_NAME):
         try:
             manifest = read_manifest(path)
-            if manifest.command not in commands or manifest.status != "succeeded" or manifest.finished_at is None:
-                return None
-            return datetime.datetime.fromisoformat(manifest.finished_at).timestamp()
+            if manifest.command in commands and manifest.status == "succeeded" and manifest.finished_at is not None:
+                finished[path.parent] = datetime.datetime.fromisoformat(manifest.finished_at).timestamp()
         except DataError as error:
             note(f"passed over: {error.message}")
         except (ValueError, OverflowError):
             note(f"passed over: manifest {path}: finished_at is no time")
-        return None
-
-    return newest(folder, finished)
+    return max(finished, key=finished.__getitem__, default=None)
 
 
 def now() -> str:
