@@ -15,6 +15,7 @@ from omp_cli.commands.options import argument, option
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.files import name_part
+from omp_cli.core.base.manifest import FILE_NAME
 from omp_cli.core.base.processes import default_workers
 from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.families import FORMATS, SOURCES, SUITES
@@ -173,7 +174,7 @@ def _make(call: Call[Settings], plan: DataSetPlan, workers: int) -> dict[str, An
 def _show(call: Call[Settings], plans: list[DataSetPlan], figures: list[dict[str, Any]]) -> None:
     source, folders = plans[0].source, [plan.folder for plan in plans]
     runs = [
-        {"run_dir": str(folder), "manifest": str(folder / "manifest.json"), "result": of_one}
+        {"run_dir": str(folder), "manifest": str(folder / FILE_NAME), "result": of_one}
         for folder, of_one in zip(folders, figures, strict=True)
     ]
     document = {"command": "prepare", **runs[0]} if len(runs) == 1 else {"command": "prepare", "runs": runs}
