@@ -18,10 +18,10 @@ from omp_cli.core.base.progress import Silent
 from omp_cli.core.checkpoint import EMA, MODEL, TRAINING
 from omp_cli.core.data.store import read_store
 from omp_cli.core.train import graph
-from omp_cli.core.train.batches import AHEAD, Ahead, DrawnStep
+from omp_cli.core.train.batches import AHEAD, Ahead
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
-from omp_cli.core.train.graph import WARM_UP, Recorder
+from omp_cli.core.train.graph import WARM_UP, Recorder, tensors
 from omp_cli.core.train.loop import Trainer
 from tests.train.test_loop import same, settings, trainer, weights
 
@@ -96,14 +96,8 @@ def test_what_is_chosen_ahead_is_what_each_step_chooses(turn: int, toy: Path, tm
     for step in (0, 1, AHEAD - 1, AHEAD, AHEAD + 2, 5):
         expected, found = train.batches.choose(step), ahead(step)
         assert (expected.angles is None) == (turn == 0)
-        for a, b in zip(tensors_of(expected), tensors_of(found), strict=True):
+        for a, b in zip(tensors(expected), tensors(found), strict=True):
             assert torch.equal(a, b)
-
-
-def tensors_of(chosen: DrawnStep) -> list[torch.Tensor]:
-    seen: list[torch.Tensor] = []
-    chosen.map(lambda x: seen.append(x) or x)
-    return seen
 
 
 def test_a_graph_that_is_asked_for_where_there_is_none_is_refused(toy: Path, tmp_path: Path) -> None:

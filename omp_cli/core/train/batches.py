@@ -17,6 +17,7 @@ from omp_cli.core.methods import Draws
 from omp_cli.core.policy import Policy
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
+from omp_cli.core.train.graph import mapped
 from omp_cli.core.train.turning import check_turnable, reach_of, turn_angles, turned
 
 AHEAD = 32
@@ -39,11 +40,6 @@ class DrawnStep:
     windows: Tensor
     angles: Tensor | None
     draws: Draws
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> DrawnStep:
-        """The same with each tensor changed."""
-        angles = None if self.angles is None else change(self.angles)
-        return DrawnStep(change(self.windows), angles, self.draws.map(change))
 
 
 class Batches:
@@ -89,7 +85,7 @@ class Batches:
         if self._ahead is not None and world is None:
             drawn = self._ahead(step)
         else:
-            drawn = self.choose(step, world).map(lambda x: x.to(self._device))
+            drawn = mapped(self.choose(step, world), lambda x: x.to(self._device))
         obs = {key: array[self._obs[drawn.windows]] for key, array in self._arrays.items()}
         actions = self._actions[self._action[drawn.windows]]
         if drawn.angles is not None:
@@ -101,7 +97,8 @@ class Batches:
         train, seed = self._config.train, self._config.seed
         start, stop = (world or self._world).part(train.batch_size)
         shape = (train.batch_size * train.draws, self._config.chunk.horizon, self._spec.action_dim)
-        draws = self._policy.method.draw(shape, step_generator(seed, step))
+        generator = torch.Generator().manual_seed(derived_seed("step", seed, step))
+        draws = self._policy.method.draw(shape, generator)
         angles = turn_angles(train.turn, train.batch_size, seed, step)[start:stop] if train.turn else None
         windows = batch_indices(len(self), train.batch_size, seed, step)[start:stop]
         return DrawnStep(windows, angles, draws.part(start * train.draws, stop * train.draws))
@@ -128,9 +125,9 @@ class Ahead:
         """Of a step, on the device."""
         if step not in self._steps or self._block is None:
             self._steps = range(step, min(step + AHEAD, self._total))
-            block: DrawnStep = _stacked([self._choose(number) for number in self._steps])
-            self._block = block.map(self._moved)
-        return self._block.map(lambda x: x[step - self._steps.start])
+            self._block = mapped(_stacked([self._choose(number) for number in self._steps]), self._moved)
+        drawn: DrawnStep = mapped(self._block, lambda x: x[step - self._steps.start])
+        return drawn
 
     def _moved(self, x: Tensor) -> Tensor:
         return x.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else x
@@ -142,11 +139,6 @@ def _stacked(parts: list[Any]) -> Any:
     if first is None or isinstance(first, Tensor):
         return None if first is None else torch.stack(parts)
     return type(first)(**{one.name: _stacked([getattr(part, one.name) for part in parts]) for one in fields(first)})
-
-
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """CPU generator for the random numbers of one step."""
-    return torch.Generator().manual_seed(derived_seed("step", seed, step))
 
 
 def batch_indices(windows: int, batch_size: int, seed: int, step: int) -> Tensor:
