@@ -282,13 +282,15 @@ def claims_table(claims: Sequence[Mapping[str, Any]]) -> Table:
 
 def header_rows(header: Mapping[str, Any]) -> list[list[str]]:
     """What was evaluated, on what, when."""
+    own = {label: f" (evaluated as {name})" for label, name in header["renamed"].items()}
+    policies = [label + own.get(label, "") for label in header["policies"]]
     versions = [f"{name} {' / '.join(found)}" for name, found in header["versions"].items()]
     data = [f"{task} {', '.join(h[:12] for h in hashes)}" for task, hashes in header["data"].items()]
     runs = [f"{header['evaluations']} runs of omp eval, {header['episodes']} episodes from held-out start states"]
     runs = runs * bool(header["evaluations"]) + [f"{header['offline']} of omp eval --offline"] * bool(header["offline"])
     return [
         ["evaluated", "\n".join(runs)],
-        ["policies", "; ".join(_named(name, header["renamed"]) for name in header["policies"])],
+        ["policies", "; ".join(policies)],
         ["tasks", str(header["tasks"])],
         ["training seeds", ", ".join(map(str, header["seeds"])) or NONE],
         ["from", f"{header['first'][:16].replace('T', ' ')} to {header['last'][:16].replace('T', ' ')}, UTC"],
@@ -296,7 +298,3 @@ def header_rows(header: Mapping[str, Any]) -> list[list[str]]:
         ["versions", ", ".join(versions)],
         ["training data (content)", ", ".join(data)],
     ]
-
-
-def _named(name: str, renamed: Mapping[str, str]) -> str:
-    return f"{name} (evaluated as {renamed[name]})" if name in renamed else name
