@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from omp_cli.core.base.errors import Diverged, OmpError
-from omp_cli.core.base.files import quoted, read_jsonl, remove
+from omp_cli.core.base.files import quoted, remove
 from omp_cli.core.base.run import BEST, CHECKPOINTS
 from omp_cli.core.checkpoint import (
     EMA,
@@ -31,7 +31,7 @@ from omp_cli.core.checkpoint import (
 )
 from omp_cli.core.policy import Policy
 from omp_cli.core.train.optim import MovingAverage
-from omp_cli.core.train.trackers import METRICS, Tracker, make_trackers
+from omp_cli.core.train.trackers import METRICS, Tracker, make_trackers, rows_until
 
 
 class Journal:
@@ -76,7 +76,7 @@ class Journal:
         restore(newest.tensors(TRAINING))
         self._ema.n_averaged = newest.meta.step
         self._last = newest.path
-        rows = [row for row in read_jsonl(self.folder / METRICS) if row["step"] <= newest.meta.step]
+        rows = rows_until(self.folder / METRICS, newest.meta.step)
         self.row = {key: value for key, value in rows[-1].items() if key != "step"} if rows else {}
         return newest
 

@@ -30,6 +30,11 @@ class Tracker(Protocol):
         """Flush."""
 
 
+def rows_until(path: Path, step: int) -> list[dict[str, Any]]:
+    """The rows of ``JsonLines`` in a file, up to those of a step; none where there is no file."""
+    return [row for row in read_jsonl(path) if row["step"] <= step]
+
+
 class JsonLines:
     """``metrics.jsonl``: one JSON object per row, flushed at once; a figure that is not finite is null.
 
@@ -39,8 +44,7 @@ class JsonLines:
     """
 
     def __init__(self, path: Path, step: int) -> None:
-        rows = [row for row in read_jsonl(path) if row["step"] <= step]
-        write_text(path, "".join(to_json(row) + "\n" for row in rows))
+        write_text(path, "".join(to_json(row) + "\n" for row in rows_until(path, step)))
         self._stream = path.open("a", encoding="utf-8")
 
     def log(self, step: int, figures: dict[str, float]) -> None:

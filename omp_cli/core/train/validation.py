@@ -12,14 +12,13 @@ import torch
 
 from omp_cli.core.base.device import autocast
 from omp_cli.core.base.errors import UsageError
-from omp_cli.core.base.files import read_jsonl
 from omp_cli.core.base.seeds import derived_seed
 from omp_cli.core.data.store import Dataset
 from omp_cli.core.data.windows import make_windows
 from omp_cli.core.policy import LossModule
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
-from omp_cli.core.train.trackers import METRICS
+from omp_cli.core.train.trackers import METRICS, rows_until
 
 LOSS = "validation_loss"
 
@@ -72,7 +71,7 @@ class Validation:
 
     def resume(self, folder: Path, step: int) -> None:
         """Take over what the process that this one goes on from has measured up to a step and logged in ``folder``."""
-        rows = [row for row in read_jsonl(folder / METRICS) if row["step"] <= step]
+        rows = rows_until(folder / METRICS, step)
         self._rows = [(row[LOSS], row["step"]) for row in rows if row.get(LOSS) is not None]
         self.last = self._rows[-1][0] if self._rows else None
 
@@ -100,11 +99,6 @@ class Validation:
     def is_best(self, step: int) -> bool:
         """Whether the weights after a step have the lowest loss so far; the first of equals counts."""
         return bool(self._rows) and min(self._rows)[1] == step
-
-    @property
-    def shown(self) -> dict[str, float]:
-        """What the display of the progress says; empty before the first measurement."""
-        return {} if self.last is None else {LOSS: self.last}
 
     @property
     def figures(self) -> dict[str, Any]:
