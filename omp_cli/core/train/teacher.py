@@ -26,10 +26,8 @@ def load_teacher(checkpoint: Checkpoint, config: PretrainConfig, spec: Spec, dev
         UsageError: it is no teacher for that student.
     """
     chunk = checkpoint.config().chunk
-    shown = Spec.model_fields.keys() - {"displacements"}  # how data may be turned; earlier checkpoints do not say it
-    must_agree: list[tuple[str, Settings, Settings]] = [
-        (name, checkpoint.meta.spec, spec) for name in Spec.model_fields if name in shown
-    ]
+    names = [name for name in Spec.model_fields if name != "displacements"]  # which earlier checkpoints do not say
+    must_agree: list[tuple[str, Settings, Settings]] = [(name, checkpoint.meta.spec, spec) for name in names]
     must_agree += [("n_obs", chunk, config.chunk), ("horizon", chunk, config.chunk)]
     for name, theirs, ours in must_agree:
         if (a := getattr(theirs, name)) != (b := getattr(ours, name)):
