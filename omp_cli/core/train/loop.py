@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from omp_cli.core.base.device import autocast, seed_generators, tf32
-from omp_cli.core.base.errors import DataError, UsageError, also_for_memory
+from omp_cli.core.base.errors import UsageError, also_for_memory
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.seeds import derived_seed
 from omp_cli.core.base.signals import stop_requests
@@ -31,6 +31,7 @@ from omp_cli.core.train.distributed import World
 from omp_cli.core.train.graph import Replays, why_eager
 from omp_cli.core.train.journal import Journal
 from omp_cli.core.train.optim import make_ema, make_optimizer, restore_training, set_learning_rate, training_tensors
+from omp_cli.core.train.parts import time_parts
 from omp_cli.core.train.seen import Seen
 from omp_cli.core.train.teacher import learn_from
 from omp_cli.core.train.validation import LOSS, Validation
@@ -104,7 +105,11 @@ class Trainer:
             progress.note(remark)
         self.total = train.total_steps(len(self.batches))
         self.every = train.checkpoint_every or max(self.total // 10, 1)
-        eager = self._why_eager(synchronise)
+        eager = why_eager("train.graph", train.graph, device, synchronise)
+        if eager is None and world.size > 1:
+            eager = "several processes exchange gradients"
+        elif eager is None and train.compile:
+            eager = "the network is compiled (train.compile)"
         self.recording = Replays(self._step, "train.graph", train.graph, eager, device, progress.note)
         if eager is None:
             self.batches.choose_ahead(self.total)
@@ -112,7 +117,7 @@ class Trainer:
         self._wrapped: torch.nn.Module = self.module
         self.ema = make_ema(self.policy, train)
         self.watch = Stopwatch(torch.cuda.synchronize if synchronise and device.type == "cuda" else None)
-        self._time_parts_of_the_loss()
+        time_parts(self.module, teacher, self.watch, train.compile)
         self.step = 0
         self.journal = Journal(folder, self.policy, self.ema, train.keep, train.tracker, writes=world.is_main)
         self._measured: dict[str, float] = {}
@@ -130,15 +135,6 @@ class Trainer:
             if self.validation.is_best(self.step):  # a kill may have come between the checkpoint and its copy
                 self.journal.keep_best(newest)
         return self.step
-
-    def _why_eager(self, synchronise: bool) -> str | None:
-        """Why steps are not recorded, known before the first of them; None where it can be tried."""
-        train = self.config.train
-        if (reason := why_eager("train.graph", train.graph, self.device, synchronise)) is not None:
-            return reason
-        if self.world.size > 1:
-            return "several processes exchange gradients"
-        return "the network is compiled (train.compile)" if train.compile else None
 
     def _settle(self, settings: dict[str, float]) -> None:
         """Take over what the method measured, if anything."""
@@ -200,8 +196,7 @@ class Trainer:
         last = journal.last  # once it is written
         self.watch.lap("checkpoints")
         seconds = time.perf_counter() - started
-        if last is None:
-            raise DataError(f"{self.folder}: no checkpoint was written")
+        assert last is not None, "the last step is saved"
         kept = journal.best if self.validation.figures else None
         return TrainResult(last, kept, self._figures(seconds, self.step - first))
 
@@ -256,26 +251,12 @@ class Trainer:
 
     def _shown(self) -> dict[str, float]:
         """What the display of the progress says: figures of the last row that has them."""
-        row = self.journal.row | self.validation.shown
+        row = self.journal.row | {LOSS: self.validation.last}
         return {name: row[name] for name in SHOWN if row.get(name) is not None}
 
     def _seed_modules(self) -> None:
         """Augmentation and dropout draw from torch's own generators: so they are a function of (seed, step) as well."""
         seed_generators(derived_seed("modules", self.config.seed, self.step, self.world.rank), self.device)
-
-    def _time_parts_of_the_loss(self) -> None:
-        """Charge the encoder and the network's recorded and unrecorded passes to parts of their own."""
-        watch = self.watch
-        modules: list[tuple[torch.nn.Module, Callable[[], str]]] = [(self.policy.encoder, lambda: "encoder")]
-        if not self.config.train.compile:  # a compiled network would compile the clock with it
-            modules.append((self.policy.net, lambda: "net" if torch.is_grad_enabled() else "du/dt (net, unrecorded)"))
-        if self.teacher is not None:
-            modules += [(part, lambda: "teacher") for part in (self.teacher.encoder, self.teacher.net)]
-        if self.module.score is not None:
-            modules.append((self.module.score, lambda: "score network"))
-        for part, name in modules:
-            part.register_forward_pre_hook(lambda *_: watch.lap("loss"))
-            part.register_forward_hook(lambda *_, name=name: watch.lap(name()))
 
     def _gradient_norm(self) -> Tensor:
         return torch.nn.utils.get_total_norm([p.grad for p in self.module.parameters() if p.grad is not None])
@@ -305,13 +286,11 @@ class Trainer:
 
     def _figures(self, seconds: float, steps: int) -> dict[str, Any]:
         resumed_at = self.journal.resumed_at
-        resumed = {} if resumed_at is None else {"resumed_at_step": resumed_at}
-        taught = {} if self._warm is None else {"warm_start": self._warm}
         return {
             **{name: None if value is None else round(value, 6) for name, value in self.journal.row.items()},
             **self.validation.figures,
-            **resumed,
-            **taught,
+            **({} if resumed_at is None else {"resumed_at_step": resumed_at}),
+            **({} if self._warm is None else {"warm_start": self._warm}),
             "steps": self.step,
             "parameters": sum(p.numel() for p in self.policy.parameters()),
             "windows": len(self.batches),
