@@ -135,21 +135,17 @@ UNET = {"net__name": "unet1d", "net__dims": [8, 16]}  # whose weights, gradients
 
 @pytest.mark.parametrize(("stop", "net"), [(4, {}), (8, {}), (4, UNET)])
 def test_resume_continues_to_the_same_bits(toy: Path, tmp_path: Path, stop: int, net: dict[str, Any]) -> None:
-    trainer(toy, tmp_path / "whole", **net).run()
-
+    whole = trainer(toy, tmp_path / "whole", **net)
+    whole.run()
     cut_short(trainer(toy, tmp_path / "cut", **net), stop + 2)  # two steps after a checkpoint: their work is repeated
     again = trainer(toy, tmp_path / "cut", **net)
     assert again.resume() == stop
     again.run()
     for name in (MODEL, EMA, TRAINING):
         assert same(weights(tmp_path / "whole", name), weights(tmp_path / "cut", name)), name
-    rows = [
-        [
-            {k: v for k, v in json.loads(line).items() if k != "samples_per_second"}
-            for line in f.read_text().splitlines()
-        ]
-        for f in (tmp_path / "whole" / "metrics.jsonl", tmp_path / "cut" / "metrics.jsonl")
-    ]
+    rows = rows_of(whole, run=False), rows_of(again, run=False)
+    for row in (*rows[0], *rows[1]):
+        del row["samples_per_second"]
     assert rows[0] == rows[1]
 
 
@@ -224,13 +220,11 @@ def test_ema_follows_its_formula(toy: Path) -> None:
 
 def test_a_term_that_does_nothing_shows_as_zero_gradient(toy: Path, tmp_path: Path) -> None:
     """A hinge whose margin no pair falls below is dead; the log must say so. A living term must not read zero."""
+    last = {}
     for name, form, margin in (("dead", "hinge", 1e-9), ("alive", "infonce_l2", 1.0)):
         changes = {"method__dispersion__form": form, "method__dispersion__margin": margin}
         changes["method__dispersion__weight"] = 0.5
-        trainer(toy, tmp_path / name, **changes, method__alignment__weight=0.1).run()
-    last = {
-        name: json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1]) for name in ("dead", "alive")
-    }
+        last[name] = rows_of(trainer(toy, tmp_path / name, **changes, method__alignment__weight=0.1))[-1]
     assert last["dead"]["grad_dispersion"] == last["dead"]["share_dispersion"] == 0
     assert last["alive"]["grad_dispersion"] > 0
     for row in last.values():
@@ -364,8 +358,8 @@ def test_a_run_lowers_the_loss_with_every_derivative(toy: Path, tmp_path: Path, 
 def test_a_compiled_net_trains_to_the_same_losses(toy: Path, tmp_path: Path) -> None:
     rows = {}
     for name, compiled in (("eager", False), ("compiled", True)):
-        trainer(toy, tmp_path / name, net__depth=1, train__compile=compiled, train__steps=4, train__log_every=2).run()
-        rows[name] = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        changes = {"net__depth": 1, "train__compile": compiled, "train__steps": 4, "train__log_every": 2}
+        rows[name] = rows_of(trainer(toy, tmp_path / name, **changes))
     torch.compiler.reset()
     for eager, compiled_row in zip(rows["eager"], rows["compiled"], strict=True):
         assert eager["loss"] == pytest.approx(compiled_row["loss"], rel=1e-3)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from omp_cli.core.base.errors import RunFailed
 from omp_cli.core.train.trackers import ID, Trackio, make_trackers, run_id
 from tests.conftest import TINY, Omp
 
@@ -48,10 +49,9 @@ def test_weights_and_biases_without_an_account(
 
 
 def test_trackio(omp: Omp, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trackio = pytest.importorskip("trackio")
+    pytest.importorskip("trackio")
     monkeypatch.setattr("trackio.utils.TRACKIO_DIR", tmp_path / "kept")
     monkeypatch.setattr("trackio.sqlite_storage.TRACKIO_DIR", tmp_path / "kept")
-    assert trackio is not None
     trained(omp, toy, tmp_path / "run", "trackio")
     (database,) = (tmp_path / "kept").glob("*.db")
     rows = sqlite3.connect(database).execute("select run_name, step, metrics from metrics order by step").fetchall()
@@ -74,5 +74,5 @@ def test_a_run_keeps_its_name(tmp_path: Path) -> None:
     assert run_id(tmp_path) == run_id(tmp_path)
     assert [t for t in make_trackers("jsonl", tmp_path / "x", 0) if isinstance(t, Trackio)] == []
     (tmp_path / ID).write_text("[]")
-    with pytest.raises(Exception, match="holds no id"):
+    with pytest.raises(RunFailed, match="holds no id"):
         run_id(tmp_path)
