@@ -171,16 +171,16 @@ def _decide(policy: Policy, deciding: Deciding, state: _State) -> dict[int, NDAr
     actions = deciding(batch, torch.stack(noise)).cpu().numpy()
     for env, running in state.running.items():
         if not np.isfinite(actions[env]).all():
-            _diverged(running.episode, {key: running.obs[key] for key in policy.keys})
+            raise _diverged(running.episode, {key: running.obs[key] for key in policy.keys})
     return {env: actions[env] for env in state.running}
 
 
-def _diverged(episode: Episode, seen: dict[str, NDArray[Any]]) -> None:
-    """Raise Diverged: an action that is not finite is no failure of the task, and simulators take it for a zero."""
+def _diverged(episode: Episode, seen: dict[str, NDArray[Any]]) -> Diverged:
+    """The error of an action that is not finite: it is no failure of the task, and simulators take it for a zero."""
     where = f"{episode.task}, evaluation seed {episode.seed}, after {episode.steps} environment steps"
     wrong = [key for key, array in seen.items() if not np.isfinite(array).all()]
     if wrong:
-        raise Diverged(
+        return Diverged(
             f"{where}: the simulator shows {wrong[0]} with numbers that are not finite", "another --seed may do"
         )
-    raise diverged_action(where, "evaluate")
+    return diverged_action(where, "evaluate")

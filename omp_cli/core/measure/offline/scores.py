@@ -88,26 +88,24 @@ class Sums:
             truth: (W, E, A).
             valid: (W, E), the steps that were recorded: the episode ended before the others.
         """
-        present = len(self.windows)
         self.windows[-1] += len(truth)
         self.counts[-1] += valid.sum(0)
         scaled = truth[..., self.moving] / self.spread[self.moving]
         for name, chunks in predicted.items():
             errors = ((chunks - truth[:, None]) ** 2).mean(1)
-            self._of(self.squares, name, present)[-1] += (errors * valid[..., None]).sum(0)
+            self._of(self.squares, name)[-1] += (errors * valid[..., None]).sum(0)
             if not self.moving.any():
                 continue
             relative = chunks[..., self.moving] / self.spread[self.moving]
             if name == SAMPLE and chunks.shape[1] > 1:
-                self._of(self.scores, SAMPLES, present)[-1] += float(energy_score(relative, scaled, valid).sum())
+                self._of(self.scores, SAMPLES)[-1] += float(energy_score(relative, scaled, valid).sum())
             distance = chunk_distance(relative, scaled[:, None], valid[:, None]).mean(1)
-            self._of(self.scores, name, present)[-1] += float(distance.sum())
+            self._of(self.scores, name)[-1] += float(distance.sum())
 
-    @staticmethod
-    def _of(sums: dict[str, list[Any]], name: str, episodes: int) -> list[Any]:
+    def _of(self, sums: dict[str, list[Any]], name: str) -> list[Any]:
         """The sums of a predictor, with one for each episode so far."""
         found = sums.setdefault(name, [])
-        found += [0.0] * (episodes - len(found))
+        found += [0.0] * (len(self.windows) - len(found))
         return found
 
     def relative(self, name: str) -> list[float | None]:
