@@ -160,19 +160,17 @@ def _encoder(row: Figures) -> str:
     return row["encoder"] if row["nfe"] > 1 else NONE
 
 
-def _papers(figures: Figures, row: Figures) -> list[Figures]:
-    """The papers' figures for a policy and NFE, beside the first of its rows (encoder at each step)."""
-    mine = (row["policy"], row["nfe"])
-    first = next(other for other in figures["rows"] if (other["policy"], other["nfe"]) == mine)
-    return [p for p in figures["published"] if first is row and (p["policy"], p["nfe"]) == mine]
-
-
 def _cited(figures: Figures, row: Figures) -> list[str]:
-    """The letter of the source, time, rate, and speed-up where the source has a reference."""
-    places, lines = _places(figures), []
-    for p in _papers(figures, row):
-        ratio = "" if p["speed_up"] is None else f" {number(p['speed_up'])}x"
-        lines.append(f"{_letter(places.index(_place(p)))} {number(p['ms'])} ms {rate(p['hz'])} Hz{ratio}")
+    """The papers' figures for a policy and NFE, beside the first of its rows (encoder at each step).
+
+    The letter of the source, time, rate, and speed-up where the source has a reference.
+    """
+    mine, places, lines = (row["policy"], row["nfe"]), _places(figures), []
+    first = next(other for other in figures["rows"] if (other["policy"], other["nfe"]) == mine)
+    for p in figures["published"] if first is row else ():
+        if (p["policy"], p["nfe"]) == mine:
+            ratio = "" if p["speed_up"] is None else f" {number(p['speed_up'])}x"
+            lines.append(f"{_letter(places.index(_place(p)))} {number(p['ms'])} ms {rate(p['hz'])} Hz{ratio}")
     return lines
 
 
