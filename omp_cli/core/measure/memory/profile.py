@@ -30,7 +30,7 @@ MemoryRow = dict[str, Any]
 
 def measure_cpu(case: Case, repeats: int = 2) -> MemoryRow:
     """Every allocation of the real step, from the allocator's own events."""
-    step = TrainingStep(case.config, case.spec, torch.device("cpu"), case.config.seed)
+    step = TrainingStep(case.config, case.spec, torch.device("cpu"))
     step.run()  # makes gradients and optimiser state, and imports what forward-mode AD needs
     seconds = _fastest(step.run, repeats)
     peaks, kept = phase_peaks(cpu_allocations(step))
@@ -96,7 +96,7 @@ def measure_cuda(case: Case, device: torch.device, repeats: int = 3, snapshot: P
     gc.collect()
     torch.cuda.empty_cache()
     before, held = torch.cuda.memory_allocated(device), torch.cuda.memory_reserved(device)
-    step = TrainingStep(case.config, case.spec, device, case.config.seed)
+    step = TrainingStep(case.config, case.spec, device)
     for _ in range(3):
         step.run()
     seconds = _fastest(step.run, repeats, lambda: torch.cuda.synchronize(device))

@@ -28,30 +28,29 @@ class TrainingStep:
     """A policy, its optimiser and moving average, and a batch.
 
     Args:
-        config: configuration of a training run; batch size, draws and precision are taken from it.
+        config: configuration of a training run; batch size, draws, precision and seed are taken from it.
         spec: what the task lets the policy see and do.
         device: where; on ``meta`` nothing is computed and nothing allocated, tensors have shapes alone.
-        seed: seed of weights and data.
     """
 
-    def __init__(self, config: PretrainConfig, spec: Spec, device: torch.device, seed: int = 0) -> None:
+    def __init__(self, config: PretrainConfig, spec: Spec, device: torch.device) -> None:
         self.config, self.device = config, device
         if device == META:
             with META:
                 self.policy = Policy(config.policy(), spec)
         else:
-            self.policy = fresh_policy(config.policy(), spec, seed).to(device)
+            self.policy = fresh_policy(config.policy(), spec, config.seed).to(device)
         self.policy.train()
         self.module = LossModule(self.policy)
         self.optimizer = make_optimizer(self.module, config.train)
         self.ema = make_ema(self.policy, config.train)
         self._moments: list[Tensor] = []
-        self._data = self._made_up(seed)
+        self._data = self._made_up()
 
-    def _made_up(self, seed: int) -> tuple[dict[str, Tensor], Tensor, Draws]:
+    def _made_up(self) -> tuple[dict[str, Tensor], Tensor, Draws]:
         train, chunk, spec = self.config.train, self.config.chunk, self.policy.spec
-        g = torch.Generator().manual_seed(seed)
-        _, *arrays = example_inputs(self.policy, train.batch_size, seed)
+        g = torch.Generator().manual_seed(self.config.seed)
+        _, *arrays = example_inputs(self.policy, train.batch_size, self.config.seed)
         obs = {key: x.to(self.device) for key, x in zip(self.policy.keys, arrays, strict=True)}
         actions = 2 * torch.rand(train.batch_size, chunk.horizon, spec.action_dim, generator=g) - 1
         draws = self.policy.method.draw((train.batch_size * train.draws, chunk.horizon, spec.action_dim), g)
