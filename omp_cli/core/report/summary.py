@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,25 +62,21 @@ def summarise(found: Found, baseline: str | None = None, seed: int = 0) -> dict[
 
 def _header(found: Found) -> dict[str, Any]:
     evaluations = found.everything
-    own_labels: dict[str, dict[str, None]] = {}
+    own_labels, versions, data = (defaultdict[str, set[str]](set) for _ in range(3))
     for e in evaluations:
-        own_labels.setdefault(e.label, {})[e.own_label] = None
+        own_labels[e.label].add(e.own_label)
+        data[f"{e.suite}/{e.task}"].add(e.data)
+        for name, version in e.manifest.versions.items():
+            versions[name].add(version)
     machines = dict.fromkeys(
         f"{h.cpu}, {h.cores} cores, {h.platform}, device {h.device}" for h in (e.manifest.hardware for e in evaluations)
     )
-    versions: dict[str, set[str]] = {}
-    for e in evaluations:
-        for name, version in e.manifest.versions.items():
-            versions.setdefault(name, set()).add(version)
-    data: dict[str, set[str]] = {}
-    for e in evaluations:
-        data.setdefault(f"{e.suite}/{e.task}", set()).add(e.data)
     return {
         "evaluations": len(found.evaluations),
         "offline": len(found.offline),
         "episodes": sum(e.last.episodes for e in found.evaluations),
         "policies": list(own_labels),
-        "renamed": {label: " and ".join(sorted(own)) for label, own in own_labels.items() if list(own) != [label]},
+        "renamed": {label: " and ".join(sorted(own)) for label, own in own_labels.items() if own != {label}},
         "tasks": len({(e.suite, e.task) for e in evaluations}),
         "seeds": sorted({e.seed for e in evaluations if e.seed is not None}),
         "first": min(e.manifest.started_at for e in evaluations),
