@@ -106,10 +106,8 @@ class Trainer:
         self.total = train.total_steps(len(self.batches))
         self.every = train.checkpoint_every or max(self.total // 10, 1)
         eager = why_eager("train.graph", train.graph, device, synchronise)
-        if eager is None and world.size > 1:
-            eager = "several processes exchange gradients"
-        elif eager is None and train.compile:
-            eager = "the network is compiled (train.compile)"
+        eager = eager or ("several processes exchange gradients" if world.size > 1 else None)
+        eager = eager or ("the network is compiled (train.compile)" if train.compile else None)
         self.recording = Replays(self._step, "train.graph", train.graph, eager, device, progress.note)
         if eager is None:
             self.batches.choose_ahead(self.total)
