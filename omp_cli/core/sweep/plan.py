@@ -138,10 +138,12 @@ def _as_begun(data: Mapping[tuple[str, Words], Job]) -> list[Job]:
     for (_, words), job in data.items():
         if words not in begun and (found := job.manifest()) is not None:
             begun[words] = {key: entry.value for key, entry in found.config.items()}
-    return [_as(begun[words], job, words[0]) if words in begun else job for (_, words), job in data.items()]
+    return [
+        _with_old_defaults(job, begun[words], words[0]) if words in begun else job for (_, words), job in data.items()
+    ]
 
 
-def _as(begun: Mapping[str, Any], job: Job, benchmark: str) -> Job:
+def _with_old_defaults(job: Job, begun: Mapping[str, Any], benchmark: str) -> Job:
     """The job with the settings that nobody asked for as they were, said on its line."""
     asked = {key: entry["value"] for key, entry in job.settings.items() if entry["source"] == RECOMMENDED}
     if not asked:
