@@ -1,22 +1,24 @@
 """A policy decides with its method's own number of evaluations unless told, and every command says where from."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from omp_cli.core.base import config as c
 from omp_cli.core.base.presets import preset_document
+from omp_cli.core.checkpoint import open_checkpoint
+from omp_cli.core.measure.latency.subjects import from_document, from_presets
+from omp_cli.core.policy import usual_nfe
 from omp_cli.core.train.config import PretrainConfig
 from tests.cli.test_finetune import QUICK
-from tests.conftest import TINY, Omp
+from tests.conftest import TINY, Omp, in_process
 
 
 @pytest.fixture(scope="module")
 def diffusion(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of three steps of dp on the toy; not to be written to."""
-    from tests.conftest import in_process
-
     folder = tmp_path_factory.mktemp("diffusion")
     line = ("pretrain", workshop / "toy", "--method", "dp", "--steps", 3, *TINY, "--out", "run")
     in_process(folder, *line)
@@ -49,10 +51,6 @@ def test_other_commands_take_it_too(omp: Omp, diffusion: Path) -> None:
 
 
 def test_a_checkpoint_of_an_earlier_omp_takes_its_methods(omp: Omp, diffusion: Path, tmp_path: Path) -> None:
-    import shutil
-
-    from omp_cli.core.checkpoint import open_checkpoint
-
     old = Path(shutil.copytree(_meta(diffusion).parent, tmp_path / "old"))
     document = json.loads((old / "policy.json").read_text())
     del document["nfe"], document["files"], document["seal"]
@@ -63,9 +61,6 @@ def test_a_checkpoint_of_an_earlier_omp_takes_its_methods(omp: Omp, diffusion: P
 
 
 def test_every_preset_is_timed_with_its_methods_number() -> None:
-    from omp_cli.core.measure.latency.subjects import from_document, from_presets
-    from omp_cli.core.policy import usual_nfe
-
     for subject in from_presets(()):
         document = {k: v for k, v in preset_document("pretrain", subject.name).items() if k != "bench"}
         config = c.validated(PretrainConfig, document).policy()

@@ -32,7 +32,6 @@ from tests.conftest import Omp
         ("manifest --schema --files", "--schema: it is that of all manifests"),
         ("prepare --list --demos 3", "--list shows the catalogue"),
         ("prepare metaworld --list --suite hard", "--list shows the catalogue"),
-        ("sweep examples/sweeps/toy.toml --engine slurm", "unknown engine 'slurm'"),
         ("sweep examples/sweeps/toy.toml --gpus 2", "--address and --gpus are for --engine ray"),
         ("sweep examples/sweeps/toy.toml --device tpu", "unknown device"),
         ("view data --seed 1", "--seed: this omp view draws nothing at random"),

@@ -14,7 +14,9 @@ from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.methods import METHODS
 from omp_cli.core.nets import NETS
 from omp_cli.core.rl.base import ALGORITHMS
+from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.suites import SUITES
+from omp_cli.core.train.config import PretrainConfig, TrainConfig
 
 
 class Inner(c.Settings):
@@ -141,8 +143,6 @@ def test_a_preset_takes_what_it_does_not_say_from_the_one_it_extends() -> None:
 
 
 def test_every_preset_validates_and_unknown_ones_are_refused() -> None:
-    from omp_cli.core.train.config import PretrainConfig
-
     for name in preset_names("pretrain"):
         c.validated(PretrainConfig, merge([preset_layer("pretrain", name)])[0])
     with pytest.raises(UsageError, match="unknown preset"):
@@ -213,9 +213,6 @@ def test_a_section_is_switched_off_and_on_again() -> None:
     ids=str,
 )
 def test_what_does_not_count_is_refused_on_the_line_and_left_alone_elsewhere(said: list[str], key: str) -> None:
-    from omp_cli.core.rl.config import FinetuneConfig
-    from omp_cli.core.train.config import PretrainConfig
-
     pretrained = {
         "method.name": "omp",
         "method.dispersion.weight": 0.5,
@@ -235,8 +232,6 @@ def test_what_does_not_count_is_refused_on_the_line_and_left_alone_elsewhere(sai
 
 
 def test_a_batch_larger_than_the_data_set_is_said() -> None:
-    from omp_cli.core.train.config import TrainConfig
-
     remark = TrainConfig(batch_size=700).remark(483)
     assert remark is not None
     assert "700" in remark
@@ -245,8 +240,6 @@ def test_a_batch_larger_than_the_data_set_is_said() -> None:
 
 
 def test_a_warm_up_longer_than_the_run_is_said() -> None:
-    from omp_cli.core.train.config import TrainConfig
-
     train = TrainConfig(steps=30, warmup_steps=100, lr=1e-3)
     assert train.remark(483) == "the warm-up of 100 steps is longer than the run of 30: the rate ends at 3e-04"
     assert train.model_copy(update={"batch_size": 700}).remark(483).count("; the warm-up of") == 1

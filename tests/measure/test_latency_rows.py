@@ -21,6 +21,7 @@ from omp_cli.core.measure.latency.config import LatencyConfig
 from omp_cli.core.measure.latency.rows import LatencyRow, compared
 from omp_cli.core.measure.latency.samples import statistics
 from omp_cli.core.measure.latency.subjects import TimedPolicy, from_document
+from omp_cli.core.policy import Policy
 from tests.measure.latency_policies import CPU, QUICK, document, rows_of, subject
 
 
@@ -233,8 +234,6 @@ def test_when_nothing_can_be_measured_the_run_fails_with_the_reason(tmp_path: Pa
 
 
 def test_a_policy_that_torch_cannot_run_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from omp_cli.core.policy import Policy
-
     def executed(self: Policy, z_0: Tensor) -> Tensor:
         raise RuntimeError("not implemented for 'Half'")
 

@@ -13,7 +13,8 @@ from torch import nn
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.encoders.pointnet import PointNet
 from omp_cli.core.measure.memory.allocator import LARGE_SEGMENT, MIB, CachingAllocator
-from omp_cli.core.measure.memory.cases import Case, Column, MemprofileConfig, grid, made_up_spec, make_case
+from omp_cli.core.measure.memory.cases import Case, grid, made_up_spec, make_case
+from omp_cli.core.measure.memory.config import COLUMNS, Column, MemprofileConfig
 from omp_cli.core.measure.memory.ledger import Event, Ledger
 from omp_cli.core.measure.memory.paper import paper_cases, published_gb
 from omp_cli.core.measure.memory.profile import (
@@ -33,7 +34,6 @@ from omp_cli.core.measure.memory.step import TrainingStep, nbytes
 
 CPU = torch.device("cpu")
 UNET = {"net.dims": [32, 64], "net.blocks": 1, "encoder.name": "state"}
-WAYS: tuple[Column, ...] = ("none", "dde", "forward", "jvp")
 
 
 def peaks(events: list[Event]) -> dict[str, int]:
@@ -56,7 +56,7 @@ def case(derivative: Column, horizon: int = 16, batch: int = 32, points: int = 6
 @pytest.fixture(scope="module")
 def rows() -> dict[tuple[str, str], MemoryRow]:
     """A small U-Net at horizon 16: every derivative, measured on the CPU and predicted for CUDA."""
-    found = [count(case(way)) for way in WAYS for count in (lambda c: measure_cpu(c, 1), predict_cuda)]
+    found = [count(case(way)) for way in COLUMNS for count in (lambda c: measure_cpu(c, 1), predict_cuda)]
     compare(found)
     return {(row["how"], row["derivative"]): row for row in found}
 
@@ -89,7 +89,7 @@ def test_only_measurements_have_a_time_and_only_cuda_reserves(rows: dict[tuple[s
 
 def test_prediction_agrees_with_the_measurement_on_the_cpu(rows: dict[tuple[str, str], MemoryRow]) -> None:
     """Different machines: CUDA's allocator rounds up, and kernels of the CPU take scratch space."""
-    for way in WAYS:
+    for way in COLUMNS:
         ratio = rows[PREDICTED, way]["dynamic"] / rows[MEASURED_CPU, way]["dynamic"]
         assert 0.9 < ratio < 1.3, way
 
@@ -250,7 +250,7 @@ def test_errors_of_predictions_are_those_against_cuda() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("derivative", WAYS)
+@pytest.mark.parametrize("derivative", COLUMNS)
 def test_prediction_against_the_measurement_on_cuda(derivative: Column, tmp_path: Any) -> None:
     it = case(derivative, batch=128, net__dims=[128, 256, 384])
     # In a process of its own: what other tests have left of reserved memory would be used again, and not be seen.

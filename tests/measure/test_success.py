@@ -14,6 +14,7 @@ import torch
 
 from omp_cli.core.base.errors import DataError, Diverged, RunFailed
 from omp_cli.core.base.progress import Silent
+from omp_cli.core.base.seeds import demo_seed
 from omp_cli.core.checkpoint import Checkpoint, find_checkpoints, open_checkpoint
 from omp_cli.core.data.store import read_store
 from omp_cli.core.envs.chunking import ChunkEnv, chunk_env_factory
@@ -115,8 +116,6 @@ def test_start_states_are_held_out_and_follow_the_seed(checkpoint: Checkpoint, w
 
 
 def test_a_start_that_a_demonstration_used_is_refused(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    from omp_cli.core.base.seeds import demo_seed
-
     monkeypatch.setattr(measuring, "eval_seed", demo_seed)
     with pytest.raises(DataError, match="starts where a demonstration did"):
         roll_out(checkpoint, EvalConfig(episodes=2))
