@@ -51,6 +51,7 @@ def _option(words: str, *names: str, default: str = "", **limits: Any) -> Any:
 
 
 def _devices() -> tuple[str, ...]:
+    # No lambda in the annotation: that is evaluated later, where a lambda does not see this module's names.
     return (ANY_DEVICE, "cpu", "cuda", "mps")
 
 
