@@ -15,6 +15,7 @@ from omp_cli.core.data.store import read_store
 from omp_cli.core.data.windows import make_windows
 from omp_cli.core.policy import LossModule
 from omp_cli.core.train import validation
+from omp_cli.core.train.distributed import World
 from omp_cli.core.train.validation import LOSS
 from tests.conftest import TINY, Omp
 from tests.train.test_loop import cut_short, rows_of, same, trainer, weights
@@ -46,6 +47,19 @@ def test_held_out_episodes_decide_nothing(toy: Path, tmp_path: Path) -> None:
     losses = [[row[LOSS] for row in rows_of(t, run=False)] for t in (made, other)]
     assert losses[0] != losses[1]
     assert open_checkpoint(checkpoints_in(tmp_path / "a" / CHECKPOINTS)[-1]).meta.held_out == made.held_out
+
+
+def test_a_process_that_does_not_write_waits_for_no_checkpoint(toy: Path, tmp_path: Path) -> None:
+    """The first process may still be writing what would be opened."""
+
+    class Alone(World):
+        is_main = False
+
+    made = trainer(toy, tmp_path, **HELD)
+    peer = type(made)(made.config, read_store(toy), tmp_path, torch.device("cpu"), Alone(), made.progress)
+    peer.run()
+    assert peer.journal.last is not None
+    assert not peer.journal.last.exists()
 
 
 @pytest.mark.parametrize("derivative", ["jvp", "forward", "dde"])

@@ -186,7 +186,7 @@ class Trainer:
                 self.watch.lap("logging and progress")
                 if best or self.step % self.every == 0 or self.step == self.total or stop.error:
                     self._save()
-                    if best and (saved := journal.last) is not None:
+                    if best and self.world.is_main and (saved := journal.last) is not None:
                         journal.keep_best(open_checkpoint(saved))
                     self.watch.lap("checkpoints")
                 if stop.error and self.step < self.total:
