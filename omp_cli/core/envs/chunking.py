@@ -14,6 +14,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from omp_cli.core.base.errors import DataError
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.reference import Reference
 from omp_cli.core.suites.base import Outcome, Suite, TaskEnv, recorded_suite, start_hash
@@ -31,7 +32,9 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
     ``step`` takes (E, A) and returns the observation history {key: (T, ...)}, the chunk's summed reward, and an info
     with ``steps`` (executed), ``success_any``, ``success_all`` (at every step of the chunk, or at the task's end),
     ``success_end`` (at its last step), ``ends`` (of the episode so far, ``ends.after_step``), ``mode`` once the episode
-    has one and, in filmed episodes, ``pictures``, a list of (P, P, 3), one per step.
+    has one and, in filmed episodes, ``pictures``, a list of (P, P, 3), one per step. A frame of another shape than the
+    task's ``Spec`` says, a picture that is not uint8, and a reward that is not a finite number are a DataError: stacked
+    or cast they would be something else.
 
     Args:
         env: the task.
@@ -113,6 +116,8 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         for index in range(count):
             outcome = self._env.step(action[index])
             self._watch.lap("physics")
+            if not np.isfinite(outcome.reward):
+                raise DataError(f"{self._who}: the reward of step {self._steps + index + 1} is {outcome.reward}")
             reward += outcome.reward
             successes.append(bool(outcome.success))
             self._ends = after_step(self._ends, outcome.ends)
@@ -152,9 +157,28 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         """Free the simulator."""
         self._env.close()
 
+    @property
+    def _who(self) -> str:
+        return f"the environment of {self._env.spec.suite} {self._env.spec.task}"
+
     def _observed(self) -> Obs:
         frame = self._env.observe(self._keys)
-        return {key: value[: self._points] if key == "point_cloud" else value for key, value in frame.items()}
+        if missing := [key for key in self._keys if key not in frame]:
+            raise DataError(f"{self._who} shows no {missing[0]!r}", "its observe() is asked for it by that name")
+        frame = {key: value[: self._points] if key == "point_cloud" else value for key, value in frame.items()}
+        for key in self._keys:
+            self._check(key, np.asarray(frame[key]))
+        return frame
+
+    def _check(self, key: str, shown: NDArray[Any]) -> None:
+        """DataError where an array of a frame is not what a history of frames is made of."""
+        space = self.observation_space[key]  # type: ignore[index]  # of a Dict
+        expected = space.shape[1:]
+        if shown.shape != expected:
+            what = f"{key!r} of shape {shown.shape}, and {expected} is expected"
+            raise DataError(f"{self._who} shows {what}", "its Spec says the shapes")
+        if space.dtype == np.uint8 and shown.dtype != np.uint8:
+            raise DataError(f"{self._who} shows {key!r} of type {shown.dtype}", "pictures are uint8, 0 to 255")
 
     def _box(self, key: str) -> gymnasium.spaces.Box:
         shape = (self._n_obs, *self._shape(key))
