@@ -24,6 +24,9 @@ from omp_cli.core.nets.base import InPrecision, Net
 from omp_cli.core.policy_config import PolicyConfig
 from omp_cli.core.spec import Spec
 
+ROUNDED_ONE = 1 + 1e-5
+"""What arithmetic may make of the bound 1 of an action."""
+
 
 def usual_nfe(config: PolicyConfig) -> int:
     """Evaluations per decision that the method takes unless told otherwise."""
@@ -78,6 +81,18 @@ class Policy(nn.Module):
         """Fit all normalisation to whole data arrays (frames, ...): observations and "action"."""
         self.encoder.fit(arrays)
         self.action_limits.fit(arrays["action"])
+
+    def action_range(self) -> tuple[Tensor, Tensor]:
+        """Smallest and largest value that each number of an action is meant to have, each (A,), in the data's units.
+
+        A suite defines its actions in [-1, 1]; of data of one's own, and where a suite's data go beyond (a plugin's
+        environment may have bounds of its own), it is the range of the data.
+        """
+        one = torch.ones_like(self.action_limits.scale)
+        low, high = self.action_limits.inverse(-one), self.action_limits.inverse(one)
+        if self.spec.action_channels is None and max(-low.min(), high.max()) < ROUNDED_ONE:
+            return -one, one
+        return low, high
 
     def freeze_from(self, time: float) -> None:
         """Keep a copy of encoder and network as they are now for all times from ``time`` on: it learns nothing."""

@@ -8,12 +8,16 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.deploy.clipping import Clipping
 from omp_cli.core.deploy.deciders import OfCheckpoint
+from omp_cli.core.deploy.export import _reach
 from omp_cli.core.deploy.frames import Signature
 from omp_cli.core.deploy.robots import GymRobot
+from omp_cli.core.encoders.base import Limits
+from omp_cli.core.policy import Policy
 from omp_cli.core.spec import Channels, Spec
 
 NAMES = ("shoulder", "elbow")
@@ -23,9 +27,15 @@ INF = np.inf
 def decider(low: tuple[float, float], high: tuple[float, float]) -> OfCheckpoint:
     """A policy of data in degrees; of data of a suite where the range is empty."""
     channels = Channels(names=NAMES, unit="deg", low=low, high=high) if low < high else None
+    limits = Limits(2, hold=True)
+    if channels:
+        limits.fit(torch.tensor([low, high]))
     spec = Spec(suite="own", task="t", action_dim=2, state_dim=1, max_steps=1, control_hz=1.0, action_channels=channels)
     found = OfCheckpoint.__new__(OfCheckpoint)
     found.checkpoint = SimpleNamespace(meta=SimpleNamespace(spec=spec))  # type: ignore[assignment]
+    found.policy = Policy.__new__(Policy)
+    torch.nn.Module.__init__(found.policy)
+    found.policy.spec, found.policy.action_limits = spec, limits
     names, unit = (NAMES, "deg") if channels else ((), "")
     found.signature = Signature("own", "t", {}, 1, 1, 1, 2, 1.0, None, 1, action_names=names, action_unit=unit)
     return found
@@ -73,6 +83,17 @@ def test_a_range_far_beyond_the_bounds_is_said_before_anything_moves(
     Clipping(space([-bounds] * 2, [bounds] * 2), decider(low, high), notes.append)
     assert len(notes) == bool(told)
     assert not told or told in notes[0]
+
+
+def test_actions_of_a_suite_beyond_one_are_told_from_the_data_and_not_taken_for_one() -> None:
+    notes: list[str] = []
+    of_suite = decider((0.0, 0.0), (0.0, 0.0))
+    of_suite.policy.action_limits.fit(torch.tensor([[-3.0, 0.0], [5.0, 10.0]]))
+    Clipping(space([-3, 0], [5, 10]), of_suite, notes.append)
+    assert not notes
+    assert _reach(of_suite.policy) == "-3 to 10"
+    Clipping(space([-3, 0], [5, 1]), of_suite, notes.append)
+    assert "action[1] are 0 to 1, the policy's actions go from 0 to 10" in notes[0]
 
 
 def test_an_environment_of_whole_numbers_is_refused_for_they_would_be_cut() -> None:

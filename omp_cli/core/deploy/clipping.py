@@ -82,13 +82,8 @@ class Clipping:
 
 
 def action_range(decider: Decider) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Smallest and largest value of each number of a policy's actions, each (A,); None of an export, which keeps none.
-
-    They are those of the policy's data; where these say none, a suite defines the actions, in [-1, 1].
-    """
+    """``Policy.action_range``, each (A,); None of an export, which keeps none."""
     if not isinstance(decider, OfCheckpoint):
         return None
-    channels = decider.checkpoint.meta.spec.action_channels
-    if channels is None:
-        return -np.ones(decider.signature.action_dim), np.ones(decider.signature.action_dim)
-    return np.array(channels.low), np.array(channels.high)
+    low, high = (end.double().cpu().numpy() for end in decider.policy.action_range())
+    return low, high

@@ -34,6 +34,7 @@ from omp_cli.core.deploy.parity import Difference
 from omp_cli.core.deploy.program import ONNX_INSTALL, ONNX_PACKAGES, OUTPUT, missing_packages
 from omp_cli.core.deploy.writing import READERS, Format, Writing, decision_of
 from omp_cli.core.envs.workers import Workers
+from omp_cli.core.policy import Policy
 from omp_cli.core.spec import Channels, Spec
 
 SIGNATURE = "policy.json"
@@ -143,9 +144,16 @@ def signature(
     spec, chunk = checkpoint.meta.spec, decision.policy.chunk
     files = [folder / f"policy.{kind}" for kind in ("onnx", "pt2")]
 
+    reach = _reach(decision.policy)
+
     def array(name: str, x: Tensor) -> dict[str, Any]:
         shape = ["batch", *x.shape[1:]] if config.dynamic_batch else list(x.shape)
-        found = {"name": name, "shape": shape, "dtype": str(x.dtype).removeprefix("torch."), "unit": _unit(name, spec)}
+        found = {
+            "name": name,
+            "shape": shape,
+            "dtype": str(x.dtype).removeprefix("torch."),
+            "unit": _unit(name, spec, reach),
+        }
         return found | _channels(name, spec)
 
     document = {
@@ -169,7 +177,7 @@ def signature(
     return {**document, "seal": seal_of(document)}
 
 
-def _unit(name: str, spec: Spec) -> str:
+def _unit(name: str, spec: Spec, reach: str) -> str:
     frame = "world frame" if spec.cloud_in_world else "the data set's own frame"
     order = "farthest-point order" if spec.cloud_in_fps_order else "any order"
     units = {
@@ -177,11 +185,17 @@ def _unit(name: str, spec: Spec) -> str:
         "state": f"as {spec.suite} gives it; positions in metres, newest step last",
         "point_cloud": f"metres, {frame}, points in {order}, newest step last",
         "img": "0 to 255, RGB, rows from the top, newest step last",
-        OUTPUT: f"as {spec.suite} takes it, -1 to 1; one row per control step",
+        OUTPUT: f"as {spec.suite} takes it, {reach}; one row per control step",
     }
     if spec.action_channels is not None:  # numbers that no suite defines: what the data say, and nothing more
         units |= _own_units(spec.state_channels, spec.action_channels)
     return units.get(name, "as the data set has it, newest step last")
+
+
+def _reach(policy: Policy) -> str:
+    """From the least number of an action to the largest."""
+    low, high = policy.action_range()
+    return f"{float(low.min()):.4g} to {float(high.max()):.4g}"
 
 
 def _own_units(state: Channels | None, action: Channels) -> dict[str, str]:
