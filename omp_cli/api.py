@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from omp_cli import core
 from omp_cli.commands.call import Call
@@ -14,12 +17,13 @@ from omp_cli.commands.evaluate import evaluate as eval_command
 from omp_cli.commands.globals import Globals
 from omp_cli.commands.pretrain import pretrain as pretrain_command
 from omp_cli.console import Console
-from omp_cli.core.base.config import Settings
+from omp_cli.core.base.config import Settings, validated
 from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.base.flags import options_of
 from omp_cli.core.base.layers import flatten
 from omp_cli.core.base.table import Table
 from omp_cli.core.data.store import Dataset, read_store
+from omp_cli.core.deploy.config import ActingConfig
 from omp_cli.core.measure.episodes import EvalConfig
 from omp_cli.core.policy_config import Graph, Precision, Weights
 from omp_cli.core.train.config import PretrainConfig
@@ -66,7 +70,9 @@ def load(
         UsageError: a setting that does not go with it.
         MissingDependency: the device or a package is not here.
     """
-    decider = core.open_decider(Path(path), device, weights, nfe, graph, precision)
+    given = {"weights": weights, "nfe": nfe, "graph": graph, "precision": precision}
+    how = validated(ActingConfig, {name: _plain(value) for name, value in given.items()})
+    decider = core.open_decider(_path(path, "policy"), device, how.weights, how.nfe, how.graph, how.precision)
     return core.Player(decider, seed, execute, ensemble)
 
 
@@ -79,9 +85,10 @@ def read_dataset(path: str | Path) -> Dataset:
         ``episode_ends`` (E,) the end of each episode; ``spec`` and ``provenance``.
 
     Raises:
+        UsageError: not a path.
         DataError: missing, damaged or changed.
     """
-    return read_store(Path(path))
+    return read_store(_path(path, "data set"))
 
 
 def train(
@@ -110,12 +117,13 @@ def train(
         The run's folder, for ``load`` and ``evaluate``.
 
     Raises:
-        UsageError: a setting that there is not, or that does not fit.
+        UsageError: a setting that there is not, or that does not fit, or a data set that is no path.
         DataError: the data set is missing or damaged.
         Diverged: a loss was not finite.
     """
     call, kept = _call("pretrain", PretrainConfig, settings, device, out, quiet)
-    pretrain_command(call, dataset=Path(dataset), preset=preset, teacher=None if teacher is None else Path(teacher))
+    learned_from = None if teacher is None else _path(teacher, "teacher")
+    pretrain_command(call, dataset=_path(dataset, "data set"), preset=preset, teacher=learned_from)
     return Path(kept.document["run_dir"])
 
 
@@ -163,7 +171,7 @@ def evaluate(
             raise UsageError(f"evaluate: {wrong} does not go with an environment", "give it to load, or leave it out")
         player = policy if isinstance(policy, core.Player) else load(policy, device)
         return core.evaluate_env(player, env, episodes, seed, max_steps)
-    path = policy.decider.path if isinstance(policy, core.Player) else Path(policy)
+    path = policy.decider.path if isinstance(policy, core.Player) else _path(policy, "policy")
     if isinstance(policy, core.Player):
         if policy.decider.kind != "checkpoint":
             raise UsageError(f"{path}: an export knows no environment", "give one, or load the run itself")
@@ -173,6 +181,18 @@ def evaluate(
     eval_command(call, checkpoint=path, processes=workers)
     figures: dict[str, Any] = kept.document["result"]
     return figures
+
+
+def _path(given: Any, what: str) -> Path:
+    """The path of ``what``; UsageError for anything else, such as a data set that has been read."""
+    if not isinstance(given, (str, os.PathLike)):
+        raise UsageError(f"{what}: {type(given).__name__}, expected a path", "give the folder, as text or as a Path")
+    return Path(given)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers as Python's own."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 class _Kept(Console):
@@ -213,5 +233,5 @@ def _call(
         else:
             values[key] = value
     kept = _Kept(quiet=quiet)
-    globals_ = _InPython(device=device, out=None if out is None else Path(out), quiet=quiet, kept=kept)
+    globals_ = _InPython(device=device, out=None if out is None else _path(out, "out"), quiet=quiet, kept=kept)
     return Call(name, model, globals_, None, (), given, flatten(values)), kept

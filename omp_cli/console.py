@@ -21,8 +21,8 @@ from omp_cli.core.base.table import NONE, Table, cell_text
 JSON_SCHEMA_VERSION = 1
 NEXT = "next: omp "
 """How a line begins that says what to do next."""
-GONE = (errno.EPIPE, errno.EIO)
-"""What writing to a closed pipe or to a terminal that is gone ends with."""
+GONE = (errno.EPIPE, errno.EIO, errno.EBADF)
+"""What writing ends with to a closed pipe, to a terminal that is gone, and where a shell left a file for reading."""
 
 
 class Stream:

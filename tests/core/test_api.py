@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,27 @@ def test_what_cannot_be_loaded(workshop: Path, tmp_path: Path) -> None:
         api.load(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="unknown device"):
         api.load(workshop / "run", device="abacus")
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda run: api.load(run, weights="last"), "weights: .*'ema' or 'raw' .got 'last'"),  # type: ignore[arg-type]
+        (lambda run: api.load(run, nfe=0), "nfe: .*greater than or equal to 1 .got 0"),
+        (lambda run: api.load(run, graph="maybe"), "graph: .*got 'maybe'"),  # type: ignore[arg-type]
+        (lambda run: api.load(run, precision="int8"), "precision: .*got 'int8'"),  # type: ignore[arg-type]
+        (lambda run: api.load(None), "policy: NoneType, expected a path"),  # type: ignore[arg-type]
+        (lambda run: api.train({}), "data set: dict, expected a path"),  # type: ignore[arg-type]
+        (lambda run: api.read_dataset(3), "data set: int, expected a path"),  # type: ignore[arg-type]
+        (lambda run: api.load(run).reset("a"), "seed: 'a', expected a whole number"),  # type: ignore[arg-type]
+        (lambda run: api.load(run).reset(1.5), "seed: 1.5, expected a whole number"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_setting_and_no_path_is_an_error_of_omp(
+    workshop: Path, call: Callable[[Path], object], told: str
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        call(workshop / "run")
 
 
 def test_a_wheel_outside_the_repository(workshop: Path, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def shell(line: str, cwd: Path, **environment: str) -> subprocess.CompletedProce
     [
         (">&-", 0),
         (">&- 2>&-", 0),
+        ("2</dev/null", 0),
         ("| true", 0),
         ("2>&1 >&- | true", 0),
         ("--json | head -1", 0),

@@ -81,8 +81,8 @@ class Player:
         """
         if seed is None:
             self._episode += 1
-        elif not 0 <= seed <= MAX_SEED:
-            raise UsageError(f"seed: {seed}, expected 0 to {MAX_SEED}")
+        elif isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= seed <= MAX_SEED:
+            raise UsageError(f"seed: {seed!r}, expected a whole number from 0 to {MAX_SEED}")
         else:
             self._seed, self._episode = seed, 0
         self._begin()
