@@ -26,9 +26,11 @@ from omp_cli.core.base.errors import (
     RunFailed,
     UsageError,
     machine_error,
+    one_line,
     system_error,
     unreadable,
 )
+from omp_cli.core.base.plugins import raised_in
 from omp_cli.core.base.signals import ERRORS, heeded
 
 EPILOG = (
@@ -99,6 +101,8 @@ def as_omp_error(error: BaseException) -> tuple[OmpError, int]:
     if isinstance(error, UnicodeEncodeError):
         what = f"{error.object!a}: the encoding {error.encoding} of this locale lacks a letter of it"
         return UsageError(what, "set LC_ALL=C.UTF-8, or PYTHONUTF8=1"), 2
+    if place := raised_in(error):
+        return RunFailed(one_line(error, typed=True), f"raised in {place}; --verbose shows the way there"), 1
     return RunFailed(f"{type(error).__name__}: {error}", "this looks like a bug; --verbose shows where"), 1
 
 

@@ -17,7 +17,18 @@ from omp_cli.core.base import config as c
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.flags import flag_layer, options_of
-from omp_cli.core.base.layers import Layer, env_layer, file_layer, merge, of_today, set_layer, unflatten, value_text
+from omp_cli.core.base.layers import (
+    ENV_PREFIX,
+    ENVIRONMENT,
+    Layer,
+    env_layer,
+    file_layer,
+    merge,
+    of_today,
+    set_layer,
+    unflatten,
+    value_text,
+)
 from omp_cli.core.base.locks import refuse_held
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, latest_run
 from omp_cli.core.base.run import Earlier, Run, earlier_run, new_folder, read_resumed, refuse_checkpoints
@@ -122,7 +133,10 @@ class Call(Generic[S]):
     def settings(self, *below: Layer | None) -> Chosen[S]:
         """The validated settings; ``below`` are a preset's or a checkpoint's, which all else on the line beats."""
         values, layer_of = merge(self.layers(*below))
-        settings = c.validated(self.model, values)
+        try:
+            settings = c.validated(self.model, values)
+        except UsageError as error:
+            raise _with_source(error, layer_of) from None
         return Chosen(settings, c.sources_of(settings, layer_of))
 
     def known(self, chosen: Chosen[Any]) -> None:
@@ -250,6 +264,20 @@ class Call(Generic[S]):
 def files(run: Run) -> list[str]:
     """The lines that name the files of a run."""
     return [f"{artifact.path.rpartition('.')[2]}: {run.folder / artifact.path}" for artifact in run.manifest.artifacts]
+
+
+def _with_source(error: UsageError, layer_of: Mapping[str, str]) -> UsageError:
+    """The error of a setting, with the file or the variable that it came from; the line itself is before one's eyes."""
+    key = error.key if isinstance(error, c.UnknownSetting) else error.message.partition(": ")[0]
+    places = {source for known, source in layer_of.items() if f"{known}.".startswith(f"{key}.")}
+    source = places.pop() if len(places) == 1 else ""
+    if source == ENVIRONMENT:
+        source = f"{source}, {ENV_PREFIX}{key.upper().replace('.', '__')}"
+    elif not source.startswith("file "):
+        return error
+    if isinstance(error, c.UnknownSetting):
+        return c.UnknownSetting(error.key, error.hint, source)
+    return UsageError(f"{error.message} ({source})", error.hint)
 
 
 def seed_of(name: str, models: Iterable[type[Settings]]) -> str:

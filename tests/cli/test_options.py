@@ -18,6 +18,7 @@ from omp_cli.core.base.config import Flag, Settings, default_text
 from omp_cli.core.base.flags import flag_layer, options_of, union
 from omp_cli.core.base.layers import Layer
 from omp_cli.core.families import SUITES
+from tests.cli.test_bad_input import refused
 from tests.conftest import Omp
 
 ROOT = Path(omp_cli.__file__).parent
@@ -198,3 +199,24 @@ def test_the_options_of_a_command_are_read_without_torch(name: str) -> None:
     line = f"import sys; from omp_cli.commands.table import load; load({name!r}); print({heavy} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("train.lr = 'x'", "train.lr: input should be a valid number"),
+        ("train.lrr = 1", "unknown setting train.lrr"),
+        ("net.hidden = 'x'", "net.hidden: input should be"),
+    ],
+)
+def test_a_setting_that_is_refused_is_told_with_the_file_or_the_variable_that_has_it(
+    omp: Omp, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, told: str
+) -> None:
+    key, _, value = setting.partition(" = ")
+    (tmp_path / "c.toml").write_text(f"{setting}\n")
+    line = ("pretrain", workshop / "toy", "--dry-run")
+    refused(omp(*line, "--config", tmp_path / "c.toml"), 2, told, f" (file {tmp_path / 'c.toml'})")
+    assert "(" not in omp(*line, "--set", f"{key}={value}").err.partition(" (got")[0]
+    name = f"OMP_CLI_{key.upper().replace('.', '__')}"
+    monkeypatch.setenv(name, value.strip("'"))
+    refused(omp(*line), 2, told, f" (environment, {name})")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.errors import RunFailed, UsageError
 from omp_cli.core.base.plugins import import_file, load_plugin, loaded_plugins, module_name
 from omp_cli.core.envs.jobs import in_order
 from tests.cli.test_bad_input import refused
@@ -91,3 +91,16 @@ def test_a_faulty_file_is_one_line_that_names_it(
     refused(omp(*line), 2, f"plugin {file}: {told}", "--verbose shows where")
     assert module_name(file) not in sys.modules
     assert f'"{file}", line 2' in omp("--verbose", *line).err
+
+
+def test_what_fails_later_in_a_file_is_told_with_its_line(omp: Omp, tmp_path: Path) -> None:
+    file = tmp_path / "failing.py"
+    file.write_text(
+        SUITE.format(name="failing") + "\n    def spec(self, task):\n        return super().spec(task, 4)\n"
+        "def fail(job, kept):\n    raise ValueError('my camera is off')\n"
+    )
+    line = ("prepare", "failing", "--demos", 1, "--workers", 1, "--plugin", file, "--out", tmp_path / "d")
+    refused(omp(*line), 1, "TypeError: ", f"raised in {file}, line 14; --verbose shows the way there")
+    with pytest.raises(RunFailed, match="ValueError: my camera is off") as caught:
+        list(in_order(import_file(file).fail, [1, 2], 2, print))
+    assert caught.value.hint == f"raised in {file}, line 16; --workers 1 --verbose shows where"

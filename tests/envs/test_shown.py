@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from omp_cli.core.base.errors import DataError
 from omp_cli.core.envs.chunking import ChunkEnv
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import Outcome, TaskEnv
+from omp_cli.core.suites.toy import ToyEnv
+from tests.conftest import Omp
 
 SPEC = Spec(suite="mine", task="push", action_dim=1, state_dim=2, max_steps=4, control_hz=1.0, image=(4, 4, 3))
 STATE, PICTURE = np.zeros(2, np.float64), np.zeros((4, 4, 3), np.uint8)
@@ -64,3 +67,13 @@ def test_a_reward_that_is_no_number_is_refused_with_its_step() -> None:
     env.reset(seed=0)
     with pytest.raises(DataError, match="the environment of mine push: the reward of step 1 is nan"):
         env.step(np.zeros((2, 1), np.float32))
+
+
+@pytest.mark.parametrize(("state", "told"), [(lambda env: np.zeros(1), True), (ToyEnv.start_state, False)])
+def test_episodes_that_all_begin_alike_are_told(
+    omp: Omp, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: Any, told: bool
+) -> None:
+    monkeypatch.setattr(ToyEnv, "start_state", state)
+    judged = omp("eval", workshop / "run", "--episodes", 2, "--workers", 1, "--out", tmp_path / "e")
+    assert judged.code == 0, judged.err
+    assert ("all 2 episodes begin in one start state" in " ".join(judged.err.split())) == told

@@ -52,6 +52,15 @@ def test_from_a_recording_to_a_policy_that_acts_in_the_plugins_environment(omp: 
     assert tuned.code == 0, tuned.err
 
 
+def test_actions_beyond_one_are_the_environments_business(omp: Omp, tmp_path: Path) -> None:
+    recorded = {**walked(), "action": 4.0 * walked()["action"]}
+    made = omp(*PLUGIN, "prepare", "hidden", write_npz(tmp_path / "d.npz", recorded, LENGTHS), "--out", tmp_path / "d")
+    assert made.code == 0, made.err
+    said = " ".join(made.out.split())
+    assert "so will a policy, and the environment of hidden gets them as they are" in said
+    assert "simulators clip" not in said
+
+
 def test_what_has_another_layout_is_data_without_an_environment_and_says_why(omp: Omp, tmp_path: Path) -> None:
     path = write_npz(tmp_path / "d.npz", walked(width=3), LENGTHS)
     line = (*PLUGIN, "prepare", "hidden", "--file", path)

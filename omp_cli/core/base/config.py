@@ -182,12 +182,11 @@ S = TypeVar("S", bound=BaseModel)
 class UnknownSetting(UsageError):
     """A setting that no configuration class has under that name.
 
-    Attributes:
-        key: the setting's dotted name as it was given.
+    ``key`` is its dotted name as it was given, ``source`` the file or variable it stands in, "" where the line has it.
     """
 
-    def __init__(self, key: str, hint: str) -> None:
-        super().__init__(f"unknown setting {key}", hint)
+    def __init__(self, key: str, hint: str, source: str = "") -> None:
+        super().__init__(f"unknown setting {key}{source and f' ({source})'}", hint)
         self.key = key
 
 

@@ -16,6 +16,8 @@ from pydantic import BaseModel
 from omp_cli.core.base.errors import DataError, UsageError
 
 ENV_PREFIX = "OMP_CLI_"
+ENVIRONMENT = "environment"
+"""The source of what its variables say."""
 EARLIER = {"finetune": ("method.", "algorithm."), "eval": ("finetune.method.", "finetune.algorithm.")}
 """How the dotted names of a section began in omp 0.2 and how they begin today, by command."""
 NOTHING = ("none", "null")
@@ -125,7 +127,7 @@ def env_layer(environ: Mapping[str, str], model: type[BaseModel]) -> Layer:
         for name, text in sorted(environ.items())
         if name.startswith(ENV_PREFIX)
     }
-    return Layer("environment", {key: v for key, v in values.items() if key.split(".")[0] in model.model_fields})
+    return Layer(ENVIRONMENT, {key: v for key, v in values.items() if key.split(".")[0] in model.model_fields})
 
 
 def set_layer(pairs: Iterable[str]) -> Layer:

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,6 +70,16 @@ def importable(folder: Path) -> None:
     """Let modules of a folder be imported in this process, after all that is installed."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
+
+
+def raised_in(error: BaseException) -> str:
+    """File and line of the user's own in which an error arose, or what it called failed; "" where none is on the way.
+
+    Files of the user's own are the imported ones and those that lie beside them.
+    """
+    folders = {path.parent for path in loaded_plugins()}
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent in folders]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
 
 
 @contextmanager

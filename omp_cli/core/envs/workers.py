@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from omp_cli.core.base.errors import OmpError, RunFailed, machine_error, one_line
-from omp_cli.core.base.plugins import loaded_plugins
+from omp_cli.core.base.plugins import loaded_plugins, raised_in
 from omp_cli.core.base.processes import begin_worker, starting_workers
 
 RESTARTS_IN_A_ROW = 3
@@ -263,4 +263,5 @@ def _answer(method: Callable[..., Any], arguments: Sequence[Any]) -> Any:
         if isinstance(error, OSError):  # whoever reports errors names the file
             return error
         text = f"{type(error).__name__}: {one_line(error)}"
-        return RunFailed(f"an environment failed in its worker: {text}", "--workers 1 --verbose shows where")
+        place = f"raised in {where}; " if (where := raised_in(error)) else ""
+        return RunFailed(f"an environment failed in its worker: {text}", f"{place}--workers 1 --verbose shows where")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,8 +124,16 @@ def evaluate(
         watch.lap("records")
     if said is not None:
         said |= deciding.figures()
+    _say_if_alike(done, progress)
     done.sort(key=lambda e: e.index)
     return done, [np.stack(state.films[index]) for index in sorted(state.films)]
+
+
+def _say_if_alike(done: Sequence[Episode], progress: Progress) -> None:
+    """A note where all episodes have one start state: their number then says nothing of other ones."""
+    if len(done) > 1 and len({episode.start_state for episode in done}) == 1:
+        blame = "reset(seed) draws nothing, or start_state() leaves it out"
+        progress.note(f"{done[0].task}: all {len(done)} episodes begin in one start state ({blame})")
 
 
 def _begin_waiting(state: _State) -> bool:

@@ -47,12 +47,15 @@ def first_and_last(episodes: Sequence[Arrays]) -> list[Arrays]:
     ]
 
 
-def unclipped(figures: Mapping[str, Any]) -> list[str]:
-    """What to say of actions that a simulator would clip."""
+def unclipped(figures: Mapping[str, Any], users_own: bool = False) -> list[str]:
+    """What to say of actions that a simulator would clip; a plugin's environment (``users_own``) has its own bounds."""
     reach, beyond = max(map(abs, figures["action_range"])), figures["actions_beyond_one"]
     if reach <= 1 or (beyond is None and reach <= 1.01):
         return []
-    line = f"actions of {figures['task']} reach {reach:.3g}: so will a policy; simulators clip to [-1, 1]"
+    line = f"actions of {figures['task']} reach {reach:.3g}: so will a policy"
+    if users_own:
+        return [f"{line}, and the environment of {figures['suite']} gets them as they are"]
+    line += "; simulators clip to [-1, 1]"
     return [line if beyond is None else f"{line}; {beyond} of {figures['action_values']} values are stored unclipped"]
 
 

@@ -8,12 +8,14 @@ from typing import Any
 
 from omp_cli.core.prepare.next_line import next_line
 from omp_cli.core.prepare.numbers import unclipped
+from omp_cli.core.suites.base import is_users_own
 
 
 def figures_of(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """What files hold, in numbers."""
     recipe, spec = provenance["recipe"], provenance["spec"]
     return {
+        "suite": recipe["suite"]["name"],
         "source": recipe["source"],
         "format": recipe["format"]["name"],
         "returns": provenance["returns"],
@@ -49,6 +51,7 @@ def lines_of(folders: Sequence[Path], figures: Sequence[Mapping[str, Any]]) -> l
     pictures, clouds = (figures[-1][key] is not None for key in ("image", "points"))
     lines += ["look at its contact_sheet.png"] if pictures or clouds else []
     for of_one in figures:
-        lines += [f"{of_one['task']}: {sentence}" for sentence in of_one["said"]] + unclipped(of_one)
+        lines += [f"{of_one['task']}: {sentence}" for sentence in of_one["said"]]
+        lines += unclipped(of_one, is_users_own(of_one["suite"]))
     lines += [f"omp eval rolls {r['task']} out in {name}" for r in figures if (name := r["environment"])]
     return [*lines, next_line(folders[-1], figures[-1])]
