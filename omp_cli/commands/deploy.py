@@ -51,7 +51,7 @@ def deploy(
         if data is not None:
             run.input("dataset", data.path, data.sha256)
         robot = (
-            core.make_robot(str(env), player.decider, progress.note)
+            core.make_robot(str(env), signature, progress.note)
             if data is None
             else core.Replay(data, signature, progress.note)
         )

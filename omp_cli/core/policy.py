@@ -82,16 +82,18 @@ class Policy(nn.Module):
         self.encoder.fit(arrays)
         self.action_limits.fit(arrays["action"])
 
-    def action_range(self) -> tuple[Tensor, Tensor]:
-        """Smallest and largest value that each number of an action is meant to have, each (A,), in the data's units.
+    def action_range(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Smallest and largest value that each of the A numbers of an action is meant to have, in the data's units.
 
         A suite defines its actions in [-1, 1]; of data of one's own, and where a suite's data go beyond (a plugin's
         environment may have bounds of its own), it is the range of the data.
         """
+        if (channels := self.spec.action_channels) is not None:
+            return channels.low, channels.high
         one = torch.ones_like(self.action_limits.scale)
-        low, high = self.action_limits.inverse(-one), self.action_limits.inverse(one)
-        if self.spec.action_channels is None and max(-low.min(), high.max()) < ROUNDED_ONE:
-            return -one, one
+        low, high = (tuple(self.action_limits.inverse(end).tolist()) for end in (-one, one))
+        if max(-min(low), max(high)) < ROUNDED_ONE:
+            return (-1.0,) * len(low), (1.0,) * len(high)
         return low, high
 
     def freeze_from(self, time: float) -> None:

@@ -138,6 +138,9 @@ def test_an_export_acts_as_its_run(omp: Omp, workshop: Path, place: Path) -> Non
     assert one == pytest.approx(other, abs=1e-4)
     assert one == pytest.approx(third, abs=1e-4)
     refused(omp("deploy", place / "policy", "--replay", workshop / "toy", "--nfe", 2), 2, "nfe", "export")
+    clipped = omp("deploy", place / "policy", "--hz", 500, "--env", "robot.py:Narrow", "--out", "n")
+    assert clipped.code == 0, clipped.err
+    assert "-0.1 to 0.1, the policy's actions go from -1 to 1 (and 1 more)" in " ".join(clipped.err.split())
 
 
 def test_what_decides_is_said_and_what_a_lower_precision_changes(omp: Omp, workshop: Path, place: Path) -> None:

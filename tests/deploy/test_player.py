@@ -14,7 +14,7 @@ from torch import Tensor
 import omp_cli as api
 from omp_cli.core.base.errors import DataError, Diverged, UsageError
 from omp_cli.core.checkpoint import open_run
-from omp_cli.core.deploy.deciders import Decider
+from omp_cli.core.deploy.decider import Decider
 from omp_cli.core.deploy.frames import Array, Arrays, Signature
 from omp_cli.core.deploy.player import Player
 

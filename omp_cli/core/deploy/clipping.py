@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.deploy.deciders import Decider, OfCheckpoint
+from omp_cli.core.deploy.frames import Signature
 
 FAR = 0.1
 """Share of the range of a policy's actions that may lie beyond a bound without a word."""
@@ -25,13 +25,12 @@ class Clipping:
 
     Args:
         space: of actions (A,) of real numbers.
-        decider: the policy, which knows names, unit and range of its actions.
+        signature: signature of the policy: names, unit and range of its actions.
         note: called with one line: now, where the policy's range is far beyond the bounds, and when the first number
             is clipped.
     """
 
-    def __init__(self, space: gymnasium.spaces.Box, decider: Decider, note: Callable[[str], None]) -> None:
-        signature = decider.signature
+    def __init__(self, space: gymnasium.spaces.Box, signature: Signature, note: Callable[[str], None]) -> None:
         self._space, self._note = space, note
         self._names = signature.action_names or tuple(f"action[{n}]" for n in range(signature.action_dim))
         self._unit = f" {signature.action_unit}" if signature.action_unit else ""
@@ -40,8 +39,8 @@ class Clipping:
             width = self._high - self._low
         self._slack = SLACK * np.where(np.isfinite(width), width, 1.0)
         self._numbers, self._clipped = 0, 0
-        if (known := action_range(decider)) is not None:
-            self._compare(*known)
+        if signature.action_range is not None:
+            self._compare(*map(np.array, signature.action_range))
 
     def __call__(self, action: NDArray[np.float32]) -> tuple[NDArray[Any], bool]:
         """An action (A,) as the space takes it, and whether a number of it was clipped."""
@@ -79,11 +78,3 @@ class Clipping:
         """Where numbers from ``low`` to ``high`` are beyond a bound by more than they ``may``, (A,)."""
         far: NDArray[np.bool_] = (low < self._low - self._slack - may) | (high > self._high + self._slack + may)
         return far
-
-
-def action_range(decider: Decider) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """``Policy.action_range``, each (A,); None of an export, which keeps none."""
-    if not isinstance(decider, OfCheckpoint):
-        return None
-    low, high = (end.double().cpu().numpy() for end in decider.policy.action_range())
-    return low, high

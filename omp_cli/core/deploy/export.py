@@ -34,7 +34,6 @@ from omp_cli.core.deploy.parity import Difference
 from omp_cli.core.deploy.program import ONNX_INSTALL, ONNX_PACKAGES, OUTPUT, missing_packages
 from omp_cli.core.deploy.writing import READERS, Format, Writing, decision_of
 from omp_cli.core.envs.workers import Workers
-from omp_cli.core.policy import Policy
 from omp_cli.core.spec import Channels, Spec
 
 SIGNATURE = "policy.json"
@@ -144,7 +143,8 @@ def signature(
     spec, chunk = checkpoint.meta.spec, decision.policy.chunk
     files = [folder / f"policy.{kind}" for kind in ("onnx", "pt2")]
 
-    reach = _reach(decision.policy)
+    low, high = decision.policy.action_range()
+    reach = f"{min(low):.4g} to {max(high):.4g}"
 
     def array(name: str, x: Tensor) -> dict[str, Any]:
         shape = ["batch", *x.shape[1:]] if config.dynamic_batch else list(x.shape)
@@ -162,11 +162,13 @@ def signature(
         "task": spec.task,
         "suite_settings": checkpoint.meta.suite,
         "inputs": [array(name, x) for name, x in zip(decision.inputs, inputs, strict=True)],
-        "output": array(OUTPUT, output),
+        "output": array(OUTPUT, output) | {"low": list(low), "high": list(high)},
+        "reference": checkpoint.meta.reference,
         "n_obs": chunk.n_obs,
         "horizon": chunk.horizon,
         "execute": chunk.execute,
         "control_hz": spec.control_hz,
+        "max_steps": spec.max_steps,
         "action_unit": spec.action_unit,
         "nfe": config.nfe,
         "weights": config.weights,
@@ -190,12 +192,6 @@ def _unit(name: str, spec: Spec, reach: str) -> str:
     if spec.action_channels is not None:  # numbers that no suite defines: what the data say, and nothing more
         units |= _own_units(spec.state_channels, spec.action_channels)
     return units.get(name, "as the data set has it, newest step last")
-
-
-def _reach(policy: Policy) -> str:
-    """From the least number of an action to the largest."""
-    low, high = policy.action_range()
-    return f"{float(low.min()):.4g} to {float(high.max()):.4g}"
 
 
 def _own_units(state: Channels | None, action: Channels) -> dict[str, str]:

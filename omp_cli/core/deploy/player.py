@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.seeds import MAX_SEED, derived_seed
-from omp_cli.core.deploy.deciders import Decider
-from omp_cli.core.deploy.frames import Arrays, Signature, as_read_by
+from omp_cli.core.deploy.decider import Decider
+from omp_cli.core.deploy.frames import Arrays, Signature
 
 
 class Player:
@@ -59,7 +59,6 @@ class Player:
                 "leave it out, or train with a larger chunk.execute",
             )
         self.decider, self.decisions = decider, 0
-        self._as_read, _ = as_read_by(decider.suite)
         self._execute, self._ensemble = execute or own, ensemble
         self._seed, self._episode = seed, 0
         self._begin()
@@ -136,7 +135,8 @@ class Player:
         """
         if not isinstance(obs, Mapping):
             return obs  # which the signature tells of
-        return self._as_read(obs, self.signature.arrays)
+        as_read, _ = self.decider.sensing
+        return as_read(obs, self.signature.arrays)
 
     def observe(self, obs: Mapping[str, Any]) -> None:
         """Show a frame (as for ``act``) of a step at which nothing is decided."""

@@ -26,7 +26,6 @@ from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.plugins import import_file, importable, users_code
 from omp_cli.core.data.store import Dataset
 from omp_cli.core.deploy.clipping import Clipping
-from omp_cli.core.deploy.deciders import Decider
 from omp_cli.core.deploy.frames import Signature
 
 Frame = Mapping[str, Any]
@@ -38,12 +37,12 @@ class Robot:
     Args:
         target: an object as the module says, or a Gymnasium environment.
         name: what messages call it.
-        decider: the policy that will move it.
+        signature: signature of the policy that will move it.
         note: called with one line about what the bounds of an environment do to its actions.
     """
 
-    def __init__(self, target: Any, name: str, decider: Decider, note: Callable[[str], None]) -> None:
-        self._target = GymRobot(target, decider, note) if isinstance(target, gymnasium.Env) else target
+    def __init__(self, target: Any, name: str, signature: Signature, note: Callable[[str], None]) -> None:
+        self._target = GymRobot(target, signature, note) if isinstance(target, gymnasium.Env) else target
         self._name = name
         for method in ("observe", "act"):
             if not callable(getattr(self._target, method, None)):
@@ -93,7 +92,7 @@ class GymRobot:
 
     Args:
         env: an environment whose action is one array (A,) of real numbers.
-        decider: the policy.
+        signature: signature of the policy.
         note: see ``Clipping``.
 
     Attributes:
@@ -106,16 +105,15 @@ class GymRobot:
         UsageError: the action is of another kind or size than the policy's.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], decider: Decider, note: Callable[[str], None]) -> None:
-        signature, space = decider.signature, env.action_space
-        self.env, self._signature = env, signature
+    def __init__(self, env: gymnasium.Env[Any, Any], signature: Signature, note: Callable[[str], None]) -> None:
+        self.env, self._signature, space = env, signature, env.action_space
         wanted = (signature.action_dim,)
         if not isinstance(space, gymnasium.spaces.Box) or space.shape != wanted or space.dtype.kind != "f":
             raise UsageError(
                 f"environment: its action is {space}, the policy's are real numbers of shape {wanted}",
                 "wrap it so that both are the same",
             )
-        self.clipping = Clipping(space, decider, note)
+        self.clipping = Clipping(space, signature, note)
         self.reward, self.terminated, self.truncated = 0.0, False, False
         self.info: dict[str, Any] = {}
         self._obs: Any = None
@@ -234,12 +232,12 @@ def of_one_robot(action: NDArray[np.float32]) -> NDArray[np.float32]:
     return action
 
 
-def make_robot(place: str, decider: Decider, note: Callable[[str], None]) -> Robot:
+def make_robot(place: str, signature: Signature, note: Callable[[str], None]) -> Robot:
     """The robot that ``module:function`` (or ``file.py:function``) makes; the function takes no arguments.
 
     Args:
         place: names the function.
-        decider: the policy that will move the robot.
+        signature: signature of the policy that will move the robot.
         note: see ``Robot``.
 
     Raises:
@@ -255,7 +253,7 @@ def make_robot(place: str, decider: Decider, note: Callable[[str], None]) -> Rob
         raise UsageError(f"--env {place}: no function {name} in {where}")
     with users_code(f"{place}()"):
         made = function()
-    return Robot(made, place, decider, note)
+    return Robot(made, place, signature, note)
 
 
 def _module(where: str) -> ModuleType:

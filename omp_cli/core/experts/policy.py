@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from omp_cli.core.base.config import checked
 from omp_cli.core.base.device import one_thread
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.checkpoint import META
 from omp_cli.core.data.reference import Reference
-from omp_cli.core.deploy.deciders import Decider, OfCheckpoint, open_decider
+from omp_cli.core.deploy.decider import Decider
+from omp_cli.core.deploy.deciders import open_decider
 from omp_cli.core.deploy.player import Player
 from omp_cli.core.experts.base import Expert, Frame, check_actions
 from omp_cli.core.suites.base import TaskEnv
@@ -82,10 +84,9 @@ class OfPolicy(Expert):
 
     def _compare(self, env: TaskEnv, seed: int) -> None:
         """DataError where the environment's pictures are not those of the policy's data; the episode begins anew."""
-        found = self._decider.checkpoint.meta.reference if isinstance(self._decider, OfCheckpoint) else None
-        if found is None or "img" not in self.keys:
+        if self._decider.reference is None or "img" not in self.keys:
             return
-        reference = Reference.model_validate(found)
+        reference = checked(Reference, self._decider.reference, f"{self.path}: its reference")
         reference.check(env.img_in(np.array(reference.state)), f"{env.spec.suite}/{env.spec.task}")
         env.reset(seed)
 

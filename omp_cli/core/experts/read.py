@@ -20,7 +20,7 @@ DESCRIBING = ("policy.json", "manifest.json")
 def read_expert(path: Path) -> Expert:
     """The expert of a file, or of a folder that holds a policy of omp.
 
-    Nothing in a file is run, with one exception: a ``.pt2`` that is named itself (``deploy.deciders.OfExport``).
+    Nothing in a file is run, with one exception: a ``.pt2`` that is named itself (``deploy.exported.OfExport``).
 
     Raises:
         DataError: there is no such file, it is damaged, or of no known kind.

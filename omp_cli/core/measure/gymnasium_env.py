@@ -57,7 +57,7 @@ def evaluate_env(
         raise UsageError(f"environment: {type(made).__name__} is no Gymnasium environment", hint)
     own = made.spec.max_episode_steps if made.spec is not None else None
     try:
-        robot = GymRobot(made, player.decider, note)
+        robot = GymRobot(made, player.signature, note)
         limit = max_steps or (None if own else player.signature.max_steps)
         rows = [_episode(player, robot, eval_seed(seed, player.signature.task, n), limit) for n in range(episodes)]
     finally:
