@@ -179,8 +179,18 @@ def test_a_frame_that_has_no_action_is_left_out_and_told(tmp_path: Path) -> None
     np.testing.assert_array_equal(found.episodes[1]["state"], written[1][STATE][:-1].astype(np.float32))
     assert found.episodes[1]["img"].shape[0] == LENGTHS[1]
     assert any(s.startswith(f"{STATE}, {IMAGES}/top, {IMAGES}/wrist: the last frame") for s in found.said)
+    assert any("one observation more than actions" in sentence for sentence in found.said)
+    changed(tmp_path / "cup" / "episode_1.hdf5", STATE, written[1][STATE][:-1])
+    with pytest.raises(DataError, match=r"episode_0\.hdf5: observations/qpos has 10 frames, expected 9") as refused:
+        read(tmp_path / "cup")
+    assert "one observation more is taken where every episode has it" in refused.value.hint
+    for number, episode in enumerate(written):
+        changed(tmp_path / "cup" / f"episode_{number}.hdf5", STATE, episode[STATE][:-1])
+    some = read(tmp_path / "cup")
+    np.testing.assert_array_equal(some.episodes[1]["state"], found.episodes[1]["state"])
+    np.testing.assert_array_equal(some.episodes[1]["img"], found.episodes[1]["img"])
     write_aloha(tmp_path / "two", more=2)
-    with pytest.raises(DataError, match=r"episode_0\.hdf5: observations/qpos has 11 frames, action has 9"):
+    with pytest.raises(DataError, match=r"episode_0\.hdf5: observations/qpos has 11 frames, expected 9"):
         read(tmp_path / "two")
 
 

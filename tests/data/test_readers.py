@@ -192,6 +192,12 @@ def test_robomimic_with_one_observation_more_than_actions(counted: str, tmp_path
     with pytest.raises(DataError, match=r"obs/robot0_eef_pos has 5 frames, expected 4") as refused:
         read(path, "robomimic", "can")
     assert "one observation more is taken where every episode has it" in refused.value.hint
+    with h5py.File(path, "a") as file:
+        values = file["data/demo_0/obs/robot0_eef_pos"][:-1]
+        del file["data/demo_0/obs/robot0_eef_pos"]
+        file["data/demo_0/obs/robot0_eef_pos"] = values
+    some = read(path, "robomimic", "can")
+    np.testing.assert_array_equal(some.episodes[1]["state"], found.episodes[1]["state"])
 
 
 def test_robomimic_pictures_inside_of_a_group(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from omp_cli.core.data.readers.base import FORMATS, Contents, Reader, Recording,
 from omp_cli.core.data.readers.cameras import by_name
 from omp_cli.core.data.readers.hdf5 import contents_of, dataset, is_hdf5, opened, unread
 from omp_cli.core.data.readers.npz import stored_in
+from omp_cli.core.data.readers.one_more import one_more, said_of
 from omp_cli.core.data.readers.packed import is_packed, unpacked
 from omp_cli.core.data.readers.roles import Roles, RolesConfig, recording
 from omp_cli.core.data.readers.stored import Stored
@@ -101,6 +102,7 @@ class EpisodesReader(Reader):
         for file in wanted:
             episodes.add(file, first if file == wanted[0] else _arrays_of(file))
             progress.advance()
+        episodes.pair(roles)
         found = recording(str(path), episodes.arrays(), episodes.ends, config, subject, None)
         return replace(
             found,
@@ -190,14 +192,14 @@ def _length(array: Stored) -> int:
 
 
 class _Episodes:
-    """The arrays of all files as if they were in one, cut to the frames that all those with a role have."""
+    """The arrays of all files as if they were in one, cut to the frames of the actions."""
 
     def __init__(self, files: Sequence[Path], first: Mapping[str, Stored], roles: Roles) -> None:
-        self._files, self._first, self._taken = files, first, roles.taken
+        self._files, self._first, self._taken, self._action = files, first, roles.taken, roles.action[0]
         self._packed = [name for name in roles.img if is_packed(first[name])]
         self._parts: list[Mapping[str, Stored]] = []
         self._frames: list[int] = []
-        self._cut: dict[str, None] = {}
+        self._cut: tuple[str, ...] = ()
         self._others: list[str] = []
 
     @property
@@ -206,7 +208,7 @@ class _Episodes:
         return np.cumsum(self._frames).astype(np.int64)
 
     def add(self, file: Path, arrays: Mapping[str, Stored]) -> None:
-        """The next episode; DataError where its arrays are others than the first's, or of lengths that do not fit."""
+        """The next episode; DataError where its arrays are others than the first's, or it has no frames."""
         for name in self._taken:
             wanted, found = self._first[name], arrays.get(name)
             if found is None:
@@ -216,23 +218,17 @@ class _Episodes:
                 raise self._differs(
                     file, f"its {name} is {found.shape} {found.dtype}, there {wanted.shape} {wanted.dtype}"
                 )
-        self._frames.append(self._shortest(file, arrays))
+        self._frames.append(_length(arrays[self._action]))
+        if not self._frames[-1]:
+            raise DataError(f"{file}: {self._action} has 0 frames", "take it out of the folder")
         self._parts.append(arrays)
         self._others += [file.name] if set(arrays) != set(self._first) else []
 
-    def _shortest(self, file: Path, arrays: Mapping[str, Stored]) -> int:
-        """The frames that all arrays with a role have; DataError where one has several more, or none at all."""
-        lengths = {name: _length(arrays[name]) for name in self._taken}
-        shortest = min(lengths, key=lambda name: lengths[name])
-        frames = lengths[shortest]
-        for name, length in lengths.items():
-            if not frames or length > frames + 1:
-                raise DataError(
-                    f"{file}: {name} has {length} frames, {shortest} has {frames}",
-                    "all arrays of an episode have to be of one length, or one frame longer than the shortest",
-                )
-        self._cut |= dict.fromkeys(name for name, length in lengths.items() if length > frames)
-        return frames
+    def pair(self, roles: Roles) -> None:
+        """Leave out the observations that no action follows; DataError where lengths do not fit in another way."""
+        lengths = [{name: _length(part[name]) for name in self._taken} for part in self._parts]
+        episodes = [(f"{file}: ", of) for file, of in zip(self._files, lengths, strict=True)]
+        self._cut = one_more(episodes, roles.seen, roles.action)
 
     def arrays(self) -> dict[str, Stored]:
         """The arrays of the first file, continued by those of all others."""
@@ -249,9 +245,7 @@ class _Episodes:
         if self._packed:
             said.append(f"{listed(self._packed)}: pictures are unpacked, in the colours of RGB that JPEG and PNG have")
         if self._cut:
-            said.append(
-                f"{listed(self._cut)}: the last frame of an episode is left out where another array ends before"
-            )
+            said.append(said_of(self._cut))
         if self._others:
             said.append(f"{listed(self._others)} hold other arrays than {self._files[0].name}, whose names count")
         return said

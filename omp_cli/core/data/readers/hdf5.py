@@ -132,9 +132,14 @@ def length(group: h5py.Group, name: str, expected: str, dims: int) -> int:
     return int(_checked(group, name, expected, (dims, 2) if dims == 1 else (dims,), dims).shape[0])
 
 
-def columns(group: h5py.Group, name: str, expected: str, frames: int) -> NDArray[Any]:
-    """An array with one number or one vector per frame, (frames, n); checked as ``array`` does."""
-    return _numbers(group, name, expected, (1, 2), frames, 2)
+def columns(group: h5py.Group, name: str, expected: str, frames: int, more: int = 0) -> NDArray[Any]:
+    """An array with one number or one vector per frame, (frames, n), without ``more`` last ones; checked as ``array``."""
+    return _numbers(group, name, expected, (1, 2), frames + more, 2, frames)
+
+
+def lengths(group: h5py.Group) -> dict[str, int]:
+    """Frames of the arrays below a group, at any depth, by their paths."""
+    return {name: shape[0] for name, shape in unread(group, ()).items() if shape}
 
 
 def _numbers(

@@ -6,46 +6,47 @@ Most environments return it, and recorders keep it. No action belongs to it, so 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import DataError
+from omp_cli.core.data.foreign import listed
 
-if TYPE_CHECKING:
-    import h5py
-
-SAID = "every episode has one observation more than actions: its last one, which no action follows, is left out"
 HINT = "observations and actions are paired frame by frame; one observation more is taken where every episode has it"
 
 
-def observations_more(episodes: Sequence[h5py.Group], keys: Sequence[str], actions: str) -> int:
-    """1 where each of the arrays ``keys`` has one frame more than the actions, in each of the episodes; else 0.
+def said_of(names: Iterable[str]) -> str:
+    """What the user has to know of arrays that have one observation more than actions."""
+    return (
+        f"{listed(names)}: the last frame of every episode is left out, for there is one observation more than actions"
+    )
+
+
+def one_more(
+    episodes: Sequence[tuple[str, Mapping[str, int]]], seen: Sequence[str], actions: Sequence[str]
+) -> tuple[str, ...]:
+    """The arrays of observations that have one frame more than the actions, each of them in all episodes.
 
     Args:
-        episodes: groups with the actions (T, A) and the arrays.
-        keys: names of what was observed, by their paths in an episode.
-        actions: name of the actions.
+        episodes: of each what messages put before the name of an array, and how many frames each array has; one that is
+            not there is told of where it is read.
+        seen: names of the arrays of observations.
+        actions: names of the arrays of actions, one at least.
 
     Raises:
-        DataError: some of them have more or fewer frames than the actions, and the others do not.
+        DataError: one of the arrays has other frames than the actions, and not one more in every episode.
     """
-    lengths = {(e, key): (_frames(e, key), _frames(e, actions)) for e in episodes for key in keys}
-    found = {place: pair for place, pair in lengths.items() if min(pair) >= 0}
-    if found and all(observed == acted + 1 > 1 for observed, acted in found.values()):
-        return 1
-    for (episode, key), (observed, acted) in found.items():
-        if observed != acted:
-            where = f"{episode.file.filename}: {episode.name}/{key}"
-            raise DataError(f"{where} has {observed} frames, expected {acted}", HINT)
-    return 0
-
-
-def _frames(episode: h5py.Group, key: str) -> int:
-    """Frames of an array; -1 where there is none, which is told of when it is read."""
-    shape = getattr(episode.get(key), "shape", None)
-    return int(shape[0]) if shape else -1
+    found = []
+    for name in (*seen, *actions):
+        pairs = [(where, of[name], of[actions[0]]) for where, of in episodes if {name, actions[0]} <= of.keys()]
+        if name in seen and pairs and all(frames == acted + 1 > 1 for _, frames, acted in pairs):
+            found.append(name)
+            continue
+        for where, frames, acted in pairs:
+            if frames != acted:
+                raise DataError(f"{where}{name} has {frames} frames, expected {acted}", HINT)
+    return tuple(found)
 
 
 def ends_of_both(

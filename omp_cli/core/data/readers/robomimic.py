@@ -7,6 +7,7 @@ metadata in attributes (robomimic documentation, "Dataset structure"). Raw recor
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,13 +37,14 @@ from omp_cli.core.data.readers.hdf5 import (
     array,
     columns,
     contents_of,
+    lengths,
     member_group,
     numbered,
     object_attribute,
     opened,
     unread,
 )
-from omp_cli.core.data.readers.one_more import SAID, observations_more
+from omp_cli.core.data.readers.one_more import one_more, said_of
 from omp_cli.core.data.readers.pictures import PicturesConfig
 from omp_cli.core.data.readers.robomimic_cameras import cameras_of
 from omp_cli.core.data.readers.robomimic_clouds import CLOUD_ROLES, check_observations, clouds_of, frames_of
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 
 PROPRIOCEPTION = ("eef_pos", "eef_quat", "gripper_qpos")
 OPTIONAL = (("rewards", "reward", np.float32), ("dones", "terminal", np.bool_))
+OBS = "obs/"
 NEXT = "next_obs"
 """Observations after each action, which say nothing that those before the next one do not."""
 NOTES = "omp"
@@ -154,17 +157,17 @@ class RobomimicReader(Reader):
             keys = [] if raw else self._state_keys(demos[0])
             cameras = {} if raw else cameras_of(demos[0]["obs"], self.config.cameras, self.config.depth)
             self.config.check_pictures(str(path), cameras)
-            seen = [f"obs/{key}" for key in (*keys, *cameras.values(), *itertools.chain(*self._clouds.values()))]
-            more = observations_more(demos, seen, "actions")
-            check_counts(data, known, self.expected, more)
+            seen = [*keys, *cameras.values(), *itertools.chain(*self._clouds.values())]
+            of_each = [(f"{path}: {demo.name}/", lengths(demo)) for demo in demos]
+            more = [name.removeprefix(OBS) for name in one_more(of_each, [OBS + key for key in seen], ("actions",))]
+            check_counts(data, known, self.expected, len(more) > 0)
             found = self._raw(demos, progress) if raw else self._observed(demos, keys, cameras, more, progress)
             own = object_attribute(data, NOTES)
             notes: dict[str, Any] = {"recorded": own} if own else {}
             masks = masks_of(file)
             held_out = () if self.config.filter is not None else held_out_by_masks(file, names)
-            frames = len(found.episodes[0]["action"])
-            widths = [columns(demos[0]["obs"], key, self.expected, frames + more).shape[1] for key in keys]
-            said = (*([SAID] if more else []), *_said(data, known, demos, found, notes.get("recorded", {})))
+            widths = [math.prod(demos[0]["obs"][key].shape[1:]) for key in keys]
+            said = (*([said_of(more)] if more else []), *_said(data, known, demos, found, notes.get("recorded", {})))
             said += left_out(self._unread(demos[0], raw, (*keys, *cameras.values())))
             has_states = "states" in demos[0]
         _add_success(found.episodes)
@@ -230,9 +233,14 @@ class RobomimicReader(Reader):
         return found
 
     def _observed(
-        self, demos: Sequence[h5py.Group], keys: list[str], cameras: dict[str, str], more: int, progress: Progress
+        self,
+        demos: Sequence[h5py.Group],
+        keys: list[str],
+        cameras: dict[str, str],
+        more: list[str],
+        progress: Progress,
     ) -> _Demonstrations:
-        """The observations and actions of demonstrations, of which each has ``more`` observations than actions."""
+        """The observations and actions of demonstrations; the observations ``more`` have one frame more."""
         found = _Demonstrations()
         optional = [row for row in OPTIONAL if all(row[0] in demo for demo in demos)]
         has_states = "states" in demos[0]
@@ -241,10 +249,9 @@ class RobomimicReader(Reader):
             action = array(demo, "actions", self.expected, 2)
             frames = len(action)
             obs = member_group(demo, "obs", self.expected)
-            seen = self._seen(obs, keys, cameras, frames + more, found.shown)
-            seen |= clouds_of(obs, self._clouds, self.expected, frames + more, found.shown)
-            episode = {"state": seen.pop("state")[:frames], "action": action.astype(np.float32)}
-            episode |= {name: values[:frames] for name, values in seen.items()}
+            episode = self._seen(obs, keys, cameras, frames, more, found.shown)
+            episode["action"] = action.astype(np.float32)
+            episode |= clouds_of(obs, self._clouds, self.expected, frames, more, found.shown)
             for name, ours, kind in optional:
                 episode[ours] = array(demo, name, self.expected, 1, frames).astype(kind)
             found.add(demo, episode, episode["state"] if states is None else states)
@@ -271,12 +278,20 @@ class RobomimicReader(Reader):
         check_observations(obs, keys)
         return keys
 
-    def _seen(self, obs: h5py.Group, keys: list[str], cameras: dict[str, str], frames: int, said: list[str]) -> Arrays:
+    def _seen(
+        self,
+        obs: h5py.Group,
+        keys: list[str],
+        cameras: dict[str, str],
+        frames: int,
+        more: list[str],
+        said: list[str],
+    ) -> Arrays:
         """State and pictures of a demonstration; ``said`` gets what the user has to know of its pictures."""
-        state = np.concatenate([columns(obs, key, self.expected, frames) for key in keys], axis=1)
+        state = np.concatenate([columns(obs, key, self.expected, frames, int(key in more)) for key in keys], axis=1)
         episode: Arrays = {"state": state.astype(np.float32)}
         if cameras:
-            whole = frames_of(obs, list(cameras.values()), self.expected, frames)
+            whole = frames_of(obs, list(cameras.values()), self.expected, frames, more)
             pictures = [whole.pictures(key, said, self.config.size, 3, rounded=False) for key in cameras.values()]
             where = f"{obs.file.filename}: {obs.name}"
             episode["img"] = side_by_side(pictures, list(cameras), where, "format.cameras")

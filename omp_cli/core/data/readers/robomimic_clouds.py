@@ -6,7 +6,7 @@ and have no fixed name for clouds and poses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +26,12 @@ CLOUD_ROLES = ("cloud", "depth", "pose")
 
 
 def clouds_of(
-    obs: h5py.Group, asked: Mapping[str, Sequence[str]], expected: str, frames: int, said: list[str]
+    obs: h5py.Group,
+    asked: Mapping[str, Sequence[str]],
+    expected: str,
+    frames: int,
+    more: Collection[str],
+    said: list[str],
 ) -> Arrays:
     """What is asked for, by the names of episodes: "point_cloud" (T, N, 3), "depth" (T, H, W), "camera_pose" (T, 4, 4).
 
@@ -35,6 +40,7 @@ def clouds_of(
         asked: keys of observations by role (``CLOUD_ROLES``); roles that are left out have none.
         expected: what such a file holds, for messages.
         frames: T.
+        more: names of the observations that have one more.
         said: gets what the user has to know.
 
     Raises:
@@ -45,7 +51,7 @@ def clouds_of(
     check_cloud_roles(obs.file.filename, **roles)
     names = [name for of_role in roles.values() for name in of_role]
     check_observations(obs, names)
-    whole = frames_of(obs, names, expected, frames)
+    whole = frames_of(obs, names, expected, frames, more)
     read: dict[str, tuple[str, Callable[[str], NDArray[Any]]]] = {
         "cloud": ("point_cloud", lambda name: whole.clouds(name, said)),
         "depth": (DEPTH, whole.depth),
@@ -63,15 +69,19 @@ def check_observations(obs: h5py.Group, names: Sequence[str]) -> None:
         )
 
 
-def frames_of(obs: h5py.Group, names: Sequence[str], expected: str, frames: int) -> Frames:
-    """The observations of these names, of so many frames, which are read later; DataError where one is not there."""
-    stored = {name: _stored(dataset(obs, name, expected)) for name in names}
+def frames_of(obs: h5py.Group, names: Sequence[str], expected: str, frames: int, more: Collection[str] = ()) -> Frames:
+    """The observations of these names, of so many frames, which are read later; DataError where one is not there.
+
+    Those in ``more`` have one frame more, which is never read.
+    """
+    stored = {name: _stored(dataset(obs, name, expected), int(name in more)) for name in names}
     return Frames(f"{obs.file.filename}: {obs.name}", stored, frames, frames)
 
 
-def _stored(found: h5py.Dataset) -> Stored:
+def _stored(found: h5py.Dataset, more: int) -> Stored:
+    frames, *inner = found.shape or (0,)
     return Stored.sliced(
-        found.shape or (),
+        (frames - more, *inner) if found.shape else (),
         found.dtype,
         found.id.get_storage_size(),
         lambda start, stop: np.asarray(found[start:stop]),

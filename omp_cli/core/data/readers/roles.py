@@ -24,7 +24,7 @@ from omp_cli.core.data.readers.base import (
     split,
 )
 from omp_cli.core.data.readers.cameras import side_by_side
-from omp_cli.core.data.readers.one_more import HINT, SAID, ends_of_both
+from omp_cli.core.data.readers.one_more import HINT, ends_of_both, said_of
 from omp_cli.core.data.readers.pictures import PicturesConfig, kept_bytes, read_pictures
 from omp_cli.core.data.readers.rate import rate_of
 from omp_cli.core.data.readers.stored import Stored
@@ -126,7 +126,7 @@ def recording(
     if ends_seen is not ends:
         for name in found.keys() - {"action"}:
             found[name] = np.delete(found[name], ends_seen[:limit] - 1, axis=0)
-        said.append(SAID)
+        said.append(said_of(role.seen))
     rate = rate_of(arrays, ends_seen, limit)
     taken = {*role.taken, rate.name}
     said += [*rate.said, *left_out({name: array.shape for name, array in arrays.items() if name not in taken})]
