@@ -133,7 +133,7 @@ def length(group: h5py.Group, name: str, expected: str, dims: int) -> int:
 
 
 def columns(group: h5py.Group, name: str, expected: str, frames: int, more: int = 0) -> NDArray[Any]:
-    """An array with one number or one vector per frame, (frames, n), without ``more`` last ones; checked as ``array``."""
+    """A number or a vector per frame, (frames, n), without ``more`` frames after these; checked as ``array`` does."""
     return _numbers(group, name, expected, (1, 2), frames + more, 2, frames)
 
 

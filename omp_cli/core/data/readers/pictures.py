@@ -5,6 +5,7 @@ Legend: T frames, H, W, C height, width and channels.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -152,6 +153,7 @@ def resized(pictures: NDArray[np.uint8], size: int | None, name: str, said: list
     return found
 
 
+@functools.lru_cache(8)  # a robot's cameras ask for the same ones in every frame
 def _shares(pixels: int, size: int) -> NDArray[np.float32]:
     """Which share of each new pixel each of the old ones along a side covers, (size, pixels); rows add up to 1."""
     edges = np.arange(size + 1) * (pixels / size)
