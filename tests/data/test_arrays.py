@@ -87,6 +87,27 @@ def test_roles_can_be_said_and_what_is_left_out_is(tmp_path: Path) -> None:
     assert "format.action" in none.value.hint
 
 
+@pytest.mark.parametrize("write", [write_npz, write_zarr])
+def test_what_came_of_the_actions_is_taken(write: Callable[..., Path], tmp_path: Path) -> None:
+    rewards = np.linspace(0, 1, 23)
+    outcomes = {"rewards": rewards[:, None], "is_success": (rewards > 0.5).astype(np.int32)}
+    path = write(tmp_path / "d.npz", recorded() | outcomes)
+    found = read(path, limit=2)
+    _, second = found.episodes
+    np.testing.assert_array_equal(second["reward"], rewards[9:15].astype(np.float32))
+    assert second["success"].tolist() == [False, False, False, True, True, True]
+    assert not any("rewards" in sentence or "is_success" in sentence for sentence in found.said)
+    bare = read(path, reward=[], success="rewards")
+    assert "reward" not in bare.episodes[0]
+    assert bare.episodes[0]["success"].tolist() == [False] + [True] * 8, "whatever is not 0"
+    assert any(s.startswith("left out: is_success (23,)") for s in bare.said)
+    with pytest.raises(UsageError, match=r"format\.reward: one array at most"):
+        read(path, reward=["rewards", "is_success"])
+    with pytest.raises(DataError, match=r"state is \(23, 4\) float32, expected a number for each of 23 frames") as odd:
+        read(path, reward="state")
+    assert "format.reward=[]" in str(odd.value.hint)
+
+
 def test_pictures_of_floats_are_rounded_and_channels_first_is_seen(tmp_path: Path) -> None:
     arrays = recorded()
     for number, given in enumerate((arrays["img"].astype(np.float32), arrays["img"].astype(np.float32) / 255)):

@@ -228,7 +228,7 @@ class _Episodes:
         """Leave out the observations that no action follows; DataError where lengths do not fit in another way."""
         lengths = [{name: _length(part[name]) for name in self._taken} for part in self._parts]
         episodes = [(f"{file}: ", of) for file, of in zip(self._files, lengths, strict=True)]
-        self._cut = one_more(episodes, roles.seen, roles.action)
+        self._cut = one_more(episodes, roles.seen, roles.done)
 
     def arrays(self) -> dict[str, Stored]:
         """The arrays of the first file, continued by those of all others."""

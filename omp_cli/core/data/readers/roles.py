@@ -1,4 +1,4 @@
-"""Named frame-major arrays, each given its role: state, action, pictures, clouds, depth or the camera's poses.
+"""Named frame-major arrays, each given its role: state, action, pictures, clouds, depth, camera's poses, outcomes.
 
 Legend: T frames, S numbers of the state, A of the action, N points, H, W height and width.
 """
@@ -36,6 +36,7 @@ STATE = ("state", "states", "agent_pos", "robot_state", "qpos")
 ACTION = ("action", "actions")
 PICTURE = ("img", "image", "images", "rgb")
 CLOUD = ("point_cloud", "pointcloud", "cloud", "point_clouds")
+REWARD, SUCCESS = ("reward", "rewards"), ("success", "successes", "is_success")
 """What others call them, the usual name first."""
 DEPTH, POSE = "depth", "camera_pose"
 """What an episode calls depth pictures (T, H, W) and the poses (T, 4, 4) of their camera, until clouds are made."""
@@ -67,6 +68,12 @@ class RolesConfig(PicturesConfig):
     """The array of poses (T, 4, 4) or (T, 16) of the depth camera, camera to world, where it moves; with
     ``camera.pose`` beside it, of what that is the camera's pose in (a hand).
     """
+    reward: Names | None = None
+    """The array of the rewards of the actions (T,), from which FQL learns; None takes reward or rewards if one is
+    there, an empty list none.
+    """
+    success: Names | None = None
+    """The array of whether each action led to success (T,), 0 or not; None takes success, successes or is_success."""
 
 
 def checked_ends(where: str, found: NDArray[Any]) -> NDArray[np.int64]:
@@ -127,12 +134,16 @@ def recording(
         for name in found.keys() - {"action"}:
             found[name] = np.delete(found[name], ends_seen[:limit] - 1, axis=0)
         said.append(said_of(role.seen))
+    for name in role.reward:
+        found["reward"] = acted.outcomes(name, "reward")
+    for name in role.success:
+        found["success"] = acted.outcomes(name, "success") != 0
     rate = rate_of(arrays, ends_seen, limit)
     taken = {*role.taken, rate.name}
     said += [*rate.said, *left_out({name: array.shape for name, array in arrays.items() if name not in taken})]
     episodes = split(found, ends[:limit], None)
     notes = {"state": role.state, "action": role.action, "cameras": role.img, "cloud": role.cloud, "depth": role.depth}
-    notes |= {"pose": role.pose} if role.pose else {}
+    notes |= {key: of for key in ("pose", "reward", "success") if (of := getattr(role, key))}
     names = {
         "state": names_of_parts(role.state, [whole.width(name) for name in role.state]),
         "action": names_of_parts(role.action, [whole.width(name) for name in role.action]),
@@ -173,6 +184,9 @@ class Roles:
             self.cloud = self._usual(CLOUD)
         self.pose = self._chosen("pose", config.pose)
         check_cloud_roles(where, self.cloud, self.depth, self.pose)
+        self.reward = self._usual(REWARD) if config.reward is None else self._chosen("reward", config.reward)
+        self.success = self._usual(SUCCESS) if config.success is None else self._chosen("success", config.success)
+        one_at_most(reward=self.reward, success=self.success)
 
     @property
     def seen(self) -> tuple[str, ...]:
@@ -182,7 +196,12 @@ class Roles:
     @property
     def taken(self) -> tuple[str, ...]:
         """The names of all arrays that have a role."""
-        return (*self.seen, *self.action)
+        return (*self.seen, *self.done)
+
+    @property
+    def done(self) -> tuple[str, ...]:
+        """The names of the arrays of actions, then of what came of them."""
+        return (*self.action, *self.reward, *self.success)
 
     def _usual(self, names: Iterable[str]) -> tuple[str, ...]:
         return tuple(name for name in names if name in self._arrays)[:1]
@@ -204,11 +223,16 @@ class Roles:
         return names
 
 
-def check_cloud_roles(where: str, cloud: Sequence[str], depth: Sequence[str], pose: Sequence[str]) -> None:
-    """UsageError unless clouds come from one array, and poses are those of depth pictures."""
-    for role, names in (("cloud", cloud), ("depth", depth), ("pose", pose)):
+def one_at_most(**roles: Sequence[str]) -> None:
+    """UsageError where a role has several arrays."""
+    for role, names in roles.items():
         if len(names) > 1:
             raise UsageError(f"format.{role}: one array at most (got {', '.join(names)})")
+
+
+def check_cloud_roles(where: str, cloud: Sequence[str], depth: Sequence[str], pose: Sequence[str]) -> None:
+    """UsageError unless clouds come from one array, and poses are those of depth pictures."""
+    one_at_most(cloud=cloud, depth=depth, pose=pose)
     if cloud and depth:
         raise UsageError(f"{where}: clouds come from format.cloud or from format.depth", "name one of the two")
     if pose and not depth:
@@ -233,6 +257,16 @@ class Frames:
         """Arrays (T,) or (T, n) one after the other, (T, sum of n)."""
         parts = [self._read(name, (1, 2), "a number or a vector a frame") for name in names]
         return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1).astype(np.float32)
+
+    def outcomes(self, name: str, role: str) -> NDArray[np.float32]:
+        """An array (T,) or (T, 1) of what came of each action, (T,)."""
+        array, actions = self._arrays[name], self._total
+        if array.shape not in ((actions,), (actions, 1)) or array.dtype.kind not in _NUMBERS:
+            raise DataError(
+                f"{self._where}: {name} is {array.shape} {array.dtype}, expected a number for each of {actions} frames",
+                f"--set 'format.{role}=[]' leaves it out",
+            )
+        return array.read(self._wanted).reshape(-1).astype(np.float32)
 
     def depth(self, name: str) -> NDArray[np.float32]:
         """(T, H, W), in the file's units."""

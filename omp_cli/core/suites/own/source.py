@@ -40,6 +40,8 @@ _ROLES = (
     ("clouds", "point_cloud", "cloud"),
     ("depth", DEPTH, "depth"),
     ("the camera's poses", POSE, "pose"),
+    ("rewards", "reward", "reward"),
+    ("success", "success", "success"),
 )
 """What people call an array, what the store does, and where the reader's notes say what it was made of."""
 
@@ -220,7 +222,8 @@ class Own(Files):
                 named = recording.notes.get(key) or ()
                 names = named if isinstance(named, str) else ", ".join(named)
                 origin = f"from {names}" if names else "as the format has it"
-                parts.append(f"{what} {origin} ({'x'.join(map(str, shapes[array]))})")
+                size = f" ({'x'.join(map(str, shapes[array]))})" if shapes[array] else ""
+                parts.append(f"{what} {origin}{size}")
         return f"read as {self.config.format.name}: {', '.join(parts)}"
 
     def _provenance(self, recording: Recording, suite: dict[str, Any] | None) -> dict[str, Any]:
