@@ -141,6 +141,13 @@ def test_damage_is_one_line_about_the_data_set(store: Path, how: str) -> None:
     assert error.value.exit_code == 3
 
 
+def test_a_folder_of_something_else_is_answered_with_a_line_that_can_be_pasted(tmp_path: Path) -> None:
+    (folder := tmp_path / "my runs").mkdir()
+    with pytest.raises(DataError, match="not a zarr group") as refused:
+        read_store(folder)
+    assert f"omp prepare own '{folder}' --task NAME" in str(refused.value.hint)
+
+
 def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     bad = episode(5, 0)
     bad["action"][2, 1] = np.nan

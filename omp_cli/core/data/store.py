@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from omp_cli.core.base.config import checked
 from omp_cli.core.base.errors import DataError, data_error
-from omp_cli.core.base.files import atomic, defined, seal_of, size_of, to_json
+from omp_cli.core.base.files import atomic, defined, quoted, seal_of, size_of, to_json
 from omp_cli.core.base.manifest import check_artifact
 from omp_cli.core.data.codecs import refuse_code
 from omp_cli.core.data.foreign import affordable
@@ -136,7 +136,7 @@ def store_path(path: Path) -> Path:
 
 def _of_yours(path: Path) -> str:
     """What to do with data that omp has not made."""
-    return f"omp trains on what omp prepare makes; of data of yours: omp prepare own {path} --task NAME --hz 30"
+    return f"omp trains on what omp prepare makes; of data of yours: omp prepare own {quoted(path)} --task NAME --hz 30"
 
 
 def read_attributes(path: Path) -> dict[str, Any]:

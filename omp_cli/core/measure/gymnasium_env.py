@@ -35,7 +35,8 @@ def evaluate_env(
         env: an environment, which stays open, or a function that makes one, which is closed at the end.
         episodes: N, the number of episodes.
         seed: seed of start states and noise.
-        max_steps: longest episode; None for the environment's own limit, else that of the policy's task.
+        max_steps: longest episode; None for the environment's own limit, else that of the policy's task. Data of one's
+            own say none: there an episode ends as the environment says, and without a ``TimeLimit`` maybe never.
         note: called with one line where the bounds of the environment's actions change what the policy wants.
 
     Returns:
@@ -43,7 +44,7 @@ def evaluate_env(
         "terminated" (episodes that the task ended), "episodes"; "clipped_numbers" and "clipped_share" of the actions.
 
     Raises:
-        UsageError: not an environment, without any limit, or its action is not the policy's.
+        UsageError: not an environment, or its action is not the policy's.
         DataError: an observation is not what the policy reads.
         Diverged: an action is not finite.
     """
