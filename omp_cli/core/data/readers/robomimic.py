@@ -6,15 +6,13 @@ metadata in attributes (robomimic documentation, "Dataset structure"). Raw recor
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from omp_cli.core.base.config import Keys, Names
@@ -32,10 +30,7 @@ from omp_cli.core.data.readers.base import (
     some_lack,
     spec_of,
 )
-from omp_cli.core.data.readers.cameras import side_by_side
 from omp_cli.core.data.readers.hdf5 import (
-    array,
-    columns,
     contents_of,
     lengths,
     member_group,
@@ -47,9 +42,16 @@ from omp_cli.core.data.readers.hdf5 import (
 from omp_cli.core.data.readers.one_more import one_more, said_of
 from omp_cli.core.data.readers.pictures import PicturesConfig
 from omp_cli.core.data.readers.robomimic_cameras import cameras_of
-from omp_cli.core.data.readers.robomimic_clouds import CLOUD_ROLES, check_observations, clouds_of, frames_of
+from omp_cli.core.data.readers.robomimic_clouds import CLOUD_ROLES, check_observations
+from omp_cli.core.data.readers.robomimic_demonstrations import (
+    OPTIONAL,
+    ReadDemonstrations,
+    Taken,
+    observed_demonstrations,
+    raw_demonstrations,
+)
 from omp_cli.core.data.readers.robomimic_masks import chosen, held_out_by_masks, masks_of
-from omp_cli.core.data.readers.robomimic_metadata import check_counts, environment, scene
+from omp_cli.core.data.readers.robomimic_metadata import check_counts, environment
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.spec import Spec
 
@@ -57,7 +59,6 @@ if TYPE_CHECKING:
     import h5py
 
 PROPRIOCEPTION = ("eef_pos", "eef_quat", "gripper_qpos")
-OPTIONAL = (("rewards", "reward", np.float32), ("dones", "terminal", np.bool_))
 OBS = "obs/"
 NEXT = "next_obs"
 """Observations after each action, which say nothing that those before the next one do not."""
@@ -100,30 +101,6 @@ class RobomimicConfig(PicturesConfig):
     """Width and height of the pictures that a replay renders, pixels."""
 
 
-@dataclass
-class _Demonstrations:
-    """What was read of all demonstrations.
-
-    Attributes:
-        episodes: the arrays of each.
-        starts: the simulator's first state of each; where the file has none, the first state that a policy sees.
-        scenes: the scene of each raw recording; None for observations.
-        shown: what the user has to know of pictures and clouds.
-    """
-
-    episodes: list[Arrays] = field(default_factory=list)
-    starts: list[NDArray[Any]] = field(default_factory=list)
-    scenes: list[str] | None = None
-    shown: list[str] = field(default_factory=list)
-
-    def add(self, demo: h5py.Group, episode: Arrays, states: NDArray[Any]) -> None:
-        """Take an episode that begins with the first of ``states``; DataError where it has no frames."""
-        if not len(episode["action"]):
-            raise DataError(f"{demo.file.filename}: {demo.name} has no frames")
-        self.episodes.append(episode)
-        self.starts.append(states[0])
-
-
 @FORMATS.register("robomimic")
 class RobomimicReader(Reader):
     """One episode per demonstration, in the order of their numbers."""
@@ -154,46 +131,43 @@ class RobomimicReader(Reader):
             progress.start(f"{subject.task}: reading demonstrations", len(names))
             demos = [member_group(data, name, self.expected) for name in names]
             raw = self._are_raw(path, demos)
-            keys = [] if raw else self._state_keys(demos[0])
-            cameras = {} if raw else cameras_of(demos[0]["obs"], self.config.cameras, self.config.depth)
-            self.config.check_pictures(str(path), cameras)
-            seen = [*keys, *cameras.values(), *itertools.chain(*self._clouds.values())]
+            taken = Taken((), {}, {}) if raw else self._taken(demos[0])
+            self.config.check_pictures(str(path), taken.cameras)
             of_each = [(f"{path}: {demo.name}/", lengths(demo)) for demo in demos]
-            more = [name.removeprefix(OBS) for name in one_more(of_each, [OBS + key for key in seen], ("actions",))]
-            check_counts(data, known, self.expected, len(more) > 0)
-            found = self._raw(demos, progress) if raw else self._observed(demos, keys, cameras, more, progress)
+            longer = one_more(of_each, [OBS + key for key in taken.keys], ("actions",))
+            taken = replace(taken, more=[name.removeprefix(OBS) for name in longer])
+            check_counts(data, known, self.expected, len(longer) > 0)
+            if raw:
+                found = raw_demonstrations(demos, self.expected, progress)
+            else:
+                found = observed_demonstrations(demos, taken, self.expected, progress)
             own = object_attribute(data, NOTES)
             notes: dict[str, Any] = {"recorded": own} if own else {}
             masks = masks_of(file)
             held_out = () if self.config.filter is not None else held_out_by_masks(file, names)
-            widths = [math.prod(demos[0]["obs"][key].shape[1:]) for key in keys]
-            said = (*([said_of(more)] if more else []), *_said(data, known, demos, found, notes.get("recorded", {})))
-            said += left_out(self._unread(demos[0], raw, (*keys, *cameras.values())))
+            widths = [math.prod(demos[0]["obs"][key].shape[1:]) for key in taken.state]
+            said = (*([said_of(taken.more)] if longer else []), *_said(data, known, demos, found, own or {}))
+            said += left_out(_unread(demos[0], raw, taken.keys))
             has_states = "states" in demos[0]
         _add_success(found.episodes)
-        notes |= {"demonstrations": names, "state": keys, "cameras": list(cameras), "filter_keys": masks, **env}
-        notes |= {role: list(keys) for role, keys in self._clouds.items()}
+        notes |= {"demonstrations": names, "state": list(taken.state), "filter_keys": masks, **env}
+        notes |= {"cameras": list(taken.cameras)} | {role: list(keys) for role, keys in taken.clouds.items()}
         rate = env["env_kwargs"].get("control_freq")
         hz = None if rate is None else float(rate)
         return Recording(
             found.episodes,
-            _spec(subject, found.episodes, keys, hz),
+            _spec(subject, found.episodes, taken.state, hz),
             notes,
             found.starts,
             simulator=has_states,
             scenes=found.scenes,
             said=(*dict.fromkeys(found.shown), *said),
             held_out=held_out,
-            names={} if raw else {"state": names_of_parts(keys, widths)},
-            parts=tuple(zip(keys, widths, strict=True)),
-            cameras=tuple(cameras),
+            names={} if raw else {"state": names_of_parts(taken.state, widths)},
+            parts=tuple(zip(taken.state, widths, strict=True)),
+            cameras=tuple(taken.cameras),
             hz=hz,
         )
-
-    @property
-    def _clouds(self) -> dict[str, Names]:
-        """The observation keys of clouds, depth pictures and poses, by role, as far as the settings name them."""
-        return {role: names for role in CLOUD_ROLES if (names := getattr(self.config, role))}
 
     def _are_raw(self, path: Path, demos: Sequence[h5py.Group]) -> bool:
         """Whether the demonstrations are taken as states alone, to be replayed.
@@ -206,8 +180,8 @@ class RobomimicReader(Reader):
         raw = self.config.replay or (has_states and not any("obs" in demo for demo in demos))
         if raw and not has_states:
             raise UsageError(f"{path}: {demos[0].name}/states is missing, so nothing can be replayed")
-        if raw and self._clouds:
-            raise UsageError(f"{path}: format.{next(iter(self._clouds))}: raw recordings have no such array")
+        if raw and (clouds := self._clouds()):
+            raise UsageError(f"{path}: format.{next(iter(clouds))}: raw recordings have no such array")
         if raw and self.config.size is not None:
             raise UsageError(
                 f"{path}: format.size is that of the file's own pictures, and a replay renders others",
@@ -220,44 +194,6 @@ class RobomimicReader(Reader):
             )
         return raw
 
-    def _raw(self, demos: Sequence[h5py.Group], progress: Progress) -> _Demonstrations:
-        """The simulator's states and the actions of demonstrations."""
-        found = _Demonstrations(scenes=[])
-        for demo in demos:
-            states = array(demo, "states", self.expected, 2)
-            actions = array(demo, "actions", self.expected, 2, len(states))
-            assert found.scenes is not None
-            found.scenes.append(scene(demo))
-            found.add(demo, {"state": states, "action": actions.astype(np.float32)}, states)
-            progress.advance()
-        return found
-
-    def _observed(
-        self,
-        demos: Sequence[h5py.Group],
-        keys: list[str],
-        cameras: dict[str, str],
-        more: list[str],
-        progress: Progress,
-    ) -> _Demonstrations:
-        """The observations and actions of demonstrations; the observations ``more`` have one frame more."""
-        found = _Demonstrations()
-        optional = [row for row in OPTIONAL if all(row[0] in demo for demo in demos)]
-        has_states = "states" in demos[0]
-        for demo in demos:
-            states = array(demo, "states", self.expected, 2) if has_states else None
-            action = array(demo, "actions", self.expected, 2)
-            frames = len(action)
-            obs = member_group(demo, "obs", self.expected)
-            episode = self._seen(obs, keys, cameras, frames, more, found.shown)
-            episode["action"] = action.astype(np.float32)
-            episode |= clouds_of(obs, self._clouds, self.expected, frames, more, found.shown)
-            for name, ours, kind in optional:
-                episode[ours] = array(demo, name, self.expected, 1, frames).astype(kind)
-            found.add(demo, episode, episode["state"] if states is None else states)
-            progress.advance()
-        return found
-
     @staticmethod
     def _check_task(path: Path, env: dict[str, Any], subject: Subject) -> None:
         found = env.get("env_name")
@@ -265,7 +201,8 @@ class RobomimicReader(Reader):
         if found and ours and found != ours:
             raise UsageError(f"{path}: holds {short(found)}, task {subject.task} is {ours}", "check --task")
 
-    def _state_keys(self, demo: h5py.Group) -> list[str]:
+    def _taken(self, demo: h5py.Group) -> Taken:
+        """The observations that the settings and the first demonstration's names mean."""
         obs = member_group(demo, "obs", self.expected)
         arms = [f"robot{i}" for i in range(2) if f"robot{i}_eef_pos" in obs]
         keys = list(self.config.state) or [f"{arm}_{part}" for arm in arms for part in PROPRIOCEPTION]
@@ -276,45 +213,31 @@ class RobomimicReader(Reader):
                 f"say what the state is: --set 'format.state=[\"NAME\", ...]'; it has: {listed(obs)}",
             )
         check_observations(obs, keys)
-        return keys
+        cameras = cameras_of(obs, self.config.cameras, self.config.depth)
+        return Taken(keys, cameras, self._clouds(), self.config.size)
 
-    def _seen(
-        self,
-        obs: h5py.Group,
-        keys: list[str],
-        cameras: dict[str, str],
-        frames: int,
-        more: list[str],
-        said: list[str],
-    ) -> Arrays:
-        """State and pictures of a demonstration; ``said`` gets what the user has to know of its pictures."""
-        state = np.concatenate([columns(obs, key, self.expected, frames, int(key in more)) for key in keys], axis=1)
-        episode: Arrays = {"state": state.astype(np.float32)}
-        if cameras:
-            whole = frames_of(obs, list(cameras.values()), self.expected, frames, more)
-            pictures = [whole.pictures(key, said, self.config.size, 3, rounded=False) for key in cameras.values()]
-            where = f"{obs.file.filename}: {obs.name}"
-            episode["img"] = side_by_side(pictures, list(cameras), where, "format.cameras")
-        return episode
-
-    def _unread(self, demo: h5py.Group, raw: bool, taken: Sequence[str]) -> dict[str, Any]:
-        """Shapes of what a demonstration holds beside the observations ``taken``, by name, observations first.
-
-        States, rewards and ends count as read; so do the observations where the simulator shows all of them anew.
-        """
-        passed = {"actions", "states", NEXT, *(row[0] for row in OPTIONAL), *(["obs"] if raw else [])}
-        keys = (*taken, *(name for names in self._clouds.values() for name in names))
-        found = unread(demo, [f"obs/{key}" for key in keys]).items()
-        kept = [(name, shape) for name, shape in found if name.split("/")[0] not in passed]
-        return dict(sorted(kept, key=lambda row: not row[0].startswith("obs/")))
+    def _clouds(self) -> dict[str, Names]:
+        """The observation keys of clouds, depth pictures and poses, by role, as far as the settings name them."""
+        return {role: names for role in CLOUD_ROLES if (names := getattr(self.config, role))}
 
 
-def _spec(subject: Subject, episodes: Sequence[Arrays], keys: list[str], hz: float | None) -> Spec:
+def _unread(demo: h5py.Group, raw: bool, taken: Sequence[str]) -> dict[str, Any]:
+    """Shapes of what a demonstration holds beside the observations ``taken``, by name, observations first.
+
+    States, rewards and ends count as read; so do the observations where the simulator shows all of them anew.
+    """
+    passed = {"actions", "states", NEXT, *(row[0] for row in OPTIONAL), *(["obs"] if raw else [])}
+    found = unread(demo, [OBS + key for key in taken]).items()
+    kept = [(name, shape) for name, shape in found if name.split("/")[0] not in passed]
+    return dict(sorted(kept, key=lambda row: not row[0].startswith(OBS)))
+
+
+def _spec(subject: Subject, episodes: Sequence[Arrays], keys: Sequence[str], hz: float | None) -> Spec:
     """The spec of what was read; ``keys`` are the observations that the state is made of."""
     known: dict[str, Any] = {}
     if "point_cloud" in episodes[0]:
         known |= {"points": episodes[0]["point_cloud"].shape[1], "cloud_in_world": False, "cloud_in_fps_order": False}
-    if keys[:1] != ["robot0_eef_pos"]:
+    if list(keys[:1]) != ["robot0_eef_pos"]:
         known["end_effector"] = None
     if hz is not None:
         known["control_hz"] = hz
@@ -322,7 +245,7 @@ def _spec(subject: Subject, episodes: Sequence[Arrays], keys: list[str], hz: flo
 
 
 def _said(
-    data: h5py.Group, known: list[str], demos: list[h5py.Group], found: _Demonstrations, own: dict[str, Any]
+    data: h5py.Group, known: list[str], demos: list[h5py.Group], found: ReadDemonstrations, own: dict[str, Any]
 ) -> tuple[str, ...]:
     """What the user has to know of how the file was understood."""
     said, scenes = [], found.scenes or []
