@@ -24,8 +24,8 @@ from omp_cli.core.nets.base import InPrecision, Net
 from omp_cli.core.policy_config import PolicyConfig
 from omp_cli.core.spec import Spec
 
-ROUNDED_ONE = 1 + 1e-5
-"""What arithmetic may make of the bound 1 of an action."""
+ROUNDED_ONE = 1 + 1e-4
+"""What arithmetic, and a range of its own for a number that never changes, may make of the bound 1 of an action."""
 
 
 def usual_nfe(config: PolicyConfig) -> int:

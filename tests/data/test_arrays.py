@@ -108,6 +108,23 @@ def test_what_came_of_the_actions_is_taken(write: Callable[..., Path], tmp_path:
     assert "format.reward=[]" in str(odd.value.hint)
 
 
+@pytest.mark.parametrize(
+    "reward",
+    [np.zeros(3), np.zeros((23, 3)), np.zeros(24), np.full(23, "x"), np.float64(1), np.append(np.zeros(22), np.nan)],
+    ids=["per episode", "three numbers", "one more", "text", "one number", "not finite"],
+)
+def test_what_is_called_as_an_outcome_and_is_none_is_left_out_unless_it_is_named(
+    reward: np.ndarray, tmp_path: Path
+) -> None:
+    path = write_npz(tmp_path / "d.npz", recorded() | {"reward": reward})
+    found = read(path)
+    assert "reward" not in found.episodes[0]
+    assert any(s.startswith("left out: reward") for s in found.said)
+    with pytest.raises(DataError, match=r"reward (is|has)") as refused:
+        read(path, reward="reward")
+    assert "format.reward=[]" in str(refused.value.hint)
+
+
 def test_pictures_of_floats_are_rounded_and_channels_first_is_seen(tmp_path: Path) -> None:
     arrays = recorded()
     for number, given in enumerate((arrays["img"].astype(np.float32), arrays["img"].astype(np.float32) / 255)):

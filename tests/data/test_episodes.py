@@ -196,7 +196,8 @@ def test_a_frame_that_has_no_action_is_left_out_and_told(tmp_path: Path) -> None
 
 def changed(path: Path, name: str, values: np.ndarray | None) -> None:
     with h5py.File(path, "a") as file:
-        del file[name]
+        if name in file:
+            del file[name]
         if values is not None:
             file[name] = values
 
@@ -228,6 +229,22 @@ def test_other_arrays_in_some_files_are_told(tmp_path: Path) -> None:
     said = read(tmp_path / "cup").said
     assert "episode_1.hdf5 hold other arrays than episode_0.hdf5, whose names count" in said
     assert said[-1] == "left out: observations/qvel (9, 14)"
+
+
+def test_what_came_of_the_actions_is_taken_where_every_file_has_it(tmp_path: Path) -> None:
+    write_aloha(tmp_path / "cup")
+    files = sorted((tmp_path / "cup").iterdir())
+    for file, found in zip(files, read(tmp_path / "cup").episodes, strict=True):
+        changed(file, "reward", np.arange(len(found["action"])))
+        changed(file, "success", np.True_)
+    found = read(tmp_path / "cup")
+    assert [e["reward"].tolist() for e in found.episodes] == [list(range(len(e["action"]))) for e in found.episodes]
+    assert "success" not in found.episodes[0], "one number for all of an episode"
+    assert found.said[-1] == "left out: observations/qvel (23, 14), success ()"
+    changed(files[1], "reward", None)
+    assert "reward" not in read(tmp_path / "cup").episodes[0]
+    with pytest.raises(DataError, match=r"episode_1\.hdf5: .* it has no reward"):
+        read(tmp_path / "cup", reward=["reward"])
 
 
 def test_cameras_of_two_sizes_are_told_of(tmp_path: Path) -> None:

@@ -105,6 +105,12 @@ def test_actions_of_a_suite_beyond_one_are_told_from_the_data_and_not_taken_for_
     assert "as toy takes it, -3 to 10;" in document["output"]["unit"]
 
 
+def test_a_number_that_never_changes_is_within_its_bound(tmp_path: Path) -> None:
+    one, document = document_of(tmp_path, TOY, ((-0.5, 1.0), (0.5, 1.0)))
+    assert one.signature.action_range == ((-1, -1), (1, 1))
+    assert "-1 to 1;" in document["output"]["unit"]
+
+
 def test_what_an_older_export_does_not_say_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, document = document_of(tmp_path, TOY)
     for name in ("max_steps", "reference"):
@@ -113,7 +119,7 @@ def test_what_an_older_export_does_not_say_is_unknown(tmp_path: Path, monkeypatc
         del document["output"][end]
     found = opened(tmp_path, document, monkeypatch)
     assert (found.signature.max_steps, found.reference) == (None, None)
-    assert found.signature.action_range == ((-1, -1), (1, 1))
+    assert found.signature.action_range is None
 
 
 @pytest.mark.parametrize(

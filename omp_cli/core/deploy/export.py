@@ -206,8 +206,9 @@ def _own_units(state: Channels | None, action: Channels) -> dict[str, str]:
 
 def _channels(name: str, spec: Spec) -> dict[str, Any]:
     """Names and ranges of the numbers of an array, and names of cameras, where the data say them."""
-    channels = {"state": spec.state_channels, OUTPUT: spec.action_channels}.get(name)
-    if channels is not None:
+    if name == OUTPUT and spec.action_channels is not None:
+        return {"names": list(spec.action_channels.names)}
+    if name == "state" and (channels := spec.state_channels) is not None:
         return {"names": list(channels.names), "low": list(channels.low), "high": list(channels.high)}
     return {"cameras": list(spec.cameras)} if name == "img" and spec.cameras else {}
 

@@ -130,7 +130,7 @@ def _signature(document: dict[str, Any], made_of: Mapping[str, tuple[str, ...]])
         None if batch == "batch" else batch,
         tuple(map(str, output.get("names", ()))),
         str(document.get("action_unit", "")),
-        _action_range(output, action_dim),
+        _action_range(output, action_dim) if "low" in output else None,
         next((tuple(map(str, x.get("cameras", ()))) for x in seen if x["name"] == "img"), ()),
         made_of,
     )
@@ -138,8 +138,6 @@ def _signature(document: dict[str, Any], made_of: Mapping[str, tuple[str, ...]])
 
 def _action_range(output: Mapping[str, Any], action_dim: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """``Signature.action_range``; ValueError where it is not one of so many numbers."""
-    if "low" not in output:
-        return (-1.0,) * action_dim, (1.0,) * action_dim
     low, high = (tuple(map(float, output[end])) for end in ("low", "high"))
     if not len(low) == len(high) == action_dim:
         raise ValueError(f"the range of {action_dim} numbers has {len(low)} and {len(high)}")

@@ -52,7 +52,7 @@ class Signature:
         action_names: names of the A numbers of an action, as the data say them; empty where nobody says them.
         action_unit: "" where nobody says it.
         action_range: smallest and largest value of each of these numbers in the policy's data, or -1 and 1, where the
-            actions are as a suite defines them; None where nobody says it.
+            actions are as a suite defines them; None of an export that does not say it.
         cameras: cameras of "img", in the order of its channels, as the data say them; empty where nobody says them.
         made_of: for an array, the names of those that a robot may show instead, of which ``Player`` makes it.
     """

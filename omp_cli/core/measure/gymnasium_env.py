@@ -35,8 +35,8 @@ def evaluate_env(
         env: an environment, which stays open, or a function that makes one, which is closed at the end.
         episodes: N, the number of episodes.
         seed: seed of start states and noise.
-        max_steps: longest episode; None for the environment's own limit, else that of the policy's task. Data of one's
-            own say none: there an episode ends as the environment says, and without a ``TimeLimit`` maybe never.
+        max_steps: longest episode; None for the environment's own limit, else that of the policy's task (of data of
+            one's own the longest demonstration). An export of an earlier omp knows none.
         note: called with one line where the bounds of the environment's actions change what the policy wants.
 
     Returns:

@@ -50,6 +50,7 @@ class FilesConfig(Settings):
     def unusual(self) -> dict[str, Any]:
         """Settings that are not the usual ones and that the name of the folder does not say, as plain data."""
         chosen = self.format.model_dump(mode="json")
-        usual = type(self.format).model_validate({"name": chosen["name"]})
+        usual = type(self.format).model_validate({"name": chosen["name"]}).model_dump(mode="json")
         left_out = {"leave_out": sorted(self.leave_out)} if self.leave_out else {}
-        return ({} if chosen == usual.model_dump(mode="json") else chosen) | left_out
+        # those that differ alone: a folder keeps its name when a format gets another setting
+        return {key: value for key, value in chosen.items() if value != usual[key]} | left_out

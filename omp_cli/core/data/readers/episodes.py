@@ -95,12 +95,12 @@ class EpisodesReader(Reader):
         files = _needed(path)
         wanted = files[:limit]
         progress.start(f"{subject.task}: reading episodes", len(wanted))
-        first = _arrays_of(wanted[0])
+        first, *others = heads = [_arrays_of(file) for file in wanted]
         config = _with_usual_names(self.config, first)
-        roles = Roles(str(path), first, config)
+        roles = Roles(str(path), first, config, others)
         episodes = _Episodes(wanted, first, roles)
-        for file in wanted:
-            episodes.add(file, first if file == wanted[0] else _arrays_of(file))
+        for file, arrays in zip(wanted, heads, strict=True):
+            episodes.add(file, arrays)
             progress.advance()
         episodes.pair(roles)
         found = recording(str(path), episodes.arrays(), episodes.ends, config, subject, None)

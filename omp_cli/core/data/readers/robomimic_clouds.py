@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.data.foreign import listed
+from omp_cli.core.data.readers.frames import Frames
 from omp_cli.core.data.readers.hdf5 import dataset
-from omp_cli.core.data.readers.roles import DEPTH, POSE, Frames, check_cloud_roles
+from omp_cli.core.data.readers.roles import DEPTH, POSE, check_cloud_roles
 from omp_cli.core.data.readers.stored import Stored
 from omp_cli.core.data.store import Arrays
 

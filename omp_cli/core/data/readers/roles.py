@@ -6,14 +6,14 @@ Legend: T frames, S numbers of the state, A of the action, N points, H, W height
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.config import Keys, Names
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
-from omp_cli.core.data.foreign import affordable, listed, short
+from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.readers.base import (
     Recording,
     Subject,
@@ -24,8 +24,9 @@ from omp_cli.core.data.readers.base import (
     split,
 )
 from omp_cli.core.data.readers.cameras import side_by_side
-from omp_cli.core.data.readers.one_more import HINT, ends_of_both, said_of
-from omp_cli.core.data.readers.pictures import PicturesConfig, kept_bytes, read_pictures
+from omp_cli.core.data.readers.frames import NUMBERS, Frames
+from omp_cli.core.data.readers.one_more import ends_of_both, said_of
+from omp_cli.core.data.readers.pictures import PicturesConfig
 from omp_cli.core.data.readers.rate import rate_of
 from omp_cli.core.data.readers.stored import Stored
 from omp_cli.core.data.store import Arrays
@@ -36,12 +37,15 @@ STATE = ("state", "states", "agent_pos", "robot_state", "qpos")
 ACTION = ("action", "actions")
 PICTURE = ("img", "image", "images", "rgb")
 CLOUD = ("point_cloud", "pointcloud", "cloud", "point_clouds")
-REWARD, SUCCESS = ("reward", "rewards"), ("success", "successes", "is_success")
 """What others call them, the usual name first."""
+OUTCOMES: dict[str, tuple[tuple[str, ...], type[np.generic]]] = {
+    "reward": (("reward", "rewards"), np.float32),
+    "success": (("success", "successes", "is_success"), np.bool_),
+    "terminal": (("terminal", "terminals", "terminated"), np.bool_),
+}
+"""What came of each action: what others call it, and its type in an episode."""
 DEPTH, POSE = "depth", "camera_pose"
 """What an episode calls depth pictures (T, H, W) and the poses (T, 4, 4) of their camera, until clouds are made."""
-_NUMBERS = "fiub"
-_COLOURED = 6
 
 
 class RolesConfig(PicturesConfig):
@@ -69,11 +73,17 @@ class RolesConfig(PicturesConfig):
     ``camera.pose`` beside it, of what that is the camera's pose in (a hand).
     """
     reward: Names | None = None
-    """The array of the rewards of the actions (T,), from which FQL learns; None takes reward or rewards if one is
-    there, an empty list none.
+    """The array of the rewards of the actions (T,), from which FQL learns; None takes reward or rewards if one is there
+    and has a finite number for each action, an empty list none.
     """
     success: Names | None = None
-    """The array of whether each action led to success (T,), 0 or not; None takes success, successes or is_success."""
+    """The array of whether the task was done after each action (T,), 0 or not; None takes success, successes or
+    is_success likewise.
+    """
+    terminal: Names | None = None
+    """The array of whether the task was over after each action (T,), 0 or not; None takes terminal, terminals or
+    terminated likewise.
+    """
 
 
 def checked_ends(where: str, found: NDArray[Any]) -> NDArray[np.int64]:
@@ -134,16 +144,15 @@ def recording(
         for name in found.keys() - {"action"}:
             found[name] = np.delete(found[name], ends_seen[:limit] - 1, axis=0)
         said.append(said_of(role.seen))
-    for name in role.reward:
-        found["reward"] = acted.outcomes(name, "reward")
-    for name in role.success:
-        found["success"] = acted.outcomes(name, "success") != 0
+    outcomes = _outcomes(role, acted, config, said)
+    found |= outcomes
     rate = rate_of(arrays, ends_seen, limit)
     taken = {*role.taken, rate.name}
     said += [*rate.said, *left_out({name: array.shape for name, array in arrays.items() if name not in taken})]
     episodes = split(found, ends[:limit], None)
     notes = {"state": role.state, "action": role.action, "cameras": role.img, "cloud": role.cloud, "depth": role.depth}
-    notes |= {key: of for key in ("pose", "reward", "success") if (of := getattr(role, key))}
+    notes |= {"pose": role.pose} if role.pose else {}
+    notes |= {key: (role.outcomes[key],) for key in outcomes}
     names = {
         "state": names_of_parts(role.state, [whole.width(name) for name in role.state]),
         "action": names_of_parts(role.action, [whole.width(name) for name in role.action]),
@@ -169,11 +178,38 @@ def recording(
     )
 
 
-class Roles:
-    """The names of the arrays of each role; UsageError where one is not there, or they do not go together."""
+def _outcomes(role: Roles, acted: Frames, config: RolesConfig, said: list[str]) -> Arrays:
+    """The arrays of ``OUTCOMES``, (T,) each; ``said`` gets what is left out, since nobody has named it."""
+    found: Arrays = {}
+    for key, name in role.outcomes.items():
+        values = acted.outcome(name, key)
+        if np.isfinite(values).all():
+            found[key] = values.astype(OUTCOMES[key][1])
+        elif getattr(config, key) is None:
+            said.append(f"left out: {name}, which has numbers that are not finite")
+        else:
+            acted.refuse_outcome(name, key, "has numbers that are not finite")
+    return found
 
-    def __init__(self, where: str, arrays: Mapping[str, Stored], config: RolesConfig) -> None:
-        self._where, self._arrays = where, arrays
+
+class Roles:
+    """The names of the arrays of each role; UsageError where one is not there, or they do not go together.
+
+    Args:
+        where: the file, for messages.
+        arrays: its arrays by name; of several files those of the first.
+        config: which array is what.
+        others: the arrays of the other files.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        arrays: Mapping[str, Stored],
+        config: RolesConfig,
+        others: Sequence[Mapping[str, Stored]] = (),
+    ) -> None:
+        self._where, self._arrays, self._all = where, arrays, (arrays, *others)
         self.state = self._chosen("state", config.state) or self._needed("state", STATE)
         self.action = self._chosen("action", config.action) or self._needed("action", ACTION)
         self.depth = self._chosen("depth", config.depth)
@@ -184,9 +220,7 @@ class Roles:
             self.cloud = self._usual(CLOUD)
         self.pose = self._chosen("pose", config.pose)
         check_cloud_roles(where, self.cloud, self.depth, self.pose)
-        self.reward = self._usual(REWARD) if config.reward is None else self._chosen("reward", config.reward)
-        self.success = self._usual(SUCCESS) if config.success is None else self._chosen("success", config.success)
-        one_at_most(reward=self.reward, success=self.success)
+        self.outcomes = {key: name for key in OUTCOMES for name in self._outcome(key, getattr(config, key))}
 
     @property
     def seen(self) -> tuple[str, ...]:
@@ -201,10 +235,24 @@ class Roles:
     @property
     def done(self) -> tuple[str, ...]:
         """The names of the arrays of actions, then of what came of them."""
-        return (*self.action, *self.reward, *self.success)
+        return (*self.action, *self.outcomes.values())
 
     def _usual(self, names: Iterable[str]) -> tuple[str, ...]:
         return tuple(name for name in names if name in self._arrays)[:1]
+
+    def _outcome(self, role: str, named: tuple[str, ...] | None) -> tuple[str, ...]:
+        """The array of ``OUTCOMES``; unless it is named, only where it is what such an array has to be."""
+        if named is not None:
+            one_at_most(**{role: named})
+            return self._chosen(role, named)
+        usual = (name for name in OUTCOMES[role][0] if all(self._comes_of_actions(name, of) for of in self._all))
+        return tuple(usual)[:1]
+
+    def _comes_of_actions(self, name: str, arrays: Mapping[str, Stored]) -> bool:
+        """Whether an array has a number for each action."""
+        found, action = arrays.get(name), arrays.get(self.action[0])
+        frames = action.shape[0] if action is not None and action.shape else 0
+        return found is not None and found.dtype.kind in NUMBERS and found.shape in ((frames,), (frames, 1))
 
     def _needed(self, role: str, names: Iterable[str]) -> tuple[str, ...]:
         if found := self._usual(names):
@@ -240,96 +288,3 @@ def check_cloud_roles(where: str, cloud: Sequence[str], depth: Sequence[str], po
             f"{where}: format.pose is where the camera of depth pictures is, and there are none",
             "name them: --set 'format.depth=[\"NAME\"]'",
         )
-
-
-class Frames:
-    """The first ``wanted`` of ``total`` frames of arrays, checked against their roles."""
-
-    def __init__(self, where: str, arrays: Mapping[str, Stored], total: int, wanted: int) -> None:
-        self._where, self._arrays, self._total, self._wanted = where, arrays, total, wanted
-
-    def width(self, name: str) -> int:
-        """Numbers a frame."""
-        shape = self._arrays[name].shape
-        return shape[1] if len(shape) > 1 else 1
-
-    def vectors(self, names: Iterable[str]) -> NDArray[np.float32]:
-        """Arrays (T,) or (T, n) one after the other, (T, sum of n)."""
-        parts = [self._read(name, (1, 2), "a number or a vector a frame") for name in names]
-        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1).astype(np.float32)
-
-    def outcomes(self, name: str, role: str) -> NDArray[np.float32]:
-        """An array (T,) or (T, 1) of what came of each action, (T,)."""
-        array, actions = self._arrays[name], self._total
-        if array.shape not in ((actions,), (actions, 1)) or array.dtype.kind not in _NUMBERS:
-            raise DataError(
-                f"{self._where}: {name} is {array.shape} {array.dtype}, expected a number for each of {actions} frames",
-                f"--set 'format.{role}=[]' leaves it out",
-            )
-        return array.read(self._wanted).reshape(-1).astype(np.float32)
-
-    def depth(self, name: str) -> NDArray[np.float32]:
-        """(T, H, W), in the file's units."""
-        found = self._read(name, (3, 4), "depth pictures (T, H, W)")
-        if found.ndim == 4:
-            axis = next((axis for axis in (3, 1) if found.shape[axis] == 1), None)
-            if axis is None:
-                self._refuse(name, "depth pictures (T, H, W)")
-            found = np.squeeze(found, axis)
-        return found.astype(np.float32)
-
-    def poses(self, name: str) -> NDArray[np.float64]:
-        """(T, 4, 4); whether they are rotations and translations is seen where they are used."""
-        found = self._read(name, (2, 3), "poses (T, 4, 4)").astype(np.float64)
-        if found.shape[1:] not in ((4, 4), (16,)):
-            self._refuse(name, "poses (T, 4, 4), or (T, 16) by rows")
-        return found.reshape(-1, 4, 4)
-
-    def clouds(self, name: str, said: list[str]) -> NDArray[np.float32]:
-        """(T, N, 3)."""
-        expected = "clouds (T, N, 3), or (T, N, k) with more numbers than x, y, z"
-        found = self._read(name, (3,), f"{expected}, of floating point numbers")
-        _, points, numbers = found.shape
-        if found.dtype.kind != "f" or not 3 <= numbers <= max(points - 1, _COLOURED):  # (T, 3, N) is another layout
-            self._refuse(name, f"{expected}, of floating point numbers")
-        if numbers > 3:
-            cut = "the last 3 of 6 numbers of a point, its colour, are cut"
-            if numbers != _COLOURED:
-                cut = f"all but the first 3 of {numbers} numbers of a point, x, y, z, are cut"
-            said.append(f"{short(name)}: {cut}")
-        return np.ascontiguousarray(found[..., :3], np.float32)
-
-    def pictures(
-        self, name: str, said: list[str], size: int | None, channels: int | None = None, rounded: bool = True
-    ) -> NDArray[np.uint8]:
-        """(T, H, W, 3 cameras); ``read_pictures`` says what the arguments are."""
-        array = self._checked(name, (3, 4), "pictures (T, H, W, 3)")
-        self._afford(name, kept_bytes(array.shape, size))
-        return read_pictures(array, self._wanted, f"{self._where}: {name}", name, size, said, channels, rounded)
-
-    def _read(self, name: str, dims: tuple[int, ...], expected: str) -> NDArray[Any]:
-        array = self._checked(name, dims, expected)
-        self._afford(name)
-        return array.read(self._wanted)
-
-    def _checked(self, name: str, dims: tuple[int, ...], expected: str) -> Stored:
-        """The array; DataError where it does not fit its role or the episodes."""
-        array = self._arrays[name]
-        if len(array.shape) not in dims or array.dtype.kind not in _NUMBERS or 0 in array.shape[1:]:
-            self._refuse(name, expected)
-        if array.shape[0] != self._total:
-            raise DataError(
-                f"{self._where}: {name} has {array.shape[0]} frames, the episodes end at frame {self._total}",
-                f"all arrays have to be as long as the last of episode_ends: {HINT}",
-            )
-        return array
-
-    def _afford(self, name: str, kept: int | None = None) -> None:
-        """DataError where file or memory cannot hold the array, of which ``kept`` bytes stay in memory (None: all)."""
-        array = self._arrays[name]
-        declared = array.dtype.itemsize * int(np.prod(array.shape, dtype=object))
-        affordable(f"{self._where}: {name}", declared, array.stored, kept)
-
-    def _refuse(self, name: str, expected: str) -> NoReturn:
-        array = self._arrays[name]
-        raise DataError(f"{self._where}: {name} is {array.shape} {array.dtype}, expected {expected}")

@@ -42,6 +42,7 @@ _ROLES = (
     ("the camera's poses", POSE, "pose"),
     ("rewards", "reward", "reward"),
     ("success", "success", "success"),
+    ("ends", "terminal", "terminal"),
 )
 """What people call an array, what the store does, and where the reader's notes say what it was made of."""
 
