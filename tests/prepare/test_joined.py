@@ -204,6 +204,20 @@ def test_files_that_are_named_twice_or_copied_are_refused(
         refuse_twice([monday, tmp_path / "." / "monday.zarr"])
 
 
+def test_a_data_set_of_omp_is_known_by_what_lies_beside_it(
+    omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (store,) = days(tmp_path, "demos")
+    line = ("prepare", "own", "--hz", 30, "--task", "pour", "--dry-run", "--json")
+    assert Path(omp(*line, store).json["folder"]).name == "pour-demos-hz30", "a store of anyone's with that name"
+    assert omp("prepare", "own", store, "--hz", 30, "--out", tmp_path / "monday").code == 0
+    for words in ((tmp_path / "monday",), (tmp_path / "monday", "--format", "zarr")):
+        assert Path(omp(*line, *words).json["folder"]).name == "pour-monday-hz30"
+    assert omp("prepare", "own", tmp_path / "monday", "--format", "zarr", "--out", tmp_path / "d").code == 0
+    monkeypatch.chdir(tmp_path / "monday" / "demos.zarr")
+    assert FORMATS.get("zarr").label(Path()) == "monday"
+
+
 def test_prepared_data_sets_are_joined(omp: Omp, tmp_path: Path) -> None:
     names = ("--set", "state_names=a,b,c,d", "--set", "action_unit=rad")
     for path in days(tmp_path, "monday", "tuesday"):

@@ -9,7 +9,7 @@ from pathlib import Path
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.base.layers import Layer
 from omp_cli.core.data.catalogue import Catalogue, Entry, SuiteFacts, TaskFacts, read_catalogue
-from omp_cli.core.data.readers import FORMATS, Subject
+from omp_cli.core.data.readers import FORMATS, Reader, Subject
 from omp_cli.core.data.readers.base import of_no_format, sniff
 from omp_cli.core.data.store import STORE
 from omp_cli.core.families import SUITES
@@ -108,8 +108,7 @@ def found_files(paths: Sequence[Path], forced: str | None) -> tuple[tuple[Path, 
         DataError: no such file, damaged, of no known format, or of another format than the first.
         UsageError: a file is named twice.
     """
-    whole = forced is not None and FORMATS.get(forced).folders
-    files = tuple(path if whole and path.is_dir() else located(path) for path in paths)
+    files = tuple(located(path) if forced is None else _as_forced(path, FORMATS.get(forced)) for path in paths)
     refuse_twice(files)
     formats = [forced or sniff(file) for file in files]
     for file, format_ in zip(files, formats, strict=True):
@@ -186,10 +185,22 @@ def located(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    for name in INSIDE:
-        if (path / name).exists():
-            return path / name
+    if (found := _inside(path)) is not None:
+        return found
     whole = [name for name in FORMATS.names() if FORMATS.get(name).folders]
     if any(FORMATS.get(name).accepts(path) for name in whole):
         return path
     raise of_no_format(path, whole, f"none of {', '.join(INSIDE)} in it; name another file itself")
+
+
+def _as_forced(path: Path, reader: type[Reader]) -> Path:
+    """What is read of a path as a format that is asked for: a folder as it is, or the one of ``INSIDE`` in it."""
+    if not (path.is_dir() and reader.folders):
+        return located(path)
+    found = _inside(path)
+    return found if found is not None and not reader.accepts(path) and reader.accepts(found) else path
+
+
+def _inside(folder: Path) -> Path | None:
+    """The one of ``INSIDE`` that is in a folder."""
+    return next((folder / name for name in INSIDE if (folder / name).exists()), None)

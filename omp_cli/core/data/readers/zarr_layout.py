@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import DataError, OmpError, data_error
+from omp_cli.core.base.manifest import FILE_NAME as MANIFEST
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.codecs import refuse_code, refuse_codecs
 from omp_cli.core.data.foreign import AGAIN, affordable, listed
@@ -64,8 +65,9 @@ class ZarrReader(Reader):
     @classmethod
     def label(cls, path: Path) -> str:
         """See the base class."""
-        named = path.absolute().parent if path.name == STORE else path.absolute()
-        return named.name.removesuffix(".zip").removesuffix(".zarr")
+        whole = path.absolute()
+        by_folder = whole.name == STORE and (whole.parent / MANIFEST).is_file()  # all stores of omp's have one name
+        return (whole.parent if by_folder else whole).name.removesuffix(".zip").removesuffix(".zarr")
 
     def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
         """See the base class."""
