@@ -204,6 +204,38 @@ def test_files_that_are_named_twice_or_copied_are_refused(
         refuse_twice([monday, tmp_path / "." / "monday.zarr"])
 
 
+def test_what_lies_in_another_or_is_shared_is_refused(omp: Omp, tmp_path: Path) -> None:
+    write_aloha(tmp_path / "one")
+    write_aloha(tmp_path / "two", (7, 5))
+    one, two = tmp_path / "one", tmp_path / "two"
+    first = one / "episode_0.hdf5"
+    line = ("prepare", "own", "--task", "pour", "--hz", 30, "--out", tmp_path / "d")
+    refused(omp(*line, one, first), 2, f"{one} and {first} share an episode: {first}", "would count twice")
+    refused(omp(*line, first, one), 2, f"{first} and {one} share an episode: {first}")
+    copy = two / "episode_9.hdf5"
+    copy.write_bytes(first.read_bytes())
+    refused(omp(*line, one, two), 2, f"{one} and {two} share an episode: {first} and {copy}")
+    (store,) = days(tmp_path, "monday")
+    inner = write_zarr(store / "inner.zarr", session(1))
+    for files in ((store, inner), (inner, store)):
+        refused(omp(*line, *files), 2, f"{inner}: lies in {store}, which is named too", "would count twice")
+    assert not (tmp_path / "d" / "demos.zarr").exists()
+
+
+def test_files_of_which_nothing_is_taken_are_not_hashed(omp: Omp, tmp_path: Path) -> None:
+    for name, lengths in (("one", (4, 5, 6)), ("two", (7, 8, 9)), ("three", (3, 3))):
+        write_aloha(tmp_path / name, lengths)
+    (tmp_path / "two" / "episode_1.hdf5").write_bytes(b"damaged")
+    (tmp_path / "three" / "episode_1.hdf5").write_bytes(b"damaged")
+    line = ("prepare", "own", tmp_path / "one", tmp_path / "two", tmp_path / "three", "--hz", 30, "--demos", 4)
+    done = omp(*line, "--out", tmp_path / "d")
+    assert done.code == 0, done.err
+    assert "one 0 to 2, two 3 nothing is taken of three" in said(done.out)
+    wanted = {"one/episode_0.hdf5", "one/episode_1.hdf5", "one/episode_2.hdf5", "two/episode_0.hdf5"}
+    assert set(read_store(tmp_path / "d").provenance["recipe"]["files"]) == wanted
+    assert len(json.loads((tmp_path / "d" / "manifest.json").read_text())["inputs"]) == 4
+
+
 def test_a_data_set_of_omp_is_known_by_what_lies_beside_it(
     omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from omp_cli.core.base.config import Settings
-from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.files import sha256_of, size_of
 from omp_cli.core.base.progress import Progress, Silent
 from omp_cli.core.base.run import Run
@@ -21,9 +21,9 @@ from omp_cli.core.data.readers import FORMATS, Reader, Recording
 from omp_cli.core.prepare.alike import check_alike
 from omp_cli.core.prepare.build import check_episodes
 from omp_cli.core.prepare.files_config import FilesConfig
-from omp_cli.core.prepare.joined import read_inputs
+from omp_cli.core.prepare.joined import read_inputs, with_files
 from omp_cli.core.prepare.leaving_out import without
-from omp_cli.core.prepare.named_files import NamedFile, about_files, names_of, refuse_copies, together
+from omp_cli.core.prepare.named_files import NamedFile, about_files, names_of, refuse_copies, refuse_shared, together
 from omp_cli.core.prepare.numbers import counted, first_and_last, numbers_of
 from omp_cli.core.prepare.origin import FileOrigin, from_catalogue, from_files
 from omp_cli.core.prepare.rollout import no_clouds_of_its_own, reference_of, rollout_suite
@@ -162,17 +162,15 @@ class Files(Source):
             self._inputs = self._found()
             files = dict.fromkeys(file for one in self._inputs for file in one.files)
             self._fetched = [Fetched(file, sha256_of(file), None, from_cache=False) for file in files]
-            refuse_copies(self._inputs, {file.path: file.sha256 for file in self._fetched})
+            refuse = refuse_shared if self._reader.an_episode_each else refuse_copies
+            refuse(self._inputs, {file.path: file.sha256 for file in self._fetched})
         watch.lap("download and hashes")
         for file in self._fetched:
             run.input("file", file.path, file.sha256)
 
     def _found(self) -> list[NamedFile]:
-        """The user's files, each with those that belong to it; DataError where one of them is missing."""
-        found = [NamedFile(path, self._reader.files(path, self.limit)) for path in self.origin.files]
-        if missing := [file for one in found for file in one.files if not file.exists()]:
-            raise DataError(f"{missing[0]}: no such file", f"expected: {self._reader.expected}")
-        return found
+        """The user's files, each with those of it that are read (``with_files``)."""
+        return with_files(self.origin.files, self._reader, self.limit)
 
     def _first_episode(self) -> Recording:
         """The first episode of the user's files; what is wrong with a setting shows there before all others are read.
@@ -183,6 +181,8 @@ class Files(Source):
         first = next(index for index in itertools.count() if index not in out)
         found = read_inputs(self._reader, inputs, subject, first + 1, self.config, Silent())
         for one in inputs[max(len(found.files), 1) :]:
+            if not one.files:  # it comes after the last episode that is wanted
+                break
             with about_files([one]):
                 other = self._reader.read(one.path, subject, 1, Silent())
             check_alike((inputs[0].path, found), (one.path, other), self.config)

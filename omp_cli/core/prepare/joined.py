@@ -6,18 +6,43 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 from omp_cli.core.base.config import Settings
+from omp_cli.core.base.errors import DataError
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.readers import Reader, Recording, Subject
 from omp_cli.core.prepare.alike import check_alike
-from omp_cli.core.prepare.named_files import NamedFile, about_files, names_of
+from omp_cli.core.prepare.named_files import NamedFile, about_files, names_of, refuse_inside, refuse_shared
 
 V = TypeVar("V")
 _TOLD = 3
 """Sentences of one kind that are told one by one."""
+
+
+def with_files(paths: Sequence[Path], reader: Reader, limit: int | None) -> list[NamedFile]:
+    """What the user names, each with the files of it that the first ``limit`` episodes (None: all) of all need.
+
+    An input after the last of these episodes has none, where files are an episode each. How many episodes a file of
+    another format has shows when it is read.
+
+    Raises:
+        DataError: a file is missing.
+        UsageError: what is named lies in a folder that is named too, or two share an episode.
+    """
+    found, left = list[NamedFile](), limit
+    for path in paths:
+        found.append(NamedFile(path, () if left == 0 else reader.files(path, left)))
+        left = left - len(found[-1].files) if left is not None and reader.an_episode_each else left
+    if missing := [file for one in found for file in one.files if not file.exists()]:
+        raise DataError(f"{missing[0]}: no such file", f"expected: {reader.expected}")
+    if reader.an_episode_each:
+        refuse_shared(found, {file: file.resolve() for one in found for file in one.files})
+    else:
+        refuse_inside(paths)
+    return found
 
 
 def read_inputs(

@@ -51,6 +51,34 @@ def refuse_twice(paths: Sequence[Path]) -> None:
             raise UsageError(f"{path}: named twice{also}", "name each file once: its episodes would count twice")
 
 
+def refuse_inside(paths: Sequence[Path]) -> None:
+    """UsageError where what is named lies in a folder that is named too."""
+    whole = {path.resolve(): path for path in paths}
+    for path in paths:
+        if folder := next((whole[parent] for parent in path.resolve().parents if parent in whole), None):
+            raise UsageError(
+                f"{path}: lies in {folder}, which is named too", "name one of them: episodes would count twice"
+            )
+
+
+def refuse_shared(inputs: Sequence[NamedFile], keys: Mapping[Path, object]) -> None:
+    """UsageError where two inputs, whose files are an episode each, have one of the episodes both.
+
+    Args:
+        inputs: what is read.
+        keys: what tells each of their files from all others, such as its hash.
+    """
+    seen: dict[object, tuple[NamedFile, Path]] = {}
+    for one in inputs:
+        for file in one.files:
+            before, same = seen.setdefault(keys[file], (one, file))
+            if before is not one:
+                files = " and ".join(dict.fromkeys(map(str, (same, file))))
+                raise UsageError(
+                    f"{before.path} and {one.path} share an episode: {files}", "name it once: it would count twice"
+                )
+
+
 def refuse_copies(inputs: Sequence[NamedFile], hashes: Mapping[Path, str]) -> None:
     """UsageError where two inputs hold the same; ``hashes`` are those of all of their files."""
     seen: dict[tuple[str, ...], Path] = {}

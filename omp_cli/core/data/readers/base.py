@@ -59,6 +59,9 @@ class Reader(ABC):
     folders: ClassVar[bool] = False
     """Whether a whole folder, rather than one file in it, can be of this format; then ``accepts`` is asked of both."""
 
+    an_episode_each: ClassVar[bool] = False
+    """Whether ``files`` are an episode each and nothing else."""
+
     def __init__(self, config: Settings) -> None:
         self.config = config
 

@@ -62,6 +62,7 @@ class EpisodesReader(Reader):
     expected = EXPECTED
     simulated = False
     folders = True
+    an_episode_each = True
 
     @classmethod
     def contents(cls, path: Path) -> Contents | None:
