@@ -16,7 +16,7 @@ from omp_cli.core.data.catalogue import TaskFacts, read_catalogue
 from omp_cli.core.data.readers import FORMATS, Recording, Subject
 from omp_cli.core.data.readers.base import spec_of
 from omp_cli.core.data.store import read_store
-from omp_cli.core.prepare.joined import read_inputs
+from omp_cli.core.prepare.joined import joined, read_inputs
 from omp_cli.core.prepare.named_files import NamedFile, refuse_twice
 from omp_cli.core.prepare.origin import from_files
 from omp_cli.core.suites.adroit import AdroitConfig, shown
@@ -173,6 +173,31 @@ def test_many_files_say_the_same_once(omp: Omp, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert "s0.npz: left out: load (4, 2); so of 4 more files, with other numbers" in said(done.out)
     assert "s4.npz 4" in said(done.out)
+
+
+def test_sentences_of_one_kind_are_counted_by_file(tmp_path: Path) -> None:
+    subject = Subject("own", "t", TaskFacts(max_steps=5, control_hz=20.0))
+    episodes = [{"state": np.zeros((3, 2), np.float32), "action": np.zeros((3, 1), np.float32)}]
+
+    def told(*of_each: tuple[str, ...]) -> list[str]:
+        spec = spec_of(subject, episodes)
+        found = [Recording(episodes, spec, {}, [np.zeros(1)], said=of_one) for of_one in of_each]
+        return list(joined("abcdefghijklmnop"[: len(found)], found).said[1:])
+
+    cameras = tuple(f"cam{number}: rounded" for number in range(4))
+    assert told((), cameras) == [f"b: {sentence}" for sentence in cameras], "of four things, not of four files"
+    assert told(cameras, cameras[:1]) == [cameras[0], *(f"a: {sentence}" for sentence in cameras[1:])]
+    assert told(cameras, cameras) == list(cameras)
+    few = told(("x 1",), ("x 1",), ("x 2",), ("x 3",), ("x 4",))
+    assert few == ["a, b: x 1; so of 3 more files, with other numbers"]
+
+
+def test_of_many_files_it_is_said_where_all_stand(omp: Omp, tmp_path: Path) -> None:
+    write_aloha(tmp_path / "sess", (2,) * 13)
+    done = omp("prepare", "own", *sorted((tmp_path / "sess").iterdir()), "--hz", 30, "--out", tmp_path / "d")
+    assert done.code == 0, done.err
+    assert "environment.joined in the data set's attributes" in said(done.out)
+    assert len(read_store(tmp_path / "d").provenance["environment"]["joined"]) == 13
 
 
 def test_messages_name_the_file_of_an_episode(omp: Omp, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from omp_cli.core.prepare.named_files import NamedFile, about_files, names_of, r
 V = TypeVar("V")
 _TOLD = 3
 """Sentences of one kind that are told one by one."""
+_NAMED = 12
+"""Files whose episodes are told; messages name the file of any other episode."""
 
 
 def with_files(paths: Sequence[Path], reader: Reader, limit: int | None) -> list[NamedFile]:
@@ -123,7 +125,8 @@ def _who_has_what(names: Sequence[str], before: Sequence[int]) -> list[str]:
         f"{name} {start}" + (f" to {end - 1}" if end - 1 > start else "")
         for name, (start, end) in zip(read, itertools.pairwise(before), strict=True)
     ]
-    said = [f"files that are joined, and their episodes: {listed(spans)}"]
+    all_of_them = "" if len(spans) <= _NAMED else " (of all files: environment.joined in the data set's attributes)"
+    said = [f"files that are joined, and their episodes: {listed(spans, _NAMED)}{all_of_them}"]
     if unread := names[len(read) :]:
         said.append(f"nothing is taken of {listed(unread)}: the episodes before are as many as are wanted")
     return said
@@ -132,22 +135,23 @@ def _who_has_what(names: Sequence[str], before: Sequence[int]) -> list[str]:
 def _said(names: Sequence[str], found: Sequence[Recording]) -> list[str]:
     """What is said of the files: of all of them once, else with the names of those that it is said of.
 
-    Of many files that say the same with other numbers, such as their frames, the first one is told.
+    Of many files that say the same with other numbers, such as their frames, the first one is told: where each says it
+    once, since a file that says it of several things, such as its cameras, says something else of each.
     """
     kinds: dict[str, dict[str, list[str]]] = {}
     for name, recording in zip(names, found, strict=False):
-        for sentence in recording.said:
+        for sentence in dict.fromkeys(recording.said):
             of_kind = kinds.setdefault(re.sub(r"[0-9.]+", "#", sentence), {})
             of_kind.setdefault(sentence, []).append(name)
     said = []
     for of_kind in kinds.values():
-        named = [f"{listed(of)}: {sentence}" for sentence, of in of_kind.items()]
-        if any(len(of) == len(found) for of in of_kind.values()):
-            said += list(of_kind)
-        elif len(named) <= _TOLD:
-            said += named
+        named = [sentence if len(of) == len(found) else f"{listed(of)}: {sentence}" for sentence, of in of_kind.items()]
+        saying = [name for of in of_kind.values() for name in of]
+        if len(named) > _TOLD and len(set(saying)) == len(saying):
+            more = len(saying) - len(next(iter(of_kind.values())))
+            said.append(f"{named[0]}; so of {more} more files, with other numbers")
         else:
-            said.append(f"{named[0]}; so of {sum(map(len, of_kind.values())) - 1} more files, with other numbers")
+            said += named
     rates = {name: recording.hz for name, recording in zip(names, found, strict=False)}
     if len(set(rates.values())) > 1:
         told = (f"{name} {f'{hz:g} Hz' if hz else 'none'}" for name, hz in rates.items())
