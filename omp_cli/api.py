@@ -71,9 +71,10 @@ def load(
         MissingDependency: the device or a package is not here.
     """
     given = {"weights": weights, "nfe": nfe, "graph": graph, "precision": precision}
+    given |= {"seed": seed, "execute": execute, "ensemble": ensemble}
     how = validated(ActingConfig, {name: _plain(value) for name, value in given.items()})
     decider = core.open_decider(_path(path, "policy"), device, how.weights, how.nfe, how.graph, how.precision)
-    return core.Player(decider, seed, execute, ensemble)
+    return core.Player(decider, how.seed, how.execute, how.ensemble)
 
 
 def read_dataset(path: str | Path) -> Dataset:

@@ -145,6 +145,12 @@ def test_what_cannot_be_loaded(workshop: Path, tmp_path: Path) -> None:
         (lambda run: api.load(run, nfe=0), "nfe: .*greater than or equal to 1 .got 0"),
         (lambda run: api.load(run, graph="maybe"), "graph: .*got 'maybe'"),  # type: ignore[arg-type]
         (lambda run: api.load(run, precision="int8"), "precision: .*got 'int8'"),  # type: ignore[arg-type]
+        (lambda run: api.load(run, seed="a"), "seed: .*valid integer.* .got 'a'"),  # type: ignore[arg-type]
+        (lambda run: api.load(run, seed=1.5), "seed: .*valid integer.* .got 1.5"),  # type: ignore[arg-type]
+        (lambda run: api.load(run, seed=-1), "seed: .*greater than or equal to 0 .got -1"),
+        (lambda run: api.load(run, execute="two"), "execute: .*valid integer.* .got 'two'"),  # type: ignore[arg-type]
+        (lambda run: api.load(run, execute=True), "execute: .*a number, not true or false"),
+        (lambda run: api.load(run, ensemble="a"), "ensemble: .*valid number.* .got 'a'"),  # type: ignore[arg-type]
         (lambda run: api.load(None), "policy: NoneType, expected a path"),  # type: ignore[arg-type]
         (lambda run: api.train({}), "data set: dict, expected a path"),  # type: ignore[arg-type]
         (lambda run: api.read_dataset(3), "data set: int, expected a path"),  # type: ignore[arg-type]
