@@ -18,16 +18,17 @@ from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.flags import flag_layer, options_of
 from omp_cli.core.base.layers import (
-    ENV_PREFIX,
     ENVIRONMENT,
     Layer,
     env_layer,
     file_layer,
     merge,
     of_today,
+    overlap,
     set_layer,
     unflatten,
     value_text,
+    variables_of,
 )
 from omp_cli.core.base.locks import refuse_held
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, latest_run
@@ -268,15 +269,13 @@ def files(run: Run) -> list[str]:
 
 def _with_source(error: UsageError, layer_of: Mapping[str, str]) -> UsageError:
     """The error of a setting, with the file or the variable that it came from; the line itself is before one's eyes."""
-    key = error.key if isinstance(error, c.UnknownSetting) else error.message.partition(": ")[0]
-    places = {source for known, source in layer_of.items() if f"{known}.".startswith(f"{key}.")}
+    key = error.key or error.message.partition(": ")[0]
+    places = {source for known, source in layer_of.items() if overlap(known, key)}
     source = places.pop() if len(places) == 1 else ""
     if source == ENVIRONMENT:
-        source = f"{source}, {ENV_PREFIX}{key.upper().replace('.', '__')}"
+        source = ", ".join([source, *variables_of(os.environ, key)])
     elif not source.startswith("file "):
         return error
-    if isinstance(error, c.UnknownSetting):
-        return c.UnknownSetting(error.key, error.hint, source)
     return UsageError(f"{error.message} ({source})", error.hint)
 
 

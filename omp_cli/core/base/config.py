@@ -180,13 +180,10 @@ S = TypeVar("S", bound=BaseModel)
 
 
 class UnknownSetting(UsageError):
-    """A setting that no configuration class has under that name.
+    """A setting that no configuration class has under that name; ``key`` is its dotted name as it was given."""
 
-    ``key`` is its dotted name as it was given, ``source`` the file or variable it stands in, "" where the line has it.
-    """
-
-    def __init__(self, key: str, hint: str, source: str = "") -> None:
-        super().__init__(f"unknown setting {key}{source and f' ({source})'}", hint)
+    def __init__(self, key: str, hint: str) -> None:
+        super().__init__(f"unknown setting {key}", hint)
         self.key = key
 
 

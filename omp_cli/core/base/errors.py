@@ -35,9 +35,13 @@ class RunFailed(OmpError):
 
 
 class UsageError(OmpError):
-    """A wrong option, name or configuration: exit code 2."""
+    """A wrong option, name or configuration: exit code 2.
+
+    ``key`` is the dotted name of the setting that is refused, where the message does not begin with it.
+    """
 
     exit_code = 2
+    key = ""
 
 
 class DataError(OmpError):

@@ -63,7 +63,9 @@ class Family(Generic[T]):
         """The class registered as ``name``; UsageError with the nearest names when there is none."""
         self._load()
         if name not in self._members:
-            raise UsageError(f"unknown {self.kind} {name!r}", did_you_mean(name, self._members))
+            unknown = UsageError(f"unknown {self.kind} {name!r}", did_you_mean(name, self._members))
+            unknown.key = f"{self.kind}.name"
+            raise unknown
         return self._members[name]
 
     def ships(self, name: str) -> bool:
