@@ -91,18 +91,20 @@ def as_omp_error(error: BaseException) -> tuple[OmpError, int]:
     place = f"{name}: " if (name := getattr(error, "filename", None)) else ""
     number = system_error(error)
     reason = (os.strerror(number) if number else getattr(error, "strerror", None) or str(error)).lower()
+    way = f"raised in {where}; --verbose shows the way there" if (where := raised_in(error)) else ""
     if _cannot_write(error):
-        return UsageError(f"{place}{reason}", "choose another folder with --out DIR"), 2
+        told = f"{place}{reason}"
+        return (RunFailed(told, way), 1) if way else (UsageError(told, "choose another folder with --out DIR"), 2)
     if (found := machine_error(error)) is not None:
         hint = f"{found.hint}; {g.current().again}" if found.hint == FREE_SPACE else found.hint
-        return type(found)(found.message, hint), found.exit_code
+        return type(found)(found.message, f"{hint}; {way}" if way else hint), found.exit_code
     if isinstance(error, OSError):
-        return RunFailed(f"{place}{reason}"), 1
+        return RunFailed(f"{place}{reason}", way), 1
     if isinstance(error, UnicodeEncodeError):
         what = f"{error.object!a}: the encoding {error.encoding} of this locale lacks a letter of it"
         return UsageError(what, "set LC_ALL=C.UTF-8, or PYTHONUTF8=1"), 2
-    if place := raised_in(error):
-        return RunFailed(one_line(error, typed=True), f"raised in {place}; --verbose shows the way there"), 1
+    if way:
+        return RunFailed(one_line(error, typed=True), way), 1
     return RunFailed(f"{type(error).__name__}: {error}", "this looks like a bug; --verbose shows where"), 1
 
 

@@ -10,6 +10,7 @@ import pytest
 from omp_cli.core.base.errors import RunFailed, UsageError
 from omp_cli.core.base.plugins import import_file, load_plugin, loaded_plugins, module_name
 from omp_cli.core.envs.jobs import in_order
+from omp_cli.core.envs.workers import _answer
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp
 
@@ -104,3 +105,27 @@ def test_what_fails_later_in_a_file_is_told_with_its_line(omp: Omp, tmp_path: Pa
     with pytest.raises(RunFailed, match="ValueError: my camera is off") as caught:
         list(in_order(import_file(file).fail, [1, 2], 2, print))
     assert caught.value.hint == f"raised in {file}, line 16; --workers 1 --verbose shows where"
+
+
+@pytest.mark.parametrize(
+    ("number", "told", "advice"),
+    [
+        ("ENOENT", "calib.json: no such file or directory", ""),
+        ("EACCES", "calib.json: permission denied", ""),
+        ("ENOSPC", "calib.json: no space left on device", "free some space"),
+    ],
+)
+def test_what_the_system_refuses_to_code_of_ones_own_is_told_with_its_line(
+    omp: Omp, tmp_path: Path, number: str, told: str, advice: str
+) -> None:
+    file = tmp_path / "opening.py"
+    file.write_text(
+        SUITE.format(name="opening") + "\n    def spec(self, task):\n        calibrated()\n"
+        f"import errno\ndef calibrated():\n    raise OSError(errno.{number}, '', 'calib.json')\n"
+    )
+    line = ("prepare", "opening", "--demos", 1, "--workers", 1, "--plugin", file, "--out", tmp_path / "d")
+    refused(omp(*line), 1, told, advice, f"raised in {file}, line 17; --verbose shows the way there")
+    answer = _answer(import_file(file).calibrated, ())
+    assert isinstance(answer, RunFailed)
+    assert "calib.json" in answer.message
+    assert answer.hint.startswith(f"raised in {file}, line 17; {advice}")

@@ -89,7 +89,8 @@ class Workers:
 
         Raises:
             OmpError, OSError: as a method raised it, after all have answered.
-            RunFailed: a method raised anything else in a process; in this one it arrives as it is.
+            RunFailed: a method raised anything else in a process, or code of the user's own an OSError; in this one it
+                arrives as it is.
         """
         deadline = None if patience is None else time.monotonic() + patience
         answers = {index: self._workers[index].receive(deadline) for index in indices}
@@ -258,10 +259,11 @@ def _answer(method: Callable[..., Any], arguments: Sequence[Any]) -> Any:
     except OmpError as error:
         return error
     except Exception as error:
+        place = f"raised in {where}; " if (where := raised_in(error)) else ""  # the way there ends with this process
         if (refused := machine_error(error)) is not None:
-            return refused
-        if isinstance(error, OSError):  # whoever reports errors names the file
+            told = place and isinstance(error, OSError)
+            return type(refused)(refused.message, f"{place}{refused.hint}") if told else refused
+        if isinstance(error, OSError) and not place:  # whoever reports errors names the file
             return error
         text = f"{type(error).__name__}: {one_line(error)}"
-        place = f"raised in {where}; " if (where := raised_in(error)) else ""
         return RunFailed(f"an environment failed in its worker: {text}", f"{place}--workers 1 --verbose shows where")
