@@ -62,13 +62,15 @@ def test_actions_beyond_one_are_the_environments_business(omp: Omp, tmp_path: Pa
 
 
 def test_what_has_another_layout_is_data_without_an_environment_and_says_why(omp: Omp, tmp_path: Path) -> None:
-    path = write_npz(tmp_path / "d.npz", walked(width=3), LENGTHS)
+    path = write_npz(tmp_path / "d.npz", {**walked(width=3), "action": 4.0 * walked()["action"]}, LENGTHS)
     line = (*PLUGIN, "prepare", "hidden", "--file", path)
     made = omp(*line, "--out", tmp_path / "d")
     assert made.code == 0, made.err
     said = " ".join(made.out.split())
     assert "cannot be rolled out in suite hidden: hidden goal: the environment's state_dim is 2" in said
     assert "--preset dmpo-state --hold-out 0.1" in said
+    assert "so will a policy" in said
+    assert "the environment of hidden gets them" not in said
     assert read_store(tmp_path / "d").suite == {"name": "own"}
     refused(omp(*line, "--task", "gaol", "--out", tmp_path / "e"), 2, "unknown task 'gaol'", "goal")
 

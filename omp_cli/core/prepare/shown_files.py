@@ -52,6 +52,6 @@ def lines_of(folders: Sequence[Path], figures: Sequence[Mapping[str, Any]]) -> l
     lines += ["look at its contact_sheet.png"] if pictures or clouds else []
     for of_one in figures:
         lines += [f"{of_one['task']}: {sentence}" for sentence in of_one["said"]]
-        lines += unclipped(of_one, is_users_own(of_one["suite"]))
+        lines += unclipped(of_one, is_users_own(of_one["suite"]) and of_one["simulator"])
     lines += [f"omp eval rolls {r['task']} out in {name}" for r in figures if (name := r["environment"])]
     return [*lines, next_line(folders[-1], figures[-1])]
