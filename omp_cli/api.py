@@ -70,7 +70,7 @@ def load(
         UsageError: a setting that does not go with it.
         MissingDependency: the device or a package is not here.
     """
-    given = {"weights": weights, "nfe": nfe, "graph": graph, "precision": precision}
+    given: dict[str, Any] = {"weights": weights, "nfe": nfe, "graph": graph, "precision": precision}
     given |= {"seed": seed, "execute": execute, "ensemble": ensemble}
     how = validated(ActingConfig, {name: _plain(value) for name, value in given.items()})
     decider = core.open_decider(_path(path, "policy"), device, how.weights, how.nfe, how.graph, how.precision)
