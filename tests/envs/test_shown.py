@@ -1,4 +1,4 @@
-"""What an environment shows and pays: what would silently become something else is refused in one line."""
+"""What an environment shows: what would silently become something else is refused in one line."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ STATE, PICTURE = np.zeros(2, np.float64), np.zeros((4, 4, 3), np.uint8)
 
 
 class Shown(TaskEnv):
-    """Shows one frame and pays one reward, whatever is done."""
+    """Shows one frame, whatever is done."""
 
     spec = SPEC
 
-    def __init__(self, frame: dict[str, Any], reward: float = 0.0) -> None:
-        self._frame, self._reward = frame, reward
+    def __init__(self, frame: dict[str, Any]) -> None:
+        self._frame = frame
 
     def reset(self, seed: int) -> None:
         """Nothing moves here."""
 
     def step(self, action: Any) -> Outcome:
-        return Outcome(self._reward, False)
+        return Outcome(0.0, False)
 
     def observe(self, keys: Iterable[str]) -> dict[str, Any]:
         return self._frame
@@ -60,13 +60,6 @@ def test_a_frame_that_would_become_another_one_is_refused(frame: dict[str, Any],
     shown = {key: value for key, value in whole.items() if "states" not in frame or key != "state"} | frame
     with pytest.raises(DataError, match=f"the environment of mine push {told}"):
         ChunkEnv(Shown(shown), ("state", "img"), 2, 1).reset(seed=0)
-
-
-def test_a_reward_that_is_no_number_is_refused_with_its_step() -> None:
-    env = ChunkEnv(Shown({"state": STATE}, np.nan), ("state",), 1, 2)
-    env.reset(seed=0)
-    with pytest.raises(DataError, match="the environment of mine push: the reward of step 1 is nan"):
-        env.step(np.zeros((2, 1), np.float32))
 
 
 @pytest.mark.parametrize(("state", "told"), [(lambda env: np.zeros(1), True), (ToyEnv.start_state, False)])

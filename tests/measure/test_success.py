@@ -138,6 +138,12 @@ def test_a_suite_that_judges_at_the_end_goes_on_after_success(
     assert episodes[0].as_dict(suite)["success_end"] == episodes[0].success_end
 
 
+def test_a_reward_that_is_no_number_is_no_return() -> None:
+    episode = Episode("reach", 3, 0, "x", 1, "ema", 1)
+    with pytest.raises(DataError, match="reach: the environment's reward by step 8 of episode 3 is nan"):
+        episode.add(np.nan, {"steps": 8}, False)
+
+
 def test_where_the_end_counts_it_counts_in_every_figure_and_picture(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,8 +33,7 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
     with ``steps`` (executed), ``success_any``, ``success_all`` (at every step of the chunk, or at the task's end),
     ``success_end`` (at its last step), ``ends`` (of the episode so far, ``ends.after_step``), ``mode`` once the episode
     has one and, in filmed episodes, ``pictures``, a list of (P, P, 3), one per step. A frame of another shape than the
-    task's ``Spec`` says, a picture that is not uint8, and a reward that is not a finite number are a DataError: stacked
-    or cast they would be something else.
+    task's ``Spec`` says and a picture that is not uint8 are a DataError: stacked or cast they would be something else.
 
     Args:
         env: the task.
@@ -116,8 +115,6 @@ class ChunkEnv(gymnasium.Env[Obs, NDArray[np.float32]]):
         for index in range(count):
             outcome = self._env.step(action[index])
             self._watch.lap("physics")
-            if not np.isfinite(outcome.reward):
-                raise DataError(f"{self._who}: the reward of step {self._steps + index + 1} is {outcome.reward}")
             reward += outcome.reward
             successes.append(bool(outcome.success))
             self._ends = after_step(self._ends, outcome.ends)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from omp_cli.core.base.config import Count, CountOrZero, Depth, Flag, Seed, Settings, Threads, Width
+from omp_cli.core.base.errors import DataError
 from omp_cli.core.measure.statistics import spread, wilson
 from omp_cli.core.policy_config import Graph, Precision, Weights
 from omp_cli.core.suites.base import Suite
@@ -96,7 +98,13 @@ class Episode:
             reward: sum of the rewards of the chunk's steps.
             info: what ``ChunkEnv.step`` says of the chunk.
             terminated: whether the task ended with this chunk.
+
+        Raises:
+            DataError: the reward is not a finite number, and a return would be none.
         """
+        if not math.isfinite(reward):
+            where = f"by step {info['steps']} of episode {self.index}"
+            raise DataError(f"{self.task}: the environment's reward {where} is {reward}", "its step() says the reward")
         self.episode_return += reward
         self.steps = int(info["steps"])
         self.success_any |= bool(info["success_any"])
