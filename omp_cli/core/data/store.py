@@ -193,8 +193,7 @@ def read_store(path: Path) -> Dataset:
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise DataError(f"{where}: data/{name} holds values that are not finite")
-    if not is_held_out(provenance.get(HELD_OUT, []), len(ends)):
-        raise DataError(f"{where}: {HELD_OUT} is no list of some of its {len(ends)} episodes", AGAIN)
+    checked_held_out(where, provenance, len(ends))
     sha256 = content_hash(everything)
     if sha256 != provenance.get("content_sha256"):
         raise DataError(f"{where}: content does not match its hash, so it was changed or is damaged", AGAIN)
@@ -228,10 +227,13 @@ def _read_arrays(path: Path, where: str, spec: Spec) -> Arrays:
         raise data_error(error, where, "damaged", AGAIN) from error
 
 
-def is_held_out(found: Any, episodes: int) -> bool:
-    """Whether ``found`` lists some of the episodes, but not all, in ascending order."""
+def checked_held_out(where: str, attributes: Mapping[str, Any], episodes: int) -> list[int]:
+    """The episodes that a store holds out; DataError unless they are some of all, but not all, in ascending order."""
+    found = attributes.get(HELD_OUT, [])
     fits = isinstance(found, list) and all(type(index) is int and 0 <= index < episodes for index in found)
-    return fits and found == sorted(set(found)) and len(found) < episodes
+    if not fits or found != sorted(set(found)) or len(found) == episodes:
+        raise DataError(f"{where}: {HELD_OUT} is no list of some of its {episodes} episodes", AGAIN)
+    return found
 
 
 def _check_sizes(where: str, shapes: Mapping[str, tuple[int, ...]], ends: NDArray[np.int64], spec: Spec) -> None:

@@ -58,10 +58,7 @@ def _told(recording: Recording, config: Settings) -> dict[str, tuple[str, str]]:
     for name, array in recording.episodes[0].items():
         clouds = name == "point_cloud"
         shape = array.shape[1:] if not clouds or open_("points") else ("N", *array.shape[2:])
-        told[name] = (
-            f"{shape} {array.dtype}",
-            of_setting("points") if clouds else "",
-        )
+        told[name] = (f"{shape} {array.dtype}", of_setting("points") if clouds else "")
     if open_("hz") and recording.hz is not None:
         told["rate"] = (f"{recording.hz:g} Hz", of_setting("hz"))
     for name in _TAKEN:

@@ -96,13 +96,16 @@ class EpisodesReader(Reader):
         files = _needed(path)
         wanted = files[:limit]
         progress.start(f"{subject.task}: reading episodes", len(wanted))
-        first, *others = heads = [_arrays_of(file) for file in wanted]
+        heads = []
+        for file in wanted:
+            heads.append(_arrays_of(file))
+            progress.advance()
+        first, *others = heads
         config = _with_usual_names(self.config, first)
         roles = Roles(str(path), first, config, others)
         episodes = _Episodes(wanted, first, roles)
         for file, arrays in zip(wanted, heads, strict=True):
             episodes.add(file, arrays)
-            progress.advance()
         episodes.pair(roles)
         found = recording(str(path), episodes.arrays(), episodes.ends, config, subject, None)
         return replace(

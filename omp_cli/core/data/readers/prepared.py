@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from omp_cli.core.base.config import checked
-from omp_cli.core.base.errors import DataError
-from omp_cli.core.data.foreign import AGAIN, listed
+from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.readers.recording import Recording
-from omp_cli.core.data.store import HELD_OUT, STORE_SCHEMA, is_held_out
+from omp_cli.core.data.store import STORE_SCHEMA, checked_held_out
 from omp_cli.core.spec import Spec
 
 
@@ -29,9 +28,7 @@ def as_prepared(where: str, attributes: Mapping[str, Any], found: Recording, epi
     if attributes.get("schema_version") != STORE_SCHEMA or "spec" not in attributes:
         return found
     spec = checked(Spec, attributes["spec"], f"{where}: spec")
-    held_out = attributes.get(HELD_OUT, [])
-    if not is_held_out(held_out, episodes):
-        raise DataError(f"{where}: {HELD_OUT} is no list of some of its {episodes} episodes", AGAIN)
+    held_out = checked_held_out(where, attributes, episodes)
     channels = {"state": spec.state_channels, "action": spec.action_channels}
     known = {key: told for key, told in channels.items() if told is not None and found.notes[key] == [key]}
     names = {key: told.names for key, told in known.items() if len(told.names) == found.episodes[0][key].shape[1]}
