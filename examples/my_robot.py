@@ -44,7 +44,7 @@ class MyRobot:
         return self._steps > 0 and (self._reached or self._steps >= 60)
 
     def close(self) -> None:
-        """Let go of the robot, whatever happened."""
+        """Stop and let go of the robot, whatever happened: its last action stands unless this ends it."""
         self._plane.close()
 
 

@@ -7,13 +7,16 @@ import shutil
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import omp_cli as api
 from omp_cli.core.base.manifest import check_artifacts, read_manifest
 from omp_cli.core.data.store import read_store
 from omp_cli.core.deploy.program import ONNX_PACKAGES, missing_packages
+from omp_cli.core.deploy.robots import Replay
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp, in_process, omp_process
 
@@ -47,6 +50,41 @@ class Slow(Robot):
     def act(self, action):
         import time
         time.sleep(0.03)
+
+class Stalling(Robot):
+    def act(self, action):
+        import time
+        super().act(action)
+        time.sleep(0.12 if self.steps == 1 else 0)
+    def done(self):
+        return self.steps == 4
+
+class Refused(Robot):
+    act = None
+
+class Unsure(Robot):
+    def done(self):
+        return np.zeros(2, bool)
+
+class Bare:
+    def __init__(self):
+        self.robot = Robot()
+    def observe(self):
+        return self.robot.observe()
+    def act(self, action):
+        self.robot.act(action)
+
+class SlowToLetGo(Robot):
+    def close(self):
+        import os, signal
+        os.kill(os.getpid(), signal.SIGINT)
+        super().close()
+
+class Impatient(SlowToLetGo):
+    def act(self, action):
+        import os, signal
+        os.kill(os.getpid(), signal.SIGINT)
+        super().act(action)
 
 class Far(Robot):
     def reset(self):
@@ -213,6 +251,62 @@ def test_what_an_environment_clips_is_counted_and_the_ticks_have_what_was_sent(
     own = omp(*line, "robot.py:Robot", "--seconds", 0.05, "--out", "b")
     assert "clipped_numbers" not in own.json["result"]
     assert "wanted" not in (place / "b" / "ticks.jsonl").read_text()
+
+
+@pytest.mark.parametrize("robot", ["SlowToLetGo", "Impatient"])
+def test_one_more_ctrl_c_does_not_cut_letting_go_short(omp: Omp, workshop: Path, place: Path, robot: str) -> None:
+    """The loop of the second has been stopped by Ctrl-C already, as by somebody who presses it twice."""
+    done = omp("deploy", workshop / "run", "--hz", 500, "--seconds", 0.02, "--env", f"robot.py:{robot}", "--out", "a")
+    assert done.code == 130, done.err
+    assert (place / "closed").read_text() == "x"
+    assert ("is let go by its close()" in done.err) == (robot == "Impatient")
+    manifest = read_manifest(place / "a")
+    assert manifest.status == "interrupted"
+    assert manifest.metrics["ticks"] > 0
+
+
+def test_a_robot_that_is_refused_is_let_go(omp: Omp, workshop: Path, place: Path) -> None:
+    refused(omp("deploy", workshop / "run", "--env", "robot.py:Refused"), 2, "which has no method act")
+    assert (place / "closed").read_text() == "x"
+
+
+def test_what_a_robot_lacks_is_said(omp: Omp, workshop: Path, place: Path) -> None:
+    line = ("deploy", workshop / "run", "--seconds", 0.02, "--env")
+    done = omp(*line, "robot.py:Bare", "--episodes", 2, "--hz", 500)
+    said = " ".join(done.err.split())
+    assert "robot.py:Bare: the robot has no close(), so nothing stops it when the loop ends" in said
+    assert "the robot has no done(), so the first of 2 episodes goes on until --seconds 0.02" in said
+    assert "--hz 500: the policy's data are at 20 Hz, so the robot is moved 25 times as fast" in said
+    assert " the robot " not in omp(*line, "robot.py:Robot", "--out", "whole").err
+    refused(omp(*line, "robot.py:Unsure"), 1, "robot.py:Unsure: done(): ValueError")
+
+
+def test_a_stall_is_said_and_what_was_left_of_the_chunk_is_not_executed(omp: Omp, workshop: Path, place: Path) -> None:
+    done = omp("deploy", workshop / "run", "--hz", 100, "--json", "--env", "robot.py:Stalling", "--out", "a")
+    rows = [json.loads(row) for row in (place / "a" / "ticks.jsonl").read_text().splitlines()]
+    assert [row["decided"] for row in rows][:2] == [True, True]
+    assert rows[0]["dropped"] >= 12
+    assert rows[0]["send_ms"] >= 120 > rows[0]["observe_ms"]
+    said = " ".join(done.err.split())
+    assert said.count("missed its deadline of 10 ms at 100 Hz") == 1
+    assert f"act() {rows[0]['send_ms']:.3g} ms" in said
+
+
+def test_the_action_at_which_a_robot_raised_is_written_down(omp: Omp, workshop: Path, place: Path) -> None:
+    refused(omp("deploy", workshop / "run", "--env", "robot.py:Broken", "--out", "a"), 1, "the controller is gone")
+    (row,) = [json.loads(line) for line in (place / "a" / "ticks.jsonl").read_text().splitlines()]
+    assert row["failed"] is True
+    assert len(row["action"]) == 2
+
+
+def test_a_recording_at_another_rate_is_said(omp: Omp, workshop: Path, place: Path) -> None:
+    data = read_store(workshop / "toy")
+    signature = api.load(workshop / "run", device="cpu").signature
+    said: list[str] = []
+    Replay(data, signature, said.append)
+    assert not said
+    Replay(data, replace(signature, control_hz=10.0), said.append)
+    assert "its actions are 20 a second, the policy's 10" in said[0]
 
 
 def test_a_batch_moves_no_robot(omp: Omp, workshop: Path, place: Path) -> None:

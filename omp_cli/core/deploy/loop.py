@@ -22,7 +22,7 @@ from omp_cli.core.base.run import Run
 from omp_cli.core.base.signals import StopRequest, stop_requests
 from omp_cli.core.deploy.config import DeployConfig
 from omp_cli.core.deploy.player import Player
-from omp_cli.core.deploy.robots import Replay, Robot, of_one_robot
+from omp_cli.core.deploy.robots import ANOTHER_RATE, Replay, Robot, of_one_robot
 
 TICKS = "ticks.jsonl"
 WARM_UP = 5
@@ -87,9 +87,13 @@ def deploy_run(
 ) -> dict[str, Any]:
     """Move a robot, or replay a recording, until its episodes, the time or somebody's patience are over.
 
-    Writes ``ticks.jsonl``: of each tick its number, episode, how late it began, what it took, and the action that was
-    sent; where the bounds of an environment have changed it, what the policy wanted as well. Each line is
-    written out at once, for a robot's driver may take the process with it.
+    Writes ``ticks.jsonl``: of each tick its number, episode, how late it began, what the robot and the policy took,
+    the ticks that were dropped after it, and the action that was sent; where the bounds of an environment have changed
+    it, what the policy wanted as well; ``failed`` where the robot raised. Each line is written out at once, for a
+    robot's driver may take the process with it.
+
+    The first missed deadline is said. A robot that was kept waiting for as many ticks as a chunk has actions gets a
+    new decision next: what was left of the chunk was meant for moments that have passed.
 
     Args:
         run: the run whose folder and manifest receive the ticks and the figures, also where the loop is stopped.
@@ -115,12 +119,19 @@ def deploy_run(
     episodes = config.episodes if replay is None else min(config.episodes, replay.episodes)
     if episodes < config.episodes:
         progress.note(f"--episodes: the recording has {episodes} of the {config.episodes} that were asked for")
+    if isinstance(robot, Robot):
+        _before_it_moves(robot, 1 / period, player.signature.control_hz, config, progress)
 
     def figures() -> dict[str, Any]:
         return {**head, **clock.figures(), **(robot.figures() if replay is None else {"replay": replay.figures()})}
 
     try:
-        with _closing(robot), stop_requests() as stop, (run.folder / TICKS).open("w", 1, encoding="utf-8") as log:
+        ticks_file = run.folder / TICKS
+        with (
+            stop_requests() as stop,
+            _closing(robot, stop, progress),
+            ticks_file.open("w", 1, encoding="utf-8") as log,
+        ):
             ends = None
             progress.start("control loop" if replay is None else "replay", episodes)
             for episode in range(episodes):
@@ -133,6 +144,8 @@ def deploy_run(
                 before = len(clock.late)
                 for row in ticks(player, robot, period, clock, stop, ends):
                     log.write(to_json({"episode": episode, **row}) + "\n")
+                    if row["dropped"]:
+                        _overran(row, period, clock, player, replay is None, progress)
                 progress.advance(1, missed_deadlines=clock.missed)
                 if stop.error or (ends is not None and time.monotonic() >= ends):
                     break
@@ -171,26 +184,38 @@ def ticks(
         if stop.error or (ends is not None and time.monotonic() >= ends):
             return
         late = max(0.0, time.monotonic() - due)
+        began = time.monotonic()
         frame = robot.observe()
-        begin, before = time.monotonic(), player.decisions
+        shown, before = time.monotonic(), player.decisions
         action = of_one_robot(player.act(frame))
-        took = time.monotonic() - begin
-        sent = robot.act(action)
+        decision, decided = time.monotonic(), player.decisions > before
+        row = {
+            "tick": tick,
+            "late_ms": round(1e3 * late, 3),
+            "observe_ms": round(1e3 * (shown - began), 3),
+            "act_ms": round(1e3 * (decision - shown), 3),
+            "decided": decided,
+        }
+        try:
+            sent = robot.act(action)
+        except BaseException:  # whoever looks for the reason looks for this action first
+            yield {**row, "dropped": 0, "action": _numbers(action), "failed": True}
+            raise
         clock.late.append(late)
-        if decided := player.decisions > before:
-            clock.decisions.append(took)
-        behind = time.monotonic() - (due + period)
+        if decided:
+            clock.decisions.append(decision - shown)
+        ended = time.monotonic()
+        behind = ended - (due + period)
         skip = int(behind / period) + 1 if behind > 0 else 0
         if skip:
             clock.missed += 1
             clock.dropped += skip
         yield {
-            "tick": tick,
-            "late_ms": round(1e3 * late, 3),
-            "act_ms": round(1e3 * took, 3),
-            "decided": decided,
-            "action": [float(x) for x in sent],
-            **({} if sent is action else {"wanted": [float(x) for x in action]}),
+            **row,
+            "send_ms": round(1e3 * (ended - decision), 3),
+            "dropped": skip,
+            "action": _numbers(sent),
+            **({} if sent is action else {"wanted": _numbers(action)}),
         }
         tick, due = tick + 1 + skip, due + (1 + skip) * period
 
@@ -203,20 +228,55 @@ def _warm_up(player: Player, robot: Moved, seed: int) -> None:
     player.reset(seed)
 
 
+def _before_it_moves(robot: Robot, hz: float, trained_hz: float, config: DeployConfig, progress: Progress) -> None:
+    """Say what the line asks for and the robot or the policy does not have."""
+    if abs(hz / trained_hz - 1) > ANOTHER_RATE:
+        faster = f"moved {hz / trained_hz:.3g} times as fast as it was shown"
+        progress.note(f"--hz {hz:g}: the policy's data are at {trained_hz:g} Hz, so the robot is {faster}")
+    if not robot.has("done") and (config.episodes > 1 or config.seconds is None):
+        which = "the episode" if config.episodes == 1 else f"the first of {config.episodes} episodes"
+        until = "Ctrl-C" if config.seconds is None else f"--seconds {config.seconds:g}"
+        progress.note(f"the robot has no done(), so {which} goes on until {until}")
+
+
+def _numbers(action: NDArray[Any]) -> list[float]:
+    return [float(x) for x in action]
+
+
+def _overran(
+    row: dict[str, Any], period: float, clock: TickTimes, player: Player, moved: bool, progress: Progress
+) -> None:
+    """Say where the time of the first missed deadline went, and let go of a chunk that is out of date."""
+    if clock.missed == 1:
+        progress.note(
+            f"tick {row['tick']} missed its deadline of {1e3 * period:.4g} ms at {1 / period:g} Hz: begun "
+            f"{row['late_ms']:.3g} ms late, observe() {row['observe_ms']:.3g} ms, the policy {row['act_ms']:.3g} ms, "
+            f"act() {row['send_ms']:.3g} ms; the figures count all such ticks"
+        )
+    if moved and row["dropped"] >= player.signature.execute:
+        player.forget_chunk()
+
+
 @contextmanager
-def _closing(robot: Robot | Replay) -> Iterator[None]:
+def _closing(robot: Robot | Replay, stop: StopRequest, progress: Progress) -> Iterator[None]:
     """Lets go of the robot at the end; an error of that does not hide the one before it."""
     try:
         yield
     except BaseException as error:
         try:
-            _close(robot)
+            _close(robot, stop, progress)
         except OmpError as second:
             error.add_note(f"nor could the robot be let go: {second.message}")
         raise
-    _close(robot)
+    _close(robot, stop, progress)
 
 
-def _close(robot: Robot | Replay) -> None:
-    if isinstance(robot, Robot):
+def _close(robot: Robot | Replay, stop: StopRequest, progress: Progress) -> None:
+    """Let go of the robot, which takes its time: whoever presses Ctrl-C once more does not cut it short."""
+    if not isinstance(robot, Robot):
+        return
+    if stop.error:
+        progress.note("the robot is let go by its close(); two more Ctrl-C cut that short")
+    with stop_requests() as again:
         robot.close()
+    stop.error = stop.error or again.error

@@ -122,8 +122,7 @@ class Player:
             DataError, Diverged: as ``act``.
         """
         single = self._replace(obs) if history else self._see(obs)
-        self._chunk.clear()
-        self._chunks.clear()
+        self.forget_chunk()
         chunk = self._decide()[:, : self._execute]
         return chunk[0] if single else chunk
 
@@ -141,6 +140,11 @@ class Player:
     def observe(self, obs: Mapping[str, Any]) -> None:
         """Show a frame (as for ``act``) of a step at which nothing is decided."""
         self._see(obs)
+
+    def forget_chunk(self) -> None:
+        """Decide anew at the next step: what is left of the chunks was meant for moments that have passed."""
+        self._chunk.clear()
+        self._chunks.clear()
 
     def _begin(self) -> None:
         self._history: deque[Arrays] = deque(maxlen=self.signature.n_obs)

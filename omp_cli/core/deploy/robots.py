@@ -6,7 +6,7 @@ A robot is any object with these methods, of which the last three may be missing
     act(action) -> None            command an action (A,) float32, in the data's units; must not wait for it to be done
     reset() -> None                go to the start of an episode; called before each
     done() -> bool                 whether the episode is over
-    close() -> None                let go of the robot; called at the end, whatever happened
+    close() -> None                stop and let go of the robot; called at the end, whatever happened
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.errors import DataError, OmpError, UsageError, one_line
 from omp_cli.core.base.plugins import import_file, importable, users_code
 from omp_cli.core.data.store import Dataset
 from omp_cli.core.deploy.clipping import Clipping
 from omp_cli.core.deploy.frames import Signature
 
 Frame = Mapping[str, Any]
+ANOTHER_RATE = 0.01
+"""Share by which a rate may differ from that of the policy's data without a word."""
 
 
 class Robot:
@@ -38,7 +40,8 @@ class Robot:
         target: an object as the module says, or a Gymnasium environment.
         name: what messages call it.
         signature: signature of the policy that will move it.
-        note: called with one line about what the bounds of an environment do to its actions.
+        note: called with one line about what the bounds of an environment do to its actions, and where the robot has
+            no ``close``.
     """
 
     def __init__(self, target: Any, name: str, signature: Signature, note: Callable[[str], None]) -> None:
@@ -50,6 +53,12 @@ class Robot:
                     f"{name}: made {type(target).__name__}, which has no method {method}",
                     "it makes a Gymnasium environment, or an object with observe() and act(action)",
                 )
+        if not self.has("close"):
+            note(f"{name}: the robot has no close(), so nothing stops it when the loop ends: its last action stands")
+
+    def has(self, method: str) -> bool:
+        """Whether the user's object has a method; what it lacks does nothing."""
+        return hasattr(self._target, method)
 
     def reset(self) -> None:
         """Begin an episode."""
@@ -70,7 +79,9 @@ class Robot:
 
     def done(self) -> bool:
         """Whether the episode is over; never where the robot does not say."""
-        return bool(self._call("done"))
+        over = self._call("done")
+        with users_code(f"{self._name}: done()"):  # an array says neither yes nor no
+            return bool(over)
 
     def close(self) -> None:
         """Let go of it."""
@@ -157,7 +168,7 @@ class Replay:
         data: the recording.
         signature: signature of the policy; DataError when the recorded actions are of another size, UsageError when
             they are in another unit.
-        note: called with one line where the recorded actions have other names than the policy's.
+        note: called with one line where the recorded actions have other names than the policy's, or another rate.
 
     Attributes:
         errors: predicted minus recorded action of every frame so far, each (A,).
@@ -171,6 +182,11 @@ class Replay:
         found = data.arrays["action"].shape[1]
         if found != signature.action_dim:
             raise DataError(f"data set {data.path}: {found} numbers per action, the policy has {signature.action_dim}")
+        if abs((hz := data.spec.control_hz) / signature.control_hz - 1) > ANOTHER_RATE:
+            note(
+                f"data set {data.path}: its actions are {hz:g} a second, the policy's {signature.control_hz:g}, so the "
+                "errors compare actions of other durations"
+            )
         data.spec.same_actions(signature.action_names, signature.action_unit, f"data set {data.path}", note)
         if "img" in signature.arrays:
             data.spec.same_cameras(signature.cameras, f"data set {data.path}", note)
@@ -253,7 +269,14 @@ def make_robot(place: str, signature: Signature, note: Callable[[str], None]) ->
         raise UsageError(f"--env {place}: no function {name} in {where}")
     with users_code(f"{place}()"):
         made = function()
-    return Robot(made, place, signature, note)
+    try:
+        return Robot(made, place, signature, note)
+    except OmpError as error:  # the function has connected to it already
+        try:
+            getattr(made, "close", lambda: None)()
+        except Exception as second:
+            error.add_note(f"nor could the robot be let go: {one_line(second, typed=True)}")
+        raise
 
 
 def _module(where: str) -> ModuleType:
