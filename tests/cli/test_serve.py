@@ -17,6 +17,7 @@ import omp_cli as api
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.base.manifest import read_manifest
 from omp_cli.core.deploy import server
+from omp_cli.core.deploy.config import ServeConfig
 from omp_cli.core.deploy.packing import packed, unpacked
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp, omp_process
@@ -94,6 +95,33 @@ def test_the_actions_are_those_of_the_policy(workshop: Path, shown: dict[str, An
         two = ask(client, shown)["actions"]
     assert one.dtype == np.float32
     assert not np.array_equal(one, two), "each decision has noise of its own"
+
+
+def test_reset_may_say_no(port: int, shown: dict[str, Any]) -> None:
+    """So that a client can send whether a frame is its episode's first, also as NumPy's bool."""
+    with connect(f"ws://127.0.0.1:{port}", compression=None) as client:
+        client.recv()
+        for reset in (True, False, np.bool_(True), np.bool_(False)):
+            assert ask(client, {"reset": reset, **shown})["actions"].shape == (3, 2)
+        assert ask(client, {"reset": False}) == {"reset": False}
+
+
+def test_frames_that_are_missing_between_two_decisions_are_said_once(workshop: Path, shown: dict[str, Any]) -> None:
+    said: list[str] = []
+    session = server.Session(api.load(workshop / "run", device="cpu"), ServeConfig(), said.append)
+    history = {name: np.stack([x, x]) for name, x in shown.items()}
+    for message in (history, history, {"reset": True, **shown}, {"reset": True, **shown}, history):
+        assert isinstance(session._answer(packed(message)), bytes)
+    assert not said, "the first frame of an episode has none before it"
+    for _ in range(3):
+        session._answer(packed(shown))
+    (line,) = said
+    assert "one frame for 3 actions, and the policy was trained on 2 successive frames" in line
+    assert "--reply step" in line
+    step = server.Session(api.load(workshop / "run", device="cpu"), ServeConfig(reply="step"), said.append)
+    for _ in range(3):
+        step._answer(packed(shown))
+    assert len(said) == 1
 
 
 HOSTILE: dict[str, Any] = {

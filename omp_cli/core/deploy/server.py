@@ -3,7 +3,7 @@
 Every further message of the client is a map of arrays by name and is answered in order by ``{"actions": (E, A)}``, or
 by one line of text where something is wrong with it; the connection goes on then. An array is one frame (...), or the
 newest T frames (T, ...). ``{"reset": true}``, alone or beside the arrays, begins another episode, as a new connection
-does.
+does; ``false`` does not.
 
 There is one client at a time, for a policy has one history: a second one waits a second for the first to go,
 and is then refused with HTTP 503. Web pages (an Origin header) are refused as well. ``GET /healthz`` is answered "OK".
@@ -51,10 +51,12 @@ class Session:
     Args:
         player: the policy.
         config: what a message is answered with.
+        note: called with one line where a client shows the policy another history than it was trained on.
     """
 
-    def __init__(self, player: Player, config: ServeConfig) -> None:
-        self._player, self._config = player, config
+    def __init__(self, player: Player, config: ServeConfig, note: Callable[[str], None]) -> None:
+        self._player, self._config, self._note = player, config, note
+        self._single_frames, self._gaps_said = 0, False
         self._free = threading.Lock()
         self.connection: ServerConnection | None = None
         self.clients = self.refused = self.errors = 0
@@ -106,7 +108,7 @@ class Session:
             return
         try:
             self.connection = connection
-            self._player.reset(None if self.clients else self._config.seed)
+            self._reset(None if self.clients else self._config.seed)
             self.clients += 1
             connection.send(packed(self.metadata))
             for message in connection:
@@ -125,11 +127,13 @@ class Session:
                 raise UsageError("message: text, expected msgpack in a binary message")
             obs = unpacked(message)
             if "reset" in obs:
-                if obs.pop("reset") is not True:
-                    raise UsageError("message: reset is not true")
-                self._player.reset()
+                reset = obs.pop("reset")
+                if not isinstance(reset, bool) and getattr(reset, "dtype", None) != np.bool_:
+                    raise UsageError("message: reset is not true or false")
+                if np.any(reset):
+                    self._reset()
                 if not obs:
-                    return packed({"reset": True})
+                    return packed({"reset": bool(np.any(reset))})
             actions = self._actions(obs)
         except OmpError as error:
             self.errors += 1
@@ -140,16 +144,35 @@ class Session:
         self.seconds.append(time.perf_counter() - start)
         return packed({"actions": actions, "server_timing": {"infer_ms": 1e3 * self.seconds[-1]}})
 
+    def _reset(self, seed: int | None = None) -> None:
+        self._player.reset(seed)
+        self._single_frames = 0
+
     def _actions(self, obs: Mapping[str, Any]) -> Any:
         """The actions that answer an observation: a chunk (E, A), or those of this step (1, A)."""
         arrays, obs = self._player.signature.arrays, self._player.as_read(obs)
         shown = {name: np.ndim(x) - len(arrays[name].shape) for name, x in obs.items() if name in arrays}
         history = set(shown.values()) == {1}
         if self._config.reply == "chunk":
-            return self._player.act_chunk(obs, history)
+            actions = self._player.act_chunk(obs, history)
+            self._single_frames += not history
+            if self._single_frames > 1:
+                self._say_gaps(len(actions))
+            return actions
         if history:
             raise UsageError("message: T frames, expected the one of this step", "send one frame, or --reply chunk")
         return self._player.act(obs)[None]
+
+    def _say_gaps(self, steps: int) -> None:
+        """Say once that a policy which sees successive frames gets some with ``steps`` between them."""
+        seen = self._player.signature.n_obs
+        if seen == 1 or self._gaps_said:
+            return
+        self._gaps_said = True
+        self._note(
+            f"a client shows one frame for {steps} actions, and the policy was trained on {seen} successive frames: "
+            f"let the client send the newest {seen}, arrays ({seen}, ...), or serve with --reply step"
+        )
 
     def figures(self) -> dict[str, Any]:
         """Counts and milliseconds; JSON types."""
@@ -173,7 +196,7 @@ def serve_run(run: Run, player: Player, config: ServeConfig, note: Callable[[str
         run: the run whose manifest receives the figures.
         player: the policy.
         config: address, largest message, kind of answer.
-        note: called with one line that says the address, once the server listens.
+        note: called with one line that says the address, once the server listens, and see ``Session``.
 
     Raises:
         Interrupted, Terminated: always at last; the client was told and the figures were written first.
@@ -184,7 +207,7 @@ def serve_run(run: Run, player: Player, config: ServeConfig, note: Callable[[str
     check_server()
     from websockets.sync.server import serve
 
-    session = Session(player, config)
+    session = Session(player, config, note)
     silent = logging.getLogger("omp_cli.serve")
     silent.addHandler(logging.NullHandler())
     silent.propagate = False  # a client that is no websocket is no news
