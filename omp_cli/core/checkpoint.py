@@ -29,6 +29,7 @@ from omp_cli.core.base.files import (
     atomic,
     fsync_tree,
     is_lfs_pointer,
+    quoted,
     read_json,
     read_tensors,
     remove,
@@ -47,6 +48,8 @@ from omp_cli.core.spec import Spec
 
 CHECKPOINT_SCHEMA: Final = 1
 META, MODEL, EMA, TRAINING = "policy.json", "model.safetensors", "ema.safetensors", "training.safetensors"
+GRAPHS = (".onnx", ".pt2")
+"""Endings of the files that ``omp export`` writes."""
 CHANGED = "content does not match its hash, so it was changed or is damaged"
 ANOTHER = "restore the original file, or use another checkpoint"
 
@@ -246,7 +249,9 @@ def find_checkpoints(path: Path) -> list[Path]:
     Raises:
         DataError: nothing there, or a file (a pickle is named as such and never loaded).
     """
-    if path.is_file() and path.name in (META, FILE_NAME):
+    if path.is_file() and (
+        path.name in (META, FILE_NAME) or (path.suffix in GRAPHS and (path.parent / META).is_file())
+    ):
         path = path.parent
     if path.is_file():
         if (path.parent / META).is_file():  # which weights count is a setting, and not for a name of a file to say
@@ -279,10 +284,23 @@ def open_checkpoint(path: Path) -> Checkpoint:
             f"checkpoint {path}: schema version {version!r}, this omp reads {CHECKPOINT_SCHEMA}",
             "evaluate it with the omp that made it, or train again",
         )
+    if "inputs" in document and "step" not in document:
+        raise DataError(
+            f"{path}: a policy that omp export wrote, where a run or a checkpoint is needed", _exported(path)
+        )
     meta = checked(CheckpointMeta, document, f"checkpoint {path}: {META}")
     if (meta.seal or meta.files) and meta.seal != seal_of(document):
         raise DataError(f"checkpoint {path / META}: {CHANGED}", ANOTHER)
     return Checkpoint(path, meta)
+
+
+def _exported(export: Path) -> str:
+    """What to take in the place of an export."""
+    takes = "omp deploy, omp serve and omp.load take an export"
+    with suppress(OmpError):  # a copy without its manifest
+        made_of = [i.path for i in read_manifest(export).inputs if i.kind == "checkpoint"]
+        return f"name what it was made of: {quoted(Path(made_of[0]))}; {takes}" if made_of else takes
+    return takes
 
 
 def load_tensors(file: Path) -> dict[str, Tensor]:

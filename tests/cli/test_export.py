@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import omp_cli as api
 from omp_cli.core.base.files import LFS_POINTER, seal_of, sha256_of
 from omp_cli.core.base.manifest import check_artifacts, read_manifest
 from omp_cli.core.deploy import export, program
@@ -87,6 +88,21 @@ def test_a_damaged_export_is_told_in_one_line(omp: Omp, workshop: Path, policy: 
         other = LFS_POINTER + b"\n" if how == "a pointer" else b"PK\x03\x04 nothing of the kind"
         file.write_bytes(file.read_bytes()[:1000] if how == "cut" else other)
     refused(omp("deploy", file, "--replay", workshop / "toy", "--out", tmp_path / "d"), 3, str(tmp_path))
+
+
+def test_a_command_that_needs_a_checkpoint_says_that_an_export_is_none(
+    omp: Omp, workshop: Path, policy: Path, tmp_path: Path
+) -> None:
+    named = r"policy that omp export wrote, where a run or a checkpoint is needed"
+    for path in (policy, policy / "policy.pt2", policy / "policy.json"):
+        refused(omp("eval", "--offline", path), 3, named, "name what it was made of", "step-")
+    copied = Path(shutil.copy(policy / "policy.json", tmp_path))
+    refused(omp("bench-latency", copied), 3, named, "omp deploy, omp serve and omp.load take an export")
+
+
+@pytest.mark.skipif(not HAS_ONNX, reason="needs the extra export")
+def test_the_file_that_describes_an_export_stands_for_it(policy: Path) -> None:
+    assert api.load(policy / "policy.json", device="cpu").decider.path == policy / "policy.onnx"
 
 
 def test_a_pickle_has_to_be_named(omp: Omp, workshop: Path, policy: Path, tmp_path: Path) -> None:

@@ -15,15 +15,13 @@ from torch import Tensor
 
 from omp_cli.core.base.device import pick_device
 from omp_cli.core.base.errors import UsageError
-from omp_cli.core.checkpoint import Checkpoint, open_run
+from omp_cli.core.checkpoint import GRAPHS, META, Checkpoint, open_run
 from omp_cli.core.deploy.backends import BACKENDS
 from omp_cli.core.deploy.decider import Decider
 from omp_cli.core.deploy.deciding import Deciding
 from omp_cli.core.deploy.exported import OfExport, is_export
 from omp_cli.core.deploy.frames import Arrays, Signature, arrays_of
 from omp_cli.core.policy_config import Graph, Precision, Weights
-
-GRAPHS = (".onnx", ".pt2")
 
 
 class OfCheckpoint(Decider):
@@ -105,6 +103,8 @@ def open_decider(
         DataError: nothing there, or damaged.
         MissingDependency: a package or the device is missing.
     """
+    if path.name == META and is_export(path.parent):
+        path = path.parent  # the file that describes it stands for it, as that of a checkpoint does
     if path.suffix in GRAPHS or is_export(path):
         own = {"weights": weights, "nfe": nfe, "graph": graph, "precision": precision}
         for name, value in own.items():
