@@ -133,8 +133,12 @@ class Signature:
             raise DataError(f"observation: {name!r} is {x.dtype}, expected {wanted.dtype}")
         with np.errstate(over="ignore"):  # told below
             x = x.astype(wanted.dtype)
-        if not np.isfinite(x).all():
-            raise DataError(f"observation: {name!r} holds numbers that are not finite", "look after the sensor")
+        if len(odd := np.argwhere(~np.isfinite(x))):
+            first = f"the first is {x[tuple(odd[0])]} at {odd[0].tolist()}"
+            raise DataError(
+                f"observation: {name!r} of shape {x.shape} holds {len(odd)} numbers that are not finite; {first}",
+                "look after the sensor",
+            )
         return x
 
     def _alike(self, arrays: Arrays) -> Arrays:

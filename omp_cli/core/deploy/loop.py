@@ -125,8 +125,8 @@ def deploy_run(
     def figures() -> dict[str, Any]:
         return {**head, **clock.figures(), **(robot.figures() if replay is None else {"replay": replay.figures()})}
 
+    ticks_file = run.folder / TICKS
     try:
-        ticks_file = run.folder / TICKS
         with (
             stop_requests() as stop,
             _closing(robot, stop, progress),
@@ -151,10 +151,14 @@ def deploy_run(
                     break
                 if len(clock.late) == before:
                     progress.note(f"episode {episode} has no tick: done() was true right after reset()")
+    except OmpError:
+        if ticks_file.is_file() and ticks_file.stat().st_size:
+            progress.note(f"ticks until then: {ticks_file}")
+        raise
     finally:
         run.metrics(**figures())
-        if (run.folder / TICKS).is_file():
-            run.artifact(run.folder / TICKS)
+        if ticks_file.is_file():
+            run.artifact(ticks_file)
     if stop.error:
         raise stop.error(
             f"stopped after {len(clock.late)} ticks, {clock.missed} missed deadlines",
