@@ -109,7 +109,7 @@ def test_a_whole_history_can_be_given() -> None:
         ({"state": np.zeros((0, 2))}, "'state' has shape"),
         ({"state": [float("nan"), 0]}, "not finite"),
         ({"state": [1e300, 0]}, "not finite"),
-        ({"state": [0, float("nan")]}, r"holds 1 numbers that are not finite; the first is nan at \[1\]"),
+        ({"state": [0, float("nan")]}, r"not finite: 1 of 2, the first is nan at \[1\]"),
         ({"state": ["a", "b"]}, "'state' is <U1"),
         ({"state": [[1.0], [2.0, 3.0]]}, "'state' is no array"),
         ({"state": [True, False]}, "'state' is bool"),

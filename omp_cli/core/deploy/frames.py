@@ -134,9 +134,9 @@ class Signature:
         with np.errstate(over="ignore"):  # told below
             x = x.astype(wanted.dtype)
         if len(odd := np.argwhere(~np.isfinite(x))):
-            first = f"the first is {x[tuple(odd[0])]} at {odd[0].tolist()}"
+            first = f"{len(odd)} of {x.size}, the first is {x[tuple(odd[0])]} at {odd[0].tolist()}"
             raise DataError(
-                f"observation: {name!r} of shape {x.shape} holds {len(odd)} numbers that are not finite; {first}",
+                f"observation: {name!r} holds numbers that are not finite: {first}",
                 "look after the sensor",
             )
         return x
