@@ -23,8 +23,9 @@ from omp_cli.core.rl.base import ALGORITHMS, Algorithm, Start, adamw, is_flow, n
 from omp_cli.core.rl.critic import View
 from omp_cli.core.rl.fql_config import FqlConfig, QConfig
 from omp_cli.core.rl.minibatch import numbers
-from omp_cli.core.rl.replay_buffer import Decisions, Demonstrations, ReplayBuffer, demonstrated, joined
+from omp_cli.core.rl.replay_buffer import Decisions, Demonstrations, ReplayBuffer, demonstrated
 from omp_cli.core.rl.rollout import Collector
+from omp_cli.core.train.graph import combined
 from omp_cli.core.train.optim import optimizer_tensors, restore_optimizer
 
 
@@ -219,16 +220,14 @@ class Fql(Algorithm):
 
     def _batch(self, offline: bool) -> Decisions:
         """B decisions on the device, pictures shifted."""
-        size, batch = self.config.batch_size, None
-        demonstrations = self._demonstrations
-        if demonstrations is not None:
+        size, parts = self.config.batch_size, []
+        if self._demonstrations is not None:
             share = size if offline else round(size * self.config.demonstrations)
-            batch = demonstrations.sample(share)
+            parts.append(self._demonstrations.sample(share))
             size -= share
         if size:
-            replayed = self.replay.sample(size)
-            batch = replayed if batch is None else joined(batch, replayed)
-        assert batch is not None
+            parts.append(self.replay.sample(size))
+        batch: Decisions = combined(parts, torch.cat)
         batch = batch.map(lambda array: array.to(self.start.device))
         if self._shift:
             for obs in (batch.obs, batch.following):

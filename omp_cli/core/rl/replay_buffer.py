@@ -20,6 +20,7 @@ from omp_cli.core.data.store import Dataset, read_store
 from omp_cli.core.data.windows import make_windows
 from omp_cli.core.policy import Policy
 from omp_cli.core.suites.base import recorded_suite
+from omp_cli.core.train.graph import mapped, tensors
 
 
 @dataclass(frozen=True)
@@ -42,30 +43,15 @@ class Decisions:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Decisions:
         """The decisions with every array changed."""
-        return Decisions(
-            {key: change(value) for key, value in self.obs.items()},
-            change(self.action),
-            change(self.reward),
-            {key: change(value) for key, value in self.following.items()},
-            change(self.terminated),
-        )
+        changed: Decisions = mapped(self, change)
+        return changed
 
     def __getitem__(self, index: Tensor) -> Decisions:
         """The decisions of an index, or those where a mask (B,) is true."""
         return self.map(lambda array: array[index])
 
-    def arrays(self) -> list[Tensor]:
-        """All arrays, in a fixed order."""
-        return [*self.obs.values(), self.action, self.reward, *self.following.values(), self.terminated]
-
     def __len__(self) -> int:
         return len(self.reward)
-
-
-def joined(one: Decisions, two: Decisions) -> Decisions:
-    """The decisions of both."""
-    others = iter(two.arrays())
-    return one.map(lambda array: torch.cat([array, next(others)]))
 
 
 class ReplayBuffer:
@@ -88,7 +74,7 @@ class ReplayBuffer:
         if self._rows is None:  # pages of memory are taken only when they are written to
             self._rows = new.map(lambda array: array.new_empty((self.capacity, *array.shape[1:])))
         places = torch.arange(self._added, self._added + len(new)) % self.capacity
-        for kept, array in zip(self._rows.arrays(), new.arrays(), strict=True):
+        for kept, array in zip(tensors(self._rows), tensors(new), strict=True):
             kept[places] = array
         self._added += len(new)
 

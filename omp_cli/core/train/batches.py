@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from omp_cli.core.methods import Draws
 from omp_cli.core.policy import Policy
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
-from omp_cli.core.train.graph import mapped
+from omp_cli.core.train.graph import combined, mapped
 from omp_cli.core.train.turning import check_turnable, reach_of, turn_angles, turned
 
 AHEAD = 32
@@ -125,20 +124,12 @@ class Ahead:
         """Of a step, on the device."""
         if step not in self._steps or self._block is None:
             self._steps = range(step, min(step + AHEAD, self._total))
-            self._block = mapped(_stacked([self._choose(number) for number in self._steps]), self._moved)
+            self._block = mapped(combined([self._choose(n) for n in self._steps], torch.stack), self._moved)
         drawn: DrawnStep = mapped(self._block, lambda x: x[step - self._steps.start])
         return drawn
 
     def _moved(self, x: Tensor) -> Tensor:
         return x.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else x
-
-
-def _stacked(parts: list[Any]) -> Any:
-    """Tensors, or data classes of them, stacked along a new first dimension; None of Nones."""
-    first = parts[0]
-    if first is None or isinstance(first, Tensor):
-        return None if first is None else torch.stack(parts)
-    return type(first)(**{one.name: _stacked([getattr(part, one.name) for part in parts]) for one in fields(first)})
 
 
 def batch_indices(windows: int, batch_size: int, seed: int, step: int) -> Tensor:

@@ -191,3 +191,9 @@ def tensors(batch: Any) -> list[Tensor]:
 
     mapped(batch, keep)
     return found
+
+
+def combined(batches: Sequence[Any], combine: Callable[[tuple[Tensor, ...]], Tensor]) -> Any:
+    """One batch of several of the same form: ``combine`` (torch.cat, torch.stack) makes each tensor of theirs."""
+    places = zip(*map(tensors, batches), strict=True)
+    return mapped(batches[0], lambda _: combine(next(places)))
