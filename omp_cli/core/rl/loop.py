@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,27 +28,12 @@ from omp_cli.core.rl.inputs import START, chain_length, check_fits
 from omp_cli.core.rl.rollout import Collector, Stopped
 from omp_cli.core.suites.base import Suite, recorded_suite
 from omp_cli.core.train.config import TrainConfig
-from omp_cli.core.train.journal import Journal
+from omp_cli.core.train.journal import Journal, LearningResult
 from omp_cli.core.train.optim import make_ema
 from omp_cli.core.train.trackers import METRICS
 
 ROLLOUT = ("policy", "environments: step", "environments: start", "records")
 """Parts of the time that go into experience; the rest is learning and bookkeeping."""
-
-
-@dataclass(frozen=True)
-class FinetuneResult:
-    """What a finished run reports.
-
-    Attributes:
-        checkpoint: the last checkpoint.
-        best: the checkpoint with the best evaluation; None without evaluations.
-        figures: JSON types.
-    """
-
-    checkpoint: Path
-    best: Path | None
-    figures: dict[str, Any]
 
 
 class Finetuner:
@@ -119,7 +103,7 @@ class Finetuner:
         self._earlier = self.journal.row
         return self.iteration
 
-    def run(self) -> FinetuneResult:
+    def run(self) -> LearningResult:
         """Fine-tune to the last iteration or until the time is up.
 
         Raises:
@@ -141,7 +125,7 @@ class Finetuner:
                 place = f"iteration {self.iteration} of {self.config.iterations}"
                 raise self.journal.stopped(stop.error, place) from None
         assert self.journal.last is not None
-        return FinetuneResult(self.journal.last, self.journal.best, self._figures(held_out.rows))
+        return LearningResult(self.journal.last, self.journal.best, self._figures(held_out.rows))
 
     def _loop(self, pool: EnvPool, held_out: HeldOut, stop: StopRequest) -> None:
         config, envs = self.config, TrainingEnvs(pool, self._seeds(), self.config.reward)
@@ -289,8 +273,5 @@ def finetune_run(run: Run, finetuner: Finetuner, resumed: bool) -> dict[str, Any
         at = finetuner.resume()
         finetuner.progress.note(f"continuing at iteration {at} of {finetuner.config.iterations}")
     result = finetuner.run()
-    run.metrics(**result.figures)
-    for path in (result.checkpoint, result.best, run.folder / METRICS, run.folder / EVALUATIONS):
-        if path is not None:
-            run.artifact(path)
+    result.record(run, METRICS, EVALUATIONS)
     return result.figures

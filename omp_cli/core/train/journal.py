@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from omp_cli.core.base.errors import Diverged, OmpError
 from omp_cli.core.base.files import quoted, remove
-from omp_cli.core.base.run import BEST, CHECKPOINTS
+from omp_cli.core.base.run import BEST, CHECKPOINTS, Run
 from omp_cli.core.checkpoint import (
     EMA,
     MODEL,
@@ -32,6 +33,28 @@ from omp_cli.core.checkpoint import (
 from omp_cli.core.policy import Policy
 from omp_cli.core.train.optim import MovingAverage
 from omp_cli.core.train.trackers import METRICS, Tracker, make_trackers, rows_until
+
+
+@dataclass(frozen=True)
+class LearningResult:
+    """What a finished pre-training or fine-tuning reports.
+
+    Attributes:
+        checkpoint: the last one.
+        best: the one that did best on held-out episodes; None where that was not measured.
+        figures: JSON types.
+    """
+
+    checkpoint: Path
+    best: Path | None
+    figures: dict[str, Any]
+
+    def record(self, run: Run, *logs: str) -> None:
+        """Give a run's manifest the figures, the checkpoints and the ``logs``, files in the run's folder."""
+        run.metrics(**self.figures)
+        for path in (self.checkpoint, self.best, *(run.folder / log for log in logs)):
+            if path is not None:
+                run.artifact(path)
 
 
 class Journal:

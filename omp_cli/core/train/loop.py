@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from omp_cli.core.train.calibrate import measure, settled
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
 from omp_cli.core.train.graph import Replays, why_eager
-from omp_cli.core.train.journal import Journal
+from omp_cli.core.train.journal import Journal, LearningResult
 from omp_cli.core.train.optim import make_ema, make_optimizer, restore_training, set_learning_rate, training_tensors
 from omp_cli.core.train.parts import time_parts
 from omp_cli.core.train.seen import Seen
@@ -38,21 +37,6 @@ from omp_cli.core.train.validation import LOSS, Validation
 
 SHOWN = ("loss", LOSS, "samples_per_second")
 """Figures that the display of the progress shows."""
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a finished training run reports.
-
-    Attributes:
-        checkpoint: the last one.
-        best: the one with the lowest loss on held-out episodes; None where that was not measured.
-        figures: last logged losses, steps, parameters, windows, throughput; JSON types.
-    """
-
-    checkpoint: Path
-    best: Path | None
-    figures: dict[str, Any]
 
 
 class Trainer:
@@ -140,7 +124,7 @@ class Trainer:
             self.config, self._measured = settled(self.config, self.policy, settings), settings
             self.ema.module.method = self.policy.method
 
-    def run(self) -> TrainResult:
+    def run(self) -> LearningResult:
         """Train to the last step, in the precision of the run.
 
         Raises:
@@ -150,7 +134,7 @@ class Trainer:
         with also_for_memory(self._memory), tf32(self.config.train.precision == "tf32"):
             return self._run()
 
-    def _run(self) -> TrainResult:
+    def _run(self) -> LearningResult:
         train, journal = self.config.train, self.journal
         if self.policy.method.to_measure:  # a resumed run has it from its checkpoint
             measured = measure(self.policy, *self.batches(self.step, World()), train.precision, self.world)
@@ -196,7 +180,7 @@ class Trainer:
         seconds = time.perf_counter() - started
         assert last is not None, "the last step is saved"
         kept = journal.best if self.validation.figures else None
-        return TrainResult(last, kept, self._figures(seconds, self.step - first))
+        return LearningResult(last, kept, self._figures(seconds, self.step - first))
 
     def _update(self, log: bool) -> dict[str, float]:
         """One step of training, replayed where it can be; returns the logged figures, none unless ``log``."""

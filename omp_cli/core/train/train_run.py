@@ -27,8 +27,5 @@ def train_run(run: Run | None, trainer: Trainer, resumed: bool) -> dict[str, Any
         trainer.progress.note(f"continuing at step {trainer.resume()} of {trainer.total}")
     result = trainer.run()
     if run is not None:
-        run.metrics(**result.figures)
-        for path in (result.checkpoint, result.best, run.folder / METRICS):
-            if path is not None:
-                run.artifact(path)
+        result.record(run, METRICS)
     return result.figures
