@@ -1,6 +1,7 @@
-"""The value function, and what a critic sees.
+"""The value function, the two critics of chunks, and what a critic sees.
 
-Legend: B batch, T observation steps, S state dimension, D embedding dimension, F features.
+Legend: B batch, T observation steps, S state dimension, D embedding dimension, F features, E executed actions, A action
+dimension.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ import copy
 from collections.abc import Mapping
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from omp_cli.core.base.config import Settings, Width
+from omp_cli.core.base.config import Depth, Settings, Width
 from omp_cli.core.encoders.base import Limits
 from omp_cli.core.nets.residual_mlp import ResidualBlock
 from omp_cli.core.policy import Policy
@@ -38,6 +40,17 @@ class CriticConfig(Settings):
     def passed_over(self) -> dict[str, str]:
         """Whether an encoder learns that there is not."""
         return {} if self.sees in (None, "own") else {"train_encoder": f"sees is {self.sees}, not own"}
+
+
+class QConfig(CriticConfig):
+    """Settings of the two critics."""
+
+    sees: Literal["state", "own"] | None = None
+    """"state" (the normalised state alone) or "own" (an encoder of their own, which begins as a copy of the policy's);
+    None for "state" where the policy sees nothing else, else "own".
+    """
+    depth: Depth = 2
+    """Number of hidden layers."""
 
 
 class View(nn.Module):
@@ -99,6 +112,34 @@ class Critic(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.outlet(nn.functional.mish(x)).squeeze(-1)
+
+
+class Critics(nn.Module):
+    """Two Q(o, a) of executed chunks, normalised; multilayer perceptrons with GELU and LayerNorm.
+
+    Args:
+        config: the critics' settings.
+        policy: the policy that is fine-tuned.
+    """
+
+    def __init__(self, config: QConfig, policy: Policy) -> None:
+        super().__init__()
+        self.view = View(config.sees, config.train_encoder, policy)
+        inputs = self.view.out_dim + policy.chunk.execute * policy.spec.action_dim
+        self.heads = nn.ModuleList(_head(inputs, config) for _ in range(2))
+
+    def forward(self, obs: dict[str, Tensor], action: Tensor) -> Tensor:
+        """Raw observations (B, T, ...), chunks (B, E, A) -> (2, B)."""
+        x = torch.cat([self.view(obs), action.flatten(1)], dim=1)
+        return torch.stack([head(x).squeeze(1) for head in self.heads])
+
+
+def _head(inputs: int, config: QConfig) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width in [config.hidden] * config.depth:
+        layers += [nn.Linear(inputs, width), nn.GELU(), nn.LayerNorm(width)]
+        inputs = width
+    return nn.Sequential(*layers, nn.Linear(inputs, 1))
 
 
 def _limits_of(policy: Policy) -> Limits:

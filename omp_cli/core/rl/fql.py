@@ -18,43 +18,14 @@ from omp_cli.core.methods import Method
 from omp_cli.core.methods.base import mean_end
 from omp_cli.core.methods.reflow import ReFlow
 from omp_cli.core.methods.shortcut import ShortCut
-from omp_cli.core.policy import Policy
 from omp_cli.core.rl.base import ALGORITHMS, Algorithm, Start, adamw, is_flow, named, part, refuse_diverged
-from omp_cli.core.rl.critic import View
-from omp_cli.core.rl.fql_config import FqlConfig, QConfig
+from omp_cli.core.rl.critic import Critics
+from omp_cli.core.rl.fql_config import FqlConfig
 from omp_cli.core.rl.minibatch import numbers
 from omp_cli.core.rl.replay_buffer import Decisions, Demonstrations, ReplayBuffer, demonstrated
 from omp_cli.core.rl.rollout import Collector
 from omp_cli.core.train.graph import combined
 from omp_cli.core.train.optim import optimizer_tensors, restore_optimizer
-
-
-class Critics(nn.Module):
-    """Two Q(o, a) of executed chunks, normalised; multilayer perceptrons with GELU and LayerNorm.
-
-    Args:
-        config: the critics' settings.
-        policy: the policy that is fine-tuned.
-    """
-
-    def __init__(self, config: QConfig, policy: Policy) -> None:
-        super().__init__()
-        self.view = View(config.sees, config.train_encoder, policy)
-        inputs = self.view.out_dim + policy.chunk.execute * policy.spec.action_dim
-        self.heads = nn.ModuleList(_head(inputs, config) for _ in range(2))
-
-    def forward(self, obs: dict[str, Tensor], action: Tensor) -> Tensor:
-        """Raw observations (B, T, ...), chunks (B, E, A) -> (2, B)."""
-        x = torch.cat([self.view(obs), action.flatten(1)], dim=1)
-        return torch.stack([head(x).squeeze(1) for head in self.heads])
-
-
-def _head(inputs: int, config: QConfig) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for width in [config.hidden] * config.depth:
-        layers += [nn.Linear(inputs, width), nn.GELU(), nn.LayerNorm(width)]
-        inputs = width
-    return nn.Sequential(*layers, nn.Linear(inputs, 1))
 
 
 def student_loss(distance: Tensor, q: Tensor, alpha: float, normalise: bool) -> Tensor:

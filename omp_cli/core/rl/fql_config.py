@@ -7,18 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from omp_cli.core.base.config import LARGEST, Above0, AtLeast0, Count, CountOrZero, Depth, Settings, Share
-from omp_cli.core.rl.critic import CriticConfig
-
-
-class QConfig(CriticConfig):
-    """Settings of the two critics."""
-
-    sees: Literal["state", "own"] | None = None
-    """"state" (the normalised state alone) or "own" (an encoder of their own, which begins as a copy of the policy's);
-    None for "state" where the policy sees nothing else, else "own".
-    """
-    depth: Depth = 2
-    """Number of hidden layers."""
+from omp_cli.core.rl.critic import QConfig
 
 
 class FqlSigma(Settings):
