@@ -17,13 +17,14 @@ from omp_cli.core.base.config import LARGEST
 from omp_cli.core.base.errors import RunFailed
 from omp_cli.core.methods.base import Conditioned, mean_end
 from omp_cli.core.rl.base import Algorithm, Start, adamw, named, part, refuse_diverged
-from omp_cli.core.rl.chain import Chain, Sigma, evaluate_chain, reduced, sample_chain
+from omp_cli.core.rl.chain import Chain, Sigma, evaluate_chain, sample_chain
 from omp_cli.core.rl.critic import Critic
 from omp_cli.core.rl.minibatch import Batch, numbers
 from omp_cli.core.rl.ppo_config import PpoConfig
 from omp_cli.core.rl.returns import RewardScale, gae
 from omp_cli.core.rl.rollout import Collector, Rollout
-from omp_cli.core.rl.tuned import clips, tuned_jumps
+from omp_cli.core.rl.surrogate import Surrogate
+from omp_cli.core.rl.tuned import tuned_jumps
 from omp_cli.core.train.optim import optimizer_tensors, restore_optimizer
 
 SAME = 1e-6
@@ -53,7 +54,7 @@ class Ppo(Algorithm):
         self._entries = policy.chunk.horizon * spec.action_dim
         last = policy.chunk.execute * spec.action_dim  # of the last jump only executed actions count
         self._entries_by_jump = torch.tensor([self._entries] * (len(self.jumps) - 1) + [last], device=device)
-        self._clip = torch.tensor(clips(config, self.tuned), dtype=torch.float64, device=device)
+        self._surrogate = Surrogate(config, self._entries, self._entries_by_jump)
         self._actor_optimizer = adamw(self.actor, config.lr, config.weight_decay)
         decay = config.weight_decay if config.critic_weight_decay is None else config.critic_weight_decay
         self._critic_optimizer = adamw(self.critic, config.critic_lr, decay)
@@ -263,31 +264,6 @@ class Ppo(Algorithm):
             distance = (chain.end - batch.bc).square().mean()
             loss = loss + self._bc_weight * distance
             figures["bc"] = distance.detach()
-        return loss, figures
-
-    def _surrogate(self, chain: Chain, old: Tensor, advantage: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """PPO's clipped loss (DMPO equation 34) and its diagnostics."""
-        config = self.config
-        if config.per_jump:
-            log_ratio = (chain.log_probs - old) / self._entries_by_jump  # (B, K)
-            behind = torch.arange(len(self.jumps) - 1, -1, -1, device=old.device)
-            weighted = advantage[:, None] * config.jump_gamma**behind
-        else:
-            log_ratio = reduced(chain.log_probs, self._entries, config.reduction) - reduced(
-                old, self._entries, config.reduction
-            )
-            weighted = advantage
-        ratio = log_ratio.exp()
-        epsilon = self._clip if config.per_jump else self._clip[-1]
-        clipped = ratio.clamp(1 - epsilon, 1 + epsilon)
-        loss = -torch.minimum(ratio * weighted, clipped * weighted).mean()
-        with torch.no_grad():
-            figures = {
-                "ratio": ratio.mean(),
-                "kl": (ratio - 1 - log_ratio).mean(),  # Schulman's k3 of the reduced ratio
-                "clip_share": ((ratio - 1).abs() > epsilon).to(ratio).mean(),
-                "log_ratio_per_entry": (chain.log_probs - old).abs().max() / self._entries,
-            }
         return loss, figures
 
     def _value(self, obs: dict[str, Tensor]) -> Tensor:
