@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import numpy as np
 from pydantic import BeforeValidator
 
 from omp_cli.core.base.config import LARGEST, Above0, Count, CountOrZero, Flag, Names, Settings, from_commas
@@ -25,14 +24,13 @@ from omp_cli.core.prepare.named_files import NamedFile, about_files, together
 from omp_cli.core.prepare.next_line import next_line
 from omp_cli.core.prepare.origin import FileOrigin, file_origin, found_files, label_of
 from omp_cli.core.prepare.source import SOURCES, Asked
-from omp_cli.core.spec import Channels
 from omp_cli.core.suites.own.camera import CameraConfig, Crop
+from omp_cli.core.suites.own.channels import channels_of, check_names, names_of, ranges
 from omp_cli.core.suites.own.clouds import check_cloud_settings, with_clouds
 from omp_cli.core.suites.own.sensing import how_it_was_read
 
 NAME = "own"
 EXAMPLE = "omp prepare own PATH --task NAME --hz 30"
-_SHOWN = 4
 _ROLES = (
     ("state", "state", "state"),
     ("actions", "action", "action"),
@@ -154,12 +152,12 @@ class Own(Files):
                 "leave it out, or name the array of the clouds with format.cloud or format.depth",
             )
         for key in ("state", "action"):
-            _check_names(f"{key}_names", getattr(config, f"{key}_names"), first.episodes[0][key].shape[1])
+            check_names(f"{key}_names", getattr(config, f"{key}_names"), first.episodes[0][key].shape[1])
         width, places = first.episodes[0]["state"].shape[1], config.end_effector or (0, 1, 2)
         if config.end_effector is not None and (max(places) >= width or len(set(places)) < len(places)):
             raise UsageError(
                 f"end_effector: {list(places)}, and the state has {width} numbers, counted from 0",
-                f"name three of them, for x, y and z: {listed(_names(first.episodes[0], 'state', first, config))}",
+                f"name three of them, for x, y and z: {listed(names_of(first.episodes[0], 'state', first, config))}",
             )
 
     def _rate(self, recording: Recording) -> float:
@@ -200,8 +198,8 @@ class Own(Files):
                 "points": episodes[0]["point_cloud"].shape[1] if clouds else None,
                 "cloud_in_world": config.end_effector is not None,
                 "cloud_in_fps_order": in_order,
-                "state_channels": _channels(episodes, "state", recording, config),
-                "action_channels": _channels(episodes, "action", recording, config),
+                "state_channels": channels_of(episodes, "state", recording, config),
+                "action_channels": channels_of(episodes, "action", recording, config),
                 "cameras": recording.cameras,
             }
         )
@@ -269,43 +267,9 @@ class Own(Files):
         for folder, of_one in zip(folders, figures, strict=True):
             pictures, clouds = of_one["image"] is not None, of_one["points"] is not None
             lines += ["look at its contact_sheet.png"] if pictures or clouds else []
-            lines += [*of_one["said"], _ranges(of_one["action_channels"])]
+            lines += [*of_one["said"], ranges(of_one["action_channels"])]
             lines.append(next_line(folder, of_one))
         return lines
-
-
-def _check_names(setting: str, names: Sequence[str], width: int) -> None:
-    """UsageError unless each of ``width`` numbers has a name of its own, or none has one."""
-    if names and (len(names) != width or len(set(names)) != width):
-        raise UsageError(f"{setting}: {len(set(names))} different names for {width} numbers", "name each of them once")
-
-
-def _names(episode: Arrays, key: str, recording: Recording, config: OwnFilesConfig) -> tuple[str, ...]:
-    """Names of the numbers of "state" or "action": those asked for, the file's, or their places."""
-    width = episode[key].shape[1]
-    named = getattr(config, f"{key}_names") or recording.names.get(key, ())
-    return tuple(named) if len(named) == width else tuple(f"{key}[{place}]" for place in range(width))
-
-
-def _channels(episodes: Sequence[Arrays], key: str, recording: Recording, config: OwnFilesConfig) -> Channels:
-    """Names, unit, least and greatest value of each number of "state" or "action"."""
-    low = np.min([episode[key].min(axis=0) for episode in episodes], axis=0)
-    high = np.max([episode[key].max(axis=0) for episode in episodes], axis=0)
-    finite = np.isfinite(low).all() and np.isfinite(high).all()  # what is not is refused by ``check_episodes``
-    return Channels(
-        names=_names(episodes[0], key, recording, config),
-        unit=getattr(config, f"{key}_unit") or recording.units.get(key, ""),
-        low=tuple(low.tolist()) if finite else (),
-        high=tuple(high.tolist()) if finite else (),
-    )
-
-
-def _ranges(channels: Mapping[str, Any]) -> str:
-    """The ranges of the first actions, in a sentence."""
-    rows = list(zip(channels["names"], channels["low"], channels["high"], strict=True))
-    shown = ", ".join(f"{name} {low:.3g} to {high:.3g}" for name, low, high in rows[:_SHOWN])
-    unit = channels["unit"] or "their own units (--set action_unit=... names them)"
-    return f"actions stay in {unit}: {shown}{f', and {len(rows) - _SHOWN} more' if len(rows) > _SHOWN else ''}"
 
 
 def _sheet(episodes: Sequence[Arrays]) -> list[Arrays]:
