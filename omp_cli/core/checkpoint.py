@@ -31,7 +31,6 @@ from omp_cli.core.base.files import (
     is_lfs_pointer,
     quoted,
     read_json,
-    read_tensors,
     remove,
     seal_of,
     sha256_kept,
@@ -41,6 +40,7 @@ from omp_cli.core.base.files import (
 from omp_cli.core.base.layers import Layer
 from omp_cli.core.base.manifest import FILE_NAME, check_artifact, read_manifest
 from omp_cli.core.base.run import BEST, CHECKPOINTS, whereabouts
+from omp_cli.core.base.tensors import read_tensors
 from omp_cli.core.data.store import read_attributes
 from omp_cli.core.policy import Policy, usual_nfe
 from omp_cli.core.policy_config import PolicyConfig, Weights

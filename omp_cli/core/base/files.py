@@ -10,15 +10,12 @@ import re
 import shlex
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from omp_cli.core.base.errors import DataError, RunFailed, UsageError, data_error, machine_error
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from omp_cli.core.base.errors import DataError, RunFailed, UsageError, machine_error
 
 LEFTOVER = re.compile(r"\.(.+\.\d+\.tmp(\..+)?|probe\.\d+)")
 """The names that ``atomic`` and ``writable_folder`` give to files that are not finished."""
@@ -168,43 +165,6 @@ def read_json(path: Path, what: str) -> Any:
         raise DataError(f"{what} {path}: nested too deeply") from None
     except ValueError as error:
         raise DataError(f"{what} {path}: not a JSON file ({error})") from None
-
-
-def read_tensors(path: Path, what: str, kind: Callable[[Path], str], hint: str) -> dict[str, Tensor]:
-    """Tensors of a safetensors file, all of them finite.
-
-    Args:
-        path: the file.
-        what: it is, for messages.
-        kind: says what a file looks like that does not open.
-        hint: what to do then.
-
-    Raises:
-        DataError: missing, damaged, or with numbers that are not finite.
-        RunFailed: the machine does not let it be read.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load, load_file
-
-    try:
-        tensors = load_file(path) if _is_utf8(path) else load(path.read_bytes())
-    except (SafetensorError, OSError, MemoryError, RuntimeError) as error:
-        if (refused := machine_error(error, f"{what} {path}")) is not None:
-            raise refused from None
-        raise data_error(error, f"{what} {path}", kind(path), hint) from None
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise DataError(f"{what} {path}: {name} holds numbers that are not finite", hint)
-    return tensors
-
-
-def _is_utf8(path: Path) -> bool:
-    """Whether safetensors opens a file of this name."""
-    try:
-        os.fsencode(path).decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -21,9 +21,10 @@ from pydantic import Field, model_validator
 
 from omp_cli.core.base.config import Count, Flag, Seed
 from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, did_you_mean
-from omp_cli.core.base.files import atomic, read_tensors, sha256_of
+from omp_cli.core.base.files import atomic, sha256_of
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.seeds import demo_seed
+from omp_cli.core.base.tensors import read_tensors
 from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.data.foreign import whole
 from omp_cli.core.data.readers.d4rl import NOTES
