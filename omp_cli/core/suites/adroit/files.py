@@ -17,8 +17,8 @@ from omp_cli.core.prepare.files_config import FilesConfig
 from omp_cli.core.prepare.origin import FileOrigin
 from omp_cli.core.prepare.record import CAMERA_SIZE, FOVEA, FPS_BACKEND, POINTS, ROBOT
 from omp_cli.core.prepare.source import SOURCES, Asked, recommended_layer
+from omp_cli.core.suites.adroit.config import AdroitConfig
 from omp_cli.core.suites.adroit.shown import show_recording
-from omp_cli.core.suites.adroit.suite import AdroitConfig
 from omp_cli.core.suites.base import SUITES
 
 

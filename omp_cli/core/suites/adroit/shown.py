@@ -18,8 +18,9 @@ from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import Kept, in_order
 from omp_cli.core.prepare.attempt import PICTURE_SIZE, counted_since
 from omp_cli.core.prepare.collect import filled_sentence, points_on
+from omp_cli.core.suites.adroit.config import AdroitConfig
 from omp_cli.core.suites.adroit.poses import states_of
-from omp_cli.core.suites.adroit.suite import Adroit, AdroitConfig, AdroitEnv
+from omp_cli.core.suites.adroit.suite import Adroit, AdroitEnv
 
 HELD = 10
 """Actions that an episode has to be at the goal, as in DP3's recordings."""

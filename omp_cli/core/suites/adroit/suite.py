@@ -24,20 +24,20 @@ import importlib
 import io
 from collections.abc import Iterable, Mapping
 from importlib import metadata
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import field_validator
 
-from omp_cli.core.base.config import Count, Settings
-from omp_cli.core.base.errors import UsageError, did_you_mean
+from omp_cli.core.base.config import Settings
+from omp_cli.core.base.errors import UsageError
 from omp_cli.core.clouds.camera import Camera, look_at
 from omp_cli.core.clouds.picture import Painter
 from omp_cli.core.clouds.raycast import Marker
-from omp_cli.core.clouds.sensor import CloudConfig, CloudSensor
+from omp_cli.core.clouds.sensor import CloudSensor
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.adroit import tables
+from omp_cli.core.suites.adroit.config import AdroitConfig
 from omp_cli.core.suites.base import SUITES, Outcome, Suite, Views, loading
 from omp_cli.core.suites.clouded import CloudedEnv, recommended_cloud
 
@@ -46,33 +46,6 @@ _FOVY, _VIEW_FOVY = 45.0, 40.0
 _MARKER_RADIUS = 0.02  # the site of relocate's goal is as large as to hide the ball
 _DROPPED = 0.075
 _HINT = "pip install 'omp-cli[adroit]'"
-
-
-class AdroitConfig(Settings):
-    """What a policy is shown, how its actions are executed, and what counts."""
-
-    name: Literal["adroit"] = "adroit"
-    state: Literal["hand", "observation"] = "hand"
-    """"hand", or "observation": the environment's own, which D4RL's files hold."""
-    palm: bool = True
-    """The position of the palm follows the joints in "hand"."""
-    cloud: CloudConfig | None = CloudConfig()
-    """The point cloud; None leaves it out."""
-    images: bool = False
-    """Whether replayed data hold pictures (84, 84, 3) from the cloud's camera, too."""
-    repeat: Count = 2
-    """Simulator steps that an action lasts."""
-    success: Literal["dp3", "gymnasium"] = "dp3"
-    """Whose definition of success counts."""
-    max_steps: Count | None = None
-    """Actions of an episode; None takes the task's simulator steps over ``repeat``."""
-
-    @field_validator("cloud")
-    @classmethod
-    def _world(cls, cloud: CloudConfig | None) -> CloudConfig | None:
-        if cloud is not None and cloud.frame != "world":
-            raise ValueError("Adroit's clouds are in the world frame; dp3's is known of Meta-World alone")
-        return cloud
 
 
 @SUITES.register("adroit")
@@ -100,7 +73,7 @@ class Adroit(Suite):
 
     def spec(self, task: str) -> Spec:
         """State: see the configuration. Action: targets of all joints, [-1, 1] stands for the range of each."""
-        info, config = facts(task), self.config
+        info, config = tables.facts(task), self.config
         hand = config.state == "hand"
         palm = (tables.JOINTS, tables.JOINTS + 1, tables.JOINTS + 2) if hand and config.palm else None
         return Spec(
@@ -130,7 +103,7 @@ class Adroit(Suite):
 
     def file_states(self, task: str) -> tuple[str, ...]:
         """What ``set_env_state`` takes; D4RL has it in "infos"."""
-        return facts(task).states
+        return tables.facts(task).states
 
     def make(self, task: str) -> AdroitEnv:
         """A fresh simulator (0.1 s)."""
@@ -147,7 +120,7 @@ class AdroitEnv(CloudedEnv):
     """
 
     def __init__(self, spec: Spec, config: AdroitConfig) -> None:
-        self.spec, self.config, self.info = spec, config, facts(spec.task)
+        self.spec, self.config, self.info = spec, config, tables.facts(spec.task)
         self.sim = _make(self.info.name)
         self.model, self.data = self.sim.model, self.sim.data
         self._home = {name: getattr(self.model, name).copy() for name in ("body_pos", "body_quat", "site_pos")}
@@ -309,14 +282,6 @@ class AdroitEnv(CloudedEnv):
         if name not in self._painters or self._painters[name].size != camera.size:
             self._painters[name] = Painter(self.model, camera)
         return self._painters[name].paint(self.data, self.markers)
-
-
-def facts(task: str) -> tables.AdroitTask:
-    """What is known of a task, or of the one whose data set it is; UsageError when there is none."""
-    found = tables.TASKS.get(task.partition("-")[0])
-    if found is None:
-        raise UsageError(f"unknown task {task!r} of adroit", did_you_mean(task, tables.TASKS))
-    return found
 
 
 def _make(name: str) -> Any:

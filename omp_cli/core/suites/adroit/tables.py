@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.clouds.crop import Box, Triple
 from omp_cli.core.clouds.sensor import RobotBodies
 
@@ -86,3 +87,11 @@ PAPERS = ("hammer", "door", "pen")
 """The three of the papers' tables."""
 DROPPED_MATERIALS = ("tablecube", "groundplane")
 """They stop rays and their points are left out."""
+
+
+def facts(task: str) -> AdroitTask:
+    """What is known of a task, or of the one whose data set it is; UsageError when there is none."""
+    found = TASKS.get(task.partition("-")[0])
+    if found is None:
+        raise UsageError(f"unknown task {task!r} of adroit", did_you_mean(task, TASKS))
+    return found
