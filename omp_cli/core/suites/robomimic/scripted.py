@@ -33,7 +33,8 @@ from omp_cli.core.prepare.source import SOURCES
 from omp_cli.core.suites.robomimic.experts import OPERATORS, make_expert
 from omp_cli.core.suites.robomimic.model import env_kwargs
 from omp_cli.core.suites.robomimic.plans import PLANS
-from omp_cli.core.suites.robomimic.suite import RENDERING, TASKS, Robomimic, RobomimicEnv, RobomimicSuiteConfig
+from omp_cli.core.suites.robomimic.suite import RENDERING, Robomimic, RobomimicEnv, RobomimicSuiteConfig
+from omp_cli.core.suites.robomimic.tables import TASKS
 
 ROBOSUITE_TYPE = 1
 """robomimic's number for robosuite ("EnvType.ROBOSUITE_TYPE")."""

@@ -7,7 +7,6 @@ nothing of an earlier episode is left. A recorded start state and its actions gi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, ClassVar, Literal
 
@@ -25,41 +24,11 @@ from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv
 from omp_cli.core.suites.robomimic.model import Control, load_scene, make_robosuite, numpy_seeded, refresh
 from omp_cli.core.suites.robomimic.scene import completed
 from omp_cli.core.suites.robomimic.step import control_step
+from omp_cli.core.suites.robomimic.tables import OBJECT, PROPRIOCEPTION, TASKS, length_of
 
-PROPRIOCEPTION = ("eef_pos", "eef_quat", "gripper_qpos")
-_DIMS = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2, "gripper_qvel": 2, "joint_pos": 7, "joint_vel": 7}
-_DIMS |= {"joint_pos_cos": 7, "joint_pos_sin": 7, "eef_vel_lin": 3, "eef_vel_ang": 3}
-OBJECT = "object"
 RENDERING = "OpenGL without reflections and multisampling"
 """How a policy's pictures are made, for provenance; these scenes cast no shadows."""
 _VIEW, _FOVY = ((1.15, -0.75, 1.65), (0.0, 0.0, 0.95)), 45.0
-
-
-@dataclass(frozen=True)
-class TaskInfo:
-    """What is known of a task without building it.
-
-    Attributes:
-        env: robosuite's name.
-        arms: number of them; each is shown as position (3), quaternion (4), gripper (2), and takes 7 actions.
-        object_dim: length of robomimic's observation "object".
-        cameras: those of the DMPO paper's policies.
-        max_steps: longest episode of an evaluation, in steps.
-    """
-
-    env: str
-    arms: int
-    object_dim: int
-    cameras: tuple[str, ...]
-    max_steps: int
-
-
-TASKS: Mapping[str, TaskInfo] = {
-    "lift": TaskInfo("Lift", 1, 10, ("robot0_eye_in_hand",), 400),
-    "can": TaskInfo("PickPlaceCan", 1, 14, ("robot0_eye_in_hand",), 400),
-    "square": TaskInfo("NutAssemblySquare", 1, 14, ("agentview",), 400),
-    "transport": TaskInfo("TwoArmTransport", 2, 41, ("shouldercamera0", "shouldercamera1"), 700),
-}
 
 
 class RobomimicSuiteConfig(Settings):
@@ -119,7 +88,7 @@ class Robomimic(Suite):
             suite="robomimic",
             task=task,
             action_dim=7 * info.arms,
-            state_dim=sum(_dim(key, info) for key in keys),
+            state_dim=sum(length_of(key, info) for key in keys),
             image=(size, size, 3 * len(cameras)) if cameras else None,
             end_effector=(0, 1, 2) if keys[0] == "robot0_eef_pos" else None,
             max_steps=info.max_steps,
@@ -293,14 +262,3 @@ class RobomimicEnv(TaskEnv):
 
     def _state(self, known: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float32]:
         return np.concatenate([np.atleast_1d(known[key]) for key in self._keys]).astype(np.float32)
-
-
-def _dim(key: str, info: TaskInfo) -> int:
-    """Length of an observation."""
-    part = key.partition("_")[2]
-    if key == OBJECT:
-        return info.object_dim
-    if key not in {f"robot{i}_{part}" for i in range(info.arms)} or part not in _DIMS:
-        names = [f"robot{i}_{name}" for i in range(info.arms) for name in _DIMS]
-        raise UsageError(f"{info.env} has no observation {key!r}", did_you_mean(key, [OBJECT, *names]))
-    return _DIMS[part]
