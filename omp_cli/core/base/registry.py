@@ -7,7 +7,6 @@ with ``--plugin FILE``) is all it takes to add a member.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping

@@ -75,7 +75,6 @@ class Algorithm(ABC):
     Attributes:
         nfe: default K; None for the policy's own.
         general: whether it is for policies of many methods, and so not the natural one of any.
-        augments: whether pictures are shifted.
         recording: the repeated part of an update, replayed where it can be.
     """
 

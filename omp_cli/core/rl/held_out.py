@@ -52,9 +52,8 @@ class HeldOut:
         note: Callable[[str], None],
     ) -> None:
         wanted = config.evaluation
-        self._every, self._folder, self._device = wanted.every, journal.folder, device
+        self._every, self._journal, self._device = wanted.every, journal, device
         self._asked_to_stop, self._note, self._checkpoint = asked_to_stop, note, checkpoint
-        self._journal = journal
         self._envs: EnvPool | None = None
         self._suite = recorded_suite(checkpoint.meta.suite)
         self._config = EvalConfig(
@@ -65,7 +64,7 @@ class HeldOut:
             together=min(config.envs, 8),
         )
         self._workers = min(workers, wanted.episodes)
-        self._file = JsonLines(self._folder / EVALUATIONS, step)
+        self._file = JsonLines(journal.folder / EVALUATIONS, step)
 
     def __enter__(self) -> HeldOut:
         if self._every:
@@ -83,7 +82,7 @@ class HeldOut:
     @property
     def rows(self) -> list[dict[str, Any]]:
         """The evaluations so far: "step", "return", "episodes", where there is success also "success", "successes"."""
-        return read_jsonl(self._folder / EVALUATIONS)
+        return read_jsonl(self._journal.folder / EVALUATIONS)
 
     def due(self, iteration: int, last: bool) -> bool:
         """Whether the policy of an iteration is to be evaluated; a kill may have prevented it before."""

@@ -42,10 +42,10 @@ class Ppo(Algorithm):
         super().__init__(config, start)
         policy = self.policy = start.policy
         jumps = policy.method.jumps(start.nfe, config.eta)
-        self.tuned = tuned_jumps(policy, jumps, config)
-        self.first_jumps, self.jumps = jumps[: -self.tuned], jumps[-self.tuned :]
+        tuned = tuned_jumps(policy, jumps, config)
+        self.first_jumps, self.jumps = jumps[:-tuned], jumps[-tuned:]
         self.frozen = start.pretrained
-        self._frozen_jumps = start.pretrained.method.jumps(start.nfe, config.eta)[-self.tuned :]
+        self._frozen_jumps = start.pretrained.method.jumps(start.nfe, config.eta)[-tuned:]
         policy.requires_grad_(True).encoder.requires_grad_(config.encoder == "trained")
         device, spec = start.device, policy.spec
         self.sigma = Sigma(config.sigma, policy.chunk.horizon, spec.action_dim, policy.encoder.out_dim).to(device)

@@ -10,9 +10,8 @@ from typing import Any
 
 from pydantic import Field
 
-from omp_cli.core.base import config as c
 from omp_cli.core.base import papers
-from omp_cli.core.base.config import Above0, Depth, Settings
+from omp_cli.core.base.config import Above0, Depth, Settings, validated
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.presets import preset_document, preset_names
 from omp_cli.core.checkpoint import Checkpoint, open_run
@@ -88,13 +87,13 @@ def from_document(name: str, document: Mapping[str, Any], seed: int = 0) -> Time
     Raises:
         UsageError: the ``[bench]`` table is wrong; what is wrong with the settings themselves comes with ``load``.
     """
-    bench = c.validated(BenchTable, document.get("bench", {}), where=f"preset {name}: bench")
+    bench = validated(BenchTable, document.get("bench", {}), where=f"preset {name}: bench")
     settings = {section: value for section, value in document.items() if section != "bench"}
     spec = bench.spec or _default_spec()
     suite = _suite_of(spec) if bench.spec else DEFAULT_SUITE
 
     def load() -> Policy:
-        return fresh_policy(c.validated(PretrainConfig, settings).policy(), spec, seed)
+        return fresh_policy(validated(PretrainConfig, settings).policy(), spec, seed)
 
     return TimedPolicy(name, bench.label or name, suite, spec, bench, bench.nfe or _own_nfe(settings), load)
 
@@ -132,7 +131,7 @@ def from_checkpoint(path: Path, weights: Weights = "ema") -> TimedPolicy:
 def _own_nfe(settings: Mapping[str, Any]) -> tuple[int, ...]:
     """The number of the preset's method; 1 where the settings are wrong, which ``load`` tells."""
     with suppress(UsageError):
-        return (usual_nfe(c.validated(PretrainConfig, settings).policy()),)
+        return (usual_nfe(validated(PretrainConfig, settings).policy()),)
     return (1,)
 
 
