@@ -34,6 +34,14 @@ class Block:
     before: Block | None = None
     after: Block | None = None
 
+    def absorb_next(self) -> None:
+        """Take in the right neighbour."""
+        assert self.after is not None
+        self.size += self.after.size
+        self.after = self.after.after
+        if self.after is not None:
+            self.after.before = self
+
 
 class CachingAllocator:
     """Allocations by key.
@@ -75,16 +83,10 @@ class CachingAllocator:
         left, right = block.before, block.after
         if right is not None and not right.used:
             self._withdraw(right)
-            block.size += right.size
-            block.after = right.after
-            if right.after is not None:
-                right.after.before = block
+            block.absorb_next()
         if left is not None and not left.used:
             self._withdraw(left)
-            left.size += block.size
-            left.after = block.after
-            if block.after is not None:
-                block.after.before = left
+            left.absorb_next()
             block = left
         self._offer(block)
 
