@@ -143,11 +143,11 @@ class Sums:
 
     def _overall(self, name: str) -> tuple[Floats, Floats]:
         """Squared errors in units of the spread, meant over what varies, and recorded actions, of each episode (N,)."""
-        squares = np.stack(self.squares[name])[..., self.moving] / self.spread[self.moving] ** 2
         counts = np.stack(self.counts).sum(1)
-        return (
-            (squares.mean(-1).sum(1), counts) if self.moving.any() else (np.zeros(len(counts)), np.zeros(len(counts)))
-        )
+        if not self.moving.any():
+            return np.zeros_like(counts), np.zeros_like(counts)
+        squares = np.stack(self.squares[name])[..., self.moving] / self.spread[self.moving] ** 2
+        return squares.mean(-1).sum(1), counts
 
     @staticmethod
     def _roots(squares: Floats, counts: Floats, seed: int) -> list[Interval]:
