@@ -8,7 +8,7 @@ records starts from the policy; one that is interrupted while it learns starts o
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from importlib import metadata
 from importlib.util import find_spec
@@ -21,10 +21,9 @@ from pydantic import Field, model_validator
 
 from omp_cli.core.base.config import Count, Flag, Seed
 from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, did_you_mean
-from omp_cli.core.base.files import atomic, sha256_of
+from omp_cli.core.base.files import sha256_of
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.seeds import demo_seed
-from omp_cli.core.base.tensors import read_tensors
 from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.data.foreign import whole
 from omp_cli.core.data.readers.d4rl import NOTES
@@ -33,31 +32,16 @@ from omp_cli.core.experts.mlp import Mlp
 from omp_cli.core.prepare.made import Made, MadeConfig, Recordable
 from omp_cli.core.prepare.source import SOURCES
 from omp_cli.core.suites.base import SUITES, TaskEnv
+from omp_cli.core.suites.gym.ppo import CLIP, HIDDEN, PARALLEL, SETTINGS, Act, learnt
 
 FILES = "Public data and files"
 STEPS = 200_000
 """Steps of the environment in which PPO learns. Measured with seed 0: 200 000 steps take 3 minutes of one core, and 100
 episodes of the policy, stochastic, then return 2057 (Hopper) and 2478 (Walker2d) on average. Other robots are not
 measured. The policy is no expert: without its noise it returned 267 on Hopper (15 episodes)."""
-PARALLEL = 8
-"""Environments in which PPO learns at the same time."""
 Quality = Literal["medium", "expert", "medium-expert", "mixed"]
 BY_POLICIES: tuple[Quality, ...] = ("medium", "expert", "mixed")
 """How good data are unless the line says otherwise: without a policy, of one, of several."""
-SETTINGS: dict[str, Any] = {
-    "n_steps": 256,
-    "batch_size": 256,
-    "n_epochs": 10,
-    "learning_rate": 1e-3,
-    # On Hopper, 100 000 steps with 0.99 ended in a stride that falls after 200 steps, with 0.999 in standing still.
-    "gamma": 0.995,
-    "gae_lambda": 0.95,
-    "ent_coef": 0.0,
-}
-HIDDEN = (128, 128)
-"""Width of policy and value networks, tanh."""
-CLIP = 10.0
-"""Largest magnitude of normalised observations and rewards."""
 
 
 class TrainedConfig(Recordable):
@@ -204,77 +188,11 @@ def _record_all(config: TrainedConfig, progress: Progress) -> None:
             expert.start(env, 0)  # before anything is learnt for it
         actors: list[Act] = [expert.action for expert in experts if isinstance(expert, Mlp)]
         if config.learns:
-            actors.insert(0, _trained(config, env.provenance()["gymnasium_id"], progress))
+            actors.insert(0, learnt(config, env.provenance()["gymnasium_id"], progress))
         rows, returns = _record(config, env, actors, progress)
         _write(config, env, rows, returns)
     finally:
         env.close()
-
-
-Act = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Action (A,) in [-1, 1] for a state (S,)."""
-
-
-class _Actor:
-    """The policy in an episode: actions in [-1, 1] from raw observations."""
-
-    def __init__(self, policy: Any, mean: NDArray[np.float64], variance: NDArray[np.float64]) -> None:
-        self._policy, self._mean, self._deviation = policy, mean, np.sqrt(variance + 1e-8)
-
-    def __call__(self, state: NDArray[np.float32]) -> NDArray[np.float32]:
-        normalised = np.clip((state - self._mean) / self._deviation, -CLIP, CLIP).astype(np.float32)
-        return self._policy.predict(normalised, deterministic=False)[0]
-
-
-def _trained(config: TrainedConfig, name: str, progress: Progress) -> _Actor:
-    """Learn, or take the policy that an interrupted run has kept."""
-    import gymnasium
-    import torch
-    from safetensors.torch import save_file
-    from stable_baselines3 import PPO
-    from stable_baselines3.common.monitor import Monitor
-    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
-
-    def make() -> Any:
-        # the monitor tells the raw returns, which the progress shows
-        return Monitor(gymnasium.wrappers.RescaleAction(gymnasium.make(name), np.float32(-1), np.float32(1)))
-
-    envs = VecNormalize(DummyVecEnv([make] * PARALLEL), clip_obs=CLIP, clip_reward=CLIP, gamma=SETTINGS["gamma"])
-    kept = config.learnt
-    network = {"net_arch": list(HIDDEN), "activation_fn": torch.nn.Tanh}
-    try:
-        model = PPO("MlpPolicy", envs, seed=config.seed, device="cpu", policy_kwargs=network, **SETTINGS)
-        if not kept.is_file():
-            _learn(model, config, progress)
-            statistics = {"mean": envs.obs_rms.mean, "variance": envs.obs_rms.var}
-            tensors = {f"statistics.{k}": torch.from_numpy(np.asarray(v, np.float64)) for k, v in statistics.items()}
-            with atomic(kept) as temporary:
-                save_file({**model.policy.state_dict(), **tensors}, temporary)
-        tensors = read_tensors(kept, "policy", lambda _: "damaged", f"delete {kept} to train it anew")
-        mean, variance = (tensors.pop(f"statistics.{name}").numpy() for name in ("mean", "variance"))
-        model.policy.load_state_dict(tensors)
-        return _Actor(model.policy, mean, variance)
-    finally:
-        envs.close()
-
-
-def _learn(model: Any, config: TrainedConfig, progress: Progress) -> None:
-    from stable_baselines3.common.callbacks import BaseCallback
-
-    class Told(BaseCallback):
-        """Tells of every rollout."""
-
-        def _on_step(self) -> bool:
-            return True
-
-        def _on_rollout_end(self) -> None:
-            found = [episode["r"] for episode in self.model.ep_info_buffer]
-            figures = {"mean_return": f"{np.mean(found):.0f}"} if found else {}
-            progress.advance(SETTINGS["n_steps"] * PARALLEL, **figures)
-
-    rollout = SETTINGS["n_steps"] * PARALLEL
-    progress.start(f"{config.environment}: PPO", -(-config.steps // rollout) * rollout)
-    model.learn(config.steps, callback=Told())
 
 
 def _record(
