@@ -91,6 +91,8 @@ def test_completion_knows_the_backends_by_name() -> None:
 @pytest.mark.parametrize("name", BACKENDS)
 def test_on_a_gpu(name: str, tmp_path: Path) -> None:
     device = torch.device("cuda")
+    if name == "aoti" and not os.environ.get("OMP_TEST_SLOW"):
+        pytest.skip("dies of signal 11 with torch 2.11, and all tests with it: OMP_TEST_SLOW=1")
     if reason := find(name).missing(device):
         pytest.skip(reason)
     computes_the_same(name, tmp_path, device)

@@ -22,6 +22,7 @@ from omp_cli.core.train.graph import WARM_UP, Recorder
 from tests.rl.test_fql import decisions_of, fql_of
 from tests.rl.test_fql import policy_of as student_of
 from tests.rl.test_ppo import algorithm_of
+from tests.train.recordable import Recordable, recorder
 
 ROWS = 40
 """Of a rollout: with minibatches of 16 two are as large as usual, and one is smaller."""
@@ -30,20 +31,7 @@ ROWS = 40
 def recording(monkeypatch: pytest.MonkeyPatch, algorithm: Algorithm) -> Counter[str]:
     """Let a CPU take the way of a GPU, with the step itself in the place of its graph; how often it went there."""
     counts: Counter[str] = Counter()
-
-    def recorder(device: torch.device) -> Recorder:
-        def record(step: Callable[[], None]) -> Callable[[], None]:
-            counts["recorded"] += 1
-
-            def replay() -> None:
-                counts["replayed"] += 1
-                step()
-
-            return replay
-
-        return record
-
-    monkeypatch.setattr(graph, "on_cuda", recorder)
+    monkeypatch.setattr(graph, "on_cuda", recorder(lambda event: counts.update([event]), Recordable()))
     algorithm.recording.eager = None
     return counts
 
@@ -168,8 +156,9 @@ def test_on_a_gpu_recorded_updates_learn_as_eager_ones_do(name: str) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_a_gpu_recorded_updates_of_fql_lower_the_loss_of_the_critics() -> None:
-    algorithm = fql_of(student_of())
+@pytest.mark.parametrize("flow", [False, True])
+def test_on_a_gpu_recorded_updates_of_fql_lower_the_loss_of_the_critics(flow: bool) -> None:
+    algorithm = fql_of(student_of("reflow"), flow=flow)
     start = replace(
         algorithm.start,
         policy=algorithm.policy.to("cuda"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -10,40 +10,37 @@ import pytest
 import torch
 
 from omp_cli.core.base.config import validated
-from omp_cli.core.base.device import tf32
+from omp_cli.core.base.device import recording, tf32
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.layers import Layer, merge
 from omp_cli.core.base.presets import preset_layer
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.checkpoint import EMA, MODEL, TRAINING
 from omp_cli.core.data.store import read_store
+from omp_cli.core.methods import METHODS
+from omp_cli.core.nets import NETS
 from omp_cli.core.train import graph
 from omp_cli.core.train.batches import AHEAD, Ahead
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
 from omp_cli.core.train.graph import WARM_UP, Recorder, tensors
 from omp_cli.core.train.loop import Trainer
+from tests.train.recordable import Recordable, recorder
 from tests.train.test_loop import same, settings, trainer, weights
+from tests.train.test_teacher import settings as settings_of
+from tests.train.test_teacher import taught
 
-CUDA = torch.device("cuda")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 JITTER = {"encoder__jitter": 0.01, "train__steps": 13, "train__draws": 2}
 
 
-def replays(monkeypatch: pytest.MonkeyPatch, train: Trainer) -> list[int]:
+def replays(
+    monkeypatch: pytest.MonkeyPatch, train: Trainer, check: AbstractContextManager[object] | None = None
+) -> list[int]:
     """Let a CPU take the way of a GPU, with the step itself in the place of its graph; the steps that went there."""
     steps: list[int] = []
-
-    def recorder(device: torch.device) -> Recorder:
-        def record(step: Callable[[], None]) -> Callable[[], None]:
-            def replay() -> None:
-                steps.append(train.step)
-                step()
-
-            return replay
-
-        return record
-
-    monkeypatch.setattr(graph, "on_cuda", recorder)
+    happened = {"recorded": lambda: None, "replayed": lambda: steps.append(train.step)}
+    monkeypatch.setattr(graph, "on_cuda", recorder(lambda event: happened[event](), check))
     train.recording.eager = None
     train.batches.choose_ahead(train.total)
     return steps
@@ -66,6 +63,24 @@ def test_over_static_buffers_training_is_the_same_to_the_bit(
         "eager: a graph needs CUDA, and this runs on cpu",
         "CUDA graph",
     )
+
+
+@pytest.mark.parametrize("name", [*METHODS.names(), *NETS.names()])
+def test_a_graph_can_hold_the_step_of(
+    name: str, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step neither waits for the device nor copies from the host, from its first recorded time on."""
+    small: dict[str, Any] = {"encoder__two_pass": False, "train__steps": WARM_UP + 2}
+    small |= {"net__dims": [16, 32]} if name == "unet1d" else {}
+    is_method = name in METHODS.names()
+    config = settings_of(name, **small) if is_method else settings(net__name=name, **small)
+    teacher = taught(workshop, name) if is_method and METHODS.get(name).distils else None
+    train = Trainer(config, read_store(workshop / "toy"), tmp_path, CPU, World(), Silent(), teacher)
+    # A CPU looks at numbers within a step, a GPU only after it.
+    monkeypatch.setattr(train, "_check_finite", lambda step, figures: None)
+    steps = replays(monkeypatch, train, Recordable())
+    assert train.run().figures["graph"] == "CUDA graph"
+    assert steps == [WARM_UP, WARM_UP + 1]
 
 
 def test_a_step_that_cannot_be_recorded_runs_eagerly_and_says_why(
@@ -162,3 +177,46 @@ def test_on_a_gpu_a_step_that_waits_for_the_device_is_not_recorded(toy: Path, tm
     off, on = (weights(tmp_path / where) for where in ("off", "auto"))
     for key, value in off.items():
         torch.testing.assert_close(on[key], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["dp3", "consistency", "onedp", "edm"])
+def test_on_a_gpu_the_step_of_other_families_is_recorded(name: str, workshop: Path, tmp_path: Path) -> None:
+    teacher = taught(workshop, name).to(CUDA) if METHODS.get(name).distils else None
+    config = settings_of(name, train__graph="on", train__steps=WARM_UP + 2)
+    train = Trainer(config, read_store(workshop / "toy"), tmp_path, CUDA, World(), Silent(), teacher)
+    assert train.run().figures["graph"] == "CUDA graph"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_a_recording_that_failed_leaves_stream_and_numbers_as_they_were() -> None:
+    x, stream = torch.ones(3, device=CUDA), torch.cuda.current_stream()
+    torch.manual_seed(0)
+    expected = torch.rand(3, device=CUDA)
+    torch.manual_seed(0)
+    with pytest.raises(RuntimeError), recording(torch.cuda.CUDAGraph(), CUDA):
+        torch.rand(3, device=CUDA)
+        float(x.sum())
+    assert torch.cuda.current_stream() == stream
+    assert torch.equal(torch.rand(3, device=CUDA), expected)
+    again = torch.cuda.CUDAGraph()
+    with recording(again, CUDA):
+        y = 2 * x
+    x.fill_(3)
+    again.replay()
+    assert y.tolist() == [6, 6, 6]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_on_two_gpus_each_has_its_recordings() -> None:
+    for device in (torch.device("cuda", 0), torch.device("cuda", 1)):
+        x, graph_ = torch.ones(3, device=device), torch.cuda.CUDAGraph()
+        with recording(graph_, device):
+            y = 2 * x
+        x.fill_(3)
+        graph_.replay()
+        torch.cuda.synchronize(device)
+        assert y.tolist() == [6, 6, 6]

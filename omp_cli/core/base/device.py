@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from omp_cli.core.base.errors import MissingDependency, UsageError
 
@@ -27,6 +29,16 @@ def pick_device(name: str) -> torch.device:
     if not there or (kind == "cuda" and index and int(index) >= torch.cuda.device_count()):
         raise MissingDependency(f"device {name!r} is not available here", "use --device auto")
     return torch.device(name)
+
+
+def waiting_for(device: torch.device) -> Callable[[], object] | None:
+    """Waits for all that was launched on a CUDA device; None for the others, which return when they are done."""
+    return partial(torch.cuda.synchronize, device) if device.type == "cuda" else None
+
+
+def moved(x: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; on CUDA the host goes on while it is copied."""
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
 
 
 def no_graph(device: torch.device) -> str | None:
@@ -72,16 +84,27 @@ def tf32(allowed: bool) -> Iterator[None]:
 def seed_generators(seed: int, device: torch.device) -> None:
     """Seed torch's own generators of the CPU and of a device; ``torch.manual_seed`` looks for all devices there are."""
     torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        cuda_generator(device).manual_seed(seed)
+    own_generator(device).manual_seed(seed)
 
 
-def cuda_generator(device: torch.device) -> torch.Generator:
-    """torch's own generator of a CUDA device."""
-    generator: torch.Generator = torch.cuda.default_generators[
-        torch.cuda.current_device() if device.index is None else device.index
-    ]
+def own_generator(device: torch.device) -> torch.Generator:
+    """torch's own generator of a CUDA device, which graphs record; of the CPU for all other devices."""
+    if device.type != "cuda":
+        return torch.default_generator
+    generator: torch.Generator = torch.cuda.default_generators[_index(device)]
     return generator
+
+
+def _index(device: torch.device) -> int:
+    return torch.cuda.current_device() if device.index is None else device.index
+
+
+@lru_cache
+def _recording_stream(index: int) -> torch.cuda.Stream:
+    """The stream of all recordings on a CUDA device. torch's own is of the first device that ever recorded: another
+    device's work would be executed instead, and its graph be empty.
+    """
+    return torch.cuda.Stream(index)
 
 
 @contextmanager
@@ -91,10 +114,11 @@ def recording(graph: torch.cuda.CUDAGraph, device: torch.device, pool: Any = Non
     Raises:
         RuntimeError: something waited for the device or copied from the host.
     """
-    generator = cuda_generator(device)
+    generator, stream = own_generator(device), _recording_stream(_index(device))
     state = generator.get_state()
     try:
-        with torch.cuda.device(device), torch.cuda.graph(graph, pool=pool):
+        # torch leaves the stream of a recording that failed as the current one; the context around it takes it back.
+        with torch.cuda.device(device), torch.cuda.stream(stream), torch.cuda.graph(graph, pool, stream):
             yield
     except RuntimeError:
         # torch leaves the device's generator as if its numbers were still being recorded, and it draws none.

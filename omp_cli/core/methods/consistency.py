@@ -26,7 +26,7 @@ from torch import Tensor
 from omp_cli.core.base.config import AtLeast0, Count, Share
 from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, VelocityField, same
 from omp_cli.core.methods.edm import heun
-from omp_cli.core.methods.path import FlowConfig, at_least_float32, path_jumps, point, rows
+from omp_cli.core.methods.path import FlowConfig, at_least_float32, constants, path_jumps, point, rows
 from omp_cli.core.methods.teaching import Teacher, Teaching
 from omp_cli.core.methods.times import count_of
 
@@ -101,7 +101,7 @@ class Consistency(Teaching):
 
     def _on_grid(self, method: Teaching, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
         """s, w and t, each (B,)."""
-        times = draws.t.new_tensor(method.times(self.config.bins))
+        times = constants(method.times(self.config.bins), draws.t)
         count = len(times) - 1
         upper = (draws.t * count).long().clamp_max(count - 1) + 1
         return times[(draws.r * count).long().minimum(upper - 1)], times[upper - 1], times[upper]

@@ -20,7 +20,7 @@ from torch import Tensor
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, VelocityField, same
-from omp_cli.core.methods.path import at_least_float32, rows
+from omp_cli.core.methods.path import at_least_float32, constants, rows
 from omp_cli.core.methods.teaching import Teaching
 
 USUAL_NFE = 10
@@ -98,7 +98,7 @@ class Diffusion(Teaching):
 
         def v(z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
             index = self._nearest(t)
-            alpha_bar = rows(z.new_tensor(self.alpha_bar)[index], z)
+            alpha_bar = rows(constants(self.alpha_bar, z)[index], z)
             x, time = (alpha_bar.sqrt() + (1 - alpha_bar).sqrt()) * z, index.to(t) / self.config.train_steps
             z_0 = self._clean(at_least_float32(u(x, time, time, features)), x, alpha_bar)
             return (z - z_0) / rows(t, z)
@@ -124,11 +124,11 @@ class Diffusion(Teaching):
 
     def _nearest(self, t: Tensor) -> Tensor:
         """The trained step next to each time of the linear path: (B,) -> (B,), int64."""
-        return (t[:, None] - t.new_tensor(self._linear_times)).abs().argmin(1)
+        return (t[:, None] - constants(self._linear_times, t)).abs().argmin(1)
 
     def _regression(self, u: VelocityField, z_0: Tensor, noise: Tensor, index: Tensor, t: Tensor) -> Tensor:
         """Mean square error of the prediction at steps ``index`` (B,), which the network is told as t (B,)."""
-        alpha_bar = rows(z_0.new_tensor(self.alpha_bar)[index], z_0)
+        alpha_bar = rows(constants(self.alpha_bar, z_0)[index], z_0)
         z_t = alpha_bar.sqrt() * z_0 + (1 - alpha_bar).sqrt() * noise
         target = noise if self.config.prediction == "noise" else z_0
         return (at_least_float32(u(z_t, t, t)) - target).square().mean()

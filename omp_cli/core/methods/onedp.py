@@ -22,7 +22,7 @@ from torch import Tensor
 from omp_cli.core.base.config import Above0, Settings
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.methods.base import METHODS, Draws, Gather, Jump, LossReport, Method, VelocityField, same
-from omp_cli.core.methods.path import at_least_float32, point, rows, velocity
+from omp_cli.core.methods.path import at_least_float32, constants, point, rows, velocity
 from omp_cli.core.methods.teaching import Teacher
 
 _TIMES = 100
@@ -86,7 +86,7 @@ class OneDp(Method):
         draws = draws.to(z_0)
         assert draws.second is not None
         assert teacher is not None
-        times = z_0.new_tensor(teacher.method.times(_TIMES))[1:]
+        times = constants(teacher.method.times(_TIMES), z_0)[1:]
         t = times[(draws.t * len(times)).long().clamp_max(len(times) - 1)]
         chunk = at_least_float32(self._generated(u, draws.noise))
         pull = self._pull(teacher, chunk.detach(), draws.second, t)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -30,6 +31,20 @@ class FlowConfig(Settings):
     40 % keeps 37 % in 5 steps or more. One step gives the same samples. A clipped entry of a chain's mean has no
     gradient.
     """
+
+
+def constants(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """Numbers as a tensor (N,) of the dtype and on the device of ``like``, which is one and the same at every call.
+
+    A step that makes a tensor of numbers anew copies them from the host, and such a step cannot be a CUDA graph.
+    """
+    return _constants(values, like.dtype, like.device)
+
+
+@lru_cache(maxsize=64)
+def _constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # else training could not use what a decision made first
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 def rows(t: Tensor, like: Tensor) -> Tensor:

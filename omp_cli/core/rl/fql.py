@@ -12,6 +12,7 @@ from collections import Counter
 import torch
 from torch import Tensor, nn
 
+from omp_cli.core.base.device import moved, own_generator
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.encoders.images import shifted
 from omp_cli.core.methods import Method
@@ -199,7 +200,7 @@ class Fql(Algorithm):
         if size:
             parts.append(self.replay.sample(size))
         batch: Decisions = combined(parts, torch.cat)
-        batch = batch.map(lambda array: array.to(self.start.device))
+        batch = batch.map(lambda array: moved(array, self.start.device))
         if self._shift:
             for obs in (batch.obs, batch.following):
                 if "img" in obs:
@@ -245,7 +246,7 @@ class Fql(Algorithm):
         """A gradient step of the flow towards the actions of the batch, by its method's own loss."""
         method, h = self.teacher.method, self.teacher.encoder(batch.obs)
         rows, horizon, actions = batch.action.shape
-        draws = method.draw((rows, horizon, actions), torch.default_generator)
+        draws = method.draw((rows, horizon, actions), own_generator(h.device))
         loss = method.loss(self.teacher.field(h), batch.action, h, draws).total
         optimizer.zero_grad()
         loss.backward()

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from omp_cli.core.base.device import waiting_for
 from omp_cli.core.base.errors import Diverged
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
@@ -68,7 +69,7 @@ class Finetuner:
         self.workers = min(workers, config.envs)
         pretrained = checkpoint.load(config.weights, device)
         self.policy = copy.deepcopy(pretrained)
-        self.watch = Stopwatch(torch.cuda.synchronize if synchronise and device.type == "cuda" else None)
+        self.watch = Stopwatch(waiting_for(device) if synchronise else None)
         torch.manual_seed(derived_seed("finetune", config.seed))
         start = Start(
             policy=self.policy,

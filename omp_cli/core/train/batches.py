@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from omp_cli.core.base.device import moved
 from omp_cli.core.base.seeds import derived_seed
 from omp_cli.core.data.store import Dataset
 from omp_cli.core.data.windows import make_windows
@@ -124,12 +125,10 @@ class Ahead:
         """Of a step, on the device."""
         if step not in self._steps or self._block is None:
             self._steps = range(step, min(step + AHEAD, self._total))
-            self._block = mapped(combined([self._choose(n) for n in self._steps], torch.stack), self._moved)
+            block = combined([self._choose(n) for n in self._steps], torch.stack)
+            self._block = mapped(block, lambda x: moved(x, self._device))
         drawn: DrawnStep = mapped(self._block, lambda x: x[step - self._steps.start])
         return drawn
-
-    def _moved(self, x: Tensor) -> Tensor:
-        return x.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else x
 
 
 def batch_indices(windows: int, batch_size: int, seed: int, step: int) -> Tensor:

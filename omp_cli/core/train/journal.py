@@ -170,8 +170,11 @@ class Journal:
         """The largest magnitude of all that a checkpoint would hold, a scalar on the CPU; not finite where one is."""
         states = (self._policy.state_dict(), self._ema.module.state_dict(), training)
         numbers = [x for state in states for x in state.values() if x.is_floating_point() and x.numel()]
-        ends = [x.detach().aminmax() for x in numbers]  # one pass, and no copy of a large tensor
-        return torch.stack([torch.maximum(-low, high).float().cpu() for low, high in ends]).max()
+        found: dict[torch.device, list[Tensor]] = {}
+        for x in numbers:
+            low, high = x.detach().aminmax()  # one pass, and no copy of a large tensor
+            found.setdefault(x.device, []).append(torch.maximum(-low, high).float())
+        return torch.stack([torch.stack(of_one).max().cpu() for of_one in found.values()]).max()  # a wait per device
 
     def diverged(self, message: str, hint: str) -> Diverged:
         """The error of a run whose numbers are not finite, with the checkpoint from before that."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from omp_cli.core.base.device import autocast, seed_generators, tf32
+from omp_cli.core.base.device import autocast, seed_generators, tf32, waiting_for
 from omp_cli.core.base.errors import UsageError, also_for_memory
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.seeds import derived_seed
@@ -98,7 +98,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.module, train, recorded=eager is None)
         self._wrapped: torch.nn.Module = self.module
         self.ema = make_ema(self.policy, train)
-        self.watch = Stopwatch(torch.cuda.synchronize if synchronise and device.type == "cuda" else None)
+        self.watch = Stopwatch(waiting_for(device) if synchronise else None)
         time_parts(self.module, teacher, self.watch, train.compile)
         self.step = 0
         self.journal = Journal(folder, self.policy, self.ema, train.keep, train.tracker, writes=world.is_main)

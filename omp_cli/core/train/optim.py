@@ -74,7 +74,11 @@ class MovingAverage(nn.Module):
         # Kept, since looking them up anew takes a small policy on a GPU as long as the rest of its step.
         self._averages: list[Tensor] = list(self.module.parameters())
         self._values: list[Tensor] = list(policy.parameters())
-        self._copies, self._copied = list(self.module.buffers()), list(policy.buffers())
+        # By type: torch copies tensors of one type with one launch, and those of several one by one.
+        self._copied: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+        for copied, buffer in zip(self.module.buffers(), policy.buffers(), strict=True):
+            for kept, one in zip(self._copied.setdefault(buffer.dtype, ([], [])), (copied, buffer), strict=True):
+                kept.append(one)
 
     @torch.no_grad()
     def update(self) -> None:
@@ -84,7 +88,8 @@ class MovingAverage(nn.Module):
         else:
             decay = min(self._max, 1 - (1 + self.n_averaged) ** -self._power)
             torch._foreach_lerp_(self._averages, self._values, 1 - decay)
-        torch._foreach_copy_(self._copies, self._copied)  # limits of the data at least
+        for copies, buffers in self._copied.values():  # limits of the data at least
+            torch._foreach_copy_(copies, buffers)
         self.n_averaged += 1
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from omp_cli.core.base.device import tf32
 from omp_cli.core.base.errors import RunFailed, UsageError
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
@@ -95,7 +96,8 @@ def profile_cases(
     progress.start("profiling", len(jobs))
     for case, job in jobs:
         try:
-            row = job()
+            with tf32(case.config.train.precision == "tf32"):
+                row = job()
         except torch.OutOfMemoryError:
             what = f"{case.name}, {case.derivative}, horizon {case.config.chunk.horizon}"
             raise RunFailed(f"{what}: out of memory on {device}", "a smaller --batch, --points or --preset") from None
