@@ -92,11 +92,11 @@ class Encoder(nn.Module):
 
     def fit(self, arrays: Mapping[str, Tensor]) -> None:
         """Fit the input normalisation to whole data arrays, each (frames, ...)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no fit")
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
         """obs: state (B, T, S), point_cloud (B, T, N, 3), ... in physical units -> (B, D)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def scaled(self, h: Tensor) -> Tensor:
         """The embedding (B, D) in its ``output_scale``, where the settings have one."""

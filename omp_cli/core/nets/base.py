@@ -30,7 +30,7 @@ class Net(nn.Module):
 
     def forward(self, z: Tensor, r: Tensor, t: Tensor, c: Tensor, features: list[Tensor] | None = None) -> Tensor:
         """z (B, H, A), r (B,), t (B,), c (B, D) -> (B, H, A); appends hidden features (B, ...) to ``features``."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
 
 
 class InPrecision(Net):

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 import torch
 
-from omp_cli.core.base.errors import DataError
+from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.data.store import Dataset
 from omp_cli.core.data.windows import make_windows
+from omp_cli.core.families import ENCODERS
 from omp_cli.core.methods import METHODS
 from omp_cli.core.policy import Policy
 from omp_cli.core.spec import Spec
@@ -18,10 +19,15 @@ from omp_cli.core.train.turning import check_turnable, with_turned_limits
 
 def check_arrays(policy: Policy, dataset: Dataset) -> None:
     """DataError when the data set lacks an array that the policy reads."""
+    if isinstance(policy.keys, str):
+        raise UsageError(
+            f'{ENCODERS.where(policy.config.encoder.name)}: keys is text, expected keys = ("{policy.keys}",)'
+        )
     missing = [key for key in policy.keys if key not in dataset.arrays]
     if missing:
         name = policy.config.encoder.name
-        raise DataError(f"data set {dataset.path}: the {name} encoder reads data/{missing[0]}, which is not there")
+        what = f"data set {dataset.path}: the {name} encoder reads data/{missing[0]}, which is not there"
+        raise DataError(what, f"it has: {', '.join(sorted(dataset.arrays))}")
 
 
 def build_policy(config: PretrainConfig, dataset: Dataset) -> Policy:

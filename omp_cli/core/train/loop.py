@@ -33,6 +33,7 @@ from omp_cli.core.train.optim import make_ema, make_optimizer, restore_training,
 from omp_cli.core.train.parts import time_parts
 from omp_cli.core.train.seen import Seen
 from omp_cli.core.train.teacher import learn_from
+from omp_cli.core.train.trial import try_parts
 from omp_cli.core.train.validation import LOSS, Validation
 
 SHOWN = ("loss", LOSS, "samples_per_second")
@@ -142,6 +143,7 @@ class Trainer:
             self.progress.note(measured.note)
         if self._warm is not None and self.step == 0:
             self.progress.note("starts from the teacher's weights" if self._warm else "starts from fresh weights")
+        try_parts(self.module, lambda: self.batches(self.step, self.world))
         self._wrapped = self.world.wrap(self.module, self.device)
         if train.compile:
             # Logging each term's gradient goes through the same graph twice, which donated buffers do not survive.
