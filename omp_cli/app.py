@@ -30,7 +30,7 @@ from omp_cli.core.base.errors import (
     system_error,
     unreadable,
 )
-from omp_cli.core.base.plugins import raised_in
+from omp_cli.core.base.plugins import loaded_plugins, raised_in
 from omp_cli.core.base.signals import ERRORS, heeded
 
 EPILOG = (
@@ -105,7 +105,10 @@ def as_omp_error(error: BaseException) -> tuple[OmpError, int]:
         return UsageError(what, "set LC_ALL=C.UTF-8, or PYTHONUTF8=1"), 2
     if way:
         return RunFailed(one_line(error, typed=True), way), 1
-    return RunFailed(f"{type(error).__name__}: {error}", "this looks like a bug; --verbose shows where"), 1
+    bug = "this looks like a bug"
+    if used := loaded_plugins():  # what a part gave back may be wrong, which shows where it is used
+        bug = f"{bug}, of omp or of what {' or '.join(map(str, used))} gave it"
+    return RunFailed(f"{type(error).__name__}: {error}", f"{bug}; --verbose shows where"), 1
 
 
 def _cannot_write(error: BaseException) -> bool:

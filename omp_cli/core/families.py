@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from omp_cli.core.rl.base import Algorithm
     from omp_cli.core.suites.base import Suite
 
-METHODS: Family[Method] = Family("method", "omp_cli.core.methods")
-NETS: Family[Net] = Family("net", "omp_cli.core.nets")
-ENCODERS: Family[Encoder] = Family("encoder", "omp_cli.core.encoders")
-SUITES: Family[Suite] = Family("suite", "omp_cli.core.suites")
-SOURCES: Family[Source] = Family("source", "omp_cli.core.suites", "omp_cli.core.prepare")
-FORMATS: Family[Reader] = Family("format", "omp_cli.core.data.readers")
-ALGORITHMS: Family[Algorithm] = Family("algorithm", "omp_cli.core.rl")
+METHODS: Family[Method] = Family("method", "omp_cli.core.methods", base="omp_cli.core.methods.base:Method")
+NETS: Family[Net] = Family("net", "omp_cli.core.nets", base="omp_cli.core.nets.base:Net")
+ENCODERS: Family[Encoder] = Family("encoder", "omp_cli.core.encoders", base="omp_cli.core.encoders.base:Encoder")
+SUITES: Family[Suite] = Family("suite", "omp_cli.core.suites", base="omp_cli.core.suites.base:Suite")
+SOURCES: Family[Source] = Family(
+    "source", "omp_cli.core.suites", "omp_cli.core.prepare", base="omp_cli.core.prepare.source:Source", named=False
+)
+FORMATS: Family[Reader] = Family("format", "omp_cli.core.data.readers", base="omp_cli.core.data.readers.base:Reader")
+ALGORITHMS: Family[Algorithm] = Family("algorithm", "omp_cli.core.rl", base="omp_cli.core.rl.base:Algorithm")

@@ -14,6 +14,11 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 from omp_cli.core.base.config import Member, Settings, UnknownSetting, validated
 from omp_cli.core.base.errors import UsageError, did_you_mean
+from omp_cli.core.base.plugins import loaded_plugins
+
+
+class UnknownMember(UsageError):
+    """A name that no member of a family has; ``key`` is the dotted name of the setting that holds it."""
 
 
 class Configured(Protocol):
@@ -33,18 +38,29 @@ class Family(Generic[T]):
     Args:
         kind: singular noun used in messages and as the configuration section ("method", "net", ...).
         packages: dotted names of the packages whose modules register the members; imported on first look-up.
+        base: module and class, "package.module:Class", that every member derives from.
+        named: whether the settings of a member have a ``name`` that is its own.
     """
 
-    def __init__(self, kind: str, *packages: str) -> None:
+    def __init__(self, kind: str, *packages: str, base: str = "", named: bool = True) -> None:
         self.kind = kind
-        self._packages = packages
+        self._packages, self._base, self._named = packages, base, named
         self._members: dict[str, type[T]] = {}
         self._loaded = False
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
-        """Class decorator that files the class under ``name``; a name can be taken once."""
+        """Class decorator that files the class under ``name``; a name can be taken once.
+
+        Raises:
+            UsageError: the name is taken, or the class lacks what every member of the family has.
+        """
+        if not isinstance(name, str):
+            raise UsageError(f"{self.kind} of {_file(name)}: registered without a name", f"{self._how} stands above it")
 
         def decorate(cls: type[T]) -> type[T]:
+            if not _ships(cls) and (fault := self._fault(name, cls)):
+                hint = f"what a {self.kind} has to have: {self._base.replace(':', '.')}"
+                raise UsageError(f"{self.kind} {name!r} of {_file(cls)}: {fault}", hint)
             taken = self._members.get(name)
             if taken is not None and (taken.__qualname__, _file(taken)) != (cls.__qualname__, _file(cls)):
                 raise UsageError(f"{self.kind} {name!r} is registered twice: {_file(taken)} and {_file(cls)}")
@@ -62,14 +78,21 @@ class Family(Generic[T]):
         """The class registered as ``name``; UsageError with the nearest names when there is none."""
         self._load()
         if name not in self._members:
-            unknown = UsageError(f"unknown {self.kind} {name!r}", did_you_mean(name, self._members))
+            hint = did_you_mean(name, self._members) or f"known: {', '.join(self.names())}"
+            if loaded_plugins() and all(map(_ships, self._members.values())):
+                hint = f"no plugin registers a {self.kind}: {self._how} stands above its class; {hint}"
+            unknown = UnknownMember(f"unknown {self.kind} {name!r}", hint)
             unknown.key = f"{self.kind}.name"
             raise unknown
         return self._members[name]
 
     def ships(self, name: str) -> bool:
         """Whether the member of that name is a part of omp, and not of a plugin of the user's; raises as ``get``."""
-        return self.get(name).__module__.partition(".")[0] == __name__.partition(".")[0]
+        return _ships(self.get(name))
+
+    def where(self, name: str) -> str:
+        """Kind, name and file of a member, for messages: "method 'mine' of /home/me/mine.py"; raises as ``get``."""
+        return f"{self.kind} {name!r} of {_file(self.get(name))}"
 
     def parse(self, value: Any) -> Member:
         """Validate a section such as ``{"name": "omp", "epsilon": 0.01}`` with its member's configuration class."""
@@ -91,12 +114,37 @@ class Family(Generic[T]):
         """An instance of the member that ``config.name`` selects, constructed as ``cls(config, *args, **kwargs)``."""
         return self.get(config.name)(config, *args, **kwargs)
 
+    @property
+    def _how(self) -> str:
+        """What stands above the class of a member."""
+        return f'@{self.kind.upper()}S.register("NAME")'
+
+    def _fault(self, name: str, cls: type[Any]) -> str | None:
+        """What the class lacks that every member of the family has; None where it lacks nothing that a look shows."""
+        module, _, base = self._base.partition(":")
+        if base and not issubclass(cls, getattr(importlib.import_module(module), base)):
+            return f"the class {cls.__name__} does not derive from {base}"
+        config = getattr(cls, "Config", None)
+        if not (isinstance(config, type) and issubclass(config, Settings)):
+            return f"the class {cls.__name__} has no Config, a subclass of Settings: Config = MySettings"
+        field = config.model_fields.get("name")
+        if self._named and (field is None or (field.default != name and not field.is_required())):
+            return f'its Config, {config.__name__}, needs the field that says so: name: Literal["{name}"] = "{name}"'
+        if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+            return f"the class {cls.__name__} does not define {', '.join(missing)}"
+        return None
+
     def _load(self) -> None:
         if not self._loaded:
             self._loaded = True
             for name in self._packages:
                 for module in pkgutil.iter_modules(importlib.import_module(name).__path__):
                     importlib.import_module(f"{name}.{module.name}")
+
+
+def _ships(cls: type[Any]) -> bool:
+    """Whether a class is a part of omp."""
+    return str(cls.__module__).partition(".")[0] == __name__.partition(".")[0]
 
 
 def _file(cls: type[Any]) -> str:
