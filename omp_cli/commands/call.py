@@ -31,8 +31,18 @@ from omp_cli.core.base.layers import (
     variables_of,
 )
 from omp_cli.core.base.locks import refuse_held
-from omp_cli.core.base.manifest import FILE_NAME, Manifest, latest_run
-from omp_cli.core.base.run import Earlier, Run, earlier_run, new_folder, read_resumed, refuse_checkpoints
+from omp_cli.core.base.manifest import FILE_NAME, Manifest, latest_run, read_manifest
+from omp_cli.core.base.registry import UnknownMember
+from omp_cli.core.base.run import (
+    Earlier,
+    Run,
+    changed_code,
+    earlier_run,
+    new_folder,
+    of_plugin,
+    read_resumed,
+    refuse_checkpoints,
+)
 from omp_cli.core.base.table import Table
 
 if TYPE_CHECKING:
@@ -179,7 +189,17 @@ class Call(Generic[S]):
         sources = {key: value.model_dump() for key, value in manifest.config.items()}
         sources |= {key: {"value": value, "source": "flag"} for key, value in (change or {}).items()}
         flat = {key: entry["value"] for key, entry in sources.items() if key not in inputs}
-        return manifest, Chosen(c.validated(self.model, unflatten(flat)), sources)
+        self._say_changed_code(folder, manifest)
+        try:
+            settings = c.validated(self.model, unflatten(flat))
+        except UnknownMember as error:
+            raise UsageError(f"{folder}: {error.message}", of_plugin(folder)) from None
+        return manifest, Chosen(settings, sources)
+
+    def _say_changed_code(self, folder: Path, manifest: Manifest) -> None:
+        """Say which plugins have another content by now than the run in a folder was made with."""
+        if said := changed_code(folder, manifest):
+            self.console.note(said)
 
     def newest(self, wanted: Newest) -> Path:
         """The newest finished run of the kind wanted, which the user is told; DataError if there is none."""
@@ -195,6 +215,8 @@ class Call(Generic[S]):
         """
         self.known(self.settings())
         found = core.open_run(path or self.newest(TRAINED))
+        if (run := found[-1].run / FILE_NAME).is_file():
+            self._say_changed_code(run.parent, read_manifest(run))
         chosen = self.settings(found[-1].layer)
         chosen.add("checkpoint", str(found[-1].path), "argument")
         return found, chosen

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save_file
 from torch import Tensor
 
-from omp_cli.core.base.config import checked, validated
+from omp_cli.core.base.config import UnknownSetting, checked, validated
 from omp_cli.core.base.errors import DataError, OmpError, data_error
 from omp_cli.core.base.files import (
     atomic,
@@ -39,8 +39,9 @@ from omp_cli.core.base.files import (
 )
 from omp_cli.core.base.layers import Layer
 from omp_cli.core.base.manifest import FILE_NAME, check_artifact, read_manifest
-from omp_cli.core.base.run import BEST, CHECKPOINTS, whereabouts
 from omp_cli.core.base.tensors import read_tensors
+from omp_cli.core.base.registry import UnknownMember
+from omp_cli.core.base.run import BEST, CHECKPOINTS, of_plugin, whereabouts
 from omp_cli.core.data.store import read_attributes
 from omp_cli.core.policy import Policy, usual_nfe
 from omp_cli.core.policy_config import PolicyConfig, Weights
@@ -97,7 +98,7 @@ class Checkpoint:
         try:
             return validated(PolicyConfig, self.meta.policy, where="policy")
         except OmpError as error:
-            hint = "the part may come from a plugin: give it with --plugin FILE" if "unknown" in error.message else ""
+            hint = of_plugin(self.run) if isinstance(error, UnknownMember | UnknownSetting) else ""
             raise DataError(f"checkpoint {self.path}: {error.message}", hint) from None
 
     @property

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from omp_cli.core.base.errors import RunFailed, UsageError
+from omp_cli.core.base.files import sha256_of
+from omp_cli.core.base.manifest import read_manifest
 from omp_cli.core.base.plugins import import_file, load_plugin, loaded_plugins, module_name
 from omp_cli.core.envs.jobs import in_order
 from omp_cli.core.envs.workers import _answer
 from tests.cli.test_bad_input import refused
-from tests.conftest import Omp
+from tests.conftest import TINY, Omp, forget_plugins
 
 SUITE = """
 from typing import Literal
@@ -25,6 +27,21 @@ class Config(ToyConfig):
 @SUITES.register("{name}")
 class Mine(Toy):
     Config = Config
+"""
+
+
+METHOD = """
+from typing import Literal
+from omp_cli.core.base.config import Settings
+from omp_cli.core.methods import METHODS
+from omp_cli.core.methods.reflow import ReFlow, ReFlowConfig
+
+class MineConfig(ReFlowConfig):
+    name: Literal["mine"] = "mine"
+
+@METHODS.register("mine")
+class Mine(ReFlow):
+    Config = MineConfig
 """
 
 
@@ -129,3 +146,64 @@ def test_what_the_system_refuses_to_code_of_ones_own_is_told_with_its_line(
     assert isinstance(answer, RunFailed)
     assert "calib.json" in answer.message
     assert answer.hint.startswith(f"raised in {file}, line 17; {advice}")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('@METHODS.register("mine")', "@METHODS.register", "method of {file}: registered without a name"),
+        (
+            'Literal["mine"] = "mine"',
+            'Literal["mien"] = "mien"',
+            "method 'mine' of {file}: its Config, MineConfig",
+        ),
+        ("class Mine(ReFlow)", "class Mine", "method 'mine' of {file}: the class Mine does not derive from Method"),
+        ("(ReFlowConfig):", ":", "method 'mine' of {file}: the class Mine has no Config, a subclass of Settings"),
+        ("(ReFlow):", "(METHODS_BASE):", "method 'mine' of {file}: the class Mine does not define draw, jumps, loss"),
+    ],
+)
+def test_a_class_that_lacks_what_its_family_has_is_refused_where_it_is_registered(
+    tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    file = tmp_path / "mine.py"
+    assert old in METHOD
+    file.write_text("from omp_cli.core.methods.base import Method as METHODS_BASE\n" + METHOD.replace(old, new))
+    with pytest.raises(UsageError) as caught:
+        load_plugin(file)
+    assert caught.value.message.startswith(told.format(file=file))
+
+
+def test_a_folder_is_no_plugin(omp: Omp, tmp_path: Path) -> None:
+    refused(omp("--plugin", tmp_path, "runs"), 2, f"plugin {tmp_path}: a folder", "name a Python file in it")
+
+
+def test_a_part_that_was_never_registered_is_told_so(omp: Omp, toy: Path, tmp_path: Path) -> None:
+    (file := tmp_path / "mine.py").write_text(METHOD.replace('@METHODS.register("mine")', ""))
+    line = ("pretrain", toy, "--method", "mine", "--plugin", file, "--dry-run")
+    refused(omp(*line), 2, "unknown method 'mine'", 'no plugin registers a method: @METHODS.register("NAME")')
+    refused(omp("pretrain", toy, "--method", "nothing-like-it", "--dry-run"), 2, "unknown method", "known: consistency")
+
+
+def test_a_run_says_with_which_code_of_the_users_it_was_made(omp: Omp, toy: Path, tmp_path: Path) -> None:
+    file, beside, run = tmp_path / "mine.py", tmp_path / "the_constants_of_mine.py", tmp_path / "run"
+    file.write_text("import the_constants_of_mine\n" + METHOD)
+    beside.write_text("SPEED = 3\n")
+    line = ("pretrain", toy, "--method", "mine", *TINY, "--out", run, "--plugin", file)
+    assert not omp(*line, "--steps", 1).code
+    first = {i.path: i for i in read_manifest(run).inputs}
+    assert [first[str(f)].kind for f in (file, beside)] == ["plugin", "import of a plugin"]
+    assert first[str(file)].sha256 == sha256_of(file)
+
+    forget_plugins({file})
+    of_the_run = f"the run was made with --plugin {file}"
+    refused(omp("eval", run), 3, "unknown method 'mine'", of_the_run)
+    refused(omp("pretrain", "--resume", run, "--steps", 2), 2, f"{run}: unknown method 'mine'", of_the_run)
+
+    file.write_text(file.read_text() + "OTHER = 4\n")
+    told = f"{file}: changed since {run} was made with it"
+    assert told in omp("eval", run, "--plugin", file, "--dry-run").err
+    ran = omp("pretrain", "--resume", run, "--steps", 2, "--plugin", file)
+    assert (ran.code, told in ran.err) == (0, True)
+    both = [i.sha256 for i in read_manifest(run).inputs if i.path == str(file)]
+    assert both == [first[str(file)].sha256, sha256_of(file)], "it keeps what worked on it before"
+    assert "changed since" not in omp("eval", run, "--plugin", file, "--dry-run").err

@@ -8,11 +8,12 @@ import pytest
 
 from omp_cli.core.base.config import RECOMMENDED
 from omp_cli.core.base.errors import OmpError, UsageError
+from omp_cli.core.base.plugins import load_plugin
 from omp_cli.core.base.run import Run
 from omp_cli.core.sweep.config import SweepConfig
 from omp_cli.core.sweep.job import Job
-from omp_cli.core.sweep.plan import ONE_WORKER, plan_jobs, same_settings
-from tests.sweep.small import resolve
+from omp_cli.core.sweep.plan import ONE_WORKER, made_with_other_code, plan_jobs, same_settings
+from tests.sweep.small import resolve, small_jobs
 
 SWEEP: dict[str, Any] = {
     "seeds": [1, 0],
@@ -268,3 +269,16 @@ def test_a_line_is_resolved_once_for_all_tasks_and_seeds() -> None:
     assert trained["reach/mp1/seed7"].settings["seed"] == {"value": 7, "source": "flag"}
     tested = next(job for job in jobs if job.name == "reach/mp1/seed7/eval")
     assert tested.settings["label"] == {"value": "mp1", "source": "flag"}
+
+
+def test_finished_jobs_of_other_code_of_a_plugin_are_told(tmp_path: Path) -> None:
+    (file := tmp_path / "mine.py").write_text("SPEED = 3\n")
+    load_plugin(file)
+    jobs = small_jobs(tmp_path / "sweep", a="--steps 5")
+    for job in jobs:
+        with Run(job.folder, job.command, job.settings, {}):
+            pass
+    assert made_with_other_code(jobs) == ""
+    file.write_text("SPEED = 4\n")
+    said = made_with_other_code(jobs)
+    assert said.startswith(f"{file}: changed since {jobs[0].folder} was made with it; {len(jobs)} finished jobs")

@@ -23,8 +23,10 @@ def load_plugin(path: Path) -> None:
 
     Raises:
         DataError: there is no such file.
-        UsageError: it is no Python file, or it cannot be executed.
+        UsageError: it is no Python file, or a folder, or it cannot be executed.
     """
+    if path.is_dir():
+        raise UsageError(f"plugin {path}: a folder", "name a Python file in it; it can import what lies beside it")
     if not path.is_file():
         raise DataError(f"plugin {path}: no such file")
     with users_code(f"plugin {path}", UsageError):
@@ -34,6 +36,14 @@ def load_plugin(path: Path) -> None:
 def loaded_plugins() -> tuple[Path, ...]:
     """The user's files that have been imported here, for the worker processes to do the same."""
     return tuple(Path(str(m.__file__)) for name, m in list(sys.modules.items()) if name.startswith(_PREFIX))
+
+
+def users_files() -> tuple[Path, ...]:
+    """The files that have been imported here, then those beside them that have been, too."""
+    plugins = loaded_plugins()
+    folders = {path.parent for path in plugins}
+    files = (Path(file) for m in list(sys.modules.values()) if (file := getattr(m, "__file__", None)))
+    return tuple(dict.fromkeys([*plugins, *sorted(f for f in files if f.parent in folders and f.is_file())]))
 
 
 def module_name(path: Path) -> str:

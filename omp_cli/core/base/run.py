@@ -7,7 +7,7 @@ import itertools
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,9 +17,12 @@ from omp_cli.core.base import manifest as m
 from omp_cli.core.base.errors import DataError, Interrupted, OmpError, Terminated, UsageError
 from omp_cli.core.base.files import defined, name_part, quoted, sha256_of, size_of, writable_folder, write_text
 from omp_cli.core.base.locks import hold, is_held
+from omp_cli.core.base.plugins import loaded_plugins, users_files
 
 CHECKPOINTS = "checkpoints"
 """The folder of checkpoints in a run's."""
+CODE = ("plugin", "import of a plugin")
+"""The kinds of inputs that code of the user's own is: the files of ``--plugin``, and what they import beside them."""
 BEST = "best"
 """The folder of the one checkpoint that did best on held-out episodes, in a run's that evaluates while it trains."""
 TRACEBACK = "traceback.txt"
@@ -97,6 +100,27 @@ def read_resumed(folder: Path, command: str) -> m.Manifest:
 def state_of(folder: Path, manifest: m.Manifest) -> str:
     """The status that the manifest in ``folder`` tells, or "lost" where it says "running" and no process is at work."""
     return "lost" if manifest.status == "running" and not is_held(folder) else manifest.status
+
+
+def changed_code(folder: Path, manifest: m.Manifest) -> str:
+    """What to say where code of the user's own is here with another content than a run was made with; else ""."""
+    known: dict[str, set[str]] = {}
+    for read in manifest.inputs:
+        if read.kind in CODE:
+            known.setdefault(read.path, set()).add(read.sha256)
+    changed = [str(f) for f in users_files() if str(f) in known and sha256_of(f) not in known[str(f)]]
+    return f"{', '.join(changed)}: changed since {folder} was made with it" if changed else ""
+
+
+def of_plugin(folder: Path) -> str:
+    """The hint for a part of the run in a folder that is unknown here: the plugins with which the run was made."""
+    try:
+        inputs = m.read_manifest(folder).inputs if (folder / m.FILE_NAME).is_file() else []
+    except DataError:  # whoever opens the run is told
+        inputs = []
+    if words := dict.fromkeys(f"--plugin {quoted(Path(i.path))}" for i in inputs if i.kind == CODE[0]):
+        return f"the part may come from a plugin; the run was made with {' '.join(words)}"
+    return "the part may come from a plugin: give it with --plugin FILE"
 
 
 def whereabouts(run: Path, recorded: str) -> Iterator[Path]:
@@ -193,9 +217,18 @@ class Run:
                 self._stands = found
             elif found is not None and self._earlier in ("replaced", "kept"):
                 m.remove_artifacts(self.folder, found)
+            self._record_code([] if found is None or self._earlier != "resumed" else found.inputs)
             self._write()
             self._held = stack.pop_all()
         return self
+
+    def _record_code(self, before: Sequence[m.Input]) -> None:
+        """Record the code of the user's own that works on this run, beside what has worked on it ``before``."""
+        named = loaded_plugins()
+        now = [m.Input(kind=CODE[f not in named], path=str(f), sha256=sha256_of(f)) for f in users_files()]
+        for code in (*(i for i in before if i.kind in CODE), *now):
+            if code not in self.manifest.inputs:
+                self.manifest.inputs.append(code)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         with self._held:

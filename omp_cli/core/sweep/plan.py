@@ -16,6 +16,7 @@ from omp_cli.core.base.config import COMPLETE, RECOMMENDED
 from omp_cli.core.base.errors import OmpError, UsageError, did_you_mean
 from omp_cli.core.base.files import name_part
 from omp_cli.core.base.layers import flatten
+from omp_cli.core.base.run import changed_code
 from omp_cli.core.suites import SUITES
 from omp_cli.core.sweep.config import FINE_TUNED, Cells, SweepConfig, slug
 from omp_cli.core.sweep.job import Job
@@ -226,3 +227,11 @@ def same_settings(jobs: Sequence[Job]) -> None:
                 f"{job.folder}: made with {change}",
                 "delete that folder to make it anew, or choose another for the sweep with --out DIR",
             )
+
+
+def made_with_other_code(jobs: Sequence[Job]) -> str:
+    """What to say where finished jobs, which are kept, were made with other code of a plugin than today's; else ""."""
+    found = [(job.folder, made) for job in jobs if (made := job.manifest()) is not None and made.status == "succeeded"]
+    said = [text for folder, made in found if (text := changed_code(folder, made))]
+    kept = f"{len(said)} finished jobs of such code are kept: delete their folders to make them anew"
+    return f"{said[0]}; {kept}" if said else ""
