@@ -39,9 +39,9 @@ from omp_cli.core.base.files import (
 )
 from omp_cli.core.base.layers import Layer
 from omp_cli.core.base.manifest import FILE_NAME, check_artifact, read_manifest
-from omp_cli.core.base.tensors import read_tensors
 from omp_cli.core.base.registry import UnknownMember
 from omp_cli.core.base.run import BEST, CHECKPOINTS, of_plugin, whereabouts
+from omp_cli.core.base.tensors import read_tensors
 from omp_cli.core.data.store import read_attributes
 from omp_cli.core.policy import Policy, usual_nfe
 from omp_cli.core.policy_config import PolicyConfig, Weights
