@@ -32,6 +32,7 @@ from omp_cli.core.base.layers import (
 )
 from omp_cli.core.base.locks import refuse_held
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, latest_run, read_manifest
+from omp_cli.core.base.presets import ENDING
 from omp_cli.core.base.registry import UnknownMember
 from omp_cli.core.base.run import (
     Earlier,
@@ -296,7 +297,7 @@ def _with_source(error: UsageError, layer_of: Mapping[str, str]) -> UsageError:
     source = places.pop() if len(places) == 1 else ""
     if source == ENVIRONMENT:
         source = ", ".join([source, *variables_of(os.environ, key)])
-    elif not source.startswith("file "):
+    elif not source.startswith("file ") and not (source.startswith("preset ") and ENDING in source):
         return error
     return UsageError(f"{error.message} ({source})", error.hint)
 

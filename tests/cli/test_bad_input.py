@@ -98,6 +98,12 @@ def test_wrong_settings_of_pretrain(
     assert not (tmp_path / "r" / "checkpoints").exists()
 
 
+def test_a_preset_of_ones_own_is_named_where_its_setting_is_refused(omp: Omp, workshop: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text('extends = "dmpo-state"\n[net]\nhiden = 3\n')
+    refused(omp("pretrain", workshop / "toy", "--preset", mine), 2, "unknown setting net.hiden", f"preset {mine}")
+
+
 def test_a_sweep_looks_for_its_device_and_threads_first(
     omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

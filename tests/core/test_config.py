@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from omp_cli.core.base import config as c
-from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.errors import DataError, OmpError, UsageError
 from omp_cli.core.base.layers import Layer, env_layer, file_layer, flatten, merge, set_layer, unflatten
 from omp_cli.core.base.presets import preset_document, preset_layer, preset_names
 from omp_cli.core.base.registry import Family
@@ -147,6 +147,36 @@ def test_every_preset_validates_and_unknown_ones_are_refused() -> None:
         c.validated(PretrainConfig, merge([preset_layer("pretrain", name)])[0])
     with pytest.raises(UsageError, match="unknown preset"):
         preset_layer("pretrain", "lihgt")
+
+
+def test_a_preset_of_ones_own_is_the_path_of_its_file(tmp_path: Path) -> None:
+    (tmp_path / "lab").mkdir()
+    mine, ours = tmp_path / "mine.toml", tmp_path / "lab/ours.toml"
+    ours.write_text('extends = "dmpo-state"\n[train]\nlr = 0.5\nsteps = 7\n[bench]\nlabel = "Ours"\n')
+    mine.write_text('extends = "lab/ours.toml"\nversion = 2\n[train]\nsteps = 9\n')
+    layer = preset_layer("pretrain", str(mine))
+    found = {key: layer.values[key] for key in ("train.lr", "train.steps", "method.name")}
+    assert found == {"train.lr": 0.5, "train.steps": 9, "method.name": "dmpo"}
+    assert layer.source == f"preset {mine}, version 2"
+    assert preset_document("pretrain", str(ours))["bench"]["label"] == "Ours"
+    assert "label" not in preset_document("pretrain", str(mine)).get("bench", {})
+    assert not {"bench.label", "version", "extends"} & layer.values.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        ('extends = "mine.toml"', UsageError, "which builds on it"),
+        ('extends = "other.toml"', DataError, "other.toml: No such file"),
+        ("extends = 3", UsageError, "extends is 3"),
+        ('extends = "lihgt"', UsageError, "unknown preset 'lihgt'"),
+        ("steps = ", UsageError, "mine.toml: Invalid value"),
+    ],
+)
+def test_a_file_that_is_no_preset_is_refused(text: str, error: type[OmpError], words: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(error, match=words):
+        preset_layer("pretrain", str(tmp_path / "mine.toml"))
 
 
 LIGHT = Layer("preset light", {"inner.width": 1, "inner.name": "a", "steps": 3})

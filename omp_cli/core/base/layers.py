@@ -107,14 +107,22 @@ def toml_document(text: str) -> dict[str, Any]:
     return {key: read(value) for key, value in tomllib.loads(text).items()}
 
 
-def file_layer(path: Path) -> Layer:
-    """The layer of a TOML configuration file; DataError when it is missing, UsageError when it does not parse."""
+def toml_file(path: Path, kind: str) -> dict[str, Any]:
+    """What a TOML file of the user's says; DataError when it is missing, UsageError when it does not parse.
+
+    ``kind`` is what messages call it.
+    """
     try:
-        return Layer(f"file {path}", flatten(toml_document(path.read_text(encoding="utf-8-sig"))))
+        return toml_document(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise DataError(f"configuration {path}: {error.strerror}") from None
+        raise DataError(f"{kind} {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, numbers of too many digits, too deep
-        raise UsageError(f"configuration {path}: {error}") from None
+        raise UsageError(f"{kind} {path}: {error}") from None
+
+
+def file_layer(path: Path) -> Layer:
+    """The layer of a TOML configuration file; raises as ``toml_file``."""
+    return Layer(f"file {path}", flatten(toml_file(path, "configuration")))
 
 
 def env_layer(environ: Mapping[str, str], model: type[BaseModel]) -> Layer:
