@@ -11,8 +11,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,22 +18,18 @@ from typing import Any, Final, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from safetensors.torch import save_file
 from torch import Tensor
 
 from omp_cli.core.base.config import UnknownSetting, checked, validated
 from omp_cli.core.base.errors import DataError, OmpError, data_error
 from omp_cli.core.base.files import (
     atomic,
-    fsync_tree,
     is_lfs_pointer,
     quoted,
     read_json,
-    remove,
     seal_of,
     sha256_kept,
     sha256_of,
-    write_json,
 )
 from omp_cli.core.base.layers import Layer
 from omp_cli.core.base.manifest import FILE_NAME, check_artifact, read_manifest
@@ -182,53 +176,10 @@ def checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}"
 
 
-States = Mapping[str, Mapping[str, Tensor]]
-"""Tensors by the file of a checkpoint that they belong to."""
-
-
-def copied_states(policy: Policy, ema: Policy, training: Mapping[str, Tensor]) -> States:
-    """What a checkpoint holds of the present moment, copied to the CPU; the largest file first."""
-    states = {TRAINING: training, MODEL: policy.state_dict(), EMA: ema.state_dict()}
-    return {file: {name: _copied(tensor) for name, tensor in state.items()} for file, state in states.items()}
-
-
-def save_checkpoint(folder: Path, meta: CheckpointMeta, states: States) -> Path:
-    """Write ``folder/step-XXXXXXXX`` so that it is whole or not there; earlier ones lose their optimiser state."""
-    path = checkpoint_path(folder, meta.step)
-    with atomic(path) as temporary:
-        temporary.mkdir()
-        with ThreadPoolExecutor(len(states)) as pool:
-            written = {file: pool.submit(_written, temporary / file, state) for file, state in states.items()}
-        hashes = {file: written[file].result() for file in (MODEL, EMA, TRAINING)}
-        absent = {name for name in ("held_out", "frozen_from") if not getattr(meta, name)}
-        document = meta.model_copy(update={"files": hashes}).model_dump(mode="json", exclude=absent)
-        write_json(temporary / META, {**document, "seal": seal_of(document)})
-    for older in checkpoints_in(folder):
-        if older != path:
-            remove(older / TRAINING)
-    return path
-
-
-def _written(file: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Write and flush a file; its SHA-256. All three leave the interpreter to other threads meanwhile."""
-    save_file(dict(tensors), file)
-    fsync_tree(file)
-    return sha256_of(file)
-
-
 def copy_checkpoint(checkpoint: Path, to: Path) -> None:
     """Copy a checkpoint without the optimiser's state."""
     with atomic(to) as temporary:
         shutil.copytree(checkpoint, temporary, ignore=shutil.ignore_patterns(TRAINING))
-
-
-def thin(folder: Path, keep: int) -> None:
-    """Delete old checkpoints beyond ``keep``, evenly over the run; the newest always stays."""
-    paths = checkpoints_in(folder)
-    while len(paths) > max(keep, 1):
-        steps = [int(p.name.removeprefix("step-")) for p in paths]
-        gaps = [steps[i + 1] - (steps[i - 1] if i else 0) for i in range(len(steps) - 1)]
-        remove(paths.pop(gaps.index(min(gaps))))
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
@@ -322,7 +273,3 @@ def _file_kind(path: Path) -> str:
     if is_lfs_pointer(path):
         return "a Git LFS pointer, not the file itself: git lfs pull, in the clone it is in"
     return "a file, not a checkpoint"
-
-
-def _copied(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)

@@ -12,21 +12,11 @@ from safetensors.torch import load_file, save_file
 from omp_cli.core.base.config import validated
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.base.run import CHECKPOINTS, Run
-from omp_cli.core.checkpoint import (
-    EMA,
-    META,
-    MODEL,
-    TRAINING,
-    Checkpoint,
-    CheckpointMeta,
-    copied_states,
-    open_checkpoint,
-    open_run,
-    save_checkpoint,
-)
+from omp_cli.core.checkpoint import EMA, META, MODEL, TRAINING, Checkpoint, CheckpointMeta, open_checkpoint, open_run
 from omp_cli.core.deploy.graph import fresh_policy
 from omp_cli.core.policy import PolicyConfig
 from omp_cli.core.spec import Spec
+from omp_cli.core.train.saving import copied_states, save_checkpoint
 
 SPEC = Spec(suite="toy", task="push", action_dim=2, state_dim=4, max_steps=10, control_hz=10.0)
 CONFIG = {"method": {"name": "omp"}, "net": {"name": "film-mlp", "hidden": 8}, "encoder": {"name": "state"}}

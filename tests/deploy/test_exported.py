@@ -12,7 +12,7 @@ import torch
 
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.base.files import seal_of, sha256_of, write_json
-from omp_cli.core.checkpoint import CheckpointMeta, copied_states, open_checkpoint, save_checkpoint
+from omp_cli.core.checkpoint import CheckpointMeta, open_checkpoint
 from omp_cli.core.data.reference import Reference
 from omp_cli.core.deploy import exported
 from omp_cli.core.deploy.config import ExportConfig
@@ -27,6 +27,7 @@ from omp_cli.core.policy import Policy
 from omp_cli.core.policy_config import PolicyConfig
 from omp_cli.core.spec import Channels, Spec
 from omp_cli.core.suites.own.suite import OwnSuite
+from omp_cli.core.train.saving import copied_states, save_checkpoint
 
 TOY = Spec(suite="toy", task="reach", action_dim=2, state_dim=3, max_steps=7, control_hz=20.0, image=(16, 16, 6))
 OWN = TOY.model_copy(

@@ -25,10 +25,8 @@ from omp_cli.core.checkpoint import (
     Checkpoint,
     CheckpointMeta,
     checkpoints_in,
-    copied_states,
     load_tensors,
     open_checkpoint,
-    save_checkpoint,
 )
 from omp_cli.core.policy import Policy, PolicyConfig
 from omp_cli.core.rl import held_out
@@ -40,6 +38,7 @@ from omp_cli.core.rl.loop import Finetuner
 from omp_cli.core.rl.ppo import Ppo
 from omp_cli.core.suites.base import Outcome
 from omp_cli.core.suites.toy import Toy, ToyConfig, ToyEnv
+from omp_cli.core.train.saving import copied_states, save_checkpoint
 from omp_cli.core.train.trackers import METRICS
 
 SMALL = {

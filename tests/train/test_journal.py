@@ -14,20 +14,14 @@ import torch
 from omp_cli.core.base.config import validated
 from omp_cli.core.base.errors import Interrupted
 from omp_cli.core.base.run import CHECKPOINTS
-from omp_cli.core.checkpoint import (
-    MODEL,
-    TRAINING,
-    CheckpointMeta,
-    checkpoints_in,
-    open_checkpoint,
-    save_checkpoint,
-)
+from omp_cli.core.checkpoint import MODEL, TRAINING, CheckpointMeta, checkpoints_in, open_checkpoint
 from omp_cli.core.deploy.graph import fresh_policy
 from omp_cli.core.policy_config import PolicyConfig
 from omp_cli.core.spec import Spec
 from omp_cli.core.train.config import TrainConfig
 from omp_cli.core.train.journal import Journal
 from omp_cli.core.train.optim import make_ema
+from omp_cli.core.train.saving import save_checkpoint
 
 SPEC = Spec(suite="toy", task="push", action_dim=2, state_dim=4, max_steps=10, control_hz=10.0)
 CONFIG = validated(

@@ -18,7 +18,7 @@ from omp_cli.core.base.layers import Layer, merge
 from omp_cli.core.base.presets import preset_layer
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.base.run import CHECKPOINTS
-from omp_cli.core.checkpoint import EMA, MODEL, TRAINING, checkpoints_in, load_tensors, open_checkpoint, thin
+from omp_cli.core.checkpoint import EMA, MODEL, TRAINING, checkpoints_in, load_tensors, open_checkpoint
 from omp_cli.core.data.store import read_store
 from omp_cli.core.methods import METHODS, Draws, VelocityField
 from omp_cli.core.methods.base import Measured
@@ -31,6 +31,7 @@ from omp_cli.core.train.config import PretrainConfig, TrainConfig
 from omp_cli.core.train.distributed import World
 from omp_cli.core.train.loop import Trainer
 from omp_cli.core.train.optim import make_ema
+from omp_cli.core.train.saving import thin
 
 SMALL = {"encoder.channels": [8, 16], "encoder.points": 32, "net.hidden": 32}
 SMALL |= {"train.steps": 12, "train.log_every": 4, "train.checkpoint_every": 4, "train.batch_size": 16}

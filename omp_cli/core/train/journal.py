@@ -21,17 +21,14 @@ from omp_cli.core.checkpoint import (
     TRAINING,
     Checkpoint,
     CheckpointMeta,
-    States,
     checkpoint_path,
     checkpoints_in,
-    copied_states,
     copy_checkpoint,
     newest_saved,
-    save_checkpoint,
-    thin,
 )
 from omp_cli.core.policy import Policy
 from omp_cli.core.train.optim import MovingAverage
+from omp_cli.core.train.saving import States, copied_states, save_checkpoint, thin
 from omp_cli.core.train.trackers import METRICS, Tracker, make_trackers, rows_until
 
 
