@@ -12,11 +12,11 @@ from typing import Any, TextIO
 
 from rich.console import Console as RichConsole
 from rich.markup import escape
-from rich.table import Table as RichTable
 
 from omp_cli.core.base.errors import Interrupted, OmpError, Terminated
 from omp_cli.core.base.files import defined, to_json
-from omp_cli.core.base.table import NONE, Table, cell_text
+from omp_cli.core.base.table import Table, cell_text
+from omp_cli.layout import laid_out
 
 JSON_SCHEMA_VERSION = 1
 NEXT = "next: omp "
@@ -137,7 +137,7 @@ class Console:
             self.json({"schema_version": JSON_SCHEMA_VERSION, **document})
             return
         for table in tables:
-            self._out.print(rendered(table))
+            self._out.print(laid_out(table, self._out.width), crop=False)
         for line in lines:
             if self._options and line.startswith(NEXT):
                 line = f"{NEXT}{shlex.join(self._options)} {line.removeprefix(NEXT)}"
@@ -163,7 +163,8 @@ class Console:
             ]
             rows.append(("together", f"{total:.2f}", "100.0", f"{1e3 * total / max(count, 1):.3g}"))
             columns = ("part", "seconds", "%", f"ms per {unit}")
-            self._err.print(rendered(Table(f"Where time went: {title}", columns, rows)))
+            shown = laid_out(Table(f"Where time went: {title}", columns, rows), self._err.width)
+            self._err.print(shown, crop=False)
 
     def progress(self) -> RichProgress:
         """A progress display; a few plain lines instead of a bar where stderr is not a terminal."""
@@ -220,24 +221,6 @@ class RichProgress:
         """One line, above the bar."""
         if not self._quiet:
             self._console.print(escape(text), style="dim", soft_wrap=True)
-
-
-def rendered(table: Table) -> RichTable:
-    """The table for a terminal; columns of numbers stand to the right."""
-    rows = [[cell_text(cell) for cell in row] for row in table.rows]
-    shown = RichTable(title=table.title, title_justify="left", caption=table.note or None)
-    for index, column in enumerate(table.columns):
-        numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
-        style = "dim" if column in table.grey_columns else None
-        shown.add_column(column, justify="right" if numeric else "left", overflow="fold", style=style)
-    for number, row in enumerate(rows):
-        shown.add_row(*map(escape, row), style="dim" if number in table.grey else None)
-    return shown
-
-
-def _is_number(cell: str) -> bool:
-    """Whether a cell holds a figure, perhaps with its unit, or says that there is none."""
-    return cell == NONE or cell.lstrip("-+")[:1].isdigit()
 
 
 def _tenth(done: int, total: int) -> int:

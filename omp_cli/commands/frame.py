@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from omp_cli.commands.call import Call, seed_of
+from omp_cli.commands.environment import unread
 from omp_cli.commands.globals import AGAIN, global_options, keywords, load_plugins, own_parameters, signed, take
 from omp_cli.commands.options import annotation, option
 from omp_cli.core.base.config import Settings, default_text
@@ -103,6 +105,8 @@ class Framed:
             if globals_.out is not None and not self.writes:
                 raise UsageError(f"--out: omp {self.name} makes no folder", "leave it out")
             load_plugins(globals_.plugin)
+            for line in () if globals_.resolving else unread(os.environ, offered):
+                globals_.console.note(line)
             model = self.model or Settings
             self.function(Call[Any](self.name, model, globals_, file, sets, given, earlier=self.earlier), **values)
         except KeyboardInterrupt:  # Typer would end the process without a word

@@ -1,7 +1,12 @@
 """Options that a command would accept and pass over are refused, whatever the command; repeated values are too."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+import omp_cli
+from omp_cli.commands.environment import NO_SETTINGS
 from tests.conftest import Omp
 
 
@@ -46,3 +51,24 @@ def test_refused_in_one_line(omp: Omp, line: str, words: str) -> None:
     assert ran.code == 2
     assert words in " ".join(ran.err.split())
     assert "Traceback" not in ran.err
+
+
+def test_a_variable_that_no_command_reads_is_told_in_one_line(omp: Omp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_CLI_STEPS", "5")
+    monkeypatch.setenv("OMP_CLI_TRIAN__LR", "1")
+    monkeypatch.setenv("OMP_CLI_TRAIN__LR", "0.5")
+    monkeypatch.setenv("OMP_CLI_EPISODES", "3")
+    monkeypatch.setenv("OMP_CLI_CACHE", "cache")
+    for command in ("pretrain", "eval", "runs", "memprofile"):
+        told = [line for line in omp(command, "--dry-run").err.splitlines() if line.startswith("OMP_CLI_")]
+        example = "--steps is OMP_CLI_TRAIN__STEPS" if command == "pretrain" else "train.lr is OMP_CLI_TRAIN__LR"
+        assert told[0] == f"OMP_CLI_STEPS: no command reads this variable; {example}"
+        assert told[1].startswith("OMP_CLI_TRIAN__LR: no command reads this variable")
+        assert len(told) == 2, "the others are settings, perhaps of another command"
+        assert "OMP_CLI_STEPS" not in omp(command, "--dry-run", "--quiet").err
+
+
+def test_variables_that_are_no_settings_are_known() -> None:
+    sources = [path.read_text() for path in Path(omp_cli.__file__).parent.rglob("*.py")]
+    read = {name for text in sources for name in re.findall(r'"OMP_CLI_([A-Z_]*[A-Z])"', text)}
+    assert {name.lower() for name in read} == NO_SETTINGS

@@ -130,17 +130,22 @@ def env_layer(environ: Mapping[str, str], model: type[BaseModel]) -> Layer:
 
     A variable may be meant for another command, so one whose first section ``model`` does not have is left alone.
     """
-    values = {key: parse_value(environ[name]) for name, key in _keys_of(environ).items()}
+    values = {key: parse_value(environ[name]) for name, key in keys_of(environ).items()}
     return Layer(ENVIRONMENT, {key: v for key, v in values.items() if key.split(".")[0] in model.model_fields})
 
 
 def variables_of(environ: Mapping[str, str], key: str) -> list[str]:
     """The variables of the environment that say something of a setting, or of a section, by its dotted key."""
-    return [name for name, known in _keys_of(environ).items() if overlap(known, key)]
+    return [name for name, known in keys_of(environ).items() if overlap(known, key)]
 
 
-def _keys_of(environ: Mapping[str, str]) -> dict[str, str]:
-    """The dotted keys of the variables that set something."""
+def variable(key: str) -> str:
+    """The variable that says a setting, by its dotted key."""
+    return ENV_PREFIX + key.replace(".", "__").upper()
+
+
+def keys_of(environ: Mapping[str, str]) -> dict[str, str]:
+    """The dotted keys that the variables of the environment say, by the variables' names."""
     names = [name for name in sorted(environ) if name.startswith(ENV_PREFIX)]
     return {name: name.removeprefix(ENV_PREFIX).lower().replace("__", ".") for name in names}
 
