@@ -13,7 +13,7 @@ from rich.text import Text
 from omp_cli.core.base.table import NONE, Table, cell_text
 
 WORD = 12
-"""Letters up to which a word of a cell is never broken; of a longer one, such as a path, each line has at least these."""
+"""Letters up to which a word of a cell is never broken; a longer one, such as a path, has at least these in a line."""
 
 
 def laid_out(table: Table, width: int) -> RichTable | Group:

@@ -1,6 +1,9 @@
 """One writer per folder, whose lock ends with its process; what is left of killed ones; lost runs, moved inputs."""
 
+import errno
+import fcntl
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -9,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from omp_cli.core.base.errors import UsageError
-from omp_cli.core.base.files import atomic
+from omp_cli.core.base.files import atomic, writable_folder
 from omp_cli.core.base.locks import LOCK, hold, is_held
 from omp_cli.core.base.manifest import read_manifest, write_manifest
 from omp_cli.core.base.run import CHECKPOINTS, TRACEBACK, Run, state_of, whereabouts
@@ -65,6 +68,70 @@ def test_a_killed_holder_leaves_no_lock_though_its_workers_live_on(tmp_path: Pat
         finally:
             os.kill(child, signal.SIGKILL)
     assert list(folder.iterdir()) == []
+
+
+def test_a_network_file_system_grants_no_exclusive_lock_to_a_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS answers "bad file descriptor" there."""
+    flock = fcntl.flock
+
+    def nfs(descriptor: int, operation: int) -> None:
+        if operation & fcntl.LOCK_EX and fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", nfs)
+    with held_by_another(tmp_path):
+        assert is_held(tmp_path)
+    with hold(tmp_path):
+        assert is_held(tmp_path)
+    (tmp_path / LOCK).write_text("of a killed process")
+    assert not is_held(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_a_file_system_without_locks_has_one_writer_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lustre without ``-o flock`` answers "function not implemented"."""
+
+    def lustre(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", lustre)
+    with hold(tmp_path):
+        with hold(tmp_path):
+            assert is_held(tmp_path)
+        assert is_held(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / LOCK).write_text(f"{2**22 + 1}\n{platform.node()}\n1\n")
+    assert not is_held(tmp_path), "its process on this machine is gone"
+    (tmp_path / LOCK).write_text("77\nnode7\n1\n")
+    assert is_held(tmp_path), "nobody here knows what became of it"
+    with pytest.raises(UsageError, match="process 77 on node7 is at work there") as refused, hold(tmp_path):
+        pass
+    assert "where it is gone: rm " in refused.value.hint
+
+
+def test_a_holder_of_another_machine_is_told_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with held_by_another(tmp_path) as process:
+        monkeypatch.setattr(platform, "node", lambda: "node7")
+        told = rf"process {process} on {os.uname().nodename} \(since 20.*\) is at work there"
+        with pytest.raises(UsageError, match=told) as refused, hold(tmp_path):
+            pass
+    assert "rm " not in refused.value.hint, "the lock ends with its process"
+
+
+def test_two_machines_with_a_process_of_one_number_make_folders_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch = Path.touch
+
+    def touched_and_taken_away(path: Path) -> None:
+        touch(path)
+        path.unlink()
+
+    monkeypatch.setattr(Path, "touch", touched_and_taken_away)
+    assert writable_folder(tmp_path) == tmp_path
 
 
 def test_leftovers_of_killed_processes_go_and_those_of_other_runs_stay(tmp_path: Path) -> None:

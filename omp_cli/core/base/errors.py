@@ -103,6 +103,7 @@ _READ = "allow this user to read it (chmod), or run omp as a user who may"
 _FILES = "raise the limit (ulimit -n), or take fewer --workers"
 _THREADS = "raise the limit (ulimit -u), or ask for fewer threads or --workers"
 _LOCKED = "wait for that process, or end it; where a file system has no locks: HDF5_USE_FILE_LOCKING=FALSE"
+_NO_LOCKS = "the file system's service of locks does not answer: choose a folder elsewhere, or ask who runs the machine"
 _DEVICE = "the file itself may be whole: look after the disk or the network, then run the line again"
 _FILTER = (
     "pip install hdf5plugin, then set HDF5_PLUGIN_PATH to what this prints: "
@@ -118,6 +119,7 @@ _BY_NUMBER: dict[int, tuple[str, str]] = {
     errno.EAGAIN: ("resource temporarily unavailable", "another process uses it, or a limit is reached; try again"),
     errno.EACCES: ("permission denied", _READ),
     errno.EPERM: ("operation not permitted", _READ),
+    errno.ENOLCK: ("no locks available", _NO_LOCKS),
     errno.EIO: ("input/output error", _DEVICE),
     errno.ESTALE: ("stale file handle", _DEVICE),
     errno.ETIMEDOUT: ("connection timed out", _DEVICE),

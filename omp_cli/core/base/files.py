@@ -234,7 +234,7 @@ def writable_folder(path: Path, what: str = "output folder", hint: str = "choose
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".probe.{os.getpid()}"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # a process of another machine may have the same number
     except OSError as error:
         refused = None if isinstance(error, PermissionError) else machine_error(error, f"{what} {path}")
         if refused is not None:
