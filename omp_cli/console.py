@@ -99,12 +99,19 @@ class Console:
         quiet: no progress and no notes.
         verbose: tracebacks and more notes.
         options: global options that a line needs which goes on from here: the plugins of this one.
+        results: whether results are printed; of several processes the first alone prints them.
     """
 
     def __init__(
-        self, as_json: bool = False, quiet: bool = False, verbose: bool = False, options: Sequence[str] = ()
+        self,
+        as_json: bool = False,
+        quiet: bool = False,
+        verbose: bool = False,
+        options: Sequence[str] = (),
+        results: bool = True,
     ) -> None:
         self.as_json, self.quiet, self.verbose, self._options = as_json, quiet, verbose, tuple(options)
+        self._results = results
         # stdout is often a pipe or a log in CI: fall back to a width that does not break tables
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 110
         self._out = RichConsole(width=width, highlight=False, soft_wrap=False)
@@ -133,6 +140,8 @@ class Console:
 
         A line that begins with ``NEXT`` is what to do next; it gets the options that it needs.
         """
+        if not self._results:
+            return
         if self.as_json:
             self.json({"schema_version": JSON_SCHEMA_VERSION, **document})
             return

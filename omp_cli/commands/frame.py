@@ -46,6 +46,7 @@ class Framed:
             options are made, for plugins may have brought some.
         writes: whether the command writes into a folder of its own, which ``--out`` may name.
         earlier: what becomes of an earlier run in that folder, unless the line resumes it.
+        together: whether the processes of ``torchrun`` do the command together; else each does it by itself.
     """
 
     function: Function
@@ -55,6 +56,7 @@ class Framed:
     also: Callable[[], Iterable[type[Settings]]]
     writes: bool
     earlier: Earlier
+    together: bool
 
     def __call__(self, call: Call[Any], **parameters: Any) -> None:
         """Do what the command does, without a line."""
@@ -95,7 +97,7 @@ class Framed:
 
     def _run(self, offered: Sequence[Option], values: dict[str, Any]) -> None:
         """Run a line, of which Typer has made ``values`` by the names of parameters."""
-        globals_ = take(values, self.again)
+        globals_ = take(values, again=self.again, alone=not self.together)
         read = {one.name: values.pop(one.parameter) for one in offered}
         given = {option: value for option, value in read.items() if value not in (None, [])}
         file, sets = values.pop("config", None), values.pop("set_", None) or []
@@ -120,9 +122,10 @@ def command(
     also: Callable[[], Iterable[type[Settings]]] = tuple,
     writes: bool = True,
     earlier: Earlier = "kept",
+    together: bool = False,
 ) -> Callable[[Function], Framed]:
     """Make a command of a function; see ``Framed``."""
-    return lambda function: Framed(function, name, model, preset, also, writes, earlier)
+    return lambda function: Framed(function, name, model, preset, also, writes, earlier, together)
 
 
 def _seed_without(models: Iterable[type[Settings]]) -> str:

@@ -92,6 +92,8 @@ class Globals:
     """Suite and pre-training method of the policy that a resolved ``omp finetune`` will begin with."""
     again: str = AGAIN
     """What to do about this line once it was stopped."""
+    alone: bool = False
+    """Whether this process does the command by itself, also where it is one of several (``torchrun``)."""
 
     def merged(self, given: Mapping[str, Any]) -> Globals:
         """These values, replaced by those that were given later on the line; plugins are added to."""
@@ -104,13 +106,17 @@ class Globals:
     def console(self) -> Console:
         """Where this command prints."""
         if not self.is_main:
-            return Console(quiet=True, verbose=self.verbose)
+            return Console(quiet=True, verbose=self.verbose, results=False)
         return Console(self.json_, self.quiet, self.verbose, self.plugin_options)
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the first of several processes (``torchrun``): it alone prints, and holds the folder."""
-        return os.environ.get("RANK", "0") == "0"
+        """Whether this is the first of several processes (``torchrun``): it alone prints, and holds the folder.
+
+        A cluster may give a number to every process, which means nothing to one that works by itself.
+        """
+        alone = self.alone or os.environ.get("WORLD_SIZE", "1") == "1"
+        return alone or os.environ.get("RANK", "0") == "0"
 
     @property
     def plugin_options(self) -> tuple[str, ...]:
@@ -179,13 +185,13 @@ def expanded(value: Any) -> Any:
         return value
 
 
-def take(values: dict[str, Any], again: str = AGAIN) -> Globals:
+def take(values: dict[str, Any], **own: Any) -> Globals:
     """Take the global options out of Typer's values and merge them with those that stood earlier on the line.
 
-    In every path that stays among the values, too, ``~`` is expanded. ``again`` becomes the options' own.
+    In every path that stays among the values, too, ``~`` is expanded. ``own`` are fields that no option sets.
     """
     values.update({name: expanded(value) for name, value in values.items()})
-    merged = current().merged({**{name: values.pop(name) for name in global_options()}, "again": again})
+    merged = current().merged({**{name: values.pop(name) for name in global_options()}, **own})
     set_current(merged)
     return merged
 

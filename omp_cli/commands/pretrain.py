@@ -28,7 +28,7 @@ STEPS = "train.steps"
 INPUTS = ("dataset", "teacher")
 
 
-@command("pretrain", PretrainConfig, preset=DEFAULT_PRESET)
+@command("pretrain", PretrainConfig, preset=DEFAULT_PRESET, together=True)
 def pretrain(
     call: Call[PretrainConfig],
     dataset: DatasetArgument = None,

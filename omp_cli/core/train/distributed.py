@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from omp_cli.core.base.errors import UsageError, one_line
 from omp_cli.core.methods.base import Gather, same
 
 
@@ -70,11 +71,19 @@ def local_device(name: str) -> str:
 
 @contextmanager
 def world(device: torch.device) -> Iterator[World]:
-    """Join the group that torchrun describes in the environment; a single process otherwise."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    """Join the group that torchrun describes in the environment; a single process otherwise.
+
+    Raises:
+        UsageError: the environment speaks of several processes, but not as torchrun does.
+    """
+    if (size := os.environ.get("WORLD_SIZE", "1")) == "1":
         yield World()
         return
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    except ValueError as error:
+        hint = "start them with torchrun; for one process alone: unset WORLD_SIZE"
+        raise UsageError(f"WORLD_SIZE={size}: {one_line(error)}", hint) from None
     try:
         yield World(torch.distributed.get_rank(), torch.distributed.get_world_size())
     finally:
