@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import datetime
 import functools
-import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from typing import Any
 from omp_cli.core.base.errors import DataError, OmpError, UsageError
 from omp_cli.core.base.files import size_of
 from omp_cli.core.base.locks import hold, is_held
-from omp_cli.core.base.manifest import FILE_NAME, Manifest, read_manifest
-from omp_cli.core.base.run import CHECKPOINTS, state_of, whereabouts
+from omp_cli.core.base.manifest import Manifest, read_manifest, run_folders
+from omp_cli.core.base.run import state_of, whereabouts
 from omp_cli.core.base.table import NONE, Table
 from omp_cli.core.data.store import STORE
 from omp_cli.core.measure.statistics import counted
@@ -28,8 +27,6 @@ UNFINISHED = ("failed", "interrupted", "lost")
 DAMAGED = "damaged"
 STATES = (*UNFINISHED, "running", "succeeded", DAMAGED)
 TRAINED = ("pretrain", "finetune")
-OF_NO_RUN = (CHECKPOINTS, "best", "start")
-"""Folders in a run's in which there are no runs."""
 
 
 @dataclass(frozen=True)
@@ -187,16 +184,8 @@ class Pruning:
 
 def list_runs(folders: Sequence[Path]) -> list[RunEntry]:
     """Every data set and run at any depth below the folders, oldest first, each once; damaged ones come last."""
-    found = {path.resolve(): path for folder in folders for path in _manifests(folder)}
+    found = {path.resolve(): path for folder in folders for path in run_folders(folder)}
     return sorted(map(_entry, found.values()), key=lambda e: (e.manifest is None, e.started_at, str(e.folder)))
-
-
-def _manifests(folder: Path) -> Iterator[Path]:
-    """Folders with a manifest, at and below a folder."""
-    for place, below, files in os.walk(folder):
-        below[:] = sorted(n for n in below if n not in OF_NO_RUN and not n.endswith(".zarr") and not n.startswith("."))
-        if FILE_NAME in files:
-            yield Path(place)
 
 
 def _entry(folder: Path) -> RunEntry:
@@ -287,4 +276,4 @@ def _remove_run(entry: RunEntry) -> None:
     with hold(entry.folder, "it stays"):
         if _entry(entry.folder).state not in (*UNFINISHED, "running"):  # held by this process it reads as running
             raise UsageError(f"{entry.folder}: has changed meanwhile", "look again: omp runs")
-        shutil.rmtree(entry.folder)
+        shutil.rmtree(entry.place)  # a link would be refused

@@ -1,6 +1,8 @@
 """Manifests: valid against the exported schema, sealed, and truthful about how a run ended."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ import pytest
 
 from omp_cli.core.base import manifest as m
 from omp_cli.core.base.errors import DataError, Interrupted
+from omp_cli.core.base.files import size_of
+from omp_cli.core.base.manifest import latest_run, run_folders
 from omp_cli.core.base.run import Run
 
 SCHEMA = Path(m.__file__).with_name("manifest.schema.json")
@@ -98,3 +102,32 @@ def test_settings_of_an_earlier_omp_have_their_names_of_today(workshop: Path, tm
     evaluated = read("eval", settings={"method.name": "omp", "finetune.method.name": "dmpo", "finetune.envs": 4})
     names_of_today = {"method.name": "omp", "finetune.algorithm.name": "dmpo", "finetune.envs": 4}
     assert evaluated.metrics["policy"]["settings"] == names_of_today
+
+
+def test_runs_are_found_through_links_and_under_any_name(tmp_path: Path) -> None:
+    for folder in ("elsewhere/set", "data/best", "data/run", "data/run/start"):
+        with Run(tmp_path / folder, "prepare", {}, {}):
+            pass
+    (tmp_path / "data" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "data")
+    found = {str(folder.relative_to(tmp_path / "data")) for folder in run_folders(tmp_path / "data")}
+    assert found == {"best", "run", "linked/set"}
+
+
+def test_what_goes_while_one_looks_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training beside it writes checkpoints under other names and removes old ones."""
+    with Run(tmp_path / "run", "pretrain", {}, {}) as run:
+        (run.folder / "old").mkdir()
+        (run.folder / "old" / "weights").write_text("12345")
+        run.artifact(run.folder / "old")
+    scandir = os.scandir
+
+    def gone(path: object) -> object:
+        if str(path).endswith("old"):
+            shutil.rmtree(str(path), ignore_errors=True)
+        return scandir(path)  # type: ignore[call-overload]  # whatever the caller gives
+
+    monkeypatch.setattr(os, "scandir", gone)
+    assert latest_run(tmp_path, "pretrain") == tmp_path / "run"
+    (tmp_path / "run" / "link").symlink_to(tmp_path / "nowhere")
+    assert size_of(tmp_path / "run") == (tmp_path / "run" / "manifest.json").stat().st_size

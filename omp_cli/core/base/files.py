@@ -11,7 +11,7 @@ import shlex
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -214,8 +214,29 @@ def sha256_kept(path: Path) -> str:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file or of all files in a folder."""
-    return sum(file.stat().st_size for file in _files_in(path))
+    """Bytes of a file or of all files in a folder; what goes meanwhile, for somebody works there, has none."""
+    if path.is_file():
+        return path.stat().st_size
+    total = 0
+    for place, _, names in os.walk(path):
+        for name in names:
+            with suppress(FileNotFoundError):  # a link that leads nowhere has none either
+                total += Path(place, name).stat().st_size
+    return total
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """A folder and those below it, each once, with the names of its folders and files, as of ``os.walk``.
+
+    Links are followed. What goes meanwhile, for somebody works there, is left out.
+    """
+    seen = set()
+    for place, below, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            below.clear()
+            continue
+        seen.add(real)
+        yield Path(place), below, names
 
 
 def writable_folder(path: Path, what: str = "output folder", hint: str = "choose another with --out DIR") -> Path:

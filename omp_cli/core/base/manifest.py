@@ -8,7 +8,7 @@ import importlib.metadata
 import os
 import platform
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -17,12 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from omp_cli import __version__
 from omp_cli.core.base.config import checked
 from omp_cli.core.base.errors import DataError
-from omp_cli.core.base.files import read_json, remove, seal_of, sha256_kept, sha256_of, write_json
+from omp_cli.core.base.files import read_json, remove, seal_of, sha256_kept, sha256_of, walk, write_json
 from omp_cli.core.base.layers import of_today
 from omp_cli.core.base.processes import cores
 
 SCHEMA_VERSION: Final = 1
 FILE_NAME = "manifest.json"
+OF_NO_RUN = ("checkpoints", "best", "start")
+"""Folders in a run's in which there are no runs."""
 PACKAGES = ("torch", "numpy", "mujoco", "metaworld", "gymnasium", "zarr", "pydantic", "safetensors", "scipy", "open3d")
 
 Status = Literal["running", "succeeded", "failed", "interrupted"]
@@ -191,17 +193,27 @@ def check_artifact(folder: Path, path: Path) -> None:
         )
 
 
+def run_folders(folder: Path) -> Iterator[Path]:
+    """Folders with a manifest, at and below a folder, also through links."""
+    for place, below, files in walk(folder):
+        of_no_run = OF_NO_RUN if FILE_NAME in files else ()
+        below[:] = sorted(n for n in below if n not in of_no_run and not n.endswith(".zarr") and not n.startswith("."))
+        if FILE_NAME in files:
+            yield place
+
+
 def latest_run(folder: Path, *commands: str, note: Callable[[str], None] = lambda _: None) -> Path | None:
     """Folder of the newest succeeded run of one of ``commands`` below ``folder``.
 
     Manifests that cannot be read do not count; ``note`` is called with a line for each.
     """
     finished: dict[Path, float] = {}
-    for path in folder.rglob(FILE_NAME):
+    for run in run_folders(folder):
+        path = run / FILE_NAME
         try:
             manifest = read_manifest(path)
             if manifest.command in commands and manifest.status == "succeeded" and manifest.finished_at is not None:
-                finished[path.parent] = datetime.datetime.fromisoformat(manifest.finished_at).timestamp()
+                finished[run] = datetime.datetime.fromisoformat(manifest.finished_at).timestamp()
         except DataError as error:
             note(f"passed over: {error.message}")
         except (ValueError, OverflowError):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.files import walk
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, read_manifest
 from omp_cli.core.base.run import state_of
 from omp_cli.core.measure.statistics import counted
@@ -194,13 +195,16 @@ def _manifests(folders: Iterable[Path]) -> Iterator[Path]:
     for folder in folders:
         if not folder.exists():
             raise DataError(f"folder {folder}: no such file or folder", "give folders that hold runs of omp eval")
-        for path in sorted(folder.rglob("*.json")) if folder.is_dir() else [folder]:
+        below = (place / name for place, _, names in walk(folder) for name in names if name.endswith(".json"))
+        for path in sorted(below) if folder.is_dir() else [folder]:
             if path.resolve() in seen or path.parent.suffix == ".zarr" or not path.is_file():
                 continue
             seen.add(path.resolve())
             try:
                 if path.name == FILE_NAME or _is_manifest(path.read_text(encoding="utf-8", errors="replace")):
                     yield path
+            except FileNotFoundError:  # it has gone meanwhile, for somebody works there
+                continue
             except OSError as error:
                 raise DataError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
 
