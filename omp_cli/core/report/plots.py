@@ -80,6 +80,11 @@ def _legend(figure: Any, axes: Any) -> None:
     figure.legend(handles, labels, loc="outside right upper", fontsize=8, frameon=False)
 
 
+def _title(figure: Any, text: str) -> None:
+    """Above all panels, from the left, for the legend is to the right."""
+    figure.suptitle(text, fontsize=9, x=0.02, ha="left")
+
+
 def _errors(cell: Mapping[str, Any]) -> tuple[float, float]:
     """How far the interval reaches below and above, per cent; NaN, which draws nothing, where there is none."""
     if not interval(cell):
@@ -148,7 +153,7 @@ def _training(section: Section) -> Any:
     for index in sorted({index for found in curves.values() for index, _ in found}):
         panels[0].plot([], [], label=rows[index]["title"], **_line(index))
     if any(cell["tasks"] != common_tasks(rows, name) for name, found in curves.items() for _, cell in found):
-        figure.suptitle("pale: on other tasks", fontsize=9)
+        _title(figure, "pale: on other tasks")
     _legend(figure, panels[0])
     return figure
 
@@ -168,9 +173,11 @@ def _nfe(section: Section) -> Any:
     if len(counts) < 2 and not timed:
         return None
     figure, panels = _figure(9.0 if timed else 6.5, 3.6, 1 + timed)
-    labels = list(dict.fromkeys(row["label"] for row in rows))
+    labels = dict.fromkeys(row["label"] for row in section["rows"])  # a row has its colour whoever is left out
     for index, label in enumerate(labels):
         mine = sorted((row for row in rows if row["label"] == label), key=lambda row: row["nfe"])
+        if not mine:
+            continue
         _points(panels[0], mine, [_aside(row, rows) for row in mine], _line(index), label)
         if known := [row for row in mine if row["latency"]]:
             _points(panels[1], known, [row["latency"]["ms"] for row in known], _line(index))
@@ -187,7 +194,8 @@ def _nfe(section: Section) -> Any:
         panels[1].xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
     bars = _bars([row["classes"][TOTAL] for row in rows])
     over = f"Mean over the same {len(common)} tasks" if len(common) > 1 else common[0]
-    figure.suptitle(f"{over}{bars}", fontsize=10)
+    others = dict.fromkeys(row["title"] for row in section["rows"] if row["classes"][TOTAL] and row not in rows)
+    _title(figure, f"{over}{bars}" + f"\nnot here, for measured on other tasks: {', '.join(others)}" * bool(others))
     _legend(figure, panels[0])
     return figure
 
@@ -220,7 +228,7 @@ def _finetuning(section: Section) -> Any:
         panels[0][0].plot([], [], label=title, **_line(index))
     if any(row["demonstrations"] is not None for row in tuned):
         panels[0][0].plot([], [], color="grey", linestyle=":", label="demonstrations")
-    figure.suptitle("A line for each seed; minutes of collecting and learning", fontsize=9)
+    _title(figure, "A line for each seed; minutes of collecting and learning")
     _legend(figure, panels[0][0])
     return figure
 
