@@ -21,6 +21,24 @@ SHOWN = ("state", "full_state")
 """What an expert may read of a frame, the first choice first: what a policy sees, and all that the simulator knows."""
 
 
+def vectors_of(env: TaskEnv) -> dict[str, NDArray[Any]]:
+    """The arrays of ``SHOWN`` that an environment has in its present state, each (S,).
+
+    An environment that knows no more than the state leaves "full_state" out, or raises KeyError with that name.
+    DataError where it shows no state.
+    """
+    shown = dict(env.observe(SHOWN[:1]))
+    try:
+        shown |= env.observe(SHOWN[1:])
+    except KeyError as error:
+        if error.args != (SHOWN[1],):
+            raise
+    if SHOWN[0] not in shown:
+        who = f"the environment of {env.spec.suite} {env.spec.task}"
+        raise DataError(f"{who} shows no {SHOWN[0]!r}", "its observe() is asked for it by that name")
+    return {name: shown[name] for name in SHOWN if name in shown}
+
+
 class Expert(ABC):
     """Acts in one episode after the other.
 
@@ -87,8 +105,8 @@ class Reflex(Expert):
         """See the base class; of ``SHOWN`` the first vector of the right length is read."""
         task = f"{env.spec.suite}/{env.spec.task}"
         check_actions(self.name, self.outputs, env)
-        lengths = {key: len(value) for key, value in env.observe(SHOWN).items()}
-        fitting = [key for key in SHOWN if lengths[key] == self.inputs]
+        lengths = {key: len(value) for key, value in vectors_of(env).items()}
+        fitting = [key for key in SHOWN if lengths.get(key) == self.inputs]
         if not fitting:
             found = " or ".join(str(length) for length in dict.fromkeys(lengths.values()))
             raise DataError(f"{self.name}: reads {self.inputs} numbers, {task} shows {found}", "check --task")

@@ -20,7 +20,7 @@ from omp_cli.core.base.files import atomic
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import Kept
-from omp_cli.core.experts import Expert, read_expert
+from omp_cli.core.experts import Expert, read_expert, vectors_of
 from omp_cli.core.suites import SUITES, Outcome, TaskEnv
 
 PICTURE_SIZE = 192
@@ -41,7 +41,9 @@ class CollectConfig(Settings):
     raw_actions: Annotated[bool, Flag(panel="Recording", only_on=True)] = False
     """Whether to store what the expert asked for, outside [-1, 1] too, as the public data does."""
     images: Annotated[bool, Flag(panel="Recording", only_on=True)] = False
-    """Whether to store RGB pictures "img" (84, 84, 3) as well, which needs OpenGL."""
+    """Whether to store RGB pictures "img" (84, 84, 3) as well, which needs OpenGL. Where the suite's ``Spec`` has an
+    ``image``, its pictures are stored in any case.
+    """
     max_attempts: Count = 10
     """Candidates tried per wanted demonstration before giving up."""
     spread: Annotated[int, Flag(panel="Recording"), Field(ge=1, le=1000)] = 1
@@ -176,9 +178,9 @@ class _Tape:
 
 def _rolled_out(job: AttemptJob, env: TaskEnv, expert: Expert | None, watch: Stopwatch) -> _Tape:
     """Record step after step until the task is done for long enough, is over, or the time is up."""
-    keys = ["state", "full_state"]
+    keys = list(vectors_of(env))
     keys += ["point_cloud"] if env.spec.points is not None else []
-    keys += ["img"] if job.collect.images else []
+    keys += ["img"] if job.collect.images or env.spec.image is not None else []
     shown = keys if expert is None else list(dict.fromkeys([*keys, *expert.keys]))
     tape = _Tape()
     for step in range(job.collect.max_steps or env.spec.max_steps):
@@ -197,8 +199,8 @@ def _rolled_out(job: AttemptJob, env: TaskEnv, expert: Expert | None, watch: Sto
         tape.add("success", np.bool_(outcome.success))
         if expert is not None:
             tape.add("terminal", np.bool_(outcome.terminated))
-            if outcome.terminated:
-                break
+        if outcome.terminated:
+            break
         if outcome.success and tape.succeeded_at is None:
             tape.succeeded_at = step
         if tape.succeeded_at is not None and step - tape.succeeded_at >= job.collect.after_success:
@@ -221,12 +223,12 @@ def _expert(job: AttemptJob, env: TaskEnv) -> Expert | None:
 
 
 def _stays(job: AttemptJob, reached: bool, at_the_end: bool) -> bool:
-    """Whether an episode is worth keeping; of an expert's file by what the suite's evaluations count."""
+    """Whether an episode is worth keeping, by what the suite's evaluations count."""
     suite = SUITES.get(job.suite["name"])
+    if suite.metric == "return" and suite.counts is None:
+        return True  # nothing in it can succeed
     if job.expert is None:
         return reached or suite.keeps_failures
-    if suite.metric == "return" and suite.counts is None:
-        return True
     return at_the_end if suite.judged_at_end else reached
 
 

@@ -82,7 +82,8 @@ class TaskEnv(ABC):
     def observe(self, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
         """The present frame's arrays of these names.
 
-        "state" (S,) float32, "point_cloud" (N, 3) float32, "full_state" float32, "img" (H, W, C) uint8.
+        "state" (S,) float32, "point_cloud" (N, 3) float32, "full_state" float32, "img" (H, W, C) uint8. "full_state" is
+        all that the simulator knows; where that is no more than the state, it is left out, or is a KeyError.
         """
 
     def expert(self) -> NDArray[np.float32]:
