@@ -9,9 +9,14 @@ import pytest
 
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError
+from omp_cli.core.base.layers import Layer
+from omp_cli.core.base.progress import Silent
+from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.envs.jobs import Kept
 from omp_cli.core.families import SUITES
 from omp_cli.core.prepare.attempt import AttemptJob, Candidate, CollectConfig, load_episode, record
+from omp_cli.core.prepare.record import RecordConfig, Recorded
+from omp_cli.core.prepare.source import Origin
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import Metric, Outcome, Suite, TaskEnv
 
@@ -86,6 +91,17 @@ def recorded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Candidate:
 
 def test_an_expert_is_recorded_where_only_the_return_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert recorded(tmp_path, monkeypatch).success
+
+
+def test_no_episode_counts_as_a_failure_where_nothing_can_succeed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SUITES.names()
+    monkeypatch.setitem(SUITES._members, "score", Score)
+    config = RecordConfig.model_validate({"suite": {"name": "score"}, "collect": {"demos": 2}})
+    source = Recorded(config, Origin("score", "points", Layer("argument", {})))
+    gathered = source.gather(tmp_path, 1, Silent(), Stopwatch())
+    assert gathered.provenance["expert_failures"] == 0
 
 
 def test_a_recording_ends_with_the_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

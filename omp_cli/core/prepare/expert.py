@@ -162,6 +162,4 @@ class FromExpert(Recorded):
         more: dict[str, Any] = {"expert": {"kind": expert.kind, **expert.facts(), **self.recipe()["expert"]}}
         if self.suite.metric == "return":
             more["returns"] = returns_of(found.episodes)
-        if not self.suite.judged:
-            more["expert_failures"] = 0
         return replace(found, provenance={**found.provenance, **more})

@@ -15,6 +15,7 @@ from omp_cli.core.base.layers import flatten
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.timing import Stopwatch, rounded, summed
 from omp_cli.core.clouds.sensor import CloudConfig
+from omp_cli.core.data.store import Arrays
 from omp_cli.core.prepare.attempt import EXTRAS, Candidate, CollectConfig, load_episode
 from omp_cli.core.prepare.build import RECIPE, recipe_in, same_recipe
 from omp_cli.core.prepare.collect import collect, filled_sentence, points_on
@@ -143,7 +144,7 @@ class Recorded(OfSuite):
             said=_said(config, kept, failed),
             provenance={
                 "episode_seeds": [c.seed for c in kept],
-                "expert_failures": failed + sum(not episode["success"].any() for episode in loaded),
+                "expert_failures": failed + (_never_succeeded(loaded) if self.suite.judged else 0),
                 "frames_filled": sum(c.frames_filled for c in kept),
                 "points_filled": sum(c.filled for c in kept),
                 **_modes(kept),
@@ -191,6 +192,11 @@ class Recorded(OfSuite):
             f"{line}   look at its contact_sheet.png" if line.startswith("data set: ") else line
             for line in OfSuite.lines(folders, figures)
         ]
+
+
+def _never_succeeded(episodes: Sequence[Arrays]) -> int:
+    """How many episodes have no step with success."""
+    return sum(not episode["success"].any() for episode in episodes)
 
 
 def _chosen(collecting: CollectConfig) -> dict[str, Any]:
