@@ -95,7 +95,7 @@ def read_dataset(path: str | Path) -> Dataset:
 def train(
     dataset: str | Path,
     *,
-    preset: str | None = None,
+    preset: str | Path | None = None,
     teacher: str | Path | None = None,
     out: str | Path | None = None,
     device: str = "auto",
@@ -106,7 +106,7 @@ def train(
 
     Args:
         dataset: folder of a data set.
-        preset: named settings; None for the command's default.
+        preset: named settings, or the path of a preset's file; None for the command's default.
         teacher: run or checkpoint that a distilling method learns from.
         out: folder of the run; None makes a new one below ``runs/pretrain``.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
@@ -124,7 +124,8 @@ def train(
     """
     call, kept = _call("pretrain", PretrainConfig, settings, device, out, quiet)
     learned_from = None if teacher is None else _path(teacher, "teacher")
-    pretrain_command(call, dataset=_path(dataset, "data set"), preset=preset, teacher=learned_from)
+    named = None if preset is None else str(preset)
+    pretrain_command(call, dataset=_path(dataset, "data set"), preset=named, teacher=learned_from)
     return Path(kept.document["run_dir"])
 
 

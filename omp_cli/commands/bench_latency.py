@@ -29,7 +29,7 @@ def bench_latency(
     preset: Annotated[
         list[str] | None,
         option(
-            "Preset of omp pretrain, with random weights; repeat it for a table.",
+            "Preset of omp pretrain, or a file of your own, with random weights; repeat it for a table.",
             panel=PANEL,
             default=DEFAULT_PRESET,
             values=lambda: preset_names("pretrain"),

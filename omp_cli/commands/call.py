@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -12,27 +12,24 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from omp_cli import core
 from omp_cli.commands.globals import Globals
 from omp_cli.commands.inputs import RUNS, TRAINED, Newest
+from omp_cli.commands.sources import with_source
 from omp_cli.console import Console, RichProgress
 from omp_cli.core.base import config as c
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.flags import flag_layer, options_of
 from omp_cli.core.base.layers import (
-    ENVIRONMENT,
     Layer,
     env_layer,
     file_layer,
     merge,
     of_today,
-    overlap,
     set_layer,
     unflatten,
     value_text,
-    variables_of,
 )
 from omp_cli.core.base.locks import refuse_held
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, latest_run, read_manifest
-from omp_cli.core.base.presets import ENDING
 from omp_cli.core.base.registry import UnknownMember
 from omp_cli.core.base.run import (
     Earlier,
@@ -148,7 +145,7 @@ class Call(Generic[S]):
         try:
             settings = c.validated(self.model, values)
         except UsageError as error:
-            raise _with_source(error, layer_of) from None
+            raise with_source(error, layer_of, os.environ) from None
         return Chosen(settings, c.sources_of(settings, layer_of))
 
     def known(self, chosen: Chosen[Any]) -> None:
@@ -217,7 +214,8 @@ class Call(Generic[S]):
         self.known(self.settings())
         found = core.open_run(path or self.newest(TRAINED))
         if (run := found[-1].run / FILE_NAME).is_file():
-            self._say_changed_code(run.parent, read_manifest(run))
+            with suppress(DataError):  # a checkpoint stands on its own
+                self._say_changed_code(run.parent, read_manifest(run))
         chosen = self.settings(found[-1].layer)
         chosen.add("checkpoint", str(found[-1].path), "argument")
         return found, chosen
@@ -288,18 +286,6 @@ class Call(Generic[S]):
 def files(run: Run) -> list[str]:
     """The lines that name the files of a run."""
     return [f"{artifact.path.rpartition('.')[2]}: {run.folder / artifact.path}" for artifact in run.manifest.artifacts]
-
-
-def _with_source(error: UsageError, layer_of: Mapping[str, str]) -> UsageError:
-    """The error of a setting, with the file or the variable that it came from; the line itself is before one's eyes."""
-    key = error.key or error.message.partition(": ")[0]
-    places = {source for known, source in layer_of.items() if overlap(known, key)}
-    source = places.pop() if len(places) == 1 else ""
-    if source == ENVIRONMENT:
-        source = ", ".join([source, *variables_of(os.environ, key)])
-    elif not source.startswith("file ") and not (source.startswith("preset ") and ENDING in source):
-        return error
-    return UsageError(f"{error.message} ({source})", error.hint)
 
 
 def seed_of(name: str, models: Iterable[type[Settings]]) -> str:

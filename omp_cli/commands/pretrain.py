@@ -35,7 +35,7 @@ def pretrain(
     preset: Annotated[
         str | None,
         option(
-            "Named settings, such as light, dmpo, dmpo-state or omp-paper.",
+            "Named settings, such as light, dmpo or omp-paper, or a file of your own, mine.toml.",
             panel="Method",
             default=DEFAULT_PRESET,
             values=lambda: preset_names("pretrain"),

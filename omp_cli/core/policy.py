@@ -6,7 +6,8 @@ Legend: B batch, T observation steps, H horizon, E executed steps, A action dime
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Self
 
 import torch
@@ -188,6 +189,18 @@ def check_teacher(method: str, given: bool) -> None:
     if given and not distils:
         those = ", ".join(name for name in METHODS.names() if METHODS.get(name).distils)
         raise UsageError(f"method {method} learns from no teacher", f"leave --teacher out; those that do: {those}")
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """A context in which a module and its parts are in evaluation mode; each goes back to the mode that it was in."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
 
 
 class LossModule(nn.Module):

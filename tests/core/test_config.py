@@ -152,6 +152,9 @@ def test_every_preset_validates_and_unknown_ones_are_refused() -> None:
 def test_a_preset_of_ones_own_is_the_path_of_its_file(tmp_path: Path) -> None:
     (tmp_path / "lab").mkdir()
     mine, ours = tmp_path / "mine.toml", tmp_path / "lab/ours.toml"
+    (tmp_path / "odd.toml").write_text("bench = 5\n")
+    (tmp_path / "of_odd.toml").write_text('extends = "odd.toml"\n')
+    assert preset_document("pretrain", str(tmp_path / "of_odd.toml")) == {"bench": 5}
     ours.write_text('extends = "dmpo-state"\n[train]\nlr = 0.5\nsteps = 7\n[bench]\nlabel = "Ours"\n')
     mine.write_text('extends = "lab/ours.toml"\nversion = 2\n[train]\nsteps = 9\n')
     layer = preset_layer("pretrain", str(mine))
@@ -169,12 +172,13 @@ def test_a_preset_of_ones_own_is_the_path_of_its_file(tmp_path: Path) -> None:
         ('extends = "mine.toml"', UsageError, "which builds on it"),
         ('extends = "other.toml"', DataError, "other.toml: No such file"),
         ("extends = 3", UsageError, "extends is 3"),
+        ('extends = "../{folder}/mine.toml"', UsageError, "which builds on it"),
         ('extends = "lihgt"', UsageError, "unknown preset 'lihgt'"),
         ("steps = ", UsageError, "mine.toml: Invalid value"),
     ],
 )
 def test_a_file_that_is_no_preset_is_refused(text: str, error: type[OmpError], words: str, tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text(text)
+    (tmp_path / "mine.toml").write_text(text.replace("{folder}", tmp_path.name))
     with pytest.raises(error, match=words):
         preset_layer("pretrain", str(tmp_path / "mine.toml"))
 

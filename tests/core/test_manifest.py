@@ -110,6 +110,7 @@ def test_runs_are_found_through_links_and_under_any_name(tmp_path: Path) -> None
             pass
     (tmp_path / "data" / "linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "data")
+    (tmp_path / "data" / "a_link_to_the_latest").symlink_to(tmp_path / "data" / "run")
     found = {str(folder.relative_to(tmp_path / "data")) for folder in run_folders(tmp_path / "data")}
     assert found == {"best", "run", "linked/set"}
 

@@ -180,7 +180,7 @@ def test_a_folder_is_no_plugin(omp: Omp, tmp_path: Path) -> None:
 def test_a_part_that_was_never_registered_is_told_so(omp: Omp, toy: Path, tmp_path: Path) -> None:
     (file := tmp_path / "mine.py").write_text(METHOD.replace('@METHODS.register("mine")', ""))
     line = ("pretrain", toy, "--method", "mine", "--plugin", file, "--dry-run")
-    refused(omp(*line), 2, "unknown method 'mine'", 'no plugin registers a method: @METHODS.register("NAME")')
+    refused(omp(*line), 2, "unknown method 'mine'", 'one of your own needs @METHODS.register("NAME") above its class')
     refused(omp("pretrain", toy, "--method", "nothing-like-it", "--dry-run"), 2, "unknown method", "known: consistency")
 
 

@@ -13,14 +13,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from omp_cli.core.train.graph import Recorder
 
 aten = torch.ops.aten
-WAITS = {aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten._unique2, aten.equal}
+WAITS = {
+    *(aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.equal, aten.allclose, aten.bincount),
+    *(aten._unique2, aten.unique_dim, aten.unique_consecutive, aten.repeat_interleave),
+}
 """Operations whose answer the host needs: a number, or how large the result is."""
 FROM_HOST = {aten.lift_fresh, aten.lift_fresh_copy}
 """How a tensor of the host's numbers begins."""
 
 
 class Recordable(TorchDispatchMode):
-    """Fails at what would wait for a GPU or copy numbers to it."""
+    """Fails at the operations that wait for a GPU or copy numbers to it, as far as they are known here."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         packet = func.overloadpacket

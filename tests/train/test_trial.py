@@ -63,6 +63,7 @@ class Seen(Encoder):
     def __init__(self, config, spec, n_obs):
         super().__init__(config, spec, n_obs)
         self.linear = nn.Linear(n_obs * spec.state_dim, 8)
+        self.frozen = nn.Dropout().eval()
 
     def fit(self, arrays):
         pass
@@ -107,7 +108,7 @@ def trainer(toy: Path, folder: Path) -> Trainer:
     ("old", "new", "told"),
     [
         ("error.square().mean()", "error.square().mean((1, 2))", r"loss: total is a tensor \(64,\) torch.float32"),
-        ("error.square().mean()", "error.square().mean() * float('nan')", "loss: total is nan before anything"),
+        ("error.square().mean()", "error.square().mean() * float('nan')", "loss: total is nan on the first batch"),
         ("error.square().mean()", "error.square().mean().detach()", "loss: total has no gradient"),
         ("return LossReport(", "return loss\n        LossReport(", r"loss: gave a tensor \(\) .*expected a LossReport"),
         ("total=loss", "total=loss.item()", "loss: total is float, expected a tensor of one number"),
@@ -165,7 +166,10 @@ def test_parts_that_keep_their_contract_are_trained_as_without_a_trial(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plugin(tmp_path)
-    tried = trainer(toy, tmp_path / "a").run()
+    train = trainer(toy, tmp_path / "a")
+    tried = train.run()
+    assert train.policy.encoder.training
+    assert not train.policy.encoder.frozen.training, "what its author has put into evaluation mode stays there"
     monkeypatch.setattr("omp_cli.core.train.loop.try_parts", lambda module, batch: None)
     untried = trainer(toy, tmp_path / "b").run()
     assert tried.figures["loss"] == untried.figures["loss"]

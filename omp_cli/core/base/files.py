@@ -228,15 +228,18 @@ def size_of(path: Path) -> int:
 def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """A folder and those below it, each once, with the names of its folders and files, as of ``os.walk``.
 
-    Links are followed. What goes meanwhile, for somebody works there, is left out.
+    Links are followed, after all that is there without them, so that a folder has its own name and not a link's. What
+    goes meanwhile, for somebody works there, is left out.
     """
-    seen = set()
-    for place, below, names in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(place)) in seen:
-            below.clear()
-            continue
-        seen.add(real)
-        yield Path(place), below, names
+    seen, left = set(), [folder]
+    while left:
+        for place, below, names in os.walk(left.pop(0)):
+            if (real := os.path.realpath(place)) in seen:
+                below.clear()
+                continue
+            seen.add(real)
+            yield Path(place), below, names
+            left += [path for name in below if (path := Path(place, name)).is_symlink()]
 
 
 def writable_folder(path: Path, what: str = "output folder", hint: str = "choose another with --out DIR") -> Path:

@@ -28,9 +28,7 @@ from omp_cli.core.base.manifest import FILE_NAME
 LOCK = ".lock"
 PATIENCE = 1.0
 """Seconds that a holder is waited for: it may be about to end, or somebody only looks (``is_held``)."""
-
-
-NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP)
+LOCKLESS = (errno.ENOSYS, errno.EOPNOTSUPP)
 """What a file system without locks answers."""
 WAIT = "wait for it, or choose another folder with --out DIR"
 
@@ -93,7 +91,7 @@ def _locked(path: Path) -> bool | None:
     except BlockingIOError:
         return True
     except OSError as error:
-        if error.errno not in NO_LOCKS:
+        if error.errno not in LOCKLESS:
             raise
         return None
     finally:

@@ -40,7 +40,8 @@ def loaded_plugins() -> tuple[Path, ...]:
 
 def users_files() -> tuple[Path, ...]:
     """The files that have been imported here, then those beside them that have been, too."""
-    plugins = loaded_plugins()
+    if not (plugins := loaded_plugins()):
+        return ()
     folders = {path.parent for path in plugins}
     files = (Path(file) for m in list(sys.modules.values()) if (file := getattr(m, "__file__", None)))
     return tuple(dict.fromkeys([*plugins, *sorted(f for f in files if f.parent in folders and f.is_file())]))

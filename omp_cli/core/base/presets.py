@@ -5,6 +5,8 @@ Some ship with omp and are called by their names; one of the user's own is calle
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ def preset_document(command: str, name: str, above: tuple[str, ...] = ()) -> dic
         UsageError: there is no preset of that name (with the nearest ones), it is no TOML, or builds on itself.
         DataError: there is no such file.
     """
+    name = _normal(name)
     document = preset_file(command, name)
     for of_the_file in (DEVIATIONS, VERSION):
         document.pop(of_the_file, None)
@@ -49,23 +52,34 @@ def preset_document(command: str, name: str, above: tuple[str, ...] = ()) -> dic
     if not isinstance(base, str):
         raise UsageError(f"preset {name}: extends is {base!r}", 'it names one preset: extends = "light"')
     if base.endswith(ENDING):
-        base = str(Path(name).parent / base)
+        base = _normal(str(Path(name).parent / _normal(base)))
     if base in above:
         raise UsageError(f"preset {name}: extends {base}, which builds on it")
     below = preset_document(command, base, above)
-    below.get(BENCH, {}).pop("label", None)  # which is that preset's alone
+    if isinstance(bench := below.get(BENCH), dict):
+        bench.pop("label", None)  # which is that preset's alone
     return merge([Layer(base, flatten(below)), Layer(name, flatten(document))])[0]
 
 
 def preset_file(command: str, name: str) -> dict[str, Any]:
     """What stands in a preset's own file; raises as ``preset_document``."""
     if name.endswith(ENDING):
-        return toml_file(Path(name), "preset")
+        return toml_file(Path(_normal(name)), "preset")
     if name not in (known := preset_names(command)):
         nearest = did_you_mean(name, known)
         hint = f"a preset of your own is the path of its file, such as {name}{ENDING}"
         raise UsageError(f"unknown preset {name!r}", f"{nearest}; {hint}" if nearest else hint)
     return toml_document((resources.files("omp_cli.presets") / command / f"{name}{ENDING}").read_text(encoding="utf-8"))
+
+
+def _normal(name: str) -> str:
+    """A preset's name; of a file its path, the same however it is written."""
+    if not name.endswith(ENDING):
+        return name
+    path = Path(name)
+    with suppress(RuntimeError):  # there is no such user: then "~" is a part of a name
+        path = path.expanduser()
+    return os.path.normpath(path)
 
 
 def preset_layer(command: str, name: str) -> Layer:

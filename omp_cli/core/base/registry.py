@@ -59,7 +59,7 @@ class Family(Generic[T]):
 
         def decorate(cls: type[T]) -> type[T]:
             if not _ships(cls) and (fault := self._fault(name, cls)):
-                hint = f"what a {self.kind} has to have: {self._base.replace(':', '.')}"
+                hint = f"what every {self.kind} has to have: {self._base.replace(':', '.')}"
                 raise UsageError(f"{self.kind} {name!r} of {_file(cls)}: {fault}", hint)
             taken = self._members.get(name)
             if taken is not None and (taken.__qualname__, _file(taken)) != (cls.__qualname__, _file(cls)):
@@ -80,7 +80,7 @@ class Family(Generic[T]):
         if name not in self._members:
             hint = did_you_mean(name, self._members) or f"known: {', '.join(self.names())}"
             if loaded_plugins() and all(map(_ships, self._members.values())):
-                hint = f"no plugin registers a {self.kind}: {self._how} stands above its class; {hint}"
+                hint = f"{hint}; one of your own needs {self._how} above its class, which stands in no plugin here"
             unknown = UnknownMember(f"unknown {self.kind} {name!r}", hint)
             unknown.key = f"{self.kind}.name"
             raise unknown

@@ -107,8 +107,12 @@ def changed_code(folder: Path, manifest: m.Manifest) -> str:
     known: dict[str, set[str]] = {}
     for read in manifest.inputs:
         if read.kind in CODE:
-            known.setdefault(read.path, set()).add(read.sha256)
-    changed = [str(f) for f in users_files() if str(f) in known and sha256_of(f) not in known[str(f)]]
+            for name in (read.path, Path(read.path).name):  # which may lie elsewhere by now
+                known.setdefault(name, set()).add(read.sha256)
+    if not known:
+        return ""
+    hashes = {file: known.get(str(file)) or known.get(file.name) for file in users_files()}
+    changed = [str(file) for file, made_with in hashes.items() if made_with and sha256_of(file) not in made_with]
     return f"{', '.join(changed)}: changed since {folder} was made with it" if changed else ""
 
 

@@ -143,7 +143,8 @@ class Trainer:
             self.progress.note(measured.note)
         if self._warm is not None and self.step == 0:
             self.progress.note("starts from the teacher's weights" if self._warm else "starts from fresh weights")
-        try_parts(self.module, lambda: self.batches(self.step, self.world))
+        if self.step < self.total:
+            try_parts(self.module, lambda: self.batches(self.step, self.world))
         self._wrapped = self.world.wrap(self.module, self.device)
         if train.compile:
             # Logging each term's gradient goes through the same graph twice, which donated buffers do not survive.

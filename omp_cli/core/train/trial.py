@@ -1,7 +1,4 @@
-"""A trial of parts of the user's own on the first batch: a fault of theirs is told before anything is trained.
-
-Legend: B batch, H horizon, A action dimension, D embedding dimension, m rows of draws.
-"""
+"""A trial of parts of the user's own on the first batch: a fault of theirs is told before anything is trained."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from omp_cli.core.base.plugins import raised_in
 from omp_cli.core.base.registry import Family
 from omp_cli.core.families import ENCODERS, METHODS, NETS
 from omp_cli.core.methods import Draws, Jump, LossReport
-from omp_cli.core.policy import LossModule, Policy
+from omp_cli.core.policy import LossModule, Policy, evaluating
 from omp_cli.core.train.batches import Batch
 
 
@@ -43,16 +40,15 @@ def try_parts(module: LossModule, batch: Callable[[], Batch]) -> None:
     own = {f: f.where(name) for f, name in chosen.items() if not f.ships(name)}
     if not own:
         return
-    device, training = policy.action_limits.scale.device, module.training
-    with torch.random.fork_rng([device] if device.type == "cuda" else [], device_type=device.type):
-        module.eval()  # no statistics of a batch are kept
+    device = policy.action_limits.scale.device
+    forked = torch.random.fork_rng([device] if device.type == "cuda" else [], device_type=device.type)
+    with forked, evaluating(module):  # no statistics of a batch are kept
         _try_draw(policy, own)
         with _told(own, "draw", METHODS):
             obs, actions, draws = batch()
         _try_decision(policy, own, obs)
         with _told(own, "loss", METHODS, NETS, ENCODERS):
             _check_loss(module(obs, actions, draws))
-        module.train(training)
 
 
 def _try_draw(policy: Policy, own: Mapping[Family[Any], str]) -> None:
@@ -73,7 +69,7 @@ def _try_decision(policy: Policy, own: Mapping[Family[Any], str], obs: Mapping[s
     with _told(own, "forward", ENCODERS):
         _check_shape("embedding", h := policy.encoder(obs), (count, policy.encoder.out_dim))
     shape = (count, policy.chunk.horizon, policy.spec.action_dim)
-    noise, zero = torch.randn(shape, device=h.device), torch.zeros(count, device=h.device)
+    noise, zero = torch.randn(shape).to(h.device), torch.zeros(count, device=h.device)
     with _told(own, "forward", NETS):
         _check_shape("velocity", policy.field(h)(noise, zero, zero + 1, []), shape)
     with _told(own, "jumps", METHODS):
@@ -97,7 +93,7 @@ def _check_loss(report: Any) -> None:
     if not report.total.requires_grad:
         raise _Fault("total has no gradient, so nothing would be learned")
     if not report.total.isfinite():
-        raise _Fault(f"total is {report.total.item()} before anything has been learned")
+        raise _Fault(f"total is {report.total.item()} on the first batch")
 
 
 class _Fault(Exception):

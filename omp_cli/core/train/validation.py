@@ -15,7 +15,7 @@ from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.seeds import derived_seed
 from omp_cli.core.data.store import Dataset
 from omp_cli.core.data.windows import make_windows
-from omp_cli.core.policy import LossModule
+from omp_cli.core.policy import LossModule, evaluating
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
 from omp_cli.core.train.trackers import METRICS, rows_until
@@ -79,17 +79,15 @@ class Validation:
     def measure(self, step: int) -> dict[str, float]:
         """The figure of a step for its row, ``{"validation_loss": mean over the windows}``."""
         train, policy = self._config.train, self._module.policy
-        training, total = policy.training, 0.0
-        policy.eval()
-        count = math.ceil(len(self._windows) / train.batch_size)
-        for rows in np.array_split(np.arange(len(self._windows)), count):  # of nearly the same size
-            obs = {key: x[self._windows.obs[rows]].to(self._device) for key, x in self._obs.items()}
-            actions = self._action[self._windows.action[rows]].to(self._device)
-            start, stop = (int(rows[0]) * train.draws, (int(rows[-1]) + 1) * train.draws)
-            with autocast(train.precision, self._device):
-                report = self._module(obs, actions, self._draws.part(start, stop).to(actions))
-            total += float(report.total) * len(rows)
-        policy.train(training)
+        total, count = 0.0, math.ceil(len(self._windows) / train.batch_size)
+        with evaluating(policy):
+            for rows in np.array_split(np.arange(len(self._windows)), count):  # of nearly the same size
+                obs = {key: x[self._windows.obs[rows]].to(self._device) for key, x in self._obs.items()}
+                actions = self._action[self._windows.action[rows]].to(self._device)
+                start, stop = (int(rows[0]) * train.draws, (int(rows[-1]) + 1) * train.draws)
+                with autocast(train.precision, self._device):
+                    report = self._module(obs, actions, self._draws.part(start, stop).to(actions))
+                total += float(report.total) * len(rows)
         found = self._world.of_the_first({LOSS: total / len(self._windows)}, self._device)
         self.last = found[LOSS]
         if math.isfinite(self.last):

@@ -99,7 +99,7 @@ def from_document(name: str, document: Mapping[str, Any], seed: int = 0) -> Time
 
 
 def from_preset(name: str, seed: int = 0) -> TimedPolicy:
-    """A preset that ships; UsageError with the nearest names when there is none."""
+    """A preset that ships, or one of the user's by its path; UsageError with the nearest names when there is none."""
     document = preset_document(COMMAND, name)
     bench = document.get("bench", {}) | {"published": papers.latency(name)}
     return from_document(name, document | {"bench": bench}, seed)

@@ -92,7 +92,7 @@ def make_case(
     """A case; UsageError when its parts do not go together.
 
     Args:
-        preset: name of a preset of omp pretrain.
+        preset: name of a preset of omp pretrain, or the path of one of the user's own.
         derivative: how du/dt is computed; "none" replaces the method by plain flow matching.
         horizon: H; where it is too short for the preset, fewer steps are executed.
         batch: B, or None for the preset's.

@@ -20,7 +20,7 @@ class MemprofileConfig(Settings):
     presets: Annotated[
         tuple[str, ...], Flag("--preset", panel="What is profiled", values=lambda: preset_names("pretrain"))
     ] = Field(("light", "omp-small"), min_length=1)
-    """Preset of omp pretrain whose training step is profiled; repeatable."""
+    """Preset of omp pretrain, or a file of your own, whose training step is profiled; repeatable."""
     derivatives: Annotated[tuple[Column, ...], Flag("--derivative", panel="What is profiled")] = Field(
         COLUMNS, min_length=1
     )
