@@ -54,7 +54,7 @@ class Session:
         note: called with one line where a client shows the policy another history than it was trained on.
     """
 
-    def __init__(self, player: Player, config: ServeConfig, note: Callable[[str], None]) -> None:
+    def __init__(self, player: Player, config: ServeConfig, note: Callable[[str], None] = lambda _: None) -> None:
         self._player, self._config, self._note = player, config, note
         self._single_frames, self._gaps_said = 0, False
         self._free = threading.Lock()
