@@ -107,8 +107,9 @@ class Framed:
             if globals_.out is not None and not self.writes:
                 raise UsageError(f"--out: omp {self.name} makes no folder", "leave it out")
             load_plugins(globals_.plugin)
-            for line in () if globals_.resolving else unread(os.environ, offered):
-                globals_.console.note(line)
+            if not globals_.resolving:
+                for line in unread(os.environ, offered):
+                    globals_.console.note(line)
             model = self.model or Settings
             self.function(Call[Any](self.name, model, globals_, file, sets, given, earlier=self.earlier), **values)
         except KeyboardInterrupt:  # Typer would end the process without a word

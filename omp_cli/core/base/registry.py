@@ -91,7 +91,7 @@ class Family(Generic[T]):
         return _ships(self.get(name))
 
     def where(self, name: str) -> str:
-        """Kind, name and file of a member, for messages: "method 'mine' of /home/me/mine.py"; raises as ``get``."""
+        """Kind, name and file of a member, for messages: "method 'mine' of lab/mine.py"; raises as ``get``."""
         return f"{self.kind} {name!r} of {_file(self.get(name))}"
 
     def parse(self, value: Any) -> Member:
