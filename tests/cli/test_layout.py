@@ -57,6 +57,6 @@ def test_a_word_beside_sentences_keeps_its_column() -> None:
 
 def test_commands_at_forty_columns(omp: Omp, workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    lines = omp("runs", workshop).out.splitlines()
+    lines = omp("runs", workshop / "toy", workshop / "run").out.splitlines()
     assert f"where: {workshop / 'run'}" in lines
     assert lines.count("status: succeeded") == 2
