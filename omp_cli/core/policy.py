@@ -102,11 +102,18 @@ class Policy(nn.Module):
         self.frozen, self.frozen_from = Frozen(self.encoder, self.net), time
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """As of every module, but for the frozen copy."""
+        """As of every module, but for the frozen copy, and for what of the network is never trained."""
         super().requires_grad_(requires_grad)
+        self.net.requires_grad_(requires_grad)
         if self.frozen is not None:
             self.frozen.requires_grad_(False)
         return self
+
+    def sizes(self) -> dict[str, int]:
+        """How many parameters there are, and how many of them are trained where that is not all."""
+        every = sum(p.numel() for p in self.parameters())
+        trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        return {"parameters": every, **({"trained_parameters": trained} if trained < every else {})}
 
     def embed(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Embeddings (B, D) of raw arrays (B, T, ...); those of a frozen copy, (B, D), follow in (B, 2 D)."""

@@ -1,5 +1,6 @@
 """The loop: deterministic, resumable to the bit, honest about terms that do nothing, and it stops on NaN."""
 
+import copy
 import json
 import re
 import shutil
@@ -23,6 +24,7 @@ from omp_cli.core.data.store import read_store
 from omp_cli.core.methods import METHODS, Draws, VelocityField
 from omp_cli.core.methods.base import Measured
 from omp_cli.core.methods.meanflow import MeanFlow, MeanFlowConfig
+from omp_cli.core.nets.short_conv import SeenTaps
 from omp_cli.core.policy import LossModule
 from omp_cli.core.train import loop
 from omp_cli.core.train.batches import batch_indices
@@ -30,7 +32,7 @@ from omp_cli.core.train.build import build_policy
 from omp_cli.core.train.config import PretrainConfig, TrainConfig
 from omp_cli.core.train.distributed import World
 from omp_cli.core.train.loop import Trainer
-from omp_cli.core.train.optim import make_ema
+from omp_cli.core.train.optim import make_ema, restore_training, training_tensors
 from omp_cli.core.train.saving import thin
 
 SMALL = {"encoder.channels": [8, 16], "encoder.points": 32, "net.hidden": 32}
@@ -148,6 +150,41 @@ def test_resume_continues_to_the_same_bits(toy: Path, tmp_path: Path, stop: int,
     for row in (*rows[0], *rows[1]):
         del row["samples_per_second"]
     assert rows[0] == rows[1]
+
+
+def test_taps_that_see_nothing_have_no_moments_and_one_copy(toy: Path, tmp_path: Path) -> None:
+    made = trainer(toy, tmp_path / "a", **UNET)
+    drawn = {n: p.clone() for n, p in made.policy.named_parameters() if not p.requires_grad}
+    made.run()
+    assert drawn
+    assert all(name.endswith(".unseen") for name in drawn)
+    averages = dict(made.ema.module.named_parameters())
+    for name, parameter in made.policy.named_parameters():
+        assert (parameter in made.optimizer.state) == (name not in drawn)
+        assert (averages[name] is parameter) == (name in drawn)
+    assert all(torch.equal(dict(made.policy.named_parameters())[n], value) for n, value in drawn.items())
+    assert not [name for name in (*weights(tmp_path / "a"), *weights(tmp_path / "a", EMA)) if "unseen" in name]
+
+
+def test_moments_of_whole_kernels_are_taken_over(toy: Path, tmp_path: Path) -> None:
+    """As omp 0.1 wrote them: of the taps that see nothing they are zero."""
+    made = trainer(toy, tmp_path / "a", **UNET)
+    made.run()
+    kept = training_tensors(made.module, made.optimizer)
+    whole = {}
+    for name, owner in made.policy.named_modules():
+        if isinstance(owner, SeenTaps):
+            for moment in ("exp_avg", "exp_avg_sq"):
+                key = f"{name}.weight/{moment}"
+                state = {**owner.state_dict(), "weight": torch.zeros_like(owner.state_dict()["weight"])}
+                other = copy.deepcopy(owner)
+                other.load_state_dict(state)
+                other.weight.data.copy_(kept[key])
+                whole[key] = other.state_dict()["weight"]
+    assert any(whole[key].shape != kept[key].shape for key in whole)
+    again = trainer(toy, tmp_path / "b", **UNET)
+    restore_training(again.module, again.optimizer, kept | whole)
+    assert same(training_tensors(again.module, again.optimizer), kept)
 
 
 def test_augmentation_is_resumed_to_the_same_bits(pictures: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ E = 128 time embedding dimension. Convolutions see the chunk as (B, A, H).
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -17,6 +17,7 @@ from omp_cli.core.base.config import Above0, Depth, Settings, Width
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.nets.base import NETS, Net
 from omp_cli.core.nets.embedding import time_mlp
+from omp_cli.core.nets.short_conv import SeenTaps, ShortConv1d, ShortConvTranspose1d
 
 
 class Unet1dConfig(Settings):
@@ -45,74 +46,10 @@ class Unet1dConfig(Settings):
         return self
 
 
-def by_taps(weight: Tensor) -> nn.Parameter:
-    """The same weight (X, Y, taps) with its memory in the order (X, taps, Y)."""
-    return nn.Parameter(weight.detach().transpose(1, 2).contiguous().transpose(1, 2))
-
-
-class ShortConv1d(nn.Conv1d):
-    """Conv1d (odd kernel, padding kernel // 2) that is one matrix product where the input is short.
-
-    The papers' net works at lengths 4, 2 and 1. There a convolution's kernels are several times slower than a product,
-    and most taps see only the padding: at length 1 one of five sees anything. The weight has the shape and values of
-    Conv1d's; its memory is ordered (C', taps, C), in which neighbouring taps are a matrix without being copied.
-    """
-
-    longest = 4
-    """Longest input that becomes a product; a convolution over a longer one stores less for backward."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
-        super().__init__(inputs, outputs, kernel, stride, padding=kernel // 2)
-        self.weight = by_taps(self.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, L) -> (B, C', L / stride), rounded up."""
-        length = x.shape[-1]
-        if length > self.longest:
-            return super().forward(x)
-        taps, stride, reach = self.kernel_size[0], self.stride[0], self.kernel_size[0] // 2
-        outputs = (length - 1) // stride + 1
-        first = max(0, reach - (outputs - 1) * stride)  # of the taps that see the input somewhere
-        count = min(taps, reach + length) - first
-        rows, weight = x.transpose(1, 2), self.weight.transpose(1, 2)  # (B, L, C), (C', taps, C)
-        left = reach - first
-        right = (outputs - 1) * stride + count - left - length
-        if left or right:  # without padding torch would copy all the same
-            rows = nn.functional.pad(rows, (0, 0, left, right))
-        if count > 1 or outputs < length:
-            rows = rows.unfold(1, count, stride).transpose(2, 3).flatten(2)  # (B, L', count C)
-        if count < taps:
-            weight = weight[:, first : first + count]
-        # Of two matrices: for three dimensions torch may multiply row by row, with a copy of the weight for each.
-        product = nn.functional.linear(rows.flatten(0, 1), weight.flatten(1), self.bias)
-        return product.unflatten(0, (len(x), outputs)).transpose(1, 2)
-
-
-class ShortConvTranspose1d(nn.ConvTranspose1d):
-    """ConvTranspose1d that doubles the length (kernel 4, stride 2, padding 1), as one product where it is short.
-
-    Output 2 j sees input j by tap 1 and j - 1 by tap 3, output 2 j + 1 sees j by tap 2 and j + 1 by tap 0.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, channels, 4, stride=2, padding=1)
-        self.weight = by_taps(self.weight)
-
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """(B, C, L) -> (B, C, 2 L)."""
-        if x.shape[-1] > ShortConv1d.longest:
-            return super().forward(x, output_size)
-        assert self.bias is not None
-        product = x.transpose(1, 2).flatten(0, 1) @ self.weight.transpose(1, 2).flatten(1)  # (B L, 4 C')
-        tap = product.view(len(x), x.shape[-1], 4, -1).unbind(2)  # each (B, L, C')
-        even = tap[1] + nn.functional.pad(tap[3][:, :-1], (0, 0, 1, 0))
-        odd = tap[2] + nn.functional.pad(tap[0][:, 1:], (0, 0, 0, 1))
-        return (torch.stack([even, odd], 2).flatten(1, 2) + self.bias).transpose(1, 2)
-
-
-def conv_block(inputs: int, outputs: int, kernel: int, groups: int) -> nn.Sequential:
+def conv_block(inputs: int, outputs: int, length: int, config: Unet1dConfig) -> nn.Sequential:
     """Convolution, group norm, Mish: (B, C, L) -> (B, C', L)."""
-    return nn.Sequential(ShortConv1d(inputs, outputs, kernel), nn.GroupNorm(groups, outputs), nn.Mish())
+    convolution = ShortConv1d(inputs, outputs, config.kernel, length)
+    return nn.Sequential(convolution, nn.GroupNorm(config.groups, outputs), nn.Mish())
 
 
 class FilmResidual(nn.Module):
@@ -121,16 +58,17 @@ class FilmResidual(nn.Module):
     Args:
         inputs: C of the input.
         outputs: C of the output.
+        length: L.
         cond_dim: dimension of the condition, E + D.
         config: kernel and groups.
     """
 
-    def __init__(self, inputs: int, outputs: int, cond_dim: int, config: Unet1dConfig) -> None:
+    def __init__(self, inputs: int, outputs: int, length: int, cond_dim: int, config: Unet1dConfig) -> None:
         super().__init__()
-        self.first = conv_block(inputs, outputs, config.kernel, config.groups)
-        self.second = conv_block(outputs, outputs, config.kernel, config.groups)
+        self.first = conv_block(inputs, outputs, length, config)
+        self.second = conv_block(outputs, outputs, length, config)
         self.film = nn.Sequential(nn.Mish(), nn.Linear(cond_dim, 2 * outputs))
-        self.skip = ShortConv1d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        self.skip = ShortConv1d(inputs, outputs, 1, length) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:
         """x (B, C, L), cond (B, E + D) -> (B, C', L)."""
@@ -141,10 +79,10 @@ class FilmResidual(nn.Module):
 class Stage(nn.Module):
     """Residual blocks of one level, (B, C, L) -> (B, C', L)."""
 
-    def __init__(self, inputs: int, outputs: int, cond_dim: int, config: Unet1dConfig) -> None:
+    def __init__(self, inputs: int, outputs: int, length: int, cond_dim: int, config: Unet1dConfig) -> None:
         super().__init__()
         sizes = [inputs] + [outputs] * config.blocks
-        self.blocks = nn.ModuleList(FilmResidual(a, b, cond_dim, config) for a, b in pairwise(sizes))
+        self.blocks = nn.ModuleList(FilmResidual(a, b, length, cond_dim, config) for a, b in pairwise(sizes))
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:
         """x (B, C, L), cond (B, E + D) -> (B, C', L)."""
@@ -174,15 +112,24 @@ class Unet1d(Net):
         cond = config.time_dim + cond_dim
         self.embed_t = time_mlp(config.time_dim, config.time_scale, widening=4)
         self.embed_r = time_mlp(config.time_dim, config.time_scale, widening=4)
-        steps = list(zip((action_dim, *dims[:-1]), dims, strict=True))
-        self.down = nn.ModuleList(Stage(a, b, cond, config) for a, b in steps)
-        self.shrink = nn.ModuleList(ShortConv1d(dim, dim, 3, stride=2) for dim in dims[:-1])
-        self.middle = Stage(dims[-1], dims[-1], cond, config)
-        self.up = nn.ModuleList(Stage(2 * b, a, cond, config) for a, b in reversed(steps[1:]))
-        self.grow = nn.ModuleList(ShortConvTranspose1d(a) for a, _ in reversed(steps[1:]))
+        lengths = [horizon >> level for level in range(len(dims))]
+        steps = list(zip((action_dim, *dims[:-1]), dims, lengths, strict=True))
+        self.down = nn.ModuleList(Stage(a, b, length, cond, config) for a, b, length in steps)
+        self.shrink = nn.ModuleList(ShortConv1d(b, b, 3, length, stride=2) for _, b, length in steps[:-1])
+        self.middle = Stage(dims[-1], dims[-1], lengths[-1], cond, config)
+        self.up = nn.ModuleList(Stage(2 * b, a, length, cond, config) for a, b, length in reversed(steps[1:]))
+        self.grow = nn.ModuleList(ShortConvTranspose1d(a, length) for a, _, length in reversed(steps[1:]))
         self.outlet = nn.Sequential(
-            conv_block(dims[0], dims[0], config.kernel, config.groups), ShortConv1d(dims[0], action_dim, 1)
+            conv_block(dims[0], dims[0], horizon, config), ShortConv1d(dims[0], action_dim, 1, horizon)
         )
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """As of every module, but for the taps that see nothing."""
+        super().requires_grad_(requires_grad)
+        for module in self.modules():
+            if isinstance(module, SeenTaps) and module.unseen is not None:
+                module.unseen.requires_grad_(False)
+        return self
 
     def forward(self, z: Tensor, r: Tensor, t: Tensor, c: Tensor, features: list[Tensor] | None = None) -> Tensor:
         """z (B, H, A), r (B,), t (B,), c (B, D) -> (B, H, A); taps (B, C, L)."""

@@ -255,7 +255,7 @@ class Finetuner:
             "envs": self.config.envs,
             "workers": self.workers,
             "graph": self.algorithm.recording.figure,
-            "parameters": sum(p.numel() for p in self.policy.parameters()),
+            **self.policy.sizes(),
             "evaluations": evaluations,
             "seconds_by_part": self.watch.rounded(),
         }

@@ -71,8 +71,7 @@ def expected(config: PretrainConfig, dataset: Dataset) -> tuple[dict[str, int], 
     """What a training comes to: parameters of the policy, frames and steps; and what is to be told before it begins."""
     data = trained_on(dataset, config.train.hold_out, config.seed)
     frames = int(data.episode_ends[-1])
-    size = sum(p.numel() for p in build_policy(config, data).parameters())
-    figures = {"parameters": size, "frames": frames, "steps": config.train.total_steps(frames)}
+    figures = {**build_policy(config, data).sizes(), "frames": frames, "steps": config.train.total_steps(frames)}
     return figures, config.train.remark(frames)
 
 

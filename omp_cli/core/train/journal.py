@@ -165,8 +165,9 @@ class Journal:
 
     def largest(self, training: Mapping[str, Tensor]) -> Tensor:
         """The largest magnitude of all that a checkpoint would hold, a scalar on the CPU; not finite where one is."""
-        states = (self._policy.state_dict(), self._ema.module.state_dict(), training)
-        numbers = [x for state in states for x in state.values() if x.is_floating_point() and x.numel()]
+        modules = (self._policy, self._ema.module)
+        held = (x for module in modules for x in (*module.parameters(), *module.buffers()))
+        numbers = [x for x in (*held, *training.values()) if x.is_floating_point() and x.numel()]
         found: dict[torch.device, list[Tensor]] = {}
         for x in numbers:
             low, high = x.detach().aminmax()  # one pass, and no copy of a large tensor

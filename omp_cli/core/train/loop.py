@@ -79,6 +79,9 @@ class Trainer:
         self.dataset = dataset = episodes_of(dataset, others(dataset, self.held_out))
         self.config, self.folder, self.world, self.progress, self.device = config, folder, world, progress, device
         self.policy = build_policy(config, dataset).to(device)
+        sizes = self.policy.sizes()
+        if (trained := sizes.get("trained_parameters")) is not None:
+            progress.note(f"{trained / 1e6:.1f} of {sizes['parameters'] / 1e6:.1f} million parameters are trained")
         self.teacher = teacher
         self._warm = None if teacher is None else learn_from(self.policy, teacher)
         self.module = LossModule(self.policy, world.gather, teacher)
@@ -277,7 +280,7 @@ class Trainer:
             **({} if resumed_at is None else {"resumed_at_step": resumed_at}),
             **({} if self._warm is None else {"warm_start": self._warm}),
             "steps": self.step,
-            "parameters": sum(p.numel() for p in self.policy.parameters()),
+            **self.policy.sizes(),
             "windows": len(self.batches),
             "episodes": len(self.dataset.episode_ends),
             **({"held_out": list(self.held_out)} if self.held_out else {}),

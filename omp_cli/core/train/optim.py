@@ -62,18 +62,19 @@ class MovingAverage(nn.Module):
     The count is a plain number: torch's ``AveragedModel`` reads it back from the device at every update.
 
     Args:
-        policy: the policy that is averaged; it is copied.
+        policy: the policy that is averaged; it is copied, but for parameters that are not trained, which are shared.
         config: its ``ema_power`` and ``ema_max`` are used.
     """
 
     def __init__(self, policy: Policy, config: TrainConfig) -> None:
         super().__init__()
-        self.module = copy.deepcopy(policy)
+        shared = {id(p): p for p in policy.parameters() if not p.requires_grad}
+        self.module = copy.deepcopy(policy, dict(shared))
         self.n_averaged = 0
         self._power, self._max = config.ema_power, config.ema_max
         # Kept, since looking them up anew takes a small policy on a GPU as long as the rest of its step.
-        self._averages: list[Tensor] = list(self.module.parameters())
-        self._values: list[Tensor] = list(policy.parameters())
+        self._averages: list[Tensor] = [p for p in self.module.parameters() if id(p) not in shared]
+        self._values: list[Tensor] = [p for p in policy.parameters() if id(p) not in shared]
         # By type: torch copies tensors of one type with one launch, and those of several one by one.
         self._copied: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
         for copied, buffer in zip(self.module.buffers(), policy.buffers(), strict=True):
@@ -121,8 +122,11 @@ def restore_optimizer(
     """
     for name, parameter in module.named_parameters():
         state = {moment: tensors.get(f"{name.removeprefix(prefix)}/{moment}") for moment in MOMENTS}
+        part = getattr(module.get_submodule(name.rpartition(".")[0]), "of_weight", None)
+        if part is not None:  # convolutions of which omp 0.1 trained the whole kernel
+            state = {moment: None if x is None else part(x) for moment, x in state.items()}
         average = state["exp_avg"]
-        if average is None and not complete:
+        if not parameter.requires_grad or (average is None and not complete):
             continue
         if average is None or average.shape != parameter.shape:
             raise DataError(f"optimiser state of {name} is missing or of another shape", "the checkpoint is damaged")

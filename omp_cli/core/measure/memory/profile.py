@@ -237,7 +237,7 @@ def _row(
     return {
         **case.describe(),
         "how": how,
-        "parameters": step.parameters,
+        **step.policy.sizes(),
         "static": static,
         "static_total": sum(static.values()),
         "dynamic": dynamic,

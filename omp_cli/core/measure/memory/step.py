@@ -90,19 +90,15 @@ class TrainingStep:
         self.backward(self.forward())
         self.update()
 
-    @property
-    def parameters(self) -> int:
-        """Number of trained numbers."""
-        return sum(p.numel() for p in self.policy.parameters() if p.requires_grad)
-
     def static_tensors(self) -> dict[str, list[Tensor]]:
         """Everything that outlives a step, by kind; gradients and optimiser state exist after the first step."""
         moments = [x for state in self.optimizer.state.values() for x in state.values() if isinstance(x, Tensor)]
+        own = {id(p) for p in self.policy.parameters()}  # those that are not trained are the average's, too
         return {
             "weights": [*self.policy.parameters(), *self.policy.buffers()],
             "gradients": [p.grad for p in self.policy.parameters() if p.grad is not None],
             "optimiser": moments or self._moments,
-            "ema": [*self.ema.parameters(), *self.ema.buffers()],
+            "ema": [x for x in (*self.ema.parameters(), *self.ema.buffers()) if id(x) not in own],
         }
 
     def static_bytes(self) -> dict[str, int]:
