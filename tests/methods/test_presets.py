@@ -66,7 +66,7 @@ def test_target(preset: str) -> None:
     """du/dt is the derivative along (v, 0, 1), and the gradient that of a target which is a constant."""
     policy, h, draws = case(preset)
     config: Any = policy.config.method
-    u, parameters = policy.field(h), list(policy.net.parameters())
+    u, parameters = policy.field(h), [p for p in policy.net.parameters() if p.requires_grad]
     z_0 = torch.rand_like(draws.noise) * 2 - 1
     r, t = draws.r[:, None, None], draws.t[:, None, None]
     z_t, v = (1 - t) * z_0 + t * draws.noise, draws.noise - z_0
