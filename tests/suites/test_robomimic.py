@@ -12,7 +12,9 @@ from omp_cli.core.base.errors import DataError, MissingDependency, UsageError
 from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES
+from omp_cli.core.suites.ends import after_step
 from omp_cli.core.suites.robomimic import TASKS, Robomimic, RobomimicEnv, RobomimicSuiteConfig
+from omp_cli.core.suites.robomimic.experts import OPERATORS, make_expert
 from omp_cli.core.suites.robomimic.model import Control, env_kwargs, refresh
 
 real = pytest.mark.skipif(importlib.util.find_spec("robosuite") is None, reason="robosuite is not installed")
@@ -242,6 +244,26 @@ def test_the_other_tasks_show_what_their_spec_says(task: str) -> None:
     env.step(np.zeros(env.spec.action_dim))
     env.reset(3)
     assert np.array_equal(env.start_state(), start)
+    env.close()
+
+
+@real
+@pytest.mark.parametrize(("task", "near"), [("lift", 0.0), ("can", 0.1), ("square", 0.03)])
+def test_an_episode_says_whether_it_grasped_and_how_far_the_goal_was(task: str, near: float) -> None:
+    env = suite(cameras=()).make(task)
+    env.reset(3)
+    idle = env.step(np.zeros(env.spec.action_dim)).ends
+    assert idle["grasped"] is False
+    assert 0.01 < idle["to_goal"] < 1.0
+    expert, ends = make_expert(task, env.sim, OPERATORS["clean"], 3), {}
+    for _ in range(200):
+        outcome = env.step(np.clip(expert.action(), -1.0, 1.0))
+        ends = after_step(ends, outcome.ends)
+        if outcome.success:
+            break
+    assert outcome.success
+    assert ends["grasped"] is True
+    assert ends["to_goal"] <= near
     env.close()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from omp_cli.core.suites.ends import Ends, after_step
 from omp_cli.core.suites.robomimic import transport
 from omp_cli.core.suites.robomimic.experts import OPERATORS, make_expert
 from omp_cli.core.suites.robomimic.phases import Hand
@@ -43,14 +44,19 @@ def test_an_episode_from_the_lid_to_the_hammer_in_the_target_bin(env: RobomimicE
     env.reset(0)
     expert = make_expert("transport", env.sim, OPERATORS["clean"], 0)
     seen: tuple[list[str], list[str]] = ([], [])
+    ends: Ends = {}
     for _ in range(env.spec.max_steps):
         action = expert.action()
         for phases, phase in zip(seen, expert.phases, strict=True):
             if phases[-1:] != [phase]:
                 phases.append(phase)
-        if env.step(action).success:
+        outcome = env.step(action)
+        ends = after_step(ends, outcome.ends)
+        if outcome.success:
             break
     assert env.judge() == (1.0, True)
+    assert ends["grasped"] is ends["trash_in_bin"] is True
+    assert ends["to_goal"] < 0.1
     assert seen == (GIVER, TAKER[: len(seen[1])])
     assert seen[1][-1] in ("release", "retreat"), "the hammer has been put down, not pressed to the bottom"
     assert transport._lid_off(Hand(env.sim, 0))

@@ -21,6 +21,7 @@ from omp_cli.core.clouds.opengl import Renderer
 from omp_cli.core.clouds.picture import Painter
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv
+from omp_cli.core.suites.robomimic.ends import ends_of
 from omp_cli.core.suites.robomimic.model import Control, load_scene, make_robosuite, numpy_seeded, refresh
 from omp_cli.core.suites.robomimic.scene import completed
 from omp_cli.core.suites.robomimic.step import control_step
@@ -193,7 +194,7 @@ class RobomimicEnv(TaskEnv):
         """One control step of 50 ms; reward 1 while the task's condition holds. Never terminates."""
         control_step(self.sim, np.clip(np.asarray(action, np.float64), -1.0, 1.0))
         refresh(self.sim)
-        return Outcome(*self.judge())
+        return Outcome(*self.judge(), ends=ends_of(self.sim, self.task))
 
     def observe(self, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
         """See the base class. "img" is (H, W, 3 cameras), upright; other keys are robomimic's own observations."""
