@@ -177,12 +177,7 @@ def expanded(value: Any) -> Any:
     """The value, or in a path the home folder in the place of ``~``, which no shell expands after ``=``."""
     if isinstance(value, list):
         return [expanded(item) for item in value]
-    if not isinstance(value, Path):
-        return value
-    try:
-        return value.expanduser()
-    except RuntimeError:  # there is no such user: then it is a name
-        return value
+    return Path(os.path.expanduser(value)) if isinstance(value, Path) else value
 
 
 def take(values: dict[str, Any], **own: Any) -> Globals:

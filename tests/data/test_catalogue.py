@@ -115,6 +115,16 @@ def test_a_malformed_catalogue_is_one_line(
         read_catalogue()
 
 
+def test_the_home_folder_of_nobody_is_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_CLI_CATALOGUE", "~nobody-of-that-name/c.toml")
+    with pytest.raises(DataError, match=r"catalogue ~nobody-of-that-name/c\.toml: no such file"):
+        read_catalogue()
+    monkeypatch.setenv("OMP_CLI_CACHE", "~nobody-of-that-name/cache")
+    assert cache_folder() == Path("~nobody-of-that-name/cache")
+    monkeypatch.setenv("OMP_CLI_CACHE", "~/cache")
+    assert cache_folder() == Path.home() / "cache"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -6,7 +6,6 @@ Some ship with omp and are called by their names; one of the user's own is calle
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -76,10 +75,7 @@ def _normal(name: str) -> str:
     """A preset's name; of a file its path, the same however it is written."""
     if not name.endswith(ENDING):
         return name
-    path = Path(name)
-    with suppress(RuntimeError):  # there is no such user: then "~" is a part of a name
-        path = path.expanduser()
-    return os.path.normpath(path)
+    return os.path.normpath(os.path.expanduser(name))
 
 
 def preset_layer(command: str, name: str) -> Layer:

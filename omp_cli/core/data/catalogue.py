@@ -175,7 +175,7 @@ def read_catalogue() -> Catalogue:
     if not named:
         return shipped
     try:
-        own = _parsed(Path(named).expanduser().read_text(encoding="utf-8-sig"), named)
+        own = _parsed(Path(os.path.expanduser(named)).read_text(encoding="utf-8-sig"), named)
     except UnicodeDecodeError:
         raise DataError(f"catalogue {named}: not UTF-8") from None
     except OSError as error:
@@ -188,7 +188,7 @@ def read_catalogue() -> Catalogue:
 def cache_folder() -> Path:
     """Where downloads are kept: ``OMP_CLI_CACHE``, else ``omp-cli`` in the user's cache folder."""
     if named := os.environ.get("OMP_CLI_CACHE"):
-        return Path(named).expanduser()
+        return Path(os.path.expanduser(named))
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "omp-cli"
 
 
