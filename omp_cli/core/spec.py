@@ -45,6 +45,10 @@ class Spec(Settings):
     and the cloud about the vertical turns the right action with them; the rest of state and action must not depend on
     directions. Data made before there was this field have none.
     """
+    quaternions: tuple[CountOrZero, ...] = ()
+    """Where in the state a unit quaternion of four numbers begins. q and -q are the same rotation, so a policy sees the
+    one whose largest number is positive. Data made before there was this field have none.
+    """
     max_steps: Count
     """Environment steps after which an evaluation episode ends."""
     control_hz: Above0

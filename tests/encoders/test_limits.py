@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from omp_cli.core.encoders.base import Limits
+from omp_cli.core.encoders.base import ENCODERS, Limits, StateLimits
+from omp_cli.core.spec import Spec
 
 
 def test_limits_of_the_data_become_plus_and_minus_one() -> None:
@@ -61,3 +62,41 @@ def test_before_fit_it_is_the_identity_and_fitting_is_saved() -> None:
     loaded.load_state_dict(limits.state_dict())
     assert torch.equal(loaded(x), limits(x))
     assert not list(limits.parameters())
+
+
+def spec(*quaternions: int) -> Spec:
+    known = {"suite": "own", "task": "pour", "action_dim": 2, "max_steps": 10, "control_hz": 10.0}
+    return Spec(**known, state_dim=11, quaternions=quaternions)
+
+
+def test_both_signs_of_a_quaternion_are_one_state() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 5, 11)
+    for first in (1, 6):
+        x[..., first : first + 4] /= x[..., first : first + 4].norm(dim=-1, keepdim=True)
+    signs = torch.where(torch.rand(3, 5, 2) < 0.5, -1.0, 1.0)
+    other = x.clone()
+    other[..., 1:5] *= signs[..., :1]
+    other[..., 6:10] *= signs[..., 1:]
+    limits, plain = StateLimits(spec(1, 6)), StateLimits(spec())
+    limits.fit(x)
+    plain.fit(x)
+    assert torch.equal(limits(x), limits(other))
+    assert not torch.equal(plain(x), plain(other))
+    one = limits.one_sign(other)
+    assert torch.equal(one[..., [0, 5, 10]], x[..., [0, 5, 10]])
+    for first in (1, 6):
+        q = one[..., first : first + 4]
+        assert torch.equal(q.abs(), x[..., first : first + 4].abs())
+        assert bool((q.gather(-1, q.abs().argmax(-1, keepdim=True)) > 0).all())
+        assert bool(limits(x)[..., first : first + 4].abs().amax() <= 1 + 1e-6)
+    assert "_places" not in limits.state_dict()
+
+
+def test_an_encoder_of_states_does_not_see_the_sign() -> None:
+    torch.manual_seed(0)
+    encoder = ENCODERS.build(ENCODERS.parse({"name": "state"}), spec(1), 2)
+    state = torch.randn(4, 2, 11)
+    other = state.clone()
+    other[:, 1, 1:5] *= -1
+    assert torch.equal(encoder({"state": state}), encoder({"state": other}))

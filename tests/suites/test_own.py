@@ -8,10 +8,12 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from omp_cli.core.base.config import validated
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.progress import Silent
+from omp_cli.core.checkpoint import open_checkpoint
 from omp_cli.core.clouds.fps import farthest_points
 from omp_cli.core.data.store import STORE, read_store, write_store
 from omp_cli.core.deploy.deciders import open_decider
@@ -204,6 +206,38 @@ def test_masks_of_robomimic_say_what_is_held_out(omp: Omp, tmp_path: Path) -> No
     with h5py.File(tmp_path / "c.hdf5", "a") as file:
         file["mask/valid"] = np.array([b"demo_0"])
     refused(omp("prepare", "own", tmp_path / "c.hdf5", "--out", tmp_path / "g"), 3, "demo_0 is in mask/train and in")
+
+
+def test_the_sign_of_a_quaternion_is_no_state_to_a_policy(omp: Omp, tmp_path: Path) -> None:
+    formats.write_robomimic(tmp_path / "c.hdf5")
+    random = np.random.default_rng(0)
+    with h5py.File(tmp_path / "c.hdf5", "a") as file:
+        for demo in file["data"].values():
+            for key, first in (("robot0_eef_quat", 0), ("object", 3), ("object", 10)):
+                values = demo["obs"][key][:, first : first + 4]
+                values *= random.choice([-1, 1], (len(values), 1)) / np.linalg.norm(values, axis=1, keepdims=True)
+                demo["obs"][key][:, first : first + 4] = values
+    line = ("--task", "can", "--set", "format.object_state=true", "--out", tmp_path / "d")
+    done = omp("prepare", "own", tmp_path / "c.hdf5", *line)
+    assert done.code == 0, done.err
+    assert "steps change its sign), Can_quat (" in " ".join(done.out.split())
+    assert "Can_to_robot0_eef_quat" in " ".join(done.out.split())
+    data = read_store(tmp_path / "d")
+    assert data.spec.quaternions == (3, 12, 19)
+    assert data.spec.state_channels is not None
+    assert data.spec.state_channels.names[9:12] == ("Can_pos[0]", "Can_pos[1]", "Can_pos[2]")
+    assert omp("prepare", "own", tmp_path / "d", "--task", "can", "--out", tmp_path / "again").code == 0
+    assert read_store(tmp_path / "again").spec.quaternions == (3, 12, 19)
+    parts = ("--preset", "dmpo-state", "--steps", 2, "--batch-size", 4, "--set", "train.warmup_steps=0")
+    assert omp("pretrain", tmp_path / "d", *parts, "--out", tmp_path / "run").code == 0
+    policy = open_checkpoint(tmp_path / "run" / "checkpoints" / "step-00000002").load("ema")
+    state = torch.from_numpy(data.arrays["state"][:1])[None]
+    other = state.clone()
+    other[..., 12:16] *= -1
+    noise = torch.randn(1, policy.chunk.horizon, 7)
+    assert torch.equal(policy.act({"state": state}, noise), policy.act({"state": other}, noise))
+    other[..., 9] += 0.1
+    assert not torch.equal(policy.act({"state": state}, noise), policy.act({"state": other}, noise))
 
 
 def test_a_robots_recording_under_a_benchmarks_name_is_not_rolled_out_there(omp: Omp, tmp_path: Path) -> None:

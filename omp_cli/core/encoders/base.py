@@ -60,6 +60,45 @@ class Limits(nn.Module):
         return (y - self.offset) / self.scale
 
 
+class StateLimits(Limits):
+    """``Limits`` of a state (..., S), whose quaternions are first given one sign: the largest of the four is positive.
+
+    Simulators and robots change the sign as rounding has it (robosuite, where a hand points down, in one step of ten),
+    and to a network that is another state.
+    """
+
+    _places: Tensor
+    _members: Tensor
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(spec.state_dim)
+        count = len(spec.quaternions)
+        places = torch.tensor(spec.quaternions, dtype=torch.long)[:, None] + torch.arange(4)
+        members = torch.zeros(count, spec.state_dim)
+        if count:
+            members[torch.arange(count)[:, None], places] = 1.0
+        self._count = count
+        self.register_buffer("_places", places.flatten(), persistent=False)
+        self.register_buffer("_members", members, persistent=False)
+
+    def fit(self, x: Tensor) -> None:
+        """Take the limits from x (..., S)."""
+        super().fit(self.one_sign(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Physical units to [-1, 1]."""
+        return super().forward(self.one_sign(x))
+
+    def one_sign(self, x: Tensor) -> Tensor:
+        """x (..., S) with the quaternions that mean the same and have a positive largest number."""
+        if not self._count:
+            return x
+        q = x.index_select(-1, self._places).unflatten(-1, (self._count, 4))
+        largest = q.gather(-1, q.abs().argmax(-1, keepdim=True)).squeeze(-1)
+        turned = (largest < 0).to(x.dtype)  # (..., K)
+        return x * (1.0 - 2.0 * turned @ self._members.to(x.dtype))
+
+
 class EncoderConfig(Settings):
     """What every encoder has."""
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from omp_cli.core.base.config import CountOrZero
 from omp_cli.core.base.errors import UsageError
-from omp_cli.core.encoders.base import Encoder, EncoderConfig, Limits
+from omp_cli.core.encoders.base import Encoder, EncoderConfig, StateLimits
 from omp_cli.core.spec import Spec
 
 
@@ -42,7 +42,7 @@ class ImageEncoder(Encoder):
         super().__init__(config, spec, n_obs)
         if spec.image is None:
             raise UsageError(f"encoder {config.name}: {spec.suite} {spec.task} has no picture", "use another encoder")
-        self.state_limits = Limits(spec.state_dim)
+        self.state_limits = StateLimits(spec)
 
     def fit(self, arrays: Mapping[str, Tensor]) -> None:
         """Take the limits from state (frames, S)."""

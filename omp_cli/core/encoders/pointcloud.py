@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from omp_cli.core.base.config import Above0, AtLeast0, Count, Width
 from omp_cli.core.base.errors import UsageError
-from omp_cli.core.encoders.base import ENCODERS, Encoder, EncoderConfig, Limits
+from omp_cli.core.encoders.base import ENCODERS, Encoder, EncoderConfig, Limits, StateLimits
 from omp_cli.core.encoders.pointnet import PointNet
 from omp_cli.core.spec import Spec
 
@@ -95,7 +95,7 @@ class PointCloudEncoder(Encoder):
         self.register_buffer("_end_effector", torch.tensor(spec.end_effector or ()), persistent=False)
         positions = torch.tensor(spec.positions or (), dtype=torch.long).flatten()
         self.register_buffer("_positions", positions, persistent=False)
-        self.state_limits, self.cloud_limits = Limits(spec.state_dim), Limits(3)
+        self.state_limits, self.cloud_limits = StateLimits(spec), Limits(3)
         self.cloud = PointNet(config.channels, config.out, config.two_pass)
         self.state = nn.Sequential(
             nn.Linear(spec.state_dim, config.state), nn.ReLU(), nn.Linear(config.state, config.state)

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from omp_cli.core.base.config import Width
-from omp_cli.core.encoders.base import ENCODERS, Encoder, EncoderConfig, Limits
+from omp_cli.core.encoders.base import ENCODERS, Encoder, EncoderConfig, StateLimits
 from omp_cli.core.spec import Spec
 
 
@@ -32,7 +32,7 @@ class StateEncoder(Encoder):
     def __init__(self, config: StateConfig, spec: Spec, n_obs: int) -> None:
         super().__init__(config, spec, n_obs)
         self.out_dim = config.out
-        self.limits = Limits(spec.state_dim)
+        self.limits = StateLimits(spec)
         self.mlp = nn.Sequential(
             nn.Linear(n_obs * spec.state_dim, config.hidden), nn.Mish(), nn.Linear(config.hidden, config.out)
         )

@@ -17,6 +17,7 @@ from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.catalogue import Entry, cache_folder, read_catalogue
 from omp_cli.core.data.download import Fetched, Wanted, fetch
+from omp_cli.core.data.quaternions import marked
 from omp_cli.core.data.readers import FORMATS, Reader, Recording
 from omp_cli.core.prepare.alike import check_alike
 from omp_cli.core.prepare.build import check_episodes
@@ -238,6 +239,7 @@ class Files(Source):
                 for episode in recording.episodes:
                     episode["action"] = episode["action"] / np.float32(limit)
             suite, recording = rollout_suite(config.suite, config.environment, config.format.name, recording)
+            recording = marked(recording)
         pictured = "img" in recording.episodes[0]
         provenance = self._provenance(recording, suite)
         if config.check_pictures and recording.simulator and pictured and suite is not None:

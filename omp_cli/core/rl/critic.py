@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from omp_cli.core.base.config import Depth, Settings, Width
-from omp_cli.core.encoders.base import Limits
+from omp_cli.core.encoders.base import Limits, StateLimits
 from omp_cli.core.nets.residual_mlp import ResidualBlock
 from omp_cli.core.policy import Policy
 
@@ -147,4 +147,4 @@ def _limits_of(policy: Policy) -> Limits:
     for module in policy.encoder.modules():
         if isinstance(module, Limits) and module.scale.shape == (policy.spec.state_dim,):
             return copy.deepcopy(module)
-    return Limits(policy.spec.state_dim)
+    return StateLimits(policy.spec)

@@ -26,7 +26,6 @@ from omp_cli.core.data.readers.base import (
     Recording,
     Subject,
     left_out,
-    names_of_parts,
     some_lack,
     spec_of,
 )
@@ -51,7 +50,7 @@ from omp_cli.core.data.readers.robomimic_demonstrations import (
     raw_demonstrations,
 )
 from omp_cli.core.data.readers.robomimic_masks import chosen, held_out_by_masks, masks_of
-from omp_cli.core.data.readers.robomimic_metadata import check_counts, environment
+from omp_cli.core.data.readers.robomimic_metadata import check_counts, environment, names_of_state
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.spec import Spec
 
@@ -163,7 +162,7 @@ class RobomimicReader(Reader):
             scenes=found.scenes,
             said=(*dict.fromkeys(found.shown), *said),
             held_out=held_out,
-            names={} if raw else {"state": names_of_parts(taken.state, widths)},
+            names={} if raw else {"state": names_of_state(taken.state, widths, env["env_name"])},
             parts=tuple(zip(taken.state, widths, strict=True)),
             cameras=tuple(taken.cameras),
             hz=hz,

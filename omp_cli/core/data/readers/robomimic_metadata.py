@@ -7,11 +7,12 @@ robosuite's ``collect_human_demonstrations`` have ``env`` (the name), ``env_info
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.data.foreign import AGAIN, member, number, short
+from omp_cli.core.data.readers.base import names_of_parts
 from omp_cli.core.data.readers.hdf5 import (
     attribute,
     count_attribute,
@@ -82,3 +83,27 @@ def check_counts(data: h5py.Group, known: Sequence[str], expected: str, more: in
         raise DataError(
             f"{data.file.filename}: its {len(known)} demonstrations have {total} actions, total says {declared}", AGAIN
         )
+
+
+def names_of_state(keys: Sequence[str], widths: Sequence[int], env: str | None) -> tuple[str, ...]:
+    """Names of the numbers of a state; those of "object" by what robosuite's environment ``env`` puts into it."""
+    parts: list[tuple[str, int]] = []
+    for key, width in zip(keys, widths, strict=True):
+        inner = OBJECT_PARTS.get(env or "", ()) if key == "object" else ()
+        parts += inner if sum(size for _, size in inner) == width else ((key, width),)
+    return names_of_parts(*zip(*parts, strict=True))
+
+
+_IN_ITS_HAND = (("pos", 3), ("quat", 4), ("to_robot0_eef_pos", 3), ("to_robot0_eef_quat", 4))
+OBJECT_PARTS: Mapping[str, tuple[tuple[str, int], ...]] = {
+    "Lift": (("cube_pos", 3), ("cube_quat", 4), ("gripper_to_cube_pos", 3)),
+    "PickPlaceCan": tuple((f"Can_{name}", size) for name, size in _IN_ITS_HAND),
+    "NutAssemblySquare": tuple((f"SquareNut_{name}", size) for name, size in _IN_ITS_HAND),
+    "TwoArmTransport": (
+        *(("payload_pos", 3), ("payload_quat", 4), ("trash_pos", 3), ("trash_quat", 4)),
+        *(("lid_handle_pos", 3), ("lid_handle_quat", 4), ("target_bin_pos", 3), ("trash_bin_pos", 3)),
+        *(("gripper0_to_payload", 3), ("gripper0_to_lid_handle", 3), ("gripper1_to_payload", 3)),
+        *(("gripper1_to_trash", 3), ("payload_in_target_bin", 1), ("trash_in_trash_bin", 1)),
+    ),
+}
+"""What robosuite puts into "object", one after the other."""

@@ -22,6 +22,7 @@ from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, o
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.readers.base import Recording, Subject, spec_of
 from omp_cli.core.data.readers.robomimic import RobomimicConfig
+from omp_cli.core.data.readers.robomimic_metadata import names_of_state
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import Kept, in_order
 from omp_cli.core.prepare.files import Files
@@ -29,6 +30,7 @@ from omp_cli.core.prepare.origin import FileOrigin
 from omp_cli.core.prepare.source import SOURCES, Asked
 from omp_cli.core.suites.robomimic.model import Control
 from omp_cli.core.suites.robomimic.suite import RENDERING, Robomimic, RobomimicEnv, RobomimicSuiteConfig
+from omp_cli.core.suites.robomimic.tables import TASKS, length_of
 
 DAMAGE = (ValueError, LookupError, AttributeError, TypeError, AssertionError, RecursionError, OSError, ParseError)
 """What robosuite and MuJoCo raise for a scene that is not one of theirs."""
@@ -112,16 +114,26 @@ def replayed(recording: Recording, config: Settings, subject: Subject, workers: 
         episodes.append(episode)
         added.update(geoms)
         progress.advance()
+    keys, info = built.state_keys(subject.task), TASKS[subject.task]
     notes = {
         **recording.notes,
-        "state": list(built.state_keys(subject.task)),
+        "state": list(keys),
         "cameras": list(built.cameras(subject.task)),
         "replayed": f"in robosuite {metadata.version('robosuite')}; {RENDERING}",
     }
     spec = built.spec(subject.task)
     spec = spec_of(subject, episodes, control_hz=spec.control_hz, end_effector=spec.end_effector)
+    names = names_of_state(keys, [length_of(key, info) for key in keys], info.env)
     said = (f"scenes of an older robosuite lack {', '.join(sorted(added))}: added from this one",) if added else ()
-    return replace(recording, episodes=episodes, notes=notes, spec=spec, scenes=None, said=(*recording.said, *said))
+    return replace(
+        recording,
+        episodes=episodes,
+        notes=notes,
+        spec=spec,
+        scenes=None,
+        said=(*recording.said, *said),
+        names={"state": names},
+    )
 
 
 def replay(job: ReplayJob, kept: Kept[RobomimicEnv]) -> tuple[Arrays, tuple[str, ...]]:
