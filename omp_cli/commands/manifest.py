@@ -36,7 +36,10 @@ def manifest(
     found = m.read_manifest(run)
     folder = run if run.is_dir() else run.parent
     state = state_of(folder, found)
+    lines = []
     if files:
         m.check_artifacts(folder, found)
+        count = len(found.artifacts)
+        lines = [f"{count} artifacts are as the manifest has them" if count else "the manifest names no files to check"]
     document = {"command": "manifest", "state": state, "result": found.model_dump(mode="json")}
-    call.console.result(document, [run_table(run, found, state)])
+    call.console.result(document, [run_table(run, found, state)], lines)

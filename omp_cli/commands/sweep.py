@@ -19,7 +19,7 @@ from omp_cli.core.base.run import Run
 from omp_cli.core.sweep.config import read_sweep
 from omp_cli.core.sweep.engines import ENGINES, EngineChoice
 from omp_cli.core.sweep.execute import execute
-from omp_cli.core.sweep.plan import made_with_other_code, plan_jobs, same_settings
+from omp_cli.core.sweep.plan import made_with_other_code, of_no_job, plan_jobs, same_settings
 from omp_cli.core.sweep.tables import job_tables, plan_table, planned
 
 RAY = "Engine ray"
@@ -58,7 +58,7 @@ def sweep(
     if engine == "local":
         core.pick_device(call.globals.device_name)
     jobs = plan_jobs(config, folder, resolve, _handed_on(call))
-    if said := made_with_other_code(jobs):
+    for said in filter(None, (made_with_other_code(jobs), of_no_job(folder, jobs))):
         call.console.note(said)
     if call.globals.dry_run:
         same_settings(jobs)

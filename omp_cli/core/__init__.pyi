@@ -30,6 +30,7 @@ from .measure.offline.evaluation import evaluate_offline as evaluate_offline
 from .policy import check_teacher as check_teacher
 from .report.collect import read_evaluations as read_evaluations
 from .report.rename import rename_rows as rename_rows
+from .report.sections import make_sections as make_sections
 from .report.tables import all_tables as all_tables
 from .report.write import write_report as write_report
 from .rl.inputs import algorithm_for as algorithm_for

@@ -136,9 +136,12 @@ def list_lines(shown: Sequence[RunEntry], folders: Sequence[Path]) -> list[str]:
 
 
 def run_table(path: Path, manifest: Manifest, state: str) -> Table:
-    """What the manifest at ``path`` says of its run, which is in ``state`` (``state_of``); no figures in lists."""
+    """What the manifest at ``path`` says of its run, which is in ``state`` (``state_of``); no figures in lists.
+
+    Of a sweep it says how many jobs have finished, failed and so on, as the manifest knows them.
+    """
     metrics = [(name, str(value)) for name, value in manifest.metrics.items() if not isinstance(value, list | dict)]
-    hardware = manifest.hardware
+    hardware, states = manifest.hardware, manifest.metrics.get("states", {})
     rows = [
         ("command", f"omp {manifest.command}"),
         ("status", "lost (its process is gone)" if state == "lost" else state),
@@ -147,6 +150,7 @@ def run_table(path: Path, manifest: Manifest, state: str) -> Table:
         ("machine", f"{hardware.cpu}, {hardware.cores} cores, device {hardware.device}"),
         *[(f"input {i.kind}", f"{i.path} ({i.sha256[:12]})") for i in manifest.inputs],
         *metrics,
+        *[(f"jobs {job_state}", str(count)) for job_state, count in states.items() if count],
         *[("artifact", f"{a.path} ({a.bytes} bytes, {a.sha256[:12]})") for a in manifest.artifacts],
         *([("error", manifest.error.message)] if manifest.error else []),
     ]

@@ -230,7 +230,9 @@ def test_a_stopped_evaluation_keeps_the_episodes_that_have_ended(
 
 
 def test_manifest_command_checks_files(omp: Omp, run: Path) -> None:
-    assert "omp pretrain" in omp("manifest", run, "--files").out
+    checked = omp("manifest", run, "--files").out
+    assert "omp pretrain" in checked
+    assert f"{len(read_manifest(run).artifacts)} artifacts are as the manifest has them" in checked
     assert omp("manifest", "--schema").json["title"] == "Manifest"
     with (run / "metrics.jsonl").open("a") as stream:
         stream.write("{}\n")

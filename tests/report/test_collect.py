@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.run import Run
 from omp_cli.core.report.collect import read_evaluations, usual_label
 from omp_cli.core.report.sections import OTHER, classes_of, make_sections
 from omp_cli.core.report.summary import summarise
@@ -43,6 +44,17 @@ def test_what_does_not_count_is_named(tmp_path: Path) -> None:
     assert any("unfinished" in line and "interrupted" in line for line in found.left_out)
     with pytest.raises(DataError, match="edited"):
         read_evaluations([tmp_path / "edited"])
+
+
+def test_a_sweep_of_which_jobs_are_left_is_named(tmp_path: Path) -> None:
+    write_eval(tmp_path / "s" / "good", "hammer", 40)
+    with Run(tmp_path / "s", "sweep", {}, {}) as run:
+        run.metrics(states={"waiting": 0, "finished": 3, "failed": 1, "blocked": 2})
+    with Run(tmp_path / "whole", "sweep", {}, {}) as run:
+        run.metrics(states={"waiting": 0, "finished": 3})
+    (line,) = read_evaluations([tmp_path]).left_out
+    assert line.startswith(f"sweep {tmp_path / 's'}: ")
+    assert line.endswith("3 of 6 jobs finished (1 failed, 2 blocked)")
 
 
 def test_nothing_to_report_on(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Jobs run once, in order, through failures, interruptions and kills; a stand-in does their work."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.locks import PATIENCE, hold, is_held
 from omp_cli.core.base.manifest import read_manifest
 from omp_cli.core.base.run import CHECKPOINTS, Run
+from omp_cli.core.sweep import execute
 from omp_cli.core.sweep import job as module
 from omp_cli.core.sweep.config import SweepConfig
 from omp_cli.core.sweep.job import Work
@@ -89,6 +91,37 @@ def test_a_fine_tuning_goes_on_from_its_checkpoint() -> None:
     FREE.touch()
     assert set(states(sweep(OUT, jobs)).values()) == {"finished"}
     assert (runs("pretrain"), runs("finetune"), runs("finetune --resume"), runs("eval")) == (1, 2, 1, 2)
+
+
+def test_what_goes_wrong_about_one_job_is_its_failure_alone() -> None:
+    """Here its log cannot be written: the others go on to their end."""
+    jobs = small_jobs(OUT, bad="--a 1", good="--a 1")
+    jobs[1].log.mkdir(parents=True)
+    found = sweep(OUT, jobs)
+    expected = [f"reach/{name}/seed0{end}" for name in ("bad", "good") for end in ("", "/eval")]
+    assert states(found) == dict(zip(expected, ("failed", "blocked", "finished", "finished"), strict=True))
+    assert "directory" in next(job["error"] for job in found["jobs"] if job["state"] == "failed")
+
+
+def test_jobs_save_where_the_sweep_itself_cannot_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def note_down(_: object) -> None:
+        if both_train():
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(execute._Sweep, "keep_noted", note_down)
+    with pytest.raises(OSError, match="No space"):
+        sweep(OUT, small_jobs(OUT, one="--held yes", two="--held yes"))
+    trained = [read_manifest(OUT / "reach" / name / "seed0") for name in ("one", "two")]
+    assert [manifest.status for manifest in trained] == ["interrupted"] * 2, "they were not killed"
+
+
+def test_a_killed_job_is_told_with_what_kills_most_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = small_jobs(OUT, one="")[1]
+    monkeypatch.setattr(module, "PROGRAM", (sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"))
+    work = Work(job)
+    while (outcome := work.poll()) is None:
+        time.sleep(0.02)
+    assert (outcome.error or "").startswith("ended by SIGKILL: the memory ran out (take fewer --workers)")
 
 
 STATES = (("good", "finished", "finished"), ("bad", "failed", "blocked"))

@@ -12,7 +12,7 @@ from omp_cli.core.base.plugins import load_plugin
 from omp_cli.core.base.run import Run
 from omp_cli.core.sweep.config import SweepConfig
 from omp_cli.core.sweep.job import Job
-from omp_cli.core.sweep.plan import ONE_WORKER, made_with_other_code, plan_jobs, same_settings
+from omp_cli.core.sweep.plan import ONE_WORKER, made_with_other_code, of_no_job, plan_jobs, same_settings
 from tests.sweep.small import resolve, small_jobs
 
 SWEEP: dict[str, Any] = {
@@ -227,6 +227,30 @@ def test_a_finished_job_of_other_settings_is_refused(
     finished(job, steps="6", episodes="6")
     with pytest.raises(UsageError, match=rf"{job.folder}: made with \w+ '6', planned with ('5'|'2'|not set)"):
         same_settings(jobs_of())
+
+
+def test_every_folder_of_other_settings_is_named_at_once_but_for_what_lies_in_another(tmp_path: Path) -> None:
+    for job in small_jobs(tmp_path, one="--a 1", two="--a 1"):
+        with Run(job.folder, job.command, job.settings, {}):
+            pass
+    with pytest.raises(UsageError, match="one/seed0: made with a '1', planned with '2'") as refused:
+        same_settings(small_jobs(tmp_path, one="--a 2", two="--a 2"))
+    two = tmp_path / "reach" / "two" / "seed0"
+    assert refused.value.message.endswith(f"; made with other settings, too: {two}"), "its evaluation lies in it"
+    assert "delete these folders" in refused.value.hint
+
+
+def test_what_a_sweep_has_left_under_an_earlier_name_is_told(tmp_path: Path) -> None:
+    jobs = small_jobs(tmp_path, one="--a 1")
+    with Run(tmp_path, "sweep", {}, {}):
+        for job in jobs:
+            with Run(job.folder, job.command, job.settings, {}):
+                pass
+    with Run(tmp_path / "table", "report", {}, {}):
+        pass
+    assert of_no_job(tmp_path, jobs) == ""
+    said = of_no_job(tmp_path, small_jobs(tmp_path, renamed="--a 1"))
+    assert "no job of this sweep: reach/one/seed0; omp report counts" in said
 
 
 def test_what_a_checkpoint_says_of_itself_is_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ def read_resumed(folder: Path, command: str) -> m.Manifest:
 
     Raises:
         UsageError: the folder is a part of a run, or a run of another command.
-        DataError: the folder has no manifest, or a damaged one.
+        DataError: the folder has no manifest or a damaged one, or a finished run has lost its checkpoints.
     """
     if folder.exists() and not (folder / m.FILE_NAME).is_file():
         above = next((p for p in folder.parents[:3] if (p / m.FILE_NAME).is_file()), None)
@@ -94,6 +94,11 @@ def read_resumed(folder: Path, command: str) -> m.Manifest:
     manifest = m.read_manifest(folder)
     if manifest.command != command:
         raise UsageError(f"{folder}: a run of omp {manifest.command}, not of omp {command}")
+    if manifest.status == "succeeded" and not (folder / CHECKPOINTS).exists():  # it would begin anew, over its figures
+        raise DataError(
+            f"{folder}: a finished run without its folder {CHECKPOINTS}, so there is nothing to go on from",
+            f"copy {CHECKPOINTS} of the original there, or start it again without --resume",
+        )
     return manifest
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 NONE = "-"
 """The text of a cell for which there is no figure."""
+SHOWN = 4
+"""Names in one line."""
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 
 
@@ -50,3 +52,9 @@ def cell_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return str(value)
+
+
+def first_few(names: Sequence[str], between: str = "; ") -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return between.join(names[:SHOWN]) + more

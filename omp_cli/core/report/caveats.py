@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from omp_cli.core.base.table import first_few
 from omp_cli.core.measure.offline.scores import SAMPLES
 from omp_cli.core.report.collect import Evaluation, Offline
 from omp_cli.core.report.differs import mixed
 from omp_cli.core.report.sections import Section
-
-SHOWN = 4
-"""Names in one line."""
 
 CONDITIONS: dict[str, Callable[[Evaluation], Any]] = {
     "numbers of episodes": lambda e: e.last.episodes,
@@ -23,7 +21,7 @@ CONDITIONS: dict[str, Callable[[Evaluation], Any]] = {
 }
 
 OFFLINE_CONDITIONS: dict[str, Callable[[Offline], Any]] = {
-    "episodes": lambda e: f"{e.figures['on']}: {_some([*map(str, e.figures['episodes'])], ' ')}",
+    "episodes": lambda e: f"{e.figures['on']}: {first_few([*map(str, e.figures['episodes'])], ' ')}",
     "strides": lambda e: e.setting("stride"),
     "numbers of samples": lambda e: e.figures["samples"] if SAMPLES in e.figures["errors"] else None,
     "training data": lambda e: e.data[:12],
@@ -65,18 +63,18 @@ def _by_data(offline: Sequence[Offline]) -> list[str]:
 def _different(what: str, of: Iterable[tuple[str, set[Any]]]) -> list[str]:
     """A line with the names that have several values; none where there is no such name."""
     several = [f"{name} ({', '.join(sorted(map(str, values)))})" for name, values in of if len(values) > 1]
-    return [f"different {what}: {_some(several)}"] if several else []
+    return [f"different {what}: {first_few(several)}"] if several else []
 
 
 def _by_row(section: Section) -> list[str]:
     lines = []
     for row in section.rows:
         if settings := mixed(row):
-            lines.append(f"{row.title} mixes settings: {_some([f'{k} {v}' for k, v in settings.items()])}")
+            lines.append(f"{row.title} mixes settings: {first_few([f'{k} {v}' for k, v in settings.items()])}")
         if any(e.seed is None for e in row.evaluations):
             lines.append(f"{row.title}: the training seed of some evaluations is not known")
         if early := [e for e in row.evaluations if _before_the_end(e)]:
-            names = _some([f"{e.task}, seed {e.seed}, step {e.last.step}" for e in early])
+            names = first_few([f"{e.task}, seed {e.seed}, step {e.last.step}" for e in early])
             lines.append(f"{row.title}: evaluated before the end of training: {names}")
     return lines
 
@@ -99,9 +97,3 @@ def _by_class(section: Section) -> list[str]:
         f"rows were evaluated on different tasks of {', '.join(unequal)}: their means there are not comparable, the "
         "differences are (they use the tasks that both rows have)"
     ]
-
-
-def _some(names: Sequence[str], between: str = "; ") -> str:
-    """The first few, and how many more there are."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return between.join(names[:SHOWN]) + more

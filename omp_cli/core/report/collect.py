@@ -135,7 +135,9 @@ J = TypeVar("J", bound=Judged)
 
 @dataclass
 class Found:
-    """What the folders hold; ``left_out`` has a line for each evaluation that does not count, and why."""
+    """What the folders hold; ``left_out`` has a line for each evaluation that does not count, and why, and for each
+    sweep of which jobs are not finished.
+    """
 
     evaluations: list[Evaluation] = field(default_factory=list)
     offline: list[Offline] = field(default_factory=list)
@@ -165,10 +167,12 @@ def read_evaluations(folders: Sequence[Path]) -> Found:
         except DataError as error:
             found.left_out.append(f"refused: {error.message}")
             continue
-        if manifest.seal in seals or manifest.command not in COMMANDS:
+        if manifest.seal in seals or manifest.command not in (*COMMANDS, "sweep"):
             continue
         seals.add(manifest.seal)
-        if manifest.status != "succeeded":
+        if manifest.command == "sweep":
+            found.left_out += _unfinished_sweep(path, manifest)
+        elif manifest.status != "succeeded":
             found.left_out.append(f"omp {manifest.command} {path}: {state_of(path.parent, manifest)}")
         elif manifest.command == "bench-latency":
             found.latencies.append(manifest)
@@ -187,6 +191,16 @@ def read_evaluations(folders: Sequence[Path]) -> Found:
     found.offline = _newest(found.offline, found.left_out)
     found.offline.sort(key=lambda e: (e.suite, e.task, e.figures["content_sha256"]))
     return found
+
+
+def _unfinished_sweep(path: Path, manifest: Manifest) -> list[str]:
+    """A line where jobs of a sweep are not finished, whose evaluations are missing below; else none."""
+    states: Mapping[str, int] = manifest.metrics.get("states", {})
+    left = [f"{count} {state}" for state, count in states.items() if count and state != "finished"]
+    if not left:
+        return []
+    of = f"{states.get('finished', 0)} of {sum(states.values())} jobs finished"
+    return [f"sweep {path.parent}: {state_of(path.parent, manifest)}, {of} ({', '.join(left)})"]
 
 
 def _manifests(folders: Iterable[Path]) -> Iterator[Path]:

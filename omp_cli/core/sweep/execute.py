@@ -26,20 +26,21 @@ def execute(run: Run, jobs: Sequence[Job], engine: Engine, progress: Progress) -
     Raises:
         RunFailed: some jobs failed; all that do not need them were done.
         Interrupted, Terminated: somebody asked to stop; the jobs at work have ended in good order.
+        OSError: the sweep's manifest cannot be written; the jobs at work have ended in good order.
     """
     sweep = _Sweep(run, jobs, engine, progress)
     with stop_requests() as request:
         try:
-            while sweep.waiting or sweep.working:
-                sweep.step()
-                sweep.keep_noted()
-                if request.error:
-                    break
-                time.sleep(POLL)
-            engine.stop()
-            while sweep.working:
-                sweep.collect()
-                time.sleep(POLL)
+            try:
+                while (sweep.waiting or sweep.working) and not request.error:
+                    sweep.step()
+                    sweep.keep_noted()
+                    time.sleep(POLL)
+            finally:  # also where the sweep itself cannot go on (a full disk): the jobs at work save first
+                engine.stop()
+                while sweep.working:
+                    sweep.collect()
+                    time.sleep(POLL)
         finally:
             engine.close()
             sweep.note_down()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.errors import OmpError, UsageError, machine_error, one_line
 from omp_cli.core.base.locks import is_held
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, Status, read_manifest
 from omp_cli.core.base.processes import ENDS_WITH_STDIN
@@ -147,7 +147,14 @@ class Work:
         self._stopped = False
 
     def poll(self) -> JobOutcome | None:
-        """Go on as far as is possible now; the outcome once there is one."""
+        """Go on as far as is possible now; the outcome once there is one. What goes wrong here fails this job alone."""
+        try:
+            return self._go_on()
+        except (OmpError, OSError) as error:  # a damaged manifest, a log that cannot be written, no room for a process
+            return JobOutcome("failed", error=one_line(machine_error(error) or error))
+
+    def _go_on(self) -> JobOutcome | None:
+        """See ``poll``."""
         if self._process is None:
             return JobOutcome("interrupted") if self._stopped else self._begin()
         if (code := self._process.poll()) is None:
@@ -210,5 +217,6 @@ class Work:
         lines = [line.strip() for line in lines if line.strip()]
         errors = [line.removeprefix("error:").strip() for line in lines if line.startswith("error:")]
         if code < 0:
-            return f"ended by {signal.Signals(-code).name}"
+            memory = ": the memory ran out (take fewer --workers), or somebody ended it"
+            return f"ended by {signal.Signals(-code).name}{memory * (code == -signal.SIGKILL)}"
         return (errors or lines or [f"exit code {code}"])[-1]

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from omp_cli.core.base.config import COMPLETE, RECOMMENDED
-from omp_cli.core.base.errors import OmpError, UsageError, did_you_mean
+from omp_cli.core.base.errors import DataError, OmpError, UsageError, did_you_mean
 from omp_cli.core.base.files import name_part
 from omp_cli.core.base.layers import flatten
+from omp_cli.core.base.manifest import read_manifest, run_folders
 from omp_cli.core.base.run import changed_code
+from omp_cli.core.base.table import first_few
 from omp_cli.core.suites import SUITES
-from omp_cli.core.sweep.config import FINE_TUNED, Cells, SweepConfig, slug
+from omp_cli.core.sweep.config import CHOSEN, FINE_TUNED, Cells, SweepConfig, slug
 from omp_cli.core.sweep.job import Job
 
 Sources = Mapping[str, Mapping[str, Any]]
@@ -220,13 +222,40 @@ def _folder(cell: Cell) -> str:
 
 
 def same_settings(jobs: Sequence[Job]) -> None:
-    """UsageError when what a job has left in its folder was made with other settings than those planned now."""
-    for job in jobs:
-        if (change := job.change()) is not None:
-            raise UsageError(
-                f"{job.folder}: made with {change}",
-                "delete that folder to make it anew, or choose another for the sweep with --out DIR",
-            )
+    """UsageError when what jobs have left in their folders was made with other settings than those planned now."""
+    changes = {job.folder: change for job in jobs if (change := job.change()) is not None}
+    if not changes:
+        return
+    first, *others = _outermost(list(changes))
+    also = f"; made with other settings, too: {first_few([str(folder) for folder in others], ', ')}"
+    raise UsageError(
+        f"{first}: made with {changes[first]}{also * bool(others)}",
+        f"delete {'these folders' if others else 'that folder'} to make what is in there anew, or choose another for "
+        "the sweep with --out DIR",
+    )
+
+
+def of_no_job(folder: Path, jobs: Sequence[Job]) -> str:
+    """What to say where a sweep's folder holds runs that no job of its file makes; else ""."""
+    known = {folder, *(job.folder for job in jobs)}
+    strangers = _outermost([run for run in run_folders(folder) if run not in known and _could_be_a_job(run)])
+    if not strangers:
+        return ""
+    names = first_few([run.relative_to(folder).as_posix() for run in strangers], ", ")
+    return f"{folder} holds what is of no job of this sweep: {names}; omp report counts evaluations there, too"
+
+
+def _outermost(folders: Sequence[Path]) -> list[Path]:
+    """Those that lie in none of the others."""
+    return [folder for folder in folders if not set(folders).intersection(folder.parents)]
+
+
+def _could_be_a_job(run: Path) -> bool:
+    """Whether a run is of a command that sweeps have jobs of; one whose manifest cannot be read may be."""
+    try:
+        return read_manifest(run).command in CHOSEN
+    except DataError:
+        return True
 
 
 def made_with_other_code(jobs: Sequence[Job]) -> str:
