@@ -30,12 +30,11 @@ def report(
     """
     chosen = call.settings()
     chosen.add("folders", [str(folder) for folder in folders], "argument")
-    call.known(chosen)
+    if call.dry_run(chosen):
+        return
     found = core.read_evaluations(folders)
     core.rename_rows(found, chosen.settings.rename)
     core.make_sections(found.evaluations, chosen.settings.baseline)  # a wrong name is told before a folder is made
-    if call.dry_run(chosen, evaluations=len(found.everything), left_out=len(found.left_out)):
-        return
     with call.run(chosen, "report") as (run, _):
         document = core.write_report(run, found, chosen.settings)
     lines = [f"warning: {line}" for line in document["warnings"]]
