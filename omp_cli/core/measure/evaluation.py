@@ -25,7 +25,7 @@ from omp_cli.core.measure.film import write_video
 from omp_cli.core.measure.modes import mode_coverage
 from omp_cli.core.measure.plots import plot_return, plot_success
 from omp_cli.core.measure.success import evaluate
-from omp_cli.core.suites.base import Suite, recorded_suite
+from omp_cli.core.suites.base import Suite
 
 EPISODES, VIDEO = "episodes.jsonl", "video.mp4"
 PLOT = {"success": "success.png", "return": "return.png"}
@@ -50,7 +50,7 @@ def evaluate_run(
         The figures that go into the manifest, which gets the time of the parts besides.
     """
     last = checkpoints[-1]
-    suite = recorded_suite(last.meta.suite)
+    suite = last.suite()
     curve = []
     films = min(films, config.episodes)
     workers = min(workers, config.episodes)

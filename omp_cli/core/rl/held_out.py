@@ -17,7 +17,6 @@ from omp_cli.core.measure.statistics import counted
 from omp_cli.core.measure.success import evaluate
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.rollout import Stopped
-from omp_cli.core.suites.base import recorded_suite
 from omp_cli.core.train.journal import Journal
 from omp_cli.core.train.trackers import JsonLines
 
@@ -55,7 +54,7 @@ class HeldOut:
         self._every, self._journal, self._device = wanted.every, journal, device
         self._asked_to_stop, self._note, self._checkpoint = asked_to_stop, note, checkpoint
         self._envs: EnvPool | None = None
-        self._suite = recorded_suite(checkpoint.meta.suite)
+        self._suite = checkpoint.suite()
         self._config = EvalConfig(
             episodes=wanted.episodes,
             nfe=nfe,

@@ -18,7 +18,6 @@ from omp_cli.core.rl.base import ALGORITHMS
 from omp_cli.core.rl.config import GENERAL, FinetuneConfig
 from omp_cli.core.rl.critic import CriticConfig
 from omp_cli.core.rl.ppo_config import PpoConfig
-from omp_cli.core.suites.base import recorded_suite
 from omp_cli.core.train.trackers import METRICS
 
 START = "start"
@@ -60,7 +59,7 @@ def check_fits(config: FinetuneConfig, checkpoint: Checkpoint) -> None:
             "envs and algorithm.decisions are 1: PPO learns nothing from one decision, for advantages are compared",
             "take more of either",
         )
-    suite = recorded_suite(checkpoint.meta.suite)
+    suite = checkpoint.suite()
     if not suite.simulated:
         raise MissingDependency(
             "this policy learned from real data, and there is no simulator of them to fine-tune it in",
