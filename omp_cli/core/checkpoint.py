@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from omp_cli.core.base.config import UnknownSetting, checked, validated
-from omp_cli.core.base.errors import DataError, MissingDependency, OmpError, UsageError, data_error
+from omp_cli.core.base.errors import DataError, OmpError, data_error
 from omp_cli.core.base.files import (
     atomic,
     is_lfs_pointer,
@@ -40,7 +40,6 @@ from omp_cli.core.data.store import read_attributes
 from omp_cli.core.policy import Policy, usual_nfe
 from omp_cli.core.policy_config import PolicyConfig, Weights
 from omp_cli.core.spec import Spec
-from omp_cli.core.suites.base import Suite, recorded_suite
 
 CHECKPOINT_SCHEMA: Final = 1
 META, MODEL, EMA, TRAINING = "policy.json", "model.safetensors", "ema.safetensors", "training.safetensors"
@@ -94,21 +93,6 @@ class Checkpoint:
             return validated(PolicyConfig, self.meta.policy, where="policy")
         except OmpError as error:
             hint = of_plugin(self.run) if isinstance(error, UnknownMember | UnknownSetting) else ""
-            raise DataError(f"checkpoint {self.path}: {error.message}", hint) from None
-
-    def suite(self) -> Suite:
-        """The suite in whose environments the policy acts, as its data had it.
-
-        Raises:
-            MissingDependency: the suite is not known here.
-            DataError: it is, and does not have the settings that the data were made with.
-        """
-        try:
-            return recorded_suite(self.meta.suite)
-        except MissingDependency as error:
-            raise MissingDependency(error.message, of_plugin(self.run, error.hint)) from None
-        except UsageError as error:
-            hint = of_plugin(self.run, error.hint)
             raise DataError(f"checkpoint {self.path}: {error.message}", hint) from None
 
     @property

@@ -19,7 +19,7 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch, rounded
 from omp_cli.core.checkpoint import Checkpoint
-from omp_cli.core.measure.environments import environments
+from omp_cli.core.measure.environments import environments, suite_of
 from omp_cli.core.measure.episodes import Episode, EvalConfig, by_episode, summarise
 from omp_cli.core.measure.film import write_video
 from omp_cli.core.measure.modes import mode_coverage
@@ -50,7 +50,7 @@ def evaluate_run(
         The figures that go into the manifest, which gets the time of the parts besides.
     """
     last = checkpoints[-1]
-    suite = last.suite()
+    suite = suite_of(last)
     curve = []
     films = min(films, config.episodes)
     workers = min(workers, config.episodes)

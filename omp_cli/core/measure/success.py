@@ -18,6 +18,7 @@ from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.deploy.deciding import Deciding
 from omp_cli.core.envs.chunking import Obs
 from omp_cli.core.envs.pool import ChunkResult, EnvPool
+from omp_cli.core.measure.environments import suite_of
 from omp_cli.core.measure.episodes import Episode, EvalConfig, so_far
 from omp_cli.core.policy import Policy
 
@@ -88,7 +89,7 @@ def evaluate(
         OmpError: an environment raised it, in whatever process.
     """
     watch = watch or Stopwatch()
-    suite = checkpoint.suite()
+    suite = suite_of(checkpoint)
     policy = checkpoint.load(config.weights, device)
     nfe = config.nfe or policy.nfe
     deciding = Deciding(policy, nfe, config.graph, config.precision)

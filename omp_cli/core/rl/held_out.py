@@ -11,7 +11,7 @@ from omp_cli.core.base.files import read_jsonl
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.envs.pool import EnvPool
-from omp_cli.core.measure.environments import environments
+from omp_cli.core.measure.environments import environments, suite_of
 from omp_cli.core.measure.episodes import EvalConfig, summarise
 from omp_cli.core.measure.statistics import counted
 from omp_cli.core.measure.success import evaluate
@@ -54,7 +54,7 @@ class HeldOut:
         self._every, self._journal, self._device = wanted.every, journal, device
         self._asked_to_stop, self._note, self._checkpoint = asked_to_stop, note, checkpoint
         self._envs: EnvPool | None = None
-        self._suite = checkpoint.suite()
+        self._suite = suite_of(checkpoint)
         self._config = EvalConfig(
             episodes=wanted.episodes,
             nfe=nfe,

@@ -19,7 +19,7 @@ from omp_cli.core.base.signals import StopRequest, stop_requests
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.checkpoint import Checkpoint, copy_checkpoint, open_checkpoint
 from omp_cli.core.envs.pool import EnvPool
-from omp_cli.core.measure.environments import env_factory
+from omp_cli.core.measure.environments import env_factory, suite_of
 from omp_cli.core.measure.statistics import wilson
 from omp_cli.core.rl.base import ALGORITHMS, Algorithm, Start
 from omp_cli.core.rl.config import FinetuneConfig
@@ -63,7 +63,7 @@ class Finetuner:
         check_fits(config, checkpoint)
         self.config, self.folder, self.device, self.progress = config, folder, device, progress
         self.meta = checkpoint.meta
-        self.suite: Suite = checkpoint.suite()
+        self.suite: Suite = suite_of(checkpoint)
         algorithm = ALGORITHMS.get(config.algorithm.name)
         self.nfe = chain_length(config, checkpoint)
         self.workers = min(workers, config.envs)
