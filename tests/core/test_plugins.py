@@ -207,3 +207,19 @@ def test_a_run_says_with_which_code_of_the_users_it_was_made(omp: Omp, toy: Path
     both = [i.sha256 for i in read_manifest(run).inputs if i.path == str(file)]
     assert both == [first[str(file)].sha256, sha256_of(file)], "it keeps what worked on it before"
     assert "changed since" not in omp("eval", run, "--plugin", file, "--dry-run").err
+
+
+def test_an_environment_of_a_plugin_that_is_missing_names_the_plugin_of_the_run(omp: Omp, tmp_path: Path) -> None:
+    file, data, run = tmp_path / "mine.py", tmp_path / "data", tmp_path / "run"
+    file.write_text(SUITE.format(name="shown"))
+    always = ("--plugin", file)
+    assert not omp("prepare", "shown", "--demos", 1, "--points", 48, "--workers", 1, "--out", data, *always).code
+    assert not omp("pretrain", data, *TINY, "--steps", 1, "--out", run, *always).code
+    forget_plugins({file})
+    for command in ("eval", "finetune"):
+        refused(omp(command, run), 4, "suite shown: there is data but no environment", f"made with --plugin {file}")
+
+    file.write_text(file.read_text().replace("(ToyConfig):", "(ToyConfig):\n    wind: float"))
+    told = omp("eval", run, *always, "--out", tmp_path / "e")
+    refused(told, 3, f"checkpoint {run}/checkpoints/step-00000001: suite.wind", f"made with --plugin {file}")
+    assert f"{file}: changed since {run} was made with it" in told.err

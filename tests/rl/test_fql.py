@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -379,6 +380,29 @@ def test_pictures_are_shifted_anew_and_kept_as_they_were(line: Any) -> None:
     assert len({algorithm._batch(False).obs["img"][0].float().mean().item() for _ in range(8)}) > 1
     assert (kept.obs["img"][:, :, 0] == 255).all()
     assert len({float(fql_of(policy, augment=False)._shift), float(algorithm._shift)}) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "done", "told"),
+    [
+        (
+            {"fill": 9, "decisions": 2},
+            0,
+            "the policy stays as it is: 9 decisions are collected before .* this run has 8",
+        ),
+        ({"fill": 8, "distil_steps": 9}, 1, "follows the teacher alone for 9 gradient steps .* this run has at most 9"),
+        ({"fill": 8, "distil_steps": 8}, 1, None),
+    ],
+)
+def test_a_run_that_ends_before_its_student_learns_says_so(
+    line: Any, settings: dict[str, Any], done: int, told: str | None
+) -> None:
+    notes: list[str] = []
+    policy = policy_of(execute=1)
+    algorithm = fql_of(policy, notes=notes, **({"decisions": 2, "batch_size": 4, "demonstrations": 0.0} | settings))
+    algorithm._updates = done  # as after a resumption, where the replay is empty again
+    algorithm.iterate(0, line(policy))
+    assert (len(notes), told is None or re.search(told, notes[0]) is not None) == (int(told is not None), True)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(line: Any) -> None:

@@ -121,15 +121,17 @@ def changed_code(folder: Path, manifest: m.Manifest) -> str:
     return f"{', '.join(changed)}: changed since {folder} was made with it" if changed else ""
 
 
-def of_plugin(folder: Path) -> str:
-    """The hint for a part of the run in a folder that is unknown here: the plugins with which the run was made."""
+def of_plugin(folder: Path, otherwise: str = "the part may come from a plugin: give it with --plugin FILE") -> str:
+    """The hint for a part of the run in a folder that is unknown here: the plugins with which the run was made, or
+    ``otherwise`` where that run knows of none.
+    """
     try:
         inputs = m.read_manifest(folder).inputs if (folder / m.FILE_NAME).is_file() else []
     except DataError:  # whoever opens the run is told
         inputs = []
     if words := dict.fromkeys(f"--plugin {quoted(Path(i.path))}" for i in inputs if i.kind == CODE[0]):
         return f"the part may come from a plugin; the run was made with {' '.join(words)}"
-    return "the part may come from a plugin: give it with --plugin FILE"
+    return otherwise
 
 
 def whereabouts(run: Path, recorded: str) -> Iterator[Path]:

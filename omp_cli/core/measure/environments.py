@@ -5,11 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from omp_cli.core.base.errors import DataError, MissingDependency, UsageError
+from omp_cli.core.base.run import of_plugin
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.envs.chunking import ChunkEnv, chunk_env_factory
 from omp_cli.core.envs.pool import EnvPool
 from omp_cli.core.measure.episodes import EvalConfig
+from omp_cli.core.suites.base import Suite, recorded_suite
+
+
+def suite_of(checkpoint: Checkpoint) -> Suite:
+    """The suite in whose environments a checkpoint's policy acts, as its data had it.
+
+    Raises:
+        MissingDependency: the suite is not known here.
+        DataError: it is, and does not have the settings that the data were made with.
+    """
+    try:
+        return recorded_suite(checkpoint.meta.suite)
+    except MissingDependency as error:
+        raise MissingDependency(error.message, of_plugin(checkpoint.run, error.hint)) from None
+    except UsageError as error:
+        hint = of_plugin(checkpoint.run, error.hint)
+        raise DataError(f"checkpoint {checkpoint.path}: {error.message}", hint) from None
 
 
 def env_factory(checkpoint: Checkpoint, **arguments: Any) -> Callable[[], ChunkEnv]:

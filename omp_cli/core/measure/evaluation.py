@@ -19,13 +19,13 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch, rounded
 from omp_cli.core.checkpoint import Checkpoint
-from omp_cli.core.measure.environments import environments
+from omp_cli.core.measure.environments import environments, suite_of
 from omp_cli.core.measure.episodes import Episode, EvalConfig, by_episode, summarise
 from omp_cli.core.measure.film import write_video
 from omp_cli.core.measure.modes import mode_coverage
 from omp_cli.core.measure.plots import plot_return, plot_success
 from omp_cli.core.measure.success import evaluate
-from omp_cli.core.suites.base import Suite, recorded_suite
+from omp_cli.core.suites.base import Suite
 
 EPISODES, VIDEO = "episodes.jsonl", "video.mp4"
 PLOT = {"success": "success.png", "return": "return.png"}
@@ -50,7 +50,7 @@ def evaluate_run(
         The figures that go into the manifest, which gets the time of the parts besides.
     """
     last = checkpoints[-1]
-    suite = recorded_suite(last.meta.suite)
+    suite = suite_of(last)
     curve = []
     films = min(films, config.episodes)
     workers = min(workers, config.episodes)

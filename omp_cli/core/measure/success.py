@@ -18,9 +18,9 @@ from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.deploy.deciding import Deciding
 from omp_cli.core.envs.chunking import Obs
 from omp_cli.core.envs.pool import ChunkResult, EnvPool
+from omp_cli.core.measure.environments import suite_of
 from omp_cli.core.measure.episodes import Episode, EvalConfig, so_far
 from omp_cli.core.policy import Policy
-from omp_cli.core.suites.base import recorded_suite
 
 
 @dataclass
@@ -89,7 +89,7 @@ def evaluate(
         OmpError: an environment raised it, in whatever process.
     """
     watch = watch or Stopwatch()
-    suite = recorded_suite(checkpoint.meta.suite)
+    suite = suite_of(checkpoint)
     policy = checkpoint.load(config.weights, device)
     nfe = config.nfe or policy.nfe
     deciding = Deciding(policy, nfe, config.graph, config.precision)

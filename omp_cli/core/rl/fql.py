@@ -135,17 +135,19 @@ class Fql(Algorithm):
 
     def iterate(self, iteration: int, collector: Collector) -> dict[str, float]:
         """Collect, then gradient steps; the first ``offline_steps`` of them without collecting. See the base class."""
-        config, watch = self.config, self.start.watch
-        updates = max(1, round(config.updates * config.decisions * self.start.envs))
+        config, start, watch = self.config, self.start, self.start.watch
+        updates = config.steps(start.envs)
         offline = min(updates, config.offline_steps - iteration * updates)
         if offline <= 0:
+            rest = start.iterations - iteration, start.envs, self._updates
+            if not len(self.replay) and (said := config.not_reached(*rest)):
+                start.note(said)
             self._collect(collector)
             if len(self.replay) < config.fill:
                 return {"replay": len(self.replay)}
         sums: dict[str, Tensor] = {}
         counts: Counter[str] = Counter()
-        steps = offline if offline > 0 else updates
-        for _ in range(steps):
+        for _ in range(offline if offline > 0 else updates):
             batch = self._batch(offline > 0)
             watch.lap("batches")
             for name, value in self.update(batch).items():

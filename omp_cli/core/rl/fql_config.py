@@ -73,6 +73,31 @@ class FqlConfig(Settings):
     critic: QConfig = QConfig()
     """The critics."""
 
+    def steps(self, envs: int) -> int:
+        """Gradient steps of an iteration with N environments."""
+        return max(1, round(self.updates * self.decisions * envs))
+
+    def not_reached(self, iterations: int, envs: int, done: int) -> str:
+        """What a run does not come to that goes on with an empty replay, in words; "" where it comes to all.
+
+        Args:
+            iterations: iterations that are left.
+            envs: N, the number of environments.
+            done: gradient steps so far.
+        """
+        decisions, steps = iterations * self.decisions * envs, done + iterations * self.steps(envs)
+        if decisions < self.fill:
+            return (
+                f"the policy stays as it is: {self.fill} decisions are collected before learning begins "
+                f"(algorithm.fill), and this run has {decisions}"
+            )
+        if steps <= self.distil_steps:
+            return (
+                f"the critics do not pull at the student, which follows the teacher alone for {self.distil_steps} "
+                f"gradient steps (algorithm.distil_steps), and this run has at most {steps}"
+            )
+        return ""
+
     @model_validator(mode="after")
     def _reachable(self) -> FqlConfig:
         if self.fill > self.capacity:

@@ -11,13 +11,12 @@ from omp_cli.core.base.files import read_jsonl
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.envs.pool import EnvPool
-from omp_cli.core.measure.environments import environments
+from omp_cli.core.measure.environments import environments, suite_of
 from omp_cli.core.measure.episodes import EvalConfig, summarise
 from omp_cli.core.measure.statistics import counted
 from omp_cli.core.measure.success import evaluate
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.rollout import Stopped
-from omp_cli.core.suites.base import recorded_suite
 from omp_cli.core.train.journal import Journal
 from omp_cli.core.train.trackers import JsonLines
 
@@ -55,7 +54,7 @@ class HeldOut:
         self._every, self._journal, self._device = wanted.every, journal, device
         self._asked_to_stop, self._note, self._checkpoint = asked_to_stop, note, checkpoint
         self._envs: EnvPool | None = None
-        self._suite = recorded_suite(checkpoint.meta.suite)
+        self._suite = suite_of(checkpoint)
         self._config = EvalConfig(
             episodes=wanted.episodes,
             nfe=nfe,

@@ -12,13 +12,13 @@ from omp_cli.core.base.manifest import FILE_NAME, Manifest, read_manifest
 from omp_cli.core.base.run import CHECKPOINTS, whereabouts
 from omp_cli.core.checkpoint import Checkpoint, checkpoints_in, newest_saved, open_checkpoint
 from omp_cli.core.encoders import ENCODERS
+from omp_cli.core.measure.environments import suite_of
 from omp_cli.core.methods import METHODS
 from omp_cli.core.methods.diffusion import Diffusion
 from omp_cli.core.rl.base import ALGORITHMS
 from omp_cli.core.rl.config import GENERAL, FinetuneConfig
 from omp_cli.core.rl.critic import CriticConfig
 from omp_cli.core.rl.ppo_config import PpoConfig
-from omp_cli.core.suites.base import recorded_suite
 from omp_cli.core.train.trackers import METRICS
 
 START = "start"
@@ -60,7 +60,7 @@ def check_fits(config: FinetuneConfig, checkpoint: Checkpoint) -> None:
             "envs and algorithm.decisions are 1: PPO learns nothing from one decision, for advantages are compared",
             "take more of either",
         )
-    suite = recorded_suite(checkpoint.meta.suite)
+    suite = suite_of(checkpoint)
     if not suite.simulated:
         raise MissingDependency(
             "this policy learned from real data, and there is no simulator of them to fine-tune it in",

@@ -19,7 +19,7 @@ from omp_cli.core.base.signals import StopRequest, stop_requests
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.checkpoint import Checkpoint, copy_checkpoint, open_checkpoint
 from omp_cli.core.envs.pool import EnvPool
-from omp_cli.core.measure.environments import env_factory
+from omp_cli.core.measure.environments import env_factory, suite_of
 from omp_cli.core.measure.statistics import wilson
 from omp_cli.core.rl.base import ALGORITHMS, Algorithm, Start
 from omp_cli.core.rl.config import FinetuneConfig
@@ -27,7 +27,7 @@ from omp_cli.core.rl.environments import LOST, TrainingEnvs
 from omp_cli.core.rl.held_out import EVALUATIONS, HeldOut
 from omp_cli.core.rl.inputs import START, chain_length, check_fits
 from omp_cli.core.rl.rollout import Collector, Stopped
-from omp_cli.core.suites.base import Suite, recorded_suite
+from omp_cli.core.suites.base import Suite
 from omp_cli.core.train.config import TrainConfig
 from omp_cli.core.train.journal import Journal, LearningResult
 from omp_cli.core.train.optim import make_ema
@@ -63,7 +63,7 @@ class Finetuner:
         check_fits(config, checkpoint)
         self.config, self.folder, self.device, self.progress = config, folder, device, progress
         self.meta = checkpoint.meta
-        self.suite: Suite = recorded_suite(self.meta.suite)
+        self.suite: Suite = suite_of(checkpoint)
         algorithm = ALGORITHMS.get(config.algorithm.name)
         self.nfe = chain_length(config, checkpoint)
         self.workers = min(workers, config.envs)

@@ -18,8 +18,8 @@ from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.data.split import episodes_of, others
 from omp_cli.core.data.store import Dataset, read_store
 from omp_cli.core.data.windows import make_windows
+from omp_cli.core.measure.environments import suite_of
 from omp_cli.core.policy import Policy
-from omp_cli.core.suites.base import recorded_suite
 from omp_cli.core.train.graph import mapped, tensors
 
 
@@ -164,5 +164,5 @@ def demonstrated(
     """
     whole = read_store(checkpoint.dataset()[0])
     dataset = episodes_of(whole, others(whole, checkpoint.meta.held_out))
-    suite = recorded_suite(checkpoint.meta.suite)
+    suite = suite_of(checkpoint)
     return Demonstrations(dataset, policy, suite.metric == "return", reward, end_on_success)
