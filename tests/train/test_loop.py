@@ -152,8 +152,13 @@ def test_resume_continues_to_the_same_bits(toy: Path, tmp_path: Path, stop: int,
     assert rows[0] == rows[1]
 
 
-def test_taps_that_see_nothing_have_no_moments_and_one_copy(toy: Path, tmp_path: Path) -> None:
+def test_taps_that_see_nothing_have_no_moments_and_one_copy(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(Silent, "note", lambda _, line: said.append(line))
     made = trainer(toy, tmp_path / "a", **UNET)
+    assert [line for line in said if "million parameters are trained: the others are taps of" in line]
     drawn = {n: p.clone() for n, p in made.policy.named_parameters() if not p.requires_grad}
     made.run()
     assert drawn

@@ -81,7 +81,8 @@ class Trainer:
         self.policy = build_policy(config, dataset).to(device)
         sizes = self.policy.sizes()
         if (trained := sizes.get("trained_parameters")) is not None:
-            progress.note(f"{trained / 1e6:.1f} of {sizes['parameters'] / 1e6:.1f} million parameters are trained")
+            counts = f"{trained / 1e6:.1f} of {sizes['parameters'] / 1e6:.1f} million parameters are trained"
+            progress.note(f"{counts}: {self.policy.net.untrained}")
         self.teacher = teacher
         self._warm = None if teacher is None else learn_from(self.policy, teacher)
         self.module = LossModule(self.policy, world.gather, teacher)
