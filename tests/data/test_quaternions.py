@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from omp_cli.core.data.quaternions import quaternions_of, said_of_quaternions
+from omp_cli.core.data.quaternions import marked, quaternions_of
+from omp_cli.core.data.readers.recording import Recording
+from omp_cli.core.spec import Spec
 
 XYZ = ["hand_pos[0]", "hand_pos[1]", "hand_pos[2]"]
 
 
-def episode(*columns: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    return {"state": np.concatenate(columns, axis=1)}
+def episode(*columns: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.concatenate(columns, axis=1)
 
 
 def turning(frames: int, jumps: bool = False) -> NDArray[np.float32]:
@@ -60,7 +62,24 @@ def test_what_has_another_name_is_none(names: list[str]) -> None:
     assert quaternions_of(names, [episode(turning(6))]) == ()
 
 
+def recording(names: dict[str, tuple[str, ...]], jumps: bool = True) -> Recording:
+    moving = episode(OTHER, turning(6, jumps))
+    episodes = [{"state": moving, "action": moving}, {"state": episode(OTHER, turning(6)), "action": moving}]
+    known = {"suite": "own", "task": "pour", "max_steps": 6, "control_hz": 10.0}
+    return Recording(episodes, Spec(**known, action_dim=7, state_dim=7), {}, [], said=("before",), names=names)
+
+
 def test_it_is_told_how_often_the_sign_changes() -> None:
-    names = [*XYZ, *(f"hand_quat[{place}]" for place in range(4))]
-    told = said_of_quaternions((3,), names, [episode(OTHER, turning(6, jumps=True)), episode(OTHER, turning(6))])
-    assert told.startswith("state: hand_quat (5 of 10 steps change its sign) is a quaternion, of which q and -q mean")
+    names = (*XYZ, *(f"hand_quat[{place}]" for place in range(4)))
+    found = marked(recording({"state": names}))
+    assert found.spec.quaternions == (3,)
+    assert found.said[0] == "before"
+    assert found.said[1].startswith(
+        "state: hand_quat (5 of 10 steps change its sign) is a quaternion, of which q and -q"
+    )
+    found = marked(recording({"action": names}))
+    assert found.spec.quaternions == ()
+    assert found.said[1].startswith("action: hand_quat (10 of 10 steps change its sign): q and -q are one rotation")
+    for nothing in ({}, {"state": XYZ * 2}):
+        assert marked(recording(nothing)).said == ("before",)
+    assert marked(recording({"action": names}, jumps=False)).said == ("before",)
