@@ -40,6 +40,7 @@ from omp_cli.core.base.run import (
     of_plugin,
     read_resumed,
     refuse_checkpoints,
+    refuse_lost,
 )
 from omp_cli.core.base.table import Table
 
@@ -182,6 +183,7 @@ class Call(Generic[S]):
         if manifest.status == "succeeded" and not change:
             self.console.note(f"{folder} is finished; nothing to do")
             return manifest, None
+        refuse_lost(folder, manifest)
         if self.globals.is_main:
             refuse_held(folder)
         sources = {key: value.model_dump() for key, value in manifest.config.items()}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from pydantic import model_validator
 
 from omp_cli.core.base.config import Above0, Count, CountOrZero, Settings
 from omp_cli.core.base.errors import UsageError
@@ -19,6 +22,15 @@ class Channels(Settings):
     """Smallest value in the data."""
     high: tuple[float, ...]
     """Largest value in the data."""
+
+
+class Quaternion(Settings):
+    """Four numbers of a state that are a unit quaternion q, whose sign means nothing: -q is the same rotation."""
+
+    first: CountOrZero
+    """Place of the first one in the state."""
+    side: tuple[float, float, float, float]
+    """What of q and -q a policy sees: the one whose product with this is positive."""
 
 
 class Spec(Settings):
@@ -45,10 +57,8 @@ class Spec(Settings):
     and the cloud about the vertical turns the right action with them; the rest of state and action must not depend on
     directions. Data made before there was this field have none.
     """
-    quaternions: tuple[CountOrZero, ...] = ()
-    """Where in the state a unit quaternion of four numbers begins. q and -q are the same rotation, so a policy sees the
-    one whose largest number is positive. Data made before there was this field have none.
-    """
+    quaternions: tuple[Quaternion, ...] = ()
+    """Quaternions of the state whose sign jumped in the data. Data made before there was this field have none."""
     max_steps: Count
     """Environment steps after which an evaluation episode ends."""
     control_hz: Above0
@@ -68,6 +78,15 @@ class Spec(Settings):
     cloud_in_fps_order: bool = True
     """Whether the points come in the order of farthest point sampling, so that the first half is a sample of its own.
     """
+
+    @model_validator(mode="after")
+    def _quaternions_fit(self) -> Spec:
+        places = [q.first for q in self.quaternions]
+        if any(b - a < 4 for a, b in pairwise([*places, self.state_dim])):
+            raise ValueError(
+                f"quaternions: {places} are not places of four numbers each in a state of {self.state_dim}"
+            )
+        return self
 
     @property
     def action_names(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import pytest
 from omp_cli.core.base.errors import DataError, Interrupted, UsageError
 from omp_cli.core.base.files import sha256_of
 from omp_cli.core.base.manifest import Artifact, check_artifacts, read_manifest, write_manifest
-from omp_cli.core.base.run import Earlier, Run, read_resumed
+from omp_cli.core.base.run import Earlier, Run, read_resumed, refuse_lost
 
 
 def run_once(folder: Path, earlier: Earlier, *names: str, error: BaseException | None = None) -> None:
@@ -107,7 +107,8 @@ def test_a_finished_run_without_its_checkpoints_is_not_begun_anew(tmp_path: Path
     """As it is copied without them: to resume it would train from the first step, over its figures."""
     with Run(tmp_path, "pretrain", {}, {}):
         (tmp_path / "checkpoints").mkdir()
-    assert read_resumed(tmp_path, "pretrain").status == "succeeded"
+    manifest = read_resumed(tmp_path, "pretrain")
+    refuse_lost(tmp_path, manifest)
     (tmp_path / "checkpoints").rmdir()
     with pytest.raises(DataError, match="finished run without its folder checkpoints"):
-        read_resumed(tmp_path, "pretrain")
+        refuse_lost(tmp_path, manifest)

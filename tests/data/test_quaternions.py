@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from omp_cli.core.data.quaternions import marked, quaternions_of
+from omp_cli.core.data.quaternions import called_quaternions, marked
 from omp_cli.core.data.readers.recording import Recording
 from omp_cli.core.spec import Spec
 
@@ -34,18 +34,15 @@ OTHER = np.full((6, 3), 0.3, np.float32)
         ["pose.q_w", "pose.q_x", "pose.q_y", "pose.q_z"],
     ],
 )
-def test_four_numbers_that_are_called_so_and_have_the_length_one(names: list[str]) -> None:
-    episodes = [episode(OTHER, turning(6)), episode(OTHER, turning(6))]
-    assert quaternions_of([*XYZ, *names], episodes) == (3,)
-    assert quaternions_of([*names, *XYZ], [episode(turning(6), OTHER)]) == (0,)
-    assert quaternions_of([*XYZ, *names], [episode(OTHER, turning(6)), episode(OTHER, 0.9 * turning(6))]) == ()
+def test_four_numbers_that_are_called_so(names: list[str]) -> None:
+    assert called_quaternions([*XYZ, *names]) == (3,)
+    assert called_quaternions([*names, *XYZ]) == (0,)
 
 
 def test_two_that_follow_each_other() -> None:
     names = [f"a_quat[{place}]" for place in range(4)] + [f"b_quat[{place}]" for place in range(4)]
-    assert quaternions_of(names, [episode(turning(6), turning(6))]) == (0, 4)
-    one = [f"quats[{place}]" for place in range(8)]
-    assert quaternions_of(one, [episode(turning(6), turning(6))]) == (0, 4)
+    assert called_quaternions(names) == (0, 4)
+    assert called_quaternions([f"quats[{place}]" for place in range(8)]) == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -55,11 +52,21 @@ def test_two_that_follow_each_other() -> None:
         ["joint[0]", "joint[1]", "joint[2]", "joint[3]"],
         ["qx", "qy", "qz", "x"],
         ["a_quat[2]", "a_quat[3]", "b_quat[0]", "b_quat[1]"],
+        ["left_qx", "left_qy", "left_qz", "right_qw"],
         ["aqx", "aqy", "aqz", "aqw"],
     ],
 )
 def test_what_has_another_name_is_none(names: list[str]) -> None:
-    assert quaternions_of(names, [episode(turning(6))]) == ()
+    assert called_quaternions(names) == ()
+
+
+def test_what_is_not_of_length_one_is_told_and_stays_as_it_is() -> None:
+    names = (*XYZ, *(f"hand_quat[{place}]" for place in range(4)))
+    made = recording({"state": names})
+    made.episodes[0]["state"][:2, 3:] = 0.0  # a driver that had none yet
+    found = marked(made)
+    assert found.spec.quaternions == ()
+    assert found.said[1] == "state: hand_quat is not of length 1 in 2 of 12 frames: not taken for a quaternion"
 
 
 def recording(names: dict[str, tuple[str, ...]], jumps: bool = True) -> Recording:
@@ -69,17 +76,47 @@ def recording(names: dict[str, tuple[str, ...]], jumps: bool = True) -> Recordin
     return Recording(episodes, Spec(**known, action_dim=7, state_dim=7), {}, [], said=("before",), names=names)
 
 
-def test_it_is_told_how_often_the_sign_changes() -> None:
+def test_a_jumping_sign_is_told_and_where_a_policy_sees_it() -> None:
     names = (*XYZ, *(f"hand_quat[{place}]" for place in range(4)))
     found = marked(recording({"state": names}))
-    assert found.spec.quaternions == (3,)
-    assert found.said[0] == "before"
-    assert found.said[1].startswith(
-        "state: hand_quat (5 of 10 steps change its sign) is a quaternion, of which q and -q"
-    )
+    (one,) = found.spec.quaternions
+    assert one.first == 3
+    assert np.sign(turning(6) @ one.side).tolist() in ([1] * 6, [-1] * 6)
+    before, told = found.said
+    assert before == "before"
+    assert told.startswith("state: hand_quat: q and -q are one rotation, and 5 of 10 steps change the sign: a policy")
+    assert told.endswith("with 0 changes")
     found = marked(recording({"action": names}))
     assert found.spec.quaternions == ()
-    assert found.said[1].startswith("action: hand_quat (10 of 10 steps change its sign): q and -q are one rotation")
-    for nothing in ({}, {"state": XYZ * 2}):
-        assert marked(recording(nothing)).said == ("before",)
-    assert marked(recording({"action": names}, jumps=False)).said == ("before",)
+    assert found.said[1].startswith(
+        "action: hand_quat: q and -q are one rotation, and 10 of 10 steps change the sign, which"
+    )
+
+
+@pytest.mark.parametrize("names", [{}, {"state": tuple(XYZ * 2)}])
+def test_nothing_is_told_of_what_is_no_quaternion(names: dict[str, tuple[str, ...]]) -> None:
+    assert marked(recording(names)).said == ("before",)
+
+
+def test_what_does_not_jump_stays_as_it_is() -> None:
+    names = (*XYZ, *(f"hand_quat[{place}]" for place in range(4)))
+    found = marked(recording({"state": names, "action": names}, jumps=False))
+    assert (found.spec.quaternions, found.said) == ((), ("before",))
+
+
+def test_a_turn_all_around_jumps_where_it_has_to_and_nowhere_else() -> None:
+    """There and back again over the whole circle, with noise: on one axis q and -q have to meet somewhere."""
+    random = np.random.default_rng(0)
+    half = np.linspace(0, np.pi, 200)
+    q = np.stack([np.sin(half), np.cos(half), *(0.005 * random.normal(size=(2, 200)))], axis=1)
+    q /= np.linalg.norm(q, axis=1, keepdims=True)
+    episodes = [q * random.choice([-1, 1], (200, 1)) for _ in range(4)]
+    names = tuple(f"hand_quat[{place}]" for place in range(4))
+    made = [{"state": x.astype(np.float32), "action": x.astype(np.float32)} for x in episodes]
+    known = {"suite": "own", "task": "turn", "max_steps": 6, "control_hz": 10.0}
+    (one,) = marked(
+        Recording(made, Spec(**known, action_dim=4, state_dim=4), {}, [], names={"state": names})
+    ).spec.quaternions
+    for x in episodes:
+        seen = x * np.where(x @ one.side < 0, -1, 1)[:, None]
+        assert ((seen[:-1] * seen[1:]).sum(1) < 0).sum() <= 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omp_cli.core.spec import Spec
+from omp_cli.core.spec import Quaternion, Spec
 
 EVERYTHING = Spec(
     suite="toy",
@@ -14,4 +14,5 @@ EVERYTHING = Spec(
     max_steps=10,
     control_hz=10.0,
     image=(24, 24, 3),
+    quaternions=(Quaternion(first=3, side=(1.0, 0.0, 0.0, 0.0)),),
 )

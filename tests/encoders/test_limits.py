@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from omp_cli.core.encoders.base import ENCODERS, Limits, StateLimits
-from omp_cli.core.spec import Spec
+from omp_cli.core.spec import Quaternion, Spec
 
 
 def test_limits_of_the_data_become_plus_and_minus_one() -> None:
@@ -64,16 +65,17 @@ def test_before_fit_it_is_the_identity_and_fitting_is_saved() -> None:
     assert not list(limits.parameters())
 
 
-def spec(*quaternions: int) -> Spec:
+AHEAD = (1.0, 0.0, 0.0, 0.0)
+
+
+def spec(*places: int) -> Spec:
     known = {"suite": "own", "task": "pour", "action_dim": 2, "max_steps": 10, "control_hz": 10.0}
-    return Spec(**known, state_dim=11, quaternions=quaternions)
+    return Spec(**known, state_dim=11, quaternions=tuple(Quaternion(first=place, side=AHEAD) for place in places))
 
 
 def test_both_signs_of_a_quaternion_are_one_state() -> None:
     torch.manual_seed(0)
     x = torch.randn(3, 5, 11)
-    for first in (1, 6):
-        x[..., first : first + 4] /= x[..., first : first + 4].norm(dim=-1, keepdim=True)
     signs = torch.where(torch.rand(3, 5, 2) < 0.5, -1.0, 1.0)
     other = x.clone()
     other[..., 1:5] *= signs[..., :1]
@@ -84,13 +86,17 @@ def test_both_signs_of_a_quaternion_are_one_state() -> None:
     assert torch.equal(limits(x), limits(other))
     assert not torch.equal(plain(x), plain(other))
     one = limits.one_sign(other)
+    assert torch.equal(one.abs(), x.abs())
     assert torch.equal(one[..., [0, 5, 10]], x[..., [0, 5, 10]])
-    for first in (1, 6):
-        q = one[..., first : first + 4]
-        assert torch.equal(q.abs(), x[..., first : first + 4].abs())
-        assert bool((q.gather(-1, q.abs().argmax(-1, keepdim=True)) > 0).all())
-        assert bool(limits(x)[..., first : first + 4].abs().amax() <= 1 + 1e-6)
-    assert "_places" not in limits.state_dict()
+    assert bool((one[..., [1, 6]] > 0).all())
+    assert bool(limits(x).abs().amax() <= 1 + 1e-5)
+    assert set(limits.state_dict()) == set(plain.state_dict())
+
+
+@pytest.mark.parametrize("places", [(8,), (0, 3), (4, 0)])
+def test_places_that_hold_no_quaternions_are_refused(places: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="are not places of four numbers each in a state of 11"):
+        spec(*places)
 
 
 def test_an_encoder_of_states_does_not_see_the_sign() -> None:

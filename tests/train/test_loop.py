@@ -1,6 +1,7 @@
 """The loop: deterministic, resumable to the bit, honest about terms that do nothing, and it stops on NaN."""
 
 import copy
+import dataclasses
 import json
 import re
 import shutil
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from omp_cli.core.base import config as c
 from omp_cli.core.base.config import AtLeast0
-from omp_cli.core.base.errors import Diverged, RunFailed, UsageError
+from omp_cli.core.base.errors import DataError, Diverged, RunFailed, UsageError
 from omp_cli.core.base.layers import Layer, merge
 from omp_cli.core.base.presets import preset_layer
 from omp_cli.core.base.progress import Silent
@@ -26,6 +27,7 @@ from omp_cli.core.methods.base import Measured
 from omp_cli.core.methods.meanflow import MeanFlow, MeanFlowConfig
 from omp_cli.core.nets.short_conv import SeenTaps
 from omp_cli.core.policy import LossModule
+from omp_cli.core.spec import Quaternion
 from omp_cli.core.train import loop
 from omp_cli.core.train.batches import batch_indices
 from omp_cli.core.train.build import build_policy
@@ -158,7 +160,7 @@ def test_taps_that_see_nothing_have_no_moments_and_one_copy(
     said: list[str] = []
     monkeypatch.setattr(Silent, "note", lambda _, line: said.append(line))
     made = trainer(toy, tmp_path / "a", **UNET)
-    assert [line for line in said if "million parameters are trained: the others are taps of" in line]
+    assert [line for line in said if "million parameters of the network are not trained: taps of" in line]
     drawn = {n: p.clone() for n, p in made.policy.named_parameters() if not p.requires_grad}
     made.run()
     assert drawn
@@ -190,6 +192,17 @@ def test_moments_of_whole_kernels_are_taken_over(toy: Path, tmp_path: Path) -> N
     again = trainer(toy, tmp_path / "b", **UNET)
     restore_training(again.module, again.optimizer, kept | whole)
     assert same(training_tensors(again.module, again.optimizer), kept)
+
+
+def test_a_run_does_not_go_on_with_another_view_of_its_state(toy: Path, tmp_path: Path) -> None:
+    """Data that were prepared anew have the same arrays, and may say more of them."""
+    cut_short(trainer(toy, tmp_path / "a"), 6)
+    again = trainer(toy, tmp_path / "a")
+    told = (Quaternion(first=0, side=(1.0, 0.0, 0.0, 0.0)),)
+    spec = again.dataset.spec.model_copy(update={"quaternions": told})
+    again.dataset = dataclasses.replace(again.dataset, spec=spec)
+    with pytest.raises(DataError, match="other numbers of the state that they are quaternions"):
+        again.resume()
 
 
 def test_augmentation_is_resumed_to_the_same_bits(pictures: Path, tmp_path: Path) -> None:

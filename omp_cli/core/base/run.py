@@ -85,7 +85,7 @@ def read_resumed(folder: Path, command: str) -> m.Manifest:
 
     Raises:
         UsageError: the folder is a part of a run, or a run of another command.
-        DataError: the folder has no manifest or a damaged one, or a finished run has lost its checkpoints.
+        DataError: the folder has no manifest, or a damaged one.
     """
     if folder.exists() and not (folder / m.FILE_NAME).is_file():
         above = next((p for p in folder.parents[:3] if (p / m.FILE_NAME).is_file()), None)
@@ -94,12 +94,16 @@ def read_resumed(folder: Path, command: str) -> m.Manifest:
     manifest = m.read_manifest(folder)
     if manifest.command != command:
         raise UsageError(f"{folder}: a run of omp {manifest.command}, not of omp {command}")
-    if manifest.status == "succeeded" and not (folder / CHECKPOINTS).exists():  # it would begin anew, over its figures
+    return manifest
+
+
+def refuse_lost(folder: Path, manifest: m.Manifest) -> None:
+    """DataError where a finished run that is to go on has lost its checkpoints: it would begin anew."""
+    if manifest.status == "succeeded" and not (folder / CHECKPOINTS).exists():
         raise DataError(
             f"{folder}: a finished run without its folder {CHECKPOINTS}, so there is nothing to go on from",
             f"copy {CHECKPOINTS} of the original there, or start it again without --resume",
         )
-    return manifest
 
 
 def state_of(folder: Path, manifest: m.Manifest) -> str:

@@ -1,9 +1,9 @@
-"""Which numbers of a state or an action are quaternions: known by their names, and by their length of 1."""
+"""Which numbers of a state or an action are quaternions whose sign jumps: known by names and by their length of 1."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.data.readers.recording import Recording
+from omp_cli.core.spec import Quaternion
 
 _WITHIN = 0.01
 """How far from 1 the length of a quaternion may be."""
@@ -22,67 +23,61 @@ Vectors = Sequence[NDArray[Any]]
 """Of each episode the states or actions, (T, n)."""
 
 
-def quaternions_of(names: Sequence[str], episodes: Vectors) -> tuple[int, ...]:
-    """Where in a vector a quaternion begins.
+def called_quaternions(names: Sequence[str]) -> tuple[int, ...]:
+    """Where four numbers of a vector begin that are a quaternion by their names.
 
     Args:
-        names: of its n numbers: four that differ in their last place and say "quat", or end in qx, qy, qz and qw in any
-            order, are one.
-        episodes: its values, of which those four have the length 1.
+        names: of all its numbers. Four are one that differ in their last place alone and say "quat", or end in qx, qy,
+            qz and qw in any order.
     """
     found: list[int] = []
     for first in range(len(names) - 3):
-        free = not found or first >= found[-1] + 4
-        if free and _are_one(names[first : first + 4]) and _of_length_one(episodes, first):
+        if (not found or first >= found[-1] + 4) and _are_one(names[first : first + 4]):
             found.append(first)
     return tuple(found)
 
 
 def marked(recording: Recording) -> Recording:
-    """The recording, whose spec says where in the state quaternions begin; the user is told which they are.
+    """The recording, whose spec says which quaternions of the state jump from q to -q, and where a policy sees them.
 
-    And which numbers of the action are one whose sign changes: nothing is done about those.
+    The user is told of those, and of quaternions of the action that jump, about which nothing is done.
     """
-    spec, said = recording.spec, [*recording.said]
-    states, actions = ([episode[key] for episode in recording.episodes] for key in ("state", "action"))
-    names = spec.state_channels.names if spec.state_channels is not None else recording.names.get("state", ())
-    places = spec.quaternions or quaternions_of(names, states)  # what omp has prepared says it itself
-    if of_each := _changes(places, names, states):
-        what = "is a quaternion, of which" if len(of_each) == 1 else "are quaternions, of which"
-        said.append(
-            f"state: {_listed(of_each)} {what} q and -q mean the same: a policy sees the largest number positive"
-        )
-    names = spec.action_channels.names if spec.action_channels is not None else recording.names.get("action", ())
-    jumping = {
-        name: found for name, found in _changes(quaternions_of(names, actions), names, actions).items() if found[0]
-    }
-    if jumping:
-        advice = "q and -q are one rotation, and to a policy two answers: record one sign"
-        said.append(f"action: {_listed(jumping)}: {advice}")
-    return replace(recording, spec=spec.model_copy(update={"quaternions": places}), said=tuple(said))
+    spec, said, found = recording.spec, [*recording.said], []
+    for key, channels in (("state", spec.state_channels), ("action", spec.action_channels)):
+        values = [episode[key] for episode in recording.episodes]
+        names = channels.names if channels is not None else recording.names.get(key, ())
+        for first in called_quaternions(names):
+            each, name = [x[:, first : first + 4] for x in values], f"{key}: {_PLACE.sub('', names[first])}"
+            lengths = np.linalg.norm(np.concatenate(each), axis=1)
+            if odd := int((np.abs(lengths - 1.0) >= _WITHIN).sum()):
+                said.append(f"{name} is not of length 1 in {odd} of {len(lengths)} frames: not taken for a quaternion")
+                continue
+            side = _side_of(each)
+            jumps, left = _jumps(each), _jumps([q * np.where(q @ side < 0, -1, 1)[:, None] for q in each])
+            steps = sum(len(q) - 1 for q in each)
+            what = f"{name}: q and -q are one rotation, and {jumps} of {steps} steps change the sign"
+            if key == "state" and left < jumps:
+                found.append(Quaternion(first=first, side=tuple(side.tolist())))
+                said.append(f"{what}: a policy sees the one that lies on the side of most frames, with {left} changes")
+            elif key == "action" and jumps:
+                said.append(f"{what}, which to a policy are two answers: record one sign")
+    return replace(recording, spec=spec.model_copy(update={"quaternions": tuple(found)}), said=tuple(said))
 
 
-def _changes(places: Sequence[int], names: Sequence[str], episodes: Vectors) -> dict[str, tuple[int, int]]:
-    """By the name of each quaternion, how many of how many steps change its sign."""
-    steps, found = sum(len(values) - 1 for values in episodes), {}
-    for first in places:
-        quaternions = (values[:, first : first + 4] for values in episodes)
-        changes = sum(int(((q[:-1] * q[1:]).sum(1) < 0).sum()) for q in quaternions)
-        found[_PLACE.sub("", names[first]) if names else f"state[{first}]"] = changes, steps
-    return found
+def _side_of(episodes: Vectors) -> NDArray[np.float64]:
+    """The direction (4,) near which most quaternions or their opposites lie, as far as possible as they are."""
+    together = np.concatenate(episodes).astype(np.float64)
+    axis = np.linalg.eigh(together.T @ together)[1][:, -1]
+    return np.round(axis if (together @ axis).sum() >= 0 else -axis, 6)
 
 
-def _listed(changes: Mapping[str, tuple[int, int]]) -> str:
-    return ", ".join(f"{name} ({some} of {steps} steps change its sign)" for name, (some, steps) in changes.items())
+def _jumps(episodes: Vectors) -> int:
+    """How many steps lead from a quaternion to one that is nearer to its opposite."""
+    return sum(int(((q[:-1] * q[1:]).sum(1) < 0).sum()) for q in episodes)
 
 
 def _are_one(four: Sequence[str]) -> bool:
-    stems = {_PLACE.sub("", name) for name in four}
-    letters = [found[1].lower() for name in four if (found := _LETTER.search(name))]
-    of_one_array = len(stems) == 1 and len(set(four)) == 4 and "quat" in stems.pop().lower()
-    return of_one_array or sorted(letters) == ["w", "x", "y", "z"]
-
-
-def _of_length_one(episodes: Vectors, first: int) -> bool:
-    lengths = (np.linalg.norm(values[:, first : first + 4], axis=1) for values in episodes)
-    return all(bool(np.all(np.abs(length - 1.0) < _WITHIN)) for length in lengths)
+    if len({_PLACE.sub("", name) for name in four}) != 1 or len(set(four)) != 4:
+        return False
+    letters = sorted(found[1].lower() for name in four if (found := _LETTER.search(name)))
+    return "quat" in four[0].lower() or letters == ["w", "x", "y", "z"]

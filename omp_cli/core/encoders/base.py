@@ -61,24 +61,21 @@ class Limits(nn.Module):
 
 
 class StateLimits(Limits):
-    """``Limits`` of a state (..., S), whose quaternions are first given one sign: the largest of the four is positive.
-
-    Simulators and robots change the sign as rounding has it (robosuite, where a hand points down, in one step of ten),
-    and to a network that is another state.
-    """
+    """``Limits`` of a state (..., S), whose ``Spec.quaternions`` are first turned to the side that the spec names."""
 
     _places: Tensor
+    _sides: Tensor
     _members: Tensor
 
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec.state_dim)
-        count = len(spec.quaternions)
-        places = torch.tensor(spec.quaternions, dtype=torch.long)[:, None] + torch.arange(4)
-        members = torch.zeros(count, spec.state_dim)
-        if count:
-            members[torch.arange(count)[:, None], places] = 1.0
-        self._count = count
+        self._count = len(spec.quaternions)
+        places = torch.tensor([[q.first + i for i in range(4)] for q in spec.quaternions], dtype=torch.long)
+        members = torch.zeros(self._count, spec.state_dim)
+        for member, of_one in zip(members, places, strict=True):
+            member[of_one] = 1.0
         self.register_buffer("_places", places.flatten(), persistent=False)
+        self.register_buffer("_sides", torch.tensor([q.side for q in spec.quaternions]), persistent=False)
         self.register_buffer("_members", members, persistent=False)
 
     def fit(self, x: Tensor) -> None:
@@ -90,12 +87,11 @@ class StateLimits(Limits):
         return super().forward(self.one_sign(x))
 
     def one_sign(self, x: Tensor) -> Tensor:
-        """x (..., S) with the quaternions that mean the same and have a positive largest number."""
+        """x (..., S), of whose quaternions those on the other side are replaced by what means the same."""
         if not self._count:
             return x
         q = x.index_select(-1, self._places).unflatten(-1, (self._count, 4))
-        largest = q.gather(-1, q.abs().argmax(-1, keepdim=True)).squeeze(-1)
-        turned = (largest < 0).to(x.dtype)  # (..., K)
+        turned = ((q * self._sides.to(x.dtype)).sum(-1) < 0).to(x.dtype)  # (..., K)
         return x * (1.0 - 2.0 * turned @ self._members.to(x.dtype))
 
 

@@ -142,6 +142,7 @@ def policy_facts(checkpoint: Checkpoint, data: dict[str, Any]) -> dict[str, Any]
     meta = checkpoint.meta
     seed, trained, figures = _training(checkpoint)
     made = {key: value for key, value in data.get("recipe", {}).items() if key not in ("suite", "task")}
+    turned = {"quaternions": [q.first for q in meta.spec.quaternions]} if meta.spec.quaternions else {}
     return {
         "method": meta.policy["method"]["name"],
         "seed": seed,
@@ -152,7 +153,7 @@ def policy_facts(checkpoint: Checkpoint, data: dict[str, Any]) -> dict[str, Any]
         "data": {
             "content_sha256": meta.dataset_sha256,
             "demos": len(meta.start_states),
-            "settings": flatten({**meta.suite, **made}),
+            "settings": flatten({**meta.suite, **made, **turned}),
         },
     }
 

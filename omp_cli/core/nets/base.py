@@ -22,8 +22,8 @@ class Net(nn.Module):
     """
 
     Config: ClassVar[type[Settings]]
-    untrained: ClassVar[str] = "the others stay as they are"
-    """Why some of its parameters are not trained, in words, where that is so."""
+    untrained: ClassVar[str] = ""
+    """Why some of its parameters are not trained, as the end of a sentence, where that is so."""
 
     def __init__(self, config: Settings, horizon: int, action_dim: int, cond_dim: int) -> None:
         super().__init__()

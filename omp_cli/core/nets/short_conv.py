@@ -21,7 +21,8 @@ class SeenTaps(nn.Module):
 
     ``weight`` has the taps that see the input somewhere, ``unseen`` the others, if there are any. No output depends on
     those, so they stay as they were drawn, and cost neither gradient nor moments nor time. A state dict has the whole
-    kernel under the name ``weight``, as of any convolution.
+    kernel under the name ``weight``, as of any convolution, put together on the CPU: it is for files and for
+    ``load_state_dict``, and ``functional_call`` takes ``named_parameters``.
     """
 
     weight: Tensor
@@ -41,7 +42,7 @@ class SeenTaps(nn.Module):
         super()._save_to_state_dict(destination, prefix, keep_vars)
         others = destination.pop(f"{prefix}unseen", None)
         if others is not None:
-            # On the CPU, where a checkpoint goes anyway: a card that is just large enough has no room for a copy.
+            # Where a checkpoint goes anyway: a card that is just large enough has no room for a copy.
             weight, others = destination[f"{prefix}weight"].cpu(), others.cpu()
             destination[f"{prefix}weight"] = torch.cat(
                 [others[..., : self._first], weight, others[..., self._first :]], dim=-1

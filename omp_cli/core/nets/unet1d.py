@@ -100,7 +100,7 @@ class Unet1d(Net):
     """
 
     Config = Unet1dConfig
-    untrained = "the others are taps of convolutions that see nothing but padding at this horizon"
+    untrained = ": taps of convolutions that see nothing but padding at this horizon"
 
     def __init__(self, config: Unet1dConfig, horizon: int, action_dim: int, cond_dim: int) -> None:
         super().__init__(config, horizon, action_dim, cond_dim)

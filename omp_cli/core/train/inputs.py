@@ -12,6 +12,7 @@ from omp_cli.core.base.run import CHECKPOINTS, whereabouts
 from omp_cli.core.checkpoint import open_run
 from omp_cli.core.data.split import trained_on
 from omp_cli.core.data.store import Dataset, read_attributes
+from omp_cli.core.spec import Spec
 from omp_cli.core.train.build import build_policy
 from omp_cli.core.train.config import PretrainConfig, TrainConfig
 
@@ -50,6 +51,15 @@ def check_same(before: Sequence[Input], kind: str, path: Path, sha256: str) -> N
     """DataError when an input of a run that is resumed is not what the run has read before; a new run has read none."""
     if any(read.kind == kind and read.sha256 != sha256 for read in before):
         raise DataError(f"{kind} {path}: has another content than the one the run began with", WHERE[kind])
+
+
+def check_same_spec(run: Path, before: Spec, now: Spec) -> None:
+    """DataError when a policy would see the state of its data set in another way than when its run began."""
+    if before.quaternions != now.quaternions:
+        raise DataError(
+            f"{run}: the data set that is there now says of other numbers of the state that they are quaternions",
+            "go on with the one of then, which an earlier omp prepared, or start a new run",
+        )
 
 
 def longer(run: Path, manifest: Manifest, train: TrainConfig) -> str:

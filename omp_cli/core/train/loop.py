@@ -28,6 +28,7 @@ from omp_cli.core.train.calibrate import measure, settled
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
 from omp_cli.core.train.graph import Replays, why_eager
+from omp_cli.core.train.inputs import check_same_spec
 from omp_cli.core.train.journal import Journal, LearningResult
 from omp_cli.core.train.optim import make_ema, make_optimizer, restore_training, set_learning_rate, training_tensors
 from omp_cli.core.train.parts import time_parts
@@ -79,10 +80,10 @@ class Trainer:
         self.dataset = dataset = episodes_of(dataset, others(dataset, self.held_out))
         self.config, self.folder, self.world, self.progress, self.device = config, folder, world, progress, device
         self.policy = build_policy(config, dataset).to(device)
-        sizes = self.policy.sizes()
-        if (trained := sizes.get("trained_parameters")) is not None:
-            counts = f"{trained / 1e6:.1f} of {sizes['parameters'] / 1e6:.1f} million parameters are trained"
-            progress.note(f"{counts}: {self.policy.net.untrained}")
+        net = list(self.policy.net.parameters())
+        if left := sum(p.numel() for p in net if not p.requires_grad):
+            share = f"{left / 1e6:.1f} of {sum(p.numel() for p in net) / 1e6:.1f} million parameters"
+            progress.note(f"{share} of the network are not trained{self.policy.net.untrained}")
         self.teacher = teacher
         self._warm = None if teacher is None else learn_from(self.policy, teacher)
         self.module = LossModule(self.policy, world.gather, teacher)
@@ -116,6 +117,7 @@ class Trainer:
         """Continue from the newest checkpoint in the run's folder, if there is one; returns its step."""
         newest = self.journal.resume(lambda tensors: restore_training(self.module, self.optimizer, tensors))
         if newest is not None:
+            check_same_spec(self.folder, newest.meta.spec, self.dataset.spec)
             self.step, kept = newest.meta.step, newest.meta.policy["method"]
             self._settle({name: kept[name] for name in self.policy.method.to_measure})
             self.validation.resume(self.folder, self.step)

@@ -33,10 +33,8 @@ def as_prepared(where: str, attributes: Mapping[str, Any], found: Recording, epi
     known = {key: told for key, told in channels.items() if told is not None and found.notes[key] == [key]}
     names = {key: told.names for key, told in known.items() if len(told.names) == found.episodes[0][key].shape[1]}
     cameras = spec.cameras if found.notes["cameras"] == ["img"] else ()
-    whole = found.notes["state"] == ["state"]
     return replace(
         found,
-        spec=found.spec.model_copy(update={"quaternions": spec.quaternions if whole else ()}),
         hz=found.hz or spec.control_hz,
         names={**found.names, **names},
         units={key: told.unit for key, told in known.items() if told.unit},

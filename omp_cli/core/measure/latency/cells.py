@@ -85,7 +85,7 @@ def subject_rows(subject: TimedPolicy, policy: Policy, nfe: Sequence[int], bench
     if bench.dtype != torch.float32:
         exact = dict(_exact(policy, list(itertools.product(bench.config.batch, nfe)), bench))
         policy.to(bench.dtype)
-    tensors = list(policy.state_dict().values())
+    tensors = [*policy.parameters(), *policy.buffers()]
     head = LatencyRow(
         subject.name,
         subject.label,
