@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from pydantic import model_validator
 
-from omp_cli.core.base.config import Above0, Count, CountOrZero, Settings
+from omp_cli.core.base.config import Above0, Cosine, Count, CountOrZero, Settings
 from omp_cli.core.base.errors import UsageError
 
 
@@ -29,8 +29,8 @@ class Quaternion(Settings):
 
     first: CountOrZero
     """Place of the first one in the state."""
-    side: tuple[float, float, float, float]
-    """What of q and -q a policy sees: the one whose product with this is positive."""
+    side: tuple[Cosine, Cosine, Cosine, Cosine]
+    """What of q and -q a policy sees: the one whose product with this unit vector is positive."""
 
 
 class Spec(Settings):

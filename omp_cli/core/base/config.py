@@ -70,6 +70,7 @@ Threads = Annotated[int, Field(ge=1, le=1024)]
 Above0 = Annotated[float, Field(gt=0, le=LARGEST)]
 AtLeast0 = Annotated[float, Field(ge=0, le=LARGEST)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Cosine = Annotated[float, Field(ge=-1, le=1)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 HalfWidth = Annotated[float, Field(gt=0, le=1)]
 """Bounds of a difference between two times of a flow, which runs from 0 to 1."""

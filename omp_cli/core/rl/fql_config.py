@@ -89,7 +89,7 @@ class FqlConfig(Settings):
         if decisions < self.fill:
             return (
                 f"the policy stays as it is: {self.fill} decisions are collected before learning begins "
-                f"(algorithm.fill), and {decisions} are left to this run"
+                f"(algorithm.fill), and this run has {decisions} left"
             )
         if steps <= self.distil_steps:
             return (
