@@ -1,12 +1,14 @@
 """Which numbers of a state are found to be quaternions."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from omp_cli.core.data.quaternions import called_quaternions, marked
 from omp_cli.core.data.readers.recording import Recording
-from omp_cli.core.spec import Spec
+from omp_cli.core.spec import Quaternion, Spec
 
 XYZ = ["hand_pos[0]", "hand_pos[1]", "hand_pos[2]"]
 
@@ -96,6 +98,13 @@ def test_a_jumping_sign_is_told_and_where_a_policy_sees_it() -> None:
 @pytest.mark.parametrize("names", [{}, {"state": tuple(XYZ * 2)}])
 def test_nothing_is_told_of_what_is_no_quaternion(names: dict[str, tuple[str, ...]]) -> None:
     assert marked(recording(names)).said == ("before",)
+
+
+def test_what_a_suite_says_itself_stays() -> None:
+    made = recording({})
+    own = (Quaternion(first=3, side=(0.0, 0.0, 0.0, 1.0)),)
+    made = dataclasses.replace(made, spec=made.spec.model_copy(update={"quaternions": own}))
+    assert marked(made).spec.quaternions == own
 
 
 def test_what_does_not_jump_stays_as_it_is() -> None:

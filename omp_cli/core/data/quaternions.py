@@ -18,7 +18,6 @@ _WITHIN = 0.01
 _PLACE = re.compile(r"\[\d+\]$|[._]?[0-3wxyz]$", re.IGNORECASE)
 _LETTER = re.compile(r"(?:^|[^a-z])q[._]?([wxyz])$", re.IGNORECASE)
 
-
 Vectors = Sequence[NDArray[Any]]
 """Of each episode the states or actions, (T, n)."""
 
@@ -61,7 +60,8 @@ def marked(recording: Recording) -> Recording:
                 said.append(f"{what}: a policy sees the one that lies on the side of most frames, with {left} changes")
             elif key == "action" and jumps:
                 said.append(f"{what}, which to a policy are two answers: record one sign")
-    return replace(recording, spec=spec.model_copy(update={"quaternions": tuple(found)}), said=tuple(said))
+    known = spec.quaternions or tuple(found)  # a suite of the user's own may say it itself
+    return replace(recording, spec=spec.model_copy(update={"quaternions": known}), said=tuple(said))
 
 
 def _side_of(episodes: Vectors) -> NDArray[np.float64]:
