@@ -78,6 +78,15 @@ def test_just_the_taps_that_see_the_input_are_trained(kind: str, length: int) ->
     assert all(torch.equal(a, b) for a, b in zip(short.state_dict().values(), plain.state_dict().values(), strict=True))
 
 
+@pytest.mark.parametrize(("kernel", "length"), [(11, 5), (13, 6), (5, 5)])
+def test_a_longer_input_has_the_whole_kernel_however_wide(kernel: int, length: int) -> None:
+    torch.manual_seed(0)
+    short, plain = ShortConv1d(3, 4, kernel, length), nn.Conv1d(3, 4, kernel, padding=kernel // 2)
+    short.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 3, length)
+    assert torch.equal(short(x), plain(x))
+
+
 @pytest.mark.parametrize(("horizon", "trained"), [(4, 85_861_124), (8, 177_611_524), (16, 255_206_148)])
 def test_what_the_papers_net_trains(horizon: int, trained: int) -> None:
     with torch.device("meta"):

@@ -82,8 +82,10 @@ class ShortConv1d(SeenTaps, nn.Conv1d):
     def __init__(self, inputs: int, outputs: int, kernel: int, length: int, stride: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride, padding=kernel // 2)
         self.length, self._outputs, reach = length, (length - 1) // stride + 1, kernel // 2
-        first = max(0, reach - (self._outputs - 1) * stride) if length <= self.longest else 0
-        count = min(kernel, reach + length) - first
+        first, count = 0, kernel
+        if length <= self.longest:
+            first = max(0, reach - (self._outputs - 1) * stride)
+            count = min(kernel, reach + length) - first
         self.divide(first, count)
         left = reach - first
         self._padding = left, (self._outputs - 1) * stride + count - left - length
