@@ -8,6 +8,8 @@ from .deploy.backends import BACKENDS as BACKENDS
 from .deploy.deciders import open_decider as open_decider
 from .deploy.export import export_run as export_run
 from .deploy.export import formats as formats
+from .deploy.exported import OfExport as OfExport
+from .deploy.exported import export_at as export_at
 from .deploy.loop import deploy_run as deploy_run
 from .deploy.player import Player as Player
 from .deploy.robots import Replay as Replay

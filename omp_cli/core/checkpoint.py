@@ -248,7 +248,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 def _exported(export: Path) -> str:
     """What to take in the place of an export."""
-    takes = "omp deploy, omp serve and omp.load take an export"
+    takes = "omp eval in an environment, omp deploy, omp serve and omp.load take an export"
     with suppress(OmpError):  # a copy without its manifest
         made_of = [i.path for i in read_manifest(export).inputs if i.kind == "checkpoint"]
         return f"name what it was made of: {quoted(Path(made_of[0]))}; {takes}" if made_of else takes

@@ -17,9 +17,11 @@ from torch import Tensor
 import omp_cli as api
 from omp_cli.core.base.files import LFS_POINTER, seal_of, sha256_of
 from omp_cli.core.base.manifest import check_artifacts, read_manifest
+from omp_cli.core.checkpoint import find_checkpoints
 from omp_cli.core.deploy import export, program
 from omp_cli.core.deploy.program import ONNX_PACKAGES, missing_packages
 from omp_cli.core.deploy.writing import READERS, SAMPLES, read_pt2
+from omp_cli.core.report.collect import read_evaluations
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp, in_process
 
@@ -98,6 +100,39 @@ def test_a_command_that_needs_a_checkpoint_says_that_an_export_is_none(
         refused(omp("eval", "--offline", path), 3, named, "name what it was made of", "step-")
     copied = Path(shutil.copy(policy / "policy.json", tmp_path))
     refused(omp("bench-latency", copied), 3, named, "omp deploy, omp serve and omp.load take an export")
+
+
+def test_an_export_is_evaluated_as_its_checkpoint_is(omp: Omp, run: Path, policy: Path, tmp_path: Path) -> None:
+    line = ("--episodes", 5, "--seed", 3, "--workers", 2, "--json")  # of whom one idles at the end; the graph takes one
+    wanted = omp("eval", run, *line, "--out", tmp_path / "a").json["result"]
+    done = omp("eval", policy / "policy.pt2", *line, "--out", tmp_path / "b")
+    assert done.code == 0, done.err
+    found = done.json["result"]
+    for key in ("checkpoint_step", "weights", "nfe", "success_any"):
+        assert found[key] == wanted[key]
+    assert found["by_episode"]["steps"] == wanted["by_episode"]["steps"]
+    assert found["by_episode"]["return"] == pytest.approx(wanted["by_episode"]["return"], rel=1e-3)
+    assert found["runtime"] == "torch.export"
+    manifest = read_manifest(tmp_path / "b")
+    assert {i.kind: Path(i.path).name for i in manifest.inputs} == {
+        "checkpoint": find_checkpoints(run)[-1].name,
+        "export": "policy.pt2",
+    }
+    assert [e.label for e in read_evaluations([tmp_path / "a", tmp_path / "b"]).evaluations] == [
+        "omp dde",
+        "omp dde by policy.pt2",
+    ]
+
+
+def test_what_does_not_go_with_an_export_is_refused(omp: Omp, policy: Path, tmp_path: Path) -> None:
+    for option in (("--nfe", 7), ("--weights", "raw"), ("--precision", "bf16"), ("--curve", 2)):
+        refused(omp("eval", policy / "policy.pt2", *option), 2, option[0][2:], "finished graph", "name the run")
+    for part in ("policy.pt2", "policy.json", "manifest.json"):
+        shutil.copy(policy / part, tmp_path)
+    document = json.loads((tmp_path / "policy.json").read_text())
+    document = {**document, "checkpoint_sha256": "another"}
+    (tmp_path / "policy.json").write_text(json.dumps({**document, "seal": seal_of(document)}))
+    refused(omp("eval", tmp_path / "policy.pt2"), 3, "the checkpoint that it was made of is not at", "evaluate_env")
 
 
 @pytest.mark.skipif(not HAS_ONNX, reason="needs the extra export")

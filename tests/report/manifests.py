@@ -56,6 +56,7 @@ def write_eval(
     weights: str = "ema",
     precision: str | None = None,
     checkpoint: str = "",
+    export: str = "",
     by_episode: dict[str, list[Any]] | None = None,
     training: dict[str, Any] | None = None,
     demonstrations: float | None = None,
@@ -99,7 +100,8 @@ def write_eval(
         | ({} if precision is None else config(precision=precision)),  # an early omp knew one alone
         versions={"python": "3.11.7", "omp": "0.1.0", "torch": "2.13.0"},
         hardware=m.Hardware(platform="Linux x86_64", cpu="a processor", cores=2, memory_gib=8.0),
-        inputs=[m.Input(kind="checkpoint", path="run", sha256=checkpoint or f"{label}-{task}-{seed}")],
+        inputs=[m.Input(kind="checkpoint", path="run", sha256=checkpoint or f"{label}-{task}-{seed}")]
+        + ([m.Input(kind="export", path="policy.onnx", sha256=export)] if export else []),
         metrics=metrics,
     )
     folder.mkdir(parents=True, exist_ok=True)

@@ -64,7 +64,9 @@ def test_nothing_to_report_on(tmp_path: Path) -> None:
         read_evaluations([tmp_path / "nowhere"])
 
 
-@pytest.mark.parametrize("other", [{"checkpoint": "another"}, {"weights": "raw"}, {"precision": "bf16"}], ids=str)
+@pytest.mark.parametrize(
+    "other", [{"checkpoint": "another"}, {"weights": "raw"}, {"precision": "bf16"}, {"export": "file"}], ids=str
+)
 def test_two_policies_of_one_name_are_an_error_that_names_both(tmp_path: Path, other: dict[str, str]) -> None:
     one, two = write_eval(tmp_path / "one", "hammer", 40), write_eval(tmp_path / "two", "hammer", 41, **other)
     with pytest.raises(UsageError) as error:
@@ -99,6 +101,8 @@ def test_without_an_environment_one_name_stands_for_one_policy_too(tmp_path: Pat
 def test_a_policy_without_a_label_goes_by_method_derivative_and_fine_tuning() -> None:
     assert usual_label({"method": "omp", "settings": {"method.derivative": "jvp"}}) == "omp jvp"
     assert usual_label({"method": "dp3", "settings": {}, "finetuned_by": "ppo"}) == "dp3 + ppo"
+    exported = {"method": "dp3", "settings": {}, "finetuned_by": None, "export": "policy.onnx"}
+    assert usual_label(exported) == "dp3 by policy.onnx"
 
 
 def test_classes_are_the_papers_and_the_rest_is_other() -> None:

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from omp_cli.core.base.device import pick_device
 from omp_cli.core.base.errors import UsageError
-from omp_cli.core.checkpoint import GRAPHS, META, Checkpoint, open_run
+from omp_cli.core.checkpoint import Checkpoint, open_run
 from omp_cli.core.deploy.backends import BACKENDS
 from omp_cli.core.deploy.decider import Decider
 from omp_cli.core.deploy.deciding import Deciding
-from omp_cli.core.deploy.exported import OfExport, is_export
+from omp_cli.core.deploy.exported import OfExport, export_at
 from omp_cli.core.deploy.frames import Arrays, Signature, arrays_of
 from omp_cli.core.policy_config import Graph, Precision, Weights
 
@@ -46,7 +46,6 @@ class OfCheckpoint(Decider):
         self.weights, self.suite, self.reference = weights, checkpoint.meta.suite, checkpoint.meta.reference
         self.policy = checkpoint.load(weights, device)
         self._deciding = Deciding(self.policy, nfe or self.policy.nfe, graph, precision)
-        self._deciding.ready()
         self.against_float32 = self._deciding.against_float32
         spec, chunk = checkpoint.meta.spec, self.policy.chunk
         self.signature = Signature(
@@ -70,6 +69,10 @@ class OfCheckpoint(Decider):
     def decide(self, history: Arrays, noise: Tensor) -> NDArray[np.float32]:
         """See the base class."""
         return self._deciding({name: torch.from_numpy(x) for name, x in history.items()}, noise).cpu().numpy()
+
+    def ready(self) -> None:
+        """Make the graph of single decisions now; see ``Deciding.ready``."""
+        self._deciding.ready()
 
     def figures(self) -> dict[str, Any]:
         """See the base class."""
@@ -103,16 +106,16 @@ def open_decider(
         DataError: nothing there, or damaged.
         MissingDependency: a package or the device is missing.
     """
-    if path.name == META and is_export(path.parent):
-        path = path.parent  # the file that describes it stands for it, as that of a checkpoint does
-    if path.suffix in GRAPHS or is_export(path):
+    if (export := export_at(path)) is not None:
         own = {"weights": weights, "nfe": nfe, "graph": graph, "precision": precision}
         for name, value in own.items():
             if value not in (None, "auto", "fp32"):
                 raise UsageError(f"{name}: an export has it inside its graph", "leave it out, or name the run itself")
-        where = torch.device("cpu") if device == "auto" and not _onnx_on_cuda(path) else pick_device(device)
-        return OfExport(path, where)
-    return OfCheckpoint(open_run(path)[-1], weights or "ema", pick_device(device), nfe, graph, precision)
+        where = torch.device("cpu") if device == "auto" and not _onnx_on_cuda(export) else pick_device(device)
+        return OfExport(export, where)
+    found = OfCheckpoint(open_run(path)[-1], weights or "ema", pick_device(device), nfe, graph, precision)
+    found.ready()
+    return found
 
 
 def _onnx_on_cuda(path: Path) -> bool:

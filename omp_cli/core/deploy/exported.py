@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,7 +18,9 @@ from torch import Tensor
 
 from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, data_error
 from omp_cli.core.base.files import is_lfs_pointer, read_json, seal_of, sha256_of
-from omp_cli.core.checkpoint import MODEL
+from omp_cli.core.base.manifest import read_manifest
+from omp_cli.core.base.run import whereabouts
+from omp_cli.core.checkpoint import GRAPHS, MODEL, Checkpoint, open_checkpoint
 from omp_cli.core.deploy.backends import BACKENDS
 from omp_cli.core.deploy.decider import Decider
 from omp_cli.core.deploy.export import SIGNATURE, SIGNATURE_SCHEMA
@@ -33,9 +36,15 @@ CHANGED = "content does not match its hash, so it was changed or is damaged"
 AGAIN = "export the policy again"
 
 
-def is_export(path: Path) -> bool:
-    """Whether a folder is one of ``omp export``; a checkpoint has a ``policy.json`` too, and weights beside it."""
-    return (path / SIGNATURE).is_file() and not (path / MODEL).is_file()
+def export_at(path: Path) -> Path | None:
+    """The export that a path means: its folder, a file of a graph, or the ``policy.json`` that stands for its folder.
+
+    None where it means none; a checkpoint has a ``policy.json`` too, and weights beside it.
+    """
+    if path.suffix in GRAPHS:
+        return path
+    folder = path.parent if path.name == SIGNATURE else path
+    return folder if (folder / SIGNATURE).is_file() and not (folder / MODEL).is_file() else None
 
 
 class OfExport(Decider):
@@ -64,6 +73,7 @@ class OfExport(Decider):
                 raise DataError(f"export {self.path}: {CHANGED}", AGAIN)
             self._inputs = [x["name"] for x in document["inputs"]]
             self.weights, self.reference, self.suite = _of_its_run(document)
+            self._made_of = document.get("checkpoint_sha256")
             self.signature = _signature(document, self.sensing[1])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise data_error(error, f"export {about}", "not as omp export writes it", AGAIN) from None
@@ -81,6 +91,21 @@ class OfExport(Decider):
     def figures(self) -> dict[str, Any]:
         """See the base class."""
         return {"runtime": self._runtime}
+
+    def checkpoint(self) -> Checkpoint:
+        """The checkpoint that it was made of; DataError where that is gone, or is another one by now."""
+        folder = self.path.parent
+        recorded = [i.path for i in read_manifest(folder).inputs if i.kind == "checkpoint"]
+        for path in (place for one in recorded for place in whereabouts(folder, one)):
+            with suppress(DataError, OSError):  # something else of the same name, or not all of it
+                found = open_checkpoint(path)
+                if found.sha256() == self._made_of:
+                    return found
+        places = ", ".join(recorded) or "any known place"
+        raise DataError(
+            f"export {self.path}: the checkpoint that it was made of is not at {places}",
+            "copy its run there; without it, evaluate_env rolls an export out in an environment of yours",
+        )
 
     def sha256(self) -> str:
         """See the base class."""

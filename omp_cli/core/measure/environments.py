@@ -48,13 +48,14 @@ def env_factory(checkpoint: Checkpoint, **arguments: Any) -> Callable[[], ChunkE
         keys=ENCODERS.get(policy.encoder.name).keys,
         n_obs=policy.chunk.n_obs,
         execute=policy.chunk.execute,
-        points=getattr(policy.encoder, "points", None),
         reference=meta.reference,
-        **arguments,
+        **{"points": getattr(policy.encoder, "points", None), **arguments},
     )
 
 
-def environments(checkpoint: Checkpoint, config: EvalConfig, workers: int, note: Callable[[str], None]) -> EnvPool:
+def environments(
+    checkpoint: Checkpoint, config: EvalConfig, workers: int, note: Callable[[str], None], **arguments: Any
+) -> EnvPool:
     """The environments of an evaluation; they serve every checkpoint of the same run.
 
     Args:
@@ -62,11 +63,11 @@ def environments(checkpoint: Checkpoint, config: EvalConfig, workers: int, note:
         config: step limit, episodes and how many environments are stepped together.
         workers: processes that share the environments, each with at least one; a single one is this process.
         note: called with one line when a process dies; its episode is begun anew.
+        arguments: further arguments of ``ChunkEnv``.
 
     Raises:
         MissingDependency: the suite has no environment here.
     """
     count = max(workers, min(config.together, config.episodes))
-    return EnvPool(
-        env_factory(checkpoint, max_steps=config.max_steps), count, workers, note, ("begins anew", "begin anew")
-    )
+    factory = env_factory(checkpoint, max_steps=config.max_steps, **arguments)
+    return EnvPool(factory, count, workers, note, ("begins anew", "begin anew"))

@@ -19,6 +19,7 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch, rounded
 from omp_cli.core.checkpoint import Checkpoint
+from omp_cli.core.deploy.exported import OfExport
 from omp_cli.core.measure.environments import environments, suite_of
 from omp_cli.core.measure.episodes import Episode, EvalConfig, by_episode, summarise
 from omp_cli.core.measure.film import write_video
@@ -39,12 +40,14 @@ def evaluate_run(
     device: torch.device,
     progress: Progress,
     films: int,
+    export: OfExport | None = None,
 ) -> dict[str, Any]:
     """Evaluate the last of the checkpoints (and the earlier ones with ``config.curve`` episodes each).
 
     Writes ``episodes.jsonl`` (one record per episode that has ended, also where the evaluation is stopped),
     ``success.png`` or ``return.png`` (what the suite's metric is) when there is more than one checkpoint's to show, and
-    ``video.mp4`` of the first ``films`` episodes.
+    ``video.mp4`` of the first ``films`` episodes. With ``export``, that decides in the place of the last checkpoint, of
+    which it was made.
 
     Returns:
         The figures that go into the manifest, which gets the time of the parts besides.
@@ -55,7 +58,8 @@ def evaluate_run(
     films = min(films, config.episodes)
     workers = min(workers, config.episodes)
     watch = Stopwatch()
-    with _recorded(run, suite) as records, environments(last, config, workers, progress.note) as envs:
+    whole = {} if export is None else {"points": None}
+    with _recorded(run, suite) as records, environments(last, config, workers, progress.note, **whole) as envs:
         envs.start()
         watch.lap("start of the environments")
         for checkpoint in checkpoints[:-1] if config.curve else []:
@@ -64,7 +68,7 @@ def evaluate_run(
             curve.append(_row(checkpoint, config, episodes, suite))
         said: dict[str, Any] = {}
         count = config.episodes
-        episodes, pictures = evaluate(last, config, count, envs, device, progress, films, watch, said, records)
+        episodes, pictures = evaluate(last, config, count, envs, device, progress, films, watch, said, records, export)
         busy = envs.seconds_by_part()
         watch.start()
     watch.lap("end of the environments")
@@ -84,7 +88,8 @@ def evaluate_run(
     _draw(run, last, suite, figures, episodes, pictures)
     watch.lap("plot and video")
     seconds = {"seconds_by_part": watch.rounded(), "worker_seconds_by_part": rounded(busy)}
-    run.metrics(**figures, policy=policy_facts(last, data), environments=envs.num_envs, **seconds)
+    policy = policy_facts(last, data) | ({} if export is None else {"export": export.path.name})
+    run.metrics(**figures, policy=policy, environments=envs.num_envs, **seconds)
     return figures
 
 

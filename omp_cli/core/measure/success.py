@@ -15,12 +15,12 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.seeds import eval_seed
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.checkpoint import Checkpoint
-from omp_cli.core.deploy.deciding import Deciding
+from omp_cli.core.deploy.decider import Decider
+from omp_cli.core.deploy.deciders import OfCheckpoint
 from omp_cli.core.envs.chunking import Obs
 from omp_cli.core.envs.pool import ChunkResult, EnvPool
 from omp_cli.core.measure.environments import suite_of
 from omp_cli.core.measure.episodes import Episode, EvalConfig, so_far
-from omp_cli.core.policy import Policy
 
 
 @dataclass
@@ -37,8 +37,8 @@ class _State:
     """One evaluation in progress; an environment has an episode assigned before it runs, and when its worker dies."""
 
     checkpoint: Checkpoint
+    decider: Decider
     config: EvalConfig
-    nfe: int
     envs: EnvPool
     waiting: Iterator[int]
     filmed: int
@@ -58,6 +58,7 @@ def evaluate(
     watch: Stopwatch | None = None,
     said: dict[str, Any] | None = None,
     finished: list[Episode] | None = None,
+    decider: Decider | None = None,
 ) -> tuple[list[Episode], list[NDArray[np.uint8]]]:
     """Roll a checkpoint out.
 
@@ -67,7 +68,7 @@ def evaluate(
 
     Args:
         checkpoint: the policy.
-        config: its NFE, weights and seed are used.
+        config: its NFE, weights, precision, graph and seed are used.
         episodes: N, the number of episodes.
         envs: the environments, made by ``environments``.
         device: where the network runs.
@@ -76,6 +77,8 @@ def evaluate(
         watch: receives the time of the parts.
         said: receives what executed the decisions, "runtime", and of a lower precision "against_float32".
         finished: receives each record once its episode has ended, so that those are there if the others never are.
+        decider: what decides in the checkpoint's place: an export of it, which has weights and NFE of its own. The
+            environments then show it whole clouds.
 
     Returns:
         One record per episode in order, and the pictures of each filmed episode, (frames, P, P, 3).
@@ -90,17 +93,16 @@ def evaluate(
     """
     watch = watch or Stopwatch()
     suite = suite_of(checkpoint)
-    policy = checkpoint.load(config.weights, device)
-    nfe = config.nfe or policy.nfe
-    deciding = Deciding(policy, nfe, config.graph, config.precision)
+    if decider is None:
+        decider = OfCheckpoint(checkpoint, config.weights, device, config.nfe, config.graph, config.precision)
     suite.spec(checkpoint.meta.spec.task).same_layout(checkpoint.meta.spec)
     watch.lap("loading the policy")
-    progress.start(f"{checkpoint.meta.spec.task}: step {checkpoint.meta.step}, nfe {nfe}", episodes)
-    state = _State(checkpoint, config, nfe, envs, iter(range(episodes)), filmed)
+    progress.start(f"{checkpoint.meta.spec.task}: step {checkpoint.meta.step}, nfe {decider.signature.nfe}", episodes)
+    state = _State(checkpoint, decider, config, envs, iter(range(episodes)), filmed)
     done: list[Episode] = []
     while _begin_waiting(state):
         watch.lap("environments: reset")
-        actions = _decide(policy, deciding, state)
+        actions = _decide(state)
         watch.lap("policy")
         rows = envs.step(actions)
         watch.lap("environments: step")
@@ -123,7 +125,7 @@ def evaluate(
                 progress.advance(1, **so_far(done, suite))
         watch.lap("records")
     if said is not None:
-        said |= deciding.figures()
+        said |= decider.figures()
     _say_if_alike(done, progress)
     done.sort(key=lambda e: e.index)
     return done, [np.stack(state.films[index]) for index in sorted(state.films)]
@@ -160,7 +162,8 @@ def _begun(state: _State, index: int, row: ChunkResult) -> _Running:
         raise DataError(f"{task}: evaluation seed {number} starts where a demonstration did", "use another --seed")
     if "pictures" in row.info:
         state.films[index] = row.info["pictures"]
-    episode = Episode(meta.spec.task, index, number, start, meta.step, state.config.weights, state.nfe)
+    weights = state.decider.weights or state.config.weights
+    episode = Episode(meta.spec.task, index, number, start, meta.step, weights, state.decider.signature.nfe)
     return _Running(episode, torch.Generator().manual_seed(number), row.obs)
 
 
@@ -168,18 +171,27 @@ def _seed(state: _State, index: int) -> int:
     return eval_seed(state.config.seed, state.checkpoint.meta.spec.task, index)
 
 
-def _decide(policy: Policy, deciding: Deciding, state: _State) -> dict[int, NDArray[np.float32]]:
-    """Action chunks (E, A) by environment; idle ones fill the batch, for its size decides the last bits of all."""
-    shape = (policy.chunk.horizon, policy.spec.action_dim)
+def _decide(state: _State) -> dict[int, NDArray[np.float32]]:
+    """Action chunks (E, A) by environment.
+
+    Idle environments fill the batch, for its size decides the last bits of all; so do copies where a graph takes a
+    certain number of decisions per call.
+    """
+    reads = state.decider.signature
+    shape = (reads.horizon, reads.action_dim)
     some = next(iter(state.running.values()))
     slots = [state.running.get(env) for env in range(state.envs.num_envs)]
-    noise = [torch.zeros(shape) if r is None else torch.randn(shape, generator=r.generator) for r in slots]
-    seen = {key: np.stack([(r or some).obs[key] for r in slots]) for key in policy.keys}
-    batch = {key: torch.from_numpy(array) for key, array in seen.items()}
-    actions = deciding(batch, torch.stack(noise)).cpu().numpy()
+    batch = reads.batch or len(slots)
+    slots += [None] * (-len(slots) % batch)
+    noise = torch.stack([torch.zeros(shape) if r is None else torch.randn(shape, generator=r.generator) for r in slots])
+    seen = {key: np.stack([(r or some).obs[key] for r in slots]) for key in reads.arrays}
+    calls = [slice(first, first + batch) for first in range(0, len(slots), batch)]
+    actions = np.concatenate(
+        [state.decider.decide({key: x[rows] for key, x in seen.items()}, noise[rows]) for rows in calls]
+    )
     for env, running in state.running.items():
         if not np.isfinite(actions[env]).all():
-            raise _diverged(running.episode, {key: running.obs[key] for key in policy.keys})
+            raise _diverged(running.episode, {key: running.obs[key] for key in reads.arrays})
     return {env: actions[env] for env in state.running}
 
 

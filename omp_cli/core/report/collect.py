@@ -75,11 +75,16 @@ class Judged:
         """Content of the evaluated checkpoint."""
         return next((i.sha256 for i in self.manifest.inputs if i.kind == "checkpoint"), None)
 
+    @property
+    def export(self) -> str | None:
+        """Content of the exported file that decided in the checkpoint's place; None where none did."""
+        return next((i.sha256 for i in self.manifest.inputs if i.kind == "export"), None)
+
     def same_policy(self, other: Judged) -> bool:
-        """Whether both evaluated the same weights of one checkpoint, in the same precision."""
+        """Whether both evaluated the same weights of one checkpoint in the same precision, or the same export."""
         known = self.checkpoint is not None and self.checkpoint == other.checkpoint
         same_weights = self.setting("weights") == other.setting("weights")
-        return known and same_weights and self.precision == other.precision
+        return known and same_weights and self.precision == other.precision and self.export == other.export
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -260,10 +265,13 @@ def _point(row: Mapping[str, Any]) -> Point:
 
 
 def usual_label(policy: Mapping[str, Any]) -> str:
-    """The name of a policy that was given none: its method, the derivative where it has one, who fine-tuned it."""
+    """The name of a policy that was given none: its method, the derivative where it has one, who fine-tuned it, and the
+    file that decided where it was exported.
+    """
     words = [policy["method"], policy["settings"].get("method.derivative")]
-    tuned = policy.get("finetuned_by")
-    return " ".join([str(word) for word in words if word] + ([f"+ {tuned}"] if tuned else []))
+    more = [f"+ {policy['finetuned_by']}"] if policy.get("finetuned_by") else []
+    more += [f"by {policy['export']}"] if policy.get("export") else []
+    return " ".join([*(str(word) for word in words if word), *more])
 
 
 def _newest(evaluations: Sequence[J], left_out: list[str]) -> list[J]:

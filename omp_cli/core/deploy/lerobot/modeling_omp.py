@@ -65,6 +65,7 @@ class OmpPolicy(PreTrainedPolicy):
         checkpoint = open_checkpoint(Path(folder) / CHECKPOINT)
         weights = cast(Weights, config.weights)  # checked when the configuration was made
         decider = OfCheckpoint(checkpoint, weights, pick_device(str(config.device)), config.nfe)
+        decider.ready()
         self.policy = decider.policy
         self.player = Player(decider, config.seed, config.execute, config.ensemble)
         self._read = read_features(checkpoint.meta.spec, tuple(self.player.signature.arrays))
