@@ -144,7 +144,7 @@ def evaluate(
     """Success or return of a policy over episodes that no demonstration began like.
 
     Args:
-        policy: what ``load`` made, or the path of a run or checkpoint.
+        policy: what ``load`` made, or the path of a run, of a checkpoint or of an export.
         env: a Gymnasium environment, or a function that makes one; its observations are named arrays, or the one array
             that the policy reads, and its action is (A,). None takes the task that the policy was trained on, by
             ``omp eval``, with a manifest in ``out`` or below ``runs/eval``.
@@ -175,12 +175,15 @@ def evaluate(
         return core.evaluate_env(player, env, episodes, seed, max_steps)
     path = policy.decider.path if isinstance(policy, core.Player) else _path(policy, "policy")
     if isinstance(policy, core.Player):
-        if policy.decider.kind != "checkpoint":
-            raise UsageError(f"{path}: an export knows no environment", "give one, or load the run itself")
-        settings = {"nfe": policy.signature.nfe, "weights": policy.decider.weights, **settings}
+        if policy.ensemble is not None:
+            raise UsageError("evaluate: ensemble does not go with the policy's own task", "give an environment")
+        of = policy.decider
+        own = {"nfe": of.signature.nfe, "weights": of.weights, "precision": of.precision}
+        fewer = {"execute": policy.execute} if policy.execute < of.signature.execute else {}
+        settings = own | fewer | settings
     given = {"episodes": episodes, **settings} | ({} if max_steps is None else {"max_steps": max_steps})
     call, kept = _call("eval", EvalConfig, given, device, out, quiet)
-    eval_command(call, checkpoint=path, processes=workers)
+    eval_command(call, policy=path, processes=workers)
     figures: dict[str, Any] = kept.document["result"]
     return figures
 

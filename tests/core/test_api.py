@@ -87,6 +87,12 @@ def test_evaluation_of_the_own_task_is_that_of_the_line(omp: Omp, workshop: Path
     assert figures == omp(*line).json["result"]
     loaded = api.evaluate(api.load(workshop / "run", device="cpu", nfe=2), episodes=1, device="cpu", out=tmp_path / "c")
     assert loaded["nfe"] == 2
+    policy = api.load(workshop / "run", device="cpu", execute=2, precision="bf16")
+    own = api.evaluate(policy, episodes=1, device="cpu", out=tmp_path / "d")
+    assert own["against_float32"]["max_rel"] > 0
+    assert read_manifest(tmp_path / "d").config["execute"].value == 2
+    with pytest.raises(UsageError, match="ensemble does not go with"):
+        api.evaluate(api.load(workshop / "run", device="cpu", ensemble=0.01))
 
 
 def test_any_environment_is_evaluated(omp: Omp, workshop: Path, tmp_path: Path) -> None:

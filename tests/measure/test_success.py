@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from omp_cli.core.base.errors import DataError, Diverged, RunFailed
+from omp_cli.core.base.errors import DataError, Diverged, RunFailed, UsageError
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.base.seeds import demo_seed
 from omp_cli.core.checkpoint import Checkpoint, find_checkpoints, open_checkpoint
@@ -104,6 +104,21 @@ def test_an_episode_that_kills_its_process_every_time_ends_the_evaluation(checkp
     assert caught.value.exit_code == 1
     assert "--workers 1" in caught.value.hint
     assert not multiprocessing.active_children()
+
+
+def test_a_part_of_each_chunk_is_executed(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    chunks: list[int] = []
+    step = ChunkEnv.step
+    monkeypatch.setattr(ChunkEnv, "step", lambda env, actions: (chunks.append(len(actions)), step(env, actions))[1])
+    whole, _ = roll_out(checkpoint, EvalConfig(episodes=2))
+    assert set(chunks) == {checkpoint.config().chunk.execute} == {3}
+    chunks.clear()
+    part, _ = roll_out(checkpoint, EvalConfig(episodes=2, execute=1))
+    assert set(chunks) == {1}
+    assert len(chunks) == sum(e.steps for e in part)
+    assert [e.start_state for e in part] == [e.start_state for e in whole]
+    with pytest.raises(UsageError, match="execute: 4, the policy makes 3 actions to be executed"):
+        roll_out(checkpoint, EvalConfig(execute=4))
 
 
 def test_start_states_are_held_out_and_follow_the_seed(checkpoint: Checkpoint, workshop: Path) -> None:

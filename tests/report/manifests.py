@@ -57,6 +57,7 @@ def write_eval(
     precision: str | None = None,
     checkpoint: str = "",
     export: str = "",
+    execute: int | None = None,
     by_episode: dict[str, list[Any]] | None = None,
     training: dict[str, Any] | None = None,
     demonstrations: float | None = None,
@@ -97,7 +98,8 @@ def write_eval(
         started_at=started,
         finished_at=started,
         config=config(episodes=episodes, nfe=nfe, weights=weights, seed=0, max_steps=max_steps, label=label)
-        | ({} if precision is None else config(precision=precision)),  # an early omp knew one alone
+        | ({} if precision is None else config(precision=precision))  # an early omp knew one alone
+        | ({} if execute is None else config(execute=execute)),
         versions={"python": "3.11.7", "omp": "0.1.0", "torch": "2.13.0"},
         hardware=m.Hardware(platform="Linux x86_64", cpu="a processor", cores=2, memory_gib=8.0),
         inputs=[m.Input(kind="checkpoint", path="run", sha256=checkpoint or f"{label}-{task}-{seed}")]

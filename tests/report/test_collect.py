@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,9 +66,11 @@ def test_nothing_to_report_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [{"checkpoint": "another"}, {"weights": "raw"}, {"precision": "bf16"}, {"export": "file"}], ids=str
+    "other",
+    [{"checkpoint": "another"}, {"weights": "raw"}, {"precision": "bf16"}, {"export": "file"}, {"execute": 1}],
+    ids=str,
 )
-def test_two_policies_of_one_name_are_an_error_that_names_both(tmp_path: Path, other: dict[str, str]) -> None:
+def test_two_policies_of_one_name_are_an_error_that_names_both(tmp_path: Path, other: dict[str, Any]) -> None:
     one, two = write_eval(tmp_path / "one", "hammer", 40), write_eval(tmp_path / "two", "hammer", 41, **other)
     with pytest.raises(UsageError) as error:
         read_evaluations([tmp_path])

@@ -261,6 +261,14 @@ def test_precision_is_told_and_latencies_are_those_of_a_rows_own(tmp_path: Path)
     assert "both mixes settings: precision bf16 | fp32" in document["warnings"]
 
 
+def test_an_evaluation_that_executes_fewer_actions_of_each_chunk_differs_in_that(tmp_path: Path) -> None:
+    trained = {"chunk.execute": 3}
+    write_eval(tmp_path / "a", "hammer", 40, checkpoint="one", settings=trained)
+    write_eval(tmp_path / "b", "hammer", 41, checkpoint="one", settings=trained, label="sooner", execute=1)
+    (section,) = summarise(read_evaluations([tmp_path]), "omp dde")["sections"]
+    assert [row["settings"] for row in section["differences"]] == [{"chunk.execute": ["3", "1"]}]
+
+
 def test_what_is_not_comparable_without_an_environment_is_said(tmp_path: Path) -> None:
     write_offline(tmp_path / "a", "a")
     write_offline(tmp_path / "b", "b", episodes=(3, 7))

@@ -44,6 +44,7 @@ class OfCheckpoint(Decider):
     ) -> None:
         self.checkpoint, self.path, self.device = checkpoint, checkpoint.path, device
         self.weights, self.suite, self.reference = weights, checkpoint.meta.suite, checkpoint.meta.reference
+        self.precision = precision
         self.policy = checkpoint.load(weights, device)
         self._deciding = Deciding(self.policy, nfe or self.policy.nfe, graph, precision)
         self.against_float32 = self._deciding.against_float32

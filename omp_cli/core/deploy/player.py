@@ -19,6 +19,13 @@ from omp_cli.core.deploy.decider import Decider
 from omp_cli.core.deploy.frames import Arrays, Signature
 
 
+def executed(wanted: int | None, own: int) -> int:
+    """How many actions of a chunk are executed, of ``own`` that the policy makes; UsageError for more than those."""
+    if wanted is not None and not 0 < wanted <= own:
+        raise UsageError(f"execute: {wanted}, the policy makes {own} actions to be executed", f"take 1 to {own}")
+    return wanted or own
+
+
 class Player:
     """Plays a policy step by step, for one robot or for a batch of them that advance together.
 
@@ -37,6 +44,8 @@ class Player:
             (the paper has 0.01). None plays chunks one after the other.
 
     Attributes:
+        execute: actions of a chunk that are played, unless ensembling decides at every step.
+        ensemble: see above.
         decisions: decisions since the player was made.
 
     Raises:
@@ -47,8 +56,7 @@ class Player:
         self, decider: Decider, seed: int = 0, execute: int | None = None, ensemble: float | None = None
     ) -> None:
         own = decider.signature.execute
-        if execute is not None and not 0 < execute <= own:
-            raise UsageError(f"execute: {execute}, the policy makes {own} actions to be executed", f"take 1 to {own}")
+        self.execute, self.ensemble = executed(execute, own), ensemble
         if ensemble is not None and not 0 <= ensemble < float("inf"):
             raise UsageError(f"ensemble: {ensemble}, expected a number from 0 on", "ACT has 0.01")
         if ensemble is not None and execute is not None:
@@ -59,7 +67,6 @@ class Player:
                 "leave it out, or train with a larger chunk.execute",
             )
         self.decider, self.decisions = decider, 0
-        self._execute, self._ensemble = execute or own, ensemble
         self._seed, self._episode = seed, 0
         self._begin()
 
@@ -100,11 +107,11 @@ class Player:
             Diverged: the action is not finite.
         """
         single = self._see(obs)
-        if self._ensemble is not None:
-            action = self._ensembled(self._ensemble)
+        if self.ensemble is not None:
+            action = self._ensembled(self.ensemble)
         else:
             if not self._chunk:
-                self._chunk.extend(np.moveaxis(self._decide()[:, : self._execute], 1, 0))
+                self._chunk.extend(np.moveaxis(self._decide()[:, : self.execute], 1, 0))
             action = self._chunk.popleft()
         return action[0] if single else action
 
@@ -123,7 +130,7 @@ class Player:
         """
         single = self._replace(obs) if history else self._see(obs)
         self.forget_chunk()
-        chunk = self._decide()[:, : self._execute]
+        chunk = self._decide()[:, : self.execute]
         return chunk[0] if single else chunk
 
     def as_read(self, obs: Mapping[str, Any]) -> Mapping[str, Any]:

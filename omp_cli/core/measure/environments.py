@@ -8,6 +8,7 @@ from typing import Any
 from omp_cli.core.base.errors import DataError, MissingDependency, UsageError
 from omp_cli.core.base.run import of_plugin
 from omp_cli.core.checkpoint import Checkpoint
+from omp_cli.core.deploy.player import executed
 from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.envs.chunking import ChunkEnv, chunk_env_factory
 from omp_cli.core.envs.pool import EnvPool
@@ -47,9 +48,8 @@ def env_factory(checkpoint: Checkpoint, **arguments: Any) -> Callable[[], ChunkE
         meta.spec.task,
         keys=ENCODERS.get(policy.encoder.name).keys,
         n_obs=policy.chunk.n_obs,
-        execute=policy.chunk.execute,
         reference=meta.reference,
-        **{"points": getattr(policy.encoder, "points", None), **arguments},
+        **{"execute": policy.chunk.execute, "points": getattr(policy.encoder, "points", None), **arguments},
     )
 
 
@@ -60,14 +60,16 @@ def environments(
 
     Args:
         checkpoint: the checkpoint whose suite, task and chunking are used.
-        config: step limit, episodes and how many environments are stepped together.
+        config: step limit, actions executed of a chunk, episodes and how many environments are stepped together.
         workers: processes that share the environments, each with at least one; a single one is this process.
         note: called with one line when a process dies; its episode is begun anew.
         arguments: further arguments of ``ChunkEnv``.
 
     Raises:
         MissingDependency: the suite has no environment here.
+        UsageError: the policy makes fewer actions to be executed.
     """
     count = max(workers, min(config.together, config.episodes))
-    factory = env_factory(checkpoint, max_steps=config.max_steps, **arguments)
+    execute = executed(config.execute, checkpoint.config().chunk.execute)
+    factory = env_factory(checkpoint, max_steps=config.max_steps, execute=execute, **arguments)
     return EnvPool(factory, count, workers, note, ("begins anew", "begin anew"))

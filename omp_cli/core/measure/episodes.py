@@ -25,6 +25,8 @@ class EvalConfig(Settings):
     """Episodes, each from a start state that no demonstration used."""
     nfe: Annotated[Depth | None, Flag(panel="Episodes")] = None
     """Network evaluations per decision; None for the checkpoint's own."""
+    execute: Annotated[Width | None, Flag(panel="Episodes")] = None
+    """Actions of a chunk that are executed before the next decision; None for as many as in training."""
     weights: Annotated[Weights, Flag(panel="Episodes")] = "ema"
     """Weights of the checkpoint: their moving average (ema), or as trained (raw)."""
     seed: Seed = 0

@@ -172,7 +172,7 @@ def _seed(state: _State, index: int) -> int:
 
 
 def _decide(state: _State) -> dict[int, NDArray[np.float32]]:
-    """Action chunks (E, A) by environment.
+    """Action chunks (E, A), or as much of them as is executed, by environment.
 
     Idle environments fill the batch, for its size decides the last bits of all; so do copies where a graph takes a
     certain number of decisions per call.
@@ -192,7 +192,7 @@ def _decide(state: _State) -> dict[int, NDArray[np.float32]]:
     for env, running in state.running.items():
         if not np.isfinite(actions[env]).all():
             raise _diverged(running.episode, {key: running.obs[key] for key in reads.arrays})
-    return {env: actions[env] for env in state.running}
+    return {env: actions[env][: state.config.execute] for env in state.running}
 
 
 def _diverged(episode: Episode, seen: dict[str, NDArray[Any]]) -> Diverged:

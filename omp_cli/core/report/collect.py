@@ -71,6 +71,11 @@ class Judged:
         return str(self.setting("precision") or "fp32")
 
     @property
+    def execute(self) -> int | None:
+        """How many actions of a chunk were executed; None for as many as in training."""
+        return self.setting("execute")
+
+    @property
     def checkpoint(self) -> str | None:
         """Content of the evaluated checkpoint."""
         return next((i.sha256 for i in self.manifest.inputs if i.kind == "checkpoint"), None)
@@ -81,10 +86,12 @@ class Judged:
         return next((i.sha256 for i in self.manifest.inputs if i.kind == "export"), None)
 
     def same_policy(self, other: Judged) -> bool:
-        """Whether both evaluated the same weights of one checkpoint in the same precision, or the same export."""
-        known = self.checkpoint is not None and self.checkpoint == other.checkpoint
-        same_weights = self.setting("weights") == other.setting("weights")
-        return known and same_weights and self.precision == other.precision and self.export == other.export
+        """Whether both evaluated the same weights of one checkpoint in the same way."""
+
+        def what(one: Judged) -> tuple[Any, ...]:
+            return one.checkpoint, one.setting("weights"), one.precision, one.export, one.execute
+
+        return self.checkpoint is not None and what(self) == what(other)
 
     @property
     def key(self) -> tuple[Any, ...]:
