@@ -223,3 +223,9 @@ def test_an_environment_of_a_plugin_that_is_missing_names_the_plugin_of_the_run(
     told = omp("eval", run, *always, "--out", tmp_path / "e")
     refused(told, 3, f"checkpoint {run}/checkpoints/step-00000001: suite.wind", f"made with --plugin {file}")
     assert f"{file}: changed since {run} was made with it" in told.err
+
+    file.write_text(SUITE.format(name="shown") + '    default_task = "push"\n    def tasks(self): return ("push",)\n')
+    forget_plugins({file})
+    for command in ("eval", "finetune"):
+        told = omp(command, run, *always, "--out", tmp_path / command)
+        refused(told, 3, "suite shown has no task 'reach' here", f"made with --plugin {file}")

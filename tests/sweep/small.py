@@ -9,7 +9,7 @@ from omp_cli.core.base.errors import OmpError, RunFailed, UsageError
 from omp_cli.core.base.files import writable_folder
 from omp_cli.core.base.locks import hold
 from omp_cli.core.base.manifest import read_manifest
-from omp_cli.core.base.progress import Silent
+from omp_cli.core.base.progress import Progress, Silent
 from omp_cli.core.base.run import Run
 from omp_cli.core.sweep import job
 from omp_cli.core.sweep.config import SweepConfig
@@ -39,13 +39,13 @@ def small_jobs(folder: Path, **variants: str) -> list[Job]:
     return plan_jobs(SweepConfig.model_validate({**document, "variants": cells}), folder, resolve)
 
 
-def sweep(folder: Path, jobs: list[Job]) -> dict[str, Any]:
+def sweep(folder: Path, jobs: list[Job], progress: Progress | None = None) -> dict[str, Any]:
     """Two workers to the end; the figures of the sweep's manifest, also when jobs failed."""
     program, job.PROGRAM = job.PROGRAM, (sys.executable, "-m", "tests.sweep.stand_in")
     try:
         with hold(writable_folder(folder)), Run(folder, "sweep", {}, {}) as run:
             same_settings(jobs)
-            execute(run, jobs, Local(2), Silent())
+            execute(run, jobs, Local(2), progress or Silent())
     except RunFailed:
         pass
     finally:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.locks import PATIENCE, hold, is_held
 from omp_cli.core.base.manifest import read_manifest
+from omp_cli.core.base.progress import Silent
 from omp_cli.core.base.run import CHECKPOINTS, Run
 from omp_cli.core.sweep import execute
 from omp_cli.core.sweep import job as module
@@ -162,6 +164,21 @@ def test_a_job_waits_for_the_process_of_an_earlier_sweep() -> None:
     assert outcome is not None
     assert outcome.state == "finished", "by that process: it is not begun again"
     assert not RUNS.exists()
+
+
+def test_what_a_sweep_waits_for_is_said() -> None:
+    jobs, notes, ending = small_jobs(OUT, one=""), [], ExitStack()
+
+    class Watching(Silent):
+        def note(self, text: str) -> None:
+            notes.append(text)
+            ending.close()
+
+    ending.enter_context(Run(jobs[0].folder, "prepare", {}, {}))
+    sweep(OUT, jobs, Watching())
+    assert notes == [f"{jobs[0].name}: another process is at work in {jobs[0].folder}, and is waited for"]
+    assert runs("prepare") == 0
+    assert runs("pretrain") == 1
 
 
 def test_a_job_that_finds_its_folder_taken_waits_too(monkeypatch: pytest.MonkeyPatch) -> None:

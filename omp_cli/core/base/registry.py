@@ -79,7 +79,9 @@ class Family(Generic[T]):
         self._load()
         if name not in self._members:
             hint = did_you_mean(name, self._members) or f"known: {', '.join(self.names())}"
-            if loaded_plugins() and all(map(_ships, self._members.values())):
+            if not loaded_plugins():
+                hint = f"{hint}; one of your own: --plugin FILE"
+            elif all(map(_ships, self._members.values())):
                 hint = f"{hint}; one of your own needs {self._how} above its class, which stands in no plugin here"
             unknown = UnknownMember(f"unknown {self.kind} {name!r}", hint)
             unknown.key = f"{self.kind}.name"

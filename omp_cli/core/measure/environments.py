@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from omp_cli.core.base.errors import DataError, MissingDependency, UsageError
+from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, did_you_mean
 from omp_cli.core.base.run import of_plugin
+from omp_cli.core.base.table import first_few
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.deploy.player import executed
 from omp_cli.core.encoders import ENCODERS
@@ -21,15 +22,21 @@ def suite_of(checkpoint: Checkpoint) -> Suite:
 
     Raises:
         MissingDependency: the suite is not known here.
-        DataError: it is, and does not have the settings that the data were made with.
+        DataError: it is, and does not have the task, or the settings that the data were made with.
     """
     try:
-        return recorded_suite(checkpoint.meta.suite)
+        suite = recorded_suite(checkpoint.meta.suite)
     except MissingDependency as error:
         raise MissingDependency(error.message, of_plugin(checkpoint.run, error.hint)) from None
     except UsageError as error:
         hint = of_plugin(checkpoint.run, error.hint)
         raise DataError(f"checkpoint {checkpoint.path}: {error.message}", hint) from None
+    task, tasks = checkpoint.meta.spec.task, suite.tasks()
+    if suite.simulated and task not in tasks:
+        hint = of_plugin(checkpoint.run, did_you_mean(task, tasks) or f"its tasks: {first_few(tasks)}")
+        name = checkpoint.meta.suite["name"]
+        raise DataError(f"checkpoint {checkpoint.path}: suite {name} has no task {task!r} here", hint)
+    return suite
 
 
 def env_factory(checkpoint: Checkpoint, **arguments: Any) -> Callable[[], ChunkEnv]:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import get_args
 
 from omp_cli.core.base.errors import RunFailed
+from omp_cli.core.base.locks import is_held
 from omp_cli.core.base.manifest import write_manifest
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
@@ -89,7 +90,9 @@ class _Sweep:
             if before in ("failed", "interrupted", "blocked"):
                 self._end(name, JobOutcome("blocked", error=f"needs {needs}"))
             elif before == "finished" and self._engine.has_room():
-                self._engine.start(self._jobs[name])
+                if is_held((job := self._jobs[name]).folder):
+                    self._progress.note(f"{name}: another process is at work in {job.folder}, and is waited for")
+                self._engine.start(job)
                 self._set(name, JobOutcome("running"))
                 self._show(0)
 
