@@ -224,7 +224,8 @@ def test_an_environment_of_a_plugin_that_is_missing_names_the_plugin_of_the_run(
     refused(told, 3, f"checkpoint {run}/checkpoints/step-00000001: suite.wind", f"made with --plugin {file}")
     assert f"{file}: changed since {run} was made with it" in told.err
 
-    file.write_text(SUITE.format(name="shown") + '    default_task = "push"\n    def tasks(self): return ("push",)\n')
+    other = 'default_task = "push"\n    def tasks(self): return ("push",)\n    def spec(self, task): return {}[task]\n'
+    file.write_text(f"{SUITE.format(name='shown')}    {other}")
     forget_plugins({file})
     for command in ("eval", "finetune"):
         told = omp(command, run, *always, "--out", tmp_path / command)

@@ -473,7 +473,7 @@ def test_the_algorithm_has_to_fit(start: Checkpoint, tmp_path: Path) -> None:
             check_fits(settings(algorithm__name=wrong), other)
         assert caught.value.hint == f"use --algorithm {fits}"
     assert algorithm_for(start.config().method.name) == "dmpo"
-    spec = start.meta.spec.model_copy(update={"task": "hopper"})
+    spec = start.meta.spec.model_copy(update={"task": "hopper-v5"})
     gym = checkpoint_of(tmp_path / "gym", suite={"name": "gym", "environment": "hopper-v5"}, spec=spec)
     with pytest.raises(UsageError, match="no success"):
         check_fits(settings(reward="success"), gym)
