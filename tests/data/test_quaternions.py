@@ -113,6 +113,23 @@ def test_what_does_not_jump_stays_as_it_is() -> None:
     assert (found.spec.quaternions, found.said) == ((), ("before",))
 
 
+def test_a_sign_that_differs_from_episode_to_episode_is_told_too() -> None:
+    names = tuple(f"hand_quat[{place}]" for place in range(4))
+    episodes = [sign * turning(6) for sign in (1, -1, 1)]
+    made = [{"state": x, "action": x} for x in episodes]
+    known = {"suite": "own", "task": "turn", "max_steps": 6, "control_hz": 10.0}
+    both = {"state": names, "action": names}
+    found = marked(Recording(made, Spec(**known, action_dim=4, state_dim=4), {}, [], names=both))
+    (one,) = found.spec.quaternions
+    assert [bool((x @ one.side > 0).all()) for x in episodes] == [True, False, True]
+    assert found.said == (
+        "state: hand_quat: q and -q are one rotation, and 1 of 3 episodes have the other sign: a policy sees the one that "
+        "lies on the side of most frames, with 0 changes",
+        "action: hand_quat: q and -q are one rotation, and 1 of 3 episodes have the other sign, which to a policy are two "
+        "answers: record one sign",
+    )
+
+
 def test_a_turn_all_around_jumps_where_it_has_to_and_nowhere_else() -> None:
     """There and back again over the whole circle, with noise: on one axis q and -q have to meet somewhere."""
     random = np.random.default_rng(0)

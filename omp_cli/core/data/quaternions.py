@@ -1,4 +1,4 @@
-"""Which numbers of a state or an action are quaternions whose sign jumps: known by names and by their length of 1."""
+"""Which numbers of a state or an action are quaternions of both signs: known by names and by their length of 1."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ def called_quaternions(names: Sequence[str]) -> tuple[int, ...]:
 
 
 def marked(recording: Recording) -> Recording:
-    """The recording, whose spec says which quaternions of the state jump from q to -q, and where a policy sees them.
+    """The recording, whose spec says of which quaternions of the state both signs occur, and where a policy sees them.
 
-    The user is told of those, and of quaternions of the action that jump, about which nothing is done.
+    They jump from q to -q, or a whole episode lies on the side of -q. The user is told of those, and of such quaternions
+    of the action, about which nothing is done.
     """
     spec, said, found = recording.spec, [*recording.said], []
     for key, channels in (("state", spec.state_channels), ("action", spec.action_channels)):
@@ -53,12 +54,15 @@ def marked(recording: Recording) -> Recording:
                 continue
             side = _side_of(each)
             jumps, left = _jumps(each), _jumps([q * np.where(q @ side < 0, -1, 1)[:, None] for q in each])
-            steps = sum(len(q) - 1 for q in each)
-            what = f"{name}: q and -q are one rotation, and {jumps} of {steps} steps change the sign"
-            if key == "state" and left < jumps:
+            steps, other = sum(len(q) - 1 for q in each), sum(bool((q @ side < 0).all()) for q in each)
+            where = (
+                f"{jumps} of {steps} steps change the" if jumps else f"{other} of {len(each)} episodes have the other"
+            )
+            what = f"{name}: q and -q are one rotation, and {where} sign"
+            if key == "state" and (left < jumps or (other and left == jumps)):
                 found.append(Quaternion(first=first, side=tuple(side.tolist())))
                 said.append(f"{what}: a policy sees the one that lies on the side of most frames, with {left} changes")
-            elif key == "action" and jumps:
+            elif key == "action" and (jumps or other):
                 said.append(f"{what}, which to a policy are two answers: record one sign")
     known = spec.quaternions or tuple(found)  # a suite of the user's own may say it itself
     return replace(recording, spec=spec.model_copy(update={"quaternions": known}), said=tuple(said))
