@@ -123,10 +123,10 @@ def test_a_sign_that_differs_from_episode_to_episode_is_told_too() -> None:
     (one,) = found.spec.quaternions
     assert [bool((x @ one.side > 0).all()) for x in episodes] == [True, False, True]
     assert found.said == (
-        "state: hand_quat: q and -q are one rotation, and 1 of 3 episodes have the other sign: a policy sees the one that "
-        "lies on the side of most frames, with 0 changes",
-        "action: hand_quat: q and -q are one rotation, and 1 of 3 episodes have the other sign, which to a policy are two "
-        "answers: record one sign",
+        "state: hand_quat: q and -q are one rotation, and 1 of 3 episodes have the other sign: a policy sees the one "
+        "that lies on the side of most frames, with 0 changes",
+        "action: hand_quat: q and -q are one rotation, and 1 of 3 episodes have the other sign, which to a policy are "
+        "two answers: record one sign",
     )
 
 

@@ -39,8 +39,8 @@ def called_quaternions(names: Sequence[str]) -> tuple[int, ...]:
 def marked(recording: Recording) -> Recording:
     """The recording, whose spec says of which quaternions of the state both signs occur, and where a policy sees them.
 
-    They jump from q to -q, or a whole episode lies on the side of -q. The user is told of those, and of such quaternions
-    of the action, about which nothing is done.
+    They jump from q to -q, or a whole episode lies on the side of -q. The user is told of those, and of such
+    quaternions of the action, about which nothing is done.
     """
     spec, said, found = recording.spec, [*recording.said], []
     for key, channels in (("state", spec.state_channels), ("action", spec.action_channels)):
