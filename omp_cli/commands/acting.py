@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TypeVar
 
 from omp_cli import core
-from omp_cli.commands.call import Call, Chosen
+from omp_cli.commands.call import Call
+from omp_cli.commands.chosen import Chosen
 from omp_cli.commands.inputs import TRAINED, PolicyArgument
 from omp_cli.core.deploy.config import ActingConfig
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from omp_cli import core
+from omp_cli.commands.chosen import Chosen, Resolved
 from omp_cli.commands.globals import Globals
 from omp_cli.commands.inputs import RUNS, TRAINED, Newest
 from omp_cli.commands.sources import with_source
@@ -49,38 +50,8 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=Settings)
 T = TypeVar("T", bound=Settings)
-Sources = dict[str, dict[str, Any]]
 Input = tuple[str, Path, str]
 """Kind, path and hash of something that a run reads."""
-
-
-class Resolved(Exception):
-    """Ends a command of which the settings alone are wanted (``lines.resolve``), and carries them; it is no error."""
-
-    def __init__(self, sources: Sources) -> None:
-        super().__init__()
-        self.sources = sources
-
-
-@dataclass
-class Chosen(Generic[S]):
-    """The settings of a run and where each value came from: ``{dotted key: {"value", "source"}}``."""
-
-    settings: S
-    sources: Sources
-
-    def add(self, key: str, value: Any, source: str) -> None:
-        """Record something that the run depends on and that is no setting, such as its data set or its checkpoint."""
-        self.sources[key] = {"value": value, "source": source}
-
-    def on_the_line(self, *names: str) -> list[str]:
-        """Which of some settings, or of those in some sections, the command line itself sets."""
-        asked = [key for key, entry in self.sources.items() if entry["source"] in c.ON_THE_LINE]
-        return [key for key in asked if any(f"{key}.".startswith(f"{name}.") for name in names)]
-
-    def refuse(self, passed_over: Mapping[str, str]) -> None:
-        """UsageError where the line sets what does not count for a reason that these settings alone do not show."""
-        c.refuse_passed_over(passed_over, {key: str(entry["source"]) for key, entry in self.sources.items()})
 
 
 @dataclass

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated, cast
 
 from omp_cli import core
-from omp_cli.commands.call import Call, Chosen, files
+from omp_cli.commands.call import Call, files
+from omp_cli.commands.chosen import Chosen
 from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import CheckpointArgument, PolicyArgument, workers
 from omp_cli.commands.options import option

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from omp_cli import core
-from omp_cli.commands.call import Call, Chosen, Input
+from omp_cli.commands.call import Call, Input
+from omp_cli.commands.chosen import Chosen
 from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import PRETRAINED, workers
 from omp_cli.commands.options import argument, option

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from omp_cli.commands import globals as g
-from omp_cli.commands.call import Resolved
+from omp_cli.commands.chosen import Resolved
 from omp_cli.commands.table import load
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.families import SOURCES

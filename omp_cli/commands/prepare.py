@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from omp_cli.commands.call import Call, Chosen
+from omp_cli.commands.call import Call
+from omp_cli.commands.chosen import Chosen
 from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import DATA, workers
 from omp_cli.commands.options import argument, option
@@ -20,7 +21,8 @@ from omp_cli.core.base.processes import default_workers
 from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.families import FORMATS, SOURCES, SUITES
 from omp_cli.core.prepare.build import build
-from omp_cli.core.prepare.source import RECORD, Asked, Source, groups_of_tasks, own_sources, source_for, tasks_of
+from omp_cli.core.prepare.choose import groups_of_tasks, own_sources, source_for, tasks_of
+from omp_cli.core.prepare.source import RECORD, Asked, Source
 from omp_cli.core.prepare.tables import catalogue_document, catalogue_lines, catalogue_table, made_table
 
 TASK, RECORDING, FILES = "Task", "Recording", "Public data and files"

@@ -10,7 +10,8 @@ import pytest
 
 import omp_cli
 from omp_cli.core.families import SOURCES, SUITES
-from omp_cli.core.prepare.source import EXPERT, FILES, RECORD, own_sources
+from omp_cli.core.prepare.choose import own_sources
+from omp_cli.core.prepare.source import EXPERT, FILES, RECORD
 
 ROOT = Path(omp_cli.__file__).parent
 BASE = {"base", "families", "spec"}

@@ -16,10 +16,11 @@ from omp_cli.core.data.store import STORE, read_store
 from omp_cli.core.prepare import build as building
 from omp_cli.core.prepare import files
 from omp_cli.core.prepare.build import build
+from omp_cli.core.prepare.choose import source_for
 from omp_cli.core.prepare.files import Files
 from omp_cli.core.prepare.files_config import FilesConfig
 from omp_cli.core.prepare.origin import from_catalogue, from_files, of_made
-from omp_cli.core.prepare.source import Asked, source_for
+from omp_cli.core.prepare.source import Asked
 from omp_cli.core.suites.adroit.shown import Shown
 from omp_cli.core.suites.adroit.shown import _said as said_of_shown
 from omp_cli.core.suites.base import start_hash

@@ -9,7 +9,8 @@ import pytest
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.flags import options_of, union
 from omp_cli.core.families import SOURCES, SUITES
-from omp_cli.core.prepare.source import EXPERT, FILES, RECORD, Asked, own_sources, source_for
+from omp_cli.core.prepare.choose import own_sources, source_for
+from omp_cli.core.prepare.source import EXPERT, FILES, RECORD, Asked
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from omp_cli.core.base.table import Table
 from omp_cli.core.data.catalogue import Entry, cache_folder, read_catalogue
-from omp_cli.core.prepare.source import Source, own_sources
+from omp_cli.core.prepare.choose import own_sources
+from omp_cli.core.prepare.source import Source
 
 
 def made_table(source: Source, figures: Sequence[Mapping[str, Any]]) -> Table:
