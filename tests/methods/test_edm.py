@@ -80,7 +80,7 @@ def test_the_loss_is_equation_8_and_the_exact_denoiser_is_its_minimum() -> None:
 def test_a_step_of_heun_by_hand() -> None:
     """From sigma = 2 to 0.5 at x = 1: both slopes of algorithm 1 from the closed form of D."""
     z, t, w = ones(1 / 3, doubles(1, 1, 1))[:, None, None], 2 / 3, 1 / 3
-    found = heun(DATA.velocity, z, ones(w, z), ones(t, z))
+    found = heun(DATA.velocity, z, ones(w, z), ones(t, z), 80.0)
 
     def d(x: float, sigma: float) -> float:
         return (x - (STD**2 * x + sigma**2 * MEAN) / (STD**2 + sigma**2)) / sigma
@@ -88,8 +88,28 @@ def test_a_step_of_heun_by_hand() -> None:
     first = d(1.0, 2.0)
     second = d(1.0 - 1.5 * first, 0.5)
     assert float(found) * 1.5 == pytest.approx(1.0 - 1.5 * (first + second) / 2, abs=1e-12)
-    last = heun(DATA.velocity, z, ones(0.0, z), ones(t, z))
+    last = heun(DATA.velocity, z, ones(0.0, z), ones(t, z), 80.0)
     assert float(last) == pytest.approx(1.0 - 2.0 * first, abs=1e-12), "to 0 it is Euler's step: the denoised chunk"
+
+
+@pytest.mark.parametrize("largest", [40.0, 80.0, 160.0])
+def test_the_teacher_s_own_largest_sigma_is_where_heun_begins(largest: float) -> None:
+    """Data in one point: D = m whatever x is, slopes are straight, and one step of Heun from pure noise is exact."""
+    method = built("edm", sigma_max=largest)
+    point = torch.full((1, 1, 1), 0.3, dtype=torch.float64)
+
+    def denoised(z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
+        """F of a denoiser that answers the point: (m - c_skip x) / c_out."""
+        sigma = (t / (1 - t)).view(-1, 1, 1)
+        x = z * (sigma.square() + 0.25).sqrt()
+        skip, out = method._skip_and_out(sigma)
+        return (point - skip * x) / out
+
+    flow, z = method.flow(denoised), torch.full((1, 1, 1), -0.7, dtype=torch.float64)
+    w = ones(0.5, z)
+    found = heun(lambda z, time: flow(z, time, time), z, w, ones(1.0, z), method.largest_sigma)
+    noise = ((1 + largest) * z - point) / largest
+    torch.testing.assert_close(found, (point + noise) / 2, rtol=1e-12, atol=0)
 
 
 def walked(count: int, second_order: bool) -> float:
@@ -99,7 +119,7 @@ def walked(count: int, second_order: bool) -> float:
     z = x / 81
     for t, w in pairwise(times):
         if second_order:
-            z = heun(DATA.velocity, z, ones(w, z), ones(t, z))
+            z = heun(DATA.velocity, z, ones(w, z), ones(t, z), 80.0)
         else:
             z = z - (t - w) * DATA.velocity(z, ones(t, z))
     return float((z * 1.02 - solved(x, 80.0, 0.02)).abs().max())
@@ -122,7 +142,7 @@ def test_a_student_that_repeats_the_teacher_s_heun_steps_is_consistent() -> None
         now = z
         for upper, lower in pairwise(reversed(times)):
             up, low = ones(upper, z), ones(lower, z)
-            moved = heun(lambda z, time: flow(z, time, time), now, low, up)
+            moved = heun(lambda z, time: flow(z, time, time), now, low, up, 80.0)
             now = torch.where(((t >= up) & (low >= s))[:, None, None], moved, now)
         length = (t - s)[:, None, None]
         return torch.where(length > 0, (z - now) / torch.where(length > 0, length, 1.0), 0.0)

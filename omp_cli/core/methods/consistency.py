@@ -111,7 +111,8 @@ class Consistency(Teaching):
         """Mean velocity over [s, t] by the teacher down to w and the student from there, (B, H, A)."""
         flow, length = teacher.method.flow(teacher.u), rows(t - w, z_t)
         if self.config.solver == "heun":
-            z_w = heun(lambda z, time: at_least_float32(flow(z, time, time)), z_t, w, t)
+            v_at, largest = (lambda z, time: at_least_float32(flow(z, time, time))), teacher.method.largest_sigma
+            z_w = heun(v_at, z_t, w, t, largest)
             v = (z_t - z_w) / length
         else:
             v = at_least_float32(flow(z_t, w, t))

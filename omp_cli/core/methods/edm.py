@@ -23,9 +23,6 @@ from omp_cli.core.methods.path import at_least_float32, check_nfe, rows, step
 from omp_cli.core.methods.teaching import Teaching
 from omp_cli.core.methods.times import Mean
 
-LARGEST = 80.0
-"""Sigma that stands for pure noise, in the paper and in Consistency Policy."""
-
 
 class EdmConfig(Settings):
     """Settings of EDM; the noise levels are those of Consistency Policy, the rest is the paper's."""
@@ -33,8 +30,8 @@ class EdmConfig(Settings):
     name: Literal["edm"] = "edm"
     sigma_min: Above0 = 0.02
     """Least noise level."""
-    sigma_max: Above0 = LARGEST
-    """Largest one."""
+    sigma_max: Above0 = 80.0
+    """Largest one, which stands for pure noise."""
     rho: Above0 = 7.0
     """How much closer the levels of a grid lie at its low end."""
     sigma_data: Above0 = 0.5
@@ -58,6 +55,11 @@ class Edm(Teaching):
     Config = EdmConfig
     config: EdmConfig
     usual_nfe = 10
+
+    @property
+    def largest_sigma(self) -> float:
+        """See the base class."""
+        return self.config.sigma_max
 
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
         """Noise (B, H, A) and times t = r (B,) of log-normal noise levels, float32."""
@@ -121,7 +123,7 @@ class Edm(Teaching):
         return data**2 / total, sigma * data * total.rsqrt()
 
 
-def level(t: Tensor, largest: float = LARGEST) -> Tensor:
+def level(t: Tensor, largest: float) -> Tensor:
     """The noise level of times of the linear path, sigma = t / (1 - t), at most ``largest`` (at t = 1), (B,)."""
     return (t / (1 - t)).clamp_max(largest)
 
@@ -129,7 +131,7 @@ def level(t: Tensor, largest: float = LARGEST) -> Tensor:
 Velocity = Callable[[Tensor, Tensor], Tensor]
 
 
-def heun(v: Velocity, z_t: Tensor, w: Tensor, t: Tensor) -> Tensor:
+def heun(v: Velocity, z_t: Tensor, w: Tensor, t: Tensor, largest: float) -> Tensor:
     """One step of Heun's method in sigma from t down to w, EDM's algorithm 1 without churn; Euler's where w = 0.
 
     With d = (x - D) / sigma and D = z_t - t v: x_w = x + (sigma_w - sigma_t) (d(x, t) + d(x', w)) / 2, x' after
@@ -140,11 +142,12 @@ def heun(v: Velocity, z_t: Tensor, w: Tensor, t: Tensor) -> Tensor:
         z_t: (B, H, A).
         w: (B,).
         t: (B,), above w.
+        largest: the sigma that t = 1 stands for, ``Teaching.largest_sigma``.
 
     Returns:
         z_w, (B, H, A).
     """
-    above, below = rows(level(t), z_t), rows(level(w), z_t)
+    above, below = rows(level(t, largest), z_t), rows(level(w, largest), z_t)
 
     def slope(z: Tensor, time: Tensor, sigma: Tensor) -> Tensor:
         return ((1 + sigma) * z - (z - rows(time, z) * v(z, time))) / sigma
@@ -153,5 +156,5 @@ def heun(v: Velocity, z_t: Tensor, w: Tensor, t: Tensor) -> Tensor:
     euler = (x + (below - above) * first) / (1 + below)
     ends = below == 0
     inner = torch.where(w == 0, t, w)  # a velocity at t = 0 is asked of no teacher
-    second = slope(euler, inner, rows(level(inner), z_t))
+    second = slope(euler, inner, rows(level(inner, largest), z_t))
     return torch.where(ends, euler, (x + (below - above) * (first + second) / 2) / (1 + below))

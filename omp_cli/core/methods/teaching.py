@@ -18,6 +18,11 @@ from omp_cli.core.methods.path import at_least_float32, point, step_grid, veloci
 class Teaching(Method):
     """A method that another one can distil; as written here, one whose field is a mean velocity of the linear path."""
 
+    @property
+    def largest_sigma(self) -> float:
+        """The noise level sigma = t / (1 - t) that stands for t = 1: EDM's and Consistency Policy's, unless told."""
+        return 80.0
+
     def flow(self, u: VelocityField) -> VelocityField:
         """From u, the mean velocity over [r, t] that this method's own step from t to r has; r = t: the velocity at t.
 
