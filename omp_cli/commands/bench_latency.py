@@ -66,8 +66,8 @@ def bench_latency(
         subjects = core.from_presets(preset or ([] if table else [DEFAULT_PRESET]), settings.seed)
     if settings.parts and len(subjects) > 1:
         raise UsageError("--parts: these are the parts of one policy", "name one --preset or a run")
-    backends = settings.backends(len(subjects), tuple(core.BACKENDS))
     device = call.device(settings.threads)
+    backends = settings.backends(len(subjects), tuple(core.BACKENDS), device.type == "cuda")
     given = checkpoint is not None or preset or table
     names = ", ".join(subject.name for subject in subjects)
     chosen.add("presets" if checkpoint is None else "checkpoint", names, "argument" if given else "default")

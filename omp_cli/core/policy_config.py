@@ -15,8 +15,8 @@ Weights = Literal["ema", "raw"]
 
 Graph = Literal["auto", "on", "off"]
 """On CUDA, whether decisions and steps of learning are replayed graphs: where they can be, or else fail, or never."""
-Precision = Literal["fp32", "bf16", "fp16"]
-"""In what the network of a policy that acts computes."""
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+"""In what the network of a policy that acts computes; tf32 is fp32 but on NVIDIA GPUs."""
 
 
 class PolicyConfig(Settings):

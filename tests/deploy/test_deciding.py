@@ -148,6 +148,30 @@ def test_a_lower_precision_is_the_networks_alone_and_its_error_is_measured(preci
     assert kinds == ({torch.float32}, {{"bf16": torch.bfloat16, "fp16": torch.float16}[precision]})
 
 
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_products_round_where_tf32_is_asked_for_and_nowhere_else(
+    precision: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What torch's switches say while a decision is computed; on a CPU they change nothing."""
+    seen: list[tuple[bool, bool]] = []
+    act = Policy.act
+
+    def watched(*args: Any) -> Any:
+        seen.append((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+        return act(*args)
+
+    monkeypatch.setattr(Policy, "act", watched)
+    made = policy()
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    deciding = Deciding(made, 1, precision=precision)
+    deciding(*observed(made, 1, 0))
+    assert seen == [(precision == "tf32",) * 2]
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+    if precision == "tf32":
+        assert deciding.against_float32 is not None
+        assert deciding.against_float32.max_abs == 0
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])

@@ -48,7 +48,7 @@ def subject(**bench: Any) -> TimedPolicy:
 def bench_of(folder: Path, **settings: Any) -> Bench:
     """A quick measurement on the CPU."""
     config = LatencyConfig(**{**QUICK, **settings})
-    return Bench(config, config.backends(1, tuple(BACKENDS)), Clock(CPU), Watch(CPU), Silent(), folder)
+    return Bench(config, config.backends(1, tuple(BACKENDS), on_cuda=False), Clock(CPU), Watch(CPU), Silent(), folder)
 
 
 def rows_of(folder: Path, nfe: tuple[int, ...] = (1,), **settings: Any) -> list[LatencyRow]:

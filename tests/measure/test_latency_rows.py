@@ -113,6 +113,14 @@ def test_a_backend_that_crashes_or_hangs_is_a_row_and_the_others_stand(
         assert row.statistics.n == QUICK["calls"] * QUICK["blocks"]
 
 
+def test_on_cuda_the_graph_by_which_policies_decide_is_measured_unasked() -> None:
+    known = tuple(BACKENDS)
+    assert LatencyConfig().backends(1, known, on_cuda=False) == ("eager", "onnx")
+    assert LatencyConfig().backends(1, known, on_cuda=True) == ("eager", "onnx", "cudagraph")
+    assert LatencyConfig().backends(3, known, on_cuda=True) == ("eager", "cudagraph")
+    assert LatencyConfig(backend=("eager",)).backends(1, known, on_cuda=True) == ("eager",)
+
+
 def test_a_backend_that_agrees_is_timed_beside_eager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(BACKENDS, "fake", Fake(wait=0.01))
     eager, other = compared(rows_of(tmp_path, backend=("fake",)), None)

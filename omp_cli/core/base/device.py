@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import lru_cache, partial
 from typing import Any
 
@@ -74,11 +74,16 @@ def tf32(allowed: bool) -> Iterator[None]:
     """
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     kept = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = allowed
+    allow_tf32(allowed)
     try:
         yield
     finally:
         matmul.allow_tf32, cudnn.allow_tf32 = kept
+
+
+def allow_tf32(allowed: bool) -> None:
+    """What ``tf32`` does, for the rest of a process."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
 def seed_generators(seed: int, device: torch.device) -> None:
@@ -99,11 +104,17 @@ def _index(device: torch.device) -> int:
     return torch.cuda.current_device() if device.index is None else device.index
 
 
-@lru_cache
-def _recording_stream(index: int) -> torch.cuda.Stream:
-    """The stream of all recordings on a CUDA device. torch's own is of the first device that ever recorded: another
-    device's work would be executed instead, and its graph be empty.
+def recording_stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream of all recordings on a CUDA device, and of what runs before them: cuBLAS keeps memory for each stream.
+
+    torch's own is of the first device that ever recorded: another device's work would be executed instead, and its
+    graph be empty.
     """
+    return _stream(_index(device))
+
+
+@lru_cache
+def _stream(index: int) -> torch.cuda.Stream:
     return torch.cuda.Stream(index)
 
 
@@ -114,8 +125,8 @@ def recording(graph: torch.cuda.CUDAGraph, device: torch.device, pool: Any = Non
     Raises:
         RuntimeError: something waited for the device or copied from the host.
     """
-    generator, stream = own_generator(device), _recording_stream(_index(device))
-    state = generator.get_state()
+    generator, stream = own_generator(device), recording_stream(device)
+    state, pool = generator.get_state(), pool or torch.cuda.graph_pool_handle()
     try:
         # torch leaves the stream of a recording that failed as the current one; the context around it takes it back.
         with torch.cuda.device(device), torch.cuda.stream(stream), torch.cuda.graph(graph, pool, stream):
@@ -124,7 +135,19 @@ def recording(graph: torch.cuda.CUDAGraph, device: torch.device, pool: Any = Non
         # torch leaves the device's generator as if its numbers were still being recorded, and it draws none.
         generator.graphsafe_set_state(torch.Generator(device).graphsafe_get_state())
         generator.set_state(state)
+        _end_recording_of_memory(_index(device), pool)
         raise
+
+
+def _end_recording_of_memory(index: int, pool: Any) -> None:
+    """What torch before 2.13 leaves out after a recording that failed: its allocator went on as in a recording.
+
+    It would give no memory back before it runs out, and torch 2.7 would begin no other recording. Where torch has ended
+    it, the first of these two raises, and there is nothing to release.
+    """
+    with suppress(RuntimeError):
+        torch._C._cuda_endAllocateToPool(index, pool)
+        torch._C._cuda_releasePool(index, pool)
 
 
 def use_threads(threads: int) -> None:

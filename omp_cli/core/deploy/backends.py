@@ -22,7 +22,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from omp_cli.core.base.device import recording
+from omp_cli.core.base.device import recording, recording_stream
 from omp_cli.core.base.errors import UsageError, did_you_mean, one_line
 from omp_cli.core.deploy.base import Backend, Inputs, Prepared
 from omp_cli.core.deploy.folding import folded
@@ -65,7 +65,7 @@ class Captured(Prepared):
     def __init__(self, function: Callable[..., Tensor], inputs: Inputs) -> None:
         self._static = tuple(x.clone() for x in inputs)
         with torch.cuda.device(inputs[0].device), torch.no_grad():
-            side = torch.cuda.Stream()
+            side = recording_stream(inputs[0].device)
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
                 for _ in range(self.WARM_UP):
@@ -155,7 +155,9 @@ class Aoti(Backend):
     name = "aoti"
 
     def missing(self, device: torch.device, dtype: torch.dtype = torch.float32) -> str | None:
-        """Without a C++ compiler, and on CUDA Triton."""
+        """Without a C++ compiler, on CUDA Triton, and there before torch 2.12."""
+        if device.type == "cuda" and torch.__version__ < "2.12":  # compared as versions
+            return "torch's own loader of AOTInductor dies on CUDA (2.11: signal 11): take torch 2.12 or later"
         return _no_inductor(device)
 
     def prepare(self, module: nn.Module, inputs: Inputs, folder: Path) -> Prepared:

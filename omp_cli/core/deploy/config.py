@@ -60,8 +60,8 @@ class ActingConfig(Settings):
     where they cannot. An export has its own.
     """
     precision: Annotated[Precision, Flag(panel="Policy")] = "fp32"
-    """Precision of a checkpoint's network: fp32, bf16 or fp16. What the lower ones change in the actions is
-    measured and said; encoder, normalisation and sampler stay in float32. An export has its own.
+    """Precision of a checkpoint's network: fp32, tf32 (of NVIDIA GPUs), bf16 or fp16. What the lower ones change in the
+    actions is measured and said; encoder, normalisation and sampler stay in float32. An export has its own.
     """
     seed: Seed = 0
     """Seed of the policy's noise."""

@@ -1,4 +1,4 @@
-"""A policy's decisions on its own device: on CUDA one graph per batch size, and a network in bf16 or fp16 if asked for.
+"""A policy's decisions on its own device: on CUDA one graph per batch size, in tf32, bf16 or fp16 if asked for.
 
 Legend: B batch, T observation steps, H horizon, E executed steps, A action dimension.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from omp_cli.core.base.device import check_graph, no_graph
+from omp_cli.core.base.device import check_graph, no_graph, tf32
 from omp_cli.core.base.errors import RunFailed, one_line
 from omp_cli.core.deploy.backends import captured
 from omp_cli.core.deploy.base import Inputs, Prepared
@@ -20,7 +20,8 @@ from omp_cli.core.deploy.parity import SAMPLES, Difference, difference
 from omp_cli.core.policy import Policy
 from omp_cli.core.policy_config import Graph, Precision
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Of networks that are cast; with fp32 and tf32 they stay as they are."""
 MOST = 4
 """Batch sizes that have a graph of their own; each holds memory for as long as the policy lives."""
 
@@ -37,7 +38,8 @@ class Deciding:
             Its weights stay as they are, for graphs keep what followed from them.
         nfe: evaluations of the network per decision.
         graph: "auto" captures where that is possible, "on" fails where it is not, "off" does not try.
-        precision: precision of the network's weights and layers; encoder, normalisation and sampler stay in float32.
+        precision: of the network's weights and layers; encoder, normalisation and sampler stay in float32. With tf32
+            all products and convolutions on NVIDIA GPUs round their operands, with the others none does.
         capture: makes a graph of a module.
 
     Attributes:
@@ -60,8 +62,9 @@ class Deciding:
         check_graph("graph", graph, self._device)
         self._decision, self._asked, self._capture = Decision(policy, nfe), graph, capture
         self._graphs: dict[int, Prepared | None] = {}
+        self._rounds = precision == "tf32"
         self.eager = self._hindrance()
-        self.against_float32 = None if precision == "fp32" else self._lowered(DTYPES[precision])
+        self.against_float32 = None if precision == "fp32" else self._lowered(precision)
 
     def __call__(self, obs: Mapping[str, Tensor], noise: Tensor) -> Tensor:
         """Raw arrays (B, T, ...) and noise z_1 (B, H, A), on any device -> (B, E, A) on the policy's, task's units.
@@ -72,8 +75,9 @@ class Deciding:
         self._follow()
         policy = self._decision.policy
         noise, obs = noise.to(self._device), {key: obs[key].to(self._device) for key in policy.keys}
-        graph = None if self.eager else self._graph((noise, *obs.values()))
-        return policy.act(obs, noise, self._decision.nfe) if graph is None else graph.run(noise, *obs.values())
+        with tf32(self._rounds):
+            graph = None if self.eager else self._graph((noise, *obs.values()))
+            return policy.act(obs, noise, self._decision.nfe) if graph is None else graph.run(noise, *obs.values())
 
     def _follow(self) -> None:
         """Whoever has the policy may have moved it elsewhere, where the first device's graphs are worth nothing."""
@@ -129,10 +133,14 @@ class Deciding:
         self.eager = reason
         return None
 
-    def _lowered(self, dtype: torch.dtype) -> Difference:
-        """Cast the network; how far that moves the actions, relative to the largest of them."""
+    def _lowered(self, precision: str) -> Difference:
+        """Cast the network where that is asked for; how far the actions move, relative to the largest of them."""
         policy = self._decision.policy
         samples = [tuple(x.to(self._device) for x in example_inputs(policy, 1, seed)) for seed in range(SAMPLES)]
-        exact = [self._decision(*sample) for sample in samples]
-        policy.lower(dtype)
-        return difference(exact, [self._decision(*sample) for sample in samples], dtype)
+        with tf32(False):
+            exact = [self._decision(*sample) for sample in samples]
+        if precision in DTYPES:
+            policy.lower(DTYPES[precision])
+        with tf32(self._rounds):
+            lower = [self._decision(*sample) for sample in samples]
+            return difference(exact, lower, DTYPES.get(precision, torch.float32))

@@ -42,7 +42,7 @@ class EvalConfig(Settings):
     cannot.
     """
     precision: Annotated[Precision, Flag(panel="Episodes")] = "fp32"
-    """Precision of the network: fp32, bf16 or fp16."""
+    """Precision of the network: fp32, tf32 (of NVIDIA GPUs), bf16 or fp16."""
     threads: Threads = 1
     """Torch threads."""
     together: Width = 1

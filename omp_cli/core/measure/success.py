@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,6 +95,8 @@ def evaluate(
     watch = watch or Stopwatch()
     suite = suite_of(checkpoint)
     if decider is None:
+        if device.type == "cuda":
+            gc.collect()  # graphs of earlier decisions are cycles, which hold their policy's weights there
         decider = OfCheckpoint(checkpoint, config.weights, device, config.nfe, config.graph, config.precision)
     suite.spec(checkpoint.meta.spec.task).same_layout(checkpoint.meta.spec)
     watch.lap("loading the policy")

@@ -14,7 +14,7 @@ from omp_cli.core.report.collect import Evaluation
 from omp_cli.core.report.sections import Row
 
 PARTS = ("net", "encoder", "chunk")
-DTYPE = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+DTYPE = {"fp32": "float32", "tf32": "tf32", "bf16": "bfloat16", "fp16": "float16"}
 """What ``omp bench-latency`` calls a precision of ``omp eval``."""
 
 

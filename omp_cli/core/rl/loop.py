@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from omp_cli.core.base.device import waiting_for
+from omp_cli.core.base.device import tf32, waiting_for
 from omp_cli.core.base.errors import Diverged
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
@@ -117,6 +117,7 @@ class Finetuner:
             stop_requests() as stop,
             self._pool() as pool,
             self._held_out(stop) as held_out,
+            tf32(False),  # torch allows it in convolutions, and log-probabilities of batches of two sizes are compared
         ):
             try:
                 self._loop(pool, held_out, stop)

@@ -13,7 +13,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from omp_cli.core.base.config import LARGEST
 from omp_cli.core.base.errors import RunFailed
 from omp_cli.core.methods.base import Conditioned, mean_end
 from omp_cli.core.rl.base import Algorithm, Start, adamw, named, part, refuse_diverged
@@ -64,6 +63,9 @@ class Ppo(Algorithm):
         """What the policy's learning rate is multiplied by, where it follows the KL divergence."""
         self.recording = self.replays(self._gradients)
         self._learned: set[bool] = set()
+        sizes = config.micro_batch or config.batch_size, config.batch_size, start.envs * config.decisions
+        self._usual = min(sizes)
+        """Rows of most parts of an update: a rollout may have fewer than a minibatch takes."""
         if start.iterations <= config.warmup:
             whole = f"algorithm.warmup={config.warmup} is the whole run, and in it the value function alone learns"
             start.note(f"the policy stays as it is: {whole}")
@@ -227,8 +229,8 @@ class Ppo(Algorithm):
     def _add_gradients(self, batch: Batch, share: float, actor_learns: bool) -> dict[str, Tensor]:
         """Add the gradient of a share of a minibatch's loss; by its recording where rows are as many as usual."""
         inputs = batch, torch.full((), share, dtype=torch.float64, device=batch.target.device)
-        found, usual = None, min(self.config.micro_batch or LARGEST, self.config.batch_size)
-        if len(batch.target) == usual and actor_learns in self._learned:
+        found = None
+        if len(batch.target) == self._usual and actor_learns in self._learned:
             found = self.recording(inputs, actor_learns)
         self._learned.add(actor_learns)  # the gradients of what learns have their place from now on
         return self._gradients(inputs, actor_learns) if found is None else found

@@ -72,23 +72,27 @@ def turned(
     """
     assert spec.end_effector is not None
     rotation = torch.stack([angles.cos(), -angles.sin(), angles.sin(), angles.cos()], -1).unflatten(-1, (2, 2))
-    centre = obs["state"][:, -1, list(spec.end_effector[:2])]
+    newest = obs["state"][:, -1]
+    centre = torch.stack([newest[:, index] for index in spec.end_effector[:2]], -1)
     result = {**obs, "state": _turn_in(obs["state"], spec.positions, rotation, centre)}
     if "point_cloud" in obs:
         cloud = obs["point_cloud"].flatten(1, 2)
         result["point_cloud"] = _turn_in(cloud, ((0, 1, 2),), rotation, centre).view_as(obs["point_cloud"])
     actions = _turn_in(actions, spec.displacements, rotation, torch.zeros_like(centre))
-    columns = _horizontal(spec)
-    actions[..., columns] = actions[..., columns].clamp(-reach, reach)
+    for column in _horizontal(spec):
+        actions[..., column].clamp_(-reach, reach)
     return result, actions
 
 
 def _turn_in(x: Tensor, triples: Iterable[tuple[int, int, int]], rotation: Tensor, centre: Tensor) -> Tensor:
-    """x (B, L, D) with x, y of the triples turned by rotation (B, 2, 2) about centre (B, 2)."""
+    """x (B, L, D) with x, y of the triples turned by rotation (B, 2, 2) about centre (B, 2).
+
+    Columns one by one: a list of them would be copied to the device, for which the host waits.
+    """
     x = x.clone()
-    for triple in triples:
-        columns = list(triple[:2])
-        x[..., columns] = (x[..., columns] - centre[:, None]) @ rotation.mT + centre[:, None]
+    for i, j, _ in triples:
+        plane = torch.stack([x[..., i], x[..., j]], -1)
+        x[..., i], x[..., j] = ((plane - centre[:, None]) @ rotation.mT + centre[:, None]).unbind(-1)
     return x
 
 

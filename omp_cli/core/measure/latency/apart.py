@@ -16,14 +16,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from omp_cli.core.base.device import use_threads
+from omp_cli.core.base.device import allow_tf32, use_threads
 from omp_cli.core.base.errors import OmpError, RunFailed, one_line
 from omp_cli.core.deploy import backends
 from omp_cli.core.deploy.backends import CheckedBackend
 from omp_cli.core.deploy.base import Backend, Inputs, Prepared
 from omp_cli.core.deploy.graph import Decision, example_inputs
 from omp_cli.core.envs.workers import Workers
-from omp_cli.core.measure.latency.config import Effort, LatencyConfig
+from omp_cli.core.measure.latency.config import TF32, Effort, LatencyConfig
 from omp_cli.core.measure.latency.rows import LatencyRow
 from omp_cli.core.measure.latency.timer import CallFailed, Clock, Here, Reading
 from omp_cli.core.policy import Policy
@@ -39,6 +39,12 @@ def random_inputs(policy: Policy, batch: int, seed: int, device: torch.device) -
     """Random observations and noise on a device, in float32."""
     made = [example_inputs(policy, batch, seed + k) for k in range(SAMPLES)]
     return [tuple(x.to(device) for x in sample) for sample in made]
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """Of weights and inputs, for a value of ``LatencyConfig.dtype``."""
+    found: torch.dtype = torch.float32 if name == TF32 else getattr(torch, name)
+    return found
 
 
 def cast(samples: Sequence[Inputs], dtype: torch.dtype) -> list[Inputs]:
@@ -103,7 +109,8 @@ class Trial:
         """Build and compare with eager; what came of it, and the seconds that it took to build."""
         use_threads(self.settings.threads)
         backends.BACKENDS[self.row.backend] = self.backend
-        dtype = getattr(torch, self.settings.dtype)
+        allow_tf32(self.settings.dtype == TF32)
+        dtype = torch_dtype(self.settings.dtype)
         policy = Policy(self.config, self.spec)
         if self.frozen_from is not None:
             policy.freeze_from(self.frozen_from)

@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
+from omp_cli.core.base.device import tf32
 from omp_cli.core.base.errors import OmpError, RunFailed
 from omp_cli.core.base.files import to_json, write_text
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
 from omp_cli.core.deploy.backends import BACKENDS
 from omp_cli.core.measure.latency.cells import Bench, subject_rows
-from omp_cli.core.measure.latency.config import LatencyConfig
+from omp_cli.core.measure.latency.config import TF32, LatencyConfig
 from omp_cli.core.measure.latency.machine import Watch, complaints
 from omp_cli.core.measure.latency.parts import Part, Tick, all_parts
 from omp_cli.core.measure.latency.plot import plot_nfe
@@ -51,8 +52,8 @@ def bench_latency(
     ticks: list[Tick] = []
     errors: list[OmpError] = []
     with_parts = len(subjects) == 1 if config.parts is None else config.parts
-    with tempfile.TemporaryDirectory(prefix="omp-bench-") as scratch:
-        backends = config.backends(len(subjects), tuple(BACKENDS))
+    with tempfile.TemporaryDirectory(prefix="omp-bench-") as scratch, tf32(config.dtype == TF32):
+        backends = config.backends(len(subjects), tuple(BACKENDS), device.type == "cuda")
         bench = Bench(config, backends, Clock(device), Watch(device), progress, Path(scratch))
         for subject in subjects:
             try:

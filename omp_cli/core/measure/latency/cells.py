@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from omp_cli.core.base.device import tf32
 from omp_cli.core.base.errors import Diverged, one_line
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.timing import Stopwatch
@@ -19,7 +20,7 @@ from omp_cli.core.deploy import backends
 from omp_cli.core.deploy.base import Inputs
 from omp_cli.core.deploy.graph import Decision
 from omp_cli.core.deploy.parity import difference
-from omp_cli.core.measure.latency.apart import Apart, Trial, cast, decide, random_inputs
+from omp_cli.core.measure.latency.apart import Apart, Trial, cast, decide, random_inputs, torch_dtype
 from omp_cli.core.measure.latency.config import LatencyConfig
 from omp_cli.core.measure.latency.machine import Watch
 from omp_cli.core.measure.latency.rows import EAGER, Encoder, LatencyRow
@@ -52,7 +53,7 @@ class Bench:
     @property
     def dtype(self) -> torch.dtype:
         """The type in which policies compute."""
-        return getattr(torch, self.config.dtype)
+        return torch_dtype(self.config.dtype)
 
     def time(self, calls: Sequence[Call | Timed], title: str) -> list[Samples]:
         """Time calls in turn while the machine is watched."""
@@ -82,8 +83,9 @@ def subject_rows(subject: TimedPolicy, policy: Policy, nfe: Sequence[int], bench
     """
     policy.to(bench.device)
     exact: dict[Cell, Tensor] = {}
-    if bench.dtype != torch.float32:
-        exact = dict(_exact(policy, list(itertools.product(bench.config.batch, nfe)), bench))
+    if bench.config.dtype != "float32":
+        with tf32(False):
+            exact = dict(_exact(policy, list(itertools.product(bench.config.batch, nfe)), bench))
         policy.to(bench.dtype)
     tensors = [*policy.parameters(), *policy.buffers()]
     head = LatencyRow(

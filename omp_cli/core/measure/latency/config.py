@@ -12,13 +12,16 @@ from omp_cli.core.base.config import LARGEST, Above0, AtLeast0, Count, Depth, Fl
 from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.policy_config import Weights
 
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("float32", "tf32", "bfloat16", "float16")
+TF32 = "tf32"
 ALL = "all"
 MIN_CALLS = 3
 RUNTIMES = ("eager", "compile", "cudagraph", "compile-cudagraph", "aoti", "onnx")
 """The names of ``deploy.backends.BACKENDS`` for completion, which does without torch; a plugin may add others."""
-USUAL = ("eager", "onnx")
-"""Runtimes that are measured where the line names none; of several policies the first alone."""
+USUAL, ON_CUDA = ("eager", "onnx"), "cudagraph"
+"""Runtimes that are measured where the line names none, of several policies the first alone; and on CUDA also this one,
+by which policies decide there.
+"""
 
 
 def _known_dtype(name: str) -> str:
@@ -60,14 +63,16 @@ class LatencyConfig(Settings):
     batch: Annotated[tuple[Count, ...], Flag(panel="Measuring")] = Field((1,), min_length=1)
     """Observations that are decided on together, B; repeatable."""
     dtype: Annotated[str, AfterValidator(_known_dtype), Flag(panel="Measuring", values=lambda: DTYPES)] = "float32"
-    """Type of weights and inputs: float32, bfloat16 or float16 (pictures stay uint8)."""
+    """Type of weights and inputs: float32, bfloat16 or float16 (pictures stay uint8); tf32 is float32 whose products
+    NVIDIA GPUs round.
+    """
     threads: Annotated[Threads, Flag(panel="Measuring")] = 1
     """CPU threads of a decision."""
     backend: Annotated[
         tuple[str, ...] | None,
         Flag(
             panel="Measuring",
-            default=f"{', '.join(USUAL)}; of several policies {USUAL[0]}",
+            default=f"{', '.join(USUAL)}; of several policies {USUAL[0]}; on CUDA {ON_CUDA}, too",
             values=lambda: (*RUNTIMES, ALL),
         ),
     ] = Field(None, min_length=1)
@@ -106,9 +111,10 @@ class LatencyConfig(Settings):
         """How much is measured per row."""
         return Effort(self.calls, self.blocks, self.warmup, self.warmup_seconds, self.budget)
 
-    def backends(self, policies: int, known: Sequence[str]) -> tuple[str, ...]:
+    def backends(self, policies: int, known: Sequence[str], on_cuda: bool) -> tuple[str, ...]:
         """Runtimes to measure for a number of policies, eager first; UsageError for one that is not ``known``."""
-        asked = self.backend or (USUAL if policies == 1 else USUAL[:1])
+        usual = USUAL if policies == 1 else USUAL[:1]
+        asked = self.backend or ((*usual, ON_CUDA) if on_cuda else usual)
         for name in asked:
             if name not in (*known, ALL):
                 raise UsageError(f"unknown backend {name!r}", did_you_mean(name, (*known, ALL)))

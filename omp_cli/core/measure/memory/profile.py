@@ -90,9 +90,11 @@ def measure_cuda(case: Case, device: torch.device, repeats: int = 3, snapshot: P
         repeats: timed steps; the fastest counts.
         snapshot: file for the allocator's history of one step (pytorch.org/memory_viz shows it).
     """
-    # What libraries keep for themselves from their first products on is no step's memory.
-    square = torch.ones(8, 8, device=device)
-    torch.addmm(square[0], square, square)
+    # What libraries keep for themselves from their first products on, in each thread, is no step's memory: autograd's
+    # thread multiplies in the backward pass.
+    square = torch.ones(8, 8, device=device, requires_grad=True)
+    torch.addmm(square[0], square, square).sum().backward()
+    del square
     gc.collect()
     torch.cuda.empty_cache()
     before, held = torch.cuda.memory_allocated(device), torch.cuda.memory_reserved(device)
