@@ -259,9 +259,9 @@ def checked(name: str, module: nn.Module, samples: Sequence[Inputs], folder: Pat
 
 
 def dtype_of(module: nn.Module, inputs: Inputs) -> torch.dtype:
-    """The floating type in which the module computes: that of its first parameter, else of its first input."""
-    floats = (x.dtype for x in (*module.parameters(), *inputs) if x.is_floating_point())
-    return next(floats, torch.float32)
+    """The shortest floating type in which the module computes, by its parameters, else by its inputs."""
+    floats = [[x.dtype for x in some if x.is_floating_point()] for some in (module.parameters(), inputs)]
+    return min(floats[0] or floats[1], key=lambda dtype: torch.finfo(dtype).bits, default=torch.float32)
 
 
 def _onnx_providers() -> list[str]:

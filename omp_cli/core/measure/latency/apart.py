@@ -42,14 +42,9 @@ def random_inputs(policy: Policy, batch: int, seed: int, device: torch.device) -
 
 
 def torch_dtype(name: str) -> torch.dtype:
-    """Of weights and inputs, for a value of ``LatencyConfig.dtype``."""
+    """Of the network's weights, for a value of ``LatencyConfig.dtype``."""
     found: torch.dtype = torch.float32 if name == TF32 else getattr(torch, name)
     return found
-
-
-def cast(samples: Sequence[Inputs], dtype: torch.dtype) -> list[Inputs]:
-    """Samples whose floating-point numbers are of that type."""
-    return [tuple(x.to(dtype) if x.is_floating_point() else x for x in sample) for sample in samples]
 
 
 def decide(prepared: Prepared, samples: Sequence[Inputs], place: bool) -> Callable[[], Tensor]:
@@ -114,9 +109,11 @@ class Trial:
         policy = Policy(self.config, self.spec)
         if self.frozen_from is not None:
             policy.freeze_from(self.frozen_from)
-        policy.eval().to(self.device, dtype)
+        policy.eval().to(self.device)
+        if dtype != torch.float32:
+            policy.lower(dtype)
         policy.load_state_dict(load_file(self.folder / _WEIGHTS))
-        samples = cast(random_inputs(policy, self.row.batch, self.settings.seed, self.device), dtype)
+        samples = random_inputs(policy, self.row.batch, self.settings.seed, self.device)
         outcome = backends.checked(self.row.backend, Decision(policy, self.row.nfe), samples, self.folder)
         if outcome.prepared is None:
             return outcome, 0.0

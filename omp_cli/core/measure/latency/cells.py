@@ -20,7 +20,7 @@ from omp_cli.core.deploy import backends
 from omp_cli.core.deploy.base import Inputs
 from omp_cli.core.deploy.graph import Decision
 from omp_cli.core.deploy.parity import difference
-from omp_cli.core.measure.latency.apart import Apart, Trial, cast, decide, random_inputs, torch_dtype
+from omp_cli.core.measure.latency.apart import Apart, Trial, decide, random_inputs, torch_dtype
 from omp_cli.core.measure.latency.config import LatencyConfig
 from omp_cli.core.measure.latency.machine import Watch
 from omp_cli.core.measure.latency.rows import EAGER, Encoder, LatencyRow
@@ -52,7 +52,7 @@ class Bench:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type in which policies compute."""
+        """The type in which networks compute."""
         return torch_dtype(self.config.dtype)
 
     def time(self, calls: Sequence[Call | Timed], title: str) -> list[Samples]:
@@ -64,16 +64,12 @@ class Bench:
         return taken
 
     def inputs(self, policy: Policy, batch: int) -> list[Inputs]:
-        """Random observations and noise on the device, in float32."""
+        """Random observations and noise on the device."""
         return random_inputs(policy, batch, self.config.seed, self.device)
-
-    def cast(self, samples: Sequence[Inputs]) -> list[Inputs]:
-        """The same in the dtype of this measurement."""
-        return cast(samples, self.dtype)
 
 
 def subject_rows(subject: TimedPolicy, policy: Policy, nfe: Sequence[int], bench: Bench) -> Iterable[LatencyRow]:
-    """All rows of one policy, which is moved to the device and cast to the dtype in place.
+    """All rows of one policy, which is moved to the device, and its network cast to the dtype, in place.
 
     Args:
         subject: what it is.
@@ -86,7 +82,8 @@ def subject_rows(subject: TimedPolicy, policy: Policy, nfe: Sequence[int], bench
     if bench.config.dtype != "float32":
         with tf32(False):
             exact = dict(_exact(policy, list(itertools.product(bench.config.batch, nfe)), bench))
-        policy.to(bench.dtype)
+        if bench.dtype != torch.float32:
+            policy.lower(bench.dtype)
     tensors = [*policy.parameters(), *policy.buffers()]
     head = LatencyRow(
         subject.name,
@@ -125,7 +122,7 @@ def _rows(
     head: LatencyRow, nfe: Sequence[int], policy: Policy, bench: Bench, exact: dict[Cell, Tensor]
 ) -> Iterable[LatencyRow]:
     """Rows of one batch size. All their blocks are taken in turn, so that their ratios survive a busy machine."""
-    samples = bench.cast(bench.inputs(policy, head.batch))
+    samples = bench.inputs(policy, head.batch)
     parts = _Parts(policy, samples[0], bench.clock)
     with ExitStack() as processes:  # of the backends; each lives until all of its rows' blocks are timed
         jobs = [job for k in nfe for job in _jobs(replace(head, nfe=k), policy, samples, parts, bench, processes)]

@@ -63,8 +63,8 @@ class LatencyConfig(Settings):
     batch: Annotated[tuple[Count, ...], Flag(panel="Measuring")] = Field((1,), min_length=1)
     """Observations that are decided on together, B; repeatable."""
     dtype: Annotated[str, AfterValidator(_known_dtype), Flag(panel="Measuring", values=lambda: DTYPES)] = "float32"
-    """Type of weights and inputs: float32, bfloat16 or float16 (pictures stay uint8); tf32 is float32 whose products
-    NVIDIA GPUs round.
+    """Type in which the network computes, as of a policy at work with --precision: float32, tf32 (of NVIDIA GPUs),
+    bfloat16 or float16; encoder, normalisation and sampler stay in float32.
     """
     threads: Annotated[Threads, Flag(panel="Measuring")] = 1
     """CPU threads of a decision."""

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from omp_cli.core.base.errors import OmpError
 from omp_cli.core.measure.latency.cells import Bench
@@ -78,29 +77,23 @@ class Tick:
 
 def measure_parts(policy: Policy, nfe: Sequence[int], bench: Bench) -> list[Part]:
     """Parts of a decision at batch size 1, eager: host to device, encode, sample, un-normalise, device to host."""
-    noise, *arrays = bench.cast(bench.inputs(policy, 1))[0]
+    noise, *arrays = bench.inputs(policy, 1)[0]
     obs = dict(zip(policy.keys, arrays, strict=True))
-    on_host = [x.cpu().numpy() if x.dtype != torch.bfloat16 else x.float().cpu().numpy() for x in (noise, *arrays)]
+    on_host = [x.cpu().numpy() for x in (noise, *arrays)]
     with torch.inference_mode():
         h = policy.embed(obs)
         z_0 = policy.sample(h, noise, 1)
         actions = policy.executed(z_0)
     calls: dict[str, Call] = {
-        "host to device": lambda: [_to_device(x, bench) for x in on_host],
+        "host to device": lambda: [torch.from_numpy(x).to(bench.device) for x in on_host],
         "encode": lambda: policy.embed(obs),
         **{f"sample, NFE {k}": functools.partial(policy.sample, h, noise, k) for k in nfe},
         "un-normalise": lambda: policy.executed(z_0),
-        "device to host": lambda: actions.float().cpu().numpy(),
+        "device to host": lambda: actions.cpu().numpy(),
     }
     with torch.inference_mode():
         times = bench.time(list(calls.values()), "parts")
     return [Part(name, "decision", statistics(took.host)) for name, took in zip(calls, times, strict=True)]
-
-
-def _to_device(x: NDArray[Any], bench: Bench) -> Tensor:
-    """An array of the host as the policy takes it."""
-    tensor = torch.from_numpy(x)
-    return tensor.to(bench.device, bench.dtype if tensor.is_floating_point() else None)
 
 
 def measure_frames(source: Sensors, frames: int) -> list[Part]:
@@ -159,10 +152,10 @@ def _actions(
 ) -> NDArray[np.float32]:
     """Frames on the host to actions (E, A) on the host."""
     stacked = {key: np.stack([frame[key] for frame in history])[None] for key in policy.keys}
-    obs = {key: _to_device(x, bench) for key, x in stacked.items()}
+    obs = {key: torch.from_numpy(x).to(bench.device) for key, x in stacked.items()}
     noise = torch.randn(1, policy.chunk.horizon, policy.spec.action_dim, generator=generator)
-    actions = policy.act(obs, noise.to(bench.device, bench.dtype), nfe)
-    return actions[0].float().cpu().numpy()
+    actions = policy.act(obs, noise.to(bench.device), nfe)
+    return actions[0].cpu().numpy()
 
 
 def all_parts(subject: TimedPolicy, policy: Policy, nfe: Sequence[int], bench: Bench) -> tuple[list[Part], list[Tick]]:
