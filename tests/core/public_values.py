@@ -1,13 +1,15 @@
 """What the public configurations of the papers' code say, in the units of our settings: command -> preset -> setting.
 
-Sources: DMPO (arXiv 2601.20701), ReinFlow (arXiv 2505.22094) and DPPO (arXiv 2409.00588), the ``cfg`` folders of their
-repositories; DP3, MP1 and FlowPolicy likewise. Where a public batch counts jumps, ours counts decisions. What is no
-number there is in words.
+Sources: DMPO (arXiv 2601.20701), ReinFlow (arXiv 2505.22094) and DPPO (arXiv 2409.00588, version 0.7), the ``cfg``
+folders of their repositories, or what their code takes where a file is silent. Where a public batch counts jumps, ours
+counts decisions. What is no number there is in words. Pre-training is in ``public_pretrain.py``.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+from tests.core.public_pretrain import PRETRAIN
 
 Values = dict[str, Any]
 UNTRAINED = "where a new network begins"
@@ -18,12 +20,16 @@ def _rl(values: Values) -> Values:
     return {key[1:] if key.startswith("_") else f"algorithm.{key}": value for key, value in values.items()}
 
 
+VALUE_FUNCTION = {"critic.hidden": 256, "critic.depth": 1}
+"""Widths 256, 256, 256 with a residual: a first layer, and one block of two."""
+EVERY_10 = {"_evaluation.every": 10}
+
 DMPO = {
     "_envs": 25,
     "_iterations": 301,
     "_max_steps": 400,
     "_nfe": 5,
-    "_evaluation.every": 10,
+    **EVERY_10,
     "decisions": 400,
     "epochs": 10,
     "batch_size": 20 * 500,
@@ -51,6 +57,7 @@ DMPO = {
     "sigma.value": 0.12,
     "bc.weight": 0.05,
     "bc.end_weight": 0.05,
+    **VALUE_FUNCTION,
 }
 FADING = {"bc.weight": 0.2, "bc.end_weight": 0.05, "bc.begin": 20, "bc.end": 50}
 DMPO_CAN = DMPO | {
@@ -70,14 +77,21 @@ DMPO_GYM = DMPO | {
     "gamma": 0.99,
     "critic_weight_decay": 1e-5,
 }
+CONSTANT_RATES = {"schedule.end": None, "critic_schedule.end": None}
+DECAY_0 = {"weight_decay": 0.0, "critic_weight_decay": None}
 DPPO = {
     "_envs": 50,
     "_iterations": 81,
     "_max_steps": 300,
     "_nfe": 5,
+    **EVERY_10,
+    **CONSTANT_RATES,
+    **DECAY_0,
+    **VALUE_FUNCTION,
     "decisions": 300,
     "epochs": 10,
     "batch_size": 15 * 500 // 5,
+    "micro_batch": 500 // 5,
     "lr": 5e-5,
     "lr_warmup": 1,
     "critic_lr": 1e-3,
@@ -110,6 +124,7 @@ DPPO_GYM = DPPO | {
     "decisions": 500,
     "epochs": 5,
     "batch_size": 50_000 // 10,
+    "micro_batch": None,
     "lr": 1e-4,
     "warmup": 0,
     "gamma": 0.99,
@@ -120,6 +135,10 @@ GAUSSIAN = {
     "_envs": 50,
     "_iterations": 81,
     "_max_steps": 300,
+    **EVERY_10,
+    **CONSTANT_RATES,
+    **DECAY_0,
+    **VALUE_FUNCTION,
     "decisions": 300,
     "epochs": 10,
     "batch_size": 5 * 1500,
@@ -132,6 +151,7 @@ GAUSSIAN = {
     "gamma": 0.999,
     "clip": 0.01,
     "target_kl": 1.0,
+    "entropy_coef": 0.0,
     "reduction": "mean",
     "sigma.kind": "vector",
     "sigma.value": 0.1,
@@ -146,11 +166,17 @@ GAUSSIAN_SQUARE = GAUSSIAN | {
     "micro_batch": 1000,
     "lr": 1e-5,
 }
+COSINE = {"cycle": 100, "warmup": 10}
+COSINES = {f"{which}.{key}": value for which in ("schedule", "critic_schedule") for key, value in COSINE.items()}
 REINFLOW_CAN = {
     "_envs": 50,
     "_iterations": 151,
     "_max_steps": 300,
     "_nfe": 1,
+    **EVERY_10,
+    **COSINES,
+    **DECAY_0,
+    **VALUE_FUNCTION,
     "decisions": 300,
     "epochs": 10,
     "batch_size": 15 * 500,
@@ -159,17 +185,21 @@ REINFLOW_CAN = {
     "lr_warmup": 1,
     "schedule.end": 1e-5,
     "critic_lr": 6.5e-4,
+    "critic_schedule.end": 3e-4,
     "grad_clip": None,
     "warmup": 2,
     "gamma": 0.999,
     "clip": 0.01,
     "target_kl": 0.01,
+    "value_coef": 0.5,
+    "entropy_coef": 0.005,  # 0.01 of a mean over z^0 and one jump; can's files leave it to their agent
     "reduction": "mean",
     "sigma.kind": "net",
     "sigma.value": UNTRAINED,
     "sigma.low": 0.08,
     "sigma.high": 0.14,
     "sigma.hidden": 256,
+    "sigma.end": 1.0,
 }
 REINFLOW_SQUARE = REINFLOW_CAN | {
     "_iterations": 301,
@@ -179,6 +209,7 @@ REINFLOW_SQUARE = REINFLOW_CAN | {
     "lr": 3.5e-6,
     "schedule.end": None,
     "critic_lr": 4.5e-4,
+    "critic_schedule.warmup": 25,
     "grad_clip": 25.0,
     "sigma.hidden": 384,
 }
@@ -187,17 +218,18 @@ REINFLOW_TRANSPORT = REINFLOW_SQUARE | {
     "_max_steps": 800,
     "_nfe": 4,
     "critic_lr": 3.2e-4,
+    "critic_schedule.warmup": 30,
+    "critic_weight_decay": 1e-5,
     "entropy_coef": 0.0,
     "sigma.low": 0.05,
     "sigma.high": 0.10,
 }
-COSINE = {"cycle": 100, "warmup": 10}
 REINFLOW_GYM = {
     "_envs": 40,
     "_iterations": 1000,
     "_max_steps": 1000,
     "_nfe": 4,
-    "_evaluation.every": 10,
+    **EVERY_10,
     "decisions": 500,
     "epochs": 5,
     "batch_size": 50_000,
@@ -206,7 +238,8 @@ REINFLOW_GYM = {
     "schedule.end": 2e-5,
     "critic_lr": 6.5e-4,
     "critic_schedule.end": 3e-4,
-    **{f"{which}.{key}": value for which in ("schedule", "critic_schedule") for key, value in COSINE.items()},
+    **COSINES,
+    **VALUE_FUNCTION,
     "weight_decay": 0.0,
     "critic_weight_decay": 1e-5,
     "grad_clip": None,
@@ -242,17 +275,23 @@ REINFLOW_COMPLETE = REINFLOW_KITCHEN | {
     "target_kl": 0.01,
     "sigma.low": 0.10,
     "sigma.high": 0.24,
+    "sigma.end": 1.0,  # nothing decays, and sigma.hold does not count
 }
 FQL = {
     "_envs": 1,
+    "_iterations": (200_000 + 569_936) // 16,
     "_max_steps": 1000,
+    "_evaluation.every": 5000 // 16,
+    "decisions": 16,  # of an iteration, which is one step there
+    "updates": 1.0,
     "offline_steps": 200_000,
     "flow": True,
     "student_every": 1,
     "distil_steps": 0,
     "batch_size": 256,
     "demonstrations": 0.5,
-    "capacity": "all decisions",
+    "capacity": 1_000_000,
+    "fill": 128 + 1,
     "lr": 1e-4,
     "critic_lr": 3e-4,
     "gamma": 0.99,
@@ -295,83 +334,6 @@ FINETUNE = {
     "fql-gym-paper": FQL,
 }
 
-CHUNK = {"chunk.n_obs": 1, "chunk.horizon": 4, "chunk.execute": 4}
-DMPO_STAGE_1 = {
-    **CHUNK,
-    "method.derivative": "jvp",
-    "method.dispersion.weight": 0.5,
-    "method.dispersion.temperature": 0.5,
-    "method.dispersion.form": "as-released",
-    "train.weight_decay": 1e-6,
-    "train.betas": [0.9, 0.999],
-    "train.ema_power": "0.995 every 10 batches",
-    "train.grad_clip": None,
-}
-PICTURES = DMPO_STAGE_1 | {
-    "encoder.dropout": 0.1,
-    "net.hidden": 768,
-    "train.epochs": 2000,
-    "train.batch_size": 256,
-    "train.lr": 1e-4,
-    "train.lr_end": 1e-5,
-    "train.warmup_share": 100 / 2000,
-}
-
-
-def _state(epochs: int, batch_size: int, lr: float, lr_end: float, sizes: tuple[int, int, int]) -> Values:
-    hidden, first, out = sizes
-    schedule = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "lr_end": lr_end}
-    widths = {"net.hidden": hidden, "encoder.hidden": first, "encoder.out": out}
-    return DMPO_STAGE_1 | {f"train.{key}": value for key, value in schedule.items()} | widths
-
-
-CLOUDS = {
-    "chunk.n_obs": 2,
-    "chunk.horizon": 4,
-    "chunk.execute": 3,
-    "net.dims": [512, 1024, 2048],
-    "encoder.channels": [64, 128, 256],
-    "encoder.origin": "world",
-    "train.epochs": 1000,
-    "train.batch_size": 128,
-    "train.lr": 1e-4,
-    "train.betas": [0.95, 0.999],
-    "train.weight_decay": 1e-6,
-    "train.warmup_steps": 500,
-    "train.grad_clip": None,
-    "train.ema_power": 0.75,
-    "train.ema_max": 0.9999,
-}
-PRETRAIN = {
-    "dmpo": PICTURES,
-    "dmpo-transport": PICTURES | {"chunk.horizon": 8, "chunk.execute": 8},
-    "dmpo-hopper": _state(40, 128, 1e-3, 1e-4, (512, 64, 16)),
-    "dmpo-walker2d": _state(80, 128, 1e-3, 1e-4, (512, 64, 16)),
-    "dmpo-ant": _state(50, 128, 1e-4, 1e-5, (512, 128, 32)),
-    "dmpo-humanoid": _state(100, 128, 5e-4, 1e-5, (768, 128, 32)),
-    "dmpo-kitchen": _state(3000, 64, 1e-3, 1e-4, (256, 32, 16)),
-    "dp-paper": {
-        "chunk.n_obs": 2,
-        "chunk.horizon": 16,
-        "chunk.execute": 8,
-        "net.dims": [512, 1024, 2048],
-        "method.prediction": "noise",
-        "method.train_steps": 100,
-        "train.batch_size": 64,
-        "train.lr": 1e-4,
-        "train.betas": [0.95, 0.999],
-        "train.weight_decay": 1e-6,
-        "train.warmup_steps": 500,
-        "train.epochs": 3000,
-    },
-    "dp3-paper": CLOUDS | {"method.prediction": "sample", "method.train_steps": 100},
-    "flowpolicy-paper": CLOUDS,
-    "mp1-paper": CLOUDS
-    | {"method.gain": 2.0, "method.derivative": "jvp", "method.dispersion.weight": 0.5}
-    | {"method.dispersion.form": "max_normalised", "method.dispersion.temperature": 1.0},
-    "omp-paper": CLOUDS
-    | {"method.derivative": "jvp", "method.dispersion.weight": "not public", "method.alignment.weight": "not public"},
-}
 PUBLIC = {
     "finetune": {preset: _rl(values) for preset, values in FINETUNE.items()},
     "pretrain": PRETRAIN,

@@ -19,6 +19,10 @@ from tests.core.public_values import PUBLIC
 CASES = [(command, preset) for command, presets in PUBLIC.items() for preset in presets]
 EVERY = [(command, preset) for command in PUBLIC for preset in preset_names(command)]
 WITHOUT_PUBLIC_CODE = {"dp-metaworld-paper"}
+NAMES_OF_PARTS = {f"{section}.name" for section in ("algorithm", "method", "net", "encoder")}
+OF_THE_MACHINE = {"algorithm.micro_batch", "train.precision"}
+NOT_COUNTED = {"train.steps"}  # where train.epochs says how long
+IN_NO_PUBLIC_FILE = NAMES_OF_PARTS | OF_THE_MACHINE | NOT_COUNTED
 
 
 def settings(command: str, preset: str) -> dict[str, Any]:
@@ -42,6 +46,13 @@ def test_a_value_is_public_or_a_named_deviation(command: str, preset: str) -> No
         else:
             assert key in named, f"{key} = {values[key]} and not {public}: name it in [deviations]"
             assert named[key].public == public, key
+
+
+@pytest.mark.parametrize(("command", "preset"), CASES)
+def test_what_a_preset_sets_has_a_public_value(command: str, preset: str) -> None:
+    """Else it could drift unseen, for only what has a row is compared."""
+    without = preset_layer(command, preset).values.keys() - PUBLIC[command][preset].keys() - IN_NO_PUBLIC_FILE
+    assert not without, f"{preset} sets {sorted(without)}: say in public_values.py what is public"
 
 
 @pytest.mark.parametrize(("command", "preset"), EVERY)
