@@ -82,7 +82,7 @@ class Mlp(Reflex):
         last: Activation | None = None,
     ) -> None:
         if activation not in ACTIVATIONS:
-            hint = did_you_mean(activation, ACTIVATIONS) or f"known: {', '.join(ACTIVATIONS)}"
+            hint = did_you_mean(short(activation), ACTIVATIONS) or f"known: {', '.join(ACTIVATIONS)}"
             raise DataError(f"{name}: the activation {short(activation)!r}, which omp does not know", hint)
         _check(name, layers)
         super().__init__(name, layers[0].weight.shape[1], layers[-1].weight.shape[0])
