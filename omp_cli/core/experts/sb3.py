@@ -28,7 +28,7 @@ import numpy as np
 
 from omp_cli.core.base.errors import DataError, data_error
 from omp_cli.core.data.foreign import affordable, json_object, member, number, short
-from omp_cli.core.experts.mlp import Activation, Array, DenseLayer, Mlp
+from omp_cli.core.experts.mlp import Activation, Array, DenseLayer, Mlp, entries
 from omp_cli.core.experts.tensors import InZip
 
 WEIGHTS, SETTINGS = "policy.pth", "data"
@@ -50,10 +50,7 @@ _CLIP_MEAN = 2.0
 
 def is_sb3(path: Path) -> bool:
     """Whether the file is a zip with a policy's weights and settings."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return {WEIGHTS, SETTINGS} <= set(archive.namelist())
+    return {WEIGHTS, SETTINGS} <= set(entries(path))
 
 
 def read_sb3(path: Path) -> Mlp:
