@@ -138,6 +138,7 @@ HOSTILE = {
     "a mark alone": b"\x80\x03(.",
     "cut short": b"\x80\x03}",
     "an extension": b"\x80\x03\x82\x01.",
+    "nested tuples": b"\x80\x03N" + b"\x85" * 200_000 + b".",
     "text of digits": b"\x80\x03L" + b"9" * 100_000 + b"L\n.",
 }
 

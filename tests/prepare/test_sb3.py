@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from omp_cli.core.base.errors import DataError
 from omp_cli.core.data.store import read_store
+from omp_cli.core.experts import read_expert
 from omp_cli.core.experts.sb3 import read_sb3
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp
@@ -79,6 +81,13 @@ def test_it_acts_as_predict_does(kind: str, tmp_path: Path) -> None:
         (tqc(), {"action_space": BOX | {"low": "[1. 1. 1.]"}}, "low is not below high"),
         (tqc(), {"policy_kwargs": {"activation_fn": "<class 'mine.Odd'>"}}, "odd"),
         (tqc() | {"actor.latent_pi.2.weight": torch.zeros(8)}, {}, "no layer"),
+        (tqc() | {"actor.mu.weight": torch.eye(3, 8).to_sparse()}, {}, "_rebuild_sparse_tensor"),
+        (tqc() | {"actor.mu.weight": torch.zeros(3, 8, device="meta")}, {}, "_rebuild_meta_tensor"),
+        (tqc() | {"actor.mu.weight": torch.eye(3, 8).to(torch.complex64)}, {}, "torch.ComplexFloatStorage"),
+        (tqc() | {"actor.latent_pi.0.weight": torch.zeros(1).expand(12000, 12000)}, {}, "of 1 numbers"),
+        (tqc() | {"actor.latent_pi.0.scale": torch.ones(11)}, {}, "latent_pi.0.scale is no part"),
+        (tqc(), {"action_space": BOX | {"low": [[-1.0]]}}, "low is a list"),
+        (b"PK\x05\x06" + bytes(18), {}, "no file that torch.save writes"),
         (b"\x80\x02cos\nsystem\nX\x09\x00\x00\x00touch ran\x85R.", {}, "policy.pth"),
     ],
 )
@@ -88,6 +97,63 @@ def test_others_are_one_line(
     write(tmp_path / "p.zip", weights, **settings)
     refused(omp("prepare", "gym", "--source", "sb3", "--policy", "p.zip", "--demos", 1, "--out", "d"), 3, words)
     assert not (tmp_path / "ran").exists()
+
+
+def test_parameters_and_views_of_one_storage_are_weights(tmp_path: Path) -> None:
+    found, seen = tqc(), np.linspace(-1, 1, 11)
+    wanted = read_sb3(write(tmp_path / "a.zip", found)).action(seen)
+    parameters = {name: torch.nn.Parameter(x) for name, x in found.items()}
+    flat = torch.cat([x.flatten() for x in found.values()])
+    parts = flat.split([x.numel() for x in found.values()])
+    views = {name: part.view(x.shape) for (name, x), part in zip(found.items(), parts, strict=True)}
+    for name, weights in (("p.zip", parameters), ("v.zip", views)):
+        np.testing.assert_array_equal(read_sb3(write(tmp_path / name, weights)).action(seen), wanted)
+    old = io.BytesIO()
+    torch.save(found, old, _use_new_zipfile_serialization=False)
+    np.testing.assert_array_equal(read_sb3(write(tmp_path / "o.zip", old.getvalue())).action(seen), wanted)
+    views["actor.latent_pi.2.weight"] = views["actor.latent_pi.2.weight"].clone()
+    views["actor.latent_pi.2.bias"] = views["actor.latent_pi.2.weight"][0]
+    with pytest.raises(DataError, match="numbers are those of another"):
+        read_sb3(write(tmp_path / "w.zip", views))
+
+
+def test_compressed_weights_and_a_damaged_zip_are_one_line(tmp_path: Path) -> None:
+    stored = io.BytesIO()
+    with zipfile.ZipFile(stored, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(1 << 20))
+    with pytest.raises(DataError, match="compressed"):
+        read_sb3(write(tmp_path / "c.zip", stored.getvalue()))
+    file = write(tmp_path / "d.zip", tqc())
+    content = bytearray(file.read_bytes())
+    at = content.rindex(b"PK\x01\x02")
+    content[at : at + 4] = b"XXXX"
+    file.write_bytes(content)
+    with pytest.raises(DataError, match="damaged zip file"):
+        read_expert(file)
+
+
+def test_only_zip_files_of_sb3_are_its_policies(omp: Omp, tmp_path: Path) -> None:
+    weights = {f"w{i}": np.zeros(shape) for i, shape in enumerate([(4, 11), (3, 4)])}
+    np.savez(tmp_path / "x.npz", **weights, b0=np.zeros(4), b1=np.zeros(3))
+    line = ("prepare", "gym", "--source", "sb3", "--task", "hopper-v5", "--demos", 1, "--policy", "x.npz")
+    refused(omp(*line), 3, "no policy of Stable-Baselines3", "--expert x.npz")
+
+
+def test_a_policy_that_was_trained_with_vec_normalize_is_told(omp: Omp, tmp_path: Path) -> None:
+    ppo = {"mlp_extractor.policy_net.0.weight": torch.ones(4, 11), "mlp_extractor.policy_net.0.bias": torch.zeros(4)}
+    ppo |= {"action_net.weight": torch.zeros(3, 4), "action_net.bias": torch.zeros(3)}
+    observations = {"_last_original_obs": {":type:": "<class 'numpy.ndarray'>", ":serialized:": "gASV"}}
+    assert not read_sb3(write(tmp_path / "plain.zip", ppo, _last_original_obs=None)).remark
+    assert not read_sb3(write(tmp_path / "tqc.zip", tqc(), **observations)).remark, "it has them either way"
+    write(tmp_path / "p.zip", ppo, **observations)
+    told = "p.zip was trained with VecNormalize, whose statistics its zip file does not hold"
+    for line in (
+        ("--source", "sb3", "--policy", "p.zip"),
+        ("--expert", "p.zip", "--workers", 1, "--set", "collect.max_steps=3"),
+    ):
+        done = omp("prepare", "gym", "--task", "hopper-v5", "--demos", 1, "--out", line[0][2:], *line)
+        assert done.code == 0, done.err
+        assert told in " ".join(done.err.split())
 
 
 def test_a_policy_is_recorded_alone_and_mixed(omp: Omp, tmp_path: Path) -> None:

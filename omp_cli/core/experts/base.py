@@ -47,12 +47,14 @@ class Expert(ABC):
         path: the file or folder that it is in.
         task: that it learned; None where nothing says so.
         suite: as plain data, the settings with which that task showed it what it reads; None where nothing says so.
+        remark: what a user has to know before it is recorded, said of it as the subject; "" where that is nothing.
     """
 
     kind: str
     path: Path
     task: str | None = None
     suite: Mapping[str, Any] | None = None
+    remark: str = ""
 
     @property
     @abstractmethod

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import DataError, did_you_mean
-from omp_cli.core.data.foreign import short
+from omp_cli.core.data.foreign import AGAIN, short
 from omp_cli.core.data.readers.npz import arrays_of
 from omp_cli.core.experts.base import Reflex
 
@@ -82,7 +82,7 @@ class Mlp(Reflex):
         last: Activation | None = None,
     ) -> None:
         if activation not in ACTIVATIONS:
-            hint = did_you_mean(activation, ACTIVATIONS) or f"known: {', '.join(ACTIVATIONS)}"
+            hint = did_you_mean(short(activation), ACTIVATIONS) or f"known: {', '.join(ACTIVATIONS)}"
             raise DataError(f"{name}: the activation {short(activation)!r}, which omp does not know", hint)
         _check(name, layers)
         super().__init__(name, layers[0].weight.shape[1], layers[-1].weight.shape[0])
@@ -129,11 +129,19 @@ def read_npz(path: Path) -> Mlp:
 
 def is_npz(path: Path) -> bool:
     """Whether the file is an archive of NumPy's arrays."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+    names = entries(path)
     return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+def entries(path: Path) -> list[str]:
+    """The names in a zip file, none where the file is of another kind; DataError where it is damaged."""
+    if not zipfile.is_zipfile(path):
+        return []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise DataError(f"{path}: a damaged zip file ({error})", AGAIN) from None
 
 
 def _numbers(path: Path, found: Mapping[str, NDArray[Any]], name: str) -> Array:

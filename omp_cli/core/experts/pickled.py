@@ -3,12 +3,15 @@
 A pickle is a program for a stack machine. Here that machine has the few instructions that files of arrays need, and it
 calls nothing: a constructor that the reader knows becomes a ``Constructed`` with its arguments, any other name ends the
 reading. Nothing that a file declares takes memory before the bytes for it have been read, and no key of a dictionary
-is anything but text, so that neither nesting nor sharing costs more than the file is long.
+is anything but text, so that neither nesting nor sharing costs more than the file is long. What comes out may still be
+nested and shared as its author likes: who takes it reads what has been found to be a number, text or bytes, and nothing
+else of it is compared, printed or walked through.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import pickletools
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -18,6 +21,8 @@ from omp_cli.core.base.errors import DataError
 from omp_cli.core.data.foreign import short
 
 OTHER = "omp runs nothing of a pickle; give the arrays as an npz"
+_MOST = 20_000
+"""Instructions of a pickle; policies of hand_dapg and of Stable-Baselines3 have fewer than 2,000."""
 
 
 @dataclass(eq=False)
@@ -49,17 +54,18 @@ def taken_apart(stream: io.BytesIO, known: Collection[str], where: str) -> Any:
         where: what messages begin with.
 
     Raises:
-        DataError: it names another constructor, has an instruction that such files do not need, or is damaged.
+        DataError: it names another constructor, has an instruction that such files do not need or far too many, or is
+            damaged.
     """
     machine = _Machine(frozenset(known), where)
     try:
-        for operation, argument, _ in pickletools.genops(stream):
+        for operation, argument, _ in itertools.islice(pickletools.genops(stream), _MOST):
             if operation.name == "STOP":
                 return machine.pop()
             machine.do(operation.name, argument)
     except (ValueError, IndexError, KeyError, UnicodeError, TypeError) as error:
         raise DataError(f"{where}: a damaged pickle ({short(str(error))})") from None
-    raise DataError(f"{where}: a damaged pickle (it does not end)")
+    raise DataError(f"{where}: a pickle of more than {_MOST:,} instructions, and those of policies have fewer", OTHER)
 
 
 def called(value: Any, name: str, count: int, where: str) -> tuple[Any, ...]:

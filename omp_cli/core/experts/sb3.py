@@ -1,8 +1,8 @@
 """Policies of Stable-Baselines3 and its contrib package from their zip files, without these packages.
 
-The weights (``policy.pth``) are read as weights only. The settings (``data``) are JSON that holds pickles besides;
-those are left alone, and what is needed stands beside them as text: the range of the actions and the activation. What
-acts is the policy's mean, as ``predict(..., deterministic=True)``:
+The weights (``policy.pth``) are read without running anything of them. The settings (``data``) are JSON that holds
+pickles besides; those are left alone, and what is needed stands beside them as text: the range of the actions and the
+activation. What acts is the policy's mean, as ``predict(..., deterministic=True)``:
 
     SAC, TQC            actor.latent_pi, actor.mu; relu, then tanh
     TD3, DDPG           actor.mu; relu, then tanh
@@ -10,36 +10,48 @@ acts is the policy's mean, as ``predict(..., deterministic=True)``:
     ARS                 action_net; relu, then tanh
 
 Statistics of VecNormalize are not in the zip, so a policy that was trained behind it does not find its inputs here.
+Of PPO, A2C, TRPO and ARS the settings tell: their ``_last_original_obs`` is null unless VecNormalize was there. SAC and
+its kind set it either way.
 """
 
 from __future__ import annotations
 
 import io
+import lzma
 import re
+import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from omp_cli.core.base.errors import DataError, data_error
-from omp_cli.core.data.foreign import affordable, json_object, member, short
-from omp_cli.core.experts.mlp import Activation, Array, DenseLayer, Mlp
+from omp_cli.core.data.foreign import affordable, json_object, member, number, short
+from omp_cli.core.experts.mlp import Activation, Array, DenseLayer, Mlp, entries
+from omp_cli.core.experts.tensors import InZip
 
 WEIGHTS, SETTINGS = "policy.pth", "data"
 _OTHER = "omp evaluates SB3's MlpPolicy with actions from a Box"
+_ACTOR = r"(actor|action_net|mlp_extractor\.(shared|policy)_net)\."
+_FOREIGN = r"(actor\.|pi_)?features_extractor\.|lstm_actor\."
+_DAMAGED = (
+    *(OSError, RuntimeError, ValueError, EOFError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+)
+"""What reading a zip file ends in that is none, or not whole."""
+_NORMALISED = (
+    "was trained with VecNormalize, whose statistics its zip file does not hold: unless rewards alone were normalised, "
+    "it does not see the numbers it learned from, and its returns will be low"
+)
 _CLIP_MEAN = 2.0
 """Largest magnitude of a mean between Hardtanh's ends, which SB3 puts there for gSDE."""
 
 
 def is_sb3(path: Path) -> bool:
     """Whether the file is a zip with a policy's weights and settings."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return {WEIGHTS, SETTINGS} <= set(archive.namelist())
+    return {WEIGHTS, SETTINGS} <= set(entries(path))
 
 
 def read_sb3(path: Path) -> Mlp:
@@ -51,11 +63,14 @@ def read_sb3(path: Path) -> Mlp:
     try:
         with zipfile.ZipFile(path) as archive:
             settings = json_object(_content(path, archive, SETTINGS), f"{path}: {SETTINGS}")
-            weights = _weights(path, _content(path, archive, WEIGHTS))
-    except (OSError, RuntimeError, ValueError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+            weights = _weights(f"{path}: {WEIGHTS}", _content(path, archive, WEIGHTS))
+    except _DAMAGED as error:
         raise data_error(error, str(path), "damaged, or not a policy of Stable-Baselines3", "fetch it again") from None
     kwargs = member(settings, "policy_kwargs", dict, f"{path}: {SETTINGS}") or {}
-    return _policy(path, settings, kwargs, weights)
+    expert = _policy(path, settings, kwargs, weights)
+    if any(name.startswith("action_net.") for name in weights) and settings.get("_last_original_obs") is not None:
+        expert.remark = _NORMALISED
+    return expert
 
 
 def _content(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
@@ -64,29 +79,36 @@ def _content(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
     return archive.read(info)
 
 
-def _weights(path: Path, content: bytes) -> dict[str, Array]:
+def _weights(where: str, content: bytes) -> dict[str, Array]:
+    """The numbers of the actor by their names; those of critics are left alone."""
+    stored = InZip(content if content.startswith(b"PK") else _saved_again(where, content), where)
+    found = stored.by_name()
+    ours = [name for name in found if re.match(_ACTOR, name)]
+    foreign = [name for name in found if re.match(_FOREIGN, name)]
+    foreign += [name for name in ours if name.rpartition(".")[2] not in ("weight", "bias", "log_std")]
+    if foreign:
+        raise DataError(f"{where}: the policy's {short(foreign[0])} is no part of a perceptron", _OTHER)
+    return {name: stored.tensor(found[name], f"{where}: {short(name)}") for name in ours}
+
+
+def _saved_again(where: str, content: bytes) -> bytes:
+    """Weights in the format of PyTorch before 1.6, in today's."""
     import torch
 
+    again = io.BytesIO()
     try:
-        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a reader meets in a file that may hold anything
-        raise data_error(
-            error, f"{path}: {WEIGHTS}", "holds more than weights, or is damaged", "fetch it again"
-        ) from None
-    if not isinstance(found, Mapping) or not all(isinstance(x, torch.Tensor) for x in found.values()):
-        raise DataError(f"{path}: {WEIGHTS} holds no weights by name")
-    return {str(name): x.double().numpy() for name, x in found.items()}
+        torch.save(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True), again)
+    except Exception as error:  # torch's own refusals, and whatever its readers raise on damaged files
+        raise data_error(error, where, "damaged, or more than weights", "fetch it again") from None
+    return again.getvalue()
 
 
 def _policy(path: Path, settings: dict[str, Any], kwargs: dict[str, Any], weights: dict[str, Array]) -> Mlp:
-    foreign = [n for n in weights if re.match(r"(actor\.|pi_)?features_extractor\.|lstm_actor\.", n)]
-    if foreign:
-        raise DataError(f"{path}: the policy's {short(foreign[0])} is no part of a perceptron", _OTHER)
     activation = "relu"
     last: Activation = np.tanh
     if layers := _layers(path, weights, "actor.latent_pi"):
         if "actor.mu.0.weight" in weights:
-            end = member(kwargs, "clip_mean", (int, float), f"{path}: policy_kwargs") or _CLIP_MEAN
+            end = number(kwargs.get("clip_mean", _CLIP_MEAN), f"{path}: policy_kwargs: clip_mean")
             last = lambda x: np.tanh(np.clip(x, -end, end))  # noqa: E731
             layers += _layers(path, weights, "actor.mu")
         else:
@@ -127,14 +149,16 @@ def _range(path: Path, settings: dict[str, Any], dims: int) -> tuple[Array, Arra
     """Least and largest actions (A,), from the text beside the pickled space."""
     where = f"{path}: action_space"
     space = member(settings, "action_space", dict, f"{path}: {SETTINGS}") or {}
-    if "box.Box" not in str(space.get(":type:")):
-        raise DataError(f"{where} is {short(str(space.get(':type:')))}", _OTHER)
+    kind = member(space, ":type:", str, where) or "of no kind"
+    if "box.Box" not in kind:
+        raise DataError(f"{where} is {short(kind)}", _OTHER)
     ends = []
     for name in ("low", "high"):
-        numbers = [float(x) for x in re.findall(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?", str(space.get(name)))]
+        text = member(space, name, str, where) or ""
+        numbers = [float(x) for x in re.findall(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?", text)]
         ends.append(np.array(numbers * dims if len(numbers) == 1 else numbers))
         if ends[-1].shape != (dims,) or not np.isfinite(ends[-1]).all():
-            raise DataError(f"{where}: {name} is {short(str(space.get(name)))}, expected {dims} numbers")
+            raise DataError(f"{where}: {name} is {short(text) or 'nothing'}, expected {dims} numbers")
     if not (ends[0] < ends[1]).all():
         raise DataError(f"{where}: low is not below high")
     return ends[0], ends[1]

@@ -125,10 +125,11 @@ class FromExpert(Recorded):
         self.suite.require()
 
     def notes(self) -> list[str]:
-        """How the task differs from the one that the expert learned."""
+        """What is to be known of the expert, and how the task differs from the one that it learned."""
         if self._file is None:
             return []
-        expert, told = read_expert(self._file), []
+        expert = read_expert(self._file)
+        told = [f"{self._file.name} {expert.remark}"] if expert.remark else []
         if expert.task not in (None, self.origin.task):
             told.append(f"{self.origin.label} has learned {expert.task}; it demonstrates {self.origin.task}")
         here = flatten(self.recipe()["suite"])

@@ -27,8 +27,8 @@ from omp_cli.core.base.seeds import demo_seed
 from omp_cli.core.data.catalogue import read_catalogue
 from omp_cli.core.data.foreign import whole
 from omp_cli.core.data.readers.d4rl import NOTES
-from omp_cli.core.experts import read_expert
 from omp_cli.core.experts.mlp import Mlp
+from omp_cli.core.experts.sb3 import is_sb3, read_sb3
 from omp_cli.core.prepare.made import Made, MadeConfig, Recordable
 from omp_cli.core.prepare.source import SOURCES
 from omp_cli.core.suites.base import SUITES, TaskEnv
@@ -172,21 +172,35 @@ class Trained(Made):
         """The robot and its version."""
         return robot_of(task or "hopper")
 
+    def notes(self) -> list[str]:
+        """See the base class; what is to be known of each policy besides. DataError where one is none."""
+        policies = self.config.record.policy
+        told = [f"{path.name} {expert.remark}" for path in policies if (expert := _policy(path)).remark]
+        return [*super().notes(), *told]
+
     def record(self, workers: int, progress: Progress) -> None:
         """In this process; a policy that an interrupted run has learnt is taken."""
         _record_all(self.config.record, progress)
+
+
+def _policy(path: Path) -> Mlp:
+    """The policy of a zip file of Stable-Baselines3; DataError where the file is none."""
+    if not is_sb3(whole(path)):
+        raise DataError(
+            f"{path}: no policy of Stable-Baselines3, whose zip file model.save writes",
+            f"an npz, a policy of hand_dapg or one of omp: --expert {path} in the place of --source sb3",
+        )
+    return read_sb3(path)
 
 
 def _record_all(config: TrainedConfig, progress: Progress) -> None:
     """Learn, roll out, and write the file."""
     env = SUITES.build(SUITES.parse({"name": "gym"})).make(config.environment)
     try:
-        experts = [read_expert(path) for path in config.policy]
-        for path, expert in zip(config.policy, experts, strict=True):
-            if not isinstance(expert, Mlp):
-                raise DataError(f"{path}: no policy of Stable-Baselines3", "its zip file, as model.save writes it")
+        experts = [_policy(path) for path in config.policy]
+        for expert in experts:
             expert.start(env, 0)  # before anything is learnt for it
-        actors: list[Act] = [expert.action for expert in experts if isinstance(expert, Mlp)]
+        actors: list[Act] = [expert.action for expert in experts]
         if config.learns:
             actors.insert(0, learnt(config, env.provenance()["gymnasium_id"], progress))
         rows, returns = _record(config, env, actors, progress)
