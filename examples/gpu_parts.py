@@ -104,8 +104,8 @@ def _deployed(args: argparse.Namespace, policy: Path, precision: str) -> Part:
     def rows(out: str) -> list[Row]:
         found = _result(out)
         moved = found.get("against_float32")
-        notes = [str(found["runtime"]), *([] if moved is None else [f"moved by {moved}"])]
-        return [Row(name, f"NFE {found['nfe']}, frame to action", found["decision_p50_ms"], "ms", "; ".join(notes))]
+        note = found["runtime"] + (f"; moves actions by {moved['max_rel']:.2g} of the largest" if moved else "")
+        return [Row(name, f"NFE {found['nfe']}, frame to action", found["decision_p50_ms"], "ms", note)]
 
     return Part(name, omp(*line, "--device", args.device), rows, 120)
 

@@ -7,19 +7,23 @@ python examples/offline_bundle.py --pack FOLDER site.tar.xz   # packs unpacked w
 from __future__ import annotations
 
 import importlib.metadata
+import lzma
 import re
+import shutil
+import subprocess
 import sys
 import tarfile
-from collections.abc import Collection
-from pathlib import Path, PurePosixPath
+from collections.abc import Collection, Iterator
+from pathlib import Path
 
 from packaging.requirements import Requirement
 
 ASKED = ("omp-cli[gpu]", "pytest", "pytest-timeout")
 LEFT_OUT = ("torch", "triton")
 """The other machine has them, in the build that fits its driver."""
-UNPACKED = ("tests", "test", "doc", "docs", "sample_data")
+UNREAD = ("tests", "test", "doc", "docs", "sample_data")
 """Folders within packages that nothing reads there. ``testing`` is not one: SciPy imports NumPy's."""
+SOURCES = (".c", ".h", ".pyx", ".pxd", ".a", ".dll")
 
 
 def normal(name: str) -> str:
@@ -58,25 +62,47 @@ def pinned(python: str, machine: str, without: Collection[str]) -> dict[str, str
     return found
 
 
-def packed(inside: str) -> bool:
-    """Whether a file of a folder of unpacked wheels, by its path in it, belongs into the archive."""
-    return not set(PurePosixPath(inside).parts[:-1]) & set(UNPACKED)
+def files_of(folder: Path) -> Iterator[Path]:
+    """Files of unpacked wheels that are read at run time: no tests, sources of compiled code and unused textures."""
+    assets = folder / "metaworld" / "assets"
+    models = "".join(file.read_text(errors="replace") for file in assets.rglob("*.xml"))
+    for path in folder.rglob("*"):
+        if not path.is_file() or set(path.relative_to(folder).parts[:-1]) & set(UNREAD):
+            continue
+        texture = path.suffix == ".png" and path.is_relative_to(assets)
+        if path.suffix not in SOURCES and (not texture or path.name in models):
+            yield path
+
+
+def without_debugging(folder: Path) -> int:
+    """Take debugging information out of compiled modules, where ``strip`` can; how many were stripped."""
+    found = [
+        path for path in folder.rglob("*.so") if not path.parent.name.endswith(".libs")
+    ]  # those were edited before
+    found = [path for path in found if b".debug_info\0" in path.read_bytes()]
+    if shutil.which("strip") is None:
+        return 0
+    return sum(
+        subprocess.run(["strip", "--strip-debug", path], stderr=subprocess.DEVNULL).returncode == 0 for path in found
+    )
 
 
 def pack(folder: Path, archive: Path) -> int:
     """Write the files of ``folder`` that are needed to a .tar.xz; its size in bytes."""
-    with tarfile.open(archive, "w:xz", preset=6) as file:
-        # By ending and name: what is alike lies together, and xz sees it.
-        for path in sorted((x for x in folder.rglob("*") if x.is_file()), key=lambda x: (x.suffix, x)):
-            inside = path.relative_to(folder).as_posix()
-            if packed(inside):
-                file.add(path, inside)
+    # Code of x86 is smaller with its filter, and other files hardly larger. With 64 MB at once, and with what is alike
+    # side by side, xz sees that NumPy and SciPy bring the same library each.
+    filters = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": 9}]
+    with lzma.open(archive, "wb", filters=filters) as stream, tarfile.open(fileobj=stream, mode="w") as file:
+        for path in sorted(files_of(folder), key=lambda path: (path.suffix, path.name, path)):
+            file.add(path, path.relative_to(folder).as_posix())
     return archive.stat().st_size
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "--pack":
-        print(f"{pack(Path(sys.argv[2]), Path(sys.argv[3])) / 1e6:.1f} MB in {sys.argv[3]}")
+        site, archive = Path(sys.argv[2]), Path(sys.argv[3])
+        print(f"debugging information taken out of {without_debugging(site)} compiled modules")
+        print(f"{pack(site, archive) / 1e6:.1f} MB in {archive}")
         sys.exit()
     try:
         versions = pinned(sys.argv[1], sys.argv[2], sys.argv[3:])

@@ -237,9 +237,11 @@ def test_a_packed_bundle_has_no_tests_and_all_else(monkeypatch: pytest.MonkeyPat
     monkeypatch.syspath_prepend(ROOT / "examples")
     bundle = importlib.import_module("offline_bundle")
     kept = ["a/__init__.py", "a/__init__.pyi", "a/testing/use.py", "a/assets/bin/mesh.stl", "a-1.dist-info/METADATA"]
-    for name in (*kept, "a/tests/test_a.py", "a/b/tests/data/x.npy", "a/docs/page.md"):
+    kept += ["metaworld/assets/a.xml", "metaworld/assets/textures/wood.png", "a/icon.png"]
+    left = ("a/tests/test_a.py", "a/b/tests/data/x.npy", "a/docs/page.md", "a/fast.c", "metaworld/assets/brick.png")
+    for name in (*kept, *left):
         (tmp_path / "site" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "site" / name).write_text("here")
+        (tmp_path / "site" / name).write_text('<texture file="../textures/wood.png"/>')
     assert bundle.pack(tmp_path / "site", tmp_path / "site.tar.xz") == (tmp_path / "site.tar.xz").stat().st_size
     with tarfile.open(tmp_path / "site.tar.xz") as archive:
         assert sorted(archive.getnames()) == sorted(kept)
