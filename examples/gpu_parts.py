@@ -92,7 +92,7 @@ def _latency(args: argparse.Namespace, preset: str, runtimes: bool = False) -> P
     line = ["bench-latency", "--preset", preset, "--nfe", 1, "--nfe", 5, *few, "--no-parts"]
     line += ["--backend", "all", "--set", "patience=60"] if runtimes else chosen
     line += ["--out", args.folder / name.replace(" ", "-"), "--json", "--device", args.device]
-    return Part(name, omp(*line), _latency_of(name), 420 if runtimes else 120)
+    return Part(name, omp(*line), _latency_of(name), 420 if runtimes else 180)
 
 
 def _deployed(args: argparse.Namespace, policy: Path, precision: str) -> Part:

@@ -178,9 +178,18 @@ def test_several_trainings_are_watched_and_ended(
         several.together(1, 0.2, tmp_path / "none", ["data"])
 
 
-def test_all_parts_of_a_gpu_are_lines_that_omp_accepts(script: ModuleType, omp: Omp, tmp_path: Path) -> None:
-    parts = script.parts_of(script.arguments(["--folder", str(tmp_path)]))
-    assert [part.name for part in parts][:3] == ["data", "training omp-paper dde", "training omp-paper forward"]
+@pytest.mark.parametrize(
+    ("words", "first"),
+    [
+        ([], ["data", "training omp-paper dde", "training omp-paper forward"]),
+        (["--small"], ["data", "training omp-paper dde", "training light dde"]),
+    ],
+)
+def test_all_parts_of_a_gpu_are_lines_that_omp_accepts(
+    script: ModuleType, omp: Omp, words: list[str], first: list[str], tmp_path: Path
+) -> None:
+    parts = script.parts_of(script.arguments([*words, "--folder", str(tmp_path)]))
+    assert [part.name for part in parts][:3] == first
     for part in parts:
         words = [str(word) for word in part.line]
         if words[1:3] != ["-m", "omp_cli"] or words[3] in (
