@@ -2,7 +2,7 @@
 # What installs omp where there is no network; without torch, which a GPU machine has.
 #   bash examples/offline_bundle.sh [--python 3.12] [--machine x86_64] [--out wheels] [--without scipy]... [--packed]
 # A folder of wheels; with --packed one file, site.tar.xz, which is unpacked and put on PYTHONPATH: a third of the size,
-# for it has no program for videos, no tests and no documentation of packages. gpu_check.sh finds either by itself.
+# for it has nothing that makes videos, tests packages or debugs them. gpu_check.sh finds either by itself.
 # The versions are those of the environment that is active, which has to have omp; --without leaves out what is there.
 set -euo pipefail
 
