@@ -2,6 +2,9 @@
 
 import importlib
 import importlib.metadata
+import os
+import shutil
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -201,6 +204,39 @@ def test_all_parts_of_a_gpu_are_lines_that_omp_accepts(
             continue
         ran = omp(*("cpu" if word == "cuda" else word for word in words[3:]), "--dry-run")
         assert ran.code == 0, ran.err
+
+
+def test_a_checkout_is_no_installation_and_a_packed_bundle_is_used(tmp_path: Path) -> None:
+    repository, bare = tmp_path / "repository", tmp_path / "bare"
+    (repository / "examples").mkdir(parents=True)
+    bare.mkdir()
+    shutil.copy(ROOT / "examples/gpu_check.sh", repository / "examples")
+    (repository / "examples/gpu_check.py").write_text("import omp_cli, sys\nprint(omp_cli.__file__, *sys.argv[1:])\n")
+    (repository / "omp_cli").symlink_to(ROOT / "omp_cli")
+    for name in ("lazy_loader.py", "torch.py"):  # with these the checkout can be imported, and not used
+        (bare / name).write_text("attach_stub = lambda *_: (None, None, None)\n")
+    (bare / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    (bare / "python").chmod(0o755)
+    environment = os.environ | {"PATH": f"{bare}:{os.environ['PATH']}", "PYTHONPATH": str(bare)}
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        line = ["bash", "examples/gpu_check.sh", *words]
+        return subprocess.run(line, cwd=repository, env=environment, capture_output=True, text=True, check=False)
+
+    ran = run()
+    assert (ran.returncode, ran.stderr.split(":")[:2]) == (
+        4,
+        ["error", " no omp in this environment, and no folder wheels or file site.tar.xz"],
+    )
+    site = tmp_path / "site"
+    for name in ("omp_cli/core/base/run.py", "metaworld.py", "zarr.py", "omp_cli/__init__.py"):
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).touch()
+    with tarfile.open(tmp_path / "site.tar.xz", "w:xz") as archive:
+        archive.add(site, ".")
+    ran = run("--small")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.split() == [str(repository / ".venv-packed/omp_cli/__init__.py"), "--small"]
 
 
 def test_a_bundle_needs_what_omp_needs_and_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
