@@ -25,7 +25,7 @@ from omp_cli.core.base.files import write_text
 from omp_cli.core.base.manifest import write_manifest
 from omp_cli.core.base.run import Run
 
-FOR_A_CPU = "note: the parts are sized for a GPU; for a CPU there is --small, which takes two minutes in all"
+FOR_A_CPU = "note: the parts are sized for a GPU; for a CPU there is --small, which is reduced"
 
 
 def markdown(rows: Sequence[Row], title: str) -> str:
