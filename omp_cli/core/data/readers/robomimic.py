@@ -152,7 +152,8 @@ class RobomimicReader(Reader):
             held_out = () if self.config.filter is not None else held_out_by_masks(file, names)
             widths = [math.prod(demos[0]["obs"][key].shape[1:]) for key in taken.state]
             said = (*([said_of(taken.more)] if longer else []), *_said(data, known, demos, found, own or {}))
-            said += said_of_guessed(env, subject) + left_out(_unread(demos[0], raw, taken.keys))
+            said += said_of_guessed(env, subject) if raw else ()
+            said += left_out(_unread(demos[0], raw, taken.keys))
             has_states = "states" in demos[0]
         _add_success(found.episodes)
         notes |= {"demonstrations": names, "state": list(taken.state), "filter_keys": masks, **env}
