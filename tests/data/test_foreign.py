@@ -59,6 +59,21 @@ def test_robosuites_raw_layout_says_its_environment(tmp_path: Path) -> None:
     assert "1 demonstrations have no model_file" in read(tmp_path / "demo.hdf5", "robomimic", "lift").said[0]
 
 
+@pytest.mark.parametrize(
+    ("env_info", "unsaid"),
+    [(None, "robots and controller"), ({"robots": "Panda", "controller_configs": {"type": "OSC_POSE"}}, "")],
+)
+def test_what_a_raw_file_does_not_say_of_its_robots_is_told(tmp_path: Path, env_info: Any, unsaid: str) -> None:
+    write_raw(tmp_path / "demo.hdf5")
+    with h5py.File(tmp_path / "demo.hdf5", "a") as file:
+        del file["data"].attrs["env_info"]
+        if env_info is not None:
+            file["data"].attrs["env_info"] = json.dumps(env_info)
+    found = read(tmp_path / "demo.hdf5", "robomimic", "lift")
+    told = f"the file does not say its {unsaid}: taken to be as in robomimic's data sets"
+    assert found.said == ((told,) if unsaid else ())
+
+
 VALUES: dict[str, Any] = {
     "missing": None,
     "null": "null",
@@ -128,6 +143,15 @@ INSIDE: dict[str, Any] = {
 }
 PLACES = ("env_name", "env_version", "env_kwargs", "control_freq", "controller_configs")
 PLACES += ("kp", "damping_ratio", "output_max", "control_delta", "input_type", "type")
+PLACES += (
+    "robots",
+    "input_max",
+    "output_min",
+    "impedance_mode",
+    "interpolation",
+    "uncouple_pos_ori",
+    "input_ref_frame",
+)
 
 
 @pytest.mark.parametrize("value", INSIDE)

@@ -14,8 +14,9 @@ from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES
 from omp_cli.core.suites.ends import after_step
 from omp_cli.core.suites.robomimic import TASKS, Robomimic, RobomimicEnv, RobomimicSuiteConfig
+from omp_cli.core.suites.robomimic.controller import Control
 from omp_cli.core.suites.robomimic.experts import OPERATORS, make_expert
-from omp_cli.core.suites.robomimic.model import Control, env_kwargs, refresh
+from omp_cli.core.suites.robomimic.model import env_kwargs, refresh
 
 real = pytest.mark.skipif(importlib.util.find_spec("robosuite") is None, reason="robosuite is not installed")
 

@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.suites.robomimic.controller import Control
 from omp_cli.core.suites.robomimic.experts import OPERATORS, Demonstrator, Operator, make_expert
-from omp_cli.core.suites.robomimic.model import Control, make_robosuite, numpy_seeded
+from omp_cli.core.suites.robomimic.model import make_robosuite, numpy_seeded
 from omp_cli.core.suites.robomimic.phases import Hand, Phase, Pick, Pose, above, at, here, wrap
 
 pytestmark = pytest.mark.skipif(find_spec("robosuite") is None, reason="robosuite is not installed")

@@ -50,7 +50,13 @@ from omp_cli.core.data.readers.robomimic_demonstrations import (
     raw_demonstrations,
 )
 from omp_cli.core.data.readers.robomimic_masks import chosen, held_out_by_masks, masks_of
-from omp_cli.core.data.readers.robomimic_metadata import check_counts, environment, names_of_state
+from omp_cli.core.data.readers.robomimic_metadata import (
+    check_counts,
+    check_task,
+    environment,
+    names_of_state,
+    said_of_guessed,
+)
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.spec import Spec
 
@@ -126,7 +132,7 @@ class RobomimicReader(Reader):
             data, known = file["data"], numbered(file["data"], "demo_")
             names = chosen(file, known, self.config.filter)[:limit]
             env = environment(data)
-            self._check_task(path, env, subject)
+            check_task(path, env, subject)
             progress.start(f"{subject.task}: reading demonstrations", len(names))
             demos = [member_group(data, name, self.expected) for name in names]
             raw = self._are_raw(path, demos)
@@ -146,6 +152,7 @@ class RobomimicReader(Reader):
             held_out = () if self.config.filter is not None else held_out_by_masks(file, names)
             widths = [math.prod(demos[0]["obs"][key].shape[1:]) for key in taken.state]
             said = (*([said_of(taken.more)] if longer else []), *_said(data, known, demos, found, own or {}))
+            said += said_of_guessed(env, subject) if raw else ()
             said += left_out(_unread(demos[0], raw, taken.keys))
             has_states = "states" in demos[0]
         _add_success(found.episodes)
@@ -192,13 +199,6 @@ class RobomimicReader(Reader):
                 "leave it out, or add --set format.replay=true",
             )
         return raw
-
-    @staticmethod
-    def _check_task(path: Path, env: dict[str, Any], subject: Subject) -> None:
-        found = env.get("env_name")
-        ours = subject.facts.env
-        if found and ours and found != ours:
-            raise UsageError(f"{path}: holds {short(found)}, task {subject.task} is {ours}", "check --task")
 
     def _taken(self, demo: h5py.Group) -> Taken:
         """The observations that the settings and the first demonstration's names mean."""

@@ -8,11 +8,12 @@ robosuite's ``collect_human_demonstrations`` have ``env`` (the name), ``env_info
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omp_cli.core.base.errors import DataError
+from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.data.foreign import AGAIN, member, number, short
-from omp_cli.core.data.readers.base import names_of_parts
+from omp_cli.core.data.readers.base import Subject, names_of_parts
 from omp_cli.core.data.readers.hdf5 import (
     attribute,
     count_attribute,
@@ -38,13 +39,32 @@ def environment(data: h5py.Group) -> dict[str, Any]:
         place, _ = attribute(data, "env_info")
         kwargs = object_attribute(data, "env_info") or {}
         name, version = (text_attribute(data, key) for key in ("env", "repository_version"))
-        name = name or member(kwargs, "env_name", str, place)
     else:
         kwargs = member(found, "env_kwargs", dict, place) or {}
         name, version = (member(found, key, (str, type(None)), place) for key in ("env_name", "env_version"))
     if kwargs.get("control_freq") is not None:
         number(kwargs["control_freq"], f"{place}: control_freq", 1e-3)
+    name = name or member(kwargs, "env_name", (str, type(None)), place)
     return {"env_name": name, "env_version": version, "env_kwargs": kwargs}
+
+
+def check_task(path: Path, env: Mapping[str, Any], subject: Subject) -> None:
+    """UsageError where a file says in one of two places that it holds another task; ``env`` as of ``environment``."""
+    ours, again = subject.facts.env, env["env_kwargs"].get("env_name")
+    for found, where in ((env["env_name"], ""), (again, " (env_name among the environment's arguments)")):
+        if found and ours and found != ours:
+            raise UsageError(f"{path}: holds {short(str(found))}{where}, task {subject.task} is {ours}", "check --task")
+
+
+def said_of_guessed(env: Mapping[str, Any], subject: Subject) -> tuple[str, ...]:
+    """What of robosuite's environment a file does not say, so that it is taken as robomimic's data sets have it."""
+    kwargs = env["env_kwargs"]
+    said = {"environment": env["env_name"], "robots": kwargs.get("robots")}
+    said["controller"] = kwargs.get("controller_configs")
+    unsaid = [part for part, value in said.items() if not value]
+    if not unsaid or subject.facts.env is None:
+        return ()
+    return (f"the file does not say its {' and '.join(unsaid)}: taken to be as in robomimic's data sets",)
 
 
 def scene(demo: h5py.Group) -> str:

@@ -28,7 +28,8 @@ from omp_cli.core.envs.jobs import Kept, in_order
 from omp_cli.core.prepare.files import Files
 from omp_cli.core.prepare.origin import FileOrigin
 from omp_cli.core.prepare.source import SOURCES, Asked
-from omp_cli.core.suites.robomimic.model import Control
+from omp_cli.core.spec import Spec
+from omp_cli.core.suites.robomimic.controller import Control
 from omp_cli.core.suites.robomimic.suite import RENDERING, Robomimic, RobomimicEnv, RobomimicSuiteConfig
 from omp_cli.core.suites.robomimic.tables import TASKS, length_of
 
@@ -42,6 +43,7 @@ class ReplayJob:
 
     suite: RobomimicSuiteConfig
     task: str
+    name: str
     scene: str
     states: NDArray[np.float64]
     actions: NDArray[np.float32]
@@ -88,9 +90,10 @@ def replayed(recording: Recording, config: Settings, subject: Subject, workers: 
     """The recording with states, pictures, rewards and success flags in the place of simulator states.
 
     Raises:
-        DataError: a scene does not load in robosuite 1.4, or is of another model than the states.
+        DataError: a scene does not load in robosuite 1.4, or is of another model than the states; or actions are not as
+            long as the task's.
         MissingDependency: robosuite is not installed.
-        UsageError: the task has no such camera or observation.
+        UsageError: the task has no such camera or observation, or the arms were moved otherwise than omp can.
     """
     assert isinstance(config, RobomimicConfig)  # no other format has raw recordings
     suite = RobomimicSuiteConfig(
@@ -98,15 +101,11 @@ def replayed(recording: Recording, config: Settings, subject: Subject, workers: 
         image_size=config.image_size,
         state=config.state,
         object_state=config.object_state,
-        control=Control.of(recording.notes["env_kwargs"]),
+        control=Control.of(recording.notes["env_kwargs"], TASKS[subject.task].arms),
     )
     built = Robomimic(suite)
     built.require()
-    assert recording.scenes is not None
-    jobs = [
-        ReplayJob(suite, subject.task, scene, episode["state"], episode["action"])
-        for scene, episode in zip(recording.scenes, recording.episodes, strict=True)
-    ]
+    jobs = _jobs(recording, suite, built.spec(subject.task))
     progress.start(f"{subject.task}: replaying demonstrations", len(jobs))
     episodes: list[Arrays] = []
     added: set[str] = set()
@@ -136,12 +135,26 @@ def replayed(recording: Recording, config: Settings, subject: Subject, workers: 
     )
 
 
+def _jobs(recording: Recording, suite: RobomimicSuiteConfig, spec: Spec) -> list[ReplayJob]:
+    """One for each episode; DataError where its actions are not as long as the task's."""
+    assert recording.scenes is not None
+    jobs = []
+    for place, (scene, episode) in enumerate(zip(recording.scenes, recording.episodes, strict=True)):
+        states, actions, name = episode["state"], episode["action"], recording.name(place)
+        if (width := actions.shape[1]) != spec.action_dim:
+            raise DataError(
+                f"{name}: its actions have {width} numbers, and those of {spec.task} have {spec.action_dim}",
+                "expected: 6 displacements and the gripper of each arm; check --task",
+            )
+        jobs.append(ReplayJob(suite, spec.task, name, scene, states, actions))
+    return jobs
+
+
 def replay(job: ReplayJob, kept: Kept[RobomimicEnv]) -> tuple[Arrays, tuple[str, ...]]:
     """What a policy is shown in each of the states, and what each action earned; and what its scene lacked."""
     env = _environment(job, kept)
     keys = ["state"] + (["img"] if env.cameras else [])
     rows: dict[str, list[Any]] = {key: [] for key in (*keys, "reward", "success")}
-    env.restore(job.states[0])
     for index, state in enumerate(job.states):
         if index:
             env.show(state)
@@ -168,10 +181,20 @@ def _dones(success: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _environment(job: ReplayJob, kept: Kept[RobomimicEnv]) -> RobomimicEnv:
+    """An environment in the episode's scene and first state; DataError that names the episode where they do not fit."""
     env = kept.get((job.suite, job.task), lambda: Robomimic(job.suite).make(job.task))
-    if job.scene:
-        try:
-            env.load(job.scene)
-        except DAMAGE as error:
-            raise DataError(f"{job.task}: a recorded scene does not load in robosuite 1.4: {one_line(error)}") from None
+    try:
+        if job.scene:
+            _load(env, job.scene)
+        env.restore(job.states[0])
+    except DataError as error:
+        raise DataError(f"{job.name}: {error.message}", error.hint) from None
     return env
+
+
+def _load(env: RobomimicEnv, scene: str) -> None:
+    try:
+        env.load(scene)
+    except (DataError, *DAMAGE) as error:
+        reason, hint = (error.message, error.hint) if isinstance(error, DataError) else (one_line(error), "")
+        raise DataError(f"a recorded scene does not load in robosuite 1.4: {reason}", hint) from None

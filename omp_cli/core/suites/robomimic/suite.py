@@ -21,8 +21,9 @@ from omp_cli.core.clouds.opengl import Renderer
 from omp_cli.core.clouds.picture import Painter
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv
+from omp_cli.core.suites.robomimic.controller import Control
 from omp_cli.core.suites.robomimic.ends import ends_of
-from omp_cli.core.suites.robomimic.model import Control, load_scene, make_robosuite, numpy_seeded, refresh
+from omp_cli.core.suites.robomimic.model import load_scene, make_robosuite, numpy_seeded, refresh
 from omp_cli.core.suites.robomimic.scene import completed
 from omp_cli.core.suites.robomimic.step import control_step
 from omp_cli.core.suites.robomimic.tables import OBJECT, PROPRIOCEPTION, TASKS, length_of
@@ -105,7 +106,7 @@ class Robomimic(Suite):
             cameras=tuple(cameras) if spec.image is not None else (),
             image_size=spec.image[0] if spec.image is not None else 96,
             state=tuple(notes.get("state") or ()),
-            control=Control.of(notes.get("env_kwargs") or {}),
+            control=Control.of(notes.get("env_kwargs") or {}, TASKS[spec.task].arms),
         )
         for shown in (config, config.model_copy(update={"object_state": True})):
             ours = Robomimic(shown).spec(spec.task)
@@ -177,7 +178,8 @@ class RobomimicEnv(TaskEnv):
     def load(self, scene: str) -> None:
         """Take another model of the same task (XML as robomimic's files hold it), with objects of other sizes.
 
-        Geoms that an older robosuite did not have are added; ``completed`` has their names.
+        Geoms that an older robosuite did not have are added; ``completed`` has their names. DataError where the scene
+        is not one of robosuite's.
         """
         if scene == self._scene:
             return
