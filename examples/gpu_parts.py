@@ -62,7 +62,7 @@ def parts_of(args: argparse.Namespace) -> list[Part]:
         Part("pictures", script("gpu_pictures.py", pictures, 1 if args.small else 10), _episodes_of("pictures"), 60),
         *(_training(args, "dmpo", f"dmpo {x}", ("--precision", x), pictures / "data") for x in precisions),
         *(_latency(args, preset) for preset in DECIDED if not (args.small and preset == LARGE)),
-        *(_deployed(args, large, precision) for precision in ("fp32", "bf16")),
+        *(_deployed(args, large, precision) for precision in ("fp32", "tf32", "bf16")),
         _memory(args),
         _tests(args),
         *_policy(args),
