@@ -56,18 +56,19 @@ def parts_of(args: argparse.Namespace) -> list[Part]:
     pictures = args.folder / "pictures"
     trained = [(preset, way) for preset, way in TRAINED if way == "dde" or not args.small]
     precisions = ("fp32",) if args.small else ("fp32", "tf32")
+    on_cuda = args.device.startswith("cuda")
     return [
         Part("data", omp("prepare", *suite, "--out", args.folder / "data", "--json"), _episodes_of("data"), 120),
         *(_training(args, preset, f"{preset} {way}", ("--derivative", way)) for preset, way in trained),
         Part("pictures", script("gpu_pictures.py", pictures, 1 if args.small else 10), _episodes_of("pictures"), 60),
         *(_training(args, "dmpo", f"dmpo {x}", ("--precision", x), pictures / "data") for x in precisions),
         *(_latency(args, preset) for preset in DECIDED if not (args.small and preset == LARGE)),
-        *(_deployed(args, large, precision) for precision in ("fp32", "tf32", "bf16")),
+        *(_deployed(args, large, x) for x in ("fp32", *(["tf32"] if on_cuda else []), "bf16")),
         _memory(args),
         _tests(args),
         *_policy(args),
         *(_several(args, count) for count in ((1, 2) if args.small else (1, 2, 4))),
-        *(_tuning(args, graph) for graph in (("off", "auto") if args.device.startswith("cuda") else ("auto",))),
+        *(_tuning(args, graph) for graph in (("off", "auto") if on_cuda else ("auto",))),
         *(_latency(args, preset, runtimes=True) for preset in (() if args.small else DECIDED)),
     ]
 
@@ -142,7 +143,15 @@ def _several(args: argparse.Namespace, count: int) -> Part:
 
     def rows(out: str) -> list[Row]:
         rates = _result(out)["steps_per_second"]
-        return [Row(name, "light dde, in all", sum(rates), "steps/s", f"each {min(rates):.4g} to {max(rates):.4g}")]
+        return [
+            Row(
+                name,
+                "light dde, in all",
+                sum(rates),
+                "steps/s",
+                f"each {min(rates):.4g} to {max(rates):.4g}, by steps logged every {every}",
+            )
+        ]
 
     line = script("gpu_several.py", count, 3 if args.small else 10, args.folder / f"several-{count}", *words)
     return Part(name, line, rows, 90)

@@ -59,8 +59,8 @@ def load(
         ensemble: coefficient of temporal ensembling (ACT has 0.01); None plays chunks.
         graph: on CUDA, whether a checkpoint's decisions are replayed graphs, one for each batch size: "auto" where they
             can be captured, "on" fails where they cannot, "off" never. ``decider.figures()`` says what became of it.
-        precision: precision of a checkpoint's network, "fp32", "bf16" or "fp16"; ``decider.against_float32`` says how
-            far that moves the actions.
+        precision: of a checkpoint's network, "fp32", "tf32", "bf16" or "fp16"; ``decider.against_float32`` says how far
+            that moves the actions.
 
     Returns:
         The policy: ``reset()``, ``act(obs)``, ``act_chunk(obs)``; what it reads is in ``signature``.
@@ -152,7 +152,7 @@ def evaluate(
         max_steps: longest episode; None for the environment's own limit, else the task's.
         workers: number of processes; only for the policy's own task.
         out: folder of the evaluation's run.
-        device: where the policy runs, if it is given as a path.
+        device: where the policy runs, if it is given as a path; one that was loaded stays where it is.
         quiet: False shows the progress on stderr.
         settings: further settings of ``omp eval`` (``nfe=5``, ``seed=1``); with an environment only ``seed``.
 
@@ -178,7 +178,8 @@ def evaluate(
         if policy.ensemble is not None:
             raise UsageError("evaluate: ensemble does not go with the policy's own task", "give an environment")
         of = policy.decider
-        own = {"nfe": of.signature.nfe, "weights": of.weights, "precision": of.precision}
+        own = {"nfe": of.signature.nfe, "weights": of.weights, "precision": of.precision, "graph": of.graph}
+        device = str(of.device)
         fewer = {"execute": policy.execute} if policy.execute < of.signature.execute else {}
         settings = own | fewer | settings
     given = {"episodes": episodes, **settings} | ({} if max_steps is None else {"max_steps": max_steps})

@@ -67,6 +67,7 @@ def bench_latency(
     if settings.parts and len(subjects) > 1:
         raise UsageError("--parts: these are the parts of one policy", "name one --preset or a run")
     device = call.device(settings.threads)
+    core.check_tf32("dtype", settings.dtype, device)
     backends = settings.backends(len(subjects), tuple(core.BACKENDS), device.type == "cuda")
     given = checkpoint is not None or preset or table
     names = ", ".join(subject.name for subject in subjects)

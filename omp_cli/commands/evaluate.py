@@ -62,6 +62,8 @@ def evaluate(
     settings, task = chosen.settings, last.meta.spec.task
     device = call.device(settings.threads) if export is None else export.device
     core.check_graph("graph", settings.graph, device)
+    core.check_tf32("precision", settings.precision, device)
+    core.executed(settings.execute, last.config().chunk.execute)
     if call.dry_run(chosen, task=task, workers=processes, device=str(device)):
         return
     with call.run(chosen, f"{task}-nfe{settings.nfe}", device) as (run, progress):
@@ -86,10 +88,11 @@ def _evaluated(
     Raises:
         UsageError: a setting is another than the export's, which is a finished graph.
     """
-    threads = call.settings().settings.threads
+    first = call.settings()
+    call.known(first)
     if policy is None or core.export_at(policy) is None:
         return *call.checkpoints(policy), None
-    core.use_threads(threads)
+    core.use_threads(first.settings.threads)
     export = cast(core.OfExport, core.open_decider(policy, call.globals.device_name))
     found, _ = call.checkpoints(export.checkpoint().path)
     own = {"nfe": export.signature.nfe, "weights": export.weights, "precision": "fp32", "graph": "auto", "curve": 0}

@@ -1,4 +1,5 @@
 from .base.device import check_graph as check_graph
+from .base.device import check_tf32 as check_tf32
 from .base.device import device_name as device_name
 from .base.device import pick_device as pick_device
 from .base.device import use_threads as use_threads
@@ -12,6 +13,7 @@ from .deploy.exported import OfExport as OfExport
 from .deploy.exported import export_at as export_at
 from .deploy.loop import deploy_run as deploy_run
 from .deploy.player import Player as Player
+from .deploy.player import executed as executed
 from .deploy.robots import Replay as Replay
 from .deploy.robots import make_robot as make_robot
 from .deploy.server import check_server as check_server

@@ -132,7 +132,9 @@ def test_what_does_not_go_with_an_export_is_refused(omp: Omp, policy: Path, tmp_
     document = json.loads((tmp_path / "policy.json").read_text())
     document = {**document, "checkpoint_sha256": "another"}
     (tmp_path / "policy.json").write_text(json.dumps({**document, "seal": seal_of(document)}))
-    refused(omp("eval", tmp_path / "policy.pt2"), 3, "the checkpoint that it was made of is not at", "evaluate_env")
+    refused(omp("eval", tmp_path / "policy.pt2"), 3, "the checkpoint that it was made of is not at", "omp.evaluate(")
+    (tmp_path / "manifest.json").unlink()
+    refused(omp("eval", tmp_path / "policy.pt2"), 3, "that it was made of is told by a manifest.json", "omp.evaluate(")
 
 
 @pytest.mark.skipif(not HAS_ONNX, reason="needs the extra export")

@@ -130,6 +130,18 @@ def test_a_sign_that_differs_from_episode_to_episode_is_told_too() -> None:
     )
 
 
+def test_other_rotations_are_no_other_sign() -> None:
+    """Yaw of up to 170 degrees either way, with w above 0 throughout: on both sides, and of one sign."""
+    half = np.deg2rad(np.linspace(-85, 85, 10))
+    made = [{"state": np.tile([0, 0, np.sin(x), np.cos(x)], (6, 1)).astype(np.float32)} for x in half]
+    made = [{**one, "action": one["state"]} for one in made]
+    known = {"suite": "own", "task": "turn", "max_steps": 6, "control_hz": 10.0}
+    names = tuple(f"hand_quat[{place}]" for place in range(4))
+    both = {"state": names, "action": names}
+    found = marked(Recording(made, Spec(**known, action_dim=4, state_dim=4), {}, [], names=both))
+    assert (found.spec.quaternions, found.said) == ((), ())
+
+
 def test_a_turn_all_around_jumps_where_it_has_to_and_nowhere_else() -> None:
     """There and back again over the whole circle, with noise: on one axis q and -q have to meet somewhere."""
     random = np.random.default_rng(0)

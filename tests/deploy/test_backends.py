@@ -77,7 +77,6 @@ def test_on_the_cpu(name: str, tmp_path: Path) -> None:
     computes_the_same(name, tmp_path)
 
 
-@pytest.mark.skipif(not os.environ.get("OMP_TEST_SLOW"), reason="compiles C++ for up to a minute: OMP_TEST_SLOW=1")
 def test_aoti_is_missing_on_cuda_where_torch_s_own_loader_dies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "__version__", TorchVersion("2.11.0+cu130"))
     assert "signal 11" in str(BACKENDS["aoti"].missing(torch.device("cuda")))
@@ -85,6 +84,7 @@ def test_aoti_is_missing_on_cuda_where_torch_s_own_loader_dies(monkeypatch: pyte
     assert "signal 11" not in str(BACKENDS["aoti"].missing(torch.device("cuda")))
 
 
+@pytest.mark.skipif(not os.environ.get("OMP_TEST_SLOW"), reason="compiles C++ for up to a minute: OMP_TEST_SLOW=1")
 def test_aoti_on_the_cpu(tmp_path: Path) -> None:
     computes_the_same("aoti", tmp_path)
     assert (tmp_path / "aoti.pt2").is_file()

@@ -53,6 +53,8 @@ MODEL = (
         ("worldbody>", "world>", "has no worldbody"),
         ("/home/a/robosuite/robosuite/models/assets", "/etc", "its mesh is of the file /etc/arenas/../m.stl"),
         ("arenas/../m.stl", "../../../m.stl", "none of robosuite's"),
+        ("/home/a/robosuite/robosuite/models", "/home/a/robosuite/../../etc/xrobosuite", "none of robosuite's"),
+        ("/home/a/robosuite/robosuite/models", "/home/a/myrobosuite", "none of robosuite's"),
         ("<worldbody>", '<worldbody><frame file="/etc/hosts"/>', "its frame is of the file /etc/hosts"),
         ('<mesh name="m" file=', '<texture name="m" fileright=', "its texture is of the file"),
     ],

@@ -52,6 +52,12 @@ def check_graph(setting: str, asked: str, device: torch.device) -> None:
         raise UsageError(f"{setting}: on, but {reason}", "leave it at auto")
 
 
+def check_tf32(setting: str, asked: str, device: torch.device) -> None:
+    """UsageError where the setting of that name asks a device to round products ("tf32") that rounds none."""
+    if asked == "tf32" and device.type != "cuda":
+        raise UsageError(f"{setting}: tf32 is of NVIDIA GPUs, and this runs on {device.type}", "leave it out")
+
+
 def device_name(device: torch.device) -> str:
     """The accelerator's own name, or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

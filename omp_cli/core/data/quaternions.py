@@ -54,7 +54,7 @@ def marked(recording: Recording) -> Recording:
                 continue
             side = _side_of(each)
             jumps, left = _jumps(each), _jumps([q * np.where(q @ side < 0, -1, 1)[:, None] for q in each])
-            steps, other = sum(len(q) - 1 for q in each), sum(bool((q @ side < 0).all()) for q in each)
+            steps, other = sum(len(q) - 1 for q in each), _others(each, side)
             where = (
                 f"{jumps} of {steps} steps change the" if jumps else f"{other} of {len(each)} episodes have the other"
             )
@@ -73,6 +73,17 @@ def _side_of(episodes: Vectors) -> NDArray[np.float64]:
     together = np.concatenate(episodes).astype(np.float64)
     axis = np.linalg.eigh(together.T @ together)[1][:, -1]
     return np.round(axis if (together @ axis).sum() >= 0 else -axis, 6)
+
+
+def _others(episodes: Vectors, side: NDArray[np.float64]) -> int:
+    """How many episodes lie on the other side as a whole; none where one number has the same sign in all frames.
+
+    Such data keep to one of q and -q already, as where w is never negative: the others are other rotations.
+    """
+    together = np.concatenate(episodes)
+    if ((together > 0).all(0) | (together < 0).all(0)).any():
+        return 0
+    return sum(bool((q @ side < 0).all()) for q in episodes)
 
 
 def _jumps(episodes: Vectors) -> int:

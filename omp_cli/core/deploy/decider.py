@@ -19,7 +19,7 @@ from torch import Tensor
 from omp_cli.core.base.errors import diverged_action
 from omp_cli.core.deploy.frames import Arrays, AsRead, Signature, as_read_by
 from omp_cli.core.deploy.parity import Difference
-from omp_cli.core.policy_config import Precision, Weights
+from omp_cli.core.policy_config import Graph, Precision, Weights
 
 
 class Decider(ABC):
@@ -34,6 +34,7 @@ class Decider(ABC):
         suite: as plain data, the settings with which the policy's data were shown; None where nothing says so.
         reference: as plain data, a picture that an environment has to repeat (``data.reference``); None for none.
         precision: of a checkpoint's network.
+        graph: whether a checkpoint's decisions on CUDA are replayed graphs.
         against_float32: how far the lower precision of a checkpoint's network moves its actions; None in float32.
     """
 
@@ -45,6 +46,7 @@ class Decider(ABC):
     suite: Mapping[str, Any] | None = None
     reference: Mapping[str, Any] | None = None
     precision: Precision = "fp32"
+    graph: Graph = "auto"
     against_float32: Difference | None = None
 
     @cached_property

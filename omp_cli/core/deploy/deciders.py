@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omp_cli.core.base.device import pick_device
+from omp_cli.core.base.device import check_tf32, pick_device
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.checkpoint import Checkpoint, open_run
 from omp_cli.core.deploy.backends import BACKENDS
@@ -44,7 +44,7 @@ class OfCheckpoint(Decider):
     ) -> None:
         self.checkpoint, self.path, self.device = checkpoint, checkpoint.path, device
         self.weights, self.suite, self.reference = weights, checkpoint.meta.suite, checkpoint.meta.reference
-        self.precision = precision
+        self.precision, self.graph = precision, graph
         self.policy = checkpoint.load(weights, device)
         self._deciding = Deciding(self.policy, nfe or self.policy.nfe, graph, precision)
         self.against_float32 = self._deciding.against_float32
@@ -103,7 +103,8 @@ def open_decider(
         precision: precision of a checkpoint's network.
 
     Raises:
-        UsageError: one of these was named for an export, which has them inside; or a graph that the device has not.
+        UsageError: one of these was named for an export, which has them inside; or a graph or a precision that the
+            device has not.
         DataError: nothing there, or damaged.
         MissingDependency: a package or the device is missing.
     """
@@ -114,7 +115,9 @@ def open_decider(
                 raise UsageError(f"{name}: an export has it inside its graph", "leave it out, or name the run itself")
         where = torch.device("cpu") if device == "auto" and not _onnx_on_cuda(export) else pick_device(device)
         return OfExport(export, where)
-    found = OfCheckpoint(open_run(path)[-1], weights or "ema", pick_device(device), nfe, graph, precision)
+    where = pick_device(device)
+    check_tf32("precision", precision, where)
+    found = OfCheckpoint(open_run(path)[-1], weights or "ema", where, nfe, graph, precision)
     found.ready()
     return found
 

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from omp_cli.core.base.device import tf32
 from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, data_error
 from omp_cli.core.base.files import is_lfs_pointer, read_json, seal_of, sha256_of
 from omp_cli.core.base.manifest import read_manifest
@@ -78,7 +79,8 @@ class OfExport(Decider):
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise data_error(error, f"export {about}", "not as omp export writes it", AGAIN) from None
         load, self._runtime = (_onnx, "ONNX Runtime") if self.path.suffix == ".onnx" else (_pt2, "torch.export")
-        self._run = load(self.path, self._inputs, device)
+        with tf32(False):
+            self._run = load(self.path, self._inputs, device)
 
     def decide(self, history: Arrays, noise: Tensor) -> NDArray[np.float32]:
         """See the base class; UsageError for another batch than the graph was made for."""
@@ -95,16 +97,18 @@ class OfExport(Decider):
     def checkpoint(self) -> Checkpoint:
         """The checkpoint that it was made of; DataError where that is gone, or is another one by now."""
         folder = self.path.parent
-        recorded = [i.path for i in read_manifest(folder).inputs if i.kind == "checkpoint"]
+        recorded: list[str] = []
+        with suppress(DataError):  # a copy without its manifest
+            recorded = [i.path for i in read_manifest(folder).inputs if i.kind == "checkpoint"]
         for path in (place for one in recorded for place in whereabouts(folder, one)):
             with suppress(DataError, OSError):  # something else of the same name, or not all of it
                 found = open_checkpoint(path)
                 if found.sha256() == self._made_of:
                     return found
-        places = ", ".join(recorded) or "any known place"
+        lost = f"is not at {', '.join(recorded)}" if recorded else "is told by a manifest.json that is not beside it"
         raise DataError(
-            f"export {self.path}: the checkpoint that it was made of is not at {places}",
-            "copy its run there; without it, evaluate_env rolls an export out in an environment of yours",
+            f"export {self.path}: the checkpoint that it was made of {lost}",
+            "copy it there; without it: omp.evaluate(omp.load(EXPORT), env), in an environment of yours",
         )
 
     def sha256(self) -> str:

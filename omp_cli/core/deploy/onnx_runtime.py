@@ -15,7 +15,10 @@ _TORCH = {"tensor(float)": torch.float32, "tensor(double)": torch.float64, "tens
 
 
 def session(file: Path, device: torch.device) -> Any:
-    """An ``onnxruntime.InferenceSession`` with all graph optimisations and as many threads as torch has."""
+    """An ``onnxruntime.InferenceSession`` with all graph optimisations and as many threads as torch has.
+
+    On CUDA its products round as torch's do now (``base.device.tf32``); by itself it would let them.
+    """
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -24,7 +27,8 @@ def session(file: Path, device: torch.device) -> Any:
     options.log_severity_level = 3
     providers: list[Any] = ["CPUExecutionProvider"]
     if device.type == "cuda":
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
+        rounds = int(torch.backends.cuda.matmul.allow_tf32)
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0, "use_tf32": rounds}))
     return ort.InferenceSession(str(file), options, providers=providers)
 
 

@@ -72,8 +72,9 @@ class Judged:
 
     @property
     def execute(self) -> int | None:
-        """How many actions of a chunk were executed; None for as many as in training."""
-        return self.setting("execute")
+        """How many actions of a chunk were executed; None where nothing says so."""
+        found: int | None = self.setting("execute") or self.policy["settings"].get("chunk.execute")
+        return found
 
     @property
     def checkpoint(self) -> str | None:
@@ -289,7 +290,7 @@ def _newest(evaluations: Sequence[J], left_out: list[str]) -> list[J]:
             if not e.same_policy(other):
                 raise UsageError(
                     f"{e.label!r}, NFE {e.nfe}, on {e.task}, seed {e.seed}, stands twice: {other.path} and {e.path} "
-                    "evaluate different policies, weights or precisions",
+                    "evaluate different policies, weights, precisions, exports or numbers of executed actions",
                     "name what differs with omp eval --label, or leave one of them out",
                 )
             left_out.append(f"omp eval {other.path}: {e.path} evaluates the same policy later, and counts")

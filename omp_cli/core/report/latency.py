@@ -22,8 +22,11 @@ def latencies(row: Row, benches: Sequence[Manifest]) -> dict[str, Any] | None:
     """Median of one eager decision of a row's policy, ms, with its NFE; the newest measurement, None without one.
 
     It is the policy's where the bench timed one of the row's checkpoints, or a preset of the same method, net, encoder
-    and chunk; and only where it was timed in the precision in which all of the row's evaluations decided.
+    and chunk; and only where it was timed in the precision in which all of the row's evaluations decided. An export has
+    none: what decides there is not timed.
     """
+    if any(e.export for e in row.evaluations):
+        return None
     dtypes = {DTYPE.get(e.precision) for e in row.evaluations}
     for manifest in reversed(benches):
         if dtypes != {manifest.metrics.get("dtype", DTYPE["fp32"])}:

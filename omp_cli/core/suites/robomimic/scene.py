@@ -63,8 +63,11 @@ def _check_files(scene: ElementTree.Element) -> None:
 
 def _of_robosuite(file: str) -> bool:
     """Whether robosuite finds the file below its own folder, as which it takes the last one of that name."""
-    _, folder, inside = file.rpartition("robosuite/")
-    return folder != "" and not posixpath.normpath(inside).startswith("..")
+    parts = file.split("/")
+    if "robosuite" not in parts:
+        return False
+    last = len(parts) - 1 - parts[::-1].index("robosuite")
+    return not posixpath.normpath("/".join(parts[last + 1 :])).startswith("..")
 
 
 def _check_geoms(scene: ElementTree.Element, own: ElementTree.Element) -> None:
