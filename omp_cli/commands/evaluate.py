@@ -88,10 +88,10 @@ def _evaluated(
     Raises:
         UsageError: a setting is another than the export's, which is a finished graph.
     """
-    first = call.settings()
-    call.known(first)
     if policy is None or core.export_at(policy) is None:
         return *call.checkpoints(policy), None
+    first = call.settings()
+    call.known(first)
     core.use_threads(first.settings.threads)
     export = cast(core.OfExport, core.open_decider(policy, call.globals.device_name))
     found, _ = call.checkpoints(export.checkpoint().path)
