@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from omp_cli.core.data.readers.robomimic_actions import NOTE as POSES
 from omp_cli.core.prepare.next_line import next_line
 from omp_cli.core.prepare.numbers import unclipped
 from omp_cli.core.suites.base import is_users_own
@@ -22,6 +23,7 @@ def figures_of(provenance: Mapping[str, Any]) -> dict[str, Any]:
         "success_share": provenance["success_share"],
         "action_range": provenance["action_range"],
         "action_values": sum(provenance["episode_steps"]) * spec["action_dim"],
+        "poses": POSES in provenance["environment"],
         "actions_beyond_one": provenance.get("actions_beyond_one"),  # data made before do not say
         "environment": (provenance.get("rollout_suite") or {}).get("environment"),
         "state_dim": spec["state_dim"],
@@ -52,6 +54,6 @@ def lines_of(folders: Sequence[Path], figures: Sequence[Mapping[str, Any]]) -> l
     lines += ["look at its contact_sheet.png"] if pictures or clouds else []
     for of_one in figures:
         lines += [f"{of_one['task']}: {sentence}" for sentence in of_one["said"]]
-        lines += unclipped(of_one, is_users_own(of_one["suite"]) and of_one["simulator"])
+        lines += [] if of_one["poses"] else unclipped(of_one, is_users_own(of_one["suite"]) and of_one["simulator"])
     lines += [f"omp eval rolls {r['task']} out in {name}" for r in figures if (name := r["environment"])]
     return [*lines, next_line(folders[-1], figures[-1])]

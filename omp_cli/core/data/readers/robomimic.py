@@ -40,6 +40,7 @@ from omp_cli.core.data.readers.hdf5 import (
 )
 from omp_cli.core.data.readers.one_more import one_more, said_of
 from omp_cli.core.data.readers.pictures import PicturesConfig
+from omp_cli.core.data.readers.robomimic_actions import DISPLACEMENTS, POSES, actions_of
 from omp_cli.core.data.readers.robomimic_cameras import cameras_of
 from omp_cli.core.data.readers.robomimic_clouds import CLOUD_ROLES, check_observations
 from omp_cli.core.data.readers.robomimic_demonstrations import (
@@ -104,6 +105,11 @@ class RobomimicConfig(PicturesConfig):
     """
     image_size: int = Field(96, ge=8, le=4096)
     """Width and height of the pictures that a replay renders, pixels."""
+    absolute: bool | None = None
+    """Whether actions are poses that the end-effectors are to take, and not displacements; their rotations have six
+    numbers then. None takes ``actions`` as they are. true takes ``actions_abs`` where the file has them, and where a
+    file of displacements is replayed it makes poses of them; false takes numbers beyond [-1, 1] for displacements.
+    """
 
 
 @FORMATS.register("robomimic")
@@ -137,13 +143,16 @@ class RobomimicReader(Reader):
             demos = [member_group(data, name, self.expected) for name in names]
             raw = self._are_raw(path, demos)
             taken = Taken((), {}, {}) if raw else self._taken(demos[0])
+            here = subject.suite == "robomimic"
+            configs = env["env_kwargs"].get("controller_configs")
+            actions = actions_of(str(path), demos, configs, self.config.absolute, here, raw, self.expected)
             self.config.check_pictures(str(path), taken.cameras)
             of_each = [(f"{path}: {demo.name}/", lengths(demo)) for demo in demos]
             longer = one_more(of_each, [OBS + key for key in taken.keys], ("actions",))
-            taken = replace(taken, more=[name.removeprefix(OBS) for name in longer])
+            taken = replace(taken, more=[name.removeprefix(OBS) for name in longer], actions=actions)
             check_counts(data, known, self.expected, len(longer) > 0)
             if raw:
-                found = raw_demonstrations(demos, self.expected, progress)
+                found = raw_demonstrations(demos, actions, self.expected, progress)
             else:
                 found = observed_demonstrations(demos, taken, self.expected, progress)
             own = object_attribute(data, NOTES)
@@ -152,12 +161,15 @@ class RobomimicReader(Reader):
             held_out = () if self.config.filter is not None else held_out_by_masks(file, names)
             widths = [math.prod(demos[0]["obs"][key].shape[1:]) for key in taken.state]
             said = (*([said_of(taken.more)] if longer else []), *_said(data, known, demos, found, own or {}))
+            said += actions.said
             said += said_of_guessed(env, subject) if raw else ()
             said += left_out(_unread(demos[0], raw, taken.keys))
             has_states = "states" in demos[0]
         _add_success(found.episodes)
-        notes |= {"demonstrations": names, "state": list(taken.state), "filter_keys": masks, **env}
+        notes |= {"demonstrations": names, "state": list(taken.state), "filter_keys": masks, **env, **actions.notes}
         notes |= {"cameras": list(taken.cameras)} | {role: list(keys) for role, keys in taken.clouds.items()}
+        named = {} if raw else {"state": names_of_state(taken.state, widths, env["env_name"])}
+        named |= actions.names(found.episodes[0]["action"].shape[1])
         rate = env["env_kwargs"].get("control_freq")
         hz = None if rate is None else float(rate)
         return Recording(
@@ -169,7 +181,7 @@ class RobomimicReader(Reader):
             scenes=found.scenes,
             said=(*dict.fromkeys(found.shown), *said),
             held_out=held_out,
-            names={} if raw else {"state": names_of_state(taken.state, widths, env["env_name"])},
+            names=named,
             parts=tuple(zip(taken.state, widths, strict=True)),
             cameras=tuple(taken.cameras),
             hz=hz,
@@ -225,7 +237,7 @@ def _unread(demo: h5py.Group, raw: bool, taken: Sequence[str]) -> dict[str, Any]
 
     States, rewards and ends count as read; so do the observations where the simulator shows all of them anew.
     """
-    passed = {"actions", "states", NEXT, *(row[0] for row in OPTIONAL), *(["obs"] if raw else [])}
+    passed = {DISPLACEMENTS, POSES, "states", NEXT, *(row[0] for row in OPTIONAL), *(["obs"] if raw else [])}
     found = unread(demo, [OBS + key for key in taken]).items()
     kept = [(name, shape) for name, shape in found if name.split("/")[0] not in passed]
     return dict(sorted(kept, key=lambda row: not row[0].startswith(OBS)))

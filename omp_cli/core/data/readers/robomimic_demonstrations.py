@@ -16,6 +16,7 @@ from omp_cli.core.base.errors import DataError
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.readers.cameras import side_by_side
 from omp_cli.core.data.readers.hdf5 import array, columns, member_group
+from omp_cli.core.data.readers.robomimic_actions import AS_STORED, Actions
 from omp_cli.core.data.readers.robomimic_clouds import clouds_of, frames_of
 from omp_cli.core.data.readers.robomimic_metadata import scene
 from omp_cli.core.data.store import Arrays
@@ -29,7 +30,7 @@ OPTIONAL = (("rewards", "reward", np.float32), ("dones", "terminal", np.bool_))
 
 @dataclass(frozen=True)
 class Taken:
-    """Which observations of a demonstration are taken.
+    """Which observations and actions of a demonstration are taken.
 
     Attributes:
         state: keys that make the state, in order.
@@ -37,6 +38,7 @@ class Taken:
         clouds: keys of clouds, depth pictures and poses by role.
         size: side to which pictures are resized, pixels; None leaves them as they are.
         more: those of the keys that have one frame more than the actions, which is left out.
+        actions: which actions, and what they are.
     """
 
     state: Sequence[str]
@@ -44,6 +46,7 @@ class Taken:
     clouds: Mapping[str, Sequence[str]]
     size: int | None = None
     more: Sequence[str] = ()
+    actions: Actions = AS_STORED
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -75,7 +78,9 @@ class ReadDemonstrations:
         self.starts.append(states[0])
 
 
-def raw_demonstrations(demos: Sequence[h5py.Group], expected: str, progress: Progress) -> ReadDemonstrations:
+def raw_demonstrations(
+    demos: Sequence[h5py.Group], actions: Actions, expected: str, progress: Progress
+) -> ReadDemonstrations:
     """The simulator's states (T, S) in float64 and the actions (T, A) of demonstrations, and their scenes.
 
     Raises:
@@ -85,9 +90,8 @@ def raw_demonstrations(demos: Sequence[h5py.Group], expected: str, progress: Pro
     found = ReadDemonstrations(scenes=scenes)
     for demo in demos:
         states = array(demo, "states", expected, 2)
-        actions = array(demo, "actions", expected, 2, len(states))
         scenes.append(scene(demo))
-        found.add(demo, {"state": states, "action": actions.astype(np.float32)}, states)
+        found.add(demo, {"state": states, "action": actions.of(demo, expected, len(states))}, states)
         progress.advance()
     return found
 
@@ -105,8 +109,8 @@ def observed_demonstrations(
     has_states = "states" in demos[0]
     for demo in demos:
         states = array(demo, "states", expected, 2) if has_states else None
-        action = array(demo, "actions", expected, 2)
-        episode = {"action": action.astype(np.float32)}
+        action = taken.actions.of(demo, expected)
+        episode = {"action": action}
         episode |= _seen(member_group(demo, "obs", expected), taken, expected, len(action), found.shown)
         for name, ours, kind in optional:
             episode[ours] = array(demo, name, expected, 1, len(action)).astype(kind)

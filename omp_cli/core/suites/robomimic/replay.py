@@ -22,6 +22,7 @@ from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, o
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.readers.base import Recording, Subject, spec_of
 from omp_cli.core.data.readers.robomimic import RobomimicConfig
+from omp_cli.core.data.readers.robomimic_actions import MADE, NOTE
 from omp_cli.core.data.readers.robomimic_metadata import names_of_state
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import Kept, in_order
@@ -39,7 +40,10 @@ DAMAGE = (ValueError, LookupError, AttributeError, TypeError, AssertionError, Re
 
 @dataclass(frozen=True)
 class ReplayJob:
-    """One raw episode: simulator states (T, n) and actions (T, A) in the scene of its model (XML)."""
+    """One raw episode: simulator states (T, n) and actions (T, A) in the scene of its model (XML).
+
+    Where ``poses``, actions are displacements of which poses are to be made.
+    """
 
     suite: RobomimicSuiteConfig
     task: str
@@ -47,6 +51,7 @@ class ReplayJob:
     scene: str
     states: NDArray[np.float64]
     actions: NDArray[np.float32]
+    poses: bool = False
 
 
 @SOURCES.register("robomimic/files")
@@ -96,16 +101,19 @@ def replayed(recording: Recording, config: Settings, subject: Subject, workers: 
         UsageError: the task has no such camera or observation, or the arms were moved otherwise than omp can.
     """
     assert isinstance(config, RobomimicConfig)  # no other format has raw recordings
+    control = Control.of(recording.notes["env_kwargs"], TASKS[subject.task].arms)
+    if (poses := recording.notes.get(NOTE)) not in (None, MADE):
+        control = control.model_copy(update={"control_delta": False})
     suite = RobomimicSuiteConfig(
         cameras=config.cameras,
         image_size=config.image_size,
         state=config.state,
         object_state=config.object_state,
-        control=Control.of(recording.notes["env_kwargs"], TASKS[subject.task].arms),
+        control=control,
     )
     built = Robomimic(suite)
     built.require()
-    jobs = _jobs(recording, suite, built.spec(subject.task))
+    jobs = _jobs(recording, suite, built.spec(subject.task), poses == MADE)
     progress.start(f"{subject.task}: replaying demonstrations", len(jobs))
     episodes: list[Arrays] = []
     added: set[str] = set()
@@ -135,7 +143,7 @@ def replayed(recording: Recording, config: Settings, subject: Subject, workers: 
     )
 
 
-def _jobs(recording: Recording, suite: RobomimicSuiteConfig, spec: Spec) -> list[ReplayJob]:
+def _jobs(recording: Recording, suite: RobomimicSuiteConfig, spec: Spec, poses: bool) -> list[ReplayJob]:
     """One for each episode; DataError where its actions are not as long as the task's."""
     assert recording.scenes is not None
     jobs = []
@@ -146,7 +154,7 @@ def _jobs(recording: Recording, suite: RobomimicSuiteConfig, spec: Spec) -> list
                 f"{name}: its actions have {width} numbers, and those of {spec.task} have {spec.action_dim}",
                 "expected: 6 displacements and the gripper of each arm; check --task",
             )
-        jobs.append(ReplayJob(suite, spec.task, name, scene, states, actions))
+        jobs.append(ReplayJob(suite, spec.task, name, scene, states, actions, poses))
     return jobs
 
 
@@ -154,17 +162,18 @@ def replay(job: ReplayJob, kept: Kept[RobomimicEnv]) -> tuple[Arrays, tuple[str,
     """What a policy is shown in each of the states, and what each action earned; and what its scene lacked."""
     env = _environment(job, kept)
     keys = ["state"] + (["img"] if env.cameras else [])
-    rows: dict[str, list[Any]] = {key: [] for key in (*keys, "reward", "success")}
-    for index, state in enumerate(job.states):
+    rows: dict[str, list[Any]] = {key: [] for key in (*keys, "reward", "success", "action")}
+    for index, (state, action) in enumerate(zip(job.states, job.actions, strict=True)):
         if index:
             env.show(state)
             _judge(env, rows)
+        rows["action"].append(env.pose_of(action) if job.poses else action)
         for key, value in env.observe(keys).items():
             rows[key].append(value)
     env.step(job.actions[-1])  # what the last action led to was not stored
     _judge(env, rows)
     episode = {name: np.stack(values) for name, values in rows.items()}
-    return {**episode, "action": job.actions, "terminal": _dones(episode["success"])}, env.completed
+    return {**episode, "terminal": _dones(episode["success"])}, env.completed
 
 
 def _judge(env: RobomimicEnv, rows: dict[str, list[Any]]) -> None:

@@ -33,6 +33,7 @@ from omp_cli.core.prepare.source import SOURCES
 from omp_cli.core.suites.robomimic.experts import OPERATORS, make_expert
 from omp_cli.core.suites.robomimic.model import env_kwargs
 from omp_cli.core.suites.robomimic.plans import PLANS
+from omp_cli.core.suites.robomimic.replay import Replayed
 from omp_cli.core.suites.robomimic.suite import RENDERING, Robomimic, RobomimicEnv, RobomimicSuiteConfig
 from omp_cli.core.suites.robomimic.tables import TASKS
 
@@ -55,7 +56,9 @@ class ScriptedConfig(Recordable):
     demos: Annotated[Count, Flag(panel="Recording")] = 100
     """Successful episodes."""
     cameras: Names | None = None
-    """Cameras that are recorded; None takes the paper's for the task, an empty list records none."""
+    """Cameras that are recorded; None those that ``format.cameras`` takes, and where that is None, too, the paper's for
+    the task; an empty list records none.
+    """
     image_size: int = Field(96, ge=8, le=4096)
     """Width and height of their pictures, pixels."""
     after_success: Annotated[CountOrZero, Flag(panel="Recording")] = 10
@@ -133,10 +136,20 @@ class ScriptedFilesConfig(MadeConfig):
     record: ScriptedConfig = ScriptedConfig()
     """What is recorded."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _taken_cameras_are_recorded(cls, values: Any) -> Any:
+        """Names to ``record`` the cameras that are taken, where these alone are named; a replay takes no picture."""
+        record, taken = (dict((values or {}).get(part) or {}) for part in ("record", "format"))
+        named = [] if taken.get("replay") else taken.get("cameras")
+        if record.get("cameras") is not None or named is None:
+            return values
+        return {**values, "record": {**record, "cameras": named}}
+
 
 @SOURCES.register("robomimic/scripted-noisy")
 @SOURCES.register("robomimic/scripted")
-class Scripted(Made):
+class Scripted(Replayed, Made):
     """Operators in robosuite; the name of the source says which."""
 
     Config: ClassVar[type[MadeConfig]] = ScriptedFilesConfig

@@ -21,7 +21,8 @@ def control_step(env: Any, action: NDArray[np.float64]) -> None:
 
     Args:
         env: robosuite's, with arms that an operational-space controller moves.
-        action: (7 arms,): displacement of each end-effector and its gripper, within [-1, 1].
+        action: (7 arms,): of each end-effector a displacement within [-1, 1], or the position (m) and rotation (axis
+            times angle, rad) that it is to take, as its controller is set up; and its gripper.
     """
     import mujoco
 
@@ -38,6 +39,28 @@ def control_step(env: Any, action: NDArray[np.float64]) -> None:
         mujoco.mj_step2(model, data)
     env.timestep += 1
     env.cur_time += env.control_timestep
+
+
+def goals(env: Any, action: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where displacements from the state that ``env`` shows lead; it has to be shown one state after another.
+
+    Args:
+        env: as of ``control_step``.
+        action: (7 arms,), displacements.
+
+    Returns:
+        (7 arms,): the position (m) and rotation (axis times angle, rad) of each end-effector, and its gripper as given.
+    """
+    from scipy.spatial.transform import Rotation
+
+    found: list[NDArray[np.float64]] = []
+    for robot, own in zip(env.robots, np.split(action, len(env.robots)), strict=True):
+        controller = robot.controller
+        arm, fingers = np.split(own, [controller.control_dim])
+        controller.set_goal(arm)
+        controller.new_update = True  # as a step leaves it: the next state is looked at
+        found += [controller.goal_pos, Rotation.from_matrix(controller.goal_ori).as_rotvec(), fingers]
+    return np.concatenate(found)
 
 
 def _solve(model: Any, data: Any) -> None:

@@ -19,13 +19,15 @@ from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.clouds.camera import look_at
 from omp_cli.core.clouds.opengl import Renderer
 from omp_cli.core.clouds.picture import Painter
+from omp_cli.core.data.poses import AXIS_ANGLE, SIX_NUMBERS, with_axis_angle, with_six_numbers
+from omp_cli.core.data.readers.robomimic_actions import NOTE
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv
 from omp_cli.core.suites.robomimic.controller import Control
 from omp_cli.core.suites.robomimic.ends import ends_of
 from omp_cli.core.suites.robomimic.model import load_scene, make_robosuite, numpy_seeded, refresh
 from omp_cli.core.suites.robomimic.scene import completed
-from omp_cli.core.suites.robomimic.step import control_step
+from omp_cli.core.suites.robomimic.step import control_step, goals
 from omp_cli.core.suites.robomimic.tables import OBJECT, PROPRIOCEPTION, TASKS, length_of
 
 RENDERING = "OpenGL without reflections and multisampling"
@@ -81,7 +83,8 @@ class Robomimic(Suite):
         return (*keys, OBJECT) if self.config.object_state and OBJECT not in keys else keys
 
     def spec(self, task: str) -> Spec:
-        """State and picture by the configuration; action: 6 displacements and the gripper of each arm."""
+        """State and picture by the configuration; action: of each arm 6 displacements, or 9 numbers of a pose, and the
+        gripper."""
         if task not in TASKS:
             raise UsageError(f"unknown task {task!r} of robomimic", did_you_mean(task, TASKS))
         info, keys, cameras = TASKS[task], self.state_keys(task), self.cameras(task)
@@ -89,7 +92,7 @@ class Robomimic(Suite):
         return Spec(
             suite="robomimic",
             task=task,
-            action_dim=7 * info.arms,
+            action_dim=(AXIS_ANGLE if self.config.control.control_delta else SIX_NUMBERS) * info.arms,
             state_dim=sum(length_of(key, info) for key in keys),
             image=(size, size, 3 * len(cameras)) if cameras else None,
             end_effector=(0, 1, 2) if keys[0] == "robot0_eef_pos" else None,
@@ -102,11 +105,14 @@ class Robomimic(Suite):
         if environment is not None:
             return super().for_data(spec, notes, environment)
         cameras = notes.get("cameras") or TASKS[spec.task].cameras  # npz files do not name them
+        control = Control.of(notes.get("env_kwargs") or {}, TASKS[spec.task].arms)
+        if NOTE in notes:
+            control = control.model_copy(update={"control_delta": False})
         config = RobomimicSuiteConfig(
             cameras=tuple(cameras) if spec.image is not None else (),
             image_size=spec.image[0] if spec.image is not None else 96,
             state=tuple(notes.get("state") or ()),
-            control=Control.of(notes.get("env_kwargs") or {}, TASKS[spec.task].arms),
+            control=control,
         )
         for shown in (config, config.model_copy(update={"object_state": True})):
             ours = Robomimic(shown).spec(spec.task)
@@ -194,9 +200,14 @@ class RobomimicEnv(TaskEnv):
 
     def step(self, action: NDArray[np.floating[Any]]) -> Outcome:
         """One control step of 50 ms; reward 1 while the task's condition holds. Never terminates."""
-        control_step(self.sim, np.clip(np.asarray(action, np.float64), -1.0, 1.0))
+        action = np.asarray(action, np.float64)
+        control_step(self.sim, np.clip(action, -1.0, 1.0) if self.control.control_delta else with_axis_angle(action))
         refresh(self.sim)
         return Outcome(*self.judge(), ends=ends_of(self.sim, self.task))
+
+    def pose_of(self, action: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """The poses that an action of displacements asks for in the present state, as an action of poses (10 arms,)."""
+        return with_six_numbers(goals(self.sim, np.clip(np.asarray(action, np.float64), -1.0, 1.0)))
 
     def observe(self, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
         """See the base class. "img" is (H, W, 3 cameras), upright; other keys are robomimic's own observations."""
