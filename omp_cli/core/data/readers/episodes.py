@@ -27,7 +27,7 @@ from omp_cli.core.data.readers.hdf5 import contents_of, dataset, is_hdf5, opened
 from omp_cli.core.data.readers.npz import stored_in
 from omp_cli.core.data.readers.one_more import one_more, said_of
 from omp_cli.core.data.readers.packed import is_packed, unpacked
-from omp_cli.core.data.readers.roles import Roles, RolesConfig, recording
+from omp_cli.core.data.readers.roles import PICTURE, Roles, RolesConfig, recording
 from omp_cli.core.data.readers.stored import Stored
 
 ENDINGS = (".hdf5", ".h5", ".npz")
@@ -45,7 +45,7 @@ class EpisodesConfig(RolesConfig):
     name: Literal["episodes"] = "episodes"
     state: Keys = ()
     """Arrays that make the state, one after the other, (T,) or (T, n); empty takes observations/qpos, else the first of
-    state, states, agent_pos, robot_state and qpos that is there.
+    state, states, agent_pos, robot_state, qpos, obs and observations that is there.
     """
     img: Keys | None = None
     """Arrays of pictures (T, H, W, 3) or (T, 3, H, W), or of a JPEG or PNG a frame, which lie one after the other in
@@ -100,20 +100,53 @@ class EpisodesReader(Reader):
         for file in wanted:
             heads.append(_arrays_of(file))
             progress.advance()
-        first, *others = heads
-        config = _with_usual_names(self.config, first)
-        roles = Roles(str(path), first, config, others)
-        episodes = _Episodes(wanted, first, roles)
-        for file, arrays in zip(wanted, heads, strict=True):
-            episodes.add(file, arrays)
-        episodes.pair(roles)
-        found = recording(str(path), episodes.arrays(), episodes.ends, config, subject, None)
-        return replace(
-            found,
-            notes={**found.notes, "episodes_in_file": len(files)},
-            said=(*_order(path, files), *episodes.said(), *found.said),
-            cameras=tuple(by_name(roles.img, lambda name: name.rpartition("/")[2])),
-        )
+        return joined_episodes(path, self.config, wanted, heads, subject, len(files), _order(path, files))
+
+
+def joined_episodes(
+    path: Path,
+    config: EpisodesConfig,
+    places: Sequence[Path],
+    heads: Sequence[Mapping[str, Stored]],
+    subject: Subject,
+    known: int,
+    said: Sequence[str],
+) -> Recording:
+    """The recording of episodes that are kept apart from each other.
+
+    Args:
+        path: what holds all of them, for messages.
+        config: which array is what.
+        places: where each episode is, for messages.
+        heads: the arrays of each, by name.
+        subject: the task.
+        known: how many episodes there are, read or not.
+        said: what the user has to know of their order.
+
+    Raises:
+        DataError: an episode has other arrays than the first, or arrays whose lengths do not fit.
+        UsageError: an array that is asked for is not there, or none is there that could be state or action.
+    """
+    first, *others = heads
+    config = _with_usual_names(config, first)
+    roles = Roles(str(path), first, config, others)
+    episodes = _Episodes(places, first, roles)
+    for place, arrays in zip(places, heads, strict=True):
+        episodes.add(place, arrays)
+    episodes.pair(roles)
+    found = recording(str(path), episodes.arrays(), episodes.ends, config, subject, None)
+    return replace(
+        found,
+        notes={**found.notes, "episodes_in_file": known},
+        said=(*said, *episodes.said(), *found.said),
+        cameras=tuple(by_name(roles.img, _camera)),
+    )
+
+
+def _camera(key: str) -> str:
+    """The camera of an array of pictures: the last part of its path that does not only say that these are pictures."""
+    *parents, last = key.split("/")
+    return parents[-1] if parents and last in PICTURE else last
 
 
 def episode_files(folder: Path) -> tuple[Path, ...]:
@@ -224,7 +257,7 @@ class _Episodes:
                 )
         self._frames.append(_length(arrays[self._action]))
         if not self._frames[-1]:
-            raise DataError(f"{file}: {self._action} has 0 frames", "take it out of the folder")
+            raise DataError(f"{file}: {self._action} has 0 frames", "take this episode out")
         self._parts.append(arrays)
         self._others += [file.name] if set(arrays) != set(self._first) else []
 
@@ -273,5 +306,5 @@ class _Episodes:
     def _differs(self, file: Path, how: str) -> DataError:
         return DataError(
             f"{file}: not as {self._files[0].name}, the first episode: {how}",
-            "take it out of the folder, or write it as the others",
+            "take this episode out, or write it as the others",
         )

@@ -33,7 +33,7 @@ from omp_cli.core.data.store import Arrays
 
 ENDS = "episode_ends"
 ENDS_ARE = f"{ENDS} (the frame after the last one of each episode; [T] for one episode of T frames)"
-STATE = ("state", "states", "agent_pos", "robot_state", "qpos")
+STATE = ("state", "states", "agent_pos", "robot_state", "qpos", "obs", "observations")
 ACTION = ("action", "actions")
 PICTURE = ("img", "image", "images", "rgb")
 CLOUD = ("point_cloud", "pointcloud", "cloud", "point_clouds")
@@ -54,7 +54,7 @@ class RolesConfig(PicturesConfig):
     takes: ClassVar[str] = "img"
     state: Keys = ()
     """Arrays that make the state, one after the other, (T,) or (T, n); empty takes the first of state, states,
-    agent_pos, robot_state and qpos that is there.
+    agent_pos, robot_state, qpos, obs and observations that is there.
     """
     action: Keys = ()
     """Arrays that make the action; empty takes action or actions."""
