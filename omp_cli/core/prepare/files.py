@@ -15,6 +15,7 @@ from omp_cli.core.base.files import sha256_of, size_of
 from omp_cli.core.base.progress import Progress, Silent
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch
+from omp_cli.core.data import turns
 from omp_cli.core.data.catalogue import Entry, cache_folder, read_catalogue
 from omp_cli.core.data.download import Fetched, Wanted, fetch
 from omp_cli.core.data.quaternions import marked
@@ -239,7 +240,7 @@ class Files(Source):
                 for episode in recording.episodes:
                     episode["action"] = episode["action"] / np.float32(limit)
             suite, recording = rollout_suite(config.suite, config.environment, config.format.name, recording)
-            recording = marked(recording)
+            recording = turns.told(marked(recording))
         pictured = "img" in recording.episodes[0]
         provenance = self._provenance(recording, suite)
         if config.check_pictures and recording.simulator and pictured and suite is not None:

@@ -1,0 +1,57 @@
+"""Angles that jump by a whole turn are told, with where and how often; what does not jump is not."""
+
+import numpy as np
+import pytest
+
+from omp_cli.core.data.poses import with_axis_angle, with_six_numbers
+from omp_cli.core.data.readers import Recording
+from omp_cli.core.data.turns import jumps, told
+from omp_cli.core.spec import Spec
+
+
+def recorded(state: np.ndarray, action: np.ndarray, names: dict[str, tuple[str, ...]] | None = None) -> Recording:
+    episodes = [{"state": s, "action": a} for s, a in zip(np.split(state, 2), np.split(action, 2), strict=True)]
+    spec = Spec(
+        suite="own", task="pour", state_dim=state.shape[1], action_dim=action.shape[1], max_steps=9, control_hz=9
+    )
+    return Recording(episodes, spec, {}, [], names=names or {})
+
+
+@pytest.mark.parametrize(("turn", "unit"), [(2 * np.pi, "rad"), (360.0, "degrees")])
+def test_an_angle_that_turns_on(turn: float, unit: str) -> None:
+    """Three turns at 25 steps each, wrapped to half a turn on either side: three jumps."""
+    angle = np.linspace(0, 3 * turn, 76)
+    wrapped = (angle + turn / 2) % turn - turn / 2
+    values = np.stack([wrapped, angle, np.sin(angle), np.sign(wrapped)], axis=1)
+    assert jumps([values]).tolist() == [3, 0, 0, 0], unit
+
+
+def test_an_axis_times_its_angle_where_a_hand_points_down() -> None:
+    actions = np.zeros((40, 7))
+    actions[:, 3] = np.pi + 0.3 * np.sin(np.arange(40))
+    six = with_six_numbers(actions)
+    three = with_axis_angle(six)
+    assert jumps([three])[3] > 10
+    assert jumps([six]).sum() == 0
+
+
+def test_what_is_not_one() -> None:
+    random = np.random.default_rng(0)
+    gripper = np.where(random.random(99) > 0.5, 1.0, -1.0)
+    position = random.normal(size=99) * 0.3
+    pulse = np.where(random.random(99) > 0.5, 3.0, 0.0)  # one end of a turn and the middle
+    assert jumps([np.stack([gripper, position, pulse, 100 * position], axis=1)]).sum() == 0
+    ends = np.array([[3.1], [3.0]]), np.array([[-3.1], [-3.0]])
+    assert jumps(ends).sum() == 0, "from one episode to the next nothing jumps"
+
+
+def test_it_is_told_by_name() -> None:
+    angle = np.array([3.0, -3.1, 3.1, 3.0, 0.0, 3.0, -3.0, -3.1])
+    found = told(recorded(np.stack([angle, 0 * angle], 1), angle[:, None] * 0, {"state": ("roll", "x")}))
+    assert len(found.said) == 1
+    assert found.said[0].startswith(
+        "state: roll (3 times): from half a turn to minus half a turn or back in one step; "
+    )
+    unnamed = told(recorded(angle[:, None] * 0, np.stack([0 * angle, angle], 1)))
+    assert unnamed.said[0].startswith("action: action[1] (3 times): ")
+    assert told(recorded(angle[:, None] * 0, angle[:, None] * 0)).said == ()
