@@ -10,9 +10,8 @@ import pytest
 from omp_cli.core.base.errors import DataError, OmpError, UsageError
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.data.catalogue import TaskFacts
-from omp_cli.core.data.poses import with_axis_angle, with_six_numbers
+from omp_cli.core.data.poses import NOTE, with_axis_angle, with_six_numbers
 from omp_cli.core.data.readers import FORMATS, Subject
-from omp_cli.core.data.readers.robomimic_actions import NOTE
 from tests.data.formats import ENV, write_robomimic
 from tests.data.test_readers import read
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omp_cli.core.data.readers.robomimic_actions import NOTE as POSES
+from omp_cli.core.data.poses import NOTE
 from omp_cli.core.prepare.next_line import next_line
 from omp_cli.core.prepare.numbers import unclipped
 from omp_cli.core.suites.base import is_users_own
@@ -23,7 +23,7 @@ def figures_of(provenance: Mapping[str, Any]) -> dict[str, Any]:
         "success_share": provenance["success_share"],
         "action_range": provenance["action_range"],
         "action_values": sum(provenance["episode_steps"]) * spec["action_dim"],
-        "poses": POSES in provenance["environment"],
+        "poses": NOTE in provenance["environment"],
         "actions_beyond_one": provenance.get("actions_beyond_one"),  # data made before do not say
         "environment": (provenance.get("rollout_suite") or {}).get("environment"),
         "state_dim": spec["state_dim"],

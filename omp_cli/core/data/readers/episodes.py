@@ -9,8 +9,7 @@ that are padded with zeros, texts of bytes (T,), or rows of different lengths.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,13 +20,12 @@ from omp_cli.core.base.config import Keys
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import listed
+from omp_cli.core.data.readers.apart import joined_episodes
 from omp_cli.core.data.readers.base import FORMATS, Contents, Reader, Recording, Subject
-from omp_cli.core.data.readers.cameras import by_name
 from omp_cli.core.data.readers.hdf5 import contents_of, dataset, is_hdf5, opened, unread
 from omp_cli.core.data.readers.npz import stored_in
-from omp_cli.core.data.readers.one_more import one_more, said_of
-from omp_cli.core.data.readers.packed import is_packed, unpacked
-from omp_cli.core.data.readers.roles import PICTURE, Roles, RolesConfig, recording
+from omp_cli.core.data.readers.packed import is_packed
+from omp_cli.core.data.readers.roles import RolesConfig
 from omp_cli.core.data.readers.stored import Stored
 
 ENDINGS = (".hdf5", ".h5", ".npz")
@@ -100,53 +98,8 @@ class EpisodesReader(Reader):
         for file in wanted:
             heads.append(_arrays_of(file))
             progress.advance()
-        return joined_episodes(path, self.config, wanted, heads, subject, len(files), _order(path, files))
-
-
-def joined_episodes(
-    path: Path,
-    config: EpisodesConfig,
-    places: Sequence[Path],
-    heads: Sequence[Mapping[str, Stored]],
-    subject: Subject,
-    known: int,
-    said: Sequence[str],
-) -> Recording:
-    """The recording of episodes that are kept apart from each other.
-
-    Args:
-        path: what holds all of them, for messages.
-        config: which array is what.
-        places: where each episode is, for messages.
-        heads: the arrays of each, by name.
-        subject: the task.
-        known: how many episodes there are, read or not.
-        said: what the user has to know of their order.
-
-    Raises:
-        DataError: an episode has other arrays than the first, or arrays whose lengths do not fit.
-        UsageError: an array that is asked for is not there, or none is there that could be state or action.
-    """
-    first, *others = heads
-    config = _with_usual_names(config, first)
-    roles = Roles(str(path), first, config, others)
-    episodes = _Episodes(places, first, roles)
-    for place, arrays in zip(places, heads, strict=True):
-        episodes.add(place, arrays)
-    episodes.pair(roles)
-    found = recording(str(path), episodes.arrays(), episodes.ends, config, subject, None)
-    return replace(
-        found,
-        notes={**found.notes, "episodes_in_file": known},
-        said=(*said, *episodes.said(), *found.said),
-        cameras=tuple(by_name(roles.img, _camera)),
-    )
-
-
-def _camera(key: str) -> str:
-    """The camera of an array of pictures: the last part of its path that does not only say that these are pictures."""
-    *parents, last = key.split("/")
-    return parents[-1] if parents and last in PICTURE else last
+        config = with_usual_names(self.config, heads[0])
+        return joined_episodes(path, config, wanted, heads, subject, len(files), _order(path, files))
 
 
 def episode_files(folder: Path) -> tuple[Path, ...]:
@@ -210,7 +163,7 @@ def _in_hdf5(file: Path, name: str, found: Any) -> Stored:
     return Stored(found.shape or (), found.dtype, found.id.get_storage_size(), read)
 
 
-def _with_usual_names(config: EpisodesConfig, arrays: Mapping[str, Stored]) -> EpisodesConfig:
+def with_usual_names(config: EpisodesConfig, arrays: Mapping[str, Stored]) -> EpisodesConfig:
     """The settings with ALOHA's names for what they leave open, where the file has these."""
     usual: dict[str, tuple[str, ...]] = {}
     if not config.state and STATE in arrays:
@@ -222,89 +175,3 @@ def _with_usual_names(config: EpisodesConfig, arrays: Mapping[str, Stored]) -> E
             if name.startswith(f"{IMAGES}/") and (len(array.shape) == 4 or is_packed(array))
         )
     return config.model_copy(update={role: names for role, names in usual.items() if names})
-
-
-def _length(array: Stored) -> int:
-    return array.shape[0] if array.shape else 0
-
-
-class _Episodes:
-    """The arrays of all files as if they were in one, cut to the frames of the actions."""
-
-    def __init__(self, files: Sequence[Path], first: Mapping[str, Stored], roles: Roles) -> None:
-        self._files, self._first, self._taken, self._action = files, first, roles.taken, roles.action[0]
-        self._packed = [name for name in roles.img if is_packed(first[name])]
-        self._parts: list[Mapping[str, Stored]] = []
-        self._frames: list[int] = []
-        self._cut: tuple[str, ...] = ()
-        self._others: list[str] = []
-
-    @property
-    def ends(self) -> NDArray[np.int64]:
-        """The frame after the last one of each episode (E,)."""
-        return np.cumsum(self._frames).astype(np.int64)
-
-    def add(self, file: Path, arrays: Mapping[str, Stored]) -> None:
-        """The next episode; DataError where its arrays are others than the first's, or it has no frames."""
-        for name in self._taken:
-            wanted, found = self._first[name], arrays.get(name)
-            if found is None:
-                raise self._differs(file, f"it has no {name}; it has: {listed(arrays)}")
-            like = is_packed(found) if name in self._packed else found.shape[1:] == wanted.shape[1:]
-            if not like or found.dtype.kind != wanted.dtype.kind:
-                raise self._differs(
-                    file, f"its {name} is {found.shape} {found.dtype}, there {wanted.shape} {wanted.dtype}"
-                )
-        self._frames.append(_length(arrays[self._action]))
-        if not self._frames[-1]:
-            raise DataError(f"{file}: {self._action} has 0 frames", "take this episode out")
-        self._parts.append(arrays)
-        self._others += [file.name] if set(arrays) != set(self._first) else []
-
-    def pair(self, roles: Roles) -> None:
-        """Leave out the observations that no action follows; DataError where lengths do not fit in another way."""
-        lengths = [{name: _length(part[name]) for name in self._taken} for part in self._parts]
-        episodes = [(f"{file}: ", of) for file, of in zip(self._files, lengths, strict=True)]
-        self._cut = one_more(episodes, roles.seen, roles.done)
-
-    def arrays(self) -> dict[str, Stored]:
-        """The arrays of the first file, continued by those of all others."""
-        return {
-            name: unpacked(self._files, name, [part[name] for part in self._parts], self._frames)
-            if name in self._packed
-            else self._joined([part[name] for part in self._parts if name in part])
-            for name in self._first
-        }
-
-    def said(self) -> list[str]:
-        """What was cut, and which files hold other arrays than the first."""
-        said = []
-        if self._packed:
-            said.append(f"{listed(self._packed)}: pictures are unpacked, in the colours of RGB that JPEG and PNG have")
-        if self._cut:
-            said.append(said_of(self._cut))
-        if self._others:
-            said.append(f"{listed(self._others)} hold other arrays than {self._files[0].name}, whose names count")
-        return said
-
-    def _joined(self, parts: Sequence[Stored]) -> Stored:
-        """An array (T, ...) of all files; the first file's alone where they have not the frames of the episodes."""
-        kinds = {(part.shape[1:], part.dtype.kind) for part in parts}
-        spare = [_length(part) - frames for part, frames in zip(parts, self._frames, strict=False)]
-        if len(parts) < len(self._frames) or len(kinds) > 1 or not {0, 1}.issuperset(spare):
-            return parts[0]
-        inner, dtype = parts[0].shape[1:], max((part.dtype for part in parts), key=lambda dtype: dtype.itemsize)
-
-        def pieces(frames: int) -> Iterator[NDArray[Any]]:
-            for part, length in zip(parts, self._frames, strict=True):
-                yield part.read(min(length, frames)).astype(dtype, copy=False)
-                if (frames := frames - length) <= 0:
-                    return
-
-        return Stored.continued((sum(self._frames), *inner), dtype, sum(part.stored or 0 for part in parts), pieces)
-
-    def _differs(self, file: Path, how: str) -> DataError:
-        return DataError(
-            f"{file}: not as {self._files[0].name}, the first episode: {how}",
-            "take this episode out, or write it as the others",
-        )

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.progress import Progress
+from omp_cli.core.data.readers.apart import joined_episodes
 from omp_cli.core.data.readers.base import FORMATS, Contents, Reader, Recording, Subject, left_out
-from omp_cli.core.data.readers.episodes import EpisodesConfig, joined_episodes
+from omp_cli.core.data.readers.episodes import EpisodesConfig, with_usual_names
 from omp_cli.core.data.readers.hdf5 import contents_of, dataset, member_group, numbered, opened, unread
 from omp_cli.core.data.readers.roles import ACTION
 from omp_cli.core.data.readers.stored import Stored
@@ -61,7 +62,8 @@ class GroupsReader(Reader):
             said = [f"{len(names)} groups are an episode each, by their numbers: {names[0]} to {names[-1]}"]
             said += left_out({name: None for name in file if name not in set(names)})
             places = [path / name for name in wanted]
-            return joined_episodes(path, self.config, places, heads, subject, len(names), said)
+            config = with_usual_names(self.config, heads[0])
+            return joined_episodes(path, config, places, heads, subject, len(names), said)
 
 
 def _episodes(file: Any) -> Sequence[str]:

@@ -143,7 +143,7 @@ class RobomimicReader(Reader):
             demos = [member_group(data, name, self.expected) for name in names]
             raw = self._are_raw(path, demos)
             taken = Taken((), {}, {}) if raw else self._taken(demos[0])
-            here = subject.suite == "robomimic"
+            here = subject.facts.env is not None  # a task of the simulator, and not data of one's own
             configs = env["env_kwargs"].get("controller_configs")
             actions = actions_of(str(path), demos, configs, self.config.absolute, here, raw, self.expected)
             self.config.check_pictures(str(path), taken.cameras)

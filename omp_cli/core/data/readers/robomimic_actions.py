@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import DataError, UsageError
-from omp_cli.core.data.poses import AXIS_ANGLE, PARTS, SIX_NUMBERS, with_six_numbers
+from omp_cli.core.data.poses import AXIS_ANGLE, NOTE, PARTS, SIX_NUMBERS, with_six_numbers
 from omp_cli.core.data.readers.base import names_of_parts
 from omp_cli.core.data.readers.hdf5 import array
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import h5py
 
 DISPLACEMENTS, POSES = "actions", "actions_abs"
-NOTE = "actions are poses"
-"""Of the notes of a data set whose actions are poses: how that is known."""
 MADE = "made of displacements by the replay"
 
 

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, one_line
 from omp_cli.core.base.progress import Progress
+from omp_cli.core.data.poses import NOTE
 from omp_cli.core.data.readers.base import Recording, Subject, spec_of
 from omp_cli.core.data.readers.robomimic import RobomimicConfig
-from omp_cli.core.data.readers.robomimic_actions import MADE, NOTE
+from omp_cli.core.data.readers.robomimic_actions import MADE
 from omp_cli.core.data.readers.robomimic_metadata import names_of_state
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import Kept, in_order

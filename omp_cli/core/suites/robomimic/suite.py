@@ -19,8 +19,7 @@ from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.clouds.camera import look_at
 from omp_cli.core.clouds.opengl import Renderer
 from omp_cli.core.clouds.picture import Painter
-from omp_cli.core.data.poses import AXIS_ANGLE, SIX_NUMBERS, with_axis_angle, with_six_numbers
-from omp_cli.core.data.readers.robomimic_actions import NOTE
+from omp_cli.core.data.poses import AXIS_ANGLE, NOTE, SIX_NUMBERS, with_axis_angle, with_six_numbers
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv
 from omp_cli.core.suites.robomimic.controller import Control
