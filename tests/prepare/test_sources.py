@@ -76,7 +76,7 @@ def test_what_has_nothing_to_record_asks_for_a_source() -> None:
     shipped = {
         "adroit": ["dapg"],
         "gym": ["sb3"],
-        "robomimic": ["robosuite", "scripted", "scripted-noisy"],
+        "robomimic": ["robosuite", "scripted", "scripted-disturbed", "scripted-noisy"],
     }
     found = {suite: names for suite, names in own_sources().items() if suite in shipped}
     assert found == shipped  # a plugin of another test may have brought a suite with its own

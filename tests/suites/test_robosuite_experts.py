@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.suites.robomimic.controller import Control
-from omp_cli.core.suites.robomimic.experts import OPERATORS, Demonstrator, Operator, make_expert
+from omp_cli.core.suites.robomimic.experts import OPERATORS, Demonstrator, Operator, Tremble, make_expert
 from omp_cli.core.suites.robomimic.model import make_robosuite, numpy_seeded
 from omp_cli.core.suites.robomimic.phases import Hand, Phase, Pick, Pose, above, at, here, wrap
 
@@ -88,6 +89,41 @@ def test_a_lost_cube_is_grasped_again(lift: Any) -> None:
                 lift.sim.forward()
     assert phases == ["hover", "descend", "close", "lift"] * 2
     assert lift._check_success()
+
+
+def test_hands_that_are_pushed_come_back(lift: Any) -> None:
+    """What is wanted is the clean operator's; what is done lies beside it, by the share that is set."""
+    reset(lift, 0)
+    pushed, clean = (make_expert("lift", lift, OPERATORS[name], 0) for name in ("disturbed", "clean"))
+    gaps = []
+    for step in range(STEPS):
+        wanted = pushed.action()
+        if step == 0:
+            np.testing.assert_array_equal(wanted, clean.action())
+        done = pushed.executed(wanted)
+        gaps.append(done - wanted)
+        assert done[6] == wanted[6]
+        assert np.abs(done).max() <= 1.0
+        lift.step(done)
+    assert lift._check_success()
+    free = np.array(gaps)[10:]
+    assert 0.05 < np.abs(free[:, :3]).mean() < 0.15
+    assert 0.005 < np.abs(free[:, 3:6]).mean() < 0.04
+    np.testing.assert_array_equal(clean.executed(wanted), wanted)
+
+
+def test_a_tremble_forgets_within_a_third_of_a_second() -> None:
+    tremble = Tremble(4000, np.random.default_rng(0))
+    first = tremble.value.copy()
+    for _ in range(7):
+        last = tremble.step()
+    assert last.std() == pytest.approx(1.0, abs=0.05)
+    assert np.corrcoef(first, last)[0, 1] == pytest.approx(0.85**7, abs=0.05)
+
+
+def test_recordings_from_before_there_were_pushes_keep_their_names() -> None:
+    assert "disturbance" not in OPERATORS["clean"].recorded()
+    assert json.loads(OPERATORS["disturbed"].recorded())["disturbance"] == 0.12
 
 
 def test_a_hand_turns_the_short_way_and_not_past_its_joint(lift: Any) -> None:

@@ -40,6 +40,9 @@ _OU_RATE = 0.15
 _TURN_NOISE = 0.25
 """Disturbance of rotations by that of displacements."""
 
+_SHARES = np.repeat([1.0, _TURN_NOISE], 3)
+"""Of a disturbance in displacement and rotation."""
+
 _TREMOR = 0.4
 """Share of the disturbance that stays at rest; the rest grows with the commanded displacement, as people's does."""
 
@@ -59,13 +62,44 @@ class Operator(Settings):
     """Standard deviation in metres, in x and in y, of the error of the aimed grasp; drawn anew, half as large, each
     time that the grasp is tried again.
     """
+    disturbance: AtLeast0 = 0.0
+    """Standard deviation of an Ornstein-Uhlenbeck disturbance of what is executed, as a share of the controller's
+    largest displacement (a quarter of that on rotations). What the operator wanted is recorded, so a demonstration
+    shows how to come back from beside the way (DART, Laskey et al. 2017).
+    """
+
+    def recorded(self) -> str:
+        """What decides a recording, as JSON; without settings that came later, where they are as if they were not."""
+        return self.model_dump_json(exclude=set() if self.disturbance else {"disturbance"})
 
 
 OPERATORS: Mapping[str, Operator] = {
     "clean": Operator(noise=0.05, grasp_offset=0.002),
+    "disturbed": Operator(noise=0.05, grasp_offset=0.002, disturbance=0.12),
     "noisy": Operator(speed=0.7, speed_spread=0.5, noise=0.45, grasp_offset=0.02),
 }
-"""By name. "noisy" misses grasps and runs out of time often enough that reinforcement learning has room to improve."""
+"""By name. "disturbed" is the clean one, whose hands are pushed, and who comes back. "noisy" misses grasps and runs out
+of time often enough that reinforcement learning has room to improve.
+"""
+
+
+class Tremble:
+    """An Ornstein-Uhlenbeck process (n,) of variance 1, one value a control step.
+
+    Args:
+        size: n.
+        random: where it draws from.
+    """
+
+    def __init__(self, size: int, random: np.random.Generator) -> None:
+        self._random = random
+        self.value = random.normal(0.0, 1.0, size)
+
+    def step(self) -> NDArray[np.float64]:
+        """The next value."""
+        self.value += -_OU_RATE * self.value
+        self.value += np.sqrt(_OU_RATE * (2.0 - _OU_RATE)) * self._random.normal(0.0, 1.0, len(self.value))
+        return self.value
 
 
 class Demonstrator:
@@ -82,10 +116,20 @@ class Demonstrator:
         random = np.random.default_rng(seed)
         pace = operator.speed * (1.0 - random.uniform(0.0, operator.speed_spread))
         self._arms = [_Arm(Hand(env, i), todo, operator, pace, random) for i, todo in enumerate(picks)]
+        self._disturbance = operator.disturbance
+        self._pushed = Tremble(6 * len(picks), np.random.default_rng([seed, 1]))
 
     def action(self) -> NDArray[np.float32]:
         """(A,) in [-1, 1] for the present state; per arm displacement, rotation vector, gripper (-1 open, 1 closed)."""
         return np.concatenate([arm.action() for arm in self._arms]).astype(np.float32)
+
+    def executed(self, action: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """What is executed of an action (A,): itself, or what a disturbance of the operator's hands makes of it."""
+        found = np.array(action, np.float64)
+        if self._disturbance:
+            hands = found.reshape(len(self._arms), -1)[:, :6]
+            hands += self._disturbance * _SHARES * self._pushed.step().reshape(-1, 6)
+        return np.clip(found, -1.0, 1.0)
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -117,7 +161,7 @@ class _Arm:
         self, hand: Hand, picks: tuple[Pick, ...], operator: Operator, speed: float, random: np.random.Generator
     ) -> None:
         self._hand, self._picks, self._operator, self._speed, self._random = hand, picks, operator, speed, random
-        self._disturbance = random.normal(0.0, 1.0, 6)
+        self._tremble = Tremble(6, random)
         self._pick, self._attempt, self._lost = -1, 0, 0
         self._begin_next()
 
@@ -136,10 +180,8 @@ class _Arm:
         gap, turn = self._remaining()
         rotation = self._hand.rotation_towards(turn, self.phase.lean)
         command = np.concatenate([self._limited(gap / MAX_STEP), self._limited(rotation / MAX_TURN)])
-        self._disturbance += -_OU_RATE * self._disturbance
-        self._disturbance += np.sqrt(_OU_RATE * (2.0 - _OU_RATE)) * self._random.normal(0.0, 1.0, 6)
         effort = _TREMOR * self._speed + (1.0 - _TREMOR) * float(np.linalg.norm(command[:3]))
-        noise = self._operator.noise * effort * self._disturbance * np.repeat([1.0, _TURN_NOISE], 3)
+        noise = self._operator.noise * effort * self._tremble.step() * _SHARES
         return np.append(np.clip(command + noise, -1.0, 1.0), 1.0 if self.phase.closed else -1.0)
 
     def _limited(self, displacement: NDArray[np.float64]) -> NDArray[np.float64]:

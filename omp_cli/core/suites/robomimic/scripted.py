@@ -1,8 +1,9 @@
 """RoboMimic data without a download: scripted operators in robosuite, written as robomimic's own HDF5.
 
-``omp prepare robomimic --source scripted`` records the clean operator, ``scripted-noisy`` one that is slow, wobbles and
-misses. The file is kept in the cache folder under a name that holds all settings; episodes of an interrupted run are
-kept beside it. robomimic's ``get_dataset_info``, ``SequenceDataset`` and playback read it as they read their own.
+``omp prepare robomimic --source scripted`` records the clean operator, ``scripted-disturbed`` one whose hands are
+pushed, and ``scripted-noisy`` one that is slow, wobbles and misses. The file is kept in the cache folder under a name
+that holds all settings; episodes of an interrupted run are kept beside it. robomimic's ``get_dataset_info``,
+``SequenceDataset`` and playback read it as they read their own.
 """
 
 from __future__ import annotations
@@ -51,8 +52,10 @@ class ScriptedConfig(Recordable):
     suite: ClassVar[str] = "robomimic"
     task: str = "lift"
     """"lift", "can", "square" or "transport"."""
-    operator: Literal["clean", "noisy"] = "clean"
-    """The operator who demonstrates: "clean" or "noisy"."""
+    operator: Literal["clean", "disturbed", "noisy"] = "clean"
+    """The operator who demonstrates: "clean"; "disturbed", whose hands are pushed, and whose actions are those to come
+    back; or "noisy", who wobbles and misses.
+    """
     demos: Annotated[Count, Flag(panel="Recording")] = 100
     """Successful episodes."""
     cameras: Names | None = None
@@ -101,7 +104,7 @@ class ScriptedConfig(Recordable):
 
     def unnamed(self) -> str:
         """The operator's settings."""
-        return OPERATORS[self.operator].model_dump_json()
+        return OPERATORS[self.operator].recorded()
 
     def require(self) -> None:
         """MissingDependency where robosuite is not installed."""
@@ -148,6 +151,7 @@ class ScriptedFilesConfig(MadeConfig):
 
 
 @SOURCES.register("robomimic/scripted-noisy")
+@SOURCES.register("robomimic/scripted-disturbed")
 @SOURCES.register("robomimic/scripted")
 class Scripted(Replayed, Made):
     """Operators in robosuite; the name of the source says which."""
@@ -159,7 +163,7 @@ class Scripted(Replayed, Made):
     @classmethod
     def named(cls, task: str | None, source: str) -> dict[str, Any]:
         """Task and operator."""
-        return {"task": task or "lift", "operator": "clean" if source == "scripted" else "noisy"}
+        return {"task": task or "lift", "operator": source.removeprefix("scripted").removeprefix("-") or "clean"}
 
     def record(self, workers: int, progress: Progress) -> None:
         """Episodes of an interrupted run are taken.
@@ -198,7 +202,7 @@ def record(job: OperatorJob, kept_env: Kept[RobomimicEnv]) -> OperatorCandidate:
         action = np.clip(expert.action(), -1.0, 1.0)
         rows["states"].append(env.simulator_state())
         rows["actions"].append(action.astype(np.float64))
-        outcome = env.step(rows["actions"][-1])
+        outcome = env.step(expert.executed(rows["actions"][-1]))
         rows["rewards"].append(outcome.reward)
         seen.append(_seen(env))
         if outcome.success and first_success is None:
