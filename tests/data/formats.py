@@ -58,6 +58,18 @@ def write_robomimic(
     return demos
 
 
+def write_groups(path: Path, lengths: tuple[int, ...] = (5, 4, 6)) -> list[Demo]:
+    """traj_<i>/{obs, actions}, as ManiSkill has them without cameras; observations have one frame more than actions."""
+    episodes: list[Demo] = []
+    with h5py.File(path, "w") as file:
+        for number, frames in enumerate(lengths):
+            random = np.random.default_rng(number)
+            episodes.append({"obs": random.normal(size=(frames + 1, 5)), "actions": random.normal(size=(frames, 2))})
+            for name, values in episodes[-1].items():
+                file[f"traj_{number}/{name}"] = values
+    return episodes
+
+
 def write_npz(folder: Path, lengths: tuple[int, ...] = (6, 9, 5), pictures: bool = False) -> dict[str, np.ndarray]:
     """train.npz and normalization.npz; returns the physical values. The last action dimension is constant."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ import pytest
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.data.readers.base import sniff
 from tests.data.arrays import write_aloha
-from tests.data.formats import write_minari, write_robomimic
+from tests.data.formats import write_groups, write_minari, write_robomimic
 from tests.data.test_arrays import read
 from tests.data.test_episodes import joined
 
@@ -79,12 +79,13 @@ def test_the_first_episodes_alone(tmp_path: Path) -> None:
 
 def test_flat_observations_are_the_state(tmp_path: Path) -> None:
     path = tmp_path / "trajectory.state.h5"
-    with h5py.File(path, "w") as file:
-        for name, frames in (("ep1", 3), ("ep2", 4)):
-            file[f"{name}/obs"], file[f"{name}/action"] = np.ones((frames, 5)), np.zeros((frames, 2))
+    written = write_groups(path)
+    with h5py.File(path, "r+") as file:
         file["info/seed"] = 3
     found = read(path)
-    assert (found.spec.state_dim, found.spec.action_dim, len(found.episodes)) == (5, 2, 2)
+    state = np.concatenate([e["obs"][:-1] for e in written]).astype(np.float32)
+    np.testing.assert_array_equal(joined(found, "state"), state)
+    assert (found.spec.action_dim, len(found.episodes)) == (2, 3)
     assert "left out: info" in found.said
 
 
@@ -96,6 +97,34 @@ def test_files_of_other_formats_stay_theirs(tmp_path: Path) -> None:
     assert formats == ["robomimic", "minari", "episodes", "episodes"]
     write(tmp_path / "own.hdf5", prefix="episode_")
     assert sniff(tmp_path / "own.hdf5") == "groups", "Minari's have observations"
+
+
+def test_names_that_are_no_episodes_do_not_matter(tmp_path: Path) -> None:
+    """Cameras, stamps of time and the like, at the top of a file of any format."""
+    write_robomimic(tmp_path / "r.hdf5")
+    write(tmp_path / "g.hdf5")
+    for name in ("r", "g"):
+        with h5py.File(tmp_path / f"{name}.hdf5", "r+") as file:
+            for other in ("cam_1", "cam_01", "t20240101123045123456", "odd_²"):
+                file[other] = np.zeros(3)
+    assert [sniff(tmp_path / f"{name}.hdf5") for name in ("r", "g")] == ["robomimic", "groups"]
+    assert len(read(tmp_path / "g.hdf5", **QPOS).episodes) == len(LENGTHS)
+    with h5py.File(tmp_path / "two_numbers.hdf5", "w") as file:
+        for name in ("ep_0_1", "ep_1_1", "ep_2_7"):
+            file[f"{name}/actions"] = np.zeros((3, 2))
+    with pytest.raises(DataError, match="of no known format"):
+        sniff(tmp_path / "two_numbers.hdf5")
+
+
+def test_links_within_a_file_are_followed(tmp_path: Path) -> None:
+    path = tmp_path / "trajectory.h5"
+    written = write(path, (3, 4))
+    with h5py.File(path, "r+") as file:
+        for group in (file["traj_0"], file["traj_1"]):
+            group.move("actions", "kept")
+            group["actions"], group["circle"] = h5py.SoftLink(f"{group.name}/kept"), h5py.SoftLink(group.name)
+    found = read(path, **QPOS, img=[])
+    np.testing.assert_array_equal(joined(found, "action"), np.concatenate([e["actions"] for e in written]))
 
 
 def numbers_twice(file: h5py.File) -> None:
@@ -117,6 +146,11 @@ def empty(file: h5py.File) -> None:
     file["traj_1/actions"] = np.zeros((0, 7), np.float32)
 
 
+def first_empty(file: h5py.File) -> None:
+    del file["traj_0"]
+    file.create_group("traj_0")
+
+
 def no_group(file: h5py.File) -> None:
     del file["traj_1"]
     file["traj_1"] = 3
@@ -129,6 +163,7 @@ def no_group(file: h5py.File) -> None:
         (other_width, "traj_1: not as traj_0, the first episode: its obs/agent/qpos is"),
         (too_short, "obs/agent/qpos has 5 frames, expected 4"),
         (empty, "traj_1: actions has 0 frames"),
+        (first_empty, "trajectory.h5/traj_0: no array 'obs/agent/qpos' to be the state"),
         (no_group, "/traj_1 is no group"),
     ],
 )
@@ -137,7 +172,7 @@ def test_damage_is_one_line(tmp_path: Path, damage: Any, words: str) -> None:
     write(path)
     with h5py.File(path, "r+") as file:
         damage(file)
-    with pytest.raises(DataError, match=words) as refused:
+    with pytest.raises((DataError, UsageError), match=words) as refused:
         read(path, name="groups", **QPOS)
     assert "\n" not in refused.value.message
 

@@ -12,6 +12,7 @@ from omp_cli.core.base.progress import Silent
 from omp_cli.core.data.catalogue import TaskFacts
 from omp_cli.core.data.poses import NOTE, with_axis_angle, with_six_numbers
 from omp_cli.core.data.readers import FORMATS, Subject
+from omp_cli.core.data.readers.robomimic_actions import STORED
 from tests.data.formats import ENV, write_robomimic
 from tests.data.test_readers import read
 
@@ -67,6 +68,17 @@ def test_rows_that_leave_the_rotation_open_give_one(rows: list[float]) -> None:
     assert np.linalg.norm(found[3:6]) <= np.pi + 1e-9
 
 
+def test_what_is_not_finite_stays_so() -> None:
+    """An evaluation says which action it was; one arm's says nothing of the other's."""
+    two = np.tile([0.1, 0.2, 0.3, 1, 0, 0, 0, 1, 0, 1.0], 2)
+    two[14] = np.nan
+    found = with_axis_angle(two)
+    assert np.isfinite(found[:7]).all()
+    assert np.isnan(found[7:]).all()
+    assert with_axis_angle(np.zeros((0, 20))).shape == (0, 14)
+    assert with_six_numbers(np.zeros((0, 14))).shape == (0, 20)
+
+
 def changed(path: Path, change: Any, **controller: Any) -> np.ndarray:
     """A file of two demonstrations, ``change`` done to each; the actions that they had, one after the other."""
     kwargs = {"controller_configs": {"type": "OSC_POSE", **controller}}
@@ -108,6 +120,9 @@ def one_wild_row(demo: h5py.Group, actions: np.ndarray) -> None:
         (nothing, {"control_delta": False}, {}, "by the controller in its metadata"),
         (nothing, {"body_parts": {"right": {"input_type": "absolute"}}}, {}, "by the controller in its metadata"),
         (beside, {}, {"absolute": True}, "the file has actions_abs"),
+        (nothing, {"control_delta": 0}, {}, "by the controller in its metadata"),
+        (nothing, {"body_parts": {"right": {}, "torso": {"input_type": "absolute"}}}, {}, None),
+        (nothing, {"body_parts": 3}, {}, None),
         (beside, {}, {}, None),
         (beside, {}, {"absolute": False}, None),
         (in_place, {}, {"absolute": False}, None),
@@ -122,7 +137,7 @@ def test_what_the_actions_of_a_file_are(
     found = read(tmp_path / "can.hdf5", "robomimic", "can", **options)
     got = np.concatenate([episode["action"] for episode in found.episodes])
     told = [sentence for sentence in found.said if "poses of the end-effectors" in sentence]
-    assert found.notes.get(NOTE) == known
+    assert found.notes.get(NOTE) == (None if known is None else STORED)
     assert found.spec.action_dim == got.shape[1] == (7 if known is None else 10)
     if known is None:
         assert told == []
@@ -149,12 +164,23 @@ def cut(demo: h5py.Group, actions: np.ndarray) -> None:
     demo["actions"] = 2 * actions[:, :6]
 
 
+def only_the_second(demo: h5py.Group, actions: np.ndarray) -> None:
+    if demo.name.endswith("1"):
+        beside(demo, actions)
+
+
+def one_row_short(demo: h5py.Group, actions: np.ndarray) -> None:
+    demo["actions_abs"] = poses(actions)[:-1]
+
+
 @pytest.mark.parametrize(
     ("change", "controller", "absolute", "error", "words"),
     [
         (nothing, {}, True, UsageError, "it holds displacements, of which only a replay makes poses"),
         (nothing, {"control_delta": False}, False, UsageError, "by its metadata the actions are poses"),
         (cut, {}, None, DataError, "demo_0/actions has 6 numbers a row"),
+        (only_the_second, {}, True, DataError, "demo_0/actions_abs is missing"),
+        (one_row_short, {}, True, DataError, "demo_0/actions_abs has 4 frames, expected 5"),
     ],
 )
 def test_what_cannot_be_taken_so_is_refused(
@@ -163,4 +189,4 @@ def test_what_cannot_be_taken_so_is_refused(
     changed(tmp_path / "can.hdf5", change, **controller)
     with pytest.raises(error, match=words) as refused:
         read(tmp_path / "can.hdf5", "robomimic", "can", absolute=absolute)
-    assert refused.value.hint
+    assert refused.value.hint or "expected" in refused.value.message

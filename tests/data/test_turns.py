@@ -41,17 +41,21 @@ def test_what_is_not_one() -> None:
     position = random.normal(size=99) * 0.3
     pulse = np.where(random.random(99) > 0.5, 3.0, 0.0)  # one end of a turn and the middle
     assert jumps([np.stack([gripper, position, pulse, 100 * position], axis=1)]).sum() == 0
+    noise = random.normal(size=(1000, 2)) * [3.0, 150.0]  # velocities in rad/s, forces in N
+    assert jumps([noise]).sum() == 0
+    assert jumps([np.clip(noise, [-3.1, -179], [3.1, 179])]).sum() == 0, "as one that saturates"
+    assert jumps([np.where(noise > 0, [3.0, 170.0], [-3.0, -170.0])]).sum() == 0, "and a command with two values"
     ends = np.array([[3.1], [3.0]]), np.array([[-3.1], [-3.0]])
     assert jumps(ends).sum() == 0, "from one episode to the next nothing jumps"
 
 
 def test_it_is_told_by_name() -> None:
-    angle = np.array([3.0, -3.1, 3.1, 3.0, 0.0, 3.0, -3.0, -3.1])
+    angle = np.array([3.0, -3.1, 3.05, 2.9, 2.7, 2.5, 2.4, 2.6, 2.8, 2.95, 3.12, -3.0])
     found = told(recorded(np.stack([angle, 0 * angle], 1), angle[:, None] * 0, {"state": ("roll", "x")}))
     assert len(found.said) == 1
     assert found.said[0].startswith(
-        "state: roll (3 times): from half a turn to minus half a turn or back in one step; "
+        "state: roll (3 of 10 steps): from half a turn to minus half a turn or back at once; "
     )
     unnamed = told(recorded(angle[:, None] * 0, np.stack([0 * angle, angle], 1)))
-    assert unnamed.said[0].startswith("action: action[1] (3 times): ")
+    assert unnamed.said[0].startswith("action: action[1] (3 of 10 steps): ")
     assert told(recorded(angle[:, None] * 0, angle[:, None] * 0)).said == ()

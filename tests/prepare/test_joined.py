@@ -36,6 +36,7 @@ WRITERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "zarr": ("can", lambda folder: write_zarr(folder / "d.hdf5", recorded())),
     "arrays": ("can", lambda folder: write_npy(folder / "d.hdf5", recorded())),
     "episodes": ("can", lambda folder: write_aloha(folder / "d.hdf5")),
+    "groups": ("can", lambda folder: formats.write_groups(folder / "d.hdf5")),
     "lerobot": ("lift", lambda folder: write_lerobot(folder / "d.hdf5", kind="image")),
 }
 """What writes a file or folder of each format, and a task that it can be of."""

@@ -1,6 +1,7 @@
 """Absolute actions in the real robosuite: poses that displacements ask for lead along the same way."""
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 import h5py
@@ -120,11 +121,21 @@ def test_a_file_of_poses_is_replayed(omp: Omp, recorded: Path, tmp_path: Path) -
                     demo.pop(key, None)
                     demo[key] = poses
     lines = (("in_place", ()), ("beside", ("--set", "format.absolute=true")))
+    shutil.copy(tmp_path / "in_place.hdf5", tmp_path / "again.hdf5")
+    with h5py.File(tmp_path / "again.hdf5", "r+") as copy:
+        copy["data/demo_0"].attrs["note"] = "without it, the same file twice"
+    files = [part for name in ("in_place", "again") for part in ("--file", tmp_path / f"{name}.hdf5")]
+    together = omp(*LINE, "--task", "lift", *files, "--set", "format.replay=true", "--out", tmp_path / "both")
+    assert together.code == 0, together.err
+    joined = read_store(tmp_path / "both")
+    assert joined.provenance["rollout_suite"]["control"]["control_delta"] is False
+    assert "simulators clip" not in together.out
     for name, more in lines:
         out = tmp_path / name
         done = omp(*LINE, "--file", tmp_path / f"{name}.hdf5", "--set", "format.replay=true", *more, "--out", out)
         assert done.code == 0, done.err
         data = read_store(out)
+        assert 2 * len(data.episode_ends) == len(joined.episode_ends)
         assert data.provenance["rollout_suite"]["control"]["control_delta"] is False
         np.testing.assert_allclose(
             data.arrays["action"][0], with_six_numbers(np.array([0, 0, 1, np.pi, 0, 0, 1])), atol=1e-6
@@ -133,17 +144,14 @@ def test_a_file_of_poses_is_replayed(omp: Omp, recorded: Path, tmp_path: Path) -
 
 def test_cameras_that_are_taken_are_recorded(omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_CLI_CACHE", str(tmp_path / "cache"))
-    for taken, record in (("[]", []), ('["agentview"]', ["agentview"]), ("null", None)):
-        line = (
-            "prepare",
-            "robomimic",
-            "--source",
-            "scripted",
-            "--set",
-            f"format.cameras={taken}",
-            "--dry-run",
-            "--json",
-        )
-        assert omp(*line).json["config"]["record.cameras"]["value"] == record
-    named = omp(*line[:-2], "--set", 'record.cameras=["sideview"]', "--dry-run", "--json").json
-    assert named["config"]["record.cameras"]["value"] == ["sideview"]
+    line = ("prepare", "robomimic", "--source", "scripted", "--dry-run", "--json")
+    replay = ("--set", "format.replay=true")
+    own = ("--set", 'record.cameras=["sideview"]')
+    cases = [("[]", (), []), ('["agentview"]', (), ["agentview"]), ("null", (), None)]
+    cases += [("agentview_image,sideview", (), ["agentview", "sideview"])]  # the key of an observation, too
+    cases += [("agentview", replay, []), ("agentview", own, ["sideview"])]  # a replay takes no picture of the file
+    for taken, more, recorded in cases:
+        found = omp(*line, "--set", f"format.cameras={taken}", *more)
+        assert found.json["config"]["record.cameras"]["value"] == recorded
+    for odd in ("format=3", "record=3", "record=abc"):
+        assert omp(*line, "--set", odd).code == 2, odd

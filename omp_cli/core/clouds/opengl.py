@@ -36,7 +36,8 @@ class Renderer:
     """Renders one camera of a scene, without shadows and reflections (they cost ten times the rest on a CPU).
 
     Geoms that lie outside of what the camera sees are not drawn, for where OpenGL runs on a CPU, time goes into the
-    corners of meshes, and a wrist camera of RoboMimic sees a third of them. The picture is the same, to the bit.
+    corners of meshes, and a wrist camera of RoboMimic sees a third of them. The picture is the same, to the bit,
+    as long as geoms are as large as when the model was compiled.
 
     Args:
         model: ``mujoco.MjModel``.

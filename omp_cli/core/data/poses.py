@@ -31,10 +31,10 @@ def with_six_numbers(actions: NDArray[np.floating]) -> NDArray[np.float32]:
     """
     from scipy.spatial.transform import Rotation
 
-    each = np.asarray(actions, np.float64).reshape(-1, AXIS_ANGLE)
+    each = _of_each_arm(actions, AXIS_ANGLE)
     rows = Rotation.from_rotvec(each[:, 3:6]).as_matrix()[:, :2].reshape(-1, 6)
     found = np.concatenate([each[:, :3], rows, each[:, 6:]], axis=1)
-    return found.reshape(*actions.shape[:-1], -1).astype(np.float32)
+    return found.reshape(*actions.shape[:-1], actions.shape[-1] // AXIS_ANGLE * SIX_NUMBERS).astype(np.float32)
 
 
 def with_axis_angle(actions: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -44,14 +44,22 @@ def with_axis_angle(actions: NDArray[np.floating]) -> NDArray[np.float64]:
         actions: (..., 10 n).
 
     Returns:
-        (..., 7 n); rows of zeros, or along each other, are completed to one of the rotations that they leave open.
+        (..., 7 n); rows of zeros, or along each other, are completed to one of the rotations that they leave open. An
+        arm with a number that is not finite has none that is.
     """
     from scipy.spatial.transform import Rotation
 
-    each = np.asarray(actions, np.float64).reshape(-1, SIX_NUMBERS)
+    each = _of_each_arm(actions, SIX_NUMBERS)
+    found = np.full((len(each), AXIS_ANGLE), np.nan)
+    each = each[whole := np.isfinite(each).all(axis=1)]
     axes, upper = np.linalg.qr(each[:, 3:9].reshape(-1, 2, 3).swapaxes(1, 2))
     axes *= np.where(np.diagonal(upper, axis1=1, axis2=2) < 0, -1.0, 1.0)[:, None]
     first, second = axes[:, :, 0], axes[:, :, 1]
     matrix = np.stack([first, second, np.cross(first, second)], axis=1)
-    found = np.concatenate([each[:, :3], Rotation.from_matrix(matrix).as_rotvec(), each[:, 9:]], axis=1)
-    return found.reshape(*actions.shape[:-1], -1)
+    found[whole] = np.concatenate([each[:, :3], Rotation.from_matrix(matrix).as_rotvec(), each[:, 9:]], axis=1)
+    return found.reshape(*actions.shape[:-1], actions.shape[-1] // SIX_NUMBERS * AXIS_ANGLE)
+
+
+def _of_each_arm(actions: NDArray[np.floating], width: int) -> NDArray[np.float64]:
+    """Actions (..., width n) one arm after the other, (arms, width)."""
+    return np.asarray(actions, np.float64).reshape(actions.size // width, width)

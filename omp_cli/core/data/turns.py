@@ -15,9 +15,9 @@ from omp_cli.core.data.readers.recording import Recording
 _TURNS = (2 * np.pi, 360.0)
 _NEAR = 0.1
 """How far from half a turn both ends of a jump may be, in turns."""
-ADVICE = (
-    "to a policy these are far apart: store cosine and sine, or of a rotation a quaternion or two rows of its matrix"
-)
+_VALUES = 8
+"""An angle has more values; a command that switches between two ends has not."""
+ADVICE = "to a policy these are far apart: store cosine and sine; of a rotation a quaternion, or two rows of its matrix"
 
 
 def told(recording: Recording) -> Recording:
@@ -26,24 +26,32 @@ def told(recording: Recording) -> Recording:
     for key, channels in (("state", recording.spec.state_channels), ("action", recording.spec.action_channels)):
         each = [episode[key] for episode in recording.episodes]
         names = channels.names if channels is not None else recording.names.get(key, ())
-        counts = jumps(each)
-        if counts.any():
-            of_each = [
-                f"{names[place] if names else f'{key}[{place}]'} ({counts[place]} times)"
-                for place in np.flatnonzero(counts)
-            ]
-            said.append(
-                f"{key}: {listed(of_each)}: from half a turn to minus half a turn or back in one step; {ADVICE}"
-            )
+        counts, steps = jumps(each), sum(len(values) - 1 for values in each)
+        of_each = [
+            f"{names[place] if names else f'{key}[{place}]'} ({counts[place]} of {steps} steps)"
+            for place in np.flatnonzero(counts)
+        ]
+        if of_each:
+            said.append(f"{key}: {listed(of_each)}: from half a turn to minus half a turn or back at once; {ADVICE}")
     return replace(recording, said=tuple(said))
 
 
 def jumps(episodes: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
-    """Of each number of vectors (T, n) how many steps lead from one end of a turn, in rad or degrees, to the other."""
-    found = np.zeros(episodes[0].shape[1], np.int64)
-    for values in episodes:
-        before, after = values[:-1], values[1:]
-        for turn in _TURNS:
-            ends = [np.abs(np.abs(end) / turn - 0.5) < _NEAR for end in (before, after)]
-            found += (ends[0] & ends[1] & (before * after < 0)).sum(0)
+    """Of each number of vectors (T, n) how many steps lead from one end of a turn, in rad or degrees, to the other.
+
+    None where it is no angle: it leaves half a turn on either side, has few values, or makes as many other long steps.
+    """
+    together = np.concatenate(episodes)
+    found = np.zeros(together.shape[1], np.int64)
+    values = np.array([len(np.unique(column)) for column in together.T])
+    for turn in _TURNS:
+        ends, others = np.zeros_like(found), np.zeros_like(found)
+        for episode in episodes:
+            before, after = episode[:-1] / turn, episode[1:] / turn
+            both = (np.abs(np.abs(before) - 0.5) < _NEAR) & (np.abs(np.abs(after) - 0.5) < _NEAR)
+            flips = both & (before * after < 0)
+            ends += flips.sum(0)
+            others += (~flips & (np.abs(after - before) > 2 * _NEAR)).sum(0)
+        within = np.abs(together).max(0) <= (0.5 + _NEAR / 10) * turn
+        found += np.where(within & (values > _VALUES) & (others < ends), ends, 0)
     return found

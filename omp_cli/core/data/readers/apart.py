@@ -48,7 +48,7 @@ def joined_episodes(
         UsageError: an array that is asked for is not there, or none is there that could be state or action.
     """
     first, *others = heads
-    roles = Roles(str(path), first, config, others)
+    roles = Roles(str(places[0]), first, config, others)
     episodes = _Episodes(places, first, roles)
     for place, arrays in zip(places, heads, strict=True):
         episodes.add(place, arrays)
@@ -73,10 +73,10 @@ def _length(array: Stored) -> int:
 
 
 class _Episodes:
-    """The arrays of all files as if they were in one, cut to the frames of the actions."""
+    """The arrays of all episodes as if they were in one, cut to the frames of the actions."""
 
-    def __init__(self, files: Sequence[Path], first: Mapping[str, Stored], roles: Roles) -> None:
-        self._files, self._first, self._taken, self._action = files, first, roles.taken, roles.action[0]
+    def __init__(self, places: Sequence[Path], first: Mapping[str, Stored], roles: Roles) -> None:
+        self._places, self._first, self._taken, self._action = places, first, roles.taken, roles.action[0]
         self._packed = [name for name in roles.img if is_packed(first[name])]
         self._parts: list[Mapping[str, Stored]] = []
         self._frames: list[int] = []
@@ -88,51 +88,51 @@ class _Episodes:
         """The frame after the last one of each episode (E,)."""
         return np.cumsum(self._frames).astype(np.int64)
 
-    def add(self, file: Path, arrays: Mapping[str, Stored]) -> None:
+    def add(self, place: Path, arrays: Mapping[str, Stored]) -> None:
         """The next episode; DataError where its arrays are others than the first's, or it has no frames."""
         for name in self._taken:
             wanted, found = self._first[name], arrays.get(name)
             if found is None:
-                raise self._differs(file, f"it has no {name}; it has: {listed(arrays)}")
+                raise self._differs(place, f"it has no {name}; it has: {listed(arrays)}")
             like = is_packed(found) if name in self._packed else found.shape[1:] == wanted.shape[1:]
             if not like or found.dtype.kind != wanted.dtype.kind:
                 raise self._differs(
-                    file, f"its {name} is {found.shape} {found.dtype}, there {wanted.shape} {wanted.dtype}"
+                    place, f"its {name} is {found.shape} {found.dtype}, there {wanted.shape} {wanted.dtype}"
                 )
         self._frames.append(_length(arrays[self._action]))
         if not self._frames[-1]:
-            raise DataError(f"{file}: {self._action} has 0 frames", "take this episode out")
+            raise DataError(f"{place}: {self._action} has 0 frames", "take this episode out")
         self._parts.append(arrays)
-        self._others += [file.name] if set(arrays) != set(self._first) else []
+        self._others += [place.name] if set(arrays) != set(self._first) else []
 
     def pair(self, roles: Roles) -> None:
         """Leave out the observations that no action follows; DataError where lengths do not fit in another way."""
         lengths = [{name: _length(part[name]) for name in self._taken} for part in self._parts]
-        episodes = [(f"{file}: ", of) for file, of in zip(self._files, lengths, strict=True)]
+        episodes = [(f"{place}: ", of) for place, of in zip(self._places, lengths, strict=True)]
         self._cut = one_more(episodes, roles.seen, roles.done)
 
     def arrays(self) -> dict[str, Stored]:
-        """The arrays of the first file, continued by those of all others."""
+        """The arrays of the first episode, continued by those of all others."""
         return {
-            name: unpacked(self._files, name, [part[name] for part in self._parts], self._frames)
+            name: unpacked(self._places, name, [part[name] for part in self._parts], self._frames)
             if name in self._packed
             else self._joined([part[name] for part in self._parts if name in part])
             for name in self._first
         }
 
     def said(self) -> list[str]:
-        """What was cut, and which files hold other arrays than the first."""
+        """What was cut, and which episodes hold other arrays than the first."""
         said = []
         if self._packed:
             said.append(f"{listed(self._packed)}: pictures are unpacked, in the colours of RGB that JPEG and PNG have")
         if self._cut:
             said.append(said_of(self._cut))
         if self._others:
-            said.append(f"{listed(self._others)} hold other arrays than {self._files[0].name}, whose names count")
+            said.append(f"{listed(self._others)} hold other arrays than {self._places[0].name}, whose names count")
         return said
 
     def _joined(self, parts: Sequence[Stored]) -> Stored:
-        """An array (T, ...) of all files; the first file's alone where they have not the frames of the episodes."""
+        """An array (T, ...) of all episodes; the first one's alone where they have not the frames of the episodes."""
         kinds = {(part.shape[1:], part.dtype.kind) for part in parts}
         spare = [_length(part) - frames for part, frames in zip(parts, self._frames, strict=False)]
         if len(parts) < len(self._frames) or len(kinds) > 1 or not {0, 1}.issuperset(spare):
@@ -147,8 +147,8 @@ class _Episodes:
 
         return Stored.continued((sum(self._frames), *inner), dtype, sum(part.stored or 0 for part in parts), pieces)
 
-    def _differs(self, file: Path, how: str) -> DataError:
+    def _differs(self, place: Path, how: str) -> DataError:
         return DataError(
-            f"{file}: not as {self._files[0].name}, the first episode: {how}",
+            f"{place}: not as {self._places[0].name}, the first episode: {how}",
             "take this episode out, or write it as the others",
         )

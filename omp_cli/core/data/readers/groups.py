@@ -7,9 +7,9 @@ one episode each.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,18 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.readers.apart import joined_episodes
 from omp_cli.core.data.readers.base import FORMATS, Contents, Reader, Recording, Subject, left_out
 from omp_cli.core.data.readers.episodes import EpisodesConfig, with_usual_names
-from omp_cli.core.data.readers.hdf5 import contents_of, dataset, member_group, numbered, opened, unread
+from omp_cli.core.data.readers.hdf5 import contents_of, dataset, member_group, numbered, opened
 from omp_cli.core.data.readers.roles import ACTION
 from omp_cli.core.data.readers.stored import Stored
 
+if TYPE_CHECKING:
+    import h5py
+
 EXPECTED = "numbered groups at the top of an HDF5 file with one episode each: traj_<i>/{actions, obs ...}, as ManiSkill"
-_OF_MINARI = ("episode_", "observations")
-"""What Minari calls its groups, and what it has in them."""
+_OF_MINARI = "observations"
+"""What Minari's episodes have."""
+_DEEPEST = 16
+"""Groups within groups; links can lead in a circle."""
 
 
 class GroupsConfig(EpisodesConfig):
@@ -45,45 +50,63 @@ class GroupsReader(Reader):
     @classmethod
     def contents(cls, path: Path) -> Contents | None:
         """See the base class."""
-        return contents_of(path, lambda file: [] if _episodes(file) else [f"<name>_<number>/{ACTION[1]}"])
+        return contents_of(path, lambda file: [] if _prefix(file) else [f"<name>_<number>/{ACTION[1]}"])
 
     def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
         """See the base class."""
         self.refuse_incomplete(path)
         with opened(path) as file:
-            names = _episodes(file)
-            wanted = names[:limit]
+            names = numbered(file, _prefix(file))
+            wanted, known = names[:limit], frozenset(names)
             progress.start(f"{subject.task}: reading episodes", len(wanted))
             heads = []
             for name in wanted:
-                group = member_group(file, name, EXPECTED)
-                heads.append({array: _stored(group, array) for array in unread(group, ())})
+                heads.append(dict(_arrays(member_group(file, name, EXPECTED))))
                 progress.advance()
             said = [f"{len(names)} groups are an episode each, by their numbers: {names[0]} to {names[-1]}"]
-            said += left_out({name: None for name in file if name not in set(names)})
-            places = [path / name for name in wanted]
+            said += left_out({name: None for name in file if name not in known})
             config = with_usual_names(self.config, heads[0])
+            places = [path / name for name in wanted]
             return joined_episodes(path, config, places, heads, subject, len(names), said)
 
 
-def _episodes(file: Any) -> Sequence[str]:
-    """The groups of the episodes, by number: the largest family of one name whose first has actions."""
+def _prefix(file: h5py.File) -> str:
+    """What the names of the episodes begin with: of the largest family that has actions; empty where there is none."""
+    families: dict[str, list[str]] = {}
+    for name in file:
+        if found := re.fullmatch("(.*?)[0-9]{1,15}", name, re.ASCII):
+            families.setdefault(found[1], []).append(name)
+    episodes = {
+        prefix: len(names) for prefix, names in families.items() if any(_acts(file.get(name)) for name in names)
+    }
+    if len(episodes) > 1 and max(episodes.values()) == 1:
+        return ""  # ep_0_1, ep_0_2, ep_1_1: names of another kind
+    return max(episodes, key=lambda prefix: (episodes[prefix], prefix), default="")
+
+
+def _acts(group: Any) -> bool:
+    """Whether a member of a file is an episode with actions, and none of Minari's."""
     import h5py
 
-    families: list[list[str]] = []
-    for prefix in {found[1] for name in file if (found := re.fullmatch("(.*?)[0-9]+", name))}:
-        names = numbered(file, prefix)
-        first = file.get(names[0]) if names else None
-        if not isinstance(first, h5py.Group) or not any(isinstance(first.get(name), h5py.Dataset) for name in ACTION):
-            continue
-        if prefix != _OF_MINARI[0] or _OF_MINARI[1] not in first:
-            families.append(names)
-    return max(families, key=lambda names: (len(names), names), default=[])
+    if not isinstance(group, h5py.Group) or not any(isinstance(group.get(name), h5py.Dataset) for name in ACTION):
+        return False
+    return not (re.fullmatch(r"/episode_\d+", group.name) and _OF_MINARI in group)
 
 
-def _stored(group: Any, name: str) -> Stored:
+def _arrays(group: h5py.Group, above: str = "", depth: int = 0) -> Iterator[tuple[str, Stored]]:
+    """The arrays below a group by their paths in it, behind links, too."""
+    import h5py
+
+    for name in group:
+        found = group.get(name)
+        if isinstance(found, h5py.Group) and depth < _DEEPEST:
+            yield from _arrays(found, f"{above}{name}/", depth + 1)
+        elif isinstance(found, h5py.Dataset):
+            yield above + name, _stored(group, name, found)
+
+
+def _stored(group: h5py.Group, name: str, found: h5py.Dataset) -> Stored:
     """An array of an episode, which is read while the file is open."""
-    found = group[name]
 
     def read(frames: int) -> NDArray[Any]:
         return np.asarray(dataset(group, name, EXPECTED)[:frames])

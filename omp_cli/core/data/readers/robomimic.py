@@ -40,7 +40,7 @@ from omp_cli.core.data.readers.hdf5 import (
 )
 from omp_cli.core.data.readers.one_more import one_more, said_of
 from omp_cli.core.data.readers.pictures import PicturesConfig
-from omp_cli.core.data.readers.robomimic_actions import DISPLACEMENTS, POSES, actions_of
+from omp_cli.core.data.readers.robomimic_actions import DISPLACEMENTS, POSES, STORED, actions_of, names_of_poses
 from omp_cli.core.data.readers.robomimic_cameras import cameras_of
 from omp_cli.core.data.readers.robomimic_clouds import CLOUD_ROLES, check_observations
 from omp_cli.core.data.readers.robomimic_demonstrations import (
@@ -169,7 +169,8 @@ class RobomimicReader(Reader):
         notes |= {"demonstrations": names, "state": list(taken.state), "filter_keys": masks, **env, **actions.notes}
         notes |= {"cameras": list(taken.cameras)} | {role: list(keys) for role, keys in taken.clouds.items()}
         named = {} if raw else {"state": names_of_state(taken.state, widths, env["env_name"])}
-        named |= actions.names(found.episodes[0]["action"].shape[1])
+        if actions.poses == STORED:
+            named |= {"action": names_of_poses(found.episodes[0]["action"].shape[1])}
         rate = env["env_kwargs"].get("control_freq")
         hz = None if rate is None else float(rate)
         return Recording(

@@ -7,7 +7,7 @@ Poses come in three ways: the metadata say so; ``robosuite_add_absolute_actions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     import h5py
 
 DISPLACEMENTS, POSES = "actions", "actions_abs"
-MADE = "made of displacements by the replay"
+STORED, MADE = "as the file has them", "made of displacements by the replay"
+"""Where poses come from, as the notes of a data set say it."""
+_FALSE = ("false", "0", "no", "off")
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,13 @@ class Actions:
 
     Attributes:
         key: their array.
-        poses: how it is known that they are poses, or will be after the replay; empty for displacements.
+        poses: ``STORED`` or ``MADE``; None for displacements.
+        known: how it is known that they are poses.
     """
 
     key: str = DISPLACEMENTS
-    poses: str = ""
+    poses: str | None = None
+    known: str = ""
 
     def of(self, demo: h5py.Group, expected: str, frames: int | None = None) -> NDArray[np.float32]:
         """(T, A) of a demonstration, poses with rotations of six numbers.
@@ -45,7 +49,7 @@ class Actions:
             DataError: they are missing, damaged, of other than ``frames`` rows, or no poses of whole arms.
         """
         found = array(demo, self.key, expected, 2, frames)
-        if not self.poses or self.poses == MADE:
+        if self.poses != STORED:
             return found.astype(np.float32)
         if found.shape[1] % AXIS_ANGLE:
             raise DataError(
@@ -57,24 +61,24 @@ class Actions:
     @property
     def said(self) -> tuple[str, ...]:
         """What the user has to know."""
-        if not self.poses:
+        if self.poses is None:
             return ()
-        return (f"actions are poses of the end-effectors, their rotations in six numbers ({self.poses})",)
+        how = self.known or self.poses
+        return (f"actions are poses of the end-effectors, their rotations in six numbers ({how})",)
 
     @property
     def notes(self) -> dict[str, str]:
         """What the data set keeps of it."""
-        return {NOTE: self.poses} if self.poses else {}
-
-    def names(self, width: int) -> dict[str, tuple[str, ...]]:
-        """Names of the ``width`` numbers of an action, by "action"; empty for displacements."""
-        if not self.poses or width % SIX_NUMBERS:
-            return {}
-        parts = [(f"robot{arm}_{part}", size) for arm in range(width // SIX_NUMBERS) for part, size in PARTS]
-        return {"action": names_of_parts([name for name, _ in parts], [size for _, size in parts])}
+        return {} if self.poses is None else {NOTE: self.poses}
 
 
 AS_STORED = Actions()
+
+
+def names_of_poses(width: int) -> tuple[str, ...]:
+    """Names of the ``width`` numbers of an action whose rotations have six."""
+    parts = [(f"robot{arm}_{part}", size) for arm in range(width // SIX_NUMBERS) for part, size in PARTS]
+    return names_of_parts([name for name, _ in parts], [size for _, size in parts])
 
 
 def actions_of(
@@ -84,7 +88,7 @@ def actions_of(
 
     Args:
         path: the file, for messages.
-        demos: its demonstrations.
+        demos: its demonstrations, of those that are read.
         configs: ``controller_configs`` of its metadata.
         wished: whether poses are; None takes ``actions`` as they are.
         here: whether robosuite is to execute them; actions of others are looked into only where ``wished`` says so.
@@ -94,8 +98,8 @@ def actions_of(
     Raises:
         UsageError: the file has the other kind alone.
     """
-    if wished and POSES in demos[0]:
-        return Actions(POSES, f"the file has {POSES}")
+    if wished and any(POSES in demo for demo in demos):
+        return Actions(POSES, STORED, f"the file has {POSES}")
     if wished is None and not here:
         return AS_STORED
     if _says_poses(configs):
@@ -103,10 +107,10 @@ def actions_of(
             raise UsageError(
                 f"{path}: format.absolute is false, and by its metadata the actions are poses", "leave it out"
             )
-        return Actions(poses="by the controller in its metadata")
+        return Actions(poses=STORED, known="by the controller in its metadata")
     beyond, rows = _beyond(demos, expected)
     if wished is not False and 2 * beyond > rows:
-        return Actions(poses=f"{beyond} of {rows} leave [-1, 1], which displacements do not")
+        return Actions(poses=STORED, known=f"{beyond} of {rows} leave [-1, 1], which displacements do not")
     if not wished:
         return AS_STORED
     if not replayed:
@@ -118,19 +122,18 @@ def actions_of(
 
 
 def _says_poses(configs: Any) -> bool:
-    """Whether a controller takes poses, in the words of robosuite 1.4 or of 1.5; others than objects say nothing."""
+    """Whether the controllers take poses, in the words of robosuite 1.4 or of 1.5; what is no object says nothing."""
+    arms = [_arm(config) for config in (configs if isinstance(configs, list) else [configs])]
     return any(
-        part.get("control_delta") is False or part.get("input_type") == "absolute" for part in _controllers(configs)
+        str(arm.get("control_delta", True)).lower() in _FALSE or arm.get("input_type") == "absolute" for arm in arms
     )
 
 
-def _controllers(configs: Any) -> Iterator[Mapping[str, Any]]:
-    for config in configs if isinstance(configs, list) else [configs]:
-        if isinstance(config, Mapping):
-            yield config
-            parts = config.get("body_parts")
-            named = parts.values() if isinstance(parts, Mapping) else ()
-            yield from (part for part in named if isinstance(part, Mapping))
+def _arm(config: Any) -> Mapping[str, Any]:
+    """The controller of an arm; of robosuite 1.5's, which has one for each part of a body, that of the right arm."""
+    if isinstance(config, Mapping) and isinstance(parts := config.get("body_parts"), Mapping):
+        config = next((part for name, part in parts.items() if "right" in name), None)
+    return config if isinstance(config, Mapping) else {}
 
 
 def _beyond(demos: Sequence[h5py.Group], expected: str) -> tuple[int, int]:

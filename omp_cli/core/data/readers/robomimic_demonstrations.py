@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.readers.cameras import side_by_side
-from omp_cli.core.data.readers.hdf5 import array, columns, member_group
-from omp_cli.core.data.readers.robomimic_actions import AS_STORED, Actions
+from omp_cli.core.data.readers.hdf5 import array, columns, length, member_group
+from omp_cli.core.data.readers.robomimic_actions import AS_STORED, DISPLACEMENTS, Actions
 from omp_cli.core.data.readers.robomimic_clouds import clouds_of, frames_of
 from omp_cli.core.data.readers.robomimic_metadata import scene
 from omp_cli.core.data.store import Arrays
@@ -109,11 +109,12 @@ def observed_demonstrations(
     has_states = "states" in demos[0]
     for demo in demos:
         states = array(demo, "states", expected, 2) if has_states else None
-        action = taken.actions.of(demo, expected)
+        frames = length(demo, DISPLACEMENTS, expected, 2)
+        action = taken.actions.of(demo, expected, frames)
         episode = {"action": action}
-        episode |= _seen(member_group(demo, "obs", expected), taken, expected, len(action), found.shown)
+        episode |= _seen(member_group(demo, "obs", expected), taken, expected, frames, found.shown)
         for name, ours, kind in optional:
-            episode[ours] = array(demo, name, expected, 1, len(action)).astype(kind)
+            episode[ours] = array(demo, name, expected, 1, frames).astype(kind)
         found.add(demo, episode, episode["state"] if states is None else states)
         progress.advance()
     return found

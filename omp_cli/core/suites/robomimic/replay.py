@@ -23,7 +23,7 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.poses import NOTE
 from omp_cli.core.data.readers.base import Recording, Subject, spec_of
 from omp_cli.core.data.readers.robomimic import RobomimicConfig
-from omp_cli.core.data.readers.robomimic_actions import MADE
+from omp_cli.core.data.readers.robomimic_actions import MADE, STORED, names_of_poses
 from omp_cli.core.data.readers.robomimic_metadata import names_of_state
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import Kept, in_order
@@ -103,7 +103,7 @@ def replayed(recording: Recording, config: Settings, subject: Subject, workers: 
     """
     assert isinstance(config, RobomimicConfig)  # no other format has raw recordings
     control = Control.of(recording.notes["env_kwargs"], TASKS[subject.task].arms)
-    if (poses := recording.notes.get(NOTE)) not in (None, MADE):
+    if (poses := recording.notes.get(NOTE)) == STORED:
         control = control.model_copy(update={"control_delta": False})
     suite = RobomimicSuiteConfig(
         cameras=config.cameras,
@@ -131,7 +131,9 @@ def replayed(recording: Recording, config: Settings, subject: Subject, workers: 
     }
     spec = built.spec(subject.task)
     spec = spec_of(subject, episodes, control_hz=spec.control_hz, end_effector=spec.end_effector)
-    names = names_of_state(keys, [length_of(key, info) for key in keys], info.env)
+    names = {"state": names_of_state(keys, [length_of(key, info) for key in keys], info.env)}
+    if poses is not None:
+        names["action"] = names_of_poses(spec.action_dim)
     said = (f"scenes of an older robosuite lack {', '.join(sorted(added))}: added from this one",) if added else ()
     return replace(
         recording,
@@ -140,7 +142,7 @@ def replayed(recording: Recording, config: Settings, subject: Subject, workers: 
         spec=spec,
         scenes=None,
         said=(*recording.said, *said),
-        names={"state": names},
+        names=names,
     )
 
 
@@ -153,7 +155,7 @@ def _jobs(recording: Recording, suite: RobomimicSuiteConfig, spec: Spec, poses: 
         if (width := actions.shape[1]) != spec.action_dim:
             raise DataError(
                 f"{name}: its actions have {width} numbers, and those of {spec.task} have {spec.action_dim}",
-                "expected: 6 displacements and the gripper of each arm; check --task",
+                "expected: 6 displacements, or the 9 numbers of a pose, and the gripper of each arm; check --task",
             )
         jobs.append(ReplayJob(suite, spec.task, name, scene, states, actions, poses))
     return jobs

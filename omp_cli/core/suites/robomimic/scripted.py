@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
-from omp_cli.core.base.config import Count, CountOrZero, Flag, Names, Seed
+from omp_cli.core.base.config import Count, CountOrZero, Flag, Names, Seed, from_commas
 from omp_cli.core.base.errors import UsageError, did_you_mean
 from omp_cli.core.base.files import atomic, remove
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.seeds import demo_seed
 from omp_cli.core.data.readers.robomimic import NOTES
+from omp_cli.core.data.readers.robomimic_cameras import ENDINGS
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import Kept
 from omp_cli.core.prepare.attempt import load_episode
@@ -143,11 +144,20 @@ class ScriptedFilesConfig(MadeConfig):
     @classmethod
     def _taken_cameras_are_recorded(cls, values: Any) -> Any:
         """Names to ``record`` the cameras that are taken, where these alone are named; a replay takes no picture."""
-        record, taken = (dict((values or {}).get(part) or {}) for part in ("record", "format"))
+        record, taken = (values.get(part, {}) if isinstance(values, Mapping) else None for part in ("record", "format"))
+        if not isinstance(record, Mapping) or not isinstance(taken, Mapping):
+            return values
         named = [] if taken.get("replay") else taken.get("cameras")
         if record.get("cameras") is not None or named is None:
             return values
-        return {**values, "record": {**record, "cameras": named}}
+        return {**values, "record": {**record, "cameras": _cameras(from_commas(named))}}
+
+
+def _cameras(named: Any) -> Any:
+    """Names of cameras, of which some may be given as observation keys of pictures; anything else as it is."""
+    if not isinstance(named, list | tuple) or not all(isinstance(name, str) for name in named):
+        return named
+    return [name.removesuffix(next((e for e in ENDINGS if name.endswith(e)), "")) for name in named]
 
 
 @SOURCES.register("robomimic/scripted-noisy")

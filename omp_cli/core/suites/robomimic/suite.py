@@ -82,8 +82,7 @@ class Robomimic(Suite):
         return (*keys, OBJECT) if self.config.object_state and OBJECT not in keys else keys
 
     def spec(self, task: str) -> Spec:
-        """State and picture by the configuration; action: of each arm 6 displacements, or 9 numbers of a pose, and the
-        gripper."""
+        """State and picture by the configuration; of each arm 6 displacements, or 9 numbers of a pose, and gripper."""
         if task not in TASKS:
             raise UsageError(f"unknown task {task!r} of robomimic", did_you_mean(task, TASKS))
         info, keys, cameras = TASKS[task], self.state_keys(task), self.cameras(task)
