@@ -65,7 +65,7 @@ class Operator(Settings):
     disturbance: AtLeast0 = 0.0
     """Standard deviation of an Ornstein-Uhlenbeck disturbance of what is executed, as a share of the controller's
     largest displacement (a quarter of that on rotations). What the operator wanted is recorded, so a demonstration
-    shows how to come back from beside the way (DART, Laskey et al. 2017).
+    shows how to come back from beside the way (DART, Laskey et al. 2017, arXiv 1703.09327, at a fixed level).
     """
 
     def recorded(self) -> str:
