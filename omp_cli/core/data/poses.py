@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 AXIS_ANGLE, SIX_NUMBERS = 7, 10
 """Numbers of an arm's action, by how its rotation is written."""
 NOTE = "actions are poses"
-"""Of the notes of a data set whose actions are poses: how that is known."""
+"""Of the notes of a data set whose actions are poses: where they come from."""
 PARTS = (("goal_pos", 3), ("goal_rotation", 6), ("gripper", 1))
 """What the numbers of an arm are, where its rotation has six."""
 

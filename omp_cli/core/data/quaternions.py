@@ -43,9 +43,8 @@ def marked(recording: Recording) -> Recording:
     quaternions of the action, about which nothing is done.
     """
     spec, said, found = recording.spec, [*recording.said], []
-    for key, channels in (("state", spec.state_channels), ("action", spec.action_channels)):
-        values = [episode[key] for episode in recording.episodes]
-        names = channels.names if channels is not None else recording.names.get(key, ())
+    for key in ("state", "action"):
+        values, names = [episode[key] for episode in recording.episodes], recording.names_of(key)
         for first in called_quaternions(names):
             each, name = [x[:, first : first + 4] for x in values], f"{key}: {_PLACE.sub('', names[first])}"
             lengths = np.linalg.norm(np.concatenate(each), axis=1)

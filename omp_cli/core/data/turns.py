@@ -23,9 +23,8 @@ ADVICE = "to a policy these are far apart: store cosine and sine; of a rotation 
 def told(recording: Recording) -> Recording:
     """The recording, which says of state and action where an angle jumps from one end of a turn to the other."""
     said = list(recording.said)
-    for key, channels in (("state", recording.spec.state_channels), ("action", recording.spec.action_channels)):
-        each = [episode[key] for episode in recording.episodes]
-        names = channels.names if channels is not None else recording.names.get(key, ())
+    for key in ("state", "action"):
+        each, names = [episode[key] for episode in recording.episodes], recording.names_of(key)
         counts, steps = jumps(each), sum(len(values) - 1 for values in each)
         of_each = [
             f"{names[place] if names else f'{key}[{place}]'} ({counts[place]} of {steps} steps)"

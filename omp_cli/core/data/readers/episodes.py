@@ -22,7 +22,7 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.readers.apart import joined_episodes
 from omp_cli.core.data.readers.base import FORMATS, Contents, Reader, Recording, Subject
-from omp_cli.core.data.readers.hdf5 import contents_of, dataset, is_hdf5, opened, unread
+from omp_cli.core.data.readers.hdf5 import arrays_below, contents_of, dataset, is_hdf5, opened, stored
 from omp_cli.core.data.readers.npz import stored_in
 from omp_cli.core.data.readers.packed import is_packed
 from omp_cli.core.data.readers.roles import RolesConfig
@@ -152,7 +152,7 @@ def _arrays_of(file: Path) -> dict[str, Stored]:
     if not file.is_file() or not is_hdf5(file):
         return stored_in(file, EXPECTED)
     with opened(file) as content:
-        return {name: _in_hdf5(file, name, content[name]) for name in unread(content, ())}
+        return {name: _in_hdf5(file, name, found) for name, found in arrays_below(content)}
 
 
 def _in_hdf5(file: Path, name: str, found: Any) -> Stored:
@@ -160,7 +160,7 @@ def _in_hdf5(file: Path, name: str, found: Any) -> Stored:
         with opened(file) as content:
             return np.asarray(dataset(content, name, EXPECTED)[:frames])
 
-    return Stored(found.shape or (), found.dtype, found.id.get_storage_size(), read)
+    return stored(found, read)
 
 
 def with_usual_names(config: EpisodesConfig, arrays: Mapping[str, Stored]) -> EpisodesConfig:

@@ -7,18 +7,16 @@ one episode each.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.readers.apart import joined_episodes
 from omp_cli.core.data.readers.base import FORMATS, Contents, Reader, Recording, Subject, left_out
 from omp_cli.core.data.readers.episodes import EpisodesConfig, with_usual_names
-from omp_cli.core.data.readers.hdf5 import contents_of, dataset, member_group, numbered, opened
+from omp_cli.core.data.readers.hdf5 import arrays_below, contents_of, dataset, member_group, numbered, opened, stored
 from omp_cli.core.data.readers.roles import ACTION
 from omp_cli.core.data.readers.stored import Stored
 
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 EXPECTED = "numbered groups at the top of an HDF5 file with one episode each: traj_<i>/{actions, obs ...}, as ManiSkill"
 _OF_MINARI = "observations"
 """What Minari's episodes have."""
-_DEEPEST = 16
-"""Groups within groups; links can lead in a circle."""
 
 
 class GroupsConfig(EpisodesConfig):
@@ -61,7 +57,8 @@ class GroupsReader(Reader):
             progress.start(f"{subject.task}: reading episodes", len(wanted))
             heads = []
             for name in wanted:
-                heads.append(dict(_arrays(member_group(file, name, EXPECTED))))
+                group = member_group(file, name, EXPECTED)
+                heads.append({path: _stored(group, path, found) for path, found in arrays_below(group)})
                 progress.advance()
             said = [f"{len(names)} groups are an episode each, by their numbers: {names[0]} to {names[-1]}"]
             said += left_out({name: None for name in file if name not in known})
@@ -93,22 +90,6 @@ def _acts(group: Any) -> bool:
     return not (re.fullmatch(r"/episode_\d+", group.name) and _OF_MINARI in group)
 
 
-def _arrays(group: h5py.Group, above: str = "", depth: int = 0) -> Iterator[tuple[str, Stored]]:
-    """The arrays below a group by their paths in it, behind links, too."""
-    import h5py
-
-    for name in group:
-        found = group.get(name)
-        if isinstance(found, h5py.Group) and depth < _DEEPEST:
-            yield from _arrays(found, f"{above}{name}/", depth + 1)
-        elif isinstance(found, h5py.Dataset):
-            yield above + name, _stored(group, name, found)
-
-
 def _stored(group: h5py.Group, name: str, found: h5py.Dataset) -> Stored:
     """An array of an episode, which is read while the file is open."""
-
-    def read(frames: int) -> NDArray[Any]:
-        return np.asarray(dataset(group, name, EXPECTED)[:frames])
-
-    return Stored(found.shape or (), found.dtype, found.id.get_storage_size(), read)
+    return stored(found, lambda frames: np.asarray(dataset(group, name, EXPECTED)[:frames]))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from omp_cli.core.base.errors import DataError, data_error, one_line
 from omp_cli.core.data.foreign import affordable, count, json_object, listed, refuse, short, whole
 from omp_cli.core.data.readers.base import Contents
+from omp_cli.core.data.readers.stored import Stored
 
 if TYPE_CHECKING:
     import h5py
@@ -171,16 +172,30 @@ def _checked(group: h5py.Group, name: str, expected: str, allowed: tuple[int, ..
 
 def unread(group: h5py.Group, taken: Iterable[str]) -> dict[str, tuple[int, ...] | None]:
     """Shapes of the arrays below a group, at any depth, by their paths, but for those of the ``taken`` paths."""
+    known = frozenset(taken)
+    return {name: found.shape for name, found in arrays_below(group) if name not in known}
+
+
+def arrays_below(group: h5py.Group, above: tuple[h5py.Group, ...] = ()) -> Iterator[tuple[str, h5py.Dataset]]:
+    """The data sets below a group, at any depth and behind links within the file, by their paths.
+
+    Args:
+        group: the group.
+        above: those that it lies in, into which a link may lead back.
+    """
     import h5py
 
-    known, found = frozenset(taken), {}
+    for name in group:
+        found = group.get(name)
+        if isinstance(found, h5py.Dataset):
+            yield name, found
+        elif isinstance(found, h5py.Group) and found not in (group, *above):
+            yield from ((f"{name}/{path}", inner) for path, inner in arrays_below(found, (group, *above)))
 
-    def note(name: str, member: Any) -> None:
-        if isinstance(member, h5py.Dataset) and name not in known:
-            found[name] = member.shape
 
-    group.visititems(note)
-    return found
+def stored(found: h5py.Dataset, read: Callable[[int], NDArray[Any]]) -> Stored:
+    """A data set that ``read`` reads later."""
+    return Stored(found.shape or (), found.dtype, found.id.get_storage_size(), read)
 
 
 def texts(group: h5py.Group, name: str, expected: str) -> list[str]:

@@ -82,6 +82,11 @@ class Recording:
     numbers: tuple[int, ...] = ()
     files: tuple[tuple[str, int], ...] = ()
 
+    def names_of(self, key: str) -> tuple[str, ...]:
+        """Names of the numbers of "state" or "action", the user's before the file's; empty where nobody says them."""
+        channels = self.spec.state_channels if key == "state" else self.spec.action_channels
+        return channels.names if channels is not None else self.names.get(key, ())
+
     def number(self, place: int) -> int:
         """Index of an episode in the file, or in all files one after the other, as ``leave_out`` counts."""
         return self.numbers[place] if self.numbers else place

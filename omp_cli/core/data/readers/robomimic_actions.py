@@ -42,7 +42,7 @@ class Actions:
     poses: str | None = None
     known: str = ""
 
-    def of(self, demo: h5py.Group, expected: str, frames: int | None = None) -> NDArray[np.float32]:
+    def of(self, demo: h5py.Group, expected: str, frames: int) -> NDArray[np.float32]:
         """(T, A) of a demonstration, poses with rotations of six numbers.
 
         Raises:
@@ -108,8 +108,10 @@ def actions_of(
                 f"{path}: format.absolute is false, and by its metadata the actions are poses", "leave it out"
             )
         return Actions(poses=STORED, known="by the controller in its metadata")
+    if wished is False:
+        return AS_STORED
     beyond, rows = _beyond(demos, expected)
-    if wished is not False and 2 * beyond > rows:
+    if 2 * beyond > rows:
         return Actions(poses=STORED, known=f"{beyond} of {rows} leave [-1, 1], which displacements do not")
     if not wished:
         return AS_STORED

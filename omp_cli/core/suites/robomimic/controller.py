@@ -38,12 +38,13 @@ class Control(Settings):
     """Displacement that action 1 asks for: 3 of position (m), 3 of rotation (rad)."""
 
     @classmethod
-    def of(cls, env_kwargs: Mapping[str, Any], arms: int = 1) -> Control:
+    def of(cls, env_kwargs: Mapping[str, Any], arms: int = 1, poses: bool = False) -> Control:
         """From the metadata of a data set, robosuite 1.4's or 1.5's; what these do not say is as in robomimic's.
 
         Args:
             env_kwargs: arguments of robosuite's environment.
             arms: how many the task has.
+            poses: whether actions are poses, whatever the metadata say.
 
         Raises:
             DataError: the metadata are not what robosuite writes.
@@ -57,7 +58,7 @@ class Control(Settings):
                 f"{CONFIGS} has a controller for each arm, and omp can only roll out one for all",
                 "take a set whose arms have the same controller",
             )
-        return found[0]
+        return found[0].model_copy(update={"control_delta": False}) if poses else found[0]
 
     def as_robosuite(self) -> dict[str, Any]:
         """``controller_configs`` of robosuite 1.4."""

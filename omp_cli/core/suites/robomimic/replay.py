@@ -102,15 +102,13 @@ def replayed(recording: Recording, config: Settings, subject: Subject, workers: 
         UsageError: the task has no such camera or observation, or the arms were moved otherwise than omp can.
     """
     assert isinstance(config, RobomimicConfig)  # no other format has raw recordings
-    control = Control.of(recording.notes["env_kwargs"], TASKS[subject.task].arms)
-    if (poses := recording.notes.get(NOTE)) == STORED:
-        control = control.model_copy(update={"control_delta": False})
+    poses = recording.notes.get(NOTE)
     suite = RobomimicSuiteConfig(
         cameras=config.cameras,
         image_size=config.image_size,
         state=config.state,
         object_state=config.object_state,
-        control=control,
+        control=Control.of(recording.notes["env_kwargs"], TASKS[subject.task].arms, poses == STORED),
     )
     built = Robomimic(suite)
     built.require()

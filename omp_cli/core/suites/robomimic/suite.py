@@ -103,14 +103,11 @@ class Robomimic(Suite):
         if environment is not None:
             return super().for_data(spec, notes, environment)
         cameras = notes.get("cameras") or TASKS[spec.task].cameras  # npz files do not name them
-        control = Control.of(notes.get("env_kwargs") or {}, TASKS[spec.task].arms)
-        if NOTE in notes:
-            control = control.model_copy(update={"control_delta": False})
         config = RobomimicSuiteConfig(
             cameras=tuple(cameras) if spec.image is not None else (),
             image_size=spec.image[0] if spec.image is not None else 96,
             state=tuple(notes.get("state") or ()),
-            control=control,
+            control=Control.of(notes.get("env_kwargs") or {}, TASKS[spec.task].arms, NOTE in notes),
         )
         for shown in (config, config.model_copy(update={"object_state": True})):
             ours = Robomimic(shown).spec(spec.task)
