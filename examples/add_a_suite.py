@@ -70,7 +70,7 @@ def rollouts(run_folder: Path, episodes: int) -> list[NDArray[np.float32]]:
         obs, _ = env.reset(seed=seed)
         way, over = [obs["state"][-1]], False
         while not over:
-            noise = torch.randn(1, policy.chunk.horizon, policy.spec.action_dim, generator=generator)
+            noise = torch.randn(1, policy.chunk.horizon, policy.spec.learned_action_dim, generator=generator)
             batch = {key: torch.as_tensor(array)[None] for key, array in obs.items()}  # (1, T, ...)
             obs, _, terminated, truncated, info = env.step(policy.act(batch, noise, nfe=1)[0].numpy())  # (E, A)
             way.append(obs["state"][-1])

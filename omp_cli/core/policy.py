@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.encoders import ENCODERS
-from omp_cli.core.encoders.base import Encoder, Limits
+from omp_cli.core.encoders.base import ActionLimits, Encoder
 from omp_cli.core.methods import METHODS, Draws, LossReport, VelocityField
 from omp_cli.core.methods.base import Conditioned, Gather, same
 from omp_cli.core.methods.path import rows
@@ -32,6 +32,10 @@ ROUNDED_ONE = 1 + 1e-4
 def usual_nfe(config: PolicyConfig) -> int:
     """Evaluations per decision that the method takes unless told otherwise."""
     return METHODS.build(config.method).usual_nfe
+
+
+def _replaced(values: tuple[float, ...], places: range, by: tuple[float, ...]) -> tuple[float, ...]:
+    return values[: places.start] + by + values[places.stop :]
 
 
 class Frozen(nn.Module):
@@ -69,8 +73,8 @@ class Policy(nn.Module):
         self.method = METHODS.build(config.method)
         self.nfe = self.method.usual_nfe
         self.encoder = ENCODERS.build(config.encoder, spec, self.chunk.n_obs)
-        self.net = NETS.build(config.net, self.chunk.horizon, spec.action_dim, self.encoder.out_dim)
-        self.action_limits = Limits(spec.action_dim, hold=True)
+        self.net = NETS.build(config.net, self.chunk.horizon, spec.learned_action_dim, self.encoder.out_dim)
+        self.action_limits = ActionLimits(spec)
         self.frozen = self.frozen_from = None
 
     @property
@@ -93,6 +97,8 @@ class Policy(nn.Module):
             return channels.low, channels.high
         one = torch.ones_like(self.action_limits.scale)
         low, high = (tuple(self.action_limits.inverse(end).tolist()) for end in (-one, one))
+        for rotation in self.spec.action_rotations:  # whose ends are no ends of what is learned
+            low, high = (_replaced(x, rotation.places, y) for x, y in zip((low, high), rotation.reach, strict=True))
         if max(-min(low), max(high)) < ROUNDED_ONE:
             return (-1.0,) * len(low), (1.0,) * len(high)
         return low, high

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Literal
 
 from pydantic import model_validator
 
-from omp_cli.core.base.config import Above0, Cosine, Count, CountOrZero, Settings
+from omp_cli.core.base.config import Above0, Cosine, Count, CountOrZero, Number, Settings
 from omp_cli.core.base.errors import UsageError
 
 
@@ -31,6 +33,68 @@ class Quaternion(Settings):
     """Place of the first one in the state."""
     side: tuple[Cosine, Cosine, Cosine, Cosine]
     """What of q and -q a policy sees: the one whose product with this unit vector is positive."""
+
+
+RotationKind = Literal["axis-angle", "euler", "quaternion", "angle"]
+_NUMBERS: dict[RotationKind, int] = {"axis-angle": 3, "euler": 3, "quaternion": 4, "angle": 1}
+
+
+class Rotation(Settings):
+    """Numbers of a state or an action that are a rotation, or the angle of a joint that turns on.
+
+    Each of these ways of writing one down has values that are far apart and mean the same: pi and -pi, q and -q. A
+    policy sees and learns it in numbers that jump nowhere (``core.rotations``), and gives it out as the data have it.
+    """
+
+    first: CountOrZero
+    """Place of its first number."""
+    kind: RotationKind
+    """An axis times its angle; Euler's angles about the fixed axes x, y and z, in this order; a unit quaternion, whose
+    numbers may come in any order; or one angle.
+    """
+    degrees: bool = False
+    """Whether angles are in degrees; radians otherwise."""
+    near: tuple[Number, ...] = ()
+    """Which of the values that mean the same are given out: angles within half a turn of these, of 0 where there are
+    none, a quaternion on the side of this one. Of an axis times its angle always the shortest.
+    """
+
+    @model_validator(mode="after")
+    def _near_fits(self) -> Rotation:
+        if len(self.near) not in (0, 0 if self.kind == "axis-angle" else self.numbers):
+            raise ValueError(f"near: {len(self.near)} numbers, {self.kind} has {self.numbers}")
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.first}:{self.kind}{':degrees' if self.degrees else ''}"
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers it has in the data."""
+        return _NUMBERS[self.kind]
+
+    @property
+    def learned(self) -> int:
+        """How many it has as a policy sees and learns it."""
+        return 2 if self.kind == "angle" else 6
+
+    @property
+    def places(self) -> range:
+        """Places of its numbers in the data."""
+        return range(self.first, self.first + self.numbers)
+
+    @property
+    def turn(self) -> float:
+        """A whole turn in its unit."""
+        return 360.0 if self.degrees else 2 * math.pi
+
+    @property
+    def reach(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Smallest and largest value of each of its numbers."""
+        if self.kind == "quaternion":
+            return (-1.0,) * 4, (1.0,) * 4
+        near, half = self.near or (0.0,) * self.numbers, self.turn / 2
+        return tuple(x - half for x in near), tuple(x + half for x in near)
 
 
 class Spec(Settings):
@@ -59,6 +123,10 @@ class Spec(Settings):
     """
     quaternions: tuple[Quaternion, ...] = ()
     """Quaternions of the state whose sign jumped in the data. Data made before there was this field have none."""
+    state_rotations: tuple[Rotation, ...] = ()
+    """Rotations of the state that a policy sees in numbers that jump nowhere, in the order of their places."""
+    action_rotations: tuple[Rotation, ...] = ()
+    """Rotations of the action that a policy learns in such numbers, and gives out as the data have them."""
     max_steps: Count
     """Environment steps after which an evaluation episode ends."""
     control_hz: Above0
@@ -87,6 +155,31 @@ class Spec(Settings):
                 f"quaternions: {places} are not places of four numbers each in a state of {self.state_dim}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _rotations_fit(self) -> Spec:
+        for key, size, taken in (
+            ("state", self.state_dim, {q.first + i for q in self.quaternions for i in range(4)}),
+            ("action", self.action_dim, set()),
+        ):
+            rotations: tuple[Rotation, ...] = getattr(self, f"{key}_rotations")
+            places = [place for rotation in rotations for place in rotation.places]
+            if places != sorted(set(places)) or not set(places) <= set(range(size)) - taken:
+                shown = ", ".join(map(str, rotations))
+                raise ValueError(
+                    f"{key}_rotations: {shown} are not numbers of their own, one after the other, of {size}"
+                )
+        return self
+
+    @property
+    def seen_state_dim(self) -> int:
+        """Numbers of a state as a policy sees it."""
+        return self.state_dim + sum(r.learned - r.numbers for r in self.state_rotations)
+
+    @property
+    def learned_action_dim(self) -> int:
+        """Numbers of an action as a policy learns it, which are those of its noise."""
+        return self.action_dim + sum(r.learned - r.numbers for r in self.action_rotations)
 
     @property
     def action_names(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from omp_cli.core.prepare.choose import own_sources
 from omp_cli.core.prepare.source import EXPERT, FILES, RECORD
 
 ROOT = Path(omp_cli.__file__).parent
-BASE = {"base", "families", "spec"}
+BASE = {"base", "families", "rotations", "spec"}
 ALLOWED = {
     "base": {"base"},
     "methods": BASE | {"methods"},
@@ -44,6 +44,7 @@ ALLOWED = {
     "checkpoint": BASE | {"policy", "policy_config", "data"},
     "inventory": BASE | {"data", "measure"},
     "view": BASE | {"view", "data"},
+    "rotations": {"spec"},
     "spec": {"base"},
 }
 # Within base/, what stands on what
@@ -151,7 +152,18 @@ def test_commands_import_at_their_top(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_heavy_packages_are_imported_where_they_are_needed(path: Path) -> None:
     heavy = ("mujoco", "metaworld", "open3d", "matplotlib", "zarr", "h5py", "scipy", "imageio")
-    torch_rooms = {"methods", "nets", "encoders", "train", "measure", "policy", "checkpoint", "deploy", "rl"}
+    torch_rooms = {
+        "methods",
+        "nets",
+        "encoders",
+        "train",
+        "measure",
+        "policy",
+        "checkpoint",
+        "deploy",
+        "rl",
+        "rotations",
+    }
     inside_core = "core" in path.relative_to(ROOT).parts and path.parent != ROOT
     light = not inside_core or (
         (path.stem != "__init__" or path.parent != ROOT / "core")

@@ -1,12 +1,15 @@
 """Angles that jump by a whole turn are told, with where and how often; what does not jump is not."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+import torch
 
-from omp_cli.core.data.poses import with_axis_angle, with_six_numbers
 from omp_cli.core.data.readers import Recording
 from omp_cli.core.data.turns import jumps, told
-from omp_cli.core.spec import Spec
+from omp_cli.core.rotations import Continuous
+from omp_cli.core.spec import Rotation, Spec
 
 
 def recorded(state: np.ndarray, action: np.ndarray, names: dict[str, tuple[str, ...]] | None = None) -> Recording:
@@ -29,10 +32,11 @@ def test_an_angle_that_turns_on(turn: float, unit: str) -> None:
 def test_an_axis_times_its_angle_where_a_hand_points_down() -> None:
     actions = np.zeros((40, 7))
     actions[:, 3] = np.pi + 0.3 * np.sin(np.arange(40))
-    six = with_six_numbers(actions)
-    three = with_axis_angle(six)
+    continuous = Continuous([Rotation(first=3, kind="axis-angle")], 7)
+    six = continuous(torch.from_numpy(actions))
+    three = continuous.inverse(six).numpy()
     assert jumps([three])[3] > 10
-    assert jumps([six]).sum() == 0
+    assert jumps([six.numpy()]).sum() == 0
 
 
 def test_what_is_not_one() -> None:
@@ -59,3 +63,13 @@ def test_it_is_told_by_name() -> None:
     unnamed = told(recorded(angle[:, None] * 0, np.stack([0 * angle, angle], 1)))
     assert unnamed.said[0].startswith("action: action[1] (3 of 10 steps): ")
     assert told(recorded(angle[:, None] * 0, angle[:, None] * 0)).said == ()
+
+
+def test_what_is_known_to_be_one_is_not_told_and_the_setting_is() -> None:
+    angle = np.array([3.0, -3.1, 3.05, 2.9, 2.7, 2.5, 2.4, 2.6, 2.8, 2.95, 3.12, -3.0])
+    found = recorded(angle[:, None], np.stack([angle, angle], 1))
+    known = found.spec.model_copy(update={"action_rotations": (Rotation(first=1, kind="angle"),)})
+    said = told(dataclasses.replace(found, spec=known), settings=True).said
+    assert [sentence.split(": ")[1] for sentence in said] == ["state[0] (3 of 10 steps)", "action[0] (3 of 10 steps)"]
+    assert "--set action_rotations=PLACE:KIND" in said[1]
+    assert "--set" not in told(found).said[0]

@@ -25,7 +25,7 @@ from omp_cli.core.deploy.player import Player
 from omp_cli.core.deploy.writing import decision_of
 from omp_cli.core.policy import Policy
 from omp_cli.core.policy_config import PolicyConfig
-from omp_cli.core.spec import Channels, Spec
+from omp_cli.core.spec import Channels, Rotation, Spec
 from omp_cli.core.suites.own.suite import OwnSuite
 from omp_cli.core.train.saving import copied_states, save_checkpoint
 
@@ -36,6 +36,7 @@ OWN = TOY.model_copy(
         "action_channels": Channels(names=("shoulder", "elbow"), unit="deg", low=(-90.0, 0.0), high=(90.0, 45.5)),
         "state_channels": Channels(names=("a", "b", "c"), low=(0.0,) * 3, high=(1.0,) * 3),
         "cameras": ("top", "wrist"),
+        "action_rotations": (Rotation(first=1, kind="angle", degrees=True, near=(20.0,)),),
     }
 )
 SUITES = {

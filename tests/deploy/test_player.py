@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from omp_cli.core.checkpoint import open_run
 from omp_cli.core.deploy.decider import Decider
 from omp_cli.core.deploy.frames import Array, Arrays, Signature
 from omp_cli.core.deploy.player import Player
+from omp_cli.core.spec import Rotation
 
 
 class Counting(Decider):
@@ -64,6 +66,28 @@ def test_ensembling_is_the_weighted_mean_of_what_all_chunks_say() -> None:
     assert played[0, :2].tolist() == [0, 0]
     assert played[3, 0] == pytest.approx((w @ [1, 2, 3]) / w.sum())
     assert played[3, 1] == pytest.approx((w @ [2, 1, 0]) / w.sum())
+
+
+class BesideHalfATurn(Counting):
+    """Every second decision gives out its angle with the other sign."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.signature = dataclasses.replace(self.signature, action_rotations=(Rotation(first=2, kind="angle"),))
+
+    def decide(self, history: Arrays, noise: Tensor) -> NDArray[np.float32]:
+        found = super().decide(history, noise)
+        found[..., 2] = 3.1 if self.made % 2 else -3.1
+        return found
+
+
+def test_ensembling_of_angles_beside_half_a_turn_is_no_mean_of_their_numbers() -> None:
+    decider = BesideHalfATurn()
+    player = Player(decider, ensemble=0.0)
+    played = np.stack([player.act(frame()) for _ in range(4)])
+    assert decider.noise[0].shape == (1, 4, 4), "an angle has two numbers where it is learned"
+    assert np.abs(np.abs(played[:, 2]) - np.pi).max() < 0.05, "and not 0"
+    assert played[2, 0] == pytest.approx(1), "other numbers are meant as before"
 
 
 def test_noise_is_that_of_the_seed_and_of_omp_eval() -> None:

@@ -20,6 +20,7 @@ from omp_cli.core.deploy.program import ONNX_PACKAGES, exported, missing_package
 from omp_cli.core.deploy.writing import READERS, Format, compared
 from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.policy import PolicyConfig
+from omp_cli.core.spec import Rotation, Spec
 from tests.deploy.everything import EVERYTHING
 
 needs_onnx = pytest.mark.skipif(bool(missing_packages(ONNX_PACKAGES)), reason="needs the extra export")
@@ -60,6 +61,39 @@ def test_a_decision_copies_nothing_from_the_host(encoder: str) -> None:
     """Such a copy waits for the device, and a CUDA graph cannot hold it. Export shows it as a lifted constant."""
     _, graph = fixed(encoder)
     assert not [name for name in graph.constants if "lifted_tensor" in name]
+
+
+TURNED = Spec(
+    suite="own",
+    task="turn",
+    state_dim=9,
+    action_dim=12,
+    max_steps=10,
+    control_hz=10.0,
+    state_rotations=(Rotation(first=2, kind="angle", near=(3.0,)), Rotation(first=5, kind="quaternion")),
+    action_rotations=(
+        Rotation(first=0, kind="axis-angle"),
+        Rotation(first=3, kind="quaternion", near=(0.5, 0.5, 0.5, 0.5)),
+        Rotation(first=8, kind="euler", degrees=True, near=(180.0, 0.0, 0.0)),
+        Rotation(first=11, kind="angle"),
+    ),
+)
+"""Rotations of every kind."""
+
+
+@pytest.mark.parametrize("kind", ["pt2", pytest.param("onnx", marks=needs_onnx)])
+def test_rotations_survive_a_file(kind: Format, tmp_path: Path) -> None:
+    parts = {"method": {"name": "omp"}, "net": {"name": "film-mlp", "hidden": 16, "depth": 1}}
+    config = PolicyConfig.model_validate({**parts, "encoder": {"name": "state"}})
+    module = Decision(fresh_policy(config, TURNED), 2)
+    graph, inputs = exported(module, example_inputs(module.policy, 1)), samples(module, 1, 1, 1)
+    assert inputs[0][0].shape[-1] == 12 + 3 + 2 + 3 + 1
+    assert module(*inputs[0]).shape[-1] == 12
+    assert not [name for name in graph.constants if "lifted_tensor" in name], "copied from the host"
+    file = tmp_path / f"a.{kind}"
+    assert (write_pt2(graph, file) if kind == "pt2" else write_onnx(graph, file, module.inputs)) == file
+    answers = READERS[kind](file, inputs)
+    assert compared(kind, answers, [module(*x) for x in inputs], TURNED.action_rotations).accepted
 
 
 @needs_onnx

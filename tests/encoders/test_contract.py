@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
 from omp_cli.core.encoders import ENCODERS, Encoder
-from omp_cli.core.spec import Spec
+from omp_cli.core.spec import Rotation, Spec
 
 B, T = 3, 2
 SPEC = Spec(
@@ -90,6 +92,22 @@ def test_the_embedding_has_the_scale_that_is_asked_for(name: str, scale: float) 
     scaled.load_state_dict(plain.state_dict())
     obs = arrays(plain, B, T)
     torch.testing.assert_close(scaled(obs), scale * plain(obs))
+
+
+def test_two_ways_to_write_a_rotation_are_the_same(name: str) -> None:
+    """Half a turn and a little, in the one direction and in the other."""
+    turned = SPEC.model_copy(update={"state_rotations": (Rotation(first=4, kind="axis-angle"),)})
+    torch.manual_seed(0)
+    encoder = ENCODERS.build(ENCODERS.parse({"name": name}), turned, T).double()
+    encoder.fit({key: x.double() for key, x in arrays(encoder, 50, seed=2).items()})
+    encoder.eval()
+    obs = {key: x if x.dtype == torch.uint8 else x.double() for key, x in arrays(encoder, B, T).items()}
+    axis = torch.nn.functional.normalize(obs["state"][..., 4:7], dim=-1)
+    one, other, third = ({**obs, "state": obs["state"].clone()} for _ in range(3))
+    for shown, angle in ((one, 3.2), (other, 3.2 - 2 * math.pi), (third, 3.1)):
+        shown["state"][..., 4:7] = angle * axis
+    torch.testing.assert_close(encoder(one), encoder(other))
+    assert not torch.allclose(encoder(one), encoder(third))
 
 
 def test_every_array_is_used(name: str) -> None:

@@ -31,7 +31,7 @@ from omp_cli.core.rl.environments import LOST, Stepped, TrainingEnvs
 from omp_cli.core.rl.fql import Fql, FqlConfig, student_loss
 from omp_cli.core.rl.replay_buffer import Decisions, Demonstrations, ReplayBuffer, demonstrated
 from omp_cli.core.rl.rollout import Collector
-from omp_cli.core.spec import Spec
+from omp_cli.core.spec import Rotation, Spec
 from omp_cli.core.suites.base import Outcome, TaskEnv
 from tests.conftest import Omp
 
@@ -125,6 +125,17 @@ def test_demonstrations_are_rewarded_as_the_environments_are() -> None:
         Demonstrations(with_success, policy, True)
     with pytest.raises(DataError, match="data/success is missing"):
         Demonstrations(data(), policy, True, end_on_success=True)
+
+
+def test_rotations_of_demonstrations_are_learned_in_numbers_that_jump_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    turned = SPEC.model_copy(update={"action_rotations": (Rotation(first=0, kind="angle"),)})
+    monkeypatch.setitem(globals(), "SPEC", turned)
+    policy = policy_of()
+    some = Demonstrations(data(), policy, ends_itself=True).sample(50)
+    angles = some.obs["state"][:, 0, 0] / 10
+    torch.testing.assert_close(some.action[:, 0], torch.stack([angles.cos(), angles.sin()], 1))
+    figures = fql_of(policy)._learn(some, (True, False))
+    assert all(bool(value.isfinite()) for value in figures.values())
 
 
 def numbered(first: int, count: int) -> Decisions:

@@ -28,7 +28,7 @@ from omp_cli.core.rl.environments import LOST, TrainingEnvs
 from omp_cli.core.rl.ppo import Ppo
 from omp_cli.core.rl.ppo_config import BcConfig, CosineConfig
 from omp_cli.core.rl.rollout import Collector, Rollout
-from omp_cli.core.spec import Spec
+from omp_cli.core.spec import Rotation, Spec
 from omp_cli.core.suites.toy import Toy, ToyConfig
 
 ENVS, DECISIONS = 4, 6
@@ -122,6 +122,22 @@ def test_the_ratio_is_1_at_the_first_minibatch(name: str, encoder: str, collecto
     assert figures["log_ratio_per_entry"] <= 1e-6
     assert abs(figures["kl"]) <= 1e-9
     assert figures["clip_share"] == 0
+    assert figures["grad_norm"] > 0
+
+
+@pytest.mark.parametrize("name", PPO)
+def test_rotations_are_learned_in_numbers_that_jump_nowhere(
+    name: str, collectors: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second number of the toy's action as an angle: the environment gets it as it takes it."""
+    turned = spec().model_copy(update={"action_rotations": (Rotation(first=1, kind="angle"),)})
+    monkeypatch.setitem(globals(), "spec", lambda: turned)
+    algorithm = algorithm_of(name)
+    rollout = collected(algorithm, collectors)
+    assert rollout.points.shape[-1] == 3
+    batch, _ = algorithm._prepared(rollout, 0)
+    figures, _ = algorithm._minibatch(batch, torch.randperm(len(batch.advantage))[:16], 0, True)
+    assert abs(figures["ratio"] - 1) <= 1e-6
     assert figures["grad_norm"] > 0
 
 

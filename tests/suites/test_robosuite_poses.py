@@ -8,7 +8,6 @@ import h5py
 import numpy as np
 import pytest
 
-from omp_cli.core.data.poses import with_six_numbers
 from omp_cli.core.data.store import read_store
 from omp_cli.core.suites.robomimic import Robomimic, RobomimicEnv, RobomimicSuiteConfig
 from omp_cli.core.suites.robomimic.controller import Control
@@ -34,7 +33,8 @@ def test_poses_lead_along_the_same_way(task: str, arms: int) -> None:
     """The pose of each displacement is read in one environment and taken in another."""
     one = Robomimic(RobomimicSuiteConfig(cameras=())).make(task)
     other = Robomimic(RobomimicSuiteConfig(cameras=(), control=ABSOLUTE)).make(task)
-    assert (one.spec.action_dim, other.spec.action_dim) == (7 * arms, 10 * arms)
+    assert one.spec.action_dim == other.spec.action_dim == 7 * arms
+    assert (one.spec.learned_action_dim, other.spec.learned_action_dim) == (7 * arms, 10 * arms)
     random = np.random.default_rng(0)
     states, actions = [], []
     one.reset(3)
@@ -67,7 +67,7 @@ def test_a_pose_is_taken_beyond_one() -> None:
     env = Robomimic(RobomimicSuiteConfig(cameras=(), control=ABSOLUTE)).make("lift")
     goal = np.array([0.05, 0.1, 1.1, np.pi, 0.0, 0.0, -1.0])
     for _ in range(40):
-        env.step(with_six_numbers(goal))
+        env.step(goal)
     controller = env.sim.robots[0].controller
     np.testing.assert_allclose(controller.ee_pos, goal[:3], atol=0.01)
     np.testing.assert_allclose(controller.ee_ori_mat, np.diag([1, -1, -1]), atol=0.05)
@@ -86,7 +86,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_operators_give_poses_and_a_policy_of_them_is_rolled_out(omp: Omp, recorded: Path, tmp_path: Path) -> None:
     data = read_store(recorded / "data")
-    assert data.arrays["action"].shape[1] == data.spec.action_dim == 10
+    assert data.arrays["action"].shape[1] == data.spec.action_dim == 7
+    assert data.spec.learned_action_dim == 10
     assert data.provenance["rollout_suite"]["control"]["control_delta"] is False
     env = Robomimic(RobomimicSuiteConfig(cameras=(), control=ABSOLUTE)).make("lift")
     with h5py.File(next((recorded / "cache").rglob("*.hdf5"))) as file:
@@ -137,9 +138,7 @@ def test_a_file_of_poses_is_replayed(omp: Omp, recorded: Path, tmp_path: Path) -
         data = read_store(out)
         assert 2 * len(data.episode_ends) == len(joined.episode_ends)
         assert data.provenance["rollout_suite"]["control"]["control_delta"] is False
-        np.testing.assert_allclose(
-            data.arrays["action"][0], with_six_numbers(np.array([0, 0, 1, np.pi, 0, 0, 1])), atol=1e-6
-        )
+        np.testing.assert_allclose(data.arrays["action"][0], [0, 0, 1, np.pi, 0, 0, 1], atol=1e-6)
 
 
 def test_cameras_that_are_taken_are_recorded(omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

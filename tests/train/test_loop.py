@@ -27,7 +27,7 @@ from omp_cli.core.methods.base import Measured
 from omp_cli.core.methods.meanflow import MeanFlow, MeanFlowConfig
 from omp_cli.core.nets.short_conv import SeenTaps
 from omp_cli.core.policy import LossModule
-from omp_cli.core.spec import Quaternion
+from omp_cli.core.spec import Quaternion, Rotation
 from omp_cli.core.train import loop
 from omp_cli.core.train.batches import batch_indices
 from omp_cli.core.train.build import build_policy
@@ -202,6 +202,10 @@ def test_a_run_does_not_go_on_with_another_view_of_its_state(toy: Path, tmp_path
     spec = again.dataset.spec.model_copy(update={"quaternions": told})
     again.dataset = dataclasses.replace(again.dataset, spec=spec)
     with pytest.raises(DataError, match="other numbers of the state that they are quaternions"):
+        again.resume()
+    turned = {"action_rotations": (Rotation(first=0, kind="angle"),)}
+    again.dataset = dataclasses.replace(again.dataset, spec=spec.model_copy(update={"quaternions": (), **turned}))
+    with pytest.raises(DataError, match="other numbers of the action that they are rotations"):
         again.resume()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.data.readers.recording import Recording
-from omp_cli.core.spec import Quaternion
+from omp_cli.core.spec import Quaternion, Rotation
 
 _WITHIN = 0.01
 """How far from 1 the length of a quaternion may be."""
@@ -36,22 +36,27 @@ def called_quaternions(names: Sequence[str]) -> tuple[int, ...]:
     return tuple(found)
 
 
-def marked(recording: Recording) -> Recording:
+def marked(recording: Recording, settings: bool = False) -> Recording:
     """The recording, whose spec says of which quaternions of the state both signs occur, and where a policy sees them.
 
     They jump from q to -q, or a whole episode lies on the side of -q. The user is told of those, and of such
-    quaternions of the action, about which nothing is done.
+    quaternions of the action, about which nothing is done unless ``action_rotations`` names them; with ``settings``
+    there is such a setting.
     """
     spec, said, found = recording.spec, [*recording.said], []
     for key in ("state", "action"):
         values, names = [episode[key] for episode in recording.episodes], recording.names_of(key)
+        rotations: tuple[Rotation, ...] = getattr(spec, f"{key}_rotations")
+        taken = {place for rotation in rotations for place in rotation.places}
         for first in called_quaternions(names):
+            if first in taken:
+                continue
             each, name = [x[:, first : first + 4] for x in values], f"{key}: {_PLACE.sub('', names[first])}"
             lengths = np.linalg.norm(np.concatenate(each), axis=1)
             if odd := int((np.abs(lengths - 1.0) >= _WITHIN).sum()):
                 said.append(f"{name} is not of length 1 in {odd} of {len(lengths)} frames: not taken for a quaternion")
                 continue
-            side = _side_of(each)
+            side = side_of(each)
             jumps, left = _jumps(each), _jumps([q * np.where(q @ side < 0, -1, 1)[:, None] for q in each])
             steps, other = sum(len(q) - 1 for q in each), _others(each, side)
             where = (
@@ -62,12 +67,13 @@ def marked(recording: Recording) -> Recording:
                 found.append(Quaternion(first=first, side=tuple(side.tolist())))
                 said.append(f"{what}: a policy sees the one that lies on the side of most frames, with {left} changes")
             elif key == "action" and (jumps or other):
-                said.append(f"{what}, which to a policy are two answers: record one sign")
+                how = f"--set action_rotations={first}:quaternion makes them one" if settings else "record one sign"
+                said.append(f"{what}, which to a policy are two answers: {how}")
     known = spec.quaternions or tuple(found)  # a suite of the user's own may say it itself
     return replace(recording, spec=spec.model_copy(update={"quaternions": known}), said=tuple(said))
 
 
-def _side_of(episodes: Vectors) -> NDArray[np.float64]:
+def side_of(episodes: Vectors) -> NDArray[np.float64]:
     """The direction (4,) near which most quaternions or their opposites lie, as far as possible as they are."""
     together = np.concatenate(episodes).astype(np.float64)
     axis = np.linalg.eigh(together.T @ together)[1][:, -1]

@@ -11,27 +11,38 @@ from numpy.typing import NDArray
 
 from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.readers.recording import Recording
+from omp_cli.core.spec import Rotation
 
 _TURNS = (2 * np.pi, 360.0)
 _NEAR = 0.1
 """How far from half a turn both ends of a jump may be, in turns."""
 _VALUES = 8
 """An angle has more values; a command that switches between two ends has not."""
-ADVICE = "to a policy these are far apart: store cosine and sine; of a rotation a quaternion, or two rows of its matrix"
+FAR = "to a policy these are far apart"
+ADVICE = f"{FAR}: store cosine and sine; of a rotation a quaternion, or two rows of its matrix"
 
 
-def told(recording: Recording) -> Recording:
-    """The recording, which says of state and action where an angle jumps from one end of a turn to the other."""
+def told(recording: Recording, settings: bool = False) -> Recording:
+    """The recording, which says of state and action where an angle jumps from one end of a turn to the other.
+
+    Of what a policy sees or learns in numbers that jump nowhere nothing is said. With ``settings`` there are those that
+    name such rotations (``action_rotations``), which the user is told.
+    """
     said = list(recording.said)
     for key in ("state", "action"):
         each, names = [episode[key] for episode in recording.episodes], recording.names_of(key)
         counts, steps = jumps(each), sum(len(values) - 1 for values in each)
+        known: tuple[Rotation, ...] = getattr(recording.spec, f"{key}_rotations")
+        counts[[place for rotation in known for place in rotation.places]] = 0
         of_each = [
             f"{names[place] if names else f'{key}[{place}]'} ({counts[place]} of {steps} steps)"
             for place in np.flatnonzero(counts)
         ]
         if of_each:
-            said.append(f"{key}: {listed(of_each)}: from half a turn to minus half a turn or back at once; {ADVICE}")
+            how = "PLACE of its first number, KIND axis-angle, euler or angle"
+            named = f"{FAR}: --set {key}_rotations=PLACE:KIND keeps them together ({how})"
+            advice = named if settings else ADVICE
+            said.append(f"{key}: {listed(of_each)}: from half a turn to minus half a turn or back at once; {advice}")
     return replace(recording, said=tuple(said))
 
 

@@ -28,6 +28,7 @@ from omp_cli.core.deploy.base import Backend, Inputs, Prepared
 from omp_cli.core.deploy.folding import folded
 from omp_cli.core.deploy.parity import Difference, difference
 from omp_cli.core.deploy.program import ONNX_INSTALL, ONNX_PACKAGES, exported, missing_packages, quiet, write_onnx
+from omp_cli.core.spec import Rotation
 
 
 class Function(Prepared):
@@ -226,7 +227,9 @@ class CheckedBackend:
     difference: Difference | None = None
 
 
-def checked(name: str, module: nn.Module, samples: Sequence[Inputs], folder: Path) -> CheckedBackend:
+def checked(
+    name: str, module: nn.Module, samples: Sequence[Inputs], folder: Path, rotations: Sequence[Rotation] = ()
+) -> CheckedBackend:
     """Prepare a backend and compare it with eager on every sample.
 
     Args:
@@ -234,6 +237,7 @@ def checked(name: str, module: nn.Module, samples: Sequence[Inputs], folder: Pat
         module: the module, in evaluation mode and on its device.
         samples: at least three inputs of the same shapes that differ, on the module's device.
         folder: where compiled files go; kept as long as the backend is in use, and not shared with another call.
+        rotations: those of the module's answer.
     """
     if len(samples) < 3:
         raise ValueError(f"{len(samples)} samples: at least 3 are needed for a comparison")
@@ -249,7 +253,7 @@ def checked(name: str, module: nn.Module, samples: Sequence[Inputs], folder: Pat
             prepared = chosen.prepare(module, samples[0], folder)
             prepared.run(*samples[0])
         prepared.seconds = time.perf_counter() - start
-        found = difference(references, [prepared.run(*sample) for sample in samples], dtype)
+        found = difference(references, [prepared.run(*sample) for sample in samples], dtype, rotations)
         prepared.place(*samples[0])
     except Exception as error:  # each runtime has errors of its own; they are listed, not hidden
         return CheckedBackend(name, "failed", one_line(error, 200, typed=True))

@@ -65,6 +65,7 @@ class OfCheckpoint(Decider):
             action_range=self.policy.action_range(),
             cameras=spec.cameras,
             made_of=self.sensing[1],
+            action_rotations=spec.action_rotations,
         )
 
     def decide(self, history: Arrays, noise: Tensor) -> NDArray[np.float32]:

@@ -62,6 +62,7 @@ class Deciding:
         check_graph("graph", graph, self._device)
         self._decision, self._asked, self._capture = Decision(policy, nfe), graph, capture
         self._graphs: dict[int, Prepared | None] = {}
+        self._rotations = policy.spec.action_rotations
         self._rounds = precision == "tf32"
         self.eager = self._hindrance()
         self.against_float32 = None if precision == "fp32" else self._lowered(precision)
@@ -121,7 +122,7 @@ class Deciding:
         eager = self._decision(*inputs)
         try:
             graph = self._capture(self._decision, inputs)
-            found = difference([eager], [graph.run(*inputs)], torch.float32)
+            found = difference([eager], [graph.run(*inputs)], torch.float32, self._rotations)
         except RuntimeError as error:  # what waits for the device, or copies from the host, cannot be captured
             reason = one_line(error, 200, typed=True)
         else:
@@ -143,4 +144,4 @@ class Deciding:
             policy.lower(DTYPES[precision])
         with tf32(self._rounds):
             lower = [self._decision(*sample) for sample in samples]
-            return difference(exact, lower, DTYPES.get(precision, torch.float32))
+            return difference(exact, lower, DTYPES.get(precision, torch.float32), self._rotations)

@@ -13,7 +13,7 @@ the actions to execute. Ray casting and farthest point sampling come before it a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,7 @@ from omp_cli.core.deploy.parity import Difference
 from omp_cli.core.deploy.program import ONNX_INSTALL, ONNX_PACKAGES, OUTPUT, missing_packages
 from omp_cli.core.deploy.writing import READERS, Format, Writing, decision_of
 from omp_cli.core.envs.workers import Workers
+from omp_cli.core.policy import Policy
 from omp_cli.core.spec import Channels, Spec
 
 SIGNATURE = "policy.json"
@@ -91,7 +92,7 @@ def export_run(run: Run, checkpoint: Checkpoint, config: ExportConfig, progress:
         "weights": config.weights,
         "nfe": config.nfe,
         "batch": "any" if config.dynamic_batch else config.batch,
-        "unclipped": _unclipped(references, policy.action_limits.inverse),
+        "unclipped": _unclipped(policy, samples, config.nfe or policy.nfe),
         "files": files,
         "left_out": left_out,
     }
@@ -162,7 +163,7 @@ def signature(
         "task": spec.task,
         "suite_settings": checkpoint.meta.suite,
         "inputs": [array(name, x) for name, x in zip(decision.inputs, inputs, strict=True)],
-        "output": array(OUTPUT, output) | {"low": list(low), "high": list(high)},
+        "output": array(OUTPUT, output) | {"low": list(low), "high": list(high), **_rotations(spec)},
         "reference": checkpoint.meta.reference,
         "n_obs": chunk.n_obs,
         "horizon": chunk.horizon,
@@ -194,6 +195,11 @@ def _unit(name: str, spec: Spec, reach: str) -> str:
     return units.get(name, "as the data set has it, newest step last")
 
 
+def _rotations(spec: Spec) -> dict[str, Any]:
+    """Which numbers of an action are rotations, of which there are more in the noise."""
+    return {"rotations": [r.model_dump(mode="json") for r in spec.action_rotations]} if spec.action_rotations else {}
+
+
 def _own_units(state: Channels | None, action: Channels) -> dict[str, str]:
     """The units of arrays that come from data of the user's own."""
     own = "the data's own units"
@@ -213,10 +219,11 @@ def _channels(name: str, spec: Spec) -> dict[str, Any]:
     return {"cameras": list(spec.cameras)} if name == "img" and spec.cameras else {}
 
 
-def _unclipped(references: Sequence[Tensor], inverse: Callable[[Tensor], Tensor]) -> float:
+@torch.no_grad()
+def _unclipped(policy: Policy, samples: Sequence[Inputs], nfe: int) -> float:
     """Share of the compared numbers that sampling did not clip to [-1, 1]: a clipped number proves little."""
-    actions = torch.cat([x.flatten(0, 1) for x in references])
-    ends = torch.stack([inverse(torch.full_like(actions[0], end)) for end in (-1.0, 1.0)])
-    low, high = ends.amin(0), ends.amax(0)
-    slack = 1e-6 * (high - low)
-    return round(float(((actions > low + slack) & (actions < high - slack)).float().mean()), 3)
+    chunks = []
+    for noise, *arrays in samples:
+        h = policy.embed(dict(zip(policy.keys, arrays, strict=True)))
+        chunks.append(policy.sample(h, noise, nfe)[:, policy.window])
+    return round(float((torch.cat(chunks).abs() < 1).float().mean()), 3)

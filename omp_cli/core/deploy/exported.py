@@ -29,6 +29,7 @@ from omp_cli.core.deploy.frames import Array, Arrays, Signature
 from omp_cli.core.deploy.onnx_runtime import session
 from omp_cli.core.deploy.program import ONNX_INSTALL, ONNX_PACKAGES, missing_packages
 from omp_cli.core.policy_config import Weights
+from omp_cli.core.spec import Rotation
 
 DTYPES = ("float32", "uint8")
 LARGEST = 1 << 28
@@ -143,8 +144,12 @@ def _signature(document: dict[str, Any], made_of: Mapping[str, tuple[str, ...]])
             raise ValueError(f"{name} is {str(value)[:60]!r}")
     if any(x["shape"][1] != document["n_obs"] for x in seen):
         raise ValueError("an input has another number of frames than n_obs")
-    batch, horizon, action_dim = noise["shape"]
+    batch, horizon, learned = noise["shape"]
     output, max_steps = document["output"], document.get("max_steps")
+    rotations = tuple(Rotation.model_validate(found) for found in output.get("rotations", ()))
+    action_dim = output["shape"][2]
+    if action_dim + sum(r.learned - r.numbers for r in rotations) != learned:
+        raise ValueError(f"actions have {action_dim} numbers, and their noise has {learned}")
     return Signature(
         str(document["suite"]),
         str(document["task"]),
@@ -162,6 +167,7 @@ def _signature(document: dict[str, Any], made_of: Mapping[str, tuple[str, ...]])
         _action_range(output, action_dim) if "low" in output else None,
         next((tuple(map(str, x.get("cameras", ()))) for x in seen if x["name"] == "img"), ()),
         made_of,
+        rotations,
     )
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from omp_cli.core.base.errors import DataError, did_you_mean
 from omp_cli.core.data.shown import shown_array
 from omp_cli.core.families import SUITES
-from omp_cli.core.spec import Spec
+from omp_cli.core.spec import Rotation, Spec
 
 Arrays = dict[str, NDArray[Any]]
 AsRead = Callable[[Mapping[str, Any], Collection[str]], Mapping[str, Any]]
@@ -55,6 +55,7 @@ class Signature:
             actions are as a suite defines them; None of an export that does not say it.
         cameras: cameras of "img", in the order of its channels, as the data say them; empty where nobody says them.
         made_of: for an array, the names of those that a robot may show instead, of which ``Player`` makes it.
+        action_rotations: see ``Spec``.
     """
 
     suite: str
@@ -73,11 +74,17 @@ class Signature:
     action_range: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     cameras: tuple[str, ...] = ()
     made_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    action_rotations: tuple[Rotation, ...] = ()
 
     def __str__(self) -> str:
         of = {name: f" of {', '.join(parts)}" for name, parts in self.made_of.items()}
         reads = ", ".join(f"{name} {array}{of.get(name, '')}" for name, array in self.arrays.items())
         return f"{self.task}: reads {reads}; actions ({self.action_dim},) at {self.control_hz:g} Hz, NFE {self.nfe}"
+
+    @property
+    def noise_shape(self) -> tuple[int, int]:
+        """Of the noise of a decision: H, and the numbers of an action as the policy learned it."""
+        return self.horizon, self.action_dim + sum(r.learned - r.numbers for r in self.action_rotations)
 
     def frame(self, obs: Mapping[str, Any]) -> Arrays:
         """A caller's frame as the policy reads it: each array (B, ...) of its type, B = 1 for a frame without a batch.

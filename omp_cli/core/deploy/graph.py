@@ -66,7 +66,7 @@ def example_inputs(policy: Policy, batch: int, seed: int = 0) -> tuple[Tensor, .
         arrays["point_cloud"] = centre + offsets
     if spec.image is not None:
         arrays["img"] = torch.randint(0, 256, (*lead, *spec.image), generator=g, dtype=torch.uint8)
-    noise = torch.randn(batch, chunk.horizon, spec.action_dim, generator=g)
+    noise = torch.randn(batch, chunk.horizon, spec.learned_action_dim, generator=g)
     return (noise, *(arrays[key] for key in policy.keys))
 
 

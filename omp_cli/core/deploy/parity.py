@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from omp_cli.core.rotations import nearest
+from omp_cli.core.spec import Rotation
+
 # Largest error relative to the largest reference value. Reordered sums of a policy of ten layers differ by a few ulp of
 # the dtype per layer (float32: measured 1e-7 to 2e-6); a wrong graph is off by 1e-2 and more.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
@@ -61,13 +64,16 @@ def tolerance(dtype: torch.dtype, device: torch.device) -> float:
     return TOLERANCE[dtype]
 
 
-def difference(references: Sequence[Tensor], outputs: Sequence[Tensor], dtype: torch.dtype) -> Difference:
+def difference(
+    references: Sequence[Tensor], outputs: Sequence[Tensor], dtype: torch.dtype, rotations: Sequence[Rotation] = ()
+) -> Difference:
     """Compare outputs with references pair by pair.
 
     Args:
         references: eager's outputs.
         outputs: the other runtime's, of the same shapes.
         dtype: the type in which both computed; it sets the tolerance.
+        rotations: those of the outputs; a last bit decides whether half a turn is given out as pi or as -pi.
 
     Raises:
         ValueError: a shape differs, or nothing to compare.
@@ -79,6 +85,8 @@ def difference(references: Sequence[Tensor], outputs: Sequence[Tensor], dtype: t
         expected, found = reference.detach().double().cpu(), output.detach().double().cpu()
         if not (expected.isfinite().all() and found.isfinite().all()):
             return Difference(float("inf"), float("inf"), tolerance(dtype, reference.device), len(references))
+        if rotations:
+            found = torch.from_numpy(nearest(found.numpy(), expected.numpy(), rotations))
         worst = max(worst, float((expected - found).abs().max()))
         scale = max(scale, float(expected.abs().max()))
     if not references:

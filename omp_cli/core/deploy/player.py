@@ -17,6 +17,7 @@ from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.seeds import MAX_SEED, derived_seed
 from omp_cli.core.deploy.decider import Decider
 from omp_cli.core.deploy.frames import Arrays, Signature
+from omp_cli.core.rotations import Continuous
 
 
 def executed(wanted: int | None, own: int) -> int:
@@ -67,6 +68,7 @@ class Player:
                 "leave it out, or train with a larger chunk.execute",
             )
         self.decider, self.decisions = decider, 0
+        self._continuous = Continuous(decider.signature.action_rotations, decider.signature.action_dim)
         self._seed, self._episode = seed, 0
         self._begin()
 
@@ -192,7 +194,7 @@ class Player:
 
     def _decide(self) -> NDArray[np.float32]:
         """(B, E, A) for the present history."""
-        shape = (self.signature.horizon, self.signature.action_dim)
+        shape = self.signature.noise_shape
         noise = torch.stack([torch.randn(shape, generator=generator) for generator in self._noise])
         history = {name: np.stack([frame[name] for frame in self._history], 1) for name in self.signature.arrays}
         self.decisions += 1
@@ -204,4 +206,6 @@ class Player:
         ages = range(len(self._chunks) - 1, -1, -1)  # a chunk made n steps ago says in row n what is due now
         due = np.stack([chunk[:, age] for chunk, age in zip(self._chunks, ages, strict=True)])
         weights = np.exp(-coefficient * np.arange(len(due)))
-        return np.einsum("i,iba->ba", weights / weights.sum(), due).astype(np.float32)
+        learned = self._continuous(torch.from_numpy(due)).numpy()  # a mean of pi and -pi would be 0
+        mean = np.einsum("i,iba->ba", weights / weights.sum(), learned).astype(np.float32)
+        return self._continuous.inverse(torch.from_numpy(mean)).numpy()

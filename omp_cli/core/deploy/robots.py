@@ -27,6 +27,7 @@ from omp_cli.core.base.plugins import import_file, importable, users_code
 from omp_cli.core.data.store import Dataset
 from omp_cli.core.deploy.clipping import Clipping
 from omp_cli.core.deploy.frames import Signature
+from omp_cli.core.rotations import mean_of, nearest
 
 Frame = Mapping[str, Any]
 ANOTHER_RATE = 0.01
@@ -190,7 +191,7 @@ class Replay:
         data.spec.same_actions(signature.action_names, signature.action_unit, f"data set {data.path}", note)
         if "img" in signature.arrays:
             data.spec.same_cameras(signature.cameras, f"data set {data.path}", note)
-        self._keys = tuple(signature.arrays)
+        self._keys, self._rotations = tuple(signature.arrays), signature.action_rotations
         self._ends = data.episode_ends
         self.errors: list[NDArray[np.float64]] = []
 
@@ -210,7 +211,8 @@ class Replay:
 
     def act(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compare with the recorded action, and go to the next frame; the action."""
-        self.errors.append(action.astype(np.float64) - self._data.arrays["action"][self._frame])
+        recorded = self._data.arrays["action"][self._frame].astype(np.float64)
+        self.errors.append(nearest(action.astype(np.float64), recorded, self._rotations) - recorded)
         self._frame += 1
         return action
 
@@ -227,7 +229,8 @@ class Replay:
         if not self.errors:
             return {}
         error = np.abs(self.errors).mean(0)
-        spread = self._data.arrays["action"].astype(np.float64).std(0)
+        actions = self._data.arrays["action"].astype(np.float64)
+        spread = nearest(actions, mean_of(actions, self._rotations), self._rotations).std(0)
         varies = spread > 1e-6
         relative = float((error[varies] / spread[varies]).mean()) if varies.any() else None
         return {

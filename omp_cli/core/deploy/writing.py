@@ -25,6 +25,7 @@ from omp_cli.core.deploy.onnx_runtime import OnnxPrepared
 from omp_cli.core.deploy.parity import SAMPLES, Difference, difference
 from omp_cli.core.deploy.program import exported, write_onnx, write_pt2
 from omp_cli.core.policy import Policy
+from omp_cli.core.spec import Rotation
 
 Format = Literal["pt2", "onnx"]
 Reader = Callable[[Path, Sequence[Inputs]], list[Tensor]]
@@ -66,7 +67,8 @@ class Writing:
             write_pt2(self._program, file)
         else:
             write_onnx(self._program, file, decision.inputs)
-        return compared(kind, self.readers[kind](file, samples), [decision(*sample) for sample in samples])
+        references = [decision(*sample) for sample in samples]
+        return compared(kind, self.readers[kind](file, samples), references, decision.policy.spec.action_rotations)
 
     @cached_property
     def _decision(self) -> tuple[Decision, list[Inputs]]:
@@ -88,9 +90,11 @@ def decision_of(policy: Policy, config: ExportConfig) -> tuple[Decision, list[In
     return decision, [example_inputs(policy, batch, config.seed + i) for i, batch in enumerate(batches)]
 
 
-def compared(kind: Format, answers: Sequence[Tensor], references: Sequence[Tensor]) -> Difference:
+def compared(
+    kind: Format, answers: Sequence[Tensor], references: Sequence[Tensor], rotations: Sequence[Rotation] = ()
+) -> Difference:
     """How far a file's answers lie from the policy's; RunFailed when that is too far."""
-    found = difference(references, answers, torch.float32)
+    found = difference(references, answers, torch.float32, rotations)
     if not found.accepted:
         raise RunFailed(
             f"policy.{kind} answers something else than the policy: {found}",

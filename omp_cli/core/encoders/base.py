@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from omp_cli.core.base.config import Above0, Settings
 from omp_cli.core.families import ENCODERS as ENCODERS
+from omp_cli.core.rotations import Continuous
 from omp_cli.core.spec import Spec
 
 
@@ -61,14 +62,19 @@ class Limits(nn.Module):
 
 
 class StateLimits(Limits):
-    """``Limits`` of a state (..., S), whose ``Spec.quaternions`` are first turned to the side that the spec names."""
+    """``Limits`` of a state (..., S), whose ``Spec.quaternions`` are first turned to the side that the spec names.
+
+    Its ``Spec.state_rotations`` are brought into numbers that jump nowhere, so what comes out may be longer:
+    ``Spec.seen_state_dim``.
+    """
 
     _places: Tensor
     _sides: Tensor
     _members: Tensor
 
     def __init__(self, spec: Spec) -> None:
-        super().__init__(spec.state_dim)
+        super().__init__(spec.seen_state_dim)
+        self._continuous = Continuous(spec.state_rotations, spec.state_dim)
         self._count = len(spec.quaternions)
         places = torch.tensor([[q.first + i for i in range(4)] for q in spec.quaternions], dtype=torch.long)
         members = torch.zeros(self._count, spec.state_dim)
@@ -80,11 +86,11 @@ class StateLimits(Limits):
 
     def fit(self, x: Tensor) -> None:
         """Take the limits from x (..., S)."""
-        super().fit(self.one_sign(x))
+        super().fit(self._continuous(self.one_sign(x)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Physical units to [-1, 1]."""
-        return super().forward(self.one_sign(x))
+        return super().forward(self._continuous(self.one_sign(x)))
 
     def one_sign(self, x: Tensor) -> Tensor:
         """x (..., S), of whose quaternions those on the other side are replaced by what means the same."""
@@ -93,6 +99,26 @@ class StateLimits(Limits):
         q = x.index_select(-1, self._places).unflatten(-1, (self._count, 4))
         turned = ((q * self._sides.to(x.dtype)).sum(-1) < 0).to(x.dtype)  # (..., K)
         return x * (1.0 - 2.0 * turned @ self._members.to(x.dtype))
+
+
+class ActionLimits(Limits):
+    """``Limits`` of actions (..., A), whose ``Spec.action_rotations`` are brought into numbers that jump nowhere."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(spec.learned_action_dim, hold=True)
+        self._continuous = Continuous(spec.action_rotations, spec.action_dim)
+
+    def fit(self, x: Tensor) -> None:
+        """Take the limits from x (..., A)."""
+        super().fit(self._continuous(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Physical units to [-1, 1]: (..., A) -> (..., ``Spec.learned_action_dim``)."""
+        return super().forward(self._continuous(x))
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """[-1, 1] to physical units."""
+        return self._continuous.inverse(super().inverse(y))
 
 
 class EncoderConfig(Settings):

@@ -55,8 +55,8 @@ class LightVitEncoder(ImageEncoder):
         self.position = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, tokens, config.width), std=0.02))
         self.blocks = nn.Sequential(*(TransformerBlock(config.width, config.heads) for _ in range(config.depth)))
         self.norm = nn.LayerNorm(config.width)
-        self.pool = SpatialEmbedding(tokens, spec.state_dim, config.width, config.dropout)
-        self.out_dim = n_obs * (config.width + spec.state_dim)
+        self.pool = SpatialEmbedding(tokens, spec.seen_state_dim, config.width, config.dropout)
+        self.out_dim = n_obs * (config.width + spec.seen_state_dim)
 
     def features(self, pictures: Tensor, state: Tensor) -> Tensor:
         """pictures (M, C, H, W), state (M, S) -> (M, E)."""

@@ -98,7 +98,7 @@ class PointCloudEncoder(Encoder):
         self.state_limits, self.cloud_limits = StateLimits(spec), Limits(3)
         self.cloud = PointNet(config.channels, config.out, config.two_pass)
         self.state = nn.Sequential(
-            nn.Linear(spec.state_dim, config.state), nn.ReLU(), nn.Linear(config.state, config.state)
+            nn.Linear(spec.seen_state_dim, config.state), nn.ReLU(), nn.Linear(config.state, config.state)
         )
 
     def fit(self, arrays: Mapping[str, Tensor]) -> None:

@@ -42,7 +42,7 @@ class ResNet18Encoder(ImageEncoder):
                 f"encoder resnet18: pictures of {spec.image[2]} channels are not RGB", "use another encoder"
             )
         self.cameras = nn.ModuleList(resnet18() for _ in range(spec.image[2] // 3))
-        self.out_dim = n_obs * (STAGES[-1][0] * len(self.cameras) + spec.state_dim)
+        self.out_dim = n_obs * (STAGES[-1][0] * len(self.cameras) + spec.seen_state_dim)
 
     def features(self, pictures: Tensor, state: Tensor) -> Tensor:
         """pictures (M, C, H, W) -> (M, 512 cameras); the state joins behind it."""

@@ -34,7 +34,7 @@ class StateEncoder(Encoder):
         self.out_dim = config.out
         self.limits = StateLimits(spec)
         self.mlp = nn.Sequential(
-            nn.Linear(n_obs * spec.state_dim, config.hidden), nn.Mish(), nn.Linear(config.hidden, config.out)
+            nn.Linear(n_obs * spec.seen_state_dim, config.hidden), nn.Mish(), nn.Linear(config.hidden, config.out)
         )
 
     def fit(self, arrays: Mapping[str, Tensor]) -> None:

@@ -147,7 +147,11 @@ def policy_facts(checkpoint: Checkpoint, data: dict[str, Any]) -> dict[str, Any]
     meta = checkpoint.meta
     seed, trained, figures = _training(checkpoint)
     made = {key: value for key, value in data.get("recipe", {}).items() if key not in ("suite", "task")}
-    turned = {"quaternions": [q.first for q in meta.spec.quaternions]} if meta.spec.quaternions else {}
+    turned: dict[str, Any] = {
+        "quaternions": [q.first for q in meta.spec.quaternions],
+        "state_rotations": list(map(str, meta.spec.state_rotations)),
+        "action_rotations": list(map(str, meta.spec.action_rotations)),
+    }
     return {
         "method": meta.policy["method"]["name"],
         "seed": seed,
@@ -158,7 +162,7 @@ def policy_facts(checkpoint: Checkpoint, data: dict[str, Any]) -> dict[str, Any]
         "data": {
             "content_sha256": meta.dataset_sha256,
             "demos": len(meta.start_states),
-            "settings": flatten({**meta.suite, **made, **turned}),
+            "settings": flatten({**meta.suite, **made, **{name: value for name, value in turned.items() if value}}),
         },
     }
 

@@ -181,11 +181,11 @@ def _decide(state: _State) -> dict[int, NDArray[np.float32]]:
     certain number of decisions per call.
     """
     reads = state.decider.signature
-    shape = (reads.horizon, reads.action_dim)
     some = next(iter(state.running.values()))
     slots = [state.running.get(env) for env in range(state.envs.num_envs)]
     batch = reads.batch or len(slots)
     slots += [None] * (-len(slots) % batch)
+    shape = reads.noise_shape
     noise = torch.stack([torch.zeros(shape) if r is None else torch.randn(shape, generator=r.generator) for r in slots])
     seen = {key: np.stack([(r or some).obs[key] for r in slots]) for key in reads.arrays}
     calls = [slice(first, first + batch) for first in range(0, len(slots), batch)]

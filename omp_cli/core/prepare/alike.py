@@ -17,6 +17,7 @@ SAYS = {
     "points": "--points 512",
     **{f"{key}_names": f"--set '{key}_names=[\"NAME\", ...]'" for key in ("state", "action")},
     **{f"{key}_unit": f"--set {key}_unit=rad" for key in ("state", "action")},
+    **{f"{key}_rotations": f"--set {key}_rotations=3:axis-angle" for key in ("state", "action")},
 }
 """Settings that say something for all files, whatever each of them says, and how they are written on a line."""
 _TAKEN = ("state", "action", "cameras", "cloud", "depth", "pose")
@@ -71,6 +72,8 @@ def _told(recording: Recording, config: Settings) -> dict[str, tuple[str, str]]:
             told |= {f"name of {key}[{place}]": (name, of_setting(setting)) for place, name in names}
         if open_(setting := f"{key}_unit") and (unit := recording.units.get(key)):
             told[f"unit of {key}"] = (unit, of_setting(setting))
+        if open_(setting := f"{key}_rotations") and (rotations := getattr(recording.spec, setting)):
+            told[f"list of rotations of {key}"] = (", ".join(map(str, rotations)), of_setting(setting))
     return told | {key: (value, "") for key, value in _of_simulator(recording).items()}
 
 

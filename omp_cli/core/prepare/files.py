@@ -50,6 +50,8 @@ class Files(Source):
 
     Config: ClassVar[type[Settings]] = FilesConfig
     packages: ClassVar[tuple[str, ...]] = ("h5py",)
+    names_rotations: ClassVar[bool] = False
+    """Whether its settings name rotations of state and action."""
     config: FilesConfig
     origin: FileOrigin
 
@@ -240,7 +242,7 @@ class Files(Source):
                 for episode in recording.episodes:
                     episode["action"] = episode["action"] / np.float32(limit)
             suite, recording = rollout_suite(config.suite, config.environment, config.format.name, recording)
-            recording = turns.told(marked(recording))
+            recording = turns.told(marked(recording, self.names_rotations), self.names_rotations)
         pictured = "img" in recording.episodes[0]
         provenance = self._provenance(recording, suite)
         if config.check_pictures and recording.simulator and pictured and suite is not None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omp_cli.core.data.poses import NOTE
+from omp_cli.core.data.readers.robomimic_actions import NOTE
 from omp_cli.core.prepare.next_line import next_line
 from omp_cli.core.prepare.numbers import unclipped
 from omp_cli.core.suites.base import is_users_own

@@ -72,7 +72,7 @@ class View(nn.Module):
         self.encoder: nn.Module | None = None
         self.out_dim = policy.encoder.out_dim
         if self.sees == "state":
-            self.out_dim = policy.chunk.n_obs * policy.spec.state_dim
+            self.out_dim = policy.chunk.n_obs * policy.spec.seen_state_dim
             self.limits = _limits_of(policy)
         elif self.sees == "own":
             self.encoder = copy.deepcopy(policy.encoder).requires_grad_(train_encoder)
@@ -125,7 +125,7 @@ class Critics(nn.Module):
     def __init__(self, config: QConfig, policy: Policy) -> None:
         super().__init__()
         self.view = View(config.sees, config.train_encoder, policy)
-        inputs = self.view.out_dim + policy.chunk.execute * policy.spec.action_dim
+        inputs = self.view.out_dim + policy.chunk.execute * policy.spec.learned_action_dim
         self.heads = nn.ModuleList(_head(inputs, config) for _ in range(2))
 
     def forward(self, obs: dict[str, Tensor], action: Tensor) -> Tensor:
@@ -145,6 +145,6 @@ def _head(inputs: int, config: QConfig) -> nn.Sequential:
 def _limits_of(policy: Policy) -> Limits:
     """A copy of the policy's normalisation of the state, wherever its encoder keeps it."""
     for module in policy.encoder.modules():
-        if isinstance(module, Limits) and module.scale.shape == (policy.spec.state_dim,):
+        if isinstance(module, Limits) and module.scale.shape == (policy.spec.seen_state_dim,):
             return copy.deepcopy(module)
     return StateLimits(policy.spec)

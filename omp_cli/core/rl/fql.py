@@ -185,7 +185,7 @@ class Fql(Algorithm):
 
     def _noise(self, obs: dict[str, Tensor]) -> Tensor:
         rows = len(next(iter(obs.values())))
-        shape = (rows, self.policy.chunk.horizon, self.policy.spec.action_dim)
+        shape = (rows, self.policy.chunk.horizon, self.policy.spec.learned_action_dim)
         return torch.randn(shape, device=self.start.device)
 
     def _student(self, obs: dict[str, Tensor], z: Tensor) -> Tensor:

@@ -47,11 +47,12 @@ class Ppo(Algorithm):
         self._frozen_jumps = start.pretrained.method.jumps(start.nfe, config.eta)[-tuned:]
         policy.requires_grad_(True).encoder.requires_grad_(config.encoder == "trained")
         device, spec = start.device, policy.spec
-        self.sigma = Sigma(config.sigma, policy.chunk.horizon, spec.action_dim, policy.encoder.out_dim).to(device)
+        horizon, actions = policy.chunk.horizon, spec.learned_action_dim
+        self.sigma = Sigma(config.sigma, horizon, actions, policy.encoder.out_dim).to(device)
         self.critic = Critic(config.critic, policy).to(device)
         self.actor = nn.ModuleDict({"policy": policy, "sigma": self.sigma})
-        self._entries = policy.chunk.horizon * spec.action_dim
-        last = policy.chunk.execute * spec.action_dim  # of the last jump only executed actions count
+        self._entries = horizon * actions
+        last = policy.chunk.execute * actions  # of the last jump only executed actions count
         self._entries_by_jump = torch.tensor([self._entries] * (len(self.jumps) - 1) + [last], device=device)
         self._surrogate = Surrogate(config, self._entries, self._entries_by_jump)
         self._actor_optimizer = adamw(self.actor, config.lr, config.weight_decay)
@@ -90,7 +91,7 @@ class Ppo(Algorithm):
     def act(self, obs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Observations -> actions (N, E, A) in the environment's units, chain, log-probabilities by jump."""
         h, policy, before = self.policy.encoder(obs), self.policy, len(self.first_jumps)
-        shape = (before + len(self.jumps) + 1, len(h), policy.chunk.horizon, policy.spec.action_dim)
+        shape = (before + len(self.jumps) + 1, len(h), policy.chunk.horizon, policy.spec.learned_action_dim)
         z, *noise = torch.randn(shape, device=h.device)
         if policy.frozen is not None:
             first = policy.frozen.field(obs)

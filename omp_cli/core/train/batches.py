@@ -96,7 +96,7 @@ class Batches:
         """What chance decides about a step, for this process (for those of ``world``), on the CPU."""
         train, seed = self._config.train, self._config.seed
         start, stop = (world or self._world).part(train.batch_size)
-        shape = (train.batch_size * train.draws, self._config.chunk.horizon, self._spec.action_dim)
+        shape = (train.batch_size * train.draws, self._config.chunk.horizon, self._spec.learned_action_dim)
         generator = torch.Generator().manual_seed(derived_seed("step", seed, step))
         draws = self._policy.method.draw(shape, generator)
         angles = turn_angles(train.turn, train.batch_size, seed, step)[start:stop] if train.turn else None

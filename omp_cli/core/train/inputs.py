@@ -54,12 +54,18 @@ def check_same(before: Sequence[Input], kind: str, path: Path, sha256: str) -> N
 
 
 def check_same_spec(run: Path, before: Spec, now: Spec) -> None:
-    """DataError when a policy would see the state of its data set in another way than when its run began."""
-    if before.quaternions != now.quaternions:
-        raise DataError(
-            f"{run}: the data set that is there now says of other numbers of the state that they are quaternions",
-            "go on with the one of then, which an earlier omp prepared, or start a new run",
-        )
+    """DataError when a policy would see or learn the numbers of its data set otherwise than when its run began."""
+    ways = {
+        "numbers of the state that they are quaternions": "quaternions",
+        "numbers of the state that they are rotations": "state_rotations",
+        "numbers of the action that they are rotations": "action_rotations",
+    }
+    for what, name in ways.items():
+        if getattr(before, name) != getattr(now, name):
+            raise DataError(
+                f"{run}: the data set that is there now says of other {what}",
+                "go on with the one of then, which an earlier omp prepared, or start a new run",
+            )
 
 
 def longer(run: Path, manifest: Manifest, train: TrainConfig) -> str:

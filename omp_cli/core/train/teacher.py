@@ -26,7 +26,8 @@ def load_teacher(checkpoint: Checkpoint, config: PretrainConfig, spec: Spec, dev
         UsageError: it is no teacher for that student.
     """
     chunk = checkpoint.config().chunk
-    own = ("displacements", "quaternions")  # earlier checkpoints do not say them, and each has an encoder of its own
+    # earlier checkpoints do not say them, and each has an encoder of its own
+    own = ("displacements", "quaternions", "state_rotations")
     names = [name for name in Spec.model_fields if name not in own]
     must_agree: list[tuple[str, Settings, Settings]] = [(name, checkpoint.meta.spec, spec) for name in names]
     must_agree += [("n_obs", chunk, config.chunk), ("horizon", chunk, config.chunk)]
@@ -43,10 +44,12 @@ def load_teacher(checkpoint: Checkpoint, config: PretrainConfig, spec: Spec, dev
 def learn_from(policy: Policy, teacher: Policy) -> bool:
     """Give a fresh student its teacher's limits of actions, so that a chunk is the same numbers to both.
 
-    And all weights where net, encoder and what it sees of quaternions are the same, unless ``warm_start`` is off, or
+    And all weights where net, encoder and what it sees of rotations are the same, unless ``warm_start`` is off, or
     the teacher has two networks (``Policy.freeze_from``); returns whether they were taken.
     """
-    ours, theirs = ((p.config.net, p.config.encoder, p.spec.quaternions) for p in (policy, teacher))
+    ours, theirs = (
+        (p.config.net, p.config.encoder, p.spec.quaternions, p.spec.state_rotations) for p in (policy, teacher)
+    )
     alike = ours == theirs and teacher.frozen is None
     if policy.method.warm_start and alike:
         policy.load_state_dict(teacher.state_dict())

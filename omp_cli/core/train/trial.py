@@ -52,7 +52,7 @@ def try_parts(module: LossModule, batch: Callable[[], Batch]) -> None:
 
 
 def _try_draw(policy: Policy, own: Mapping[Family[Any], str]) -> None:
-    shape = (2, policy.chunk.horizon, policy.spec.action_dim)
+    shape = (2, policy.chunk.horizon, policy.spec.learned_action_dim)
     with _told(own, "draw", METHODS):
         drawn = policy.method.draw(shape, torch.Generator())
         if not isinstance(drawn, Draws):
@@ -68,7 +68,7 @@ def _try_decision(policy: Policy, own: Mapping[Family[Any], str], obs: Mapping[s
     count = len(next(iter(obs.values())))
     with _told(own, "forward", ENCODERS):
         _check_shape("embedding", h := policy.encoder(obs), (count, policy.encoder.out_dim))
-    shape = (count, policy.chunk.horizon, policy.spec.action_dim)
+    shape = (count, policy.chunk.horizon, policy.spec.learned_action_dim)
     noise, zero = torch.randn(shape).to(h.device), torch.zeros(count, device=h.device)
     with _told(own, "forward", NETS):
         _check_shape("velocity", policy.field(h)(noise, zero, zero + 1, []), shape)

@@ -61,7 +61,7 @@ class Validation:
         self._obs = {key: torch.from_numpy(held_out.arrays[key]) for key in keys}
         self._action = torch.from_numpy(held_out.arrays["action"])
         self._windows = make_windows(held_out.episode_ends, config.chunk)
-        shape = (len(self._windows) * config.train.draws, config.chunk.horizon, held_out.spec.action_dim)
+        shape = (len(self._windows) * config.train.draws, config.chunk.horizon, held_out.spec.learned_action_dim)
         generator = torch.Generator().manual_seed(derived_seed("validation", config.seed))
         self._draws = averaged.policy.method.draw(shape, generator)
 

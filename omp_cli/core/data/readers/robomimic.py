@@ -40,7 +40,14 @@ from omp_cli.core.data.readers.hdf5 import (
 )
 from omp_cli.core.data.readers.one_more import one_more, said_of
 from omp_cli.core.data.readers.pictures import PicturesConfig
-from omp_cli.core.data.readers.robomimic_actions import DISPLACEMENTS, POSES, STORED, actions_of, names_of_poses
+from omp_cli.core.data.readers.robomimic_actions import (
+    DISPLACEMENTS,
+    POSES,
+    STORED,
+    actions_of,
+    names_of_poses,
+    rotations_of_poses,
+)
 from omp_cli.core.data.readers.robomimic_cameras import cameras_of
 from omp_cli.core.data.readers.robomimic_clouds import CLOUD_ROLES, check_observations
 from omp_cli.core.data.readers.robomimic_demonstrations import (
@@ -106,9 +113,9 @@ class RobomimicConfig(PicturesConfig):
     image_size: int = Field(96, ge=8, le=4096)
     """Width and height of the pictures that a replay renders, pixels."""
     absolute: bool | None = None
-    """Whether actions are poses that the end-effectors are to take, and not displacements; their rotations have six
-    numbers then. None takes ``actions`` as they are. true takes ``actions_abs`` where the file has them, and where a
-    file of displacements is replayed it makes poses of them; false takes numbers beyond [-1, 1] for displacements.
+    """Whether actions are poses that the end-effectors are to take, and not displacements. None takes ``actions`` as
+    they are. true takes ``actions_abs`` where the file has them, and where a file of displacements is replayed it makes
+    poses of them; false takes numbers beyond [-1, 1] for displacements.
     """
 
 
@@ -169,13 +176,15 @@ class RobomimicReader(Reader):
         notes |= {"demonstrations": names, "state": list(taken.state), "filter_keys": masks, **env, **actions.notes}
         notes |= {"cameras": list(taken.cameras)} | {role: list(keys) for role, keys in taken.clouds.items()}
         named = {} if raw else {"state": names_of_state(taken.state, widths, env["env_name"])}
-        if actions.poses == STORED:
-            named |= {"action": names_of_poses(found.episodes[0]["action"].shape[1])}
         rate = env["env_kwargs"].get("control_freq")
         hz = None if rate is None else float(rate)
+        spec = _spec(subject, found.episodes, taken.state, hz)
+        if actions.poses == STORED:
+            named |= {"action": names_of_poses(spec.action_dim)}
+            spec = spec.model_copy(update={"action_rotations": rotations_of_poses(spec.action_dim)})
         return Recording(
             found.episodes,
-            _spec(subject, found.episodes, taken.state, hz),
+            spec,
             notes,
             found.starts,
             simulator=has_states,

@@ -15,13 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import DataError, UsageError
-from omp_cli.core.data.poses import AXIS_ANGLE, NOTE, PARTS, SIX_NUMBERS, with_six_numbers
 from omp_cli.core.data.readers.base import names_of_parts
 from omp_cli.core.data.readers.hdf5 import array
+from omp_cli.core.spec import Rotation
 
 if TYPE_CHECKING:
     import h5py
 
+NUMBERS = 7
+"""Of an arm's action: three of position, or of its displacement, three of rotation, and the gripper."""
+NOTE = "actions are poses"
+"""Of the notes of a data set whose actions are poses: where they come from."""
 DISPLACEMENTS, POSES = "actions", "actions_abs"
 STORED, MADE = "as the file has them", "made of displacements by the replay"
 """Where poses come from, as the notes of a data set say it."""
@@ -43,20 +47,18 @@ class Actions:
     known: str = ""
 
     def of(self, demo: h5py.Group, expected: str, frames: int) -> NDArray[np.float32]:
-        """(T, A) of a demonstration, poses with rotations of six numbers.
+        """(T, A) of a demonstration.
 
         Raises:
             DataError: they are missing, damaged, of other than ``frames`` rows, or no poses of whole arms.
         """
         found = array(demo, self.key, expected, 2, frames)
-        if self.poses != STORED:
-            return found.astype(np.float32)
-        if found.shape[1] % AXIS_ANGLE:
+        if self.poses == STORED and found.shape[1] % NUMBERS:
             raise DataError(
                 f"{demo.file.filename}: {demo.name}/{self.key} has {found.shape[1]} numbers a row",
-                f"expected {AXIS_ANGLE} of each arm: position, axis times angle, gripper",
+                f"expected {NUMBERS} of each arm: position, axis times angle, gripper",
             )
-        return with_six_numbers(found)
+        return found.astype(np.float32)
 
     @property
     def said(self) -> tuple[str, ...]:
@@ -64,7 +66,7 @@ class Actions:
         if self.poses is None:
             return ()
         how = self.known or self.poses
-        return (f"actions are poses of the end-effectors, their rotations in six numbers ({how})",)
+        return (f"actions are poses of the end-effectors, whose rotations a policy learns in six numbers ({how})",)
 
     @property
     def notes(self) -> dict[str, str]:
@@ -76,9 +78,15 @@ AS_STORED = Actions()
 
 
 def names_of_poses(width: int) -> tuple[str, ...]:
-    """Names of the ``width`` numbers of an action whose rotations have six."""
-    parts = [(f"robot{arm}_{part}", size) for arm in range(width // SIX_NUMBERS) for part, size in PARTS]
-    return names_of_parts([name for name, _ in parts], [size for _, size in parts])
+    """Names of the ``width`` numbers of an action of poses."""
+    parts = (("goal_pos", 3), ("goal_axis_angle", 3), ("gripper", 1))
+    each = [(f"robot{arm}_{part}", size) for arm in range(width // NUMBERS) for part, size in parts]
+    return names_of_parts([name for name, _ in each], [size for _, size in each])
+
+
+def rotations_of_poses(width: int) -> tuple[Rotation, ...]:
+    """The rotations in the ``width`` numbers of an action of poses."""
+    return tuple(Rotation(first=first + 3, kind="axis-angle") for first in range(0, width, NUMBERS))
 
 
 def actions_of(
@@ -143,7 +151,7 @@ def _beyond(demos: Sequence[h5py.Group], expected: str) -> tuple[int, int]:
     beyond = rows = 0
     for demo in demos:
         found = np.abs(array(demo, DISPLACEMENTS, expected, 2))
-        arms = found[:, np.arange(found.shape[1]) % AXIS_ANGLE != AXIS_ANGLE - 1]
+        arms = found[:, np.arange(found.shape[1]) % NUMBERS != NUMBERS - 1]
         beyond += int((arms > 1.0 + 1e-6).any(1).sum())
         rows += len(found)
     return beyond, rows

@@ -114,7 +114,8 @@ class Trial:
             policy.lower(dtype)
         policy.load_state_dict(load_file(self.folder / _WEIGHTS))
         samples = random_inputs(policy, self.row.batch, self.settings.seed, self.device)
-        outcome = backends.checked(self.row.backend, Decision(policy, self.row.nfe), samples, self.folder)
+        decision, rotations = Decision(policy, self.row.nfe), policy.spec.action_rotations
+        outcome = backends.checked(self.row.backend, decision, samples, self.folder, rotations)
         if outcome.prepared is None:
             return outcome, 0.0
         self._timed = Here(decide(outcome.prepared, samples, self.settings.place), Clock(self.device))

@@ -136,7 +136,8 @@ def _rows(
             row = _timed(job.row, next(times))
             if row.backend == EAGER and (row.batch, row.nfe) in exact:
                 answer = Decision(policy, row.nfe)(*samples[0])
-                row = replace(row, against_float32=difference([exact[row.batch, row.nfe]], [answer], bench.dtype))
+                moved = difference([exact[row.batch, row.nfe]], [answer], bench.dtype, policy.spec.action_rotations)
+                row = replace(row, against_float32=moved)
             yield row
         elif job.row.status == "composed" and encode and step:
             yield _composed(job.row, encode, step)

@@ -153,7 +153,7 @@ def _actions(
     """Frames on the host to actions (E, A) on the host."""
     stacked = {key: np.stack([frame[key] for frame in history])[None] for key in policy.keys}
     obs = {key: torch.from_numpy(x).to(bench.device) for key, x in stacked.items()}
-    noise = torch.randn(1, policy.chunk.horizon, policy.spec.action_dim, generator=generator)
+    noise = torch.randn(1, policy.chunk.horizon, policy.spec.learned_action_dim, generator=generator)
     actions = policy.act(obs, noise.to(bench.device), nfe)
     return actions[0].cpu().numpy()
 

@@ -44,9 +44,9 @@ def epsilon_analysis(
         (None where there is no such derivative).
     """
     g = torch.Generator().manual_seed(seed)
-    rows, horizon, action_dim = actions.shape
-    draws = policy.method.draw((rows, horizon, action_dim), g).to(actions)
     z_0 = policy.action_limits(actions)
+    rows, horizon, learned = z_0.shape
+    draws = policy.method.draw((rows, horizon, learned), g).to(actions)
     device = z_0.device.type
     exact_net = copy.deepcopy(policy.net).double()
 

@@ -53,7 +53,8 @@ class TrainingStep:
         _, *arrays = example_inputs(self.policy, train.batch_size, self.config.seed)
         obs = {key: x.to(self.device) for key, x in zip(self.policy.keys, arrays, strict=True)}
         actions = 2 * torch.rand(train.batch_size, chunk.horizon, spec.action_dim, generator=g) - 1
-        draws = self.policy.method.draw((train.batch_size * train.draws, chunk.horizon, spec.action_dim), g)
+        shape = (train.batch_size * train.draws, chunk.horizon, spec.learned_action_dim)
+        draws = self.policy.method.draw(shape, g)
         return obs, actions.to(self.device), draws.map(lambda x: x.to(self.device))
 
     def batch(self) -> tuple[dict[str, Tensor], Tensor, Draws]:

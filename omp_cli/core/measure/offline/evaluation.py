@@ -19,6 +19,7 @@ from omp_cli.core.measure.offline.picture import plot_actions
 from omp_cli.core.measure.offline.predict import Chunks, chunks_of
 from omp_cli.core.measure.offline.scores import BASELINES, MEAN, POLICY, SAMPLE, SAMPLES, Floats, Sums
 from omp_cli.core.policy import Policy
+from omp_cli.core.rotations import mean_of, nearest
 
 
 def evaluate_offline(
@@ -45,8 +46,9 @@ def evaluate_offline(
     policy = checkpoint.load(config.weights, device)
     nfe, data = config.nfe or policy.nfe, reference.data
     samples = config.samples if policy.method.generative else 1
-    known = reference.known.astype(np.float64)
-    mean = known.mean(0)
+    rotations = policy.spec.action_rotations
+    mean = mean_of(reference.known, rotations)
+    known = nearest(reference.known.astype(np.float64), mean, rotations)
     sums = Sums(policy.chunk.execute, known.std(0), np.ptp(known, axis=0) >= policy.action_limits.min_range)
     lengths = np.diff(data.episode_ends, prepend=0)
     frames = {index: np.arange(0, lengths[index], config.stride) for index in reference.episodes}
@@ -57,7 +59,7 @@ def evaluate_offline(
         sums.begin()
         for chunks in chunks_of(policy, data, index, frames[index], samples, nfe, config.seed, mean):
             watch.lap("policy")
-            sums.add(chunks.predicted(mean, policy.method.generative), chunks.truth, chunks.valid)
+            sums.add(chunks.predicted(policy.method.generative), chunks.truth, chunks.valid)
             watch.lap("errors")
             error = sums.relative(main)[-1]
             progress.advance(len(chunks.frames), **({} if error is None else {"relative_error": error}))

@@ -19,6 +19,7 @@ from omp_cli.core.data.store import Dataset
 from omp_cli.core.data.windows import make_windows
 from omp_cli.core.measure.offline.scores import DATA, LAST, MEAN, POLICY, SAMPLE, Floats
 from omp_cli.core.policy import Policy
+from omp_cli.core.rotations import nearest
 
 TOGETHER = 512
 """Chunks that are sampled in one batch."""
@@ -26,14 +27,15 @@ TOGETHER = 512
 
 @dataclass(frozen=True)
 class Chunks:
-    """Decisions at some frames of an episode.
+    """Decisions at some frames of an episode; rotations are written as near to what was done as they can be.
 
     Attributes:
         frames: (W,) of the newest observation, counted from the episode's first.
         samples: (W, m, E, A) what the policy would do, in the data's units.
         truth: (W, E, A) what was done.
         valid: (W, E) whether that was recorded: at the end of an episode the last steps were not.
-        before: (W, A) the action before the decision.
+        before: (W, E, A) the action before the decision, at each step.
+        mean: (W, E, A) the mean action of the demonstrations, at each step.
     """
 
     frames: NDArray[np.int64]
@@ -41,13 +43,13 @@ class Chunks:
     truth: Floats
     valid: NDArray[np.bool_]
     before: Floats
+    mean: Floats
 
-    def predicted(self, mean: Floats, generative: bool) -> dict[str, Floats]:
-        """Chunks (W, 1 or m, E, A) of the policy and of the baselines by predictor; ``mean`` (A,) is the data's."""
-        still = np.broadcast_to(self.before[:, None, None], self.samples[:, :1].shape)
+    def predicted(self, generative: bool) -> dict[str, Floats]:
+        """Chunks (W, 1 or m, E, A) of the policy and of the baselines by predictor."""
         found = {SAMPLE: self.samples, MEAN: self.samples.mean(1, keepdims=True)} if generative else {}
         found = found or {POLICY: self.samples}
-        return found | {LAST: still, DATA: np.broadcast_to(mean, still.shape)}
+        return found | {LAST: self.before[:, None], DATA: self.mean[:, None]}
 
 
 def chunks_of(
@@ -81,8 +83,8 @@ def chunks_of(
     part = episodes_of(data, (episode,))
     windows, length = make_windows(part.episode_ends, policy.chunk), int(part.episode_ends[-1])
     actions = part.arrays["action"].astype(np.float64)
-    device = next(policy.parameters()).device
-    shape = (samples, policy.chunk.horizon, policy.spec.action_dim)
+    device, rotations = next(policy.parameters()).device, policy.spec.action_rotations
+    shape = (samples, policy.chunk.horizon, policy.spec.learned_action_dim)
     for rows in np.array_split(np.asarray(frames), -(-len(frames) * samples // TOGETHER)):
         noise = torch.cat([_noise(shape, derived_seed("offline", seed, episode, int(frame))) for frame in rows])
         obs = {key: torch.from_numpy(part.arrays[key][windows.obs[rows]]).to(device) for key in policy.keys}
@@ -94,7 +96,10 @@ def chunks_of(
             raise diverged_action(f"episode {episode}", "evaluate")
         steps = rows[:, None] + np.arange(policy.chunk.execute)
         before = np.where(rows[:, None] > 0, actions[np.maximum(rows - 1, 0)], mean)
-        yield Chunks(rows, found, actions[np.minimum(steps, length - 1)], steps < length, before)
+        truth = actions[np.minimum(steps, length - 1)]
+        still, usual = (np.broadcast_to(x, truth.shape) for x in (before[:, None], mean))
+        alike = [nearest(x, truth, rotations) for x in (still, usual)]
+        yield Chunks(rows, nearest(found, truth[:, None], rotations), truth, steps < length, *alike)
 
 
 def _noise(shape: tuple[int, int, int], seed: int) -> torch.Tensor:

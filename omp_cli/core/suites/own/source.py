@@ -27,6 +27,7 @@ from omp_cli.core.prepare.source import SOURCES, Asked
 from omp_cli.core.suites.own.camera import CameraConfig, Crop
 from omp_cli.core.suites.own.channels import channels_of, check_names, names_of, ranges
 from omp_cli.core.suites.own.clouds import check_cloud_settings, with_clouds
+from omp_cli.core.suites.own.rotations import Rotations, rotations_of, said_of
 from omp_cli.core.suites.own.sensing import how_it_was_read
 
 NAME = "own"
@@ -66,10 +67,22 @@ class OwnFilesConfig(FilesConfig):
     """Names of the state's numbers, where the file says none or others."""
     action_names: Names = ()
     """Names of the action's numbers, where the file says none or others ("shoulder", "elbow", "gripper")."""
+    state_rotations: Rotations = ()
+    """Which numbers of the state are rotations, for policies to see them in numbers that jump nowhere: each
+    ``PLACE:KIND``, the place or name of its first number and ``axis-angle``, ``euler`` (about fixed x, y, z),
+    ``quaternion`` or ``angle``; of angles in degrees ``PLACE:KIND:degrees``.
+    """
+    action_rotations: Rotations = ()
+    """Likewise of the action; a policy learns them in such numbers and gives them out as they were recorded."""
     state_unit: str = ""
     """Unit of the state, for people; it goes into exports."""
     action_unit: str = ""
     """Unit of the actions, for people; it goes into exports."""
+
+    def content(self) -> dict[str, Any]:
+        """See the base class; of rotations nothing where there are none, for old data say nothing of them."""
+        found = super().content()
+        return {name: value for name, value in found.items() if value or not name.endswith("_rotations")}
 
     def unusual(self) -> dict[str, Any]:
         """Settings that are not the usual ones, of the format and of this source, but for rate and points."""
@@ -88,6 +101,7 @@ class Own(Files):
     """A file or folder of the user's, of whatever robot."""
 
     Config: ClassVar[type[Settings]] = OwnFilesConfig
+    names_rotations: ClassVar[bool] = True
     config: OwnFilesConfig
 
     @classmethod
@@ -153,6 +167,7 @@ class Own(Files):
             )
         for key in ("state", "action"):
             check_names(f"{key}_names", getattr(config, f"{key}_names"), first.episodes[0][key].shape[1])
+            rotations_of(first.episodes, key, first, config)
         width, places = first.episodes[0]["state"].shape[1], config.end_effector or (0, 1, 2)
         if config.end_effector is not None and (max(places) >= width or len(set(places)) < len(places)):
             raise UsageError(
@@ -189,6 +204,9 @@ class Own(Files):
         clouds = "point_cloud" in episodes[0]
         if recording.held_out:
             said.append(f"{len(recording.held_out)} of {len(episodes)} episodes are held out, as their file says")
+        turned = {key: rotations_of(episodes, key, recording, config) for key in ("state", "action")}
+        for key, rotations in turned.items():
+            said += said_of(key, rotations, names_of(episodes[0], key, recording, config))
         spec = recording.spec.model_copy(
             update={
                 "suite": NAME,
@@ -200,6 +218,8 @@ class Own(Files):
                 "cloud_in_fps_order": in_order,
                 "state_channels": channels_of(episodes, "state", recording, config),
                 "action_channels": channels_of(episodes, "action", recording, config),
+                "state_rotations": turned["state"],
+                "action_rotations": turned["action"],
                 "cameras": recording.cameras,
             }
         )

@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, one_line
 from omp_cli.core.base.progress import Progress
-from omp_cli.core.data.poses import NOTE
 from omp_cli.core.data.readers.base import Recording, Subject, spec_of
 from omp_cli.core.data.readers.robomimic import RobomimicConfig
-from omp_cli.core.data.readers.robomimic_actions import MADE, STORED, names_of_poses
+from omp_cli.core.data.readers.robomimic_actions import MADE, NOTE, STORED, names_of_poses, rotations_of_poses
 from omp_cli.core.data.readers.robomimic_metadata import names_of_state
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import Kept, in_order
@@ -132,6 +131,7 @@ def replayed(recording: Recording, config: Settings, subject: Subject, workers: 
     names = {"state": names_of_state(keys, [length_of(key, info) for key in keys], info.env)}
     if poses is not None:
         names["action"] = names_of_poses(spec.action_dim)
+        spec = spec.model_copy(update={"action_rotations": rotations_of_poses(spec.action_dim)})
     said = (f"scenes of an older robosuite lack {', '.join(sorted(added))}: added from this one",) if added else ()
     return replace(
         recording,
@@ -153,7 +153,7 @@ def _jobs(recording: Recording, suite: RobomimicSuiteConfig, spec: Spec, poses: 
         if (width := actions.shape[1]) != spec.action_dim:
             raise DataError(
                 f"{name}: its actions have {width} numbers, and those of {spec.task} have {spec.action_dim}",
-                "expected: 6 displacements, or the 9 numbers of a pose, and the gripper of each arm; check --task",
+                "expected: 6 displacements, or the 6 numbers of a pose, and the gripper of each arm; check --task",
             )
         jobs.append(ReplayJob(suite, spec.task, name, scene, states, actions, poses))
     return jobs

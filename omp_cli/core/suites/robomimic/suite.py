@@ -19,7 +19,7 @@ from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.clouds.camera import look_at
 from omp_cli.core.clouds.opengl import Renderer
 from omp_cli.core.clouds.picture import Painter
-from omp_cli.core.data.poses import AXIS_ANGLE, NOTE, SIX_NUMBERS, with_axis_angle, with_six_numbers
+from omp_cli.core.data.readers.robomimic_actions import NOTE, NUMBERS, rotations_of_poses
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Outcome, Suite, TaskEnv
 from omp_cli.core.suites.robomimic.controller import Control
@@ -82,15 +82,16 @@ class Robomimic(Suite):
         return (*keys, OBJECT) if self.config.object_state and OBJECT not in keys else keys
 
     def spec(self, task: str) -> Spec:
-        """State and picture by the configuration; of each arm 6 displacements, or 9 numbers of a pose, and gripper."""
+        """State and picture by the configuration; of each arm 6 displacements, or the 6 of a pose, and gripper."""
         if task not in TASKS:
             raise UsageError(f"unknown task {task!r} of robomimic", did_you_mean(task, TASKS))
         info, keys, cameras = TASKS[task], self.state_keys(task), self.cameras(task)
-        size = self.config.image_size
+        size, actions = self.config.image_size, NUMBERS * info.arms
         return Spec(
             suite="robomimic",
             task=task,
-            action_dim=(AXIS_ANGLE if self.config.control.control_delta else SIX_NUMBERS) * info.arms,
+            action_dim=actions,
+            action_rotations=() if self.config.control.control_delta else rotations_of_poses(actions),
             state_dim=sum(length_of(key, info) for key in keys),
             image=(size, size, 3 * len(cameras)) if cameras else None,
             end_effector=(0, 1, 2) if keys[0] == "robot0_eef_pos" else None,
@@ -195,14 +196,14 @@ class RobomimicEnv(TaskEnv):
 
     def step(self, action: NDArray[np.floating[Any]]) -> Outcome:
         """One control step of 50 ms; reward 1 while the task's condition holds. Never terminates."""
-        action = np.asarray(action, np.float64)
-        control_step(self.sim, np.clip(action, -1.0, 1.0) if self.control.control_delta else with_axis_angle(action))
+        wanted: NDArray[np.float64] = np.asarray(action, np.float64)
+        control_step(self.sim, np.clip(wanted, -1.0, 1.0) if self.control.control_delta else wanted)
         refresh(self.sim)
         return Outcome(*self.judge(), ends=ends_of(self.sim, self.task))
 
     def pose_of(self, action: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """The poses that an action of displacements asks for in the present state, as an action of poses (10 arms,)."""
-        return with_six_numbers(goals(self.sim, np.clip(np.asarray(action, np.float64), -1.0, 1.0)))
+        """The poses that an action of displacements (7 arms,) asks for in the present state, as an action of poses."""
+        return goals(self.sim, np.clip(np.asarray(action, np.float64), -1.0, 1.0)).astype(np.float32)
 
     def observe(self, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
         """See the base class. "img" is (H, W, 3 cameras), upright; other keys are robomimic's own observations."""
