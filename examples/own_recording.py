@@ -1,10 +1,15 @@
-"""A small recording in DP3's layout, as a robot's own script writes it: `python examples/own_recording.py pour.zarr`.
+"""Two small recordings, as a robot's own script writes them. Needs zarr, NumPy and SciPy alone.
 
-A hand goes to a thing that lies somewhere on a table and that a depth camera sees: 20 episodes of 40 frames at 30 Hz.
-Actions are velocities in metres a second, so they leave [-1, 1] or not as they please. Needs zarr and NumPy alone.
+`python examples/own_recording.py pour.zarr`, in DP3's layout: a hand goes to a thing that lies somewhere on a table and
+that a depth camera sees, 20 episodes of 40 frames at 30 Hz. Actions are velocities in metres a second, so they leave
+[-1, 1] or not as they please.
+
+`python examples/own_recording.py hand.npz`, plain arrays: a hand points down, tilts and turns on its way to where it is
+told to. Actions are the poses that follow, position (m) and axis times angle (rad).
 """
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import zarr
@@ -13,7 +18,7 @@ EPISODES, FRAMES, POINTS, HZ = 20, 40, 1024, 30
 COLOUR = (200, 120, 40)
 
 
-def main(path: str) -> None:
+def pour(path: str) -> None:
     """Write ``data/state``, ``data/action``, ``data/point_cloud`` (x, y, z and colour) and ``meta/episode_ends``."""
     random = np.random.default_rng(0)
     rows: dict[str, list[np.ndarray]] = {"state": [], "action": [], "point_cloud": []}
@@ -34,5 +39,23 @@ def main(path: str) -> None:
     root.create_array("meta/episode_ends", data=FRAMES * np.arange(1, EPISODES + 1))
 
 
+def hand(path: str) -> None:
+    """Write ``state`` (pose, and what it is told), ``action`` (pose) and ``episode_ends``."""
+    from scipy.spatial.transform import Rotation
+
+    random = np.random.default_rng(0)
+    down = Rotation.from_rotvec([np.pi, 0.0, 0.0])
+    states, actions = [], []
+    for _ in range(EPISODES):
+        place, turn = random.uniform(-0.2, 0.2, 2), [*random.normal(0.0, 0.15, 2), random.uniform(-1.2, 1.2)]
+        way = np.linspace(0.0, 1.0, FRAMES + 1)[:, None]
+        position = np.concatenate([way * place, 0.4 - 0.2 * way], axis=1)
+        pose = np.concatenate([position, (down * Rotation.from_euler("xyz", way * turn)).as_rotvec()], axis=1)
+        states.append(np.concatenate([pose[:-1], np.tile([*place, *turn], (FRAMES, 1))], axis=1))
+        actions.append(pose[1:])
+    state, action = (np.concatenate(rows).astype(np.float32) for rows in (states, actions))
+    np.savez(path, state=state, action=action, episode_ends=FRAMES * np.arange(1, EPISODES + 1))
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    (hand if Path(sys.argv[1]).suffix == ".npz" else pour)(sys.argv[1])

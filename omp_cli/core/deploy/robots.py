@@ -191,7 +191,8 @@ class Replay:
         data.spec.same_actions(signature.action_names, signature.action_unit, f"data set {data.path}", note)
         if "img" in signature.arrays:
             data.spec.same_cameras(signature.cameras, f"data set {data.path}", note)
-        self._keys, self._rotations = tuple(signature.arrays), signature.action_rotations
+        self._keys = tuple(signature.arrays)
+        self._rotations = data.spec.action_rotations or signature.action_rotations
         self._ends = data.episode_ends
         self.errors: list[NDArray[np.float64]] = []
 

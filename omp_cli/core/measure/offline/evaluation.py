@@ -46,7 +46,7 @@ def evaluate_offline(
     policy = checkpoint.load(config.weights, device)
     nfe, data = config.nfe or policy.nfe, reference.data
     samples = config.samples if policy.method.generative else 1
-    rotations = policy.spec.action_rotations
+    rotations = data.spec.action_rotations or policy.spec.action_rotations
     mean = mean_of(reference.known, rotations)
     known = nearest(reference.known.astype(np.float64), mean, rotations)
     sums = Sums(policy.chunk.execute, known.std(0), np.ptp(known, axis=0) >= policy.action_limits.min_range)

@@ -83,7 +83,7 @@ def chunks_of(
     part = episodes_of(data, (episode,))
     windows, length = make_windows(part.episode_ends, policy.chunk), int(part.episode_ends[-1])
     actions = part.arrays["action"].astype(np.float64)
-    device, rotations = next(policy.parameters()).device, policy.spec.action_rotations
+    device, rotations = next(policy.parameters()).device, data.spec.action_rotations or policy.spec.action_rotations
     shape = (samples, policy.chunk.horizon, policy.spec.learned_action_dim)
     for rows in np.array_split(np.asarray(frames), -(-len(frames) * samples // TOGETHER)):
         noise = torch.cat([_noise(shape, derived_seed("offline", seed, episode, int(frame))) for frame in rows])
