@@ -32,6 +32,31 @@ def write_zarr(path: Path, arrays: dict[str, np.ndarray], version: Any = 2, leng
     return path
 
 
+def write_umi(path: Path, lengths: tuple[int, ...] = LENGTHS) -> dict[str, np.ndarray]:
+    """As UMI's stores are: poses of a hand that points down, widths of its gripper, pictures as JPEG XL; the arrays."""
+    from imagecodecs.numcodecs import Jpegxl
+
+    random, frames = np.random.default_rng(0), sum(lengths)
+    turned = np.pi + 0.1 * np.sin(2.0 * np.arange(frames))
+    zeros = np.zeros(frames)
+    arrays = {
+        "robot0_eef_pos": random.normal(size=(frames, 3)),
+        "robot0_eef_rot_axis_angle": np.stack([np.where(turned > np.pi, turned - 2 * np.pi, turned), zeros, zeros], 1),
+        "robot0_gripper_width": random.uniform(0, 0.08, (frames, 1)),
+        "robot0_demo_start_pose": np.zeros((frames, 6)),
+    }
+    arrays = {name: values.astype(np.float32) for name, values in arrays.items()}
+    root = zarr.create_group(str(path), zarr_format=2)
+    for name, values in arrays.items():
+        root.create_array(f"data/{name}", data=values)
+    arrays["camera0_rgb"] = pictures = random.integers(0, 256, (frames, 24, 24, 3), dtype=np.uint8)
+    root.create_array(
+        "data/camera0_rgb", data=pictures, chunks=(1, 24, 24, 3), compressors=Jpegxl(lossless=True, numthreads=1)
+    )
+    root.create_array("meta/episode_ends", data=np.cumsum(lengths))
+    return arrays
+
+
 def packed(store: Path, path: Path, inside: str = "") -> Path:
     """The store as a .zip, at its root or in a folder of it."""
     with zipfile.ZipFile(path, "w") as archive:

@@ -260,14 +260,14 @@ def test_only_what_has_a_role_has_to_be_an_array_of_numbers(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("version", [2, 3])
 def test_what_zarr_cannot_unpack_is_refused_only_where_it_has_a_role(version: int, tmp_path: Path) -> None:
-    """Pictures as UMI packs them, an array of Python's objects, and one of text, which nobody asks for."""
+    """Pictures that are packed otherwise than omp unpacks, and an array of Python's objects, which nobody asks for."""
     path = write_zarr(tmp_path / "d.zarr", recorded(channels=3) | {"camera": recorded()["img"]}, version)
     for name in ("camera", "notes"):
         head = path / "data" / name / zarr_layout.ARRAY_HEADS[version]
         head.parent.mkdir(exist_ok=True)
         document = json.loads((path / "data" / "camera" / head.name).read_text())
         if version == 2:
-            document["compressor"] = {"id": "imagecodecs_jpegxl", "level": 99}
+            document["compressor"] = {"id": "imagecodecs_brotli", "level": 9}
             document |= {"dtype": "|O", "filters": [{"id": "pickle"}]} if name == "notes" else {}
         else:
             document["codecs"].append({"name": "imagecodecs_jpegxl", "configuration": {}})
@@ -275,7 +275,7 @@ def test_what_zarr_cannot_unpack_is_refused_only_where_it_has_a_role(version: in
         head.write_text(json.dumps(document))
     for store in (path, packed(path, tmp_path / "d.zip")):
         assert "left out: camera (23, 12, 16, 3), notes (23, 12, 16, 3)" in read(store).said
-        with pytest.raises(DataError, match="data/camera is packed with 'imagecodecs_jpegxl', which omp") as refused:
+        with pytest.raises(DataError, match=r"data/camera is packed with 'imagecodecs_.*', which omp") as refused:
             read(store, img="camera")
         assert "write it anew with blosc" in refused.value.hint
         with pytest.raises(DataError, match=r"notes is \(23, 12, 16, 3\) object, expected"):

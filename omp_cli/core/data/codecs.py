@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from omp_cli.core.base.errors import DataError
+from omp_cli.core.base.errors import DataError, MissingDependency
 
 PLAIN = {
     "adler32", "astype", "bitround", "blosc", "bytes", "bz2", "crc32", "crc32c", "delta", "fixedscaleoffset",
@@ -16,6 +16,11 @@ PLAIN = {
     "shuffle", "transpose", "zfpy", "zlib", "zstd",
 }  # fmt: skip
 """By their names in format 2; in format 3 some of them have "numcodecs." before it."""
+
+PICTURES = {"avif", "jpeg", "jpeg2k", "jpegls", "jpegxl", "jpegxr", "png", "qoi", "webp"}
+"""Picture formats of the package imagecodecs, whose codecs are called so after "imagecodecs_" (UMI's JPEG XL)."""
+_OF_PICTURES = "imagecodecs_"
+INSTALL = "pip install 'omp-cli[umi]'"
 
 
 def refuse_code(where: str, array: Any) -> None:
@@ -31,17 +36,38 @@ def refuse_code(where: str, array: Any) -> None:
 
 
 def refuse_codecs(where: str, described: Mapping[str, Any]) -> None:
-    """DataError for an array whose metadata, as its store describes it, name a codec that is not in ``PLAIN``.
+    """Make sure that the codecs an array's metadata name, as its store describes it, are here and run no code.
 
     zarr builds the codecs of an array as soon as it opens it; what is refused here need not be opened.
+
+    Raises:
+        DataError: one is in neither ``PLAIN`` nor ``PICTURES``.
+        MissingDependency: one is of pictures, and imagecodecs is not installed.
     """
     for key in ("filters", "compressor", "codecs"):
         for name in _names(described.get(key)):
-            if name.removeprefix("numcodecs.") not in PLAIN:
+            if key != "codecs" and name.removeprefix(_OF_PICTURES) in PICTURES:  # in format 3 zarr knows none of them
+                _register(where, name)
+            elif name.removeprefix("numcodecs.") not in PLAIN:
                 raise DataError(
                     f"{where} is packed with {name!r}, which omp does not unpack",
                     "write it anew with blosc, zstd, gzip or no compression",
                 )
+
+
+def _register(where: str, name: str) -> None:
+    """Let zarr know a codec of imagecodecs."""
+    from numcodecs.registry import codec_registry
+
+    if name in codec_registry:
+        return
+    try:
+        from imagecodecs import numcodecs as known
+    except ImportError as error:
+        raise MissingDependency(
+            f"{where} is packed with {name!r}, which needs imagecodecs ({error})", INSTALL
+        ) from None
+    known.register_codecs([name], verbose=False)
 
 
 def _names(described: Any) -> Iterator[str]:

@@ -16,7 +16,7 @@ from omp_cli.core.data.catalogue import TaskFacts
 from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.readers import Recording, Subject
 from omp_cli.core.data.readers.pictures import remark_on_size
-from omp_cli.core.data.readers.roles import DEPTH, POSE
+from omp_cli.core.data.readers.roles import DEPTH
 from omp_cli.core.data.store import HELD_OUT, Arrays
 from omp_cli.core.prepare.files import Files
 from omp_cli.core.prepare.files_config import FilesConfig
@@ -24,26 +24,16 @@ from omp_cli.core.prepare.named_files import NamedFile, about_files, together
 from omp_cli.core.prepare.next_line import next_line
 from omp_cli.core.prepare.origin import FileOrigin, file_origin, found_files, label_of
 from omp_cli.core.prepare.source import SOURCES, Asked
+from omp_cli.core.suites.own.ahead import acted
 from omp_cli.core.suites.own.camera import CameraConfig, Crop
 from omp_cli.core.suites.own.channels import channels_of, check_names, names_of, ranges
 from omp_cli.core.suites.own.clouds import check_cloud_settings, with_clouds
 from omp_cli.core.suites.own.rotations import Rotations, rotations_of, said_of
 from omp_cli.core.suites.own.sensing import how_it_was_read
+from omp_cli.core.suites.own.taken import what_was_taken
 
 NAME = "own"
 EXAMPLE = "omp prepare own PATH --task NAME --hz 30"
-_ROLES = (
-    ("state", "state", "state"),
-    ("actions", "action", "action"),
-    ("pictures", "img", "cameras"),
-    ("clouds", "point_cloud", "cloud"),
-    ("depth", DEPTH, "depth"),
-    ("the camera's poses", POSE, "pose"),
-    ("rewards", "reward", "reward"),
-    ("success", "success", "success"),
-    ("ends", "terminal", "terminal"),
-)
-"""What people call an array, what the store does, and where the reader's notes say what it was made of."""
 
 
 class OwnFilesConfig(FilesConfig):
@@ -67,6 +57,10 @@ class OwnFilesConfig(FilesConfig):
     """Names of the state's numbers, where the file says none or others."""
     action_names: Names = ()
     """Names of the action's numbers, where the file says none or others ("shoulder", "elbow", "gripper")."""
+    action_ahead: CountOrZero = 0
+    """How many frames later what is named as actions is taken: where nothing was commanded, as with a gripper that a
+    person holds or an arm that is led by hand, the pose of the next frame is the action of this one (1).
+    """
     state_rotations: Rotations = ()
     """Which numbers of the state are rotations, for policies to see them in numbers that jump nowhere: each
     ``PLACE:KIND``, the place or name of its first number and ``axis-angle``, ``euler`` (about fixed x, y, z),
@@ -80,9 +74,9 @@ class OwnFilesConfig(FilesConfig):
     """Unit of the actions, for people; it goes into exports."""
 
     def content(self) -> dict[str, Any]:
-        """See the base class; of rotations nothing where there are none, for old data say nothing of them."""
-        found = super().content()
-        return {name: value for name, value in found.items() if value or not name.endswith("_rotations")}
+        """See the base class; of later settings nothing where they are not set, for old data say nothing of them."""
+        later = ("action_ahead", "state_rotations", "action_rotations")
+        return {name: value for name, value in super().content().items() if value or name not in later}
 
     def unusual(self) -> dict[str, Any]:
         """Settings that are not the usual ones, of the format and of this source, but for rate and points."""
@@ -156,7 +150,7 @@ class Own(Files):
         """
         config, found = self.config, self._first_episode()
         self._check_environment(found)
-        first = super().shown(found, 1, Silent())
+        first = acted(super().shown(found, 1, Silent()), config.action_ahead)
         self._rate(first)
         with about_files([NamedFile(file) for file in self.origin.files]):
             check_cloud_settings(first.episodes[0], config.points, config.crop, config.camera, first.name(0))
@@ -191,8 +185,9 @@ class Own(Files):
             UsageError: the clouds of the episodes differ in size, and no number of points was said.
             DataError: a frame has too few points.
         """
-        config, said = self.config, [self._taken(recording), *recording.said]
-        recording = super().shown(recording, workers, progress)
+        config, taken = self.config, what_was_taken(recording, self.config.format.name)
+        recording = acted(super().shown(recording, workers, progress), config.action_ahead)
+        said = [taken, *recording.said]
         hz = self._rate(recording)
         if recording.hz not in (None, hz):
             said.append(f"the file says {recording.hz:g} Hz, and --hz {hz:g} counts")
@@ -231,19 +226,6 @@ class Own(Files):
             sheet=_sheet(episodes) if clouds else recording.sheet,
             said=(*said, *of_clouds),
         )
-
-    def _taken(self, recording: Recording) -> str:
-        """Which arrays of the file are what."""
-        shapes = {name: array.shape[1:] for name, array in recording.episodes[0].items()}
-        parts = []
-        for what, array, key in _ROLES:
-            if array in shapes:
-                named = recording.notes.get(key) or ()
-                names = named if isinstance(named, str) else ", ".join(named)
-                origin = f"from {names}" if names else "as the format has it"
-                size = f" ({'x'.join(map(str, shapes[array]))})" if shapes[array] else ""
-                parts.append(f"{what} {origin}{size}")
-        return f"read as {self.config.format.name}: {', '.join(parts)}"
 
     def _provenance(self, recording: Recording, suite: dict[str, Any] | None) -> dict[str, Any]:
         config = self.config
