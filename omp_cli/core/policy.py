@@ -1,6 +1,7 @@
 """A policy: encoder + velocity network + method + chunking, with normalisation inside.
 
-Legend: B batch, T observation steps, H horizon, E executed steps, A action dimension, D condition dimension.
+Legend: B batch, T observation steps, H horizon, E executed steps, A action dimension (of noise and normalised chunks
+``Spec.learned_action_dim``, which is more where actions have rotations), D condition dimension.
 """
 
 from __future__ import annotations

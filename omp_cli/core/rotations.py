@@ -123,6 +123,10 @@ def _written(rotation: Rotation, y: Tensor, near: Tensor) -> Tensor:
         return x
     if rotation.kind == "quaternion":
         return torch.where((x * near).sum(-1, keepdim=True) < 0, -x, x)
+    if rotation.kind == "axis-angle":
+        other = x - rotation.turn * x / x.norm(dim=-1, keepdim=True).clamp_min(_TINY)  # the longer way round
+        nearer = (other - near).square().sum(-1, keepdim=True) < (x - near).square().sum(-1, keepdim=True)
+        return torch.where(nearer, other, x)
     return x - rotation.turn * torch.round((x - near) / rotation.turn)
 
 

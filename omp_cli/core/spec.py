@@ -56,12 +56,13 @@ class Rotation(Settings):
     """Whether angles are in degrees; radians otherwise."""
     near: tuple[Number, ...] = ()
     """Which of the values that mean the same are given out: angles within half a turn of these, of 0 where there are
-    none, a quaternion on the side of this one. Of an axis times its angle always the shortest.
+    none, a quaternion on the side of this one, the axis times its angle that lies nearest to this one, where there is
+    none the shortest.
     """
 
     @model_validator(mode="after")
     def _near_fits(self) -> Rotation:
-        if len(self.near) not in (0, 0 if self.kind == "axis-angle" else self.numbers):
+        if len(self.near) not in (0, self.numbers):
             raise ValueError(f"near: {len(self.near)} numbers, {self.kind} has {self.numbers}")
         return self
 
@@ -93,8 +94,14 @@ class Rotation(Settings):
         """Smallest and largest value of each of its numbers."""
         if self.kind == "quaternion":
             return (-1.0,) * 4, (1.0,) * 4
-        near, half = self.near or (0.0,) * self.numbers, self.turn / 2
-        return tuple(x - half for x in near), tuple(x + half for x in near)
+        beyond = self.turn if self.kind == "axis-angle" and self.near else self.turn / 2
+        near = (0.0,) * self.numbers if self.kind == "axis-angle" else self.near or (0.0,) * self.numbers
+        return tuple(x - beyond for x in near), tuple(x + beyond for x in near)
+
+
+def learned_dim(dim: int, rotations: Sequence[Rotation]) -> int:
+    """Numbers of a vector of ``dim`` as a policy sees or learns it, of which some are rotations."""
+    return dim + sum(rotation.learned - rotation.numbers for rotation in rotations)
 
 
 class Spec(Settings):
@@ -174,12 +181,12 @@ class Spec(Settings):
     @property
     def seen_state_dim(self) -> int:
         """Numbers of a state as a policy sees it."""
-        return self.state_dim + sum(r.learned - r.numbers for r in self.state_rotations)
+        return learned_dim(self.state_dim, self.state_rotations)
 
     @property
     def learned_action_dim(self) -> int:
         """Numbers of an action as a policy learns it, which are those of its noise."""
-        return self.action_dim + sum(r.learned - r.numbers for r in self.action_rotations)
+        return learned_dim(self.action_dim, self.action_rotations)
 
     @property
     def action_names(self) -> tuple[str, ...]:
@@ -193,18 +200,32 @@ class Spec(Settings):
         """Unit of the actions, "" where nobody has said it."""
         return "" if self.action_channels is None else self.action_channels.unit
 
-    def same_actions(self, names: Sequence[str], unit: str, where: str, note: Callable[[str], None]) -> None:
+    def same_actions(
+        self,
+        names: Sequence[str],
+        unit: str,
+        rotations: Sequence[Rotation],
+        where: str,
+        note: Callable[[str], None],
+    ) -> None:
         """Compare actions of recorded data with those of a policy, of which they shall be an answer.
 
         Args:
             names: of the numbers of the policy's actions; empty where nobody says them.
             unit: of the policy's actions, "" where nobody says it.
+            rotations: of the policy's actions; empty where it has none, or knows of none.
             where: what messages call the data.
             note: called with one line where the names differ.
 
         Raises:
-            UsageError: they are in another unit.
+            UsageError: they are in another unit, or write rotations otherwise.
         """
+        ours, theirs = (", ".join(map(str, each)) for each in (self.action_rotations, rotations))
+        if ours and theirs and ours != theirs:
+            raise UsageError(
+                f"{where}: the rotations of its actions are {ours}, the policy's {theirs}",
+                "prepare the data with the rotations of the policy's",
+            )
         if unit and self.action_unit and unit != self.action_unit:
             hint = "prepare the data in the policy's unit"
             raise UsageError(f"{where}: its actions are in {self.action_unit}, the policy's in {unit}", hint)

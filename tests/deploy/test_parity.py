@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from omp_cli.core.deploy.parity import TOLERANCE, difference
+from omp_cli.core.spec import Rotation
 
 
 def test_error_is_relative_to_the_largest_reference_of_all_inputs() -> None:
@@ -48,3 +49,10 @@ def test_shapes_and_numbers_must_match() -> None:
         difference([torch.ones(2)], [], torch.float32)
     with pytest.raises(ValueError, match="nothing"):
         difference([], [], torch.float32)
+
+
+def test_half_a_turn_is_the_same_on_either_side() -> None:
+    one, other = torch.tensor([[0.5, 3.1415926]]), torch.tensor([[0.5, -3.1415926]])
+    assert not difference([one], [other], torch.float32).accepted
+    assert difference([one], [other], torch.float32, [Rotation(first=1, kind="angle")]).accepted
+    assert not difference([one], [other + 0.1], torch.float32, [Rotation(first=1, kind="angle")]).accepted

@@ -47,7 +47,7 @@ def prepared(omp: Omp, tmp_path: Path) -> Path:
     assert done.code == 0, done.err
     said = " ".join(done.out.split())
     assert "state: state[3] to state[5] are seen in six numbers (axis-angle)" in said
-    assert "action: action[3] to action[5] are learned, and given out as recorded, in six numbers (axis-angle)" in said
+    assert "action: action[3] to action[5] are learned in six numbers (axis-angle) and given out as recorded" in said
     assert "half a turn" not in said, "of what is learned without a jump"
     return tmp_path / "d"
 
@@ -154,10 +154,14 @@ def test_files_have_to_say_the_same_of_them(omp: Omp, prepared: Path, tmp_path: 
         ("action_rotations=3:rotvec", "'3:rotvec' is not the first number's place or name"),
         ("action_rotations=axis-angle", "'axis-angle' is not the first number's place"),
         ("action_rotations=3:quaternion:degrees", "is not the first number's place"),
+        ("action_rotations=99999999999999:angle", "99999999999999:angle: the action has 6 numbers"),
         ("action_rotations=4:axis-angle", "the action has 6 numbers, counted from 0, and axis-angle takes 3"),
         ("action_rotations=rx:axis-angle", "action_rotations: rx:axis-angle: the action has 6 numbers"),
         ("state_rotations=3:axis-angle,5:angle", "3:axis-angle takes state[5], where another one begins"),
-        ("action_rotations=2:quaternion", "no quaternion: its length is not 1 in 20 of 20 frames"),
+        (
+            "action_rotations=2:quaternion",
+            "no quaternion: its length is not 1 in 20 of 20 frames, the first in episode 0",
+        ),
         ("action_rotations=3:euler", "the second angle comes to"),
     ],
 )
@@ -176,4 +180,91 @@ def test_degrees_are_not_taken_for_radians(omp: Omp, tmp_path: Path) -> None:
     line = ("prepare", "own", tmp_path / "hand.npz", "--task", "turn", "--hz", 20, "--out", tmp_path / "d")
     for kind in ("axis-angle", "angle"):
         refused(omp(*line, "--set", f"action_rotations=3:{kind}"), 2, "of angles in degrees: 3:" + kind + ":degrees")
+    steep = omp(*line, "--set", "action_rotations=2:euler:degrees")
+    refused(steep, 2, "the second angle comes to", "2:angle:degrees,3:angle:degrees,4:angle:degrees")
     assert omp(*line, "--set", "action_rotations=3:axis-angle:degrees").code == 0
+
+
+def test_radians_that_are_called_degrees_still_jump(omp: Omp, tmp_path: Path) -> None:
+    write_npz(tmp_path / "hand.npz", hand(), LENGTHS)
+    line = ("prepare", "own", tmp_path / "hand.npz", "--task", "turn", "--hz", 20)
+    done = omp(*line, "--set", "action_rotations=3:axis-angle:degrees", "--out", tmp_path / "d")
+    assert done.code == 0, done.err
+    assert "action: action[3] (" in " ".join(done.out.split()), "the jumps of 2 pi are told"
+
+
+def test_an_angle_that_counts_its_turns_is_left_out(omp: Omp, tmp_path: Path) -> None:
+    turning = np.linspace(-4, 4, 60, dtype=np.float32)[:, None]
+    write_npz(tmp_path / "joint.npz", {"state": turning, "action": turning}, (30, 30))
+    line = ("prepare", "own", tmp_path / "joint.npz", "--task", "turn", "--hz", 20, "--set", "action_rotations=0:angle")
+    refused(omp(*line), 2, "-4 to 4 is more than a whole turn, 6.283", "leave them out of this setting")
+
+
+def test_what_goes_on_beyond_half_a_turn_is_given_out_so(omp: Omp, tmp_path: Path) -> None:
+    """A yaw that just passes pi, and an axis times its angle that was kept together where the angle passes it."""
+    yaw = np.linspace(2.2, 3.18, 60, dtype=np.float32)
+    axis = np.stack([np.linspace(2.9, 3.4, 60), np.full(60, 0.1), np.zeros(60)], 1).astype(np.float32)
+    action = np.concatenate([yaw[:, None], axis], 1)
+    write_npz(tmp_path / "d.npz", {"state": yaw[:, None], "action": action}, (30, 30))
+    line = ("prepare", "own", tmp_path / "d.npz", "--task", "turn", "--hz", 20, "--out", tmp_path / "d")
+    assert omp(*line, "--set", "action_rotations=1:axis-angle,0:angle").code == 0
+    rotations = read_store(tmp_path / "d").spec.action_rotations
+    assert [str(rotation) for rotation in rotations] == ["0:angle", "1:axis-angle"]
+    continuous = Continuous(rotations, 4)
+    np.testing.assert_allclose(continuous.inverse(continuous(torch.from_numpy(action))), action, atol=1e-5)
+
+
+def test_what_a_data_set_says_can_be_taken_back(omp: Omp, prepared: Path, tmp_path: Path) -> None:
+    line = ("prepare", "own", prepared, "--task", "turn")
+    assert omp(*line, "--set", "action_rotations=[]", "--out", tmp_path / "e").code == 0
+    spec = read_store(tmp_path / "e").spec
+    assert (spec.action_rotations, len(spec.state_rotations)) == ((), 1)
+
+
+def test_part_of_a_quaternion_that_is_an_angle_is_no_quaternion(omp: Omp, tmp_path: Path) -> None:
+    arrays = hand(order="quat")
+    arrays["state"][::2, 3:] *= -1
+    write_npz(tmp_path / "hand.npz", arrays, LENGTHS)
+    names = json.dumps(["x", "y", "z", "qx", "qy", "qz", "qw"])
+    line = ("prepare", "own", tmp_path / "hand.npz", "--task", "turn", "--hz", 20, "--set", f"state_names={names}")
+    assert omp(*line, "--set", "state_rotations=5:angle", "--out", tmp_path / "d").code == 0
+    assert read_store(tmp_path / "d").spec.quaternions == ()
+
+
+@pytest.mark.parametrize("kind", ["axis-angle", "euler", "quaternion"])
+def test_an_episode_without_a_finite_number_is_told(omp: Omp, kind: str, tmp_path: Path) -> None:
+    arrays = hand(order={"axis-angle": "rotvec", "euler": "euler", "quaternion": "quat"}[kind])
+    arrays["action"][:20] = np.nan
+    write_npz(tmp_path / "hand.npz", arrays, LENGTHS)
+    line = (
+        "prepare",
+        "own",
+        tmp_path / "hand.npz",
+        "--task",
+        "turn",
+        "--hz",
+        20,
+        "--set",
+        f"action_rotations=3:{kind}",
+    )
+    refused(omp(*line, "--out", tmp_path / "d"), 3, "leave_out=0")
+    assert omp(*line, "--set", "leave_out=0", "--out", tmp_path / "e").code == 0
+
+
+def test_data_that_write_rotations_otherwise_are_not_compared(omp: Omp, prepared: Path, tmp_path: Path) -> None:
+    assert omp("pretrain", prepared, *SMALL, "--steps", 2, "--out", tmp_path / "run").code == 0
+    write_npz(tmp_path / "euler.npz", hand(order="euler"), LENGTHS)
+    line = ("prepare", "own", tmp_path / "euler.npz", "--task", "turn", "--hz", 20)
+    assert omp(*line, "--set", "action_rotations=3:euler", "--out", tmp_path / "other").code == 0
+    words = "the rotations of its actions are 3:euler, the policy's 3:axis-angle"
+    refused(omp("deploy", tmp_path / "run", "--replay", tmp_path / "other"), 2, words)
+    refused(omp("eval", tmp_path / "run", "--offline", "--dataset", tmp_path / "other"), 2, words)
+
+
+def test_a_run_goes_on_with_the_rotations_that_it_began_with(omp: Omp, prepared: Path, tmp_path: Path) -> None:
+    """The arrays are the same, and the policy would have other widths."""
+    assert omp("pretrain", prepared, *SMALL, "--steps", 2, "--out", tmp_path / "run").code == 0
+    line = ("prepare", "own", tmp_path / "hand.npz", "--task", "turn", "--hz", 20, "--out", tmp_path / "plain")
+    assert omp(*line).code == 0
+    resumed = omp("pretrain", tmp_path / "plain", "--resume", tmp_path / "run", "--steps", 4)
+    refused(resumed, 3, "says of other numbers of the state that they are rotations")

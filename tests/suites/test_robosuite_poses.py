@@ -89,6 +89,8 @@ def test_operators_give_poses_and_a_policy_of_them_is_rolled_out(omp: Omp, recor
     assert data.arrays["action"].shape[1] == data.spec.action_dim == 7
     assert data.spec.learned_action_dim == 10
     assert data.provenance["rollout_suite"]["control"]["control_delta"] is False
+    assert omp("prepare", "own", recorded / "data", "--task", "lift", "--out", tmp_path / "own").code == 0
+    assert read_store(tmp_path / "own").spec.action_rotations == data.spec.action_rotations
     env = Robomimic(RobomimicSuiteConfig(cameras=(), control=ABSOLUTE)).make("lift")
     with h5py.File(next((recorded / "cache").rglob("*.hdf5"))) as file:
         env.restore(file["data/demo_0/states"][0])

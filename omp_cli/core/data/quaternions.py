@@ -49,7 +49,7 @@ def marked(recording: Recording, settings: bool = False) -> Recording:
         rotations: tuple[Rotation, ...] = getattr(spec, f"{key}_rotations")
         taken = {place for rotation in rotations for place in rotation.places}
         for first in called_quaternions(names):
-            if first in taken:
+            if taken & set(range(first, first + 4)):
                 continue
             each, name = [x[:, first : first + 4] for x in values], f"{key}: {_PLACE.sub('', names[first])}"
             lengths = np.linalg.norm(np.concatenate(each), axis=1)

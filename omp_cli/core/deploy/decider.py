@@ -1,6 +1,7 @@
 """What decides: noise and history in, a chunk out; the members are a checkpoint's policy and an exported one.
 
-Legend: B batch, T observation steps, H horizon, E executed steps, A action dimension.
+Legend: B batch, T observation steps, H horizon, E executed steps, A action dimension (of
+noise that of ``Signature.noise_shape``).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from omp_cli.core.base.errors import DataError, did_you_mean
 from omp_cli.core.data.shown import shown_array
 from omp_cli.core.families import SUITES
-from omp_cli.core.spec import Rotation, Spec
+from omp_cli.core.spec import Rotation, Spec, learned_dim
 
 Arrays = dict[str, NDArray[Any]]
 AsRead = Callable[[Mapping[str, Any], Collection[str]], Mapping[str, Any]]
@@ -84,7 +84,7 @@ class Signature:
     @property
     def noise_shape(self) -> tuple[int, int]:
         """Of the noise of a decision: H, and the numbers of an action as the policy learned it."""
-        return self.horizon, self.action_dim + sum(r.learned - r.numbers for r in self.action_rotations)
+        return self.horizon, learned_dim(self.action_dim, self.action_rotations)
 
     def frame(self, obs: Mapping[str, Any]) -> Arrays:
         """A caller's frame as the policy reads it: each array (B, ...) of its type, B = 1 for a frame without a batch.

@@ -1,6 +1,7 @@
 """One decision of a policy as a graph that needs nothing but tensors.
 
-Legend: B batch, T observation steps, H horizon, E executed steps, A action dimension, N points, S state dimension.
+Legend: B batch, T observation steps, H horizon, E executed steps, A action dimension (of noise
+``Spec.learned_action_dim``), N points, S state dimension.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from omp_cli.core.rotations import nearest
+from omp_cli.core.rotations import Continuous
 from omp_cli.core.spec import Rotation
 
 # Largest error relative to the largest reference value. Reordered sums of a policy of ten layers differ by a few ulp of
@@ -73,7 +73,8 @@ def difference(
         references: eager's outputs.
         outputs: the other runtime's, of the same shapes.
         dtype: the type in which both computed; it sets the tolerance.
-        rotations: those of the outputs; a last bit decides whether half a turn is given out as pi or as -pi.
+        rotations: those of the outputs, compared in numbers that jump nowhere, for a last bit decides whether half a
+            turn is given out as pi or as -pi.
 
     Raises:
         ValueError: a shape differs, or nothing to compare.
@@ -82,11 +83,10 @@ def difference(
     for reference, output in zip(references, outputs, strict=True):
         if reference.shape != output.shape:
             raise ValueError(f"shape {tuple(output.shape)}, eager's is {tuple(reference.shape)}")
-        expected, found = reference.detach().double().cpu(), output.detach().double().cpu()
+        continuous = Continuous(rotations, reference.shape[-1]) if rotations else nn.Identity()
+        expected, found = (continuous(x.detach().double().cpu()) for x in (reference, output))
         if not (expected.isfinite().all() and found.isfinite().all()):
             return Difference(float("inf"), float("inf"), tolerance(dtype, reference.device), len(references))
-        if rotations:
-            found = torch.from_numpy(nearest(found.numpy(), expected.numpy(), rotations))
         worst = max(worst, float((expected - found).abs().max()))
         scale = max(scale, float(expected.abs().max()))
     if not references:

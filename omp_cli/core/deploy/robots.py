@@ -188,7 +188,8 @@ class Replay:
                 f"data set {data.path}: its actions are {hz:g} a second, the policy's {signature.control_hz:g}, so the "
                 "errors compare actions of other durations"
             )
-        data.spec.same_actions(signature.action_names, signature.action_unit, f"data set {data.path}", note)
+        names, unit, rotations = signature.action_names, signature.action_unit, signature.action_rotations
+        data.spec.same_actions(names, unit, rotations, f"data set {data.path}", note)
         if "img" in signature.arrays:
             data.spec.same_cameras(signature.cameras, f"data set {data.path}", note)
         self._keys = tuple(signature.arrays)

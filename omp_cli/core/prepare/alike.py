@@ -72,7 +72,8 @@ def _told(recording: Recording, config: Settings) -> dict[str, tuple[str, str]]:
             told |= {f"name of {key}[{place}]": (name, of_setting(setting)) for place, name in names}
         if open_(setting := f"{key}_unit") and (unit := recording.units.get(key)):
             told[f"unit of {key}"] = (unit, of_setting(setting))
-        if open_(setting := f"{key}_rotations") and (rotations := getattr(recording.spec, setting)):
+        said = getattr(config, setting := f"{key}_rotations", None)
+        if said is None and (rotations := getattr(recording.spec, setting)):
             told[f"list of rotations of {key}"] = (", ".join(map(str, rotations)), of_setting(setting))
     return told | {key: (value, "") for key, value in _of_simulator(recording).items()}
 

@@ -64,7 +64,7 @@ def check_same_spec(run: Path, before: Spec, now: Spec) -> None:
         if getattr(before, name) != getattr(now, name):
             raise DataError(
                 f"{run}: the data set that is there now says of other {what}",
-                "go on with the one of then, which an earlier omp prepared, or start a new run",
+                "go on with the one of then, or one prepared with the settings of then, or start a new run",
             )
 
 

@@ -85,12 +85,20 @@ class Journal:
         self.row: dict[str, Any] = {}
         self.resumed_at: int | None = None
 
-    def resume(self, restore: Callable[[dict[str, Tensor]], None]) -> Checkpoint | None:
-        """Go on from the run's newest checkpoint, if there is one; ``restore`` takes what lies beside the weights."""
+    def resume(
+        self,
+        restore: Callable[[dict[str, Tensor]], None],
+        check: Callable[[Checkpoint], None] = lambda newest: None,
+    ) -> Checkpoint | None:
+        """Go on from the run's newest checkpoint, if there is one.
+
+        ``restore`` takes what lies beside the weights; ``check`` looks at the checkpoint before anything is read of it.
+        """
         newest = newest_saved(self.folder / CHECKPOINTS)
         self.resumed_at = 0 if newest is None else newest.meta.step
         if newest is None:
             return None
+        check(newest)
         newest.read_into(self._policy, MODEL)
         newest.read_into(self._ema.module, EMA)
         restore(newest.tensors(TRAINING))

@@ -115,9 +115,11 @@ class Trainer:
 
     def resume(self) -> int:
         """Continue from the newest checkpoint in the run's folder, if there is one; returns its step."""
-        newest = self.journal.resume(lambda tensors: restore_training(self.module, self.optimizer, tensors))
+        newest = self.journal.resume(
+            lambda tensors: restore_training(self.module, self.optimizer, tensors),
+            lambda found: check_same_spec(self.folder, found.meta.spec, self.dataset.spec),
+        )
         if newest is not None:
-            check_same_spec(self.folder, newest.meta.spec, self.dataset.spec)
             self.step, kept = newest.meta.step, newest.meta.policy["method"]
             self._settle({name: kept[name] for name in self.policy.method.to_measure})
             self.validation.resume(self.folder, self.step)

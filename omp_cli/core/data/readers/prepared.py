@@ -33,7 +33,11 @@ def as_prepared(where: str, attributes: Mapping[str, Any], found: Recording, epi
     known = {key: told for key, told in channels.items() if told is not None and found.notes[key] == [key]}
     names = {key: told.names for key, told in known.items() if len(told.names) == found.episodes[0][key].shape[1]}
     cameras = spec.cameras if found.notes["cameras"] == ["img"] else ()
-    turned = {f"{key}_rotations": getattr(spec, f"{key}_rotations") for key in names}
+    turned = {
+        f"{key}_rotations": getattr(spec, f"{key}_rotations")
+        for key, width in (("state", spec.state_dim), ("action", spec.action_dim))
+        if found.notes[key] == [key] and found.episodes[0][key].shape[1] == width
+    }
     return replace(
         found,
         spec=found.spec.model_copy(update=turned),

@@ -83,8 +83,8 @@ def _of_another(
         ours, theirs = getattr(spec, name), getattr(data.spec, name)
         if ours != theirs:
             raise UsageError(f"data set {data.path}: its {name} is {theirs}, the policy's is {ours}")
-    ours = spec.action_channels
-    data.spec.same_actions(() if ours is None else ours.names, spec.action_unit, f"data set {data.path}", note)
+    names = () if spec.action_channels is None else spec.action_channels.names
+    data.spec.same_actions(names, spec.action_unit, spec.action_rotations, f"data set {data.path}", note)
     if "img" in keys:
         data.spec.same_cameras(spec.cameras, f"data set {data.path}", note)
     if missing := [key for key in keys if key not in data.arrays]:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator
 
 from omp_cli.core.base.config import Names
 from omp_cli.core.base.errors import UsageError, did_you_mean
+from omp_cli.core.data.quaternions import side_of
 from omp_cli.core.data.readers import Recording
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.spec import Rotation, RotationKind
@@ -25,6 +26,8 @@ KINDS: tuple[RotationKind, ...] = get_args(RotationKind)
 _WRITTEN = re.compile(rf"(.+?):({'|'.join(KINDS)})((?<!quaternion):degrees)?")
 _WITHIN = 0.01
 """What recorded numbers may miss a length of 1, or a bound in turns, by."""
+_ROUNDING = 1e-5
+"""How far beyond half a turn one is written that was rounded, in turns."""
 
 
 def _as_written(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -49,65 +52,93 @@ def rotations_of(
     Raises:
         UsageError: there is no such number, two overlap, or the data are no rotations of that kind.
     """
-    setting, values = f"{key}_rotations", np.concatenate([episode[key] for episode in episodes])
-    width, names = values.shape[1], names_of(episodes[0], key, recording, config)
-    if not (written := getattr(config, setting)):
-        return tuple(_near(r, values, setting, names) for r in getattr(recording.spec, setting))
-    found = []
-    for text in written:
-        place, kind, degrees = _WRITTEN.fullmatch(text).groups()  # type: ignore[union-attr]  # they were checked
-        first = names.index(place) if place in names else int(place) if place.isdecimal() else width
-        rotation = Rotation.model_validate({"first": first, "kind": kind, "degrees": degrees is not None})
-        if rotation.places.stop > width:
-            ends = f"the {key} has {width} numbers, counted from 0, and {kind} takes {rotation.numbers}"
-            raise UsageError(f"{setting}: {text}: {ends}", did_you_mean(place, names))
-        found.append(rotation)
-    found.sort(key=lambda rotation: rotation.first)
+    setting = f"{key}_rotations"
+    names = names_of(episodes[0], key, recording, config)
+    written: tuple[str, ...] | None = getattr(config, setting)
+    found: Sequence[Rotation] = getattr(recording.spec, setting) if written is None else _named(setting, written, names)
     for one, following in itertools.pairwise(found):
         if one.places.stop > following.first:
             raise UsageError(f"{setting}: {one} takes {names[following.first]}, where another one begins")
-    return tuple(_near(rotation, values, setting, names) for rotation in found)
+    values = [episode[key] for episode in episodes]
+    for rotation in found:
+        if rotation.kind == "quaternion":
+            _check_lengths(rotation, values, f"{setting}: {names[rotation.first]}", recording)
+    return tuple(_near(r, np.concatenate(values), f"{setting}: {names[r.first]}: no {r.kind}") for r in found)
 
 
 def said_of(key: str, rotations: Sequence[Rotation], names: Sequence[str]) -> list[str]:
     """How a policy sees or learns them, in a sentence for each."""
-    verb = "seen" if key == "state" else "learned, and given out as recorded,"
-    return [
-        f"{key}: {names[r.first]}{f' to {names[r.places[-1]]}' if r.numbers > 1 else ''} "
-        f"{'are' if r.numbers > 1 else 'is'} {verb} in {'two' if r.learned == 2 else 'six'} numbers ({r.kind})"
-        for r in rotations
-    ]
+    said = []
+    for r in rotations:
+        which = f"{names[r.first]} to {names[r.places[-1]]} are" if r.numbers > 1 else f"{names[r.first]} is"
+        how = f"in {'two' if r.learned == 2 else 'six'} numbers ({r.kind}{', degrees' if r.degrees else ''})"
+        said.append(f"{key}: {which} {f'seen {how}' if key == 'state' else f'learned {how} and given out as recorded'}")
+    return said
 
 
-def _near(rotation: Rotation, values: NDArray[Any], setting: str, names: Sequence[str]) -> Rotation:
+def _named(setting: str, written: Sequence[str], names: Sequence[str]) -> list[Rotation]:
+    """The rotations that the user names, in the order of their places."""
+    found = []
+    for text in written:
+        place, kind, degrees = _WRITTEN.fullmatch(text).groups()  # type: ignore[union-attr]  # they were checked
+        first = names.index(place) if place in names else int(place) if place.isdecimal() else len(names)
+        rotation = Rotation.model_validate(
+            {"first": min(first, len(names)), "kind": kind, "degrees": degrees is not None}
+        )
+        if rotation.places.stop > len(names):
+            key = setting.removesuffix("_rotations")
+            ends = f"the {key} has {len(names)} numbers, counted from 0, and {kind} takes {rotation.numbers}"
+            raise UsageError(f"{setting}: {text}: {ends}", did_you_mean(place, names))
+        found.append(rotation)
+    return sorted(found, key=lambda rotation: rotation.first)
+
+
+def _check_lengths(rotation: Rotation, values: Sequence[NDArray[Any]], where: str, recording: Recording) -> None:
+    """UsageError where quaternions are not of length 1; what is not finite is told by ``check_episodes``."""
+    lengths = [np.linalg.norm(x[:, rotation.places].astype(np.float64), axis=1) for x in values]
+    odd = [int((np.abs(length - 1) >= _WITHIN).sum()) for length in lengths]
+    if any(odd):
+        place = int(np.flatnonzero(odd)[0])
+        raise UsageError(
+            f"{where}: no quaternion: its length is not 1 in {sum(odd)} of {sum(map(len, values))} frames, the first "
+            f"in {recording.name(place)}",
+            f"of a few episodes: leave them out, --set leave_out={recording.number(place)}",
+        )
+
+
+def _near(rotation: Rotation, values: NDArray[Any], where: str) -> Rotation:
     """The rotation, with what it is given out near to; UsageError where the data (frames, n) are none of its kind."""
     mine = values[:, rotation.places].astype(np.float64)
-    where = f"{setting}: {names[rotation.first]}: no {rotation.kind}"
-    mine = mine[np.isfinite(mine).all(axis=1)]  # what is not finite is told by ``check_episodes``
+    mine = mine[np.isfinite(mine).all(axis=1)]
+    if not len(mine):
+        return rotation
     if rotation.kind == "quaternion":
-        if odd := int((np.abs(np.linalg.norm(mine, axis=1) - 1) >= _WITHIN).sum()):
-            raise UsageError(f"{where}: its length is not 1 in {odd} of {len(mine)} frames")
-        axis = np.linalg.eigh(mine.T @ mine)[1][:, -1]
-        return rotation.model_copy(update={"near": tuple((axis if (mine @ axis).sum() >= 0 else -axis).tolist())})
-    turn, hint = (
-        rotation.turn,
-        "" if rotation.degrees else f"of angles in degrees: {rotation.first}:{rotation.kind}:degrees",
-    )
+        return rotation.model_copy(update={"near": tuple(side_of([mine]).tolist())})
+    turn, half = rotation.turn, (0.5 + _ROUNDING) * rotation.turn
     if rotation.kind == "axis-angle":
         if (longest := np.linalg.norm(mine, axis=1).max()) > (1 + _WITHIN) * turn:
-            raise UsageError(f"{where}: an angle is {longest:.4g}, and a whole turn {turn:.4g}", hint)
-        return rotation
+            raise UsageError(
+                f"{where}: an angle is {longest:.4g}, and a whole turn {turn:.4g}", _hint(rotation, longest)
+            )
+        near = mine.mean(axis=0) if longest > half else ()  # kept on where the angle passes half a turn
+        return rotation.model_copy(update={"near": tuple(float(x) for x in near)})
     low, high = mine.min(axis=0), mine.max(axis=0)
-    if ((high - low) > (1 + _WITHIN) * turn).any():
-        raise UsageError(
-            f"{where}: {low.min():.4g} to {high.max():.4g} is more than a whole turn, {turn:.4g}",
-            hint or "an angle that counts its turns jumps nowhere: leave it out",
-        )
+    if (widest := (high - low).max()) > (1 + _WITHIN) * turn:
+        reach = f"{low.min():.4g} to {high.max():.4g}"
+        raise UsageError(f"{where}: {reach} is more than a whole turn, {turn:.4g}", _hint(rotation, widest))
     middle = (mine[:, 1:2] + turn / 2) % turn - turn / 2
     if (steep := np.abs(middle).max(initial=0.0)) > (0.25 + _WITHIN) * turn:
+        each = ",".join(f"{place}:angle{':degrees' * rotation.degrees}" for place in rotation.places)
         raise UsageError(
             f"{where}: the second angle comes to {steep:.4g}, more than a quarter of a turn",
-            "angles of other axes can be named one by one: " + ",".join(f"{p}:angle" for p in rotation.places),
+            f"angles of other axes can be named one by one: {each}",
         )
-    centre = np.where(np.maximum(-low, high) <= (0.5 + _WITHIN) * turn, 0.0, (low + high) / 2)
+    centre = np.where(np.maximum(-low, high) <= half, 0.0, (low + high) / 2)
     return rotation.model_copy(update={"near": tuple(centre.tolist())})
+
+
+def _hint(rotation: Rotation, reach: float) -> str:
+    """What to do about angles that go through more than a turn."""
+    if not rotation.degrees and reach > 2 * rotation.turn:
+        return f"of angles in degrees: {rotation}:degrees"
+    return "angles that count their turns jump nowhere: leave them out of this setting"

@@ -61,12 +61,13 @@ class OwnFilesConfig(FilesConfig):
     """How many frames later what is named as actions is taken: where nothing was commanded, as with a gripper that a
     person holds or an arm that is led by hand, the pose of the next frame is the action of this one (1).
     """
-    state_rotations: Rotations = ()
+    state_rotations: Rotations | None = None
     """Which numbers of the state are rotations, for policies to see them in numbers that jump nowhere: each
     ``PLACE:KIND``, the place or name of its first number and ``axis-angle``, ``euler`` (about fixed x, y, z),
-    ``quaternion`` or ``angle``; of angles in degrees ``PLACE:KIND:degrees``.
+    ``quaternion`` or ``angle``; of angles in degrees ``PLACE:KIND:degrees``. None takes those that the file says, an
+    empty list none.
     """
-    action_rotations: Rotations = ()
+    action_rotations: Rotations | None = None
     """Likewise of the action; a policy learns them in such numbers and gives them out as they were recorded."""
     state_unit: str = ""
     """Unit of the state, for people; it goes into exports."""
@@ -75,8 +76,8 @@ class OwnFilesConfig(FilesConfig):
 
     def content(self) -> dict[str, Any]:
         """See the base class; of later settings nothing where they are not set, for old data say nothing of them."""
-        later = ("action_ahead", "state_rotations", "action_rotations")
-        return {name: value for name, value in super().content().items() if value or name not in later}
+        later: dict[str, Any] = {"action_ahead": 0, "state_rotations": None, "action_rotations": None}
+        return {name: value for name, value in super().content().items() if later.get(name, ...) != value}
 
     def unusual(self) -> dict[str, Any]:
         """Settings that are not the usual ones, of the format and of this source, but for rate and points."""
