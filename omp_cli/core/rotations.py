@@ -83,6 +83,8 @@ def nearest(values: NDArray[Any], others: NDArray[Any], rotations: Sequence[Rota
         others: (..., n), broadcast to the shape of the values.
         rotations: in the order of their places.
     """
+    if not rotations:
+        return values
     found = np.array(values)
     for rotation in rotations:
         mine, theirs = found[..., rotation.places], np.asarray(others)[..., rotation.places]

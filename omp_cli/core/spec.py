@@ -69,6 +69,8 @@ class Rotation(Settings):
     def __str__(self) -> str:
         return f"{self.first}:{self.kind}{':degrees' if self.degrees else ''}"
 
+    __repr__ = __str__
+
     @property
     def numbers(self) -> int:
         """How many numbers it has in the data."""
@@ -94,14 +96,24 @@ class Rotation(Settings):
         """Smallest and largest value of each of its numbers."""
         if self.kind == "quaternion":
             return (-1.0,) * 4, (1.0,) * 4
-        beyond = self.turn if self.kind == "axis-angle" and self.near else self.turn / 2
-        near = (0.0,) * self.numbers if self.kind == "axis-angle" else self.near or (0.0,) * self.numbers
-        return tuple(x - beyond for x in near), tuple(x + beyond for x in near)
+        if self.kind == "axis-angle":
+            longest = self.turn if self.near else self.turn / 2
+            return (-longest,) * 3, (longest,) * 3
+        near, half = self.near or (0.0,) * self.numbers, self.turn / 2
+        return tuple(x - half for x in near), tuple(x + half for x in near)
 
 
 def learned_dim(dim: int, rotations: Sequence[Rotation]) -> int:
     """Numbers of a vector of ``dim`` as a policy sees or learns it, of which some are rotations."""
     return dim + sum(rotation.learned - rotation.numbers for rotation in rotations)
+
+
+def check_rotations(what: str, rotations: Sequence[Rotation], free: set[int]) -> None:
+    """ValueError unless rotations are numbers of their own, one after the other, at places that are ``free``."""
+    places = [place for rotation in rotations for place in rotation.places]
+    if places != sorted(set(places)) or not free.issuperset(places):
+        shown = ", ".join(map(str, rotations))
+        raise ValueError(f"{what}: {shown} are not numbers of their own, one after the other, of {len(free)}")
 
 
 class Spec(Settings):
@@ -165,17 +177,9 @@ class Spec(Settings):
 
     @model_validator(mode="after")
     def _rotations_fit(self) -> Spec:
-        for key, size, taken in (
-            ("state", self.state_dim, {q.first + i for q in self.quaternions for i in range(4)}),
-            ("action", self.action_dim, set()),
-        ):
-            rotations: tuple[Rotation, ...] = getattr(self, f"{key}_rotations")
-            places = [place for rotation in rotations for place in rotation.places]
-            if places != sorted(set(places)) or not set(places) <= set(range(size)) - taken:
-                shown = ", ".join(map(str, rotations))
-                raise ValueError(
-                    f"{key}_rotations: {shown} are not numbers of their own, one after the other, of {size}"
-                )
+        taken = {q.first + i for q in self.quaternions for i in range(4)}
+        check_rotations("state_rotations", self.state_rotations, set(range(self.state_dim)) - taken)
+        check_rotations("action_rotations", self.action_rotations, set(range(self.action_dim)))
         return self
 
     @property

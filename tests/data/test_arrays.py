@@ -15,6 +15,7 @@ from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.data import foreign
 from omp_cli.core.data.catalogue import TaskFacts
+from omp_cli.core.data.codecs import refuse_codecs
 from omp_cli.core.data.readers import FORMATS, Recording, Subject, stored, zarr_layout
 from omp_cli.core.data.readers.base import sniff
 from omp_cli.core.data.store import STORE, read_store, write_store
@@ -403,3 +404,9 @@ def test_links_out_of_a_store_are_not_followed(tmp_path: Path) -> None:
     chunk.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DataError, match="is a link, which omp does not follow"):
         read(path)
+
+
+def test_a_codec_is_imagecodecs_by_its_whole_name() -> None:
+    for name in ("png", "imagecodecs_tiff"):
+        with pytest.raises(DataError, match=f"packed with '{name}', which omp does not unpack"):
+            refuse_codecs("here", {"compressor": {"id": name}})

@@ -52,6 +52,9 @@ OF_ONE_KIND = ("kind", "path", "device", "against_float32")
 """What a checkpoint has and a graph does not."""
 
 
+ACTIONS = {"shape": [1, 4, 2], "rotations": [{"first": 1, "kind": "angle"}]}
+
+
 def document_of(folder: Path, spec: Spec, actions: Any = ((-1.0, -1.0), (1.0, 1.0))) -> tuple[Any, dict[str, Any]]:
     """A run's policy, of data with these actions, and ``policy.json`` of its export."""
     config = PolicyConfig.model_validate(PARTS)
@@ -127,9 +130,12 @@ def test_what_an_older_export_does_not_say_is_unknown(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     "change",
     [
-        {"output": {"low": [0.0], "high": [1.0, 2.0]}},
-        {"output": {"low": [0.0, "x"], "high": [1.0, 2.0]}},
-        {"output": {"low": [0.0, 1.0]}},
+        {"output": {**ACTIONS, "low": [0.0], "high": [1.0, 2.0]}},
+        {"output": {**ACTIONS, "low": [0.0, "x"], "high": [1.0, 2.0]}},
+        {"output": {**ACTIONS, "low": [0.0, 1.0]}},
+        {"output": {**ACTIONS, "shape": []}},
+        {"output": {**ACTIONS, "rotations": []}},
+        {"output": {**ACTIONS, "rotations": [{"first": 5, "kind": "angle"}]}},
         {"max_steps": "many"},
         {"weights": "best"},
         {"reference": 3},

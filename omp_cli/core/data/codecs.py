@@ -17,9 +17,10 @@ PLAIN = {
 }  # fmt: skip
 """By their names in format 2; in format 3 some of them have "numcodecs." before it."""
 
-PICTURES = {"avif", "jpeg", "jpeg2k", "jpegls", "jpegxl", "jpegxr", "png", "qoi", "webp"}
-"""Picture formats of the package imagecodecs, whose codecs are called so after "imagecodecs_" (UMI's JPEG XL)."""
-_OF_PICTURES = "imagecodecs_"
+PICTURES = {
+    f"imagecodecs_{name}" for name in ("avif", "jpeg", "jpeg2k", "jpegls", "jpegxl", "jpegxr", "png", "qoi", "webp")
+}
+"""Codecs of pictures of the package imagecodecs; UMI's stores have JPEG XL."""
 INSTALL = "pip install 'omp-cli[umi]'"
 
 
@@ -46,7 +47,7 @@ def refuse_codecs(where: str, described: Mapping[str, Any]) -> None:
     """
     for key in ("filters", "compressor", "codecs"):
         for name in _names(described.get(key)):
-            if key != "codecs" and name.removeprefix(_OF_PICTURES) in PICTURES:  # in format 3 zarr knows none of them
+            if key != "codecs" and name in PICTURES:  # in format 3 zarr knows none of them
                 _register(where, name)
             elif name.removeprefix("numcodecs.") not in PLAIN:
                 raise DataError(

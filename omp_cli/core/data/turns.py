@@ -32,11 +32,7 @@ def told(recording: Recording, settings: bool = False) -> Recording:
     for key in ("state", "action"):
         each, names = [episode[key] for episode in recording.episodes], recording.names_of(key)
         rotations: tuple[Rotation, ...] = getattr(recording.spec, f"{key}_rotations")
-        counts, steps = np.zeros(each[0].shape[1], np.int64), sum(len(values) - 1 for values in each)
-        for turn in _TURNS:  # a rotation in degrees, say, does not keep jumps of 2 pi together
-            of_turn = jumps(each, (turn,))
-            of_turn[[place for r in rotations if r.turn == turn for place in r.places]] = 0
-            counts += of_turn
+        counts, steps = jumps(each, rotations), sum(len(values) - 1 for values in each)
         of_each = [
             f"{names[place] if names else f'{key}[{place}]'} ({counts[place]} of {steps} steps)"
             for place in np.flatnonzero(counts)
@@ -49,15 +45,17 @@ def told(recording: Recording, settings: bool = False) -> Recording:
     return replace(recording, said=tuple(said))
 
 
-def jumps(episodes: Sequence[NDArray[Any]], turns: Sequence[float] = _TURNS) -> NDArray[np.int64]:
-    """Of each number of vectors (T, n) how many steps lead from one end of a turn (rad, degrees) to the other.
+def jumps(episodes: Sequence[NDArray[Any]], rotations: Sequence[Rotation] = ()) -> NDArray[np.int64]:
+    """Of each number of vectors (T, n) how many steps lead from one end of a turn, in rad or degrees, to the other.
 
     None where it is no angle: it leaves half a turn on either side, has few values, or makes as many other long steps.
+    None in a rotation of ``rotations`` where the turn is of its unit: one in degrees does not keep jumps of 2 pi
+    together.
     """
     together = np.concatenate(episodes)
     found = np.zeros(together.shape[1], np.int64)
     values = np.array([len(np.unique(column)) for column in together.T])
-    for turn in turns:
+    for turn in _TURNS:
         ends, others = np.zeros_like(found), np.zeros_like(found)
         for episode in episodes:
             before, after = episode[:-1] / turn, episode[1:] / turn
@@ -66,5 +64,6 @@ def jumps(episodes: Sequence[NDArray[Any]], turns: Sequence[float] = _TURNS) -> 
             ends += flips.sum(0)
             others += (~flips & (np.abs(after - before) > 2 * _NEAR)).sum(0)
         within = np.abs(together).max(0) <= (0.5 + _NEAR / 10) * turn
+        ends[[place for rotation in rotations if rotation.turn == turn for place in rotation.places]] = 0
         found += np.where(within & (values > _VALUES) & (others < ends), ends, 0)
     return found

@@ -34,7 +34,6 @@ from omp_cli.core.deploy.parity import Difference
 from omp_cli.core.deploy.program import ONNX_INSTALL, ONNX_PACKAGES, OUTPUT, missing_packages
 from omp_cli.core.deploy.writing import READERS, Format, Writing, decision_of
 from omp_cli.core.envs.workers import Workers
-from omp_cli.core.policy import Policy
 from omp_cli.core.spec import Channels, Spec
 
 SIGNATURE = "policy.json"
@@ -92,7 +91,7 @@ def export_run(run: Run, checkpoint: Checkpoint, config: ExportConfig, progress:
         "weights": config.weights,
         "nfe": config.nfe,
         "batch": "any" if config.dynamic_batch else config.batch,
-        "unclipped": _unclipped(policy, samples, config.nfe or policy.nfe),
+        "unclipped": _unclipped(decision, samples),
         "files": files,
         "left_out": left_out,
     }
@@ -220,10 +219,10 @@ def _channels(name: str, spec: Spec) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _unclipped(policy: Policy, samples: Sequence[Inputs], nfe: int) -> float:
+def _unclipped(decision: Decision, samples: Sequence[Inputs]) -> float:
     """Share of the compared numbers that sampling did not clip to [-1, 1]: a clipped number proves little."""
-    chunks = []
+    policy, chunks = decision.policy, []
     for noise, *arrays in samples:
         h = policy.embed(dict(zip(policy.keys, arrays, strict=True)))
-        chunks.append(policy.sample(h, noise, nfe)[:, policy.window])
+        chunks.append(policy.sample(h, noise, decision.nfe)[:, policy.window])
     return round(float((torch.cat(chunks).abs() < 1).float().mean()), 3)

@@ -29,7 +29,7 @@ from omp_cli.core.deploy.frames import Array, Arrays, Signature
 from omp_cli.core.deploy.onnx_runtime import session
 from omp_cli.core.deploy.program import ONNX_INSTALL, ONNX_PACKAGES, missing_packages
 from omp_cli.core.policy_config import Weights
-from omp_cli.core.spec import Rotation, learned_dim
+from omp_cli.core.spec import Rotation, check_rotations, learned_dim
 
 DTYPES = ("float32", "uint8")
 LARGEST = 1 << 28
@@ -147,7 +147,8 @@ def _signature(document: dict[str, Any], made_of: Mapping[str, tuple[str, ...]])
     batch, horizon, learned = noise["shape"]
     output, max_steps = document["output"], document.get("max_steps")
     rotations = tuple(Rotation.model_validate(found) for found in output.get("rotations", ()))
-    action_dim = output["shape"][2]
+    _, _, action_dim = output["shape"]
+    check_rotations("rotations", rotations, set(range(action_dim)))
     if learned_dim(action_dim, rotations) != learned:
         raise ValueError(f"actions have {action_dim} numbers, and their noise has {learned}")
     return Signature(

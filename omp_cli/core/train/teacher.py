@@ -33,8 +33,6 @@ def load_teacher(checkpoint: Checkpoint, config: PretrainConfig, spec: Spec, dev
     must_agree += [("n_obs", chunk, config.chunk), ("horizon", chunk, config.chunk)]
     for name, theirs, ours in must_agree:
         if (a := getattr(theirs, name)) != (b := getattr(ours, name)):
-            if name == "action_rotations":
-                a, b = list(map(str, a)), list(map(str, b))
             raise UsageError(f"teacher {checkpoint.path}: its {name} is {a!r}, the student's is {b!r}")
     policy = checkpoint.load("ema", device).requires_grad_(False)
     if not isinstance(policy.method, Teaching):

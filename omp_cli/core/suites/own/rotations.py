@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,11 +59,14 @@ def rotations_of(
     for one, following in itertools.pairwise(found):
         if one.places.stop > following.first:
             raise UsageError(f"{setting}: {one} takes {names[following.first]}, where another one begins")
-    values = [episode[key] for episode in episodes]
+    fitted = []
     for rotation in found:
+        values = [episode[key][:, rotation.places].astype(np.float64) for episode in episodes]
+        where = f"{setting}: {names[rotation.first]}: no {rotation.kind}"
         if rotation.kind == "quaternion":
-            _check_lengths(rotation, values, f"{setting}: {names[rotation.first]}", recording)
-    return tuple(_near(r, np.concatenate(values), f"{setting}: {names[r.first]}: no {r.kind}") for r in found)
+            _check_lengths(values, where, recording)
+        fitted.append(_near(rotation, np.concatenate(values), where))
+    return tuple(fitted)
 
 
 def said_of(key: str, rotations: Sequence[Rotation], names: Sequence[str]) -> list[str]:
@@ -93,23 +96,22 @@ def _named(setting: str, written: Sequence[str], names: Sequence[str]) -> list[R
     return sorted(found, key=lambda rotation: rotation.first)
 
 
-def _check_lengths(rotation: Rotation, values: Sequence[NDArray[Any]], where: str, recording: Recording) -> None:
+def _check_lengths(values: Sequence[NDArray[np.float64]], where: str, recording: Recording) -> None:
     """UsageError where quaternions are not of length 1; what is not finite is told by ``check_episodes``."""
-    lengths = [np.linalg.norm(x[:, rotation.places].astype(np.float64), axis=1) for x in values]
+    lengths = [np.linalg.norm(x, axis=1) for x in values]
     odd = [int((np.abs(length - 1) >= _WITHIN).sum()) for length in lengths]
     if any(odd):
         place = int(np.flatnonzero(odd)[0])
         raise UsageError(
-            f"{where}: no quaternion: its length is not 1 in {sum(odd)} of {sum(map(len, values))} frames, the first "
+            f"{where}: its length is not 1 in {sum(odd)} of {sum(map(len, values))} frames, the first "
             f"in {recording.name(place)}",
             f"of a few episodes: leave them out, --set leave_out={recording.number(place)}",
         )
 
 
-def _near(rotation: Rotation, values: NDArray[Any], where: str) -> Rotation:
-    """The rotation, with what it is given out near to; UsageError where the data (frames, n) are none of its kind."""
-    mine = values[:, rotation.places].astype(np.float64)
-    mine = mine[np.isfinite(mine).all(axis=1)]
+def _near(rotation: Rotation, values: NDArray[np.float64], where: str) -> Rotation:
+    """The rotation, with what it is given out near to; UsageError where the data (frames, k) are none of its kind."""
+    mine = values[np.isfinite(values).all(axis=1)]
     if not len(mine):
         return rotation
     if rotation.kind == "quaternion":
