@@ -1,4 +1,4 @@
-"""Two small recordings, as a robot's own script writes them. Needs zarr, NumPy and SciPy alone.
+"""Three small recordings, as a robot's own script writes them. Needs zarr, NumPy and SciPy alone.
 
 `python examples/own_recording.py pour.zarr`, in DP3's layout: a hand goes to a thing that lies somewhere on a table and
 that a depth camera sees, 20 episodes of 40 frames at 30 Hz. Actions are velocities in metres a second, so they leave
@@ -6,6 +6,9 @@ that a depth camera sees, 20 episodes of 40 frames at 30 Hz. Actions are velocit
 
 `python examples/own_recording.py hand.npz`, plain arrays: a hand points down, tilts and turns on its way to where it is
 told to. Actions are the poses that follow, position (m) and axis times angle (rad).
+
+`python examples/own_recording.py held.npz`, plain arrays: a gripper that a person holds goes to a thing that its camera
+sees. Its tracker begins anew with each episode, so that nobody knows where the frame of its poses lies.
 """
 
 import sys
@@ -57,5 +60,27 @@ def hand(path: str) -> None:
     np.savez(path, state=state, action=action, episode_ends=FRAMES * np.arange(1, EPISODES + 1))
 
 
+def held(path: str) -> None:
+    """Write ``state`` (pose, and where the gripper sees the thing), ``action`` (pose) and ``episode_ends``."""
+    from scipy.spatial.transform import Rotation
+
+    random = np.random.default_rng(0)
+    states, actions = [], []
+    for _ in range(EPISODES):
+        frame = Rotation.from_euler("z", random.uniform(-np.pi, np.pi)), random.uniform(-1.0, 1.0, 3)
+        place, turn = Rotation.from_rotvec([np.pi, 0.0, 0.0]), random.uniform(-1.2, 1.2)
+        hand, thing = np.array([0.0, 0.0, 0.4]), np.array([*random.uniform(-0.2, 0.2, 2), 0.05])
+        poses, seen = [], []
+        for _ in range(FRAMES + 1):
+            poses.append([*(frame[0].apply(hand) + frame[1]), *(frame[0] * place).as_rotvec()])
+            seen.append([*place.inv().apply(thing - hand), turn])
+            hand, place = hand + 0.1 * (thing - hand), place * Rotation.from_euler("z", 0.1 * turn)
+            turn *= 0.9
+        states.append(np.concatenate([poses, seen], axis=1)[:-1])
+        actions.append(poses[1:])
+    state, action = (np.concatenate(rows).astype(np.float32) for rows in (states, actions))
+    np.savez(path, state=state, action=action, episode_ends=FRAMES * np.arange(1, EPISODES + 1))
+
+
 if __name__ == "__main__":
-    (hand if Path(sys.argv[1]).suffix == ".npz" else pour)(sys.argv[1])
+    {"pour": pour, "hand": hand, "held": held}[Path(sys.argv[1]).stem](sys.argv[1])

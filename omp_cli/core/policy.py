@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.data.windows import Windows
 from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.encoders.base import ActionLimits, Encoder
 from omp_cli.core.methods import METHODS, Draws, LossReport, VelocityField
@@ -24,6 +25,7 @@ from omp_cli.core.methods.teaching import Teacher, Teaching
 from omp_cli.core.nets import NETS
 from omp_cli.core.nets.base import InPrecision, Net
 from omp_cli.core.policy_config import PolicyConfig
+from omp_cli.core.relative import with_relative
 from omp_cli.core.spec import Spec
 
 ROUNDED_ONE = 1 + 1e-4
@@ -70,12 +72,15 @@ class Policy(nn.Module):
 
     def __init__(self, config: PolicyConfig, spec: Spec) -> None:
         super().__init__()
-        self.config, self.spec, self.chunk = config, spec, config.chunk
+        self.config, self.chunk = config, config.chunk
+        self.spec = spec = with_relative(spec, self.chunk.relative, self.chunk.relative_state)
         self.method = METHODS.build(config.method)
         self.nfe = self.method.usual_nfe
         self.encoder = ENCODERS.build(config.encoder, spec, self.chunk.n_obs)
         self.net = NETS.build(config.net, self.chunk.horizon, spec.learned_action_dim, self.encoder.out_dim)
         self.action_limits = ActionLimits(spec)
+        if (spec.relative_actions or spec.relative_state) and "state" not in self.encoder.keys:
+            raise UsageError(f"chunk.relative: the {config.encoder.name} encoder does not read the state")
         self.frozen = self.frozen_from = None
 
     @property
@@ -83,10 +88,27 @@ class Policy(nn.Module):
         """Observation arrays that the policy reads."""
         return self.encoder.keys
 
-    def fit(self, arrays: Mapping[str, Tensor]) -> None:
-        """Fit all normalisation to whole data arrays (frames, ...): observations and "action"."""
-        self.encoder.fit(arrays)
-        self.action_limits.fit(arrays["action"])
+    def fit(self, arrays: Mapping[str, Tensor], windows: Windows) -> None:
+        """Fit all normalisation to whole data arrays (frames, ...): observations and "action".
+
+        Args:
+            arrays: by their names in the store.
+            windows: of these data, which say what is relative to what.
+        """
+        actions, seen = arrays["action"], dict(arrays)
+        if self.spec.relative_state:
+            seen["state"] = arrays["state"][windows.obs]
+        self.encoder.fit(seen)
+        if not self.spec.relative_actions:
+            self.action_limits.fit(self.action_limits.learned(actions))
+            return
+        newest = arrays["state"][windows.obs[:, -1]]
+        ends: list[Tensor] = []
+        for frames in windows.action.T:  # all chunks at once would be the data ``horizon`` times
+            learned = self.action_limits.learned(actions[frames][:, None], newest)
+            ends += [learned.amin(0), learned.amax(0)]
+        self.action_limits.fit(torch.stack(ends))
+        self.action_limits.reach = torch.stack([actions.amin(0), actions.amax(0)])
 
     def action_range(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Smallest and largest value that each of the A numbers of an action is meant to have, in the data's units.
@@ -97,7 +119,9 @@ class Policy(nn.Module):
         if (channels := self.spec.action_channels) is not None:
             return channels.low, channels.high
         one = torch.ones_like(self.action_limits.scale)
-        low, high = (tuple(self.action_limits.inverse(end).tolist()) for end in (-one, one))
+        reach = self.action_limits.reach
+        ends = (self.action_limits.inverse(end) for end in (-one, one)) if reach is None else reach
+        low, high = (tuple(end.tolist()) for end in ends)
         for rotation in self.spec.action_rotations:  # whose ends are no ends of what is learned
             low, high = (_replaced(x, rotation.places, y) for x, y in zip((low, high), rotation.reach, strict=True))
         if max(-min(low), max(high)) < ROUNDED_ONE:
@@ -182,7 +206,7 @@ class Policy(nn.Module):
         Returns:
             (B, E, A) actions in the environment's units.
         """
-        return self.executed(self.sample(self.embed(obs), noise, nfe or self.nfe))
+        return self.executed(self.sample(self.embed(obs), noise, nfe or self.nfe), obs)
 
     @property
     def window(self) -> slice:
@@ -190,9 +214,27 @@ class Policy(nn.Module):
         first = self.chunk.n_obs - 1
         return slice(first, first + self.chunk.execute)
 
-    def executed(self, z_0: Tensor) -> Tensor:
-        """The part of a normalised chunk (B, H, A) that is executed, in the environment's units: (B, E, A)."""
-        return self.action_limits.inverse(z_0)[:, self.window]
+    def executed(self, z_0: Tensor, obs: Mapping[str, Tensor]) -> Tensor:
+        """The part of a normalised chunk (B, H, A) that is executed, in the environment's units: (B, E, A).
+
+        Args:
+            z_0: a normalised chunk.
+            obs: the raw arrays (B, T, ...) that it was decided on.
+        """
+        return self.action_limits.inverse(z_0, self._newest_state(obs))[:, self.window]
+
+    def normalised(self, actions: Tensor, obs: Mapping[str, Tensor]) -> Tensor:
+        """Raw action chunks (B, H, A) as they are learned, z_0 (B, H, A).
+
+        Args:
+            actions: in the environment's units.
+            obs: the raw arrays (B, T, ...) of their windows.
+        """
+        return self.action_limits(actions, self._newest_state(obs))
+
+    def _newest_state(self, obs: Mapping[str, Tensor]) -> Tensor | None:
+        """What relative actions count from, (B, S); None where there are none."""
+        return obs["state"][:, -1] if self.spec.relative_actions else None
 
 
 def check_teacher(method: str, given: bool) -> None:
@@ -251,7 +293,7 @@ class LossModule(nn.Module):
         """
         h = self.policy.encoder(obs)
         repeats = len(draws.t) // len(h)
-        z_0 = self.policy.action_limits(actions).repeat_interleave(repeats, 0)
+        z_0 = self.policy.normalised(actions, obs).repeat_interleave(repeats, 0)
         u = self.policy.field(h.repeat_interleave(repeats, 0))
         (teacher,) = self._teacher
         more = {} if teacher is None else {"teacher": self._taught(teacher, obs, repeats)}

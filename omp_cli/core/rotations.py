@@ -47,7 +47,7 @@ class Continuous(nn.Module):
             return x
         parts = self._parts(x, [rotation.numbers for rotation in self._rotations])
         for place, rotation in enumerate(self._rotations):
-            parts[2 * place + 1] = _spread(rotation, parts[2 * place + 1])
+            parts[2 * place + 1] = spread(rotation, parts[2 * place + 1])
         return torch.cat(parts, -1)
 
     def inverse(self, y: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ def nearest(values: NDArray[Any], others: NDArray[Any], rotations: Sequence[Rota
 def _alike(rotation: Rotation, mine: NDArray[Any], theirs: NDArray[Any]) -> list[NDArray[Any]]:
     """What means the same as ``mine`` (..., k), as far as it may be the nearest to ``theirs``."""
     turn = rotation.turn
-    if rotation.kind == "quaternion":
+    if rotation.is_quaternion:
         return [mine, -mine]
     if rotation.kind == "axis-angle":
         angle = np.linalg.norm(mine, axis=-1, keepdims=True)
@@ -109,21 +109,21 @@ def _alike(rotation: Rotation, mine: NDArray[Any], theirs: NDArray[Any]) -> list
     return [way - turn * np.round((way - theirs) / turn) for way in ways]
 
 
-def _spread(rotation: Rotation, x: Tensor) -> Tensor:
+def spread(rotation: Rotation, x: Tensor) -> Tensor:
     """The numbers of a rotation (..., k) as they are learned, (..., 6) or (..., 2)."""
-    if rotation.degrees and rotation.kind != "quaternion":
+    if rotation.degrees and not rotation.is_quaternion:
         x = torch.deg2rad(x)
     return _LEARNED[rotation.kind](x)
 
 
 def _written(rotation: Rotation, y: Tensor, near: Tensor) -> Tensor:
     """What was learned of a rotation (..., 6) or (..., 2) as the data have it, (..., k)."""
-    x = _WRITTEN[rotation.kind](y if rotation.kind == "angle" else _matrix(y))
-    if rotation.degrees and rotation.kind != "quaternion":
+    x = _WRITTEN[rotation.kind](y if rotation.kind == "angle" else whole_matrix(y))
+    if rotation.degrees and not rotation.is_quaternion:
         x = torch.rad2deg(x)
     if not any(rotation.near):
         return x
-    if rotation.kind == "quaternion":
+    if rotation.is_quaternion:
         return torch.where((x * near).sum(-1, keepdim=True) < 0, -x, x)
     if rotation.kind == "axis-angle":
         other = x - rotation.turn * x / x.norm(dim=-1, keepdim=True).clamp_min(_TINY)  # the longer way round
@@ -151,7 +151,7 @@ def _from_euler(x: Tensor) -> Tensor:
 
 
 def _from_quaternion(x: Tensor) -> Tensor:
-    """Of (x, y, z, w); another order is that of another rotation, of which nothing is asked but that it goes along."""
+    """Of (x, y, z, w)."""
     a, b, c, w = (x / x.norm(dim=-1, keepdim=True).clamp_min(_TINY)).split(1, -1)
     rows = [1 - 2 * (b * b + c * c), 2 * (a * b - c * w), 2 * (a * c + b * w)]
     return torch.cat([*rows, 2 * (a * b + c * w), 1 - 2 * (a * a + c * c), 2 * (b * c - a * w)], -1)
@@ -161,7 +161,7 @@ def _from_angle(x: Tensor) -> Tensor:
     return torch.cat([torch.cos(x), torch.sin(x)], -1)
 
 
-def _matrix(rows: Tensor) -> Tensor:
+def whole_matrix(rows: Tensor) -> Tensor:
     """The rotation (..., 9), by rows, whose first row has the direction of the first of two (..., 6)."""
     first, second = rows.split(3, -1)
     first = first / first.norm(dim=-1, keepdim=True).clamp_min(_TINY)
@@ -207,11 +207,13 @@ _LEARNED: dict[RotationKind, Callable[[Tensor], Tensor]] = {
     "axis-angle": _from_axis_angle,
     "euler": _from_euler,
     "quaternion": _from_quaternion,
+    "quaternion-wxyz": lambda x: _from_quaternion(x.roll(-1, -1)),
     "angle": _from_angle,
 }
 _WRITTEN: dict[RotationKind, Callable[[Tensor], Tensor]] = {
     "axis-angle": _to_axis_angle,
     "euler": _to_euler,
     "quaternion": _to_quaternion,
+    "quaternion-wxyz": lambda matrix: _to_quaternion(matrix).roll(1, -1),
     "angle": _to_angle,
 }

@@ -35,8 +35,8 @@ class Quaternion(Settings):
     """What of q and -q a policy sees: the one whose product with this unit vector is positive."""
 
 
-RotationKind = Literal["axis-angle", "euler", "quaternion", "angle"]
-_NUMBERS: dict[RotationKind, int] = {"axis-angle": 3, "euler": 3, "quaternion": 4, "angle": 1}
+RotationKind = Literal["axis-angle", "euler", "quaternion", "quaternion-wxyz", "angle"]
+_NUMBERS: dict[RotationKind, int] = {"axis-angle": 3, "euler": 3, "quaternion": 4, "quaternion-wxyz": 4, "angle": 1}
 
 
 class Rotation(Settings):
@@ -49,8 +49,8 @@ class Rotation(Settings):
     first: CountOrZero
     """Place of its first number."""
     kind: RotationKind
-    """An axis times its angle; Euler's angles about the fixed axes x, y and z, in this order; a unit quaternion, whose
-    numbers may come in any order; or one angle.
+    """An axis times its angle; Euler's angles about the fixed axes x, y and z, in this order; a unit quaternion, with w
+    last or first; or one angle. The order of a quaternion counts only where something is relative to it.
     """
     degrees: bool = False
     """Whether angles are in degrees; radians otherwise."""
@@ -77,6 +77,11 @@ class Rotation(Settings):
         return _NUMBERS[self.kind]
 
     @property
+    def is_quaternion(self) -> bool:
+        """Whether it has no unit, and a sign that means nothing."""
+        return self.numbers == 4
+
+    @property
     def learned(self) -> int:
         """How many it has as a policy sees and learns it."""
         return 2 if self.kind == "angle" else 6
@@ -94,13 +99,31 @@ class Rotation(Settings):
     @property
     def reach(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Smallest and largest value of each of its numbers."""
-        if self.kind == "quaternion":
+        if self.is_quaternion:
             return (-1.0,) * 4, (1.0,) * 4
         if self.kind == "axis-angle":
             longest = self.turn if self.near else self.turn / 2
             return (-longest,) * 3, (longest,) * 3
         near, half = self.near or (0.0,) * self.numbers, self.turn / 2
         return tuple(x - half for x in near), tuple(x + half for x in near)
+
+
+class Relative(Settings):
+    """Part of an action, or of a state, that counts from what the newest observation shows of the robot."""
+
+    first: CountOrZero
+    """Place of its first number in the action, or in the state."""
+    base: CountOrZero
+    """Place in the state of the first number that it counts from."""
+    count: Count = 1
+    """How many numbers it has, as the data write it."""
+    rotation: Rotation | None = None
+    """How the state writes the rotation that it counts from, a pose's too; None for numbers that are subtracted."""
+
+    @property
+    def places(self) -> range:
+        """Places of its numbers."""
+        return range(self.first, self.first + self.count)
 
 
 def learned_dim(dim: int, rotations: Sequence[Rotation]) -> int:
@@ -146,6 +169,12 @@ class Spec(Settings):
     """Rotations of the state that a policy sees in numbers that jump nowhere, in the order of their places."""
     action_rotations: tuple[Rotation, ...] = ()
     """Rotations of the action that a policy learns in such numbers, and gives out as the data have them."""
+    relative_actions: tuple[Relative, ...] = ()
+    """What of the action a policy learns relative to the state that it saw last, in the order of their places. Neither
+    suites nor data sets have any: a policy's ``chunk.relative`` says it. The actions that it gives out are absolute.
+    """
+    relative_state: tuple[Relative, ...] = ()
+    """What of the state a policy sees relative to that which it saw last; its ``chunk.relative_state`` says it."""
     max_steps: Count
     """Environment steps after which an evaluation episode ends."""
     control_hz: Above0

@@ -14,7 +14,7 @@ from omp_cli.core.prepare.choose import own_sources
 from omp_cli.core.prepare.source import EXPERT, FILES, RECORD
 
 ROOT = Path(omp_cli.__file__).parent
-BASE = {"base", "families", "rotations", "spec"}
+BASE = {"base", "families", "relative", "rotations", "spec"}
 ALLOWED = {
     "base": {"base"},
     "methods": BASE | {"methods"},
@@ -44,6 +44,7 @@ ALLOWED = {
     "checkpoint": BASE | {"policy", "policy_config", "data"},
     "inventory": BASE | {"data", "measure"},
     "view": BASE | {"view", "data"},
+    "relative": {"base", "rotations", "spec"},
     "rotations": {"spec"},
     "spec": {"base"},
 }
@@ -162,6 +163,7 @@ def test_heavy_packages_are_imported_where_they_are_needed(path: Path) -> None:
         "checkpoint",
         "deploy",
         "rl",
+        "relative",
         "rotations",
     }
     inside_core = "core" in path.relative_to(ROOT).parts and path.parent != ROOT

@@ -15,8 +15,12 @@ WRITTEN = {
     "axis-angle": Reference.as_rotvec,
     "euler": lambda rotation: rotation.as_euler("xyz"),
     "quaternion": Reference.as_quat,
+    "quaternion-wxyz": lambda rotation: np.roll(rotation.as_quat(), 1, -1),
 }
-NEAR: dict[RotationKind, tuple[float, ...]] = {"quaternion": (0.0, 0.0, 0.0, 1.0)}
+NEAR: dict[RotationKind, tuple[float, ...]] = {
+    "quaternion": (0.0, 0.0, 0.0, 1.0),
+    "quaternion-wxyz": (1.0, 0.0, 0.0, 0.0),
+}
 
 
 def one(kind: RotationKind, first: int = 0, **more: Any) -> Rotation:
@@ -28,7 +32,7 @@ def there_and_back(rotation: Rotation, values: np.ndarray) -> np.ndarray:
     return continuous.inverse(continuous(torch.from_numpy(values))).numpy()
 
 
-@pytest.mark.parametrize("kind", ["axis-angle", "euler", "quaternion"])
+@pytest.mark.parametrize("kind", list(WRITTEN))
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_six_numbers_are_the_first_two_rows_of_the_matrix(kind: RotationKind, dtype: type) -> None:
     rotations = Reference.random(500, random_state=0)
@@ -48,6 +52,7 @@ def test_by_hand() -> None:
         ("euler", [PI / 2, 0, 0], rows),
         ("quaternion", [half, 0, 0, half], rows),
         ("quaternion", [-half, 0, 0, -half], rows),
+        ("quaternion-wxyz", [half, half, 0, 0], rows),
         ("angle", [PI], [-1, 0]),
         ("angle", [-PI], [-1, 0]),
     ]

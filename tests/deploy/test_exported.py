@@ -59,7 +59,7 @@ def document_of(folder: Path, spec: Spec, actions: Any = ((-1.0, -1.0), (1.0, 1.
     """A run's policy, of data with these actions, and ``policy.json`` of its export."""
     config = PolicyConfig.model_validate(PARTS)
     policy = Policy(config, spec).eval()
-    policy.action_limits.fit(torch.tensor(actions))
+    policy.action_limits.fit(policy.action_limits.learned(torch.tensor(actions)))
     meta = CheckpointMeta(
         step=1,
         policy=config.model_dump(mode="json"),

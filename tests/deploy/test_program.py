@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -81,10 +82,14 @@ TURNED = Spec(
 """Rotations of every kind."""
 
 
+RELATIVE = {"relative": ["8=0:euler", "0=5", "11=2", "7=1"], "relative_state": ["5", "2", "0"]}
+
+
+@pytest.mark.parametrize("chunk", [{}, RELATIVE], ids=["absolute", "relative"])
 @pytest.mark.parametrize("kind", ["pt2", pytest.param("onnx", marks=needs_onnx)])
-def test_rotations_survive_a_file(kind: Format, tmp_path: Path) -> None:
+def test_rotations_survive_a_file(kind: Format, chunk: dict[str, Any], tmp_path: Path) -> None:
     parts = {"method": {"name": "omp"}, "net": {"name": "film-mlp", "hidden": 16, "depth": 1}}
-    config = PolicyConfig.model_validate({**parts, "encoder": {"name": "state"}})
+    config = PolicyConfig.model_validate({**parts, "encoder": {"name": "state"}, "chunk": chunk})
     module = Decision(fresh_policy(config, TURNED), 2)
     graph, inputs = exported(module, example_inputs(module.policy, 1)), samples(module, 1, 1, 1)
     assert inputs[0][0].shape[-1] == 12 + 3 + 2 + 3 + 1

@@ -47,11 +47,12 @@ def policy_of(
     execute: int = 2,
     encoder: dict[str, Any] = STATE,
     horizon: int | None = None,
+    relative: tuple[str, ...] = (),
 ) -> Policy:
     """One that has learned nothing: its chunks are mostly noise."""
     torch.manual_seed(0)
     parts = {"method": {"name": method}, "net": {"name": "residual-mlp", "hidden": 32}, "encoder": encoder}
-    chunk = {"n_obs": n_obs, "horizon": horizon or n_obs + execute, "execute": execute}
+    chunk = {"n_obs": n_obs, "horizon": horizon or n_obs + execute, "execute": execute, "relative": relative}
     return Policy(PolicyConfig.model_validate({**parts, "chunk": chunk}), SPEC).eval()
 
 
@@ -136,6 +137,13 @@ def test_rotations_of_demonstrations_are_learned_in_numbers_that_jump_nowhere(mo
     torch.testing.assert_close(some.action[:, 0], torch.stack([angles.cos(), angles.sin()], 1))
     figures = fql_of(policy)._learn(some, (True, False))
     assert all(bool(value.isfinite()) for value in figures.values())
+
+
+def test_relative_actions_of_demonstrations_count_from_where_they_were_decided() -> None:
+    some = Demonstrations(data(), policy_of(n_obs=2, relative=("0=0",)), ends_itself=True).sample(50)
+    newest = some.obs["state"][:, -1, :1]
+    chunk = torch.cat([newest, (newest + 1).clamp(max=4 + 4 * (newest > 4))], 1) / 10
+    torch.testing.assert_close(some.action[:, :, 0], chunk - newest)
 
 
 def numbered(first: int, count: int) -> Decisions:

@@ -62,7 +62,7 @@ def test_the_chain_of_ppo_begins_where_the_frozen_copy_ends() -> None:
     for k, jump in enumerate(policy.method.jumps(4)):
         end, alone = mean(old if k < 2 else policy, jump, obs, end), mean(policy, jump, obs, alone)
     assert not torch.allclose(alone.clamp(-1, 1), end.clamp(-1, 1), atol=1e-3)
-    wanted = policy.executed(end.clamp(-1, 1))
+    wanted = policy.executed(end.clamp(-1, 1), obs)
     torch.testing.assert_close(policy.act(obs, noise[0], 4), wanted)
     for reencode in (False, True):
         torch.testing.assert_close(Decision(policy, 4, reencode)(noise[0], obs["state"]), wanted)

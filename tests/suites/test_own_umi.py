@@ -38,6 +38,7 @@ def test_from_umis_store_to_a_policy(omp: Omp, tmp_path: Path) -> None:
     assert data.episode_ends.tolist() == (np.cumsum(LENGTHS) - np.arange(1, len(LENGTHS) + 1)).tolist()
     assert data.spec.action_rotations == data.spec.state_rotations == (Rotation(first=3, kind="axis-angle"),)
     parts = ("--preset", "dmpo-state", "--steps", 2, "--batch-size", 4, "--set", "train.warmup_steps=0")
+    parts += ("--set", "chunk.relative=0:pose", "--set", "chunk.relative_state=robot0_eef_pos[0]:pose")
     assert omp("pretrain", tmp_path / "d", *parts, "--out", tmp_path / "run").code == 0
 
 

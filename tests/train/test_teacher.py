@@ -44,6 +44,14 @@ def student(workshop: Path, folder: Path, method: str, teacher: Policy | None = 
     return Trainer(config, data, folder, CPU, World(), Silent(), teacher)
 
 
+def test_a_teacher_and_its_student_count_their_actions_from_the_same(workshop: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"its relative actions \(chunk\.relative\) are none, the student's \('0=0',\)"
+    ):
+        taught(workshop, "onedp", chunk__relative=["0=0"])
+    assert taught(workshop, "onedp", chunk__relative_state=["0-2"]).spec.relative_state == ()
+
+
 @pytest.mark.parametrize("method", ["consistency", "onedp"])
 def test_resume_continues_to_the_same_bits(workshop: Path, tmp_path: Path, method: str) -> None:
     """The score network too, which lies with the optimiser's state and not with the policy."""

@@ -39,8 +39,13 @@ LARGEST = 2**31 - 1
 def from_commas(value: Any) -> Any:
     """Text as the list of what stands between its commas, which is how a list is typed most easily.
 
-    Text in brackets stays text, which no list takes: it is a list whose quotation marks the shell has eaten.
+    Whole numbers, alone or in a list, are as good as their digits: places, and names such as 0. Text in brackets stays
+    text, which no list takes: it is a list whose quotation marks the shell has eaten.
     """
+    if type(value) is int:
+        return [str(value)]
+    if isinstance(value, list | tuple):
+        return [str(part) if type(part) is int else part for part in value]
     if not isinstance(value, str) or value.startswith("["):
         return value
     return [part.strip() for part in value.split(",")]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.base.config import Settings, Width
+from omp_cli.core.base.config import Names, Settings, Width
 from omp_cli.core.base.errors import UsageError
 
 
@@ -24,6 +24,16 @@ class ChunkConfig(Settings):
     """H, actions of a chunk."""
     execute: Width = 3
     """E, actions of a chunk that are executed before the next decision."""
+    relative: Names = ()
+    """What of the action is learned relative to the state that the policy saw last: names or places of numbers
+    ("0-5", "gripper"), or poses by their first number ("0:pose", where a rotation follows x, y and z), which count from
+    the hand's in its frame. The state has numbers of the same names, or they are named ("0:pose=7",
+    "0:pose=7:quaternion", "2=9"); the actions that are given out are absolute.
+    """
+    relative_state: Names = ()
+    """What of the state is seen relative to that which the policy saw last, in the same way: of "0:pose" a policy knows
+    how the hand has moved, and not where it is.
+    """
 
     def model_post_init(self, _: object) -> None:
         """UsageError where a chunk ends before the last action that is to be executed."""

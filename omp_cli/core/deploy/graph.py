@@ -6,9 +6,11 @@ Legend: B batch, T observation steps, H horizon, E executed steps, A action dime
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from omp_cli.core.data.windows import make_windows
 from omp_cli.core.methods import VelocityField
 from omp_cli.core.policy import Policy
 from omp_cli.core.policy_config import PolicyConfig
@@ -42,7 +44,7 @@ class Decision(nn.Module):
             z_0 = self.policy.method.sample(self._encoding_field(obs), noise, self.nfe)
         else:
             z_0 = self.policy.sample(self.policy.embed(obs), noise, self.nfe)
-        return self.policy.executed(z_0)
+        return self.policy.executed(z_0, obs)
 
     def _encoding_field(self, obs: dict[str, Tensor]) -> VelocityField:
         def u(z: Tensor, r: Tensor, t: Tensor, features: list[Tensor] | None = None) -> Tensor:
@@ -77,6 +79,7 @@ def fresh_policy(config: PolicyConfig, spec: Spec, seed: int = 0) -> Policy:
     policy = Policy(config, spec)
     observations = dict(zip(policy.keys, example_inputs(policy, 64, seed + 1)[1:], strict=True))
     frames = {key: x.flatten(0, 1) for key, x in observations.items()}
-    low_high = torch.tensor([-1.0, 1.0])[:, None].expand(2, spec.action_dim)
-    policy.fit({**frames, "action": low_high})
+    count = len(next(iter(frames.values())))
+    low_high = torch.tensor([-1.0, 1.0]).repeat(count // 2)[:, None].expand(count, spec.action_dim)
+    policy.fit({**frames, "action": low_high}, make_windows(np.array([count]), policy.chunk))
     return policy.eval()

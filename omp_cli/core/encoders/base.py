@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from omp_cli.core.base.config import Above0, Settings
 from omp_cli.core.families import ENCODERS as ENCODERS
+from omp_cli.core.relative import RelativeTo
 from omp_cli.core.rotations import Continuous
 from omp_cli.core.spec import Spec
 
@@ -65,7 +66,8 @@ class StateLimits(Limits):
     """``Limits`` of a state (..., S), whose ``Spec.quaternions`` are first turned to the side that the spec names.
 
     Its ``Spec.state_rotations`` are brought into numbers that jump nowhere, so what comes out may be longer:
-    ``Spec.seen_state_dim``.
+    ``Spec.seen_state_dim``. What ``Spec.relative_state`` names of a window (..., T, S) is seen relative to the newest
+    state in it.
     """
 
     _places: Tensor
@@ -75,6 +77,8 @@ class StateLimits(Limits):
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec.seen_state_dim)
         self._continuous = Continuous(spec.state_rotations, spec.state_dim)
+        self._relative = RelativeTo(spec.relative_state, spec.state_rotations, spec.state_dim)
+        self._is_relative = bool(spec.relative_state)
         self._count = len(spec.quaternions)
         places = torch.tensor([[q.first + i for i in range(4)] for q in spec.quaternions], dtype=torch.long)
         members = torch.zeros(self._count, spec.state_dim)
@@ -85,12 +89,16 @@ class StateLimits(Limits):
         self.register_buffer("_members", members, persistent=False)
 
     def fit(self, x: Tensor) -> None:
-        """Take the limits from x (..., S)."""
-        super().fit(self._continuous(self.one_sign(x)))
+        """Take the limits from x (..., T, S), or from frames (frames, S) where nothing is relative."""
+        super().fit(self._seen(x))
 
     def forward(self, x: Tensor) -> Tensor:
         """Physical units to [-1, 1]."""
-        return super().forward(self._continuous(self.one_sign(x)))
+        return super().forward(self._seen(x))
+
+    def _seen(self, x: Tensor) -> Tensor:
+        seen = self._continuous(x := self.one_sign(x))
+        return self._relative(seen, x[..., -1:, :]) if self._is_relative else seen
 
     def one_sign(self, x: Tensor) -> Tensor:
         """x (..., S), of whose quaternions those on the other side are replaced by what means the same."""
@@ -102,23 +110,36 @@ class StateLimits(Limits):
 
 
 class ActionLimits(Limits):
-    """``Limits`` of actions (..., A), whose ``Spec.action_rotations`` are brought into numbers that jump nowhere."""
+    """``Limits`` of action chunks (..., H, A), whose rotations are brought into numbers that jump nowhere.
+
+    What ``Spec.relative_actions`` names is learned relative to a state (..., S) of the same decision. ``fit`` takes
+    what is ``learned``.
+
+    Attributes:
+        reach: smallest and largest value of each number of the data's actions (2, A), where some are relative.
+    """
+
+    reach: Tensor | None
 
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec.learned_action_dim, hold=True)
         self._continuous = Continuous(spec.action_rotations, spec.action_dim)
+        self._relative = RelativeTo(spec.relative_actions, spec.action_rotations, spec.action_dim)
+        self.register_buffer("reach", torch.zeros(2, spec.action_dim) if spec.relative_actions else None)
 
-    def fit(self, x: Tensor) -> None:
-        """Take the limits from x (..., A)."""
-        super().fit(self._continuous(x))
+    def forward(self, x: Tensor, state: Tensor | None = None) -> Tensor:
+        """Physical units to [-1, 1]: (..., H, A) and (..., S) -> (..., H, ``Spec.learned_action_dim``)."""
+        return super().forward(self.learned(x, state))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Physical units to [-1, 1]: (..., A) -> (..., ``Spec.learned_action_dim``)."""
-        return super().forward(self._continuous(x))
+    def learned(self, x: Tensor, state: Tensor | None = None) -> Tensor:
+        """What a policy learns, not yet normalised."""
+        y = self._continuous(x)
+        return y if state is None else self._relative(y, state[..., None, :])
 
-    def inverse(self, y: Tensor) -> Tensor:
+    def inverse(self, y: Tensor, state: Tensor | None = None) -> Tensor:
         """[-1, 1] to physical units."""
-        return self._continuous.inverse(super().inverse(y))
+        y = super().inverse(y)
+        return self._continuous.inverse(y if state is None else self._relative.inverse(y, state[..., None, :]))
 
 
 class EncoderConfig(Settings):

@@ -165,7 +165,7 @@ class Fql(Algorithm):
             obs = collector.obs
             chunk = self.act(obs)
             watch.lap("policy")
-            stepped = collector.step(self.policy.executed(chunk))
+            stepped = collector.step(self.policy.executed(chunk, obs))
             following = {key: value.clone() for key, value in collector.obs.items()}
             for env, last in stepped.final.items():
                 for key, value in collector.seen(last).items():

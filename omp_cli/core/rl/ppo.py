@@ -99,7 +99,7 @@ class Ppo(Algorithm):
                 z = jump.mean(first, z) + max(self.config.sigma.value, jump.std) * drawn
         u = Conditioned(policy.net, h)
         points, log_probs = sample_chain(u, self.jumps, self.sigma, h, [z, *noise[before:]], policy.window)
-        return self.policy.executed(points[:, -1].clamp(-1, 1)), points, log_probs
+        return self.policy.executed(points[:, -1].clamp(-1, 1), obs), points, log_probs
 
     @torch.no_grad()
     def _prepared(self, rollout: Rollout, iteration: int) -> tuple[Batch, dict[str, float]]:

@@ -128,9 +128,10 @@ class Demonstrations:
         self._terminated = torch.from_numpy(terminated)
         self._usable = torch.from_numpy(usable)
         self._before = torch.from_numpy(make_windows(ends, policy.chunk).obs)
-        self._steps = torch.from_numpy(steps)
         self._after = torch.from_numpy(np.minimum(frames + execute, last))
-        self._action = policy.action_limits(torch.from_numpy(arrays["action"]).to(policy.action_limits.scale)).cpu()
+        like = policy.action_limits.scale
+        seen = {"state": torch.from_numpy(arrays["state"][:, None]).to(like)} if "state" in policy.keys else {}
+        self._action = policy.normalised(torch.from_numpy(arrays["action"][steps]).to(like), seen).cpu()
         points = getattr(policy.encoder.config, "points", None)
         self._frames = {
             key: torch.from_numpy(arrays[key])[:, : points if key == "point_cloud" else None] for key in policy.keys
@@ -144,7 +145,7 @@ class Demonstrations:
         index = self._usable[torch.randint(len(self), (count,))]
         return Decisions(
             self._seen(index),
-            self._action[self._steps[index]],
+            self._action[index],
             self._reward[index],
             self._seen(self._after[index]),
             self._terminated[index],

@@ -36,11 +36,11 @@ def build_policy(config: PretrainConfig, dataset: Dataset) -> Policy:
     policy = Policy(config.policy(), dataset.spec)
     check_arrays(policy, dataset)
     arrays = {key: torch.from_numpy(dataset.arrays[key]) for key in (*policy.keys, "action")}
+    windows = make_windows(dataset.episode_ends, config.chunk)
     if config.train.turn:
         check_turnable(policy.keys, dataset.spec)
-        windows = make_windows(dataset.episode_ends, config.chunk)
         arrays = with_turned_limits(arrays, windows, config.train.turn, dataset.spec)
-    policy.fit(arrays)
+    policy.fit(arrays, windows)
     return policy
 
 

@@ -38,7 +38,7 @@ def measure(
     with autocast(precision, actions.device):
         h = policy.encoder(obs)
     repeats = len(draws.t) // len(h)
-    z_0 = policy.action_limits(actions).repeat_interleave(repeats, 0)
+    z_0 = policy.normalised(actions, obs).repeat_interleave(repeats, 0)
     found = policy.method.measure(policy.field(h.repeat_interleave(repeats, 0)), z_0, draws)
     return replace(found, settings=world.of_the_first(found.settings, actions.device))
 

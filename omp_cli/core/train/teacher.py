@@ -9,6 +9,7 @@ from omp_cli.core.base.errors import UsageError
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.methods.teaching import Teaching
 from omp_cli.core.policy import Policy
+from omp_cli.core.relative import with_relative
 from omp_cli.core.spec import Spec
 from omp_cli.core.train.config import PretrainConfig
 
@@ -38,6 +39,9 @@ def load_teacher(checkpoint: Checkpoint, config: PretrainConfig, spec: Spec, dev
     if not isinstance(policy.method, Teaching):
         method = policy.config.method.name
         raise UsageError(f"teacher {checkpoint.path}: {method} cannot be distilled", "take a flow or diffusion policy")
+    if policy.spec.relative_actions != with_relative(spec, config.chunk.relative, ()).relative_actions:
+        a, b = (each.relative or "none" for each in (chunk, config.chunk))
+        raise UsageError(f"teacher {checkpoint.path}: its relative actions (chunk.relative) are {a}, the student's {b}")
     return policy
 
 
@@ -48,7 +52,8 @@ def learn_from(policy: Policy, teacher: Policy) -> bool:
     the teacher has two networks (``Policy.freeze_from``); returns whether they were taken.
     """
     ours, theirs = (
-        (p.config.net, p.config.encoder, p.spec.quaternions, p.spec.state_rotations) for p in (policy, teacher)
+        (p.config.net, p.config.encoder, p.spec.quaternions, p.spec.state_rotations, p.spec.relative_state)
+        for p in (policy, teacher)
     )
     alike = ours == theirs and teacher.frozen is None
     if policy.method.warm_start and alike:

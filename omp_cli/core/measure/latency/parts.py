@@ -83,12 +83,12 @@ def measure_parts(policy: Policy, nfe: Sequence[int], bench: Bench) -> list[Part
     with torch.inference_mode():
         h = policy.embed(obs)
         z_0 = policy.sample(h, noise, 1)
-        actions = policy.executed(z_0)
+        actions = policy.executed(z_0, obs)
     calls: dict[str, Call] = {
         "host to device": lambda: [torch.from_numpy(x).to(bench.device) for x in on_host],
         "encode": lambda: policy.embed(obs),
         **{f"sample, NFE {k}": functools.partial(policy.sample, h, noise, k) for k in nfe},
-        "un-normalise": lambda: policy.executed(z_0),
+        "un-normalise": lambda: policy.executed(z_0, obs),
         "device to host": lambda: actions.cpu().numpy(),
     }
     with torch.inference_mode():

@@ -44,7 +44,7 @@ def epsilon_analysis(
         (None where there is no such derivative).
     """
     g = torch.Generator().manual_seed(seed)
-    z_0 = policy.action_limits(actions)
+    z_0 = policy.normalised(actions, obs)
     rows, horizon, learned = z_0.shape
     draws = policy.method.draw((rows, horizon, learned), g).to(actions)
     device = z_0.device.type

@@ -150,7 +150,8 @@ def _accuracy(
 def _made_up(policy: Policy, seed: int) -> tuple[dict[str, Tensor], Tensor]:
     """Random observations and actions."""
     noise, *arrays = example_inputs(policy, WINDOWS, seed)
-    actions = 2 * torch.rand(noise.shape, generator=torch.Generator().manual_seed(seed)) - 1
+    shape = (*noise.shape[:2], policy.spec.action_dim)
+    actions = 2 * torch.rand(shape, generator=torch.Generator().manual_seed(seed)) - 1
     return dict(zip(policy.keys, arrays, strict=True)), actions
 
 

@@ -90,7 +90,8 @@ def chunks_of(
         obs = {key: torch.from_numpy(part.arrays[key][windows.obs[rows]]).to(device) for key in policy.keys}
         with torch.no_grad():
             h = policy.embed(obs).repeat_interleave(samples, 0)
-            chunks = policy.executed(policy.sample(h, noise.to(device), nfe))
+            seen = {key: array.repeat_interleave(samples, 0) for key, array in obs.items() if key == "state"}
+            chunks = policy.executed(policy.sample(h, noise.to(device), nfe), seen)
         found = chunks.double().cpu().numpy().reshape(len(rows), samples, *chunks.shape[1:])
         if not np.isfinite(found).all():
             raise diverged_action(f"episode {episode}", "evaluate")

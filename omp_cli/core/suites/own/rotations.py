@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from omp_cli.core.suites.own.source import OwnFilesConfig
 
 KINDS: tuple[RotationKind, ...] = get_args(RotationKind)
-_WRITTEN = re.compile(rf"(.+?):({'|'.join(KINDS)})((?<!quaternion):degrees)?")
+_WRITTEN = re.compile(rf"(.+?):({'|'.join(KINDS)})((?<!quaternion)(?<!wxyz):degrees)?")
 _WITHIN = 0.01
 """What recorded numbers may miss a length of 1, or a bound in turns, by."""
 _ROUNDING = 1e-5
@@ -63,7 +63,7 @@ def rotations_of(
     for rotation in found:
         values = [episode[key][:, rotation.places].astype(np.float64) for episode in episodes]
         where = f"{setting}: {names[rotation.first]}: no {rotation.kind}"
-        if rotation.kind == "quaternion":
+        if rotation.is_quaternion:
             _check_lengths(values, where, recording)
         fitted.append(_near(rotation, np.concatenate(values), where))
     return tuple(fitted)
@@ -114,7 +114,7 @@ def _near(rotation: Rotation, values: NDArray[np.float64], where: str) -> Rotati
     mine = values[np.isfinite(values).all(axis=1)]
     if not len(mine):
         return rotation
-    if rotation.kind == "quaternion":
+    if rotation.is_quaternion:
         return rotation.model_copy(update={"near": tuple(side_of([mine]).tolist())})
     turn, half = rotation.turn, (0.5 + _ROUNDING) * rotation.turn
     if rotation.kind == "axis-angle":
