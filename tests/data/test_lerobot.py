@@ -480,7 +480,10 @@ def test_depth_is_left_out(folders: Path, omp: Omp, tmp_path: Path) -> None:
     assert found.said == (f"depth is left out: {TOP}",)
     line = ("prepare", "own", tmp_path / "f", "--out", tmp_path / "d", "--set")
     refused(
-        omp(*line, "format.depth=top"), 2, "unknown setting format.depth", "arrays, episodes, groups, robomimic, zarr"
+        omp(*line, "format.depth=top"),
+        2,
+        "unknown setting format.depth",
+        "arrays, episodes, groups, rlds, robomimic, zarr",
     )
     refused(omp(*line, "format.cameras=top"), 2, "it is a depth camera", "format.depth")
 

@@ -27,6 +27,8 @@ from tests.conftest import Omp
 from tests.data import formats
 from tests.data.arrays import recorded, write_aloha, write_npy, write_npz, write_zarr
 from tests.data.lerobot import write_lerobot
+from tests.data.rlds import episode as of_rlds
+from tests.data.rlds import write_rlds
 
 WRITERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "robomimic": ("can", lambda folder: formats.write_robomimic(folder / "d.hdf5", (5, 4, 6))),
@@ -37,6 +39,7 @@ WRITERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "arrays": ("can", lambda folder: write_npy(folder / "d.hdf5", recorded())),
     "episodes": ("can", lambda folder: write_aloha(folder / "d.hdf5")),
     "groups": ("can", lambda folder: formats.write_groups(folder / "d.hdf5")),
+    "rlds": ("can", lambda folder: write_rlds(folder / "d.hdf5", {"train": [[of_rlds(k, 4 + k) for k in range(3)]]})),
     "lerobot": ("lift", lambda folder: write_lerobot(folder / "d.hdf5", kind="image")),
 }
 """What writes a file or folder of each format, and a task that it can be of."""

@@ -156,6 +156,8 @@ def of_no_format(path: Path, formats: Sequence[str], *reasons: str) -> DataError
 
 
 def _kind_of(path: Path) -> str | None:
+    if ".tfrecord" in path.name:
+        return "a file of TFRecords; of an RLDS data set, name the folder that it is in"
     with path.open("rb") as file:
         head = file.read(8)
     return next((kind for start, kind in _KINDS.items() if head.startswith(start)), None if head else "empty")

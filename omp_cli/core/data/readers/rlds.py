@@ -1,0 +1,209 @@
+"""RLDS: a folder of TensorFlow Datasets whose examples are episodes, as Open X-Embodiment, DROID and LIBERO have them.
+
+The folder holds ``features.json``, ``dataset_info.json`` and TFRecord files. What each step has is named by its path in
+the step: ``observation/state``, ``action``. Neither TensorFlow nor its data sets' package is needed.
+
+Legend: T steps of an episode.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.data.foreign import AGAIN, listed
+from omp_cli.core.data.readers.apart import joined_episodes
+from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject
+from omp_cli.core.data.readers.rlds_folder import FEATURES, INFO, STEPS, RldsFolder, StepFeature, version_folder
+from omp_cli.core.data.readers.roles import RolesConfig
+from omp_cli.core.data.readers.stored import Stored
+from omp_cli.core.data.readers.tfrecord import Example, Record, records
+
+EXPECTED = f"a folder of TensorFlow Datasets with {FEATURES}, {INFO} and TFRecord files, whose examples have {STEPS}"
+_STATES = ("observation/state", "observation/proprio", "observation/robot_state")
+_INSTRUCTION = "language_instruction"
+_TERMINAL = "is_terminal"
+
+
+class RldsConfig(RolesConfig):
+    """What is taken from an RLDS folder; names are paths in a step, as observation/state."""
+
+    name: Literal["rlds"] = "rlds"
+    split: str = ""
+    """The split that is read; empty takes train, or the only one."""
+    instruction: str | None = None
+    """Only the episodes with this instruction in words; None takes all."""
+    last_step: bool = True
+    """Whether the last step of each episode is taken. RLDS says that its action means nothing; most data sets have a
+    sensible one there.
+    """
+
+
+@FORMATS.register("rlds")
+class RldsReader(Reader):
+    """One episode for each example."""
+
+    Config = RldsConfig
+    config: RldsConfig
+    expected = EXPECTED
+    simulated = False
+    folders = True
+
+    @classmethod
+    def accepts(cls, path: Path) -> bool:
+        """See the base class; a folder whose only version is in it will do."""
+        return path.is_dir() and version_folder(path) is not None
+
+    @classmethod
+    def label(cls, path: Path) -> str:
+        """See the base class."""
+        return _folder(path).name
+
+    def files(self, path: Path, limit: int | None) -> tuple[Path, ...]:
+        """See the base class; all shards where an instruction is looked for."""
+        folder = _folder(path)
+        needed = folder.shards(folder.split(self.config.split), None if self.config.instruction else limit)
+        return (folder.path / FEATURES, folder.path / INFO, *needed)
+
+    def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
+        """See the base class."""
+        folder = _folder(path)
+        split = folder.split(self.config.split)
+        known = sum(folder.splits[split])
+        progress.start(f"{subject.task}: reading episodes", known if limit is None else min(limit, known))
+        places: list[Path] = []
+        heads: list[dict[str, Stored]] = []
+        told: list[str | None] = []
+        for number, record, example in islice(self._episodes(folder, split), limit):
+            places.append(folder.path / f"episode {number}")
+            heads.append(self._arrays(folder, record, example))
+            told.append(_instruction(folder, example))
+            progress.advance()
+        if not heads:
+            raise DataError(f"{folder.path}: no episode in its split {split}")
+        config = self._with_usual_names(folder, heads[0])
+        said = [f"split {split} of {folder.name}" + _others(folder, split)]
+        if unread := [name for name, of in folder.features.items() if of.kind == "other"]:
+            said.append(f"of kinds that omp does not read: {listed(unread)}")
+        said.append(
+            "the last step of each episode is taken; where its action means nothing: --set format.last_step=false"
+            if self.config.last_step
+            else "the last step of each episode is left out"
+        )
+        found = joined_episodes(folder.path, config, places, heads, subject, known, said)
+        notes = {"instructions": sorted({text for text in told if text is not None})}
+        return replace(found, notes={**found.notes, "split": split, **(notes if any(notes.values()) else {})})
+
+    def _episodes(self, folder: RldsFolder, split: str) -> Iterator[tuple[int, Record, Example]]:
+        """The episodes of a split with their numbers in it, those with the instruction that is asked for."""
+        wanted, known, found, number = self.config.instruction, set[str](), False, 0
+        for shard, length in zip(folder.shards(split, None), folder.splits[split], strict=True):
+            before = number
+            for record in records(shard):
+                example = record.example()
+                text = _instruction(folder, example)
+                known |= {text} if text is not None else set()
+                if wanted is None or wanted == text:
+                    found = True
+                    yield number, record, example
+                number += 1
+            if number - before != length:
+                raise DataError(f"{shard}: {number - before} episodes in it, {INFO} says {length}", AGAIN)
+        if not found and wanted is not None:
+            raise UsageError(f"{folder.path}: no episode with the instruction {wanted!r}", did_you_mean(wanted, known))
+
+    def _arrays(self, folder: RldsFolder, record: Record, example: Example) -> dict[str, Stored]:
+        """The arrays of an episode: numbers, which are read now, and packed pictures, which are read when needed."""
+        steps = self._steps(folder, record, example)
+        arrays: dict[str, Stored] = {}
+        for name, feature in folder.features.items():
+            if feature.kind == "numbers":
+                arrays[name] = _numbers(record, example, name, feature, steps)
+            elif feature.kind == "picture":
+                arrays[name] = _pictures(record, example, name, steps)
+        return arrays
+
+    def _steps(self, folder: RldsFolder, record: Record, example: Example) -> int:
+        """How many steps of an episode are taken."""
+        plain = {name: of for name, of in folder.features.items() if of.kind == "numbers"}
+        if not plain:
+            raise DataError(f"{folder.path / FEATURES}: no step has numbers")
+        name, of = next(iter(plain.items()))
+        length = len(example.values(f"{STEPS}/{name}")) // math.prod(of.shape)
+        if not self.config.last_step and length < 2:
+            raise DataError(
+                f"{record.file}: the episode at byte {record.start} has one step, and format.last_step is off"
+            )
+        return length if self.config.last_step else length - 1
+
+    def _with_usual_names(self, folder: RldsFolder, arrays: dict[str, Stored]) -> RldsConfig:
+        """The settings with the usual names of RLDS for what they leave open."""
+        usual: dict[str, tuple[str, ...]] = {}
+        if not self.config.state:
+            usual["state"] = next(((name,) for name in _STATES if name in arrays), ())
+        if self.config.img is None:
+            usual["img"] = tuple(name for name, of in folder.features.items() if of.kind == "picture")
+        if self.config.terminal is None and _TERMINAL in arrays:
+            usual["terminal"] = (_TERMINAL,)
+        return self.config.model_copy(update={role: names for role, names in usual.items() if names})
+
+
+def _folder(path: Path) -> RldsFolder:
+    found = version_folder(path)
+    if found is None:
+        raise DataError(f"{path}: no {FEATURES} in it", f"expected: {EXPECTED}; of several versions name one")
+    return RldsFolder(found)
+
+
+def _others(folder: RldsFolder, split: str) -> str:
+    """The other splits, in the sentence on the one that is read."""
+    others = [f"{name} ({sum(lengths)} episodes)" for name, lengths in folder.splits.items() if name != split]
+    return f"; not read: {', '.join(others)}, --set format.split=NAME" if others else ""
+
+
+def _instruction(folder: RldsFolder, example: Example) -> str | None:
+    """What an episode was asked for, as its first step says it; None where nothing does."""
+    named = [name for name, of in folder.features.items() if of.kind == "text" and name.endswith(_INSTRUCTION)]
+    if not named:
+        return None
+    values = example.values(f"{STEPS}/{min(named, key=len)}")
+    return bytes(values[0]).decode(errors="replace") if len(values) else None
+
+
+def _numbers(record: Record, example: Example, name: str, feature: StepFeature, steps: int) -> Stored:
+    """An array (T, ...) of numbers."""
+    assert feature.dtype is not None
+    values, size = example.values(f"{STEPS}/{name}"), math.prod(feature.shape)
+    if len(values) % size or len(values) // size < steps:
+        raise _misfit(record, name, f"{len(values)} numbers", f"{size} in each of {steps} steps")
+    shape: tuple[int, ...] = (steps, *feature.shape)
+    found: NDArray[Any] = np.asarray(values).astype(feature.dtype)[: steps * size].reshape(shape)
+    return Stored(shape, found.dtype, found.nbytes, lambda frames: found[:frames])
+
+
+def _pictures(record: Record, example: Example, name: str, steps: int) -> Stored:
+    """An array (T,) of packed pictures."""
+    key = f"{STEPS}/{name}"
+    values = example.values(key)
+    if len(values) < steps:
+        raise _misfit(record, name, f"{len(values)} pictures", f"one in each of {steps} steps")
+
+    def read(frames: int) -> NDArray[np.object_]:
+        packed = np.empty(min(frames, steps), object)
+        packed[:] = record.example().values(key)[: len(packed)]
+        return packed
+
+    return Stored((steps,), np.dtype(object), sum(map(len, values)), read)
+
+
+def _misfit(record: Record, name: str, has: str, wanted: str) -> DataError:
+    return DataError(f"{record.file}: the episode at byte {record.start}: {name} has {has}, expected {wanted}")
