@@ -67,6 +67,8 @@ class RelativeTo(nn.Module):
 def with_relative(spec: Spec, actions: Sequence[str], state: Sequence[str]) -> Spec:
     """The spec of a policy that learns ``actions`` and sees ``state`` relative to the state that it saw last.
 
+    A number of the action that never changes in the data stays absolute: what holds a motor does not move with it.
+
     Args:
         spec: of the data.
         actions: what of the action, as ``ChunkConfig.relative`` has it.
@@ -80,6 +82,7 @@ def with_relative(spec: Spec, actions: Sequence[str], state: Sequence[str]) -> S
     relative_actions = of_action.all(actions)
     for place in (place for part in relative_actions for place in part.places if place in moved):
         raise UsageError(f"chunk.relative: {of_action.names[place]} is a displacement, which is relative already")
+    relative_actions = tuple(part for part in relative_actions if part.count > 1 or not _is_still(spec, part.first))
     relative_state = _Reader("chunk.relative_state", "state", spec).all(state)
     return spec.model_copy(update={"relative_actions": relative_actions, "relative_state": relative_state})
 
@@ -170,6 +173,12 @@ class _Reader:
         if (known.kind == "angle") != (rotation.kind == "angle"):
             raise UsageError(f"{self.setting}: {text}: {rotation} of the action cannot count from {known} of the state")
         return known
+
+
+def _is_still(spec: Spec, place: int) -> bool:
+    """Whether a number of the action is known never to change."""
+    channels = spec.action_channels
+    return channels is not None and channels.low[place : place + 1] == channels.high[place : place + 1] != ()
 
 
 def _names(spec: Spec, key: Literal["action", "state"]) -> tuple[str, ...]:

@@ -236,6 +236,14 @@ def test_what_cannot_be_relative_is_said(text: str, message: str | None) -> None
         with_relative(spec(), [text], [])
 
 
+def test_what_never_changes_stays_absolute() -> None:
+    """A command that holds a motor does not follow the motor where it gives way."""
+    held = channels(*POSE, "gripper").model_copy(update={"low": (-1.0,) * 6 + (1.0,)})
+    ours = with_relative(spec(action_channels=held), ["0:pose", "gripper"], [])
+    assert [part.first for part in ours.relative_actions] == [0]
+    assert [part.first for part in with_relative(spec(), ["0:pose", "gripper"], []).relative_actions] == [0, 6]
+
+
 def test_twice_and_displacements_are_refused() -> None:
     with pytest.raises(UsageError, match=r"chunk\.relative: z is named twice"):
         with_relative(spec(), ["0:pose", "2"], [])

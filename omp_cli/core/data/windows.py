@@ -28,7 +28,8 @@ class ChunkConfig(Settings):
     """What of the action is learned relative to the state that the policy saw last: names or places of numbers
     ("0-5", "gripper"), or poses by their first number ("0:pose", where a rotation follows x, y and z), which count from
     the hand's in its frame. The state has numbers of the same names, or they are named ("0:pose=7",
-    "0:pose=7:quaternion", "2=9"); the actions that are given out are absolute.
+    "0:pose=7:quaternion", "2=9"). What never changes in the data stays absolute, and so are the actions that are given
+    out.
     """
     relative_state: Names = ()
     """What of the state is seen relative to that which the policy saw last, in the same way: of "0:pose" a policy knows
