@@ -1,8 +1,8 @@
 """Actions and states that count from where the robot is: a pose from the hand's, a joint's target from its angle.
 
 A policy that learns them so does as well wherever its robot stands, and where nobody knows in which frame poses were
-recorded: the relative trajectories of UMI (Chi et al. 2024, arXiv 2402.10329, section IV-A), the "delta" joints of
-others. What it gives out is absolute again: all of a chunk counts from the state that it was decided in.
+recorded: the relative trajectories of UMI (Chi et al. 2024, arXiv 2402.10329), the "delta" joints of others. What it
+gives out is absolute again: all of a chunk counts from the state that it was decided in.
 
 Legend: n numbers of a vector as the data have it, m as it is learned, S state dimension.
 """
@@ -82,9 +82,25 @@ def with_relative(spec: Spec, actions: Sequence[str], state: Sequence[str]) -> S
     relative_actions = of_action.all(actions)
     for place in (place for part in relative_actions for place in part.places if place in moved):
         raise UsageError(f"chunk.relative: {of_action.names[place]} is a displacement, which is relative already")
-    relative_actions = tuple(part for part in relative_actions if part.count > 1 or not _is_still(spec, part.first))
-    relative_state = _Reader("chunk.relative_state", "state", spec).all(state)
-    return spec.model_copy(update={"relative_actions": relative_actions, "relative_state": relative_state})
+    moving = [part for part in relative_actions if part.count > 1 or not _is_still(spec, part.first)]
+    seen = _Reader("chunk.relative_state", "state", spec).all(state)
+    return spec.model_copy(update={"relative_actions": _together(moving), "relative_state": _together(seen)})
+
+
+def _together(parts: Sequence[Relative]) -> tuple[Relative, ...]:
+    """The parts, of which numbers that lie side by side are one."""
+    found: list[Relative] = []
+    for part in parts:
+        last = found[-1] if found else None
+        if last is not None and last.rotation is part.rotation is None and _follows(last, part):
+            found[-1] = last.model_copy(update={"count": last.count + part.count})
+        else:
+            found.append(part)
+    return tuple(found)
+
+
+def _follows(one: Relative, other: Relative) -> bool:
+    return (one.first + one.count, one.base + one.count) == (other.first, other.base)
 
 
 class _Reader:

@@ -29,7 +29,7 @@ def counting(omp: Omp, toy: Path, tmp_path: Path) -> Path:
 
 def test_every_command_takes_it(omp: Omp, counting: Path, tmp_path: Path) -> None:
     policy = open_run(counting)[-1].load("ema", torch.device("cpu"))
-    assert [part.places.stop for part in policy.spec.relative_actions] == [1, 2]
+    assert [(part.first, part.count) for part in policy.spec.relative_actions] == [(0, 2)]
     for name, line in {
         "eval": ("eval", counting, *ONE),
         "offline": ("eval", counting, "--offline", "--on", "train"),

@@ -195,8 +195,8 @@ def test_rotations_and_numbers_by_place_name_and_range() -> None:
     ours = spec()
     cases: dict[str, tuple[Relative, ...]] = {
         "x": (Relative(first=0, base=1),),
-        "0-2": tuple(Relative(first=k, base=k + 1) for k in range(3)),
-        "0-2=6": tuple(Relative(first=k, base=k + 6) for k in range(3)),
+        "0-2": (Relative(first=0, base=1, count=3),),
+        "0-2=6": (Relative(first=0, base=6, count=3),),
         "6": (Relative(first=6, base=8),),
         "rx=qx": (Relative(first=3, base=4, count=3, rotation=ours.state_rotations[0]),),
         "rx=1:euler:degrees": (
