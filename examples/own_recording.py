@@ -83,4 +83,7 @@ def held(path: str) -> None:
 
 
 if __name__ == "__main__":
-    {"pour": pour, "hand": hand, "held": held}[Path(sys.argv[1]).stem](sys.argv[1])
+    write = {"pour.zarr": pour, "hand.npz": hand, "held.npz": held}.get(Path(sys.argv[-1]).name)
+    if write is None:
+        sys.exit("usage: python examples/own_recording.py pour.zarr, or hand.npz, or held.npz")
+    write(sys.argv[1])

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.data.windows import Windows
 from omp_cli.core.encoders import ENCODERS
-from omp_cli.core.encoders.base import ActionLimits, Encoder
+from omp_cli.core.encoders.base import ActionLimits, Encoder, StateLimits
 from omp_cli.core.methods import METHODS, Draws, LossReport, VelocityField
 from omp_cli.core.methods.base import Conditioned, Gather, same
 from omp_cli.core.methods.path import rows
@@ -79,9 +79,20 @@ class Policy(nn.Module):
         self.encoder = ENCODERS.build(config.encoder, spec, self.chunk.n_obs)
         self.net = NETS.build(config.net, self.chunk.horizon, spec.learned_action_dim, self.encoder.out_dim)
         self.action_limits = ActionLimits(spec)
-        if (spec.relative_actions or spec.relative_state) and "state" not in self.encoder.keys:
-            raise UsageError(f"chunk.relative: the {config.encoder.name} encoder does not read the state")
+        self._check_relative()
         self.frozen = self.frozen_from = None
+
+    def _check_relative(self) -> None:
+        """UsageError where something is relative to a state that is not read, or that the encoder normalises itself."""
+        spec, name = self.spec, self.config.encoder.name
+        setting = "chunk.relative" if spec.relative_actions else "chunk.relative_state"
+        if (spec.relative_actions or spec.relative_state) and "state" not in self.encoder.keys:
+            raise UsageError(f"{setting}: the {name} encoder does not read the state", "take an encoder that does")
+        if spec.relative_state and not any(isinstance(part, StateLimits) for part in self.encoder.modules()):
+            raise UsageError(
+                f"chunk.relative_state: the {name} encoder does not see the state through StateLimits, which does that",
+                "leave the setting out, or give the encoder StateLimits(spec)",
+            )
 
     @property
     def keys(self) -> tuple[str, ...]:

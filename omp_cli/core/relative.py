@@ -22,7 +22,7 @@ from omp_cli.core.rotations import spread, whole_matrix
 from omp_cli.core.spec import Channels, Relative, Rotation, Spec, learned_dim
 
 _WRITTEN = re.compile(r"(.+?)(:pose)?(?:=(.+?)(?::(axis-angle|euler|quaternion(?:-wxyz)?|angle)(:degrees)?)?)?")
-_RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
+_RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 _KINDS = "axis-angle, euler, quaternion or quaternion-wxyz"
 _POSITION = 3
 """Numbers of a position, which a pose begins with."""
@@ -126,24 +126,30 @@ class _Reader:
             raise UsageError(f"{self.setting}: {text!r} is not what is relative, as 0-5, gripper, 0:pose or 3=10 are")
         what, pose, base, kind, degrees = found.groups()
         span = self._span(what, self.names, self.key)
-        away = None if base is None else self._span(base, self.bases, "state").start - span.start
-        place = span.start
+        place, at, turns = span.start, None if base is None else self._base(text, base), False
         while place in span:
             rotation = self._rotation(text, place, bool(pose))
-            at = self._same_name(text, place) if away is None else place + away
-            count, of_base = 1, None
+            first = self._same_name(text, place) if at is None else at
+            count, of_base, end = 1, None, first + 1
             if rotation is not None:
-                begins = at + rotation.first - place
-                known = next((r for r in self.spec.state_rotations if r.first == begins), None)
-                if kind is not None:
-                    known = Rotation.model_validate({"first": begins, "kind": kind, "degrees": degrees is not None})
-                count, of_base = rotation.places.stop - place, self._counted_from(text, begins, known, rotation)
-            if (at if of_base is None else of_base.places.stop - 1) >= len(self.bases):
+                said = None if kind is None else (kind, degrees is not None)
+                of_base = self._counted_from(text, first + rotation.first - place, said, rotation)
+                count, end, turns = rotation.places.stop - place, of_base.places.stop, True
+            if end > len(self.bases):
                 raise UsageError(f"{self.setting}: {text}: the state has {len(self.bases)} numbers, counted from 0")
-            yield Relative(first=place, base=at, count=count, rotation=of_base)
-            place += count
+            yield Relative(first=place, base=first, count=count, rotation=of_base)
+            place, at = place + count, None if at is None else end
         if place > span.stop > span.start + 1:
             raise UsageError(f"{self.setting}: {text}: it ends within a rotation, which goes on to {place - 1}")
+        if kind is not None and not turns:
+            raise UsageError(f"{self.setting}: {text}: {what} has no rotation, so {kind} means nothing here")
+
+    def _base(self, text: str, base: str) -> int:
+        """The place in the state that the first number counts from."""
+        span = self._span(base, self.bases, "state")
+        if len(span) > 1:
+            raise UsageError(f"{self.setting}: {text}: {base} are {len(span)} numbers", f"name the first: {span.start}")
+        return span.start
 
     def _span(self, what: str, names: Sequence[str], key: str) -> range:
         """The places that a name, a place or a range of places means."""
@@ -154,7 +160,8 @@ class _Reader:
         span = range(int(first), int(last) + 1)
         if not span or span[-1] >= len(names):
             have = f"the {key} has {len(names)} numbers, counted from 0, and none is called so"
-            raise UsageError(f"{self.setting}: {what}: {have}", did_you_mean(what, names))
+            hint = did_you_mean(what, names) or "places do as well as names"
+            raise UsageError(f"{self.setting}: {what}: {have}", hint)
         return span
 
     def _rotation(self, text: str, place: int, pose: bool) -> Rotation | None:
@@ -162,9 +169,10 @@ class _Reader:
         begins = place + _POSITION if pose else place
         rotation = next((r for r in self._rotations if begins in r.places), None)
         if pose and (rotation is None or rotation.first != begins or rotation.kind == "angle"):
+            hint = f"prepare the data with --set {self.key}_rotations={begins}:KIND ({_KINDS})"
             raise UsageError(
                 f"{self.setting}: {text}: a pose is x, y, z and a rotation, and at {begins} begins none",
-                f"prepare the data with --set {self.key}_rotations={begins}:KIND ({_KINDS})",
+                hint if begins < len(self.names) else "",
             )
         if rotation is not None and rotation.first != begins:
             what = f"{self.names[place]} is a part of the rotation {rotation}"
@@ -179,8 +187,17 @@ class _Reader:
             f"{self.setting}: {text}: the state has no {name}", f"say what it counts from: {text}=PLACE of the state"
         )
 
-    def _counted_from(self, text: str, place: int, known: Rotation | None, rotation: Rotation) -> Rotation:
-        """The state's rotation at a place, which one of the action counts from."""
+    def _counted_from(self, text: str, place: int, said: tuple[str, bool] | None, rotation: Rotation) -> Rotation:
+        """The state's rotation at a place, which one of the action counts from, as the text or the data say it."""
+        known = next((r for r in self.spec.state_rotations if r.first == place), None)
+        if said is not None:
+            told = Rotation.model_validate({"first": place, "kind": said[0], "degrees": said[1]})
+            for r in self.spec.state_rotations:
+                if set(r.places) & set(told.places) and str(r) != str(told):
+                    raise UsageError(f"{self.setting}: {text}: the data have {r} in the state there, not {told}")
+            if told.degrees and told.is_quaternion:
+                raise UsageError(f"{self.setting}: {text}: a quaternion is not in degrees")
+            known = known or told
         if known is None:
             raise UsageError(
                 f"{self.setting}: {text}: nothing says which rotation begins at {place} of the state",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from omp_cli.core.base.config import Above0, Cosine, Count, CountOrZero, Number, Settings
 from omp_cli.core.base.errors import UsageError
@@ -120,6 +120,11 @@ class Relative(Settings):
     rotation: Rotation | None = None
     """How the state writes the rotation that it counts from, a pose's too; None for numbers that are subtracted."""
 
+    def __str__(self) -> str:
+        return f"{self.first}+{self.count}={self.base}:{self.rotation}"
+
+    __repr__ = __str__
+
     @property
     def places(self) -> range:
         """Places of its numbers."""
@@ -169,11 +174,12 @@ class Spec(Settings):
     """Rotations of the state that a policy sees in numbers that jump nowhere, in the order of their places."""
     action_rotations: tuple[Rotation, ...] = ()
     """Rotations of the action that a policy learns in such numbers, and gives out as the data have them."""
-    relative_actions: tuple[Relative, ...] = ()
-    """What of the action a policy learns relative to the state that it saw last, in the order of their places. Neither
-    suites nor data sets have any: a policy's ``chunk.relative`` says it. The actions that it gives out are absolute.
+    relative_actions: tuple[Relative, ...] = Field(default=(), exclude=True)
+    """What of the action a policy learns relative to the state that it saw last, in the order of their places. No file
+    has it, and neither suites nor data sets have any: a policy's ``chunk.relative`` says it. The actions that it gives
+    out are absolute.
     """
-    relative_state: tuple[Relative, ...] = ()
+    relative_state: tuple[Relative, ...] = Field(default=(), exclude=True)
     """What of the state a policy sees relative to that which it saw last; its ``chunk.relative_state`` says it."""
     max_steps: Count
     """Environment steps after which an evaluation episode ends."""

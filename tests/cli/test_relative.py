@@ -67,4 +67,4 @@ def test_an_export_gives_out_what_the_policy_does(omp: Omp, counting: Path, tmp_
 def test_what_is_wrong_is_one_line(omp: Omp, toy: Path, tmp_path: Path) -> None:
     line = ("pretrain", toy, "--steps", 10, *TINY, "--out", tmp_path / "r")
     refused(omp(*line, "--set", "chunk.relative=0"), 2, "chunk.relative: 0: the state has no action[0]", "0=PLACE")
-    refused(omp(*line, "--set", "chunk.relative=0:pose"), 2, "a pose is x, y, z and a rotation", "action_rotations=3")
+    refused(omp(*line, "--set", "chunk.relative=0:pose"), 2, "0:pose: a pose is x, y, z and a rotation")

@@ -33,7 +33,7 @@ ALLOWED = {
     | {"measure", "policy", "policy_config", "checkpoint", "envs", "suites", "data", "encoders"}
     | {"deploy", "methods", "nets", "clouds", "train"},
     "deploy": BASE | {"deploy", "policy", "policy_config", "checkpoint", "methods", "data", "envs"},
-    "report": BASE | {"report", "measure", "suites"},
+    "report": BASE | {"report", "measure", "suites", "policy_config"},
     "rl": BASE
     | {"rl", "policy", "policy_config", "checkpoint", "methods", "nets", "encoders", "envs", "suites", "data"}
     | {"measure", "train"},

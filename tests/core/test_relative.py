@@ -1,5 +1,6 @@
 """Actions and states relative to where the robot is: against SciPy's rotations, by hand, and through a whole policy."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,14 @@ from torch import Tensor
 
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.data.windows import make_windows
+from omp_cli.core.encoders import ENCODERS, Encoder
+from omp_cli.core.encoders.base import EncoderConfig
 from omp_cli.core.policy import Policy
 from omp_cli.core.policy_config import PolicyConfig
 from omp_cli.core.relative import RelativeTo, with_relative
 from omp_cli.core.rotations import Continuous, nearest
 from omp_cli.core.spec import Channels, Relative, Rotation, RotationKind, Spec
+from omp_cli.core.train.build import never_seen
 from tests.core.test_rotations import WRITTEN
 
 POSE = ("x", "y", "z", "rx", "ry", "rz")
@@ -202,7 +206,12 @@ def test_rotations_and_numbers_by_place_name_and_range() -> None:
         "rx=1:euler:degrees": (
             Relative(first=3, base=1, count=3, rotation=Rotation(first=1, kind="euler", degrees=True)),
         ),
-        "0:pose=force:axis-angle": (Relative(first=0, base=0, count=6, rotation=Rotation(first=3, kind="axis-angle")),),
+        "0-6=1": (
+            Relative(first=0, base=1, count=3),
+            Relative(first=3, base=4, count=3, rotation=ours.state_rotations[0]),
+            Relative(first=6, base=8),
+        ),
+        "0:pose=1:quaternion": (Relative(first=0, base=1, count=6, rotation=ours.state_rotations[0]),),
     }
     for text, expected in cases.items():
         assert with_relative(ours, [text], []).relative_actions == expected, text
@@ -219,13 +228,20 @@ def test_rotations_and_numbers_by_place_name_and_range() -> None:
         ("rx", "chunk.relative: rx: the state has no rx"),
         ("rx=1", "nothing says which rotation begins at 1 of the state"),
         ("ry=1", "ry is a part of the rotation 3:axis-angle"),
-        ("rx=6:euler", None),
-        ("rx=7:euler", "the state has 9 numbers, counted from 0"),
+        ("rx=1:euler", None),
+        ("rx=7:euler", "the data have 4:quaternion in the state there, not 7:euler"),
+        ("rx=8:euler", "the state has 9 numbers, counted from 0"),
         ("rx=1:angle", "3:axis-angle of the action cannot count from 1:angle of the state"),
         ("1:pose", "a pose is x, y, z and a rotation, and at 4 begins none"),
         ("6:pose", "a pose is x, y, z and a rotation, and at 9 begins none"),
         ("0-1=8", "the state has 9 numbers, counted from 0"),
         ("x=wrist", "chunk.relative: wrist: the state has 9 numbers"),
+        ("0:pose=force:axis-angle", "the data have 4:quaternion in the state there, not 3:axis-angle"),
+        ("0:pose=1:axis-angle", "the data have 4:quaternion in the state there, not 4:axis-angle"),
+        ("0=3:euler", "0 has no rotation, so euler means nothing here"),
+        ("rx=0:quaternion:degrees", "a quaternion is not in degrees"),
+        ("0-2=1-3", "1-3 are 3 numbers"),
+        ("\u0663", "the action has 7 numbers"),
     ],
 )
 def test_what_cannot_be_relative_is_said(text: str, message: str | None) -> None:
@@ -234,6 +250,64 @@ def test_what_cannot_be_relative_is_said(text: str, message: str | None) -> None
         return
     with pytest.raises(UsageError, match=message):
         with_relative(spec(), [text], [])
+
+
+def test_a_second_hand_counts_from_the_second_hand() -> None:
+    """Two hands whose actions have six numbers each and whose states have seven."""
+    ours = spec(
+        action_dim=12,
+        state_dim=14,
+        action_channels=None,
+        state_channels=None,
+        state_rotations=(),
+        action_rotations=tuple(Rotation(first=first, kind="axis-angle") for first in (3, 9)),
+    )
+    found = with_relative(ours, ["0-11:pose=0:quaternion"], []).relative_actions
+    assert found == tuple(
+        Relative(first=6 * hand, base=7 * hand, count=6, rotation=Rotation(first=7 * hand + 3, kind="quaternion"))
+        for hand in (0, 1)
+    )
+
+
+def test_no_file_says_what_is_relative() -> None:
+    """A policy's settings say it, and data sets can be read by an omp that knows nothing of it."""
+    told = with_relative(spec(), ["0:pose"], ["gripper"])
+    assert told.relative_actions
+    assert told.relative_state
+    assert told.model_dump(mode="json") == spec().model_dump(mode="json")
+    assert not [key for key in told.model_dump(mode="json") if key.startswith("relative")]
+
+
+class Bare(Encoder):
+    """Reads the state as it is."""
+
+    Config = EncoderConfig
+    keys = ("state",)
+    out_dim = 9
+
+    def fit(self, arrays: Mapping[str, Tensor]) -> None: ...
+
+    def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
+        return obs["state"][:, -1]
+
+
+def test_an_encoder_that_normalises_the_state_itself_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ENCODERS, "build", lambda config, spec, n_obs: Bare(config, spec, n_obs))
+    assert policy(data(), spec(), relative=["0:pose"]).spec.relative_actions
+    with pytest.raises(UsageError, match=r"chunk\.relative_state: the state encoder does not see the state through"):
+        policy(data(), spec(), relative_state=["gripper"])
+    monkeypatch.setattr(Bare, "keys", ("img",))
+    with pytest.raises(UsageError, match=r"chunk\.relative: the state encoder does not read the state"):
+        policy(data(), spec(), relative=["0:pose"])
+
+
+def test_of_one_observation_nothing_is_relative_to_another() -> None:
+    one = policy(data(), spec(), n_obs=1, relative_state=["1:pose", "gripper"])
+    assert never_seen(one) == (
+        "numbers 1-7, 8 of the state are not seen: relative to themselves they do not change (chunk.n_obs=1)"
+    )
+    assert never_seen(policy(data(), spec(), relative_state=["1:pose"])) is None
+    assert never_seen(policy(data(), spec(), n_obs=1, relative=["0:pose"])) is None
 
 
 def test_what_never_changes_stays_absolute() -> None:

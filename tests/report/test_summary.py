@@ -110,6 +110,7 @@ def test_rows_are_compared_by_their_settings(tmp_path: Path) -> None:
 
 def test_settings_that_an_earlier_omp_did_not_have_count_as_their_defaults(tmp_path: Path) -> None:
     new = {"encoder.output_scale": 1.0, "train.hold_out": None, "train.graph": "auto", "data.cloud.robot": "shown"}
+    new |= {"chunk.relative": [], "chunk.relative_state": []}
     write_eval(tmp_path / "a", "hammer", 40)
     write_eval(tmp_path / "default", "hammer", 40, label="default", settings=new)
     write_eval(tmp_path / "set", "hammer", 40, label="set", settings={**new, "encoder.output_scale": 48.0})

@@ -45,9 +45,7 @@ def student(workshop: Path, folder: Path, method: str, teacher: Policy | None = 
 
 
 def test_a_teacher_and_its_student_count_their_actions_from_the_same(workshop: Path) -> None:
-    with pytest.raises(
-        UsageError, match=r"its relative actions \(chunk\.relative\) are none, the student's \('0=0',\)"
-    ):
+    with pytest.raises(UsageError, match=r"relative to the state \(chunk\.relative\) is nothing, the student's 0=0"):
         taught(workshop, "onedp", chunk__relative=["0=0"])
     assert taught(workshop, "onedp", chunk__relative_state=["0-2"]).spec.relative_state == ()
 

@@ -21,7 +21,7 @@ from omp_cli.core.base.presets import preset_layer
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.checkpoint import EMA, MODEL, TRAINING, open_run
 from omp_cli.core.data.store import Dataset, read_store, write_store
-from omp_cli.core.spec import Spec
+from omp_cli.core.spec import Relative, Spec
 from omp_cli.core.suites.base import SUITES, with_displacements
 from omp_cli.core.suites.metaworld import MetaWorldEnv
 from omp_cli.core.train.build import build_policy
@@ -243,6 +243,8 @@ def test_what_is_turned_stays_within_the_limits_of_the_normalisation(
         (("state",), {"positions": ()}, "no positions"),
         (("state",), {"end_effector": None}, "no positions"),
         (("state", "point_cloud"), {"cloud_in_world": False}, "not in the world frame"),
+        (("state",), {"relative_actions": (Relative(first=3, base=3),)}, "do not go together with chunk.relative"),
+        (("state",), {"relative_state": (Relative(first=3, base=3),)}, "do not go together with chunk.relative"),
     ],
 )
 def test_what_cannot_be_turned_is_refused(keys: tuple[str, ...], change: dict[str, Any], message: str) -> None:

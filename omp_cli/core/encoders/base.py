@@ -173,7 +173,10 @@ class Encoder(nn.Module):
         self.config, self.spec, self.n_obs = config, spec, n_obs
 
     def fit(self, arrays: Mapping[str, Tensor]) -> None:
-        """Fit the input normalisation to whole data arrays, each (frames, ...)."""
+        """Fit the input normalisation to whole data arrays, each (frames, ...).
+
+        Where ``spec.relative_state`` has something, "state" is in windows, (frames, T, S), as ``StateLimits`` takes it.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no fit")
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:

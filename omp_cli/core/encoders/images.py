@@ -45,7 +45,7 @@ class ImageEncoder(Encoder):
         self.state_limits = StateLimits(spec)
 
     def fit(self, arrays: Mapping[str, Tensor]) -> None:
-        """Take the limits from state (frames, S)."""
+        """Take the limits from the state."""
         self.state_limits.fit(arrays["state"])
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:

@@ -102,7 +102,7 @@ class PointCloudEncoder(Encoder):
         )
 
     def fit(self, arrays: Mapping[str, Tensor]) -> None:
-        """Take the limits from state (frames, S) and point_cloud (frames, N, 3)."""
+        """Take the limits from the state and point_cloud (frames, N, 3)."""
         self.state_limits.fit(arrays["state"])
         self.cloud_limits.fit(arrays["point_cloud"])
 

@@ -38,7 +38,7 @@ class StateEncoder(Encoder):
         )
 
     def fit(self, arrays: Mapping[str, Tensor]) -> None:
-        """Take the limits from state (frames, S)."""
+        """Take the limits from the state."""
         self.limits.fit(arrays["state"])
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:

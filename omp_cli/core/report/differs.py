@@ -12,6 +12,7 @@ from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.layers import flatten
 from omp_cli.core.base.registry import Family
 from omp_cli.core.families import ENCODERS, METHODS, NETS
+from omp_cli.core.policy_config import PolicyConfig
 from omp_cli.core.report.collect import Evaluation
 from omp_cli.core.report.sections import Row
 
@@ -25,6 +26,8 @@ OF_A_TASK = ("data.expert.", "data.files.", "data.source")
 ABSENT = "absent"
 
 _FAMILIES: dict[str, Family[Any]] = {"method": METHODS, "net": NETS, "encoder": ENCODERS}
+
+_CHUNK = flatten(PolicyConfig.model_fields["chunk"].default.model_dump(mode="json"), "chunk.")
 
 Change = tuple[str, str]
 
@@ -78,7 +81,7 @@ def _unsaid(key: str, row: Mapping[str, list[str]]) -> list[str]:
     """What a setting is in a row that does not say it: its default, or none where that is not known."""
     section = key.split(".")[0]
     names = [json.loads(name) for name in row.get(f"{section}.name", ())]
-    default = _defaults(section, names[0]).get(key) if section in _FAMILIES and len(names) == 1 else None
+    default = _defaults(section, names[0]).get(key) if section in _FAMILIES and len(names) == 1 else _CHUNK.get(key)
     return [json.dumps(default)]
 
 

@@ -130,7 +130,8 @@ class Demonstrations:
         self._before = torch.from_numpy(make_windows(ends, policy.chunk).obs)
         self._after = torch.from_numpy(np.minimum(frames + execute, last))
         like = policy.action_limits.scale
-        seen = {"state": torch.from_numpy(arrays["state"][:, None]).to(like)} if "state" in policy.keys else {}
+        counted = policy.spec.relative_actions  # from states
+        seen = {"state": torch.from_numpy(arrays["state"][:, None]).to(like)} if counted else {}
         self._action = policy.normalised(torch.from_numpy(arrays["action"][steps]).to(like), seen).cpu()
         points = getattr(policy.encoder.config, "points", None)
         self._frames = {

@@ -38,10 +38,19 @@ def build_policy(config: PretrainConfig, dataset: Dataset) -> Policy:
     arrays = {key: torch.from_numpy(dataset.arrays[key]) for key in (*policy.keys, "action")}
     windows = make_windows(dataset.episode_ends, config.chunk)
     if config.train.turn:
-        check_turnable(policy.keys, dataset.spec)
+        check_turnable(policy.keys, policy.spec)
         arrays = with_turned_limits(arrays, windows, config.train.turn, dataset.spec)
     policy.fit(arrays, windows)
     return policy
+
+
+def never_seen(policy: Policy) -> str | None:
+    """What to say of a part of the state that is seen relative to itself alone, in a window of one observation."""
+    parts = [part for part in policy.spec.relative_state if part.base == part.first]
+    if policy.chunk.n_obs > 1 or not parts:
+        return None
+    places = ", ".join(f"{part.places[0]}-{part.places[-1]}" if part.count > 1 else str(part.first) for part in parts)
+    return f"numbers {places} of the state are not seen: relative to themselves they do not change (chunk.n_obs=1)"
 
 
 def memory_cure(keys: Iterable[str], spec: Spec) -> str:

@@ -23,7 +23,7 @@ from omp_cli.core.data.store import Dataset
 from omp_cli.core.methods import LossReport
 from omp_cli.core.policy import LossModule, Policy
 from omp_cli.core.train.batches import Batch, Batches
-from omp_cli.core.train.build import build_policy, check_arrays, check_compile, memory_cure
+from omp_cli.core.train.build import build_policy, check_arrays, check_compile, memory_cure, never_seen
 from omp_cli.core.train.calibrate import measure, settled
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
@@ -80,6 +80,8 @@ class Trainer:
         self.dataset = dataset = episodes_of(dataset, others(dataset, self.held_out))
         self.config, self.folder, self.world, self.progress, self.device = config, folder, world, progress, device
         self.policy = build_policy(config, dataset).to(device)
+        if (remark := never_seen(self.policy)) is not None:
+            progress.note(remark)
         net = list(self.policy.net.parameters())
         if left := sum(p.numel() for p in net if not p.requires_grad):
             share = f"{left / 1e6:.1f} of {sum(p.numel() for p in net) / 1e6:.1f} million parameters"

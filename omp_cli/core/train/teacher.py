@@ -39,9 +39,12 @@ def load_teacher(checkpoint: Checkpoint, config: PretrainConfig, spec: Spec, dev
     if not isinstance(policy.method, Teaching):
         method = policy.config.method.name
         raise UsageError(f"teacher {checkpoint.path}: {method} cannot be distilled", "take a flow or diffusion policy")
-    if policy.spec.relative_actions != with_relative(spec, config.chunk.relative, ()).relative_actions:
-        a, b = (each.relative or "none" for each in (chunk, config.chunk))
-        raise UsageError(f"teacher {checkpoint.path}: its relative actions (chunk.relative) are {a}, the student's {b}")
+    relative = with_relative(spec, config.chunk.relative, ()).relative_actions
+    if list(map(str, policy.spec.relative_actions)) != list(map(str, relative)):
+        a, b = (",".join(each.relative) or "nothing" for each in (chunk, config.chunk))
+        what = f"what it learns relative to the state (chunk.relative) is {a}, the student's {b}"
+        hint = f"--set chunk.relative={a}" if chunk.relative else "leave chunk.relative out"
+        raise UsageError(f"teacher {checkpoint.path}: {what}", hint)
     return policy
 
 

@@ -28,7 +28,7 @@ def check_turnable(keys: Collection[str], spec: Spec) -> None:
 
     Args:
         keys: observation arrays that the policy and its teacher read.
-        spec: the spec of the data.
+        spec: the spec of the policy.
     """
     task = f"{spec.suite} {spec.task}"
     what = ""
@@ -42,6 +42,8 @@ def check_turnable(keys: Collection[str], spec: Spec) -> None:
         what = f"{task} has no positions in its state to turn with the cloud"
     elif "point_cloud" in keys and not spec.cloud_in_world:
         what = f"the clouds of {task} are not in the world frame, in which actions are displacements"
+    elif spec.relative_actions or spec.relative_state:
+        what = "turned windows do not go together with chunk.relative and chunk.relative_state"
     if what:
         raise UsageError(
             f"train.turn: {what}",
