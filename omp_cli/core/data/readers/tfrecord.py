@@ -94,8 +94,12 @@ def records(path: Path) -> Iterator[Record]:
 
 
 def _masked_crc(data: bytes) -> int:
-    from google_crc32c import value  # zarr's own
-
+    try:
+        from google_crc32c import value
+    except ImportError:
+        raise MissingDependency(
+            "google-crc32c is not installed, by which TFRecord files are checked", INSTALL
+        ) from None
     crc = value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
