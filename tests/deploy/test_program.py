@@ -82,7 +82,7 @@ TURNED = Spec(
 """Rotations of every kind."""
 
 
-RELATIVE = {"relative": ["8=0:euler", "0=5", "11=2", "7=1"], "relative_state": ["5", "2", "0"]}
+RELATIVE = {"relative": ["8=5", "0=5", "11=2", "7=1"], "relative_state": ["5", "2", "0"]}
 
 
 @pytest.mark.parametrize("chunk", [{}, RELATIVE], ids=["absolute", "relative"])

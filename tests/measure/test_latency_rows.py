@@ -243,7 +243,7 @@ def test_when_nothing_can_be_measured_the_run_fails_with_the_reason(tmp_path: Pa
 
 
 def test_a_policy_that_torch_cannot_run_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def executed(self: Policy, z_0: Tensor) -> Tensor:
+    def executed(self: Policy, z_0: Tensor, obs: dict[str, Tensor]) -> Tensor:
         raise RuntimeError("not implemented for 'Half'")
 
     monkeypatch.setattr(Policy, "executed", executed)
