@@ -10,6 +10,7 @@ import pytest
 
 from omp_cli.core.base.errors import DataError, MissingDependency, UsageError
 from omp_cli.core.data.readers import tfrecord
+from omp_cli.core.data.readers.apart import _camera
 from omp_cli.core.data.readers.base import sniff
 from omp_cli.core.data.store import STORE, read_store
 from tests.conftest import Omp
@@ -76,6 +77,11 @@ def test_splits_instructions_and_last_steps(tmp_path: Path) -> None:
     cut = read(path, last_step=False)
     assert [len(e["action"]) for e in cut.episodes] == [frames - 1 for frames in LENGTHS]
     np.testing.assert_array_equal(cut.episodes[2]["state"], episodes[2]["observation/state"][:-1])
+    for of_one in cut.episodes:
+        assert of_one["terminal"].tolist() == [False] * (len(of_one["action"]) - 1) + [True], (
+            "over after the last action"
+        )
+        assert not of_one["reward"].any()
     assert "the last step of each episode is left out" in cut.said
     with pytest.raises(UsageError, match="no split 'vall'") as told:
         read(path, split="vall")
@@ -108,6 +114,69 @@ def test_other_names_and_kinds(tmp_path: Path) -> None:
     assert "of kinds that omp does not read: observation/words, observation/half" in found.said
     assert any("observation/depth (3, 4, 4, 1)" in sentence for sentence in found.said)
     assert "instructions" not in found.notes
+
+
+def test_every_array_has_all_steps(tmp_path: Path) -> None:
+    """Also where the first of them is too short, and where the numbers would divide."""
+    of_one = episode(0, 4)
+    short = {**of_one, "reward": of_one["reward"][:2]}
+    path = write_rlds(tmp_path / "a", {"train": [[{"reward": short.pop("reward"), **short}]]})
+    with pytest.raises(DataError, match="observation/state has 16 numbers, expected 4 in each of 2 steps"):
+        read(path)
+    path = write_rlds(tmp_path / "b", {"train": [[{**of_one, "is_last": np.zeros(6, bool)}]]})
+    with pytest.raises(DataError, match="is_last has 6 numbers, expected 1 in each of 4 steps"):
+        read(path)
+    path = write_rlds(tmp_path / "c", {"train": [[episode(0, 1)]]})
+    with pytest.raises(DataError, match=r"has one step, and format\.last_step is off"):
+        read(path, last_step=False)
+
+
+@pytest.mark.parametrize(
+    ("leaf", "message"),
+    [
+        ({"action": {"text": {}}}, None),
+        ({"observation/state": {"text": {}}}, None),
+        ({"language_instruction": {"tensor": {"dtype": "float32", "shape": {}}}}, "is a bytes_list, expected numbers"),
+        ({"action": {"image": {"dtype": "uint8", "shape": {"dimensions": ["8", "8", "3"]}}}}, "expected bytes"),
+        ({"x_language_instruction": {"text": {}}}, "it has no steps/x_language_instruction"),
+        ({"action": {"tensor": {"dtype": "float32", "shape": {"dimensions": ["9" * 5000]}}}}, None),
+        ({"action": {"tensor": {"dtype": "(9999999999,)f4", "shape": {}}}}, None),
+        ({"action": {"tensor": {"shape": {}}}}, None),
+        ({"action": {"tensor": {"dtype": "float32", "shape": {"dimensions": ["1"] * 100}}}}, None),
+        ({"action": {"tensor": {"dtype": "float32", "shape": {"dimensions": ["2000000000"] * 3}}}}, None),
+    ],
+)
+def test_what_contradicts_itself_is_one_error(leaf: dict[str, Any], message: str | None, tmp_path: Path) -> None:
+    """A role that is left without an array is told as of any file; nothing else escapes."""
+    of_one = {key: values for key, values in episode(0, 3).items() if key != "language_instruction" or key in leaf}
+    path = write_rlds(tmp_path / "x", {"train": [[of_one]]}, leaf)
+    with pytest.raises(UsageError if message is None else DataError, match=message or "so none is the"):
+        read(path)
+
+
+def test_instructions_cameras_and_what_is_read_late(tmp_path: Path) -> None:
+    """DROID's three instructions, some empty; pictures called image; an embedding that is only read if it is taken."""
+    more = {"language_instruction": [b""] * 3, "language_instruction_2": [b"put"] * 3}
+    wide = np.arange(3 * 100, dtype=np.float32).reshape(3, 100)
+    path = write_rlds(tmp_path / "x", {"train": [[episode(0, 3, **more, wide=wide)]]})
+    found = read(path, state=["wide"])
+    assert found.notes["instructions"] == ["put"]
+    np.testing.assert_array_equal(found.episodes[0]["state"], wide)
+    assert "texts are not taken: language_instruction, language_instruction_2" in found.said
+    np.testing.assert_array_equal(read(path, state=["wide"], last_step=False).episodes[0]["state"], wide[:2])
+    assert [_camera(f"observation/{name}") for name in ("image", "wrist_image")] == ["image", "wrist_image"]
+    assert _camera("obs/sensor_data/base_camera/rgb") == "base_camera"
+
+
+def test_other_names_of_shards(tmp_path: Path) -> None:
+    path, _ = written(tmp_path / "arm")
+    said_as(path, '"name": "train"', '"name": "train", "filepathTemplate": "a-{SHARD_INDEX}-of-{NUM_SHARDS}"')
+    for number in (0, 1):
+        (path / f"arm-train.tfrecord-0000{number}-of-00002").rename(path / f"a-0000{number}-of-00002")
+    assert len(read(path).episodes) == 4
+    said_as(path, "a-{SHARD", "a" * 300 + "-{SHARD")
+    with pytest.raises(DataError, match="is no name of a file"):
+        read(path)
 
 
 def cut(path: Path, name: str, change: Any) -> None:

@@ -62,10 +62,14 @@ def joined_episodes(
     )
 
 
+_SEEN = ("obs", "observation", "observations")
+"""What holds all that is seen, and is no camera's name."""
+
+
 def _camera(key: str) -> str:
     """The camera of an array of pictures: the last part of its path that does not only say that these are pictures."""
     *parents, last = key.split("/")
-    return parents[-1] if parents and last in PICTURE else last
+    return parents[-1] if parents and last in PICTURE and parents[-1] not in _SEEN else last
 
 
 def _length(array: Stored) -> int:

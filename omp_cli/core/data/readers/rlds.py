@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.base.progress import Progress
-from omp_cli.core.data.foreign import AGAIN, listed
+from omp_cli.core.data.foreign import AGAIN, listed, short
 from omp_cli.core.data.readers.apart import joined_episodes
 from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject
 from omp_cli.core.data.readers.rlds_folder import FEATURES, INFO, STEPS, RldsFolder, StepFeature, version_folder
@@ -29,9 +29,11 @@ from omp_cli.core.data.readers.stored import Stored
 from omp_cli.core.data.readers.tfrecord import Example, Record, records
 
 EXPECTED = f"a folder of TensorFlow Datasets with {FEATURES}, {INFO} and TFRecord files, whose examples have {STEPS}"
-_STATES = ("observation/state", "observation/proprio", "observation/robot_state")
+_STATES = ("observation/state", "observation/proprio", "observation/robot_state", "observation")
 _INSTRUCTION = "language_instruction"
 _TERMINAL = "is_terminal"
+_SMALL = 64
+"""Numbers of a step that are read with its episode; more of them (embeddings, raw pictures) when they are asked for."""
 
 
 class RldsConfig(RolesConfig):
@@ -83,17 +85,19 @@ class RldsReader(Reader):
         places: list[Path] = []
         heads: list[dict[str, Stored]] = []
         told: list[str | None] = []
-        for number, record, example in islice(self._episodes(folder, split), limit):
-            places.append(folder.path / f"episode {number}")
-            heads.append(self._arrays(folder, record, example))
+        for record, example, steps in islice(self._episodes(folder, split), limit):
+            places.append(folder.path / f"episode {len(heads)}")
+            heads.append(self._arrays(folder, record, example, steps))
             told.append(_instruction(folder, example))
             progress.advance()
         if not heads:
             raise DataError(f"{folder.path}: no episode in its split {split}")
         config = self._with_usual_names(folder, heads[0])
-        said = [f"split {split} of {folder.name}" + _others(folder, split)]
+        said = [f"split {split} of {short(folder.name)}" + _others(folder, split)]
         if unread := [name for name, of in folder.features.items() if of.kind == "other"]:
             said.append(f"of kinds that omp does not read: {listed(unread)}")
+        if texts := [name for name, of in folder.features.items() if of.kind == "text"]:
+            said.append(f"texts are not taken: {listed(texts)}")
         said.append(
             "the last step of each episode is taken; where its action means nothing: --set format.last_step=false"
             if self.config.last_step
@@ -103,47 +107,39 @@ class RldsReader(Reader):
         notes = {"instructions": sorted({text for text in told if text is not None})}
         return replace(found, notes={**found.notes, "split": split, **(notes if any(notes.values()) else {})})
 
-    def _episodes(self, folder: RldsFolder, split: str) -> Iterator[tuple[int, Record, Example]]:
-        """The episodes of a split with their numbers in it, those with the instruction that is asked for."""
-        wanted, known, found, number = self.config.instruction, set[str](), False, 0
+    def _episodes(self, folder: RldsFolder, split: str) -> Iterator[tuple[Record, Example, int]]:
+        """The episodes of a split and how many steps each has, those with the instruction that is asked for."""
+        wanted, known, found = self.config.instruction, set[str](), False
         for shard, length in zip(folder.shards(split, None), folder.splits[split], strict=True):
-            before = number
+            number = 0
             for record in records(shard):
+                number += 1
                 example = record.example()
                 text = _instruction(folder, example)
                 known |= {text} if text is not None else set()
                 if wanted is None or wanted == text:
                     found = True
-                    yield number, record, example
-                number += 1
-            if number - before != length:
-                raise DataError(f"{shard}: {number - before} episodes in it, {INFO} says {length}", AGAIN)
+                    yield record, example, _steps(folder, example)
+            if number != length:
+                raise DataError(f"{shard}: {number} episodes in it, {INFO} says {length}", AGAIN)
         if not found and wanted is not None:
             raise UsageError(f"{folder.path}: no episode with the instruction {wanted!r}", did_you_mean(wanted, known))
 
-    def _arrays(self, folder: RldsFolder, record: Record, example: Example) -> dict[str, Stored]:
-        """The arrays of an episode: numbers, which are read now, and packed pictures, which are read when needed."""
-        steps = self._steps(folder, record, example)
+    def _arrays(self, folder: RldsFolder, record: Record, example: Example, steps: int) -> dict[str, Stored]:
+        """The arrays of an episode: few numbers, which are read now, and what is read when it is asked for."""
+        cut = 0 if self.config.last_step else 1
+        if steps <= cut:
+            has = "no step" if not steps else "one step, and format.last_step is off"
+            raise DataError(f"{record.file}: the episode at byte {record.start} has {has}")
         arrays: dict[str, Stored] = {}
         for name, feature in folder.features.items():
+            skipped = cut if name == _TERMINAL else 0  # that the task is over is said of the step that is left out
+            frames = range(skipped, skipped + steps - cut)
             if feature.kind == "numbers":
-                arrays[name] = _numbers(record, example, name, feature, steps)
+                arrays[name] = _numbers(record, example, name, feature, steps, frames)
             elif feature.kind == "picture":
-                arrays[name] = _pictures(record, example, name, steps)
+                arrays[name] = _pictures(record, example, name, steps, frames)
         return arrays
-
-    def _steps(self, folder: RldsFolder, record: Record, example: Example) -> int:
-        """How many steps of an episode are taken."""
-        plain = {name: of for name, of in folder.features.items() if of.kind == "numbers"}
-        if not plain:
-            raise DataError(f"{folder.path / FEATURES}: no step has numbers")
-        name, of = next(iter(plain.items()))
-        length = len(example.values(f"{STEPS}/{name}")) // math.prod(of.shape)
-        if not self.config.last_step and length < 2:
-            raise DataError(
-                f"{record.file}: the episode at byte {record.start} has one step, and format.last_step is off"
-            )
-        return length if self.config.last_step else length - 1
 
     def _with_usual_names(self, folder: RldsFolder, arrays: dict[str, Stored]) -> RldsConfig:
         """The settings with the usual names of RLDS for what they leave open."""
@@ -171,38 +167,58 @@ def _others(folder: RldsFolder, split: str) -> str:
 
 
 def _instruction(folder: RldsFolder, example: Example) -> str | None:
-    """What an episode was asked for, as its first step says it; None where nothing does."""
-    named = [name for name, of in folder.features.items() if of.kind == "text" and name.endswith(_INSTRUCTION)]
-    if not named:
-        return None
-    values = example.values(f"{STEPS}/{min(named, key=len)}")
-    return bytes(values[0]).decode(errors="replace") if len(values) else None
+    """What an episode was asked for, as its first step says it; None where nothing does.
+
+    DROID says it up to three times, and some of them are empty.
+    """
+    named = [name for name, of in folder.features.items() if of.kind == "text" and _INSTRUCTION in name]
+    for name in sorted(named, key=lambda name: (len(name), name)):
+        if text := bytes(next(iter(example.packed(f"{STEPS}/{name}")), b"")).decode(errors="replace"):
+            return text
+    return None
 
 
-def _numbers(record: Record, example: Example, name: str, feature: StepFeature, steps: int) -> Stored:
-    """An array (T, ...) of numbers."""
+def _steps(folder: RldsFolder, example: Example) -> int:
+    """How many steps an episode has, by its first numbers."""
+    plain = ((name, of) for name, of in folder.features.items() if of.kind == "numbers")
+    name, of = next(plain, (None, None))
+    if of is None:
+        raise DataError(f"{folder.path / FEATURES}: no step has numbers")
+    return len(example.numbers(f"{STEPS}/{name}")) // math.prod(of.shape)
+
+
+def _numbers(record: Record, example: Example, name: str, feature: StepFeature, steps: int, frames: range) -> Stored:
+    """An array (T, ...) of numbers, of those steps that are taken."""
     assert feature.dtype is not None
-    values, size = example.values(f"{STEPS}/{name}"), math.prod(feature.shape)
-    if len(values) % size or len(values) // size < steps:
-        raise _misfit(record, name, f"{len(values)} numbers", f"{size} in each of {steps} steps")
-    shape: tuple[int, ...] = (steps, *feature.shape)
-    found: NDArray[Any] = np.asarray(values).astype(feature.dtype)[: steps * size].reshape(shape)
-    return Stored(shape, found.dtype, found.nbytes, lambda frames: found[:frames])
+    key, size, dtype = f"{STEPS}/{name}", math.prod(feature.shape), feature.dtype
+    if (has := len(example.numbers(key))) != steps * size:
+        raise _misfit(record, name, f"{has} numbers", f"{size} in each of {steps} steps")
+
+    def read(count: int, of: Example | None = None) -> NDArray[Any]:
+        values: NDArray[Any] = np.asarray((of or record.example()).numbers(key)).astype(dtype)
+        return values.reshape((steps, *feature.shape))[frames.start : frames.start + min(count, len(frames))]
+
+    shape = (len(frames), *feature.shape)
+    stored = math.prod(shape) * dtype.itemsize
+    if size > _SMALL:
+        return Stored(shape, dtype, stored, read)
+    found = read(len(frames), example)
+    return Stored(shape, dtype, stored, lambda count: found[:count])
 
 
-def _pictures(record: Record, example: Example, name: str, steps: int) -> Stored:
-    """An array (T,) of packed pictures."""
+def _pictures(record: Record, example: Example, name: str, steps: int, frames: range) -> Stored:
+    """An array (T,) of packed pictures, of those steps that are taken."""
     key = f"{STEPS}/{name}"
-    values = example.values(key)
-    if len(values) < steps:
+    values = example.packed(key)
+    if len(values) != steps:
         raise _misfit(record, name, f"{len(values)} pictures", f"one in each of {steps} steps")
 
-    def read(frames: int) -> NDArray[np.object_]:
-        packed = np.empty(min(frames, steps), object)
-        packed[:] = record.example().values(key)[: len(packed)]
+    def read(count: int) -> NDArray[np.object_]:
+        packed = np.empty(min(count, len(frames)), object)
+        packed[:] = record.example().packed(key)[frames.start : frames.start + len(packed)]
         return packed
 
-    return Stored((steps,), np.dtype(object), sum(map(len, values)), read)
+    return Stored((len(frames),), np.dtype(object), sum(map(len, values)), read)
 
 
 def _misfit(record: Record, name: str, has: str, wanted: str) -> DataError:

@@ -5,6 +5,7 @@ Legend: T steps of an episode.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,11 @@ FEATURES, INFO = "features.json", "dataset_info.json"
 STEPS = "steps"
 _USUAL = "train"
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+_LONGEST = 255
+"""Bytes of a file's name."""
+_NUMBERS = frozenset(np.dtype(kind).name for kind in "?bhilqBHILQefd")
+_MOST_AXES, _MOST = 8, 2**31
+"""Axes of what one step has, and numbers in it."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +103,13 @@ class RldsFolder:
             "SPLIT": split,
             "FILEFORMAT": "tfrecord",
             "SHARD_X_OF_Y": f"{number:05d}-of-{of:05d}",
+            "SHARD_INDEX": f"{number:05d}",
+            "NUM_SHARDS": f"{of:05d}",
         }
         name = self._templates[split]
         for key, value in parts.items():
             name = name.replace(f"{{{key}}}", value)
-        if Path(name).name != name or name.startswith("."):
+        if Path(name).name != name or name.startswith(".") or len(name.encode()) > _LONGEST:
             raise DataError(f"{self.path / INFO}: filepathTemplate of {split}: {short(name)} is no name of a file")
         return self.path / name
 
@@ -143,20 +151,23 @@ def _feature(name: str, node: dict[str, Any], where: str) -> StepFeature:
         return StepFeature("picture" if dtype == "uint8" and sizes[-1:] in ((3,), (4,)) else "other")
     if dtype in ("string", "object"):
         return StepFeature("text" if not sizes else "other")
-    plain = about.get("encoding", "none") in ("none", "")
-    try:
-        numbers = np.dtype(dtype)
-    except TypeError:
+    known = tuple(n for n in sizes if n is not None)
+    plain = about.get("encoding", "none") in ("none", "") and len(known) == len(sizes)
+    if not plain or dtype not in _NUMBERS or len(known) > _MOST_AXES or math.prod(known) > _MOST:
         return StepFeature("other")  # bfloat16, for one
-    fits = plain and numbers.kind in "fiub" and None not in sizes
-    return StepFeature("numbers", tuple(n for n in sizes if n is not None), numbers) if fits else StepFeature("other")
+    return StepFeature("numbers", known, np.dtype(dtype))
 
 
 def _size(value: Any) -> int | None:
-    """A dimension, which TensorFlow Datasets writes as text; None where it differs from step to step."""
-    found = int(value) if isinstance(value, str) and value.isdecimal() else value
-    return found if isinstance(found, int) and 0 < found < 2**31 else None
+    """A dimension; None where it differs from step to step."""
+    found = _from_text(value)
+    return found if isinstance(found, int) and 0 < found < _MOST else None
 
 
 def _whole_number(value: Any, where: str) -> int:
-    return count(int(value) if isinstance(value, str) and value.isdecimal() else value, where)
+    return count(_from_text(value), where)
+
+
+def _from_text(value: Any) -> Any:
+    """A whole number, which TensorFlow Datasets writes as text; anything else as it is."""
+    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 19 else value

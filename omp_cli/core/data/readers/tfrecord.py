@@ -65,12 +65,21 @@ class Example:
         except DecodeError:
             raise DataError(f"{where} is no example of TensorFlow's") from None
 
-    def values(self, name: str) -> Any:
-        """The values of a name, a sequence of bytes, floats or whole numbers; DataError where it is not there."""
+    def packed(self, name: str) -> Any:
+        """The texts or packed pictures of a name, a sequence of bytes; DataError where there are none."""
+        return self._values(name, _KINDS[:1], "bytes")
+
+    def numbers(self, name: str) -> Any:
+        """The floats or whole numbers of a name, a sequence; DataError where there are none."""
+        return self._values(name, _KINDS[1:], "numbers")
+
+    def _values(self, name: str, kinds: tuple[str, ...], expected: str) -> Any:
         if name not in self._features:
             raise DataError(f"{self._where}: it has no {name}")
         found = self._features[name]
         kind = found.WhichOneof("kind")
+        if kind is not None and kind not in kinds:
+            raise DataError(f"{self._where}: its {name} is a {kind}, expected {expected}")
         return () if kind is None else getattr(found, kind).value
 
 
