@@ -126,9 +126,6 @@ def test_every_array_has_all_steps(tmp_path: Path) -> None:
     path = write_rlds(tmp_path / "b", {"train": [[{**of_one, "is_last": np.zeros(6, bool)}]]})
     with pytest.raises(DataError, match="is_last has 6 numbers, expected 1 in each of 4 steps"):
         read(path)
-    path = write_rlds(tmp_path / "c", {"train": [[episode(0, 1)]]})
-    with pytest.raises(DataError, match=r"has one step, and format\.last_step is off"):
-        read(path, last_step=False)
 
 
 @pytest.mark.parametrize(
@@ -228,9 +225,22 @@ def test_a_file_of_the_folder_is_not_the_folder(tmp_path: Path) -> None:
 def test_of_several_versions_one_is_named(tmp_path: Path) -> None:
     path, _ = written(tmp_path / "arm")
     write_rlds(tmp_path / "arm" / "2.0.0", {"train": [[episode(0, 2)]]})
-    with pytest.raises(DataError, match="of no known format"):
-        sniff(tmp_path / "arm")
-    assert sniff(path) == "rlds"
+    assert sniff(tmp_path / "arm") == "rlds"
+    with pytest.raises(UsageError, match=f"several versions of a data set: {path.name}, 2.0.0") as told:
+        read(tmp_path / "arm")
+    assert told.value.hint == f"name one: {tmp_path / 'arm' / '2.0.0'}"
+    assert len(read(path).episodes) == len(LENGTHS)
+
+
+def test_episodes_without_steps_are_told_and_left_out(tmp_path: Path) -> None:
+    episodes = [episode(0, 3), episode(1, 0), episode(2, 1), episode(3, 2)]
+    path = write_rlds(tmp_path / "arm", {"train": [episodes]})
+    found = read(path)
+    assert [len(e["action"]) for e in found.episodes] == [3, 1, 2]
+    assert "episodes without steps are not taken, nor counted: 1" in found.said
+    assert [len(e["action"]) for e in read(path, last_step=False).episodes] == [2, 1]
+    with pytest.raises(DataError, match="no episode with steps in its split train"):
+        read(write_rlds(tmp_path / "bare", {"train": [[episode(1, 1)]]}), last_step=False)
 
 
 def test_without_protobuf_the_line_that_installs_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

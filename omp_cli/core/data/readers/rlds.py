@@ -23,7 +23,7 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import AGAIN, listed, short
 from omp_cli.core.data.readers.apart import joined_episodes
 from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject
-from omp_cli.core.data.readers.rlds_folder import FEATURES, INFO, STEPS, RldsFolder, StepFeature, version_folder
+from omp_cli.core.data.readers.rlds_folder import FEATURES, INFO, STEPS, RldsFolder, StepFeature, version_folders
 from omp_cli.core.data.readers.roles import RolesConfig
 from omp_cli.core.data.readers.stored import Stored
 from omp_cli.core.data.readers.tfrecord import Example, Record, records
@@ -63,7 +63,7 @@ class RldsReader(Reader):
     @classmethod
     def accepts(cls, path: Path) -> bool:
         """See the base class; a folder whose only version is in it will do."""
-        return path.is_dir() and version_folder(path) is not None
+        return bool(version_folders(path))
 
     @classmethod
     def label(cls, path: Path) -> str:
@@ -85,13 +85,17 @@ class RldsReader(Reader):
         places: list[Path] = []
         heads: list[dict[str, Stored]] = []
         told: list[str | None] = []
-        for record, example, steps in islice(self._episodes(folder, split), limit):
-            places.append(folder.path / f"episode {len(heads)}")
-            heads.append(self._arrays(folder, record, example, steps))
-            told.append(_instruction(folder, example))
+        bare: list[int] = []
+        for number, (record, example, steps) in enumerate(islice(self._episodes(folder, split), limit)):
+            if steps > (0 if self.config.last_step else 1):
+                places.append(folder.path / f"episode {number}")
+                heads.append(self._arrays(folder, record, example, steps))
+                told.append(_instruction(folder, example))
+            else:
+                bare.append(number)
             progress.advance()
         if not heads:
-            raise DataError(f"{folder.path}: no episode in its split {split}")
+            raise DataError(f"{folder.path}: no episode with steps in its split {split}")
         config = self._with_usual_names(folder, heads[0])
         said = [f"split {split} of {short(folder.name)}" + _others(folder, split)]
         if unread := [name for name, of in folder.features.items() if of.kind == "other"]:
@@ -103,6 +107,7 @@ class RldsReader(Reader):
             if self.config.last_step
             else "the last step of each episode is left out"
         )
+        said += [f"episodes without steps are not taken, nor counted: {listed(map(str, bare))}"] if bare else []
         found = joined_episodes(folder.path, config, places, heads, subject, known, said)
         notes = {"instructions": sorted({text for text in told if text is not None})}
         return replace(found, notes={**found.notes, "split": split, **(notes if any(notes.values()) else {})})
@@ -128,9 +133,6 @@ class RldsReader(Reader):
     def _arrays(self, folder: RldsFolder, record: Record, example: Example, steps: int) -> dict[str, Stored]:
         """The arrays of an episode: few numbers, which are read now, and what is read when it is asked for."""
         cut = 0 if self.config.last_step else 1
-        if steps <= cut:
-            has = "no step" if not steps else "one step, and format.last_step is off"
-            raise DataError(f"{record.file}: the episode at byte {record.start} has {has}")
         arrays: dict[str, Stored] = {}
         for name, feature in folder.features.items():
             skipped = cut if name == _TERMINAL else 0  # that the task is over is said of the step that is left out
@@ -154,10 +156,13 @@ class RldsReader(Reader):
 
 
 def _folder(path: Path) -> RldsFolder:
-    found = version_folder(path)
-    if found is None:
-        raise DataError(f"{path}: no {FEATURES} in it", f"expected: {EXPECTED}; of several versions name one")
-    return RldsFolder(found)
+    found = version_folders(path)
+    if not found:
+        raise DataError(f"{path}: no {FEATURES} in it", f"expected: {EXPECTED}")
+    if len(found) > 1:
+        names = listed([version.name for version in found])
+        raise UsageError(f"{path}: several versions of a data set: {names}", f"name one: {found[-1]}")
+    return RldsFolder(found[0])
 
 
 def _others(folder: RldsFolder, split: str) -> str:

@@ -114,14 +114,11 @@ class RldsFolder:
         return self.path / name
 
 
-def version_folder(path: Path) -> Path | None:
-    """The folder with ``features.json``: the one that is named, or the only one in it; None where there is none."""
+def version_folders(path: Path) -> tuple[Path, ...]:
+    """The folders with ``features.json``: the one that is named, or those in it, one for each version."""
     if (path / FEATURES).is_file():
-        return path
-    if not path.is_dir():
-        return None
-    inside = [part for part in path.iterdir() if (part / FEATURES).is_file()]
-    return inside[0] if len(inside) == 1 else None
+        return (path,)
+    return tuple(sorted(part for part in path.iterdir() if (part / FEATURES).is_file())) if path.is_dir() else ()
 
 
 def _flat(name: str, node: Any, where: str) -> Iterator[tuple[str, StepFeature]]:
