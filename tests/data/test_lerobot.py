@@ -483,7 +483,7 @@ def test_depth_is_left_out(folders: Path, omp: Omp, tmp_path: Path) -> None:
         omp(*line, "format.depth=top"),
         2,
         "unknown setting format.depth",
-        "arrays, episodes, groups, rlds, robomimic, zarr",
+        "arrays, episodes, groups, rlds, robomimic, rosbag, zarr",
     )
     refused(omp(*line, "format.cameras=top"), 2, "it is a depth camera", "format.depth")
 

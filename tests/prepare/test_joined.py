@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.cli.test_bad_input import refused
 from tests.conftest import Omp
 from tests.data import formats
 from tests.data.arrays import recorded, write_aloha, write_npy, write_npz, write_zarr
+from tests.data.bags import write_bags
 from tests.data.lerobot import write_lerobot
 from tests.data.rlds import episode as of_rlds
 from tests.data.rlds import write_rlds
@@ -40,9 +42,12 @@ WRITERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "episodes": ("can", lambda folder: write_aloha(folder / "d.hdf5")),
     "groups": ("can", lambda folder: formats.write_groups(folder / "d.hdf5")),
     "rlds": ("can", lambda folder: write_rlds(folder / "d.hdf5", {"train": [[of_rlds(k, 4 + k) for k in range(3)]]})),
+    "rosbag": ("can", lambda folder: write_bags(folder / "d.hdf5")),
     "lerobot": ("lift", lambda folder: write_lerobot(folder / "d.hdf5", kind="image")),
 }
 """What writes a file or folder of each format, and a task that it can be of."""
+HAS_TO_BE_SAID = {"rosbag": {"state": ["/joints/position"], "action": ["/command"]}}
+"""What a format does not say of itself."""
 SUITE = {"hopper-medium": "gym", "mixed": "kitchen"}
 
 
@@ -71,12 +76,13 @@ def test_files_of_every_format_are_read_one_after_the_other(format_: str, tmp_pa
     origin = from_files(read_catalogue(), SUITE.get(task, "robomimic"), task, None, paths)
     assert origin.format == format_, "each is recognised by its content"
     assert origin.source.endswith("-and-1-more")
-    reader = FORMATS.build(FORMATS.parse({"name": format_}))
+    subject = replace(origin.subject, hz=10.0)
+    reader = FORMATS.build(FORMATS.parse({"name": format_, **HAS_TO_BE_SAID.get(format_, {})}))
     values = {"suite": "robomimic", "task": task, "source": "s", "format": {"name": format_}}
     config = OwnFilesConfig.model_validate(values)
 
     def read(files: tuple[Path, ...], limit: int | None) -> Any:
-        return read_inputs(reader, [NamedFile(file) for file in files], origin.subject, limit, config, Silent())
+        return read_inputs(reader, [NamedFile(file) for file in files], subject, limit, config, Silent())
 
     one, both = read(origin.files[:1], None), read(origin.files, None)
     count = len(one.episodes)

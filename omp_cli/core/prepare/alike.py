@@ -75,6 +75,8 @@ def _told(recording: Recording, config: Settings) -> dict[str, tuple[str, str]]:
         said = getattr(config, setting := f"{key}_rotations", None)
         if said is None and (rotations := getattr(recording.spec, setting)):
             told[f"list of rotations of {key}"] = (", ".join(map(str, rotations)), of_setting(setting))
+    mine: set[str] = getattr(getattr(config, "camera", None), "model_fields_set", set())
+    told |= {f"{key} of the camera": (str(value), "") for key, value in recording.camera.items() if key not in mine}
     return told | {key: (value, "") for key, value in _of_simulator(recording).items()}
 
 

@@ -19,7 +19,7 @@ from omp_cli.core.data import turns
 from omp_cli.core.data.catalogue import Entry, cache_folder, read_catalogue
 from omp_cli.core.data.download import Fetched, Wanted, fetch
 from omp_cli.core.data.quaternions import marked
-from omp_cli.core.data.readers import FORMATS, Reader, Recording
+from omp_cli.core.data.readers import FORMATS, Reader, Recording, Subject
 from omp_cli.core.prepare.alike import check_alike
 from omp_cli.core.prepare.build import check_episodes
 from omp_cli.core.prepare.files_config import FilesConfig
@@ -181,7 +181,7 @@ class Files(Source):
 
         The other files' first episodes are compared with it.
         """
-        inputs, out, subject = self._found(), self.config.leave_out, self.origin.subject
+        inputs, out, subject = self._found(), self.config.leave_out, self.subject
         first = next(index for index in itertools.count() if index not in out)
         found = read_inputs(self._reader, inputs, subject, first + 1, self.config, Silent())
         for one in inputs[max(len(found.files), 1) :]:
@@ -202,6 +202,11 @@ class Files(Source):
     def _named(self) -> list[tuple[str, Fetched]]:
         """All files with their names below the folder that holds them."""
         return list(zip(names_of([file.path for file in self._fetched]), self._fetched, strict=True))
+
+    @property
+    def subject(self) -> Subject:
+        """What readers are told of the task."""
+        return self.origin.subject
 
     @property
     def limit(self) -> int | None:
@@ -228,7 +233,7 @@ class Files(Source):
         """
         config, limit = self.config, self.origin.subject.facts.action_limit
         with about_files(self._inputs):
-            read = read_inputs(self._reader, self._inputs, self.origin.subject, self.limit, config, progress)
+            read = read_inputs(self._reader, self._inputs, self.subject, self.limit, config, progress)
             read = without(read, config.leave_out)
             watch.lap("reading")
             recording = self.shown(read, workers, progress)

@@ -26,6 +26,7 @@ class Subject:
         facts: step limit and rate of evaluation.
         end_effector: where its position is in the benchmark's usual state; None when there is none.
         states: names of the arrays that make a state of the simulator, where it can be shown anew.
+        hz: frames per second that the user asks for.
     """
 
     suite: str
@@ -33,6 +34,7 @@ class Subject:
     facts: TaskFacts
     end_effector: tuple[int, int, int] | None = None
     states: tuple[str, ...] = ()
+    hz: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Recording:
         parts: the arrays that make the state one after the other, and how many numbers each has.
         hz: frames per second, where the file says so.
         units: units of the numbers of "state" and "action", where the file says them.
+        camera: of what takes its depth pictures, where the file says it: ``intrinsics`` (fx, fy, cx, cy in pixels) and
+            ``depth_scale`` (metres of a unit).
         numbers: of the episodes, counted from 0 in the file, where some of it are left out; empty where none are.
         files: of several files that are read as one, the name of each and how many episodes are in all before it;
             empty of one file.
@@ -79,6 +83,7 @@ class Recording:
     parts: tuple[tuple[str, int], ...] = ()
     hz: float | None = None
     units: Mapping[str, str] = field(default_factory=dict)
+    camera: Mapping[str, Any] = field(default_factory=dict)
     numbers: tuple[int, ...] = ()
     files: tuple[tuple[str, int], ...] = ()
 

@@ -134,6 +134,11 @@ class Own(Files):
             f"{config.task}-{config.source}"
         )
 
+    @property
+    def subject(self) -> Subject:
+        """See the base class; with the rate that the line says."""
+        return replace(self.origin.subject, hz=self.config.hz)
+
     def notes(self) -> list[str]:
         """What to say of the task's name, where the line did not give it."""
         if self.origin.task_by == "asked for":
@@ -154,7 +159,7 @@ class Own(Files):
         first = acted(super().shown(found, 1, Silent()), config.action_ahead)
         self._rate(first)
         with about_files([NamedFile(file) for file in self.origin.files]):
-            check_cloud_settings(first.episodes[0], config.points, config.crop, config.camera, first.name(0))
+            check_cloud_settings(first.episodes[0], config.points, config.crop, self._camera(first), first.name(0))
         if config.end_effector is not None and not {"point_cloud", DEPTH} & set(first.episodes[0]):
             raise UsageError(
                 "end_effector: the data have no clouds that a policy could see from there",
@@ -169,6 +174,15 @@ class Own(Files):
                 f"end_effector: {list(places)}, and the state has {width} numbers, counted from 0",
                 f"name three of them, for x, y and z: {listed(names_of(first.episodes[0], 'state', first, config))}",
             )
+
+    def _camera(self, recording: Recording) -> CameraConfig:
+        """The camera of depth pictures: what the line says of it, else what the file says."""
+        return self.config.camera.model_copy(update=self._of_camera(recording))
+
+    def _of_camera(self, recording: Recording) -> dict[str, Any]:
+        """What the file says of the camera and the line does not."""
+        said = self.config.camera.model_fields_set
+        return {key: value for key, value in recording.camera.items() if key not in said}
 
     def _rate(self, recording: Recording) -> float:
         """Frames per second; UsageError where neither the line nor the file says it."""
@@ -192,10 +206,12 @@ class Own(Files):
         hz = self._rate(recording)
         if recording.hz not in (None, hz):
             said.append(f"the file says {recording.hz:g} Hz, and --hz {hz:g} counts")
+        if of_camera := self._of_camera(recording):
+            said.append(f"camera, as the file says: {', '.join(f'{key}={value}' for key, value in of_camera.items())}")
         if (image := recording.spec.image) is not None:
             said += remark_on_size(*image[:2], config.format)
         episodes, in_order, of_clouds = with_clouds(
-            recording.episodes, config.points, config.crop, config.camera, progress, workers, recording.name
+            recording.episodes, config.points, config.crop, self._camera(recording), progress, workers, recording.name
         )
         clouds = "point_cloud" in episodes[0]
         if recording.held_out:
@@ -231,7 +247,8 @@ class Own(Files):
     def _provenance(self, recording: Recording, suite: dict[str, Any] | None) -> dict[str, Any]:
         config = self.config
         if suite is not None and suite["name"] == NAME:
-            suite = how_it_was_read(recording, config.crop, config.camera, getattr(config.format, "size", None))
+            camera = self._camera(recording)
+            suite = how_it_was_read(recording, config.crop, camera, getattr(config.format, "size", None))
         found = super()._provenance(recording, suite)
         return {**found, HELD_OUT: list(recording.held_out)} if recording.held_out else found
 

@@ -1,0 +1,245 @@
+"""ROS bags: one episode each, of topics that come at rates of their own and are looked at together ``--hz`` times a
+second.
+
+At each frame an observation is what a topic has said last, and an action what is said last by the next frame. Arrays
+are named by topic and path in its messages (``/joint_states/position``), pictures and clouds by their topic, and poses
+of a robot's frames as ``tf:base>tool``.
+
+Legend: T frames of an episode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.base.config import Keys, Names
+from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.progress import Progress
+from omp_cli.core.data.foreign import listed
+from omp_cli.core.data.readers.apart import joined_episodes
+from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, names_of_parts
+from omp_cli.core.data.readers.cameras import by_name
+from omp_cli.core.data.readers.roles import RolesConfig
+from omp_cli.core.data.readers.rosbag_clock import clock_of, rate_of
+from omp_cli.core.data.readers.rosbag_file import bags_in, files_of, opened
+from omp_cli.core.data.readers.rosbag_messages import MessagePart
+from omp_cli.core.data.readers.rosbag_scan import Scanned, scanned
+from omp_cli.core.data.readers.rosbag_signals import FramePose, Joints
+from omp_cli.core.data.readers.rosbag_transforms import PREFIX
+from omp_cli.core.data.readers.stored import Stored
+from omp_cli.core.spec import Rotation
+
+EXPECTED = (
+    "bags of ROS 1 (.bag) or ROS 2 (.mcap, .db3, or a folder with metadata.yaml), or a folder of such, one episode each"
+)
+_MANY = 60
+"""Arrays that are listed where none was named."""
+_UNIT = 0.01
+"""What the length of a quaternion may miss 1 by."""
+_NO_CAMERA = frozenset(("image", "img", "color", "rgb", "compressed", "raw", "rect", "mono"))
+
+
+class RosbagConfig(RolesConfig):
+    """What is taken from bags: topics and paths in them (/joint_states/position), or poses of frames (tf:base>tool)."""
+
+    name: Literal["rosbag"] = "rosbag"
+    state: Keys = ()
+    """What makes the state, one after the other: numbers by topic and path (/joint_states/position,
+    /hand/pose/orientation), or the pose of a frame in another one, x, y, z and a quaternion (tf:base>tool).
+    """
+    action: Keys = ()
+    """What makes the action, named likewise, as it was said last by the next frame."""
+    img: Keys | None = None
+    """Topics of pictures (sensor_msgs/Image, CompressedImage), which lie one after the other in the channels; None
+    takes none.
+    """
+    cloud: Names | None = None
+    """The topic of point clouds (sensor_msgs/PointCloud2); None takes none."""
+    depth: Names = ()
+    """The topic of depth pictures (sensor_msgs/Image) of which clouds are to be made. Their unit follows from their
+    encoding, and the camera's intrinsics from camera_info beside them, where the line does not say them.
+    """
+    pose: Names = ()
+    """Where the camera of depth pictures is, if it moves: tf:base>camera."""
+    reward: Names | None = None
+    """The rewards of actions, from which FQL learns, as they were said last by the next frame; None takes none."""
+    success: Names | None = None
+    """Whether the task was done, 0 or not; None takes none."""
+    terminal: Names | None = None
+    """Whether the task was over, 0 or not; None takes none."""
+    clock: Literal["received", "stamped"] = "received"
+    """Which time counts for a message: when the recorder received it, or what its own head says."""
+
+
+@FORMATS.register("rosbag")
+class RosbagReader(Reader):
+    """One episode for each bag."""
+
+    Config = RosbagConfig
+    config: RosbagConfig
+    expected = EXPECTED
+    simulated = False
+    folders = True
+
+    @classmethod
+    def accepts(cls, path: Path) -> bool:
+        """See the base class."""
+        return bool(bags_in(path))
+
+    @classmethod
+    def label(cls, path: Path) -> str:
+        """See the base class."""
+        return path.absolute().name if path.is_dir() else path.stem
+
+    def files(self, path: Path, limit: int | None) -> tuple[Path, ...]:
+        """See the base class."""
+        return tuple(file for bag in _bags(path)[:limit] for file in files_of(bag))
+
+    def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
+        """See the base class."""
+        bags, config = _bags(path), self.config
+        wanted = bags[:limit]
+        seen = dict.fromkeys((*config.state, *(config.img or ()), *(config.cloud or ()), *config.depth, *config.pose))
+        done = dict.fromkeys(
+            (*config.action, *(config.reward or ()), *(config.success or ()), *(config.terminal or ()))
+        )
+        progress.start(f"{subject.task}: reading bags", len(wanted))
+        found = []
+        for bag in wanted:
+            with opened(bag) as content:
+                found.append(scanned(content, tuple(seen | done), config.pose, config.clock == "stamped"))
+            progress.advance()
+        hz = self._rate(path, subject, found[0])
+        clouds = [of for scan in found for name, of in scan.signals.items() if scan.kind(name) == "cloud"]
+        for of in clouds:
+            of.shape = (max(other.shape[0] for other in clouds), 3)  # as many points as the largest has
+        heads, said = [], dict[str, list[tuple[str, str]]]()
+        for bag, scan in zip(wanted, found, strict=True):
+            acted = {name: of for name, of in scan.signals.items() if name not in seen}
+            clock = clock_of(str(bag), {name: of for name, of in scan.signals.items() if name in seen}, acted, hz)
+            heads.append(
+                {name: _like(part, len(clock.seen)) for name, part in scan.parts.items() if name not in scan.signals}
+                | {
+                    name: of.stored_at(clock.acted if name in acted else clock.seen)
+                    for name, of in scan.signals.items()
+                }
+            )
+            for about, sentence in clock.said.items():
+                said.setdefault(about, []).append((bag.name, sentence))
+        told = [_order(bags), *map(_of_bags, said.values()), *_left(found[0])]
+        cameras = [scan.camera(config.depth[0]) for scan in found] if config.depth else [{}]
+        if other := [bag.name for bag, camera in zip(wanted, cameras, strict=False) if camera != cameras[0]]:
+            told.append(f"{listed(other)}: of another camera than {wanted[0].name}, whose intrinsics are taken")
+        recorded = joined_episodes(path, config, wanted, heads, subject, len(bags), told)
+        names = {key: _names(found[0], recorded.notes[key]) for key in ("state", "action")}
+        turns = {f"{key}_rotations": _rotations(found[0], recorded, key) for key in ("state", "action")}
+        spec = recorded.spec.model_copy(update=turns)
+        shown = tuple(by_name(recorded.notes["cameras"], _camera))
+        return replace(recorded, spec=spec, hz=hz, names=names, cameras=shown, camera=cameras[0])
+
+    def _rate(self, path: Path, subject: Subject, first: Scanned) -> float:
+        """Frames per second; UsageError where nobody says them, or what state and action are."""
+        for role in ("state", "action"):
+            if not getattr(self.config, role):
+                what = [f"{name} {part.said}" for name, part in sorted(first.parts.items())] + [*first.frames]
+                raise UsageError(
+                    f"{path}: a bag does not say what is the {role}; it has: {listed(what, _MANY)}",
+                    f"--set 'format.{role}=[\"NAME\"]'"
+                    + (f"; of tf any two frames: {PREFIX}A>B" if first.frames else ""),
+                )
+        if subject.hz is None:
+            rates = [f"{name} {rate_of(of.times)}" for name, of in first.signals.items()]
+            raise UsageError(
+                f"{path}: topics come at rates of their own: {listed(rates)}",
+                "say how often they are looked at together: --hz 20, for 20 frames a second",
+            )
+        return subject.hz
+
+
+def _bags(path: Path) -> tuple[Path, ...]:
+    """The bags of a path; DataError where there is none."""
+    found = bags_in(path)
+    if not found:
+        raise DataError(f"{path}: no bag of ROS", f"expected: {EXPECTED}")
+    return found
+
+
+def _like(part: MessagePart, frames: int) -> Stored:
+    """An array that is not taken, for messages."""
+
+    def read(_: int) -> NDArray[Any]:
+        raise AssertionError("nothing takes it")
+
+    return Stored((frames, *part.shape), part.dtype, None, read)
+
+
+def _order(bags: Sequence[Path]) -> str:
+    """What to say of bags and frames."""
+    named = (
+        bags[0].name
+        if len(bags) == 1
+        else f"{len(bags)} bags, by the numbers in their names: {bags[0].name} to {bags[-1].name}"
+    )
+    return (
+        f"{named}, an episode each: observations are what each topic has said last at a frame, actions what it says "
+        "last by the next one"
+    )
+
+
+def _of_bags(said: Sequence[tuple[str, str]]) -> str:
+    """A sentence on a bag, and of how many others the like is true."""
+    (bag, sentence), *others = said
+    return f"{bag}: {sentence}" + (f" (the like in {len(others)} more)" if others else "")
+
+
+def _left(first: Scanned) -> list[str]:
+    """The sentence on topics that omp does not read."""
+    return (
+        [f"topics that omp does not read: {listed(f'{name} ({kind})' for name, kind in first.other.items())}"]
+        if first.other
+        else []
+    )
+
+
+def _names(first: Scanned, arrays: Sequence[str]) -> tuple[str, ...]:
+    """Names of the numbers of a vector: joints by their own names, where these are of one array."""
+    of = {name: first.signals[name] for name in arrays}
+    joints = [name for signal in of.values() for name in signal.names]
+    found: list[str] = []
+    for name, signal in of.items():
+        width = signal.shape[0] if signal.shape else 1
+        if not signal.names:
+            found += names_of_parts([name], [width])
+        elif len(of) == 1 or (isinstance(signal, Joints) and len(set(joints)) == len(joints)):
+            found += signal.names
+        else:
+            found += [f"{name}.{number}" for number in signal.names]
+    return tuple(found)
+
+
+def _rotations(first: Scanned, recorded: Recording, key: str) -> tuple[Rotation, ...]:
+    """The quaternions of a vector by the types of its messages, but for those that nobody has filled in."""
+    found, place = [], 0
+    for name in recorded.notes[key]:
+        signal = first.signals[name]
+        width = signal.shape[0] if signal.shape else 1
+        if isinstance(signal, FramePose) or (name in first.parts and first.parts[name].quaternion):
+            begin = place + width - 4
+            turns = np.concatenate([episode[key][:, begin : begin + 4] for episode in recorded.episodes])
+            if np.allclose(np.linalg.norm(turns, axis=1), 1.0, atol=_UNIT):
+                found.append(Rotation(first=begin, kind="quaternion"))
+        place += width
+    return tuple(found)
+
+
+def _camera(topic: str) -> str:
+    """The camera of a topic: the last part of its name that says more than that these are pictures."""
+    parts = topic.strip("/").split("/")
+    named = [part for part in parts if not set(part.lower().split("_")) <= _NO_CAMERA]
+    return named[-1] if named else topic

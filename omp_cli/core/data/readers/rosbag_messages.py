@@ -1,0 +1,205 @@
+"""What messages of ROS hold, as arrays: numbers by their paths, pictures, depth and clouds.
+
+Legend: H, W height and width, N points, n numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.base.errors import DataError
+from omp_cli.core.data.foreign import short
+
+PICTURE, PACKED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+CLOUD, JOINTS = "sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/JointState"
+CAMERA = "sensor_msgs/msg/CameraInfo"
+MILLIMETRES = ("16UC1", "mono16")
+"""Encodings of depth in millimetres (REP 118); other depth is in metres."""
+TRANSFORMS = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
+QUATERNION = "geometry_msgs/msg/Quaternion"
+OF_JOINTS = ("position", "velocity", "effort")
+_ENCODINGS: dict[str, tuple[str, int, tuple[int, ...]]] = {
+    "rgb8": ("u1", 3, (0, 1, 2)),
+    "bgr8": ("u1", 3, (2, 1, 0)),
+    "8UC3": ("u1", 3, (2, 1, 0)),  # OpenCV's, whose colours are blue, green, red
+    "rgba8": ("u1", 4, (0, 1, 2)),
+    "bgra8": ("u1", 4, (2, 1, 0)),
+    "mono8": ("u1", 1, (0,)),
+    "8UC1": ("u1", 1, (0,)),
+    "mono16": ("u2", 1, (0,)),
+    "16UC1": ("u2", 1, (0,)),
+    "32FC1": ("f4", 1, (0,)),
+}
+"""By encoding (sensor_msgs/image_encodings.h) type, channels, and which of these are red, green and blue, or grey."""
+_FLOATS = {7: "f4", 8: "f8"}
+"""Types of a PointField that coordinates can have."""
+_AXES = (("x", "y"), ("x", "y", "z"), ("x", "y", "z", "w"))
+
+
+@dataclass(frozen=True)
+class MessagePart:
+    """What each message of a topic has under a name.
+
+    Attributes:
+        kind: "numbers"; "picture", also of depth; "packed", a JPEG or PNG; or "cloud".
+        shape: of the first message's, () for one number; of a cloud (N, 3).
+        dtype: its type.
+        take: what a message has.
+        names: of its numbers, where the message says them.
+        quaternion: whether they are a rotation, x, y, z and w.
+        encoding: of a picture.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    take: Callable[[Any], Any]
+    names: tuple[str, ...] = ()
+    quaternion: bool = False
+    encoding: str = ""
+
+    @property
+    def said(self) -> str:
+        """What it is, for people."""
+        if self.kind == "packed":
+            return "(JPEG or PNG)"
+        return f"({', '.join(map(str, self.shape))})" if self.shape else "(one number)"
+
+
+def parts_of(topic: str, kind: str, message: Any) -> dict[str, MessagePart]:
+    """The parts of a topic's first message by name: the topic itself, or paths that begin with it.
+
+    Args:
+        topic: its name.
+        kind: its type, as ``sensor_msgs/msg/Image``.
+        message: its first message.
+
+    Raises:
+        DataError: a picture or a cloud contradicts itself.
+    """
+    if kind == PICTURE:
+        if message.encoding not in _ENCODINGS:
+            return {}
+        first = picture(message)
+        return {topic: MessagePart("picture", first.shape, first.dtype, picture, encoding=message.encoding)}
+    if kind == PACKED:  # behind a head of its own, depth is packed in other ways
+        known = "compressedDepth" not in message.format
+        return {topic: MessagePart("packed", (), np.dtype(object), lambda of: of.data.tobytes())} if known else {}
+    if kind == CLOUD:
+        return {topic: MessagePart("cloud", cloud(message).shape, np.dtype(np.float32), cloud)}
+    if kind == JOINTS:
+        names = tuple(message.name)
+        told = [of for of in OF_JOINTS if len(getattr(message, of)) == len(names) > 0]
+        of_joints = MessagePart("numbers", (len(names),), np.dtype(np.float64), lambda of: of, names)
+        return {f"{topic}/{of}": of_joints for of in told}
+    plain = kind.startswith("std_msgs/")
+    return {
+        topic if plain and path == ("data",) else "/".join((topic, *path)): part
+        for path, part in _numbers((), message, lambda of: of)
+    }
+
+
+def unread(kind: str, message: Any) -> str:
+    """What of a message has no parts, for people."""
+    if kind in (PICTURE, PACKED):
+        return f"{message.encoding if kind == PICTURE else message.format}"
+    return kind.replace("/msg/", "/")
+
+
+def _numbers(
+    path: tuple[str, ...], message: Any, reach: Callable[[Any], Any]
+) -> Iterator[tuple[tuple[str, ...], MessagePart]]:
+    """The numbers of a message by their paths, without heads and layouts; ``reach`` leads to it from the whole."""
+    fields = [name for name in getattr(message, "__dataclass_fields__", ()) if name != "__msgtype__"]
+    if tuple(fields) in _AXES and all(isinstance(getattr(message, axis), float) for axis in fields):
+        axes = tuple(fields)
+
+        def vector(of: Any) -> NDArray[np.float64]:
+            found = reach(of)
+            return np.array([getattr(found, axis) for axis in axes])
+
+        turns = message.__msgtype__ == QUATERNION
+        yield path, MessagePart("numbers", (len(axes),), np.dtype(np.float64), vector, axes, turns)
+        return
+    for name in fields:
+        value = getattr(message, name)
+
+        def inner(of: Any, name: str = name) -> Any:
+            return getattr(reach(of), name)
+
+        if isinstance(value, list) and len(value) == 1 and hasattr(value[0], "__dataclass_fields__"):
+            value = value[0]
+
+            def inner(of: Any, name: str = name) -> Any:
+                found = getattr(reach(of), name)
+                if len(found) != 1:
+                    raise DataError(f"{name} has {len(found)} members, and one at first")
+                return found[0]
+
+        if isinstance(value, bool | int | float):
+            yield (*path, name), MessagePart("numbers", (), np.asarray(value).dtype, inner)
+        elif isinstance(value, np.ndarray):
+            if value.size and value.dtype.kind in "fiub":
+                yield (*path, name), MessagePart("numbers", value.shape, value.dtype, inner)
+        elif hasattr(value, "__dataclass_fields__") and not _is_about(value):
+            yield from _numbers((*path, name), value, inner)
+
+
+def _is_about(message: Any) -> bool:
+    """Whether a message only says of what the others are, and when: heads, times and layouts."""
+    kind = message.__msgtype__
+    return kind.startswith("builtin_interfaces/") or kind in ("std_msgs/msg/Header", "std_msgs/msg/MultiArrayLayout")
+
+
+def intrinsics(message: Any) -> tuple[float, ...] | None:
+    """fx, fy, cx, cy in pixels of a sensor_msgs/CameraInfo; None of a camera that nobody has calibrated."""
+    matrix = [float(x) for x in (message.k if hasattr(message, "k") else message.K)]
+    found = (matrix[0], matrix[4], matrix[2], matrix[5])
+    return found if np.isfinite(found).all() and min(found[:2]) > 0 else None
+
+
+def stamp(message: Any) -> int | None:
+    """The time in nanoseconds that a message's head says; None where it has no head, or one without a time."""
+    head = getattr(message, "header", None)
+    time = getattr(head, "stamp", None)
+    return time.sec * 1_000_000_000 + time.nanosec or None if time is not None else None
+
+
+def picture(message: Any) -> NDArray[Any]:
+    """(H, W, 3) of red, green and blue, or (H, W) of one channel, of a sensor_msgs/Image."""
+    height, width, step = message.height, message.width, message.step
+    if message.encoding not in _ENCODINGS:
+        raise DataError(f"its encoding is {short(message.encoding)}, and another one at first")
+    code, channels, order = _ENCODINGS[message.encoding]
+    dtype = np.dtype(code).newbyteorder(">" if message.is_bigendian else "<")
+    row = width * channels * dtype.itemsize
+    if not row or row > step or len(message.data) != height * step:
+        said = f"{height} rows of {step} bytes, {width} pixels of {message.encoding} each"
+        raise DataError(f"it says {said}, and has {len(message.data)} bytes")
+    rows = np.ascontiguousarray(message.data.reshape(height, step)[:, :row]).view(dtype)
+    found = rows.reshape(height, width, channels)[..., list(order)]
+    return found.astype(dtype.newbyteorder("=")) if len(order) > 1 else found[..., 0].astype(dtype.newbyteorder("="))
+
+
+def cloud(message: Any) -> NDArray[np.float32]:
+    """(N, 3) of a sensor_msgs/PointCloud2."""
+    fields = {field.name: field for field in message.fields if field.name in ("x", "y", "z")}
+    if len(fields) < 3 or not all(field.datatype in _FLOATS for field in fields.values()):
+        raise DataError("its points have no x, y and z of floating point numbers")
+    order = ">" if message.is_bigendian else "<"
+    size, row = message.point_step, message.row_step
+    formats = [order + _FLOATS[fields[axis].datatype] for axis in "xyz"]
+    offsets = [fields[axis].offset for axis in "xyz"]
+    ends = [at + np.dtype(form).itemsize for at, form in zip(offsets, formats, strict=True)]
+    if max(ends) > size or message.width * size > row or len(message.data) != message.height * row:
+        said = f"{message.height} rows of {row} bytes, {message.width} points of {size} each"
+        raise DataError(f"it says {said}, and has {len(message.data)} bytes")
+    point = np.dtype({"names": ["x", "y", "z"], "formats": formats, "offsets": offsets, "itemsize": size})
+    data = np.ascontiguousarray(message.data.reshape(message.height, row)[:, : message.width * size])
+    points = data.reshape(-1).view(point)
+    return np.stack([points[axis] for axis in "xyz"], axis=1).astype(np.float32)

@@ -1,0 +1,405 @@
+"""ROS bags of both generations: what holds at each frame, what is called how, and what is told of odd ones."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from omp_cli.core.base.errors import DataError, MissingDependency, UsageError
+from omp_cli.core.base.progress import Silent
+from omp_cli.core.data.catalogue import TaskFacts
+from omp_cli.core.data.readers import FORMATS, Recording, Subject
+from omp_cli.core.data.readers.base import sniff
+from omp_cli.core.data.store import STORE, read_store
+from omp_cli.core.spec import Rotation
+from tests.conftest import Omp
+from tests.data.bags import NAMES, Robot, Said, arm, steadily, write_bags
+
+pytest.importorskip("rosbags", reason="needs the extra rosbag")
+
+KINDS = (".bag", ".db3", ".mcap")
+BY_MCAP = Path(__file__).parent / "written_by_mcap" / "arm.mcap"
+
+
+def read(path: Path, hz: float | None = 10.0, limit: int | None = None, **config: Any) -> Recording:
+    subject = Subject("own", "task", TaskFacts(max_steps=100, control_hz=1.0), hz=hz)
+    reader = FORMATS.build(FORMATS.parse({"name": "rosbag", **config}))
+    return reader.read(path, subject, limit, Silent())
+
+
+ARM = {"state": ["/joints/position"], "action": ["/command"]}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_frames_are_what_was_said_last(kind: str, tmp_path: Path) -> None:
+    """Of observations at the frame, of actions by the next one: 0.085, 0.185 s come before 0.1, 0.2 s."""
+    path = Robot(kind).write(tmp_path / "run", arm(Robot(kind)))
+    assert sniff(path) == "rosbag"
+    found = read(path, **ARM)
+    (episode,) = found.episodes
+    times = np.arange(20) / 10
+    np.testing.assert_allclose(episode["state"], np.stack([times, 2 * times], 1), atol=1e-6)
+    np.testing.assert_allclose(episode["action"][:, 0], times + 0.085, atol=1e-6)
+    assert (found.hz, found.names["state"], found.names["action"]) == (10.0, NAMES, ("/command",))
+    assert found.parts == (("/joints/position", 2),)
+
+
+def test_what_another_recorder_has_written(omp: Omp, tmp_path: Path) -> None:
+    """Forty messages at 20 Hz of joints and of a type of somebody's own, 10 ms later."""
+    assert sniff(BY_MCAP) == "rosbag"
+    action = "format.action=/command/q,/command/closed,/command/grip/force"
+    line = ["--task", "reach", "--hz", 10, "--set", "format.state=/joint_states/position", "--set", action]
+    done = omp("prepare", "own", BY_MCAP, *line, "--out", tmp_path / "d")
+    assert done.code == 0, done.err
+    data, k = read_store(tmp_path / "d"), 2 * np.arange(20)
+    np.testing.assert_allclose(data.arrays["state"], np.stack([k * 0.5, -k * 0.25], 1))
+    now = k + 1  # the last command before the next frame
+    np.testing.assert_allclose(data.arrays["action"], np.stack([now * 0.5, now, now > 20, -now], 1))
+    assert data.spec.state_channels is not None
+    assert data.spec.state_channels.names == ("lift", "turn")
+    assert "left out: /command/mode (20,), /command/grip/width (20,)" in " ".join(done.out.split())
+
+
+def test_a_folder_of_bags_is_an_episode_each(tmp_path: Path) -> None:
+    (write_bags(tmp_path / "day") / "notes.txt").write_text("nothing")
+    found = read(tmp_path / "day", **ARM)
+    assert [len(episode["action"]) for episode in found.episodes] == [10, 20, 30]
+    assert found.said[0].startswith("3 bags, by the numbers in their names: run_9.bag to run_11, an episode each")
+    assert [len(episode["action"]) for episode in read(tmp_path / "day", limit=2, **ARM).episodes] == [10, 20]
+    files = FORMATS.build(FORMATS.parse({"name": "rosbag"})).files(tmp_path / "day", 2)
+    assert [file.name for file in files] == ["run_9.bag", "metadata.yaml", "run_10.mcap"]
+
+
+def test_pictures_of_all_kinds(tmp_path: Path) -> None:
+    """Of three cameras, with blue first, behind rows of odd lengths and in grey; a frame repeats what came last."""
+    robot, colours = Robot(".mcap"), np.zeros((4, 6, 3), np.uint8)
+    colours[..., 0], colours[:2, :, 1] = 200, 90
+    said = arm(robot)
+    for number, t in enumerate(steadily(5, 2.0)):
+        shown = colours.copy()
+        shown[..., 2] = number
+        said.append((t, "/left/image_raw", robot.picture(shown[..., ::-1], "bgr8", padding=3)))
+        said.append((t, "/right/color/image_raw", robot.picture(np.dstack([shown, shown[..., 0]]), "rgba8")))
+        said.append((t, "/top/image_mono", robot.picture(shown[..., 2], "mono8")))
+    path = robot.write(tmp_path / "run", said)
+    found = read(path, **ARM, img=["/left/image_raw", "/right/color/image_raw", "/top/image_mono"])
+    pictures = found.episodes[0]["img"]
+    expected = np.repeat(np.arange(10), 2)[: len(pictures)]
+    for first in (0, 3):
+        np.testing.assert_array_equal(pictures[..., first], 200)
+        np.testing.assert_array_equal(pictures[0, :, 0, first + 1], [90, 90, 0, 0])
+        np.testing.assert_array_equal(pictures[:, 0, 0, first + 2], expected)
+    np.testing.assert_array_equal(pictures[:, 3, 5, 6:], np.repeat(expected[:, None], 3, 1))
+    assert found.cameras == ("left", "right", "top")
+    assert "/left/image_raw comes at 5 Hz, and frames repeat it" in " ".join(found.said)
+
+
+def test_packed_pictures(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    robot, said = Robot(".db3"), arm(Robot(".db3"))
+    for number, t in enumerate(steadily(10, 2.0)):
+        coder = av.CodecContext.create("png", "w")
+        coder.width, coder.height, coder.pix_fmt = 6, 4, "rgb24"
+        frame = av.VideoFrame.from_ndarray(np.full((4, 6, 3), (9, 8, number), np.uint8), format="rgb24")
+        content = b"".join(bytes(packet) for packet in (*coder.encode(frame), *coder.encode(None)))
+        said.append((t, "/cam/image_raw/compressed", robot.packed(content, "rgb8; png compressed")))
+        said.append((t, "/cam/depth/compressedDepth", robot.packed(content, "16UC1; compressedDepth png")))
+    found = read(robot.write(tmp_path / "run", said), **ARM, img=["/cam/image_raw/compressed"])
+    pictures = found.episodes[0]["img"]
+    assert (pictures[:, 0, 0, 2] == np.arange(len(pictures))).all()
+    assert (pictures[..., :2] == (9, 8)).all()
+    assert found.cameras == ("cam",)
+    assert "topics that omp does not read: /cam/depth/compressedDepth (16UC1; compressedDepth png)" in found.said
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_depth_with_its_camera(kind: str, omp: Omp, tmp_path: Path) -> None:
+    """Millimetres, the intrinsics and where the camera is come from the bag: points lie where they were seen."""
+    robot = Robot(kind)
+    said = arm(robot)
+    said.append((0.0, "/tf_static", robot.transforms(("tool", "camera", (0, 0, 0.5), (0, 0, 0, 1)))))
+    for t in steadily(20, 2.0):
+        depth = np.full((4, 6), 2000, np.uint16)
+        said.append((t, "/cam/depth/image_raw", robot.picture(depth, "16UC1", padding=2, big=kind == ".bag")))
+        said.append((t, "/cam/depth/camera_info", robot.camera(10, 20, 3, 2)))
+        said.append((t, "/tf", robot.transforms(("base", "tool", (t, 0, 0), (0, 0, 0, 1)))))
+    path = robot.write(tmp_path / "run", said)
+    line = ["--hz", 10, "--task", "see", "--set", "format.state=/joints/position", "--set", "format.action=/command"]
+    line += ["--set", "format.depth=/cam/depth/image_raw", "--set", "format.pose=tf:base>camera", "--points", 24]
+    done = omp("prepare", "own", path, *line, "--out", tmp_path / "d")
+    assert done.code == 0, done.err
+    assert "camera, as the file says: depth_scale=0.001, intrinsics=(10.0, 20.0, 3.0, 2.0)" in done.out
+    cloud = read_store(tmp_path / "d").arrays["point_cloud"]
+    x, y = np.meshgrid((np.arange(6) - 3) / 10 * 2, (np.arange(4) - 2) / 20 * 2)
+    for frame, points in enumerate(cloud):
+        expected = np.stack([x.ravel() + frame / 10, y.ravel(), np.full(24, 2.5)], 1)
+        order, mine = np.lexsort(points.T.round(4)), np.lexsort(expected.T.round(4))
+        np.testing.assert_allclose(points[order], expected[mine], atol=1e-5)
+    other = omp("prepare", "own", path, *line, "--set", "camera.depth_scale=0.002", "--out", tmp_path / "e")
+    assert "camera, as the file says: intrinsics=(10.0, 20.0, 3.0, 2.0)" in other.out
+    assert read_store(tmp_path / "e").arrays["point_cloud"][..., 2].max() == pytest.approx(4.5)
+
+
+def test_clouds_of_any_size(tmp_path: Path) -> None:
+    """Those of all bags get as many points as the largest has; what is missing is not a number."""
+    robot = Robot(".mcap")
+    for run, most in enumerate((5, 8)):
+        said = arm(robot)
+        for number, t in enumerate(steadily(10, 2.0)):
+            points = np.arange(3 * (most - number % 2), dtype=np.float64 if run else np.float32).reshape(-1, 3)
+            said.append((t, "/points", robot.cloud(points, size=32)))
+        robot.write(tmp_path / "day" / f"{run}", said)
+    found = read(tmp_path / "day", **ARM, cloud="/points")
+    first, second = (episode["point_cloud"] for episode in found.episodes)
+    assert first.shape[1:] == second.shape[1:] == (8, 3)
+    np.testing.assert_array_equal(second[0], np.arange(24).reshape(8, 3))
+    np.testing.assert_array_equal(first[1, :4], np.arange(12).reshape(4, 3))
+    assert np.isnan(first[1, 4:]).all()
+
+
+def test_joints_of_several_publishers(tmp_path: Path) -> None:
+    """Whoever comes first: the hand's and the arm's joints are one vector, from when both were heard."""
+    robot, both = Robot(".mcap"), []
+    for t in steadily(100, 2.0):
+        both.append((t + 0.3, "/joints", robot.joints(("wrist", "elbow"), (t, -t))))
+        both.append((t + 0.004, "/joints", robot.joints(("finger",), (5 + t,))))
+    commands = [(t, "/command", robot.numbers(t)) for t in steadily(50, 2.3)]
+    found = read(robot.write(tmp_path / "run", both + commands), **ARM)
+    assert found.names["state"] == ("finger", "wrist", "elbow")
+    state = found.episodes[0]["state"]
+    times = np.arange(len(state)) / 10
+    np.testing.assert_allclose(state[:17, 1], times[:17], atol=1e-6)
+    np.testing.assert_allclose(state[:17, 2], -times[:17], atol=1e-6)
+    np.testing.assert_allclose(state[:17, 0], 5.29 + times[:17], atol=1e-6)
+
+
+def test_poses_of_frames(tmp_path: Path) -> None:
+    """The tool in the base, each in another frame that turns: found by hand as a rotation about z."""
+    robot, turned = Robot(".db3"), np.sqrt(0.5)
+    said = arm(robot, 3.0)
+    said.append((0.5, "/tf_static", robot.transforms(("world", "base", (1, 0, 0), (0, 0, turned, turned)))))
+    for t in steadily(100, 3.0):
+        turn = (0, 0, np.sin(t / 2), np.cos(t / 2))
+        said.append(
+            (t, "/tf", robot.transforms(("world", "link", (0, 0, t), turn), ("link", "tool", (1, 0, 0), (0, 0, 0, 1))))
+        )
+    path = robot.write(tmp_path / "run", said)
+    names = ["tf:base>tool"]
+    found = read(path, state=names, action=["/command"])
+    state = found.episodes[0]["state"]
+    t = np.arange(len(state)) / 10
+    x, y = np.cos(t) - 1, np.sin(t)  # from the base in the world, which is turned by a quarter
+    np.testing.assert_allclose(state[:, :3], np.stack([y, -x, t], 1), atol=1e-6)
+    angle = t - np.pi / 2
+    expected = np.stack([0 * t, 0 * t, np.sin(angle / 2), np.cos(angle / 2)], 1)
+    np.testing.assert_allclose(np.abs((state[:, 3:] * expected).sum(1)), 1.0, atol=1e-6)
+    assert found.names["state"] == ("x", "y", "z", "qx", "qy", "qz", "qw")
+    assert found.spec.state_rotations == (Rotation(first=3, kind="quaternion"),)
+    with pytest.raises(UsageError, match="no frame 'tol' in tf") as told:
+        read(path, state=["tf:base>tol"], action=["/command"])
+    assert "tool" in str(told.value.hint)
+    with pytest.raises(UsageError, match="'tf:base' does not name two frames"):
+        read(path, state=["tf:base"], action=["/command"])
+
+
+def test_frames_that_nothing_joins(tmp_path: Path) -> None:
+    robot = Robot(".bag")
+    said = arm(robot)
+    said += [(t, "/tf", robot.transforms(("a", "b", (0, 0, 0), (0, 0, 0, 1)))) for t in steadily(10, 2.0)]
+    said += [(t, "/tf", robot.transforms(("c", "d", (0, 0, 0), (0, 0, 0, 1)))) for t in steadily(10, 2.0)]
+    with pytest.raises(UsageError, match="nothing in tf leads from b to d: their roots are a and c"):
+        read(robot.write(tmp_path / "run", said), state=["tf:b>d"], action=["/command"])
+
+
+def test_quaternions_that_nobody_has_filled_in(tmp_path: Path) -> None:
+    """They are numbers as all others; those of a hand are rotations by their type."""
+    robot = Robot(".mcap")
+    said = arm(robot)
+    said += [(t, "/hand", robot.pose((0, 0, t), (0, 0, 0, 1))) for t in steadily(20, 2.0)]
+    said += [(t, "/goal", robot.pose((0, 0, t), (0, 0, 0, 0))) for t in steadily(20, 2.0)]
+    state = ["/hand/pose/position", "/hand/pose/orientation", "/goal/pose/orientation"]
+    found = read(robot.write(tmp_path / "run", said), state=state, action=["/command"])
+    assert found.spec.state_rotations == (Rotation(first=3, kind="quaternion"),)
+    assert found.names["state"][2:5] == (
+        "/hand/pose/position.z",
+        "/hand/pose/orientation.x",
+        "/hand/pose/orientation.y",
+    )
+
+
+def test_where_an_episode_begins_and_ends(tmp_path: Path) -> None:
+    """From when all is known to when what comes steadily stops; a gripper that is told twice does not end it."""
+    robot = Robot(".mcap")
+    said = [(t, "/joints", robot.joints(NAMES, (t, t))) for t in steadily(100, 8.0)]
+    said += [(t, "/command", robot.numbers(t)) for t in steadily(50, 4.0, late=2.0)]
+    said += [(t, "/gripper", robot.number(t)) for t in (2.5, 4.0)]
+    path = robot.write(tmp_path / "run", said)
+    found = read(path, state=["/joints/position"], action=["/command", "/gripper"])
+    state, action = found.episodes[0]["state"], found.episodes[0]["action"]
+    assert state[0, 0] == pytest.approx(2.4), "a frame before the first word to the gripper"
+    assert state[-1, 0] == pytest.approx(5.9, abs=0.011)
+    np.testing.assert_allclose(np.unique(action[:, 1]), [2.5, 4.0])
+    assert (action[:, 1] == 4.0).sum() == len(action) - 15
+    told = " ".join(found.said)
+    assert "run: the first 2.4 s are left out, before /gripper came" in told
+    assert "run: the last 2.0 s are left out, after /command had ended" in told
+    alone = read(path, state=["/joints/position"], action=["/gripper"])
+    assert alone.episodes[0]["state"][-1, 0] == pytest.approx(7.9, abs=0.011)
+
+
+def test_pauses_are_told(tmp_path: Path) -> None:
+    robot = Robot(".bag")
+    said = [of for of in arm(robot, 6.0) if of[1] != "/command" or not 2.0 < of[0] < 3.5]
+    found = read(robot.write(tmp_path / "run", said), **ARM)
+    assert "run.bag: nothing came of /command for 1.5 s, 2.0 s after the begin" in " ".join(found.said)
+    action = found.episodes[0]["action"][:, 0]
+    assert (action[20:34] == action[20]).all(), "what was said last holds"
+
+
+def test_the_time_that_a_message_says(tmp_path: Path) -> None:
+    """A recorder that got joints 0.3 s late: with ``clock=stamped`` they count from when they were measured."""
+    robot = Robot(".mcap")
+    said: list[Said] = [(t + 0.3, "/joints", robot.joints(NAMES, (t, t), (), t)) for t in steadily(100, 3.0)]
+    said += [(t, "/command", robot.numbers(t)) for t in steadily(50, 3.3)]
+    path = robot.write(tmp_path / "run", said)
+    late = read(path, **ARM).episodes[0]
+    assert late["action"][5, 0] - late["state"][5, 0] == pytest.approx(0.4, abs=0.021)
+    there = read(path, **ARM, clock="stamped").episodes[0]
+    assert there["action"][5, 0] - there["state"][5, 0] == pytest.approx(0.1, abs=0.021)
+
+
+def test_what_is_state_what_is_action_and_how_often_has_to_be_said(tmp_path: Path) -> None:
+    robot = Robot(".mcap")
+    path = robot.write(tmp_path / "run", arm(robot))
+    with pytest.raises(UsageError, match="does not say what is the state; it has: /command") as told:
+        read(path)
+    assert "/joints/position (2), /joints/velocity (2)" in told.value.message
+    assert "--set 'format.state=" in str(told.value.hint)
+    with pytest.raises(UsageError, match="what is the action"):
+        read(path, state=["/joints/position"])
+    with pytest.raises(UsageError, match=r"rates of their own: /joints/position 100 Hz, /command 50 Hz") as told:
+        read(path, hz=None, **ARM)
+    assert "--hz 20" in str(told.value.hint)
+    with pytest.raises(UsageError, match="no array '/joint/position' to be the state") as told:
+        read(path, state=["/joint/position"], action=["/command"])
+    assert "/joints/position" in str(told.value.hint)
+    with pytest.raises(DataError, match=r"fewer than two frames at 0\.5 Hz"):
+        read(path, hz=0.5, **ARM)
+
+
+def test_types_that_nothing_defines(tmp_path: Path) -> None:
+    """An older bag of ROS 2 has no definitions: the usual types are known, one of somebody's own is told."""
+    robot = Robot(".db3", **{"lab_msgs/msg/Grip": "float64 width"})
+    said = arm(robot)
+    said.append((0.1, "/grip", robot("lab_msgs/msg/Grip", width=0.1)))
+    path = robot.write(tmp_path / "run", said)
+    import apsw
+
+    database = apsw.Connection(str(path / "run.db3"))
+    for (table,) in list(database.execute("select name from sqlite_master where name = 'message_definitions'")):
+        database.execute(f"delete from {table}")
+    database.close()
+    found = read(path, **ARM)
+    assert "topics that omp does not read: /grip (lab_msgs/msg/Grip, which nothing defines)" in found.said
+
+
+def picture(robot: Robot, number: int, width: int = 6) -> Any:
+    return robot.picture(np.zeros((4, 6 if number < 9 else width, 3), np.uint8), "rgb8")
+
+
+def odd(message: Any, number: int, **values: Any) -> Any:
+    """A message that contradicts itself from the tenth on."""
+    return message if number < 9 else replace(message, **values)
+
+
+def cloud(robot: Robot, number: int) -> Any:
+    return odd(robot.cloud(np.zeros((4, 3), np.float32)), number, point_step=8)
+
+
+ODD: dict[str, tuple[Any, str, str]] = {
+    "size": (lambda r, n: picture(r, n, 5), "img", r"message 9 is \(4, 5, 3\) uint8, the first \(4, 6, 3\) uint8"),
+    "rows": (lambda r, n: odd(picture(r, n), n, step=17), "img", "4 rows of 17 bytes, 6 pixels of rgb8 each"),
+    "encoding": (lambda r, n: odd(picture(r, n), n, encoding="yuv422"), "img", "its encoding is yuv422"),
+    "points": (cloud, "cloud", "4 points of 8 each, and has 80 bytes"),
+    "numbers": (lambda r, n: r.numbers(*range(3 if n < 9 else 2)), "state", r"has \(2,\) numbers in message 9"),
+}
+"""What makes the messages of a topic, its role, and what is said of the tenth."""
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_messages_that_change_are_told(what: str, tmp_path: Path) -> None:
+    make, role, message = ODD[what]
+    robot = Robot(".mcap")
+    said = arm(robot) + [(t, "/odd", make(robot, number)) for number, t in enumerate(steadily(10, 2.0))]
+    path = robot.write(tmp_path / "run", said)
+    with pytest.raises(DataError, match=message) as told:
+        read(path, **{**ARM, role: ["/odd"]})
+    assert f"{path}: /odd" in told.value.message
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damage_is_told(kind: str, omp: Omp, tmp_path: Path) -> None:
+    robot = Robot(kind)
+    path = robot.write(tmp_path / "run", arm(robot))
+    file = path if kind == ".bag" else path / f"run{kind}"
+    whole = file.read_bytes()
+    state, action = ("format.state=/joints/position", "format.action=/command")
+    for cut in (len(whole) // 2, 100):
+        file.write_bytes(whole[:cut])
+        done = omp("prepare", "own", path, "--hz", 10, "--set", state, "--set", action, "--out", tmp_path / "d")
+        assert done.code == 3, done.err
+        assert "damaged, or no bag" in done.err
+        assert not (tmp_path / "d" / STORE).exists()
+    file.unlink()
+    done = omp("prepare", "own", path, "--hz", 10, "--set", state, "--set", action)
+    assert done.code == 3, done.err
+
+
+def test_what_only_ends_as_a_bag(omp: Omp, tmp_path: Path) -> None:
+    (tmp_path / "a.bag").write_text("no bag")
+    done = omp("prepare", "own", tmp_path / "a.bag", "--hz", 10)
+    assert (done.code, "of no known format" in done.err) == (3, True)
+    done = omp("prepare", "own", tmp_path / "a.bag", "--hz", 10, "--format", "rosbag")
+    assert done.code == 3
+    assert "no bag of ROS" in done.err
+
+
+def test_from_bags_to_an_action(omp: Omp, tmp_path: Path) -> None:
+    """Two bags that are named, a policy of them, and a robot that is asked by the names of its topics."""
+    import omp_cli as library
+
+    for number, kind in enumerate((".mcap", ".bag")):
+        robot = Robot(kind)
+        said = arm(robot, 3.0)
+        said += [(t, "/hand", robot.pose((t, 0, 0), (0, 0, np.sin(t), np.cos(t)))) for t in steadily(50, 3.0)]
+        said += [
+            (t, "/wrist/image_raw", robot.picture(np.full((16, 16, 3), number, np.uint8), "rgb8"))
+            for t in steadily(20, 3.0)
+        ]
+        robot.write(tmp_path / f"run{number}", said)
+    state = "format.state=/joints/position,/hand/pose/orientation"
+    line = ["--task", "reach", "--hz", 10, "--set", state, "--set", "format.action=/hand/pose/orientation,/command"]
+    bags = [tmp_path / "run0", tmp_path / "run1.bag"]
+    done = omp("prepare", "own", *bags, *line, "--set", "format.img=/wrist/image_raw", "--out", tmp_path / "d")
+    assert done.code == 0, done.err
+    few = ["--steps", 2, "--batch-size", 4]
+    done = omp("pretrain", tmp_path / "d", "--preset", "dmpo", *few, "--out", tmp_path / "r")
+    assert done.code == 0, done.err
+    policy = library.load(tmp_path / "r")
+    frame = {"position": np.zeros(2), "orientation": np.array([0, 0, 0, 1.0]), "wrist": np.zeros((16, 16, 3), np.uint8)}
+    action = policy.act(frame)
+    assert action.shape[-1] == 5
+    np.testing.assert_allclose(np.linalg.norm(np.atleast_2d(action)[..., :4], axis=-1), 1.0, atol=1e-5)
+
+
+def test_without_rosbags_the_line_that_installs_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    robot = Robot(".mcap")
+    path = robot.write(tmp_path / "run", arm(robot))
+    for name in [name for name in sys.modules if name.startswith("rosbags")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingDependency, match="rosbags is not installed") as told:
+        read(path, **ARM)
+    assert told.value.hint == "pip install 'omp-cli[rosbag]'"
