@@ -176,6 +176,20 @@ def test_joints_of_several_publishers(tmp_path: Path) -> None:
     np.testing.assert_allclose(state[:17, 0], 5.29 + times[:17], atol=1e-6)
 
 
+def test_joints_of_several_bags(tmp_path: Path) -> None:
+    """In the order of the first one, and never others."""
+    for number, names in enumerate((("a", "b"), ("b", "a"), ("b", "c"))):
+        robot = Robot(".mcap")
+        said = [(t, "/joints", robot.joints(names, [ord(name) for name in names])) for t in steadily(50, 2.0)]
+        robot.write(tmp_path / "day" / str(number), said + [of for of in arm(robot) if of[1] == "/command"])
+    found = read(tmp_path / "day", limit=2, **ARM)
+    assert found.names["state"] == ("a", "b")
+    for episode in found.episodes:
+        np.testing.assert_array_equal(episode["state"][0], [ord("a"), ord("b")])
+    with pytest.raises(DataError, match="/joints/position: b, c, and a, b in the first bag"):
+        read(tmp_path / "day", **ARM)
+
+
 def test_poses_of_frames(tmp_path: Path) -> None:
     """The tool in the base, each in another frame that turns: found by hand as a rotation about z."""
     robot, turned = Robot(".db3"), np.sqrt(0.5)

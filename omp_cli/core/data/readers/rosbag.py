@@ -10,7 +10,7 @@ Legend: T frames of an episode.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +30,7 @@ from omp_cli.core.data.readers.rosbag_clock import clock_of, rate_of
 from omp_cli.core.data.readers.rosbag_file import bags_in, files_of, opened
 from omp_cli.core.data.readers.rosbag_messages import MessagePart
 from omp_cli.core.data.readers.rosbag_scan import Scanned, scanned
-from omp_cli.core.data.readers.rosbag_signals import FramePose, Joints
+from omp_cli.core.data.readers.rosbag_signals import FramePose, Joints, Signal
 from omp_cli.core.data.readers.rosbag_transforms import PREFIX
 from omp_cli.core.data.readers.stored import Stored
 from omp_cli.core.spec import Rotation
@@ -105,43 +105,58 @@ class RosbagReader(Reader):
         """See the base class."""
         bags, config = _bags(path), self.config
         wanted = bags[:limit]
-        seen = dict.fromkeys((*config.state, *(config.img or ()), *(config.cloud or ()), *config.depth, *config.pose))
-        done = dict.fromkeys(
-            (*config.action, *(config.reward or ()), *(config.success or ()), *(config.terminal or ()))
-        )
         progress.start(f"{subject.task}: reading bags", len(wanted))
         found = []
         for bag in wanted:
             with opened(bag) as content:
-                found.append(scanned(content, tuple(seen | done), config.pose, config.clock == "stamped"))
+                found.append(scanned(content, (*self._seen, *self._done), config.pose, config.clock == "stamped"))
             progress.advance()
         hz = self._rate(path, subject, found[0])
-        clouds = [of for scan in found for name, of in scan.signals.items() if scan.kind(name) == "cloud"]
-        for of in clouds:
-            of.shape = (max(other.shape[0] for other in clouds), 3)  # as many points as the largest has
-        heads, said = [], dict[str, list[tuple[str, str]]]()
+        for bag, scan in zip(wanted[1:], found[1:], strict=True):
+            for name, of in scan.signals.items():
+                of.match(found[0].signals.get(name), f"{bag}: {name}")
+        _of_one_size([of for scan in found for name, of in scan.signals.items() if scan.kind(name) == "cloud"])
+        heads, said = [], dict[str, list[str]]()
         for bag, scan in zip(wanted, found, strict=True):
-            acted = {name: of for name, of in scan.signals.items() if name not in seen}
-            clock = clock_of(str(bag), {name: of for name, of in scan.signals.items() if name in seen}, acted, hz)
-            heads.append(
-                {name: _like(part, len(clock.seen)) for name, part in scan.parts.items() if name not in scan.signals}
-                | {
-                    name: of.stored_at(clock.acted if name in acted else clock.seen)
-                    for name, of in scan.signals.items()
-                }
-            )
-            for about, sentence in clock.said.items():
-                said.setdefault(about, []).append((bag.name, sentence))
-        told = [_order(bags), *map(_of_bags, said.values()), *_left(found[0])]
+            arrays, remarks = self._frames(bag, scan, hz)
+            heads.append(arrays)
+            for about, sentence in remarks.items():
+                said.setdefault(about, []).append(f"{bag.name}: {sentence}")
         cameras = [scan.camera(config.depth[0]) for scan in found] if config.depth else [{}]
-        if other := [bag.name for bag, camera in zip(wanted, cameras, strict=False) if camera != cameras[0]]:
-            told.append(f"{listed(other)}: of another camera than {wanted[0].name}, whose intrinsics are taken")
+        told = [_order(bags), *map(_of_bags, said.values()), *_not_read(found[0]), *_of_cameras(wanted, cameras)]
         recorded = joined_episodes(path, config, wanted, heads, subject, len(bags), told)
-        names = {key: _names(found[0], recorded.notes[key]) for key in ("state", "action")}
-        turns = {f"{key}_rotations": _rotations(found[0], recorded, key) for key in ("state", "action")}
-        spec = recorded.spec.model_copy(update=turns)
-        shown = tuple(by_name(recorded.notes["cameras"], _camera))
-        return replace(recorded, spec=spec, hz=hz, names=names, cameras=shown, camera=cameras[0])
+        return replace(
+            recorded,
+            spec=recorded.spec.model_copy(
+                update={f"{key}_rotations": _rotations(found[0], recorded, key) for key in ("state", "action")}
+            ),
+            hz=hz,
+            names={key: _names(found[0], recorded.notes[key]) for key in ("state", "action")},
+            cameras=tuple(by_name(recorded.notes["cameras"], _camera)),
+            camera=cameras[0],
+        )
+
+    @property
+    def _seen(self) -> tuple[str, ...]:
+        """The names of all observations."""
+        of = self.config
+        return tuple(dict.fromkeys((*of.state, *(of.img or ()), *(of.cloud or ()), *of.depth, *of.pose)))
+
+    @property
+    def _done(self) -> tuple[str, ...]:
+        """The names of actions and of what came of them that are not observed, too."""
+        of = self.config
+        named = (*of.action, *(of.reward or ()), *(of.success or ()), *(of.terminal or ()))
+        return tuple(name for name in dict.fromkeys(named) if name not in self._seen)
+
+    def _frames(self, bag: Path, found: Scanned, hz: float) -> tuple[dict[str, Stored], Mapping[str, str]]:
+        """The arrays of a bag, and what to say of its times."""
+        seen, acted = ({n: of for n, of in found.signals.items() if n in names} for names in (self._seen, self._done))
+        clock = clock_of(str(bag), seen, acted, hz)
+        other = {name: part for name, part in found.parts.items() if name not in found.signals}
+        arrays = {name: _like(part, len(clock.seen)) for name, part in other.items()}
+        arrays |= {name: of.stored_at(clock.seen) for name, of in seen.items()}
+        return arrays | {name: of.stored_at(clock.acted) for name, of in acted.items()}, clock.said
 
     def _rate(self, path: Path, subject: Subject, first: Scanned) -> float:
         """Frames per second; UsageError where nobody says them, or what state and action are."""
@@ -179,32 +194,38 @@ def _like(part: MessagePart, frames: int) -> Stored:
     return Stored((frames, *part.shape), part.dtype, None, read)
 
 
+def _of_one_size(clouds: Sequence[Signal]) -> None:
+    """Give clouds as many points as the largest has; what is missing is not a number."""
+    for of in clouds:
+        of.shape = (max(other.shape[0] for other in clouds), 3)
+
+
 def _order(bags: Sequence[Path]) -> str:
     """What to say of bags and frames."""
-    named = (
-        bags[0].name
-        if len(bags) == 1
-        else f"{len(bags)} bags, by the numbers in their names: {bags[0].name} to {bags[-1].name}"
-    )
+    named = bags[0].name
+    if len(bags) > 1:
+        named = f"{len(bags)} bags, by the numbers in their names: {named} to {bags[-1].name}"
     return (
         f"{named}, an episode each: observations are what each topic has said last at a frame, actions what it says "
         "last by the next one"
     )
 
 
-def _of_bags(said: Sequence[tuple[str, str]]) -> str:
+def _of_bags(said: Sequence[str]) -> str:
     """A sentence on a bag, and of how many others the like is true."""
-    (bag, sentence), *others = said
-    return f"{bag}: {sentence}" + (f" (the like in {len(others)} more)" if others else "")
+    return said[0] + (f" (the like in {len(said) - 1} more)" if said[1:] else "")
 
 
-def _left(first: Scanned) -> list[str]:
+def _not_read(first: Scanned) -> list[str]:
     """The sentence on topics that omp does not read."""
-    return (
-        [f"topics that omp does not read: {listed(f'{name} ({kind})' for name, kind in first.other.items())}"]
-        if first.other
-        else []
-    )
+    named = [f"{name} ({kind})" for name, kind in first.other.items()]
+    return [f"topics that omp does not read: {listed(named)}"] if named else []
+
+
+def _of_cameras(bags: Sequence[Path], cameras: Sequence[object]) -> list[str]:
+    """The sentence on bags whose depth is another camera's."""
+    other = [bag.name for bag, camera in zip(bags, cameras, strict=False) if camera != cameras[0]]
+    return [f"{listed(other)}: of another depth camera than {bags[0].name}, which counts for all"] if other else []
 
 
 def _names(first: Scanned, arrays: Sequence[str]) -> tuple[str, ...]:

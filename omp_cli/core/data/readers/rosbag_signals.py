@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import DataError
+from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.readers.rosbag_file import opened
 from omp_cli.core.data.readers.rosbag_messages import MessagePart
 from omp_cli.core.data.readers.rosbag_transforms import NAMES, Transforms, as_numbers
@@ -47,6 +48,13 @@ class Signal(ABC):
         return Stored.continued(
             (len(moments), *self.shape), self.dtype, self.stored, lambda frames: self.at(moments[:frames])
         )
+
+    def match(self, first: Signal | None, where: str) -> None:
+        """Have the numbers of the first bag, in its order; DataError where they are others."""
+        if first is not None and self.names != first.names:
+            raise DataError(
+                f"{where}: {listed(self.names)}, and {listed(first.names)} in the first bag", "take this bag out"
+            )
 
     def _last(self, moments: Moments) -> NDArray[np.intp]:
         return np.searchsorted(self.times, moments, side="right") - 1
@@ -113,6 +121,13 @@ class Joints(Signal):
             rows[number], whole[number] = last, heard.all()
         super().__init__(times[whole], (len(names),), np.dtype(np.float64), stored)
         self._rows, self.names = rows[whole], names
+
+    def match(self, first: Signal | None, where: str) -> None:
+        """See the base class; the same joints in another order are put into the first bag's."""
+        if first is not None and sorted(self.names) == sorted(first.names):
+            self._rows = self._rows[:, [self.names.index(name) for name in first.names]]
+            self.names = first.names
+        super().match(first, where)
 
     def at(self, moments: Moments) -> Iterator[NDArray[Any]]:
         """See the base class."""
