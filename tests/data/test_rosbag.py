@@ -97,22 +97,45 @@ def test_pictures_of_all_kinds(tmp_path: Path) -> None:
     assert "/left/image_raw comes at 5 Hz, and frames repeat it" in " ".join(found.said)
 
 
-def test_packed_pictures(tmp_path: Path) -> None:
+def png(pixels: np.ndarray) -> bytes:
     av = pytest.importorskip("av")
+    coder, form = av.CodecContext.create("png", "w"), "rgb24" if pixels.ndim == 3 else "gray16be"
+    coder.height, coder.width, coder.pix_fmt = *pixels.shape[:2], form
+    frame = av.VideoFrame.from_ndarray(pixels, format=form)
+    return b"".join(bytes(packet) for packet in (*coder.encode(frame), *coder.encode(None)))
+
+
+def test_packed_pictures(tmp_path: Path) -> None:
     robot, said = Robot(".db3"), arm(Robot(".db3"))
     for number, t in enumerate(steadily(10, 2.0)):
-        coder = av.CodecContext.create("png", "w")
-        coder.width, coder.height, coder.pix_fmt = 6, 4, "rgb24"
-        frame = av.VideoFrame.from_ndarray(np.full((4, 6, 3), (9, 8, number), np.uint8), format="rgb24")
-        content = b"".join(bytes(packet) for packet in (*coder.encode(frame), *coder.encode(None)))
+        content = png(np.full((4, 6, 3), (9, 8, number), np.uint8))
         said.append((t, "/cam/image_raw/compressed", robot.packed(content, "rgb8; png compressed")))
-        said.append((t, "/cam/depth/compressedDepth", robot.packed(content, "16UC1; compressedDepth png")))
+        said.append((t, "/cam/other/compressedDepth", robot.packed(b"0" * 99, "16UC1; compressedDepth rvl")))
     found = read(robot.write(tmp_path / "run", said), **ARM, img=["/cam/image_raw/compressed"])
     pictures = found.episodes[0]["img"]
     assert (pictures[:, 0, 0, 2] == np.arange(len(pictures))).all()
     assert (pictures[..., :2] == (9, 8)).all()
     assert found.cameras == ("cam",)
-    assert "topics that omp does not read: /cam/depth/compressedDepth (16UC1; compressedDepth png)" in found.said
+    assert "topics that omp does not read: /cam/other/compressedDepth (16UC1; compressedDepth rvl)" in found.said
+
+
+def test_packed_depth(tmp_path: Path) -> None:
+    """Its PNG comes after twelve bytes; the camera is beside the topic that was packed."""
+    robot, said = Robot(".mcap"), arm(Robot(".mcap"))
+    for number, t in enumerate(steadily(10, 2.0)):
+        content = png((np.arange(24).reshape(4, 6) + 1000 * number).astype(np.uint16))
+        how = "16UC1; compressedDepth png"
+        said.append((t, "/cam/image_raw/compressedDepth", robot.packed(bytes(12) + content, how)))
+        said.append((t, "/cam/camera_info", robot.camera(10, 20, 3, 2)))
+    found = read(robot.write(tmp_path / "run", said), **ARM, depth="/cam/image_raw/compressedDepth")
+    depth = found.episodes[0]["depth"]
+    np.testing.assert_array_equal(depth[3], np.arange(24).reshape(4, 6) + 3000)
+    assert found.camera == {"depth_scale": 0.001, "intrinsics": (10.0, 20.0, 3.0, 2.0)}
+    for number, t in enumerate(steadily(10, 2.0)):
+        odd_one = png(np.zeros((4, 6, 3), np.uint8)) if number == 9 else content
+        said.append((t, "/odd/image_raw/compressedDepth", robot.packed(bytes(12) + odd_one, how)))
+    with pytest.raises(DataError, match="message 9: its PNG is a picture of rgb24, expected one channel of 16 bits"):
+        read(robot.write(tmp_path / "odd", said), **ARM, depth="/odd/image_raw/compressedDepth")
 
 
 @pytest.mark.parametrize("kind", KINDS)

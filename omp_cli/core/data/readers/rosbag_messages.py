@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.data.foreign import short
+from omp_cli.core.data.readers.video import decoded_depth
 
 PICTURE, PACKED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CLOUD, JOINTS = "sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/JointState"
@@ -38,6 +39,8 @@ _ENCODINGS: dict[str, tuple[str, int, tuple[int, ...]]] = {
 """By encoding (sensor_msgs/image_encodings.h) type, channels, and which of these are red, green and blue, or grey."""
 _FLOATS = {7: "f4", 8: "f8"}
 """Types of a PointField that coordinates can have."""
+_DEPTH_HEAD, _PNG = 12, b"\x89PNG"
+"""Bytes before the PNG of compressedDepth."""
 _AXES = (("x", "y"), ("x", "y", "z"), ("x", "y", "z", "w"))
 
 
@@ -87,9 +90,14 @@ def parts_of(topic: str, kind: str, message: Any) -> dict[str, MessagePart]:
             return {}
         first = picture(message)
         return {topic: MessagePart("picture", first.shape, first.dtype, picture, encoding=message.encoding)}
-    if kind == PACKED:  # behind a head of its own, depth is packed in other ways
-        known = "compressedDepth" not in message.format
-        return {topic: MessagePart("packed", (), np.dtype(object), lambda of: of.data.tobytes())} if known else {}
+    if kind == PACKED and "compressedDepth" not in message.format:
+        return {topic: MessagePart("packed", (), np.dtype(object), lambda of: of.data.tobytes())}
+    if kind == PACKED:
+        encoding = message.format.partition(";")[0].strip()
+        if encoding not in MILLIMETRES or not message.data[_DEPTH_HEAD:].tobytes().startswith(_PNG):
+            return {}  # RVL, or metres by a formula of the plug-in that has packed them
+        first = packed_depth(message)
+        return {topic: MessagePart("picture", first.shape, first.dtype, packed_depth, encoding=encoding)}
     if kind == CLOUD:
         return {topic: MessagePart("cloud", cloud(message).shape, np.dtype(np.float32), cloud)}
     if kind == JOINTS:
@@ -184,6 +192,11 @@ def picture(message: Any) -> NDArray[Any]:
     rows = np.ascontiguousarray(message.data.reshape(height, step)[:, :row]).view(dtype)
     found = rows.reshape(height, width, channels)[..., list(order)]
     return found.astype(dtype.newbyteorder("=")) if len(order) > 1 else found[..., 0].astype(dtype.newbyteorder("="))
+
+
+def packed_depth(message: Any) -> NDArray[np.uint16]:
+    """(H, W) in millimetres of a sensor_msgs/CompressedImage of the transport compressedDepth."""
+    return decoded_depth(message.data[_DEPTH_HEAD:].tobytes(), "its PNG")
 
 
 def cloud(message: Any) -> NDArray[np.float32]:

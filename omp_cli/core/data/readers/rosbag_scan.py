@@ -54,7 +54,8 @@ class Scanned:
         """What is known of the camera of a topic's depth pictures, as ``Recording.camera``."""
         if (part := self.parts.get(depth)) is None or part.kind != "picture":
             return {}
-        found = self.intrinsics.get(f"{depth.rpartition('/')[0]}/camera_info")
+        beside = depth.removesuffix("/compressedDepth").rpartition("/")[0]
+        found = self.intrinsics.get(f"{beside}/camera_info")
         scale = 0.001 if part.encoding in MILLIMETRES else 1.0
         return {"depth_scale": scale, **({"intrinsics": found} if found else {})}
 

@@ -121,6 +121,18 @@ def decoded_image(entry: Any, size: int | None, where: str) -> NDArray[np.uint8]
         return _rgb(next(image.decode(video=0)), size)
 
 
+def decoded_depth(content: bytes, where: str) -> NDArray[np.uint16]:
+    """A PNG of one channel of 16 bits, (H, W)."""
+    with _opened(io.BytesIO(content), where) as image:
+        if not image.streams.video:
+            raise DataError(f"{where} is no picture")
+        _fits(image.streams.video[0], 1, None, where)
+        frame = next(image.decode(video=0))
+        if not frame.format.name.startswith("gray16"):
+            raise DataError(f"{where} is a picture of {frame.format.name}, expected one channel of 16 bits")
+        return np.ascontiguousarray(frame.to_ndarray().astype(np.uint16))
+
+
 def _fits(stream: Any, frames: int, size: int | None, where: str) -> None:
     """DataError for pictures of a size that no camera has, or that memory cannot hold."""
     width, height = stream.codec_context.width, stream.codec_context.height
