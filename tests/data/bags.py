@@ -73,14 +73,14 @@ class Robot:
             found.append(stamped)
         return self("tf2_msgs/msg/TFMessage", transforms=found)
 
-    def picture(self, rows: NDArray[Any], encoding: str, padding: int = 0, big: bool = False) -> Any:
+    def picture(self, rows: NDArray[Any], encoding: str, padding: int = 0, big: bool = False, time: float = 0.0) -> Any:
         """Pixels (H, W) or (H, W, C), each row followed by so many bytes."""
         dtype = rows.dtype.newbyteorder(">" if big else "<")
         data = rows.astype(dtype).reshape(len(rows), -1).view(np.uint8)
         data = np.pad(data, ((0, 0), (0, padding)))
         about = {"height": rows.shape[0], "width": rows.shape[1], "encoding": encoding, "is_bigendian": int(big)}
         kind = "sensor_msgs/msg/Image"
-        return self(kind, header=self.header(), step=data.shape[1], data=data.reshape(-1), **about)
+        return self(kind, header=self.header(time), step=data.shape[1], data=data.reshape(-1), **about)
 
     def packed(self, content: bytes, how: str = "jpeg") -> Any:
         data = np.frombuffer(content, np.uint8)

@@ -287,6 +287,35 @@ def test_where_an_episode_begins_and_ends(tmp_path: Path) -> None:
     assert alone.episodes[0]["state"][-1, 0] == pytest.approx(7.9, abs=0.011)
 
 
+@pytest.mark.parametrize("clock", ["received", "stamped"])
+def test_several_episodes_in_a_bag(clock: str, tmp_path: Path) -> None:
+    """As a topic says: from 1 to 3 s the first, then at once the second to 4.5 s, after a slip the third to the end."""
+    robot = Robot(".mcap")
+    said = arm(robot, 8.0)
+    told = ((0.0, 0), (1.0, 1), (3.0, 2), (4.5, 0), (5.0, 1), (5.05, 0), (6.0, 3))
+    said += [(t, "/demonstration", robot.number(value)) for t, value in told]
+    for number, t in enumerate(steadily(20, 8.0)):
+        said.append((t, "/cam/image_raw", robot.picture(np.full((4, 6, 3), number, np.uint8), "rgb8", time=t)))
+    path = robot.write(tmp_path / "day" / "run", said)
+    found = read(path, **ARM, img="/cam/image_raw", episode="/demonstration", clock=clock)
+    assert [len(episode["action"]) for episode in found.episodes] == [20, 15, 20]
+    for begin, episode in zip((1.0, 3.0, 6.0), found.episodes, strict=True):
+        times = begin + np.arange(len(episode["action"])) / 10
+        np.testing.assert_allclose(episode["state"][:, 0], times, atol=1e-6)
+        np.testing.assert_allclose(episode["action"][:, 0], times + 0.085, atol=1e-6)
+        np.testing.assert_array_equal(episode["img"][:, 0, 0, 0], np.round(times * 20))
+    few = read(tmp_path / "day", limit=2, **ARM, episode="/demonstration")
+    assert [len(episode["action"]) for episode in few.episodes] == [20, 15]
+    assert few.said[0].startswith("run, several episodes each")
+    with pytest.raises(UsageError, match=r"no '/demo' to be format\.episode"):
+        read(path, **ARM, episode="/demo")
+    with pytest.raises(UsageError, match=r"format\.episode is one number, or true and false; this has \(2,\)"):
+        read(path, **ARM, episode="/joints/velocity")
+    robot.write(tmp_path / "never", [*arm(robot), (0.5, "/demonstration", robot.number(0))])
+    with pytest.raises(DataError, match="/demonstration is 0 all the time"):
+        read(tmp_path / "never", **ARM, episode="/demonstration")
+
+
 def test_pauses_are_told(tmp_path: Path) -> None:
     robot = Robot(".bag")
     said = [of for of in arm(robot, 6.0) if of[1] != "/command" or not 2.0 < of[0] < 3.5]

@@ -10,8 +10,8 @@ Legend: T frames of an episode.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.config import Keys, Names
-from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.readers.apart import joined_episodes
 from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, names_of_parts
 from omp_cli.core.data.readers.cameras import by_name
-from omp_cli.core.data.readers.roles import RolesConfig
-from omp_cli.core.data.readers.rosbag_clock import clock_of, rate_of
+from omp_cli.core.data.readers.roles import RolesConfig, one_at_most
+from omp_cli.core.data.readers.rosbag_clock import BagClock, TooShort, clock_of, rate_of, stretches
 from omp_cli.core.data.readers.rosbag_file import bags_in, files_of, opened
 from omp_cli.core.data.readers.rosbag_messages import MessagePart
 from omp_cli.core.data.readers.rosbag_scan import Scanned, scanned
@@ -73,6 +73,10 @@ class RosbagConfig(RolesConfig):
     """Whether the task was done, 0 or not; None takes none."""
     terminal: Names | None = None
     """Whether the task was over, 0 or not; None takes none."""
+    episode: Names = ()
+    """The topic that says when an episode is recorded, of a bag that holds several: each stretch of one value that is
+    not 0 or false. Empty takes each bag as one episode.
+    """
     clock: Literal["received", "stamped"] = "received"
     """Which time counts for a message: when the recorder received it, or what its own head says."""
 
@@ -98,40 +102,56 @@ class RosbagReader(Reader):
         return path.absolute().name if path.is_dir() else path.stem
 
     def files(self, path: Path, limit: int | None) -> tuple[Path, ...]:
-        """See the base class."""
-        return tuple(file for bag in _bags(path)[:limit] for file in files_of(bag))
+        """See the base class; all bags where some of them may hold no episode."""
+        bags = _bags(path)[: None if self.config.episode else limit]
+        return tuple(file for bag in bags for file in files_of(bag))
 
     def read(self, path: Path, subject: Subject, limit: int | None, progress: Progress) -> Recording:
         """See the base class."""
         bags, config = _bags(path), self.config
-        wanted = bags[:limit]
-        progress.start(f"{subject.task}: reading bags", len(wanted))
-        found = []
-        for bag in wanted:
+        one_at_most(episode=config.episode)
+        known = len(bags) if limit is None else min(limit, len(bags))
+        progress.start(f"{subject.task}: reading bags", known)
+        episodes: list[_Episode] = []
+        for bag in bags:
+            if len(episodes) == limit:
+                break
             with opened(bag) as content:
-                found.append(scanned(content, (*self._seen, *self._done), config.pose, config.clock == "stamped"))
+                found = scanned(content, self._named, config.pose, config.clock == "stamped")
+            first = episodes[0].found if episodes else found
+            for name, of in found.signals.items():
+                of.match(first.signals.get(name), f"{bag}: {name}")
+            episodes += self._episodes(bag, found, self._rate(path, subject, first))[: limit and limit - len(episodes)]
             progress.advance()
-        hz = self._rate(path, subject, found[0])
-        for bag, scan in zip(wanted[1:], found[1:], strict=True):
-            for name, of in scan.signals.items():
-                of.match(found[0].signals.get(name), f"{bag}: {name}")
-        _of_one_size([of for scan in found for name, of in scan.signals.items() if scan.kind(name) == "cloud"])
-        heads, said = [], dict[str, list[str]]()
-        for bag, scan in zip(wanted, found, strict=True):
-            arrays, remarks = self._frames(bag, scan, hz)
-            heads.append(arrays)
-            for about, sentence in remarks.items():
-                said.setdefault(about, []).append(f"{bag.name}: {sentence}")
-        cameras = [scan.camera(config.depth[0]) for scan in found] if config.depth else [{}]
-        told = [_order(bags), *map(_of_bags, said.values()), *_not_read(found[0]), *_of_cameras(wanted, cameras)]
-        recorded = joined_episodes(path, config, wanted, heads, subject, len(bags), told)
+        if not episodes:
+            raise DataError(f"{path}: {config.episode[0]} is 0 all the time, or for less than two frames")
+        return self._recorded(path, subject, episodes, bags)
+
+    def _recorded(self, path: Path, subject: Subject, episodes: Sequence[_Episode], bags: Sequence[Path]) -> Recording:
+        """The recording of episodes."""
+        config, first = self.config, episodes[0].found
+        _of_one_size([of for one in episodes for name, of in one.found.signals.items() if first.kind(name) == "cloud"])
+        said = dict[str, list[str]]()
+        for one in episodes:
+            for about, sentence in one.clock.said.items():
+                where = one.place.relative_to(path.parent) if path in one.place.parents else one.place.name
+                said.setdefault(about, []).append(f"{where}: {sentence}")
+        cameras = [one.found.camera(config.depth[0]) for one in episodes] if config.depth else [{}]
+        told = [
+            _order(bags, bool(config.episode)),
+            *map(_of_bags, said.values()),
+            *_not_read(first),
+            *_of_cameras(episodes, cameras),
+        ]
+        heads, known = [self._arrays(one) for one in episodes], len(episodes) if config.episode else len(bags)
+        recorded = joined_episodes(path, config, [one.place for one in episodes], heads, subject, known, told)
         return replace(
             recorded,
             spec=recorded.spec.model_copy(
-                update={f"{key}_rotations": _rotations(found[0], recorded, key) for key in ("state", "action")}
+                update={f"{key}_rotations": _rotations(first, recorded, key) for key in ("state", "action")}
             ),
-            hz=hz,
-            names={key: _names(found[0], recorded.notes[key]) for key in ("state", "action")},
+            hz=subject.hz,
+            names={key: _names(first, recorded.notes[key]) for key in ("state", "action")},
             cameras=tuple(by_name(recorded.notes["cameras"], _camera)),
             camera=cameras[0],
         )
@@ -149,14 +169,34 @@ class RosbagReader(Reader):
         named = (*of.action, *(of.reward or ()), *(of.success or ()), *(of.terminal or ()))
         return tuple(name for name in dict.fromkeys(named) if name not in self._seen)
 
-    def _frames(self, bag: Path, found: Scanned, hz: float) -> tuple[dict[str, Stored], Mapping[str, str]]:
-        """The arrays of a bag, and what to say of its times."""
+    @property
+    def _named(self) -> tuple[str, ...]:
+        """The names of all that is taken."""
+        return (*dict.fromkeys((*self._seen, *self._done, *self.config.episode)),)
+
+    def _episodes(self, bag: Path, found: Scanned, hz: float) -> list[_Episode]:
+        """The episodes of a bag: all of it, or as a topic says."""
         seen, acted = ({n: of for n, of in found.signals.items() if n in names} for names in (self._seen, self._done))
-        clock = clock_of(str(bag), seen, acted, hz)
-        other = {name: part for name, part in found.parts.items() if name not in found.signals}
-        arrays = {name: _like(part, len(clock.seen)) for name, part in other.items()}
-        arrays |= {name: of.stored_at(clock.seen) for name, of in seen.items()}
-        return arrays | {name: of.stored_at(clock.acted) for name, of in acted.items()}, clock.said
+        if not self.config.episode:
+            return [_Episode(bag, found, clock_of(str(bag), seen, acted, hz))]
+        episodes = []
+        (name,) = self.config.episode
+        if name not in found.signals:
+            raise UsageError(f"{bag}: no {name!r} to be format.episode", did_you_mean(name, found.parts))
+        for number, within in enumerate(stretches(str(bag), found.signals[name])):
+            place = bag / f"episode {number}"
+            try:
+                episodes.append(_Episode(place, found, clock_of(str(place), seen, acted, hz, within)))
+            except TooShort:
+                continue  # a button that was pressed by mistake; the episodes that are there are counted and said
+        return episodes
+
+    def _arrays(self, one: _Episode) -> dict[str, Stored]:
+        """The arrays of an episode."""
+        signals, clock = one.found.signals, one.clock
+        arrays = {name: _like(part, len(clock.seen)) for name, part in one.found.parts.items() if name not in signals}
+        arrays |= {name: of.stored_at(clock.seen) for name, of in signals.items() if name in self._seen}
+        return arrays | {name: of.stored_at(clock.acted) for name, of in signals.items() if name in self._done}
 
     def _rate(self, path: Path, subject: Subject, first: Scanned) -> float:
         """Frames per second; UsageError where nobody says them, or what state and action are."""
@@ -175,6 +215,15 @@ class RosbagReader(Reader):
                 "say how often they are looked at together: --hz 20, for 20 frames a second",
             )
         return subject.hz
+
+
+@dataclass(frozen=True)
+class _Episode:
+    """An episode: what messages call it, the bag that it is in, and its frames."""
+
+    place: Path
+    found: Scanned
+    clock: BagClock
 
 
 def _bags(path: Path) -> tuple[Path, ...]:
@@ -200,14 +249,14 @@ def _of_one_size(clouds: Sequence[Signal]) -> None:
         of.shape = (max(other.shape[0] for other in clouds), 3)
 
 
-def _order(bags: Sequence[Path]) -> str:
-    """What to say of bags and frames."""
+def _order(bags: Sequence[Path], several: bool) -> str:
+    """What to say of bags, of which each may hold several episodes, and of frames."""
     named = bags[0].name
     if len(bags) > 1:
         named = f"{len(bags)} bags, by the numbers in their names: {named} to {bags[-1].name}"
     return (
-        f"{named}, an episode each: observations are what each topic has said last at a frame, actions what it says "
-        "last by the next one"
+        f"{named}, {'several episodes' if several else 'an episode'} each: observations are what each topic has said "
+        "last at a frame, actions what it says last by the next one"
     )
 
 
@@ -222,10 +271,10 @@ def _not_read(first: Scanned) -> list[str]:
     return [f"topics that omp does not read: {listed(named)}"] if named else []
 
 
-def _of_cameras(bags: Sequence[Path], cameras: Sequence[object]) -> list[str]:
-    """The sentence on bags whose depth is another camera's."""
-    other = [bag.name for bag, camera in zip(bags, cameras, strict=False) if camera != cameras[0]]
-    return [f"{listed(other)}: of another depth camera than {bags[0].name}, which counts for all"] if other else []
+def _of_cameras(episodes: Sequence[_Episode], cameras: Sequence[object]) -> list[str]:
+    """The sentence on episodes whose depth is another camera's."""
+    other = [one.place.name for one, camera in zip(episodes, cameras, strict=False) if camera != cameras[0]]
+    return [f"{listed(other)}: of another depth camera than {episodes[0].place.name}'s, which counts"] if other else []
 
 
 def _names(first: Scanned, arrays: Sequence[str]) -> tuple[str, ...]:

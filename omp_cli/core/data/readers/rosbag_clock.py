@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from omp_cli.core.base.errors import DataError
+from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.data.readers.rosbag_signals import Moments, Signal
 
 SECOND = 1_000_000_000
+_NEVER = 2**62
 _LATE = SECOND
 """What is left out at an end of a bag is told from a second on."""
 _LONG, _STEPS = SECOND // 2, 5
@@ -36,7 +37,17 @@ class BagClock:
     said: Mapping[str, str]
 
 
-def clock_of(where: str, seen: Mapping[str, Signal], acted: Mapping[str, Signal], hz: float) -> BagClock:
+class TooShort(DataError):
+    """Two frames do not fit in."""
+
+
+def clock_of(
+    where: str,
+    seen: Mapping[str, Signal],
+    acted: Mapping[str, Signal],
+    hz: float,
+    within: tuple[int, int] | None = None,
+) -> BagClock:
     """The frames between the first moment at which all is known and the last at which what comes steadily still comes.
 
     Args:
@@ -44,9 +55,10 @@ def clock_of(where: str, seen: Mapping[str, Signal], acted: Mapping[str, Signal]
         seen: what is observed, by name.
         acted: what is commanded, and what came of it; what is observed too counts as that.
         hz: frames per second.
+        within: when what is wanted of the bag begins and ends, nanoseconds; None takes all.
 
     Raises:
-        DataError: two frames do not fit in.
+        TooShort: two frames do not fit in.
     """
     step, both = SECOND / hz, {**acted, **seen}
     begins = {name: int(of.times[0] - (0 if name in seen else step)) for name, of in both.items()}
@@ -54,14 +66,14 @@ def clock_of(where: str, seen: Mapping[str, Signal], acted: Mapping[str, Signal]
     last = max((int(of.times[-1]) for of in both.values()), default=0)
     late, early = max(begins, key=lambda name: begins[name]), min(ends, key=lambda name: ends[name], default=None)
     begin, end = begins[late], last if early is None else ends[early]
+    first, last = within or (min(begins.values()), last)
+    begin, end = max(begin, first), min(end, last) if within else end
     frames = int((end - begin) / step + 1e-6)
     if frames < 2:
         what = f"between the first of {late} and the last of {early}" if early else f"after the first of {late}"
-        raise DataError(
-            f"{where}: fewer than two frames at {hz:g} Hz {what}", "take this bag out, or leave a topic out"
-        )
+        raise TooShort(f"{where}: fewer than two frames at {hz:g} Hz {what}", "take this bag out, or leave a topic out")
     said = {}
-    if (first := min(begins.values())) < begin - _LATE:
+    if first < begin - _LATE:
         said[f"begin {late}"] = f"the first {(begin - first) / SECOND:.1f} s are left out, before {late} came"
     if early is not None and end < last - _LATE:
         said[f"end {early}"] = f"the last {(last - end) / SECOND:.1f} s are left out, after {early} had ended"
@@ -70,6 +82,19 @@ def clock_of(where: str, seen: Mapping[str, Signal], acted: Mapping[str, Signal]
         said |= _uneven(name, times, begin, end, hz)
     moments = begin + np.round(np.arange(frames + 1) * step).astype(np.int64)
     return BagClock(moments[:-1], moments[1:], said)
+
+
+def stretches(where: str, signal: Signal) -> list[tuple[int, int]]:
+    """When a signal has one value that is not 0: from when, and until when, nanoseconds.
+
+    UsageError where it is not one number.
+    """
+    values = np.concatenate([part.reshape(len(part), -1) for part in signal.at(signal.times)])
+    if values.shape[1] != 1 or values.dtype.kind not in "iufb":
+        raise UsageError(f"{where}: format.episode is one number, or true and false; this has {signal.shape}")
+    begins = np.flatnonzero(np.diff(values[:, 0].astype(np.float64), prepend=np.nan) != 0)
+    ends = [*signal.times[begins[1:]].tolist(), _NEVER]
+    return [(int(signal.times[at]), end) for at, end in zip(begins, ends, strict=True) if values[at, 0]]
 
 
 def rate_of(times: Moments) -> str:

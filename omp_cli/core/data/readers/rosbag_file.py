@@ -65,12 +65,17 @@ class Bag:
         self._types, self._read = types.types, types.deserialize_cdr if reader.is2 else types.deserialize_ros1
         self.topics: dict[str, str] = {of.topic: of.msgtype for of in reader.connections if of.msgcount}
 
-    def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
-        """Topic, time in nanoseconds at which it was received, and bytes of each message of topics, in their order."""
+    def messages(self, topics: Collection[str], begin: int | None = None) -> Iterator[tuple[str, int, bytes]]:
+        """Topic, time in nanoseconds at which it was received, and bytes of each message of topics, in that order.
+
+        Args:
+            topics: their names.
+            begin: the first time; None begins with the bag.
+        """
         wanted = [of for of in self._reader.connections if of.topic in topics]
         if not wanted:
             return
-        found: Generator[tuple[Any, int, bytes]] = self._reader.messages(wanted)
+        found: Generator[tuple[Any, int, bytes]] = self._reader.messages(wanted, start=begin)
         while True:
             with _asked(self.path):
                 if (of := next(found, None)) is None:

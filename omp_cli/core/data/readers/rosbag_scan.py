@@ -106,7 +106,8 @@ class _Heard:
     Attributes:
         kind: the topic's type.
         large: whether its messages are pictures or clouds.
-        times: when each came.
+        times: when each came, by the clock that counts.
+        received: when each was received.
         stored: bytes of all of them.
         kept: the messages of joints, the bytes of other numbers, nothing of what is large.
         points: of the largest cloud.
@@ -115,6 +116,7 @@ class _Heard:
     kind: str
     large: bool
     times: list[int] = field(default_factory=list)
+    received: list[int] = field(default_factory=list)
     stored: int = 0
     kept: list[Any] = field(default_factory=list)
     points: int = 0
@@ -123,6 +125,7 @@ class _Heard:
         """The next message."""
         message = bag.message(topic, data) if stamped or self.kind in (CLOUD, JOINTS) else None
         self.times.append((stamp(message) if stamped else None) or time)
+        self.received.append(time)
         self.stored += len(data)
         if self.kind == CLOUD:
             assert message is not None
@@ -135,7 +138,7 @@ class _Heard:
         times = np.maximum.accumulate(np.array(self.times, np.int64))  # one may say an earlier time than the last
         if self.large:
             part = replace(part, shape=(self.points, 3)) if self.kind == CLOUD else part
-            return Large(bag.path, topic, part, times, self.stored)
+            return Large(bag.path, topic, part, times, np.array(self.received, np.int64), self.stored)
         if self.kind == JOINTS:
             return Joints(name.removeprefix(f"{topic}/"), times, self.kept, self.stored)
         return Numbers(f"{bag.path}: {name}", part, times, self.kept, functools.partial(bag.message, topic))

@@ -167,20 +167,25 @@ class Large(Signal):
         bag: the file or folder.
         topic: their topic.
         part: what is taken of each.
-        times: when each came (M,).
+        times: when each came, by the clock that counts (M,).
+        received: when each was received (M,).
         stored: bytes of all of them.
     """
 
-    def __init__(self, bag: Path, topic: str, part: MessagePart, times: Moments, stored: int) -> None:
+    def __init__(
+        self, bag: Path, topic: str, part: MessagePart, times: Moments, received: Moments, stored: int
+    ) -> None:
         super().__init__(times, part.shape, part.dtype, stored)
-        self._bag, self._topic, self._part = bag, topic, part
+        self._bag, self._topic, self._part, self._received = bag, topic, part, received
 
     def at(self, moments: Moments) -> Iterator[NDArray[Any]]:
         """See the base class; a frame at a time. DataError where one has another shape than the first."""
         frames = iter(self._last(moments).tolist())
         wanted = next(frames, None)
+        begin = self._received[wanted or 0]
+        before = int(np.searchsorted(self._received, begin))  # messages that need not be read
         with opened(self._bag) as bag:
-            for number, (_, _, data) in enumerate(bag.messages((self._topic,))):
+            for number, (_, _, data) in enumerate(bag.messages((self._topic,), int(begin)), before):
                 if wanted is None:
                     return
                 if number != wanted:
