@@ -22,6 +22,7 @@ pytest.importorskip("rosbags", reason="needs the extra rosbag")
 
 KINDS = (".bag", ".db3", ".mcap")
 BY_MCAP = Path(__file__).parent / "written_by_mcap" / "arm.mcap"
+BY_ROS = Path(__file__).parent / "written_by_ros" / "arm.bag"
 
 
 def read(path: Path, hz: float | None = 10.0, limit: int | None = None, **config: Any) -> Recording:
@@ -61,6 +62,27 @@ def test_what_another_recorder_has_written(omp: Omp, tmp_path: Path) -> None:
     assert data.spec.state_channels is not None
     assert data.spec.state_channels.names == ("lift", "turn")
     assert "left out: /command/mode (20,), /command/grip/width (20,)" in " ".join(done.out.split())
+
+
+def test_what_ros_has_written(tmp_path: Path) -> None:
+    """Packed by ROS 1's own rosbag: joints and a tool at 20 Hz, commands 10 ms later, a camera at 10 Hz."""
+    found = read(
+        BY_ROS,
+        state=["/joint_states/position", "tf:base>tool"],
+        action=["/command", "/closed"],
+        img="/camera/image_raw",
+    )
+    (episode,), k = found.episodes, 2 * np.arange(20)
+    turn = [0 * k, 0 * k, np.sin(k / 80), np.cos(k / 80)]
+    np.testing.assert_allclose(
+        episode["state"], np.stack([k * 0.5, -k * 0.25, k, 0 * k, 0 * k + 1, *turn], 1), atol=1e-6
+    )
+    np.testing.assert_allclose(episode["action"], np.stack([(k + 1) * 0.5, k + 1, k + 1 > 20], 1))
+    np.testing.assert_array_equal(episode["img"][:, 2, 3], np.stack([0 * k + 200, 0 * k, k], 1))
+    assert (found.names["state"][:3], found.cameras) == (
+        ("lift", "turn", "tf:base>tool.x"),
+        ("camera",),
+    )
 
 
 def test_a_folder_of_bags_is_an_episode_each(tmp_path: Path) -> None:
