@@ -38,7 +38,7 @@ class Robot:
         return self.store.types[kind](**values)
 
     def header(self, time: float = 0.0, frame: str = "") -> Any:
-        seconds, rest = divmod(round((BEGIN + time) * 1e9), 10**9)
+        seconds, rest = divmod(BEGIN * 10**9 + round(time * 1e9), 10**9)
         stamp = self("builtin_interfaces/msg/Time", sec=seconds, nanosec=rest)
         more = {"seq": 0} if self.ros1 else {}
         return self("std_msgs/msg/Header", stamp=stamp, frame_id=frame, **more)
@@ -123,7 +123,7 @@ class Robot:
                 if topic not in topics:
                     topics[topic] = writer.add_connection(topic, kind, typestore=self.store)
                 pack = self.store.serialize_ros1 if self.ros1 else self.store.serialize_cdr
-                writer.write(topics[topic], round((BEGIN + time) * 1e9), bytes(pack(message, kind)))
+                writer.write(topics[topic], BEGIN * 10**9 + round(time * 1e9), bytes(pack(message, kind)))
         return path
 
 

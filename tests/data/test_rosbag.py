@@ -61,7 +61,7 @@ def test_what_another_recorder_has_written(omp: Omp, tmp_path: Path) -> None:
     np.testing.assert_allclose(data.arrays["action"], np.stack([now * 0.5, now, now > 20, -now], 1))
     assert data.spec.state_channels is not None
     assert data.spec.state_channels.names == ("lift", "turn")
-    assert "left out: /command/mode (20,), /command/grip/width (20,)" in " ".join(done.out.split())
+    assert "left out: /command/mode (one number), /command/grip/width (one number)" in " ".join(done.out.split())
 
 
 def test_what_ros_has_written(tmp_path: Path) -> None:
@@ -264,6 +264,43 @@ def test_poses_of_frames(tmp_path: Path) -> None:
         read(path, state=["tf:base"], action=["/command"])
 
 
+def test_each_transform_of_a_way_counts(tmp_path: Path) -> None:
+    """One that stops ends the episode; what never moves is no time, and what is told twice moves."""
+    robot, still = Robot(".mcap"), (0, 0, 0, 1)
+    said = arm(robot, 4.0)
+    said += [(t, "/tf", robot.transforms(("map", "odom", (t, 0, 0), still))) for t in steadily(50, 2.0)]
+    said += [(t, "/tf", robot.transforms(("odom", "base", (0, t, 0), still))) for t in steadily(50, 4.0)]
+    said.append(
+        (0.0, "/tf_static", robot.transforms(("base", "eye", (0, 0, 2), still), ("map", "cup", (9, 0, 0), still)))
+    )
+    said += [(t, "/tf", robot.transforms(("map", "cup", (9 + t, 0, 0), still))) for t in steadily(50, 4.0, 0.02)]
+    said += [(t, "/tf", robot.transforms(("two", "odd", (0, 0, 0), still))) for t in (1.0, 2.0)]
+    said += [(t, "/tf", robot.transforms(("map", "odd", (0, 0, 0), still))) for t in (1.5, 2.5)]
+    path = robot.write(tmp_path / "run", said)
+    found = read(path, state=["tf:map>eye"], action=["/command"])
+    assert len(found.episodes[0]["state"]) == 20
+    assert "the last 2.0 s are left out, after tf:map>odom had ended" in " ".join(found.said)
+    np.testing.assert_allclose(found.episodes[0]["state"][10, :3], [1, 1, 2], atol=1e-6)
+    cup = read(path, state=["tf:/map>cup"], action=["/command"]).episodes[0]["state"]
+    np.testing.assert_allclose(cup[20, 0], 11, atol=1e-6)
+    fixed = read(path, state=["/joints/position", "tf:base>eye"], action=["/command"])
+    assert not any("left out, before" in sentence for sentence in fixed.said)
+    with pytest.raises(DataError, match="tf:map>odd: odd is in two, and in map"):
+        read(path, state=["tf:map>odd"], action=["/command"])
+    with pytest.raises(DataError, match="nothing that is named moves"):
+        read(path, state=["tf:base>eye"], action=["tf:base>eye"])
+
+
+@pytest.mark.parametrize("turn", [(0, 0, 0, 0), (np.nan, 0, 0, 1)])
+def test_a_transform_that_is_none(turn: tuple[float, ...], tmp_path: Path) -> None:
+    robot = Robot(".mcap")
+    said = arm(robot) + [(t, "/tf", robot.transforms(("map", "base", (0, 0, 0), turn))) for t in steadily(20, 2.0)]
+    path = robot.write(tmp_path / "run", said)
+    with pytest.raises(DataError, match=f"{path}: tf:map>base: the rotation of base in map is no quaternion"):
+        read(path, state=["tf:map>base"], action=["/command"])
+    assert len(read(path, **ARM).episodes[0]["state"]) == 20, "nobody asked for it"
+
+
 def test_frames_that_nothing_joins(tmp_path: Path) -> None:
     robot = Robot(".bag")
     said = arm(robot)
@@ -274,7 +311,7 @@ def test_frames_that_nothing_joins(tmp_path: Path) -> None:
 
 
 def test_quaternions_that_nobody_has_filled_in(tmp_path: Path) -> None:
-    """They are numbers as all others; those of a hand are rotations by their type."""
+    """They are numbers as all others, and told; those of a hand are rotations by their type."""
     robot = Robot(".mcap")
     said = arm(robot)
     said += [(t, "/hand", robot.pose((0, 0, t), (0, 0, 0, 1))) for t in steadily(20, 2.0)]
@@ -282,6 +319,7 @@ def test_quaternions_that_nobody_has_filled_in(tmp_path: Path) -> None:
     state = ["/hand/pose/position", "/hand/pose/orientation", "/goal/pose/orientation"]
     found = read(robot.write(tmp_path / "run", said), state=state, action=["/command"])
     assert found.spec.state_rotations == (Rotation(first=3, kind="quaternion"),)
+    assert "state: /goal/pose/orientation is no rotation in 20 of 20 frames, and taken as numbers" in found.said
     assert found.names["state"][2:5] == (
         "/hand/pose/position.z",
         "/hand/pose/orientation.x",
@@ -329,13 +367,63 @@ def test_several_episodes_in_a_bag(clock: str, tmp_path: Path) -> None:
     few = read(tmp_path / "day", limit=2, **ARM, episode="/demonstration")
     assert [len(episode["action"]) for episode in few.episodes] == [20, 15]
     assert few.said[0].startswith("run, several episodes each")
-    with pytest.raises(UsageError, match=r"no '/demo' to be format\.episode"):
+    with pytest.raises(UsageError, match="no '/demo' in it"):
         read(path, **ARM, episode="/demo")
-    with pytest.raises(UsageError, match=r"format\.episode is one number, or true and false; this has \(2,\)"):
+    with pytest.raises(UsageError, match=r"format\.episode is a topic of one number, or of true and false"):
         read(path, **ARM, episode="/joints/velocity")
     robot.write(tmp_path / "never", [*arm(robot), (0.5, "/demonstration", robot.number(0))])
     with pytest.raises(DataError, match="/demonstration is 0 all the time"):
         read(tmp_path / "never", **ARM, episode="/demonstration")
+
+
+@pytest.mark.parametrize("late", [0.500000037, 0.300000101, 0.123456789])
+@pytest.mark.parametrize("hz", [7.0, 20.0, 29.97])
+def test_no_frame_is_before_the_first_word(late: float, hz: float, tmp_path: Path) -> None:
+    """Whatever the nanoseconds, the first action is the first command, and none is the bag's last."""
+    robot = Robot(".mcap")
+    said = [(t, "/joints", robot.joints(NAMES, (t, t))) for t in steadily(100, 3.0)]
+    said += [(t, "/command", robot.numbers(t)) for t in steadily(40, 2.5, late)]
+    (episode,) = read(robot.write(tmp_path / "run", said), hz, **ARM).episodes
+    assert episode["action"][0, 0] == pytest.approx(late)
+    assert (np.diff(episode["action"][:, 0]) >= 0).all()
+    assert (np.diff(episode["state"][:, 0]) >= 0).all()
+
+
+def test_what_is_state_and_action_is_the_next_state(omp: Omp, tmp_path: Path) -> None:
+    """Of an arm that is led by hand; a command beside it is not moved twice."""
+    robot = Robot(".mcap")
+    path = robot.write(tmp_path / "run", arm(robot, 3.0))
+    found = read(path, state=["/joints/position"], action=["/joints/position", "/command"])
+    (episode,) = found.episodes
+    np.testing.assert_array_equal(episode["action"][:-1, :2], episode["state"][1:])
+    np.testing.assert_allclose(episode["action"][:, 2], np.arange(30) / 10 + 0.085, atol=1e-6)
+    assert found.names["action"] == (*NAMES, "/command")
+    line = ["--hz", 10, "--set", "format.state=/joints/position", "--set", "format.action=/joints/position"]
+    done = omp("prepare", "own", path, *line, "--out", tmp_path / "d")
+    assert "actions from next /joints/position (2)" in " ".join(done.out.split())
+
+
+def test_what_comes_of_actions_is_nothing_until_it_is_said(tmp_path: Path) -> None:
+    robot = Robot(".db3")
+    said = [*arm(robot, 3.0), (2.75, "/success", robot.number(1.0)), (2.75, "/time", robot.number(1.0))]
+    (episode,) = read(robot.write(tmp_path / "run", said), **ARM, success="/success").episodes
+    np.testing.assert_array_equal(episode["success"], [False] * 27 + [True] * 3)
+
+
+def test_bursts_and_the_last_word(tmp_path: Path) -> None:
+    """Three messages at once, 30 times a second, until 3 s; and one of three words of a gripper after that."""
+    robot = Robot(".bag")
+    said = [(t + k * 0.0002, "/joints", robot.joints(NAMES, (t, t))) for t in steadily(30, 3.0) for k in range(3)]
+    said += [(t, "/command", robot.numbers(t)) for t in steadily(50, 6.0)]
+    found = read(robot.write(tmp_path / "run", said), **ARM)
+    assert len(found.episodes[0]["state"]) == 29
+    assert "the last 3.0 s are left out, after /joints/position had ended" in " ".join(found.said)
+    slider = [(t, "/slider", robot.number(t)) for begin in (0.0, 4.0) for t in steadily(50, 1.0, begin)]
+    told = read(
+        robot.write(tmp_path / "two", [*arm(robot, 9.0), *slider]), **{**ARM, "action": ["/command", "/slider"]}
+    )
+    assert len(told.episodes[0]["state"]) == 90, "it says something when it moves, and holds"
+    assert "nothing came of /slider for 4.0 s, 5.0 s after the begin" in " ".join(told.said)
 
 
 def test_pauses_are_told(tmp_path: Path) -> None:
@@ -357,6 +445,64 @@ def test_the_time_that_a_message_says(tmp_path: Path) -> None:
     assert late["action"][5, 0] - late["state"][5, 0] == pytest.approx(0.4, abs=0.021)
     there = read(path, **ARM, clock="stamped").episodes[0]
     assert there["action"][5, 0] - there["state"][5, 0] == pytest.approx(0.1, abs=0.021)
+    said = [(t + (0.045 if number % 5 == 0 else 0.0), *of) for number, (t, *of) in enumerate(said)]
+    swapped = read(robot.write(tmp_path / "swapped", said), **ARM, clock="stamped").episodes[0]
+    np.testing.assert_array_equal(swapped["state"][:20], there["state"][:20])
+
+
+def test_pictures_that_arrive_in_another_order(tmp_path: Path) -> None:
+    robot = Robot(".db3")
+    said = arm(robot, 3.0)
+    for number, t in enumerate(steadily(20, 3.0)):
+        shown = robot.picture(np.full((4, 6, 3), number, np.uint8), "rgb8", time=t)
+        said.append((t + (0.13 if number % 3 == 0 else 0.01), "/cam", shown))
+    (episode,) = read(robot.write(tmp_path / "run", said), **ARM, img="/cam", clock="stamped").episodes
+    np.testing.assert_array_equal(episode["img"][:, 0, 0, 0], 2 * np.arange(len(episode["img"])))
+
+
+def test_topics_that_nobody_names_refuse_nothing(omp: Omp, tmp_path: Path) -> None:
+    """A radar without coordinates, a picture of nothing, pictures in mosaic, times; what is asked for is said."""
+    robot = Robot(".mcap")
+    mosaic = robot.picture(np.zeros((4, 6), np.uint8), "bayer_rggb8")
+    said = [*arm(robot), (0.5, "/bayer", mosaic), (0.5, "time", robot.number(3)), (0.5, "reward", robot.number(1))]
+    said.append((0.5, "/radar", replace(robot.cloud(np.zeros((4, 3), np.float32)), fields=[])))
+    said.append((0.5, "/none", replace(mosaic, encoding="rgb8", height=0, width=0, step=0, data=np.zeros(0, np.uint8))))
+    path = robot.write(tmp_path / "run", said)
+    found = read(path, **ARM)
+    told = " ".join(found.said)
+    assert "/bayer (bayer_rggb8)" in told
+    assert "/radar (its points have no x, y and z" in told
+    assert "reward" not in found.episodes[0]
+    with pytest.raises(UsageError, match="no '/bayer': bayer_rggb8, which omp does not read"):
+        read(path, **ARM, img="/bayer")
+    line = ["--hz", 10, "--set", "format.state=/a", "--set", "format.action=/b"]
+    assert omp("prepare", "own", path, *line, "--out", tmp_path / "d").code == 2
+    robot.write(tmp_path / "day" / "a", arm(robot))
+    robot.write(tmp_path / "day" / "b", [(0.0, "/other", robot.number(1))])
+    with pytest.raises(UsageError, match="b: no '/joints/position' in it"):
+        read(tmp_path / "day", **ARM)
+
+
+def test_what_lies_beside_bags_is_told(tmp_path: Path) -> None:
+    robot = Robot(".mcap")
+    for name in ("run0", "run1", "sub/run2"):
+        robot.write(tmp_path / "day" / name, arm(robot))
+    (tmp_path / "day" / "run1" / "metadata.yaml").unlink()
+    told = " ".join(read(tmp_path / "day", **ARM).said)
+    assert "not taken, for they are no bags: run1, sub (ros2 bag reindex mends one without metadata)" in told
+
+
+def test_joints_whose_first_message_says_less(tmp_path: Path) -> None:
+    robot = Robot(".bag")
+    said = [(t, "/joints", robot.joints(("finger",), (t,), (), t)) for t in steadily(50, 2.0)]
+    said += [(t + 0.001, "/joints", robot.joints(NAMES, (t, t), (1, 2), t)) for t in steadily(50, 2.0)]
+    said += [of for of in arm(robot) if of[1] == "/command"]
+    found = read(robot.write(tmp_path / "run", said), state=["/joints/velocity"], action=["/command"])
+    assert found.names["state"] == NAMES
+    np.testing.assert_array_equal(found.episodes[0]["state"][3], [1, 2])
+    bare = [(t, "/joints", robot.joints((), (t, t))) for t in steadily(50, 2.0)]
+    bare += [of for of in arm(robot) if of[1] == "/command"]
+    assert read(robot.write(tmp_path / "bare", bare), **ARM).episodes[0]["state"].shape == (20, 2)
 
 
 def test_what_is_state_what_is_action_and_how_often_has_to_be_said(tmp_path: Path) -> None:
@@ -371,7 +517,7 @@ def test_what_is_state_what_is_action_and_how_often_has_to_be_said(tmp_path: Pat
     with pytest.raises(UsageError, match=r"rates of their own: /joints/position 100 Hz, /command 50 Hz") as told:
         read(path, hz=None, **ARM)
     assert "--hz 20" in str(told.value.hint)
-    with pytest.raises(UsageError, match="no array '/joint/position' to be the state") as told:
+    with pytest.raises(UsageError, match="no '/joint/position' in it") as told:
         read(path, state=["/joint/position"], action=["/command"])
     assert "/joints/position" in str(told.value.hint)
     with pytest.raises(DataError, match=r"fewer than two frames at 0\.5 Hz"):

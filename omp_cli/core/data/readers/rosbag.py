@@ -10,27 +10,26 @@ Legend: T frames of an episode.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from omp_cli.core.base.config import Keys, Names
-from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
+from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.readers.apart import joined_episodes
-from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, names_of_parts
+from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, left_out, names_of_parts
 from omp_cli.core.data.readers.cameras import by_name
 from omp_cli.core.data.readers.roles import RolesConfig, one_at_most
 from omp_cli.core.data.readers.rosbag_clock import BagClock, TooShort, clock_of, rate_of, stretches
-from omp_cli.core.data.readers.rosbag_file import bags_in, files_of, opened
-from omp_cli.core.data.readers.rosbag_messages import MessagePart
-from omp_cli.core.data.readers.rosbag_scan import Scanned, scanned
-from omp_cli.core.data.readers.rosbag_signals import FramePose, Joints, Signal
+from omp_cli.core.data.readers.rosbag_file import bags_in, files_of, no_bags_in, opened
+from omp_cli.core.data.readers.rosbag_scan import BagContents, contents_of, frames_of, signals_of
+from omp_cli.core.data.readers.rosbag_signals import FramePose, Joints, Large, Moments, Signal
 from omp_cli.core.data.readers.rosbag_transforms import PREFIX
 from omp_cli.core.data.readers.stored import Stored
 from omp_cli.core.spec import Rotation
@@ -110,51 +109,39 @@ class RosbagReader(Reader):
         """See the base class."""
         bags, config = _bags(path), self.config
         one_at_most(episode=config.episode)
-        known = len(bags) if limit is None else min(limit, len(bags))
-        progress.start(f"{subject.task}: reading bags", known)
+        progress.start(f"{subject.task}: reading bags", len(bags) if limit is None else min(limit, len(bags)))
         episodes: list[_Episode] = []
         for bag in bags:
             if len(episodes) == limit:
                 break
-            with opened(bag) as content:
-                found = scanned(content, self._named, config.pose, config.clock == "stamped")
-            first = episodes[0].found if episodes else found
-            for name, of in found.signals.items():
-                of.match(first.signals.get(name), f"{bag}: {name}")
-            episodes += self._episodes(bag, found, self._rate(path, subject, first))[: limit and limit - len(episodes)]
+            found = self._scanned(path, bag)
+            if subject.hz is None:
+                raise _no_rate(path, found)
+            if episodes:
+                for name, of in found.signals.items():
+                    of.match(episodes[0].found.signals[name], f"{bag}: {name}")
+            episodes += self._episodes(bag, found, subject.hz)[: limit and limit - len(episodes)]
             progress.advance()
         if not episodes:
             raise DataError(f"{path}: {config.episode[0]} is 0 all the time, or for less than two frames")
         return self._recorded(path, subject, episodes, bags)
 
-    def _recorded(self, path: Path, subject: Subject, episodes: Sequence[_Episode], bags: Sequence[Path]) -> Recording:
-        """The recording of episodes."""
-        config, first = self.config, episodes[0].found
-        _of_one_size([of for one in episodes for name, of in one.found.signals.items() if first.kind(name) == "cloud"])
-        said = dict[str, list[str]]()
-        for one in episodes:
-            for about, sentence in one.clock.said.items():
-                where = one.place.relative_to(path.parent) if path in one.place.parents else one.place.name
-                said.setdefault(about, []).append(f"{where}: {sentence}")
-        cameras = [one.found.camera(config.depth[0]) for one in episodes] if config.depth else [{}]
-        told = [
-            _order(bags, bool(config.episode)),
-            *map(_of_bags, said.values()),
-            *_not_read(first),
-            *_of_cameras(episodes, cameras),
-        ]
-        heads, known = [self._arrays(one) for one in episodes], len(episodes) if config.episode else len(bags)
-        recorded = joined_episodes(path, config, [one.place for one in episodes], heads, subject, known, told)
-        return replace(
-            recorded,
-            spec=recorded.spec.model_copy(
-                update={f"{key}_rotations": _rotations(first, recorded, key) for key in ("state", "action")}
-            ),
-            hz=subject.hz,
-            names={key: _names(first, recorded.notes[key]) for key in ("state", "action")},
-            cameras=tuple(by_name(recorded.notes["cameras"], _camera)),
-            camera=cameras[0],
-        )
+    def _scanned(self, path: Path, bag: Path) -> _Scanned:
+        """What a bag says; UsageError where the settings do not say what is state and what is action."""
+        with opened(bag) as content:
+            contents = contents_of(content)
+            for role in ("state", "action"):
+                if not getattr(self.config, role):
+                    frames = frames_of(content)
+                    what = [f"{name} {part.said}" for name, part in sorted(contents.parts.items())]
+                    raise UsageError(
+                        f"{path}: a bag does not say what is the {role}; it has: {listed([*what, *frames], _MANY)}",
+                        f"--set 'format.{role}=[\"NAME\"]'"
+                        + (f"; of tf any two frames: {PREFIX}A>B" if frames else ""),
+                    )
+            names = tuple(dict.fromkeys((*self._seen, *self._acted, *self._outcomes, *self.config.episode)))
+            stamped = self.config.clock == "stamped"
+            return _Scanned(contents, signals_of(content, contents, names, self.config.pose, stamped))
 
     @property
     def _seen(self) -> tuple[str, ...]:
@@ -163,58 +150,88 @@ class RosbagReader(Reader):
         return tuple(dict.fromkeys((*of.state, *(of.img or ()), *(of.cloud or ()), *of.depth, *of.pose)))
 
     @property
-    def _done(self) -> tuple[str, ...]:
-        """The names of actions and of what came of them that are not observed, too."""
-        of = self.config
-        named = (*of.action, *(of.reward or ()), *(of.success or ()), *(of.terminal or ()))
-        return tuple(name for name in dict.fromkeys(named) if name not in self._seen)
+    def _acted(self) -> tuple[str, ...]:
+        """The names of what makes the action."""
+        return self.config.action
 
     @property
-    def _named(self) -> tuple[str, ...]:
-        """The names of all that is taken."""
-        return (*dict.fromkeys((*self._seen, *self._done, *self.config.episode)),)
+    def _outcomes(self) -> tuple[str, ...]:
+        """The names of what came of actions; nothing until it is said."""
+        of = self.config
+        return tuple(dict.fromkeys((*(of.reward or ()), *(of.success or ()), *(of.terminal or ()))))
 
-    def _episodes(self, bag: Path, found: Scanned, hz: float) -> list[_Episode]:
+    def _episodes(self, bag: Path, found: _Scanned, hz: float) -> list[_Episode]:
         """The episodes of a bag: all of it, or as a topic says."""
-        seen, acted = ({n: of for n, of in found.signals.items() if n in names} for names in (self._seen, self._done))
+        seen, acted = (found.tracks(names) for names in (self._seen, self._acted))
         if not self.config.episode:
             return [_Episode(bag, found, clock_of(str(bag), seen, acted, hz))]
         episodes = []
-        (name,) = self.config.episode
-        if name not in found.signals:
-            raise UsageError(f"{bag}: no {name!r} to be format.episode", did_you_mean(name, found.parts))
-        for number, within in enumerate(stretches(str(bag), found.signals[name])):
+        for number, within in enumerate(stretches(str(bag), found.signals[self.config.episode[0]])):
             place = bag / f"episode {number}"
-            try:
+            with suppress(TooShort):  # a button that was pressed by mistake
                 episodes.append(_Episode(place, found, clock_of(str(place), seen, acted, hz, within)))
-            except TooShort:
-                continue  # a button that was pressed by mistake; the episodes that are there are counted and said
         return episodes
+
+    def _recorded(self, path: Path, subject: Subject, episodes: Sequence[_Episode], bags: Sequence[Path]) -> Recording:
+        """The recording of episodes."""
+        first, config = episodes[0].found, self._taken_config()
+        _of_one_size([of for one in episodes for of in one.found.signals.values() if isinstance(of, Large)])
+        cameras = [one.found.contents.camera(config.depth[0]) for one in episodes] if config.depth else [{}]
+        camera = next((of for of in cameras if "intrinsics" in of), cameras[0])
+        told = [
+            _order(bags, bool(config.episode)),
+            *_not_taken(path),
+            *_of_clocks(path, episodes),
+            *_not_read(first.contents),
+            *left_out({name: part.said for name, part in first.contents.parts.items() if name not in first.signals}),
+            *_of_cameras(episodes, cameras, camera),
+        ]
+        heads, known = [self._arrays(one) for one in episodes], len(episodes) if config.episode else len(bags)
+        recorded = joined_episodes(path, config, [one.place for one in episodes], heads, subject, known, told)
+        names = {key: _names(first, getattr(self.config, key)) for key in ("state", "action")}
+        turns, of_turns = {}, []
+        for key in ("state", "action"):
+            turns[f"{key}_rotations"], said = _rotations(first, getattr(self.config, key), recorded, key)
+            of_turns += said
+        return replace(
+            recorded,
+            spec=recorded.spec.model_copy(update=turns),
+            hz=subject.hz,
+            names=names,
+            cameras=tuple(by_name(recorded.notes["cameras"], _camera)),
+            camera=camera,
+            said=(*recorded.said, *of_turns),
+        )
+
+    def _taken_config(self) -> RosbagConfig:
+        """The settings of the arrays that ``_arrays`` gives out: nothing is taken that is not named."""
+        nothing = {
+            role: () for role in ("img", "cloud", "reward", "success", "terminal") if not getattr(self.config, role)
+        }
+        return self.config.model_copy(update={**nothing, "action": tuple(map(self._of_action, self._acted))})
+
+    def _of_action(self, name: str) -> str:
+        """What an array of the action is called: what is observed, too, is another one by the next frame."""
+        return f"next {name}" if name in self._seen else name
 
     def _arrays(self, one: _Episode) -> dict[str, Stored]:
         """The arrays of an episode."""
         signals, clock = one.found.signals, one.clock
-        arrays = {name: _like(part, len(clock.seen)) for name, part in one.found.parts.items() if name not in signals}
-        arrays |= {name: of.stored_at(clock.seen) for name, of in signals.items() if name in self._seen}
-        return arrays | {name: of.stored_at(clock.acted) for name, of in signals.items() if name in self._done}
+        arrays = {name: signals[name].stored_at(clock.seen) for name in self._seen}
+        arrays |= {self._of_action(name): signals[name].stored_at(clock.acted) for name in self._acted}
+        return arrays | {name: signals[name].stored_at(clock.acted) for name in self._outcomes}
 
-    def _rate(self, path: Path, subject: Subject, first: Scanned) -> float:
-        """Frames per second; UsageError where nobody says them, or what state and action are."""
-        for role in ("state", "action"):
-            if not getattr(self.config, role):
-                what = [f"{name} {part.said}" for name, part in sorted(first.parts.items())] + [*first.frames]
-                raise UsageError(
-                    f"{path}: a bag does not say what is the {role}; it has: {listed(what, _MANY)}",
-                    f"--set 'format.{role}=[\"NAME\"]'"
-                    + (f"; of tf any two frames: {PREFIX}A>B" if first.frames else ""),
-                )
-        if subject.hz is None:
-            rates = [f"{name} {rate_of(of.times)}" for name, of in first.signals.items()]
-            raise UsageError(
-                f"{path}: topics come at rates of their own: {listed(rates)}",
-                "say how often they are looked at together: --hz 20, for 20 frames a second",
-            )
-        return subject.hz
+
+@dataclass(frozen=True)
+class _Scanned:
+    """What a bag has, and what is taken of it, by name."""
+
+    contents: BagContents
+    signals: Mapping[str, Signal]
+
+    def tracks(self, names: Sequence[str]) -> dict[str, Moments]:
+        """When the sources of names said something."""
+        return {track: times for name in names for track, times in self.signals[name].tracks.items()}
 
 
 @dataclass(frozen=True)
@@ -222,7 +239,7 @@ class _Episode:
     """An episode: what messages call it, the bag that it is in, and its frames."""
 
     place: Path
-    found: Scanned
+    found: _Scanned
     clock: BagClock
 
 
@@ -234,19 +251,20 @@ def _bags(path: Path) -> tuple[Path, ...]:
     return found
 
 
-def _like(part: MessagePart, frames: int) -> Stored:
-    """An array that is not taken, for messages."""
+def _no_rate(path: Path, found: _Scanned) -> UsageError:
+    """The error where nobody says how often frames are taken."""
+    rates = [f"{name} {rate_of(times)}" for name, times in found.tracks(tuple(found.signals)).items()]
+    return UsageError(
+        f"{path}: topics come at rates of their own: {listed(rates)}",
+        "say how often they are looked at together: --hz 20, for 20 frames a second",
+    )
 
-    def read(_: int) -> NDArray[Any]:
-        raise AssertionError("nothing takes it")
 
-    return Stored((frames, *part.shape), part.dtype, None, read)
-
-
-def _of_one_size(clouds: Sequence[Signal]) -> None:
-    """Give clouds as many points as the largest has; what is missing is not a number."""
+def _of_one_size(large: Sequence[Large]) -> None:
+    """Give clouds as many points as the largest has."""
+    clouds = [of for of in large if of.is_cloud]
     for of in clouds:
-        of.shape = (max(other.shape[0] for other in clouds), 3)
+        of.with_points(max(other.shape[0] for other in clouds))
 
 
 def _order(bags: Sequence[Path], several: bool) -> str:
@@ -260,24 +278,39 @@ def _order(bags: Sequence[Path], several: bool) -> str:
     )
 
 
-def _of_bags(said: Sequence[str]) -> str:
-    """A sentence on a bag, and of how many others the like is true."""
-    return said[0] + (f" (the like in {len(said) - 1} more)" if said[1:] else "")
+def _not_taken(path: Path) -> list[str]:
+    """The sentence on what of a folder is no bag, as recordings are that were cut short."""
+    names = no_bags_in(path)
+    return (
+        [f"not taken, for they are no bags: {listed(names)} (ros2 bag reindex mends one without metadata)"]
+        if names
+        else []
+    )
 
 
-def _not_read(first: Scanned) -> list[str]:
+def _of_clocks(path: Path, episodes: Sequence[_Episode]) -> list[str]:
+    """What to say of times, each once with the first episode of which it is true, and of how many others it is."""
+    said = dict[str, list[str]]()
+    for one in episodes:
+        where = one.place.relative_to(path.parent) if path in one.place.parents else one.place.name
+        for about, sentence in one.clock.said.items():
+            said.setdefault(about, []).append(f"{where}: {sentence}")
+    return [of[0] + (f" (the like in {len(of) - 1} more)" if of[1:] else "") for of in said.values()]
+
+
+def _not_read(first: BagContents) -> list[str]:
     """The sentence on topics that omp does not read."""
-    named = [f"{name} ({kind})" for name, kind in first.other.items()]
+    named = [f"{name} ({why})" for name, why in first.other.items()]
     return [f"topics that omp does not read: {listed(named)}"] if named else []
 
 
-def _of_cameras(episodes: Sequence[_Episode], cameras: Sequence[object]) -> list[str]:
-    """The sentence on episodes whose depth is another camera's."""
-    other = [one.place.name for one, camera in zip(episodes, cameras, strict=False) if camera != cameras[0]]
-    return [f"{listed(other)}: of another depth camera than {episodes[0].place.name}'s, which counts"] if other else []
+def _of_cameras(episodes: Sequence[_Episode], cameras: Sequence[object], taken: object) -> list[str]:
+    """The sentence on episodes whose depth camera says something else than the one that counts."""
+    other = [one.place.name for one, camera in zip(episodes, cameras, strict=False) if camera != taken]
+    return [f"{listed(other)}: says other or no intrinsics of the depth camera than those that count"] if other else []
 
 
-def _names(first: Scanned, arrays: Sequence[str]) -> tuple[str, ...]:
+def _names(first: _Scanned, arrays: Sequence[str]) -> tuple[str, ...]:
     """Names of the numbers of a vector: joints by their own names, where these are of one array."""
     of = {name: first.signals[name] for name in arrays}
     joints = [name for signal in of.values() for name in signal.names]
@@ -293,19 +326,24 @@ def _names(first: Scanned, arrays: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _rotations(first: Scanned, recorded: Recording, key: str) -> tuple[Rotation, ...]:
-    """The quaternions of a vector by the types of its messages, but for those that nobody has filled in."""
-    found, place = [], 0
-    for name in recorded.notes[key]:
-        signal = first.signals[name]
+def _rotations(
+    first: _Scanned, arrays: Sequence[str], recorded: Recording, key: str
+) -> tuple[tuple[Rotation, ...], list[str]]:
+    """The quaternions of a vector by the types of its messages; of those that are none in some frames a sentence."""
+    found, said, place = [], [], 0
+    for name in arrays:
+        signal, parts = first.signals[name], first.contents.parts
         width = signal.shape[0] if signal.shape else 1
-        if isinstance(signal, FramePose) or (name in first.parts and first.parts[name].quaternion):
+        if isinstance(signal, FramePose) or (name in parts and parts[name].quaternion):
             begin = place + width - 4
             turns = np.concatenate([episode[key][:, begin : begin + 4] for episode in recorded.episodes])
-            if np.allclose(np.linalg.norm(turns, axis=1), 1.0, atol=_UNIT):
+            odd = int((np.abs(np.linalg.norm(turns, axis=1) - 1.0) > _UNIT).sum())
+            if not odd:
                 found.append(Rotation(first=begin, kind="quaternion"))
+            else:
+                said.append(f"{key}: {name} is no rotation in {odd} of {len(turns)} frames, and taken as numbers")
         place += width
-    return tuple(found)
+    return tuple(found), said
 
 
 def _camera(topic: str) -> str:

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from omp_cli.core.base.errors import DataError, UsageError
-from omp_cli.core.data.readers.rosbag_signals import Moments, Signal
+from omp_cli.core.data.readers.rosbag_signals import Moments, Numbers
 
 SECOND = 1_000_000_000
 _NEVER = 2**62
 _LATE = SECOND
 """What is left out at an end of a bag is told from a second on."""
-_LONG, _STEPS = SECOND // 2, 5
-"""A pause of a topic that comes steadily is told from so many nanoseconds and so many of its steps on."""
-_FEW, _SELDOM = 10, SECOND
-"""What comes steadily comes so many times, at most so many nanoseconds apart; all else when something changes."""
+_LONG, _TIMES = SECOND // 2, 10
+"""A longer step, nanoseconds, is a pause; what comes steadily comes so many times between two of them."""
+_SHARE = 0.5
+"""Share of its time in which something has to come to end an episode when it ends."""
 _SLOW = 1.1
 """How many times longer than a frame the step of a topic is that is told."""
 
@@ -43,8 +43,8 @@ class TooShort(DataError):
 
 def clock_of(
     where: str,
-    seen: Mapping[str, Signal],
-    acted: Mapping[str, Signal],
+    seen: Mapping[str, Moments],
+    acted: Mapping[str, Moments],
     hz: float,
     within: tuple[int, int] | None = None,
 ) -> BagClock:
@@ -52,80 +52,83 @@ def clock_of(
 
     Args:
         where: the bag, for messages.
-        seen: what is observed, by name.
-        acted: what is commanded, and what came of it; what is observed too counts as that.
+        seen: when what is observed came, by name.
+        acted: when what is commanded came.
         hz: frames per second.
         within: when what is wanted of the bag begins and ends, nanoseconds; None takes all.
 
     Raises:
         TooShort: two frames do not fit in.
     """
-    step, both = SECOND / hz, {**acted, **seen}
-    begins = {name: int(of.times[0] - (0 if name in seen else step)) for name, of in both.items()}
-    ends = {name: end for name, of in both.items() if (end := _end(of.times)) is not None}
-    last = max((int(of.times[-1]) for of in both.values()), default=0)
+    step = round(SECOND / hz)  # whole numbers throughout: a float of nanoseconds since 1970 is rounded to 256
+    begins = {name: int(times[0]) for name, times in seen.items()}
+    begins |= {name: int(times[0]) - step for name, times in acted.items() if name not in seen}
+    both = {**acted, **seen}
+    if not both:
+        raise DataError(f"{where}: nothing that is named moves", "name a topic, too, that says when frames are")
+    steady = {name: of for name, times in both.items() if (of := _steady(times)) is not None}
+    ends = {name: int(both[name][-1]) + round(of) for name, (of, share) in steady.items() if share >= _SHARE}
     late, early = max(begins, key=lambda name: begins[name]), min(ends, key=lambda name: ends[name], default=None)
-    begin, end = begins[late], last if early is None else ends[early]
-    first, last = within or (min(begins.values()), last)
-    begin, end = max(begin, first), min(end, last) if within else end
-    frames = int((end - begin) / step + 1e-6)
+    first, last = within or (min(begins.values()), max(int(times[-1]) for times in both.values()))
+    begin, end = max(begins[late], first), last if early is None else ends[early]
+    end = min(end, last) if within else end
+    frames = int((end - begin) * hz / SECOND + 1e-6)
     if frames < 2:
         what = f"between the first of {late} and the last of {early}" if early else f"after the first of {late}"
-        raise TooShort(f"{where}: fewer than two frames at {hz:g} Hz {what}", "take this bag out, or leave a topic out")
+        raise TooShort(f"{where}: fewer than two frames at {hz:g} Hz {what}", "take this bag out of the folder")
     said = {}
     if first < begin - _LATE:
         said[f"begin {late}"] = f"the first {(begin - first) / SECOND:.1f} s are left out, before {late} came"
     if early is not None and end < last - _LATE:
         said[f"end {early}"] = f"the last {(last - end) / SECOND:.1f} s are left out, after {early} had ended"
-    one_each = {of.times.tobytes(): (name, of.times) for name, of in reversed(both.items())}  # of a topic's parts
-    for name, times in reversed(one_each.values()):
-        said |= _uneven(name, times, begin, end, hz)
-    moments = begin + np.round(np.arange(frames + 1) * step).astype(np.int64)
+    one_each = {times.tobytes(): name for name, times in reversed(both.items())}  # of all parts of a topic the first
+    for name in reversed(one_each.values()):
+        if name in steady:
+            said |= _uneven(name, both[name], steady[name][0], (begin, end), hz)
+    moments = begin + np.round(np.arange(frames + 1) * (SECOND / hz)).astype(np.int64)
     return BagClock(moments[:-1], moments[1:], said)
 
 
-def stretches(where: str, signal: Signal) -> list[tuple[int, int]]:
+def stretches(where: str, signal: object) -> list[tuple[int, int]]:
     """When a signal has one value that is not 0: from when, and until when, nanoseconds.
 
     UsageError where it is not one number.
     """
-    values = np.concatenate([part.reshape(len(part), -1) for part in signal.at(signal.times)])
-    if values.shape[1] != 1 or values.dtype.kind not in "iufb":
-        raise UsageError(f"{where}: format.episode is one number, or true and false; this has {signal.shape}")
-    begins = np.flatnonzero(np.diff(values[:, 0].astype(np.float64), prepend=np.nan) != 0)
+    if not isinstance(signal, Numbers) or signal.shape not in ((), (1,)):
+        raise UsageError(f"{where}: format.episode is a topic of one number, or of true and false")
+    values = np.concatenate(list(signal.at(signal.times))).reshape(-1).astype(np.float64)
+    begins = np.flatnonzero(np.diff(values, prepend=np.nan) != 0)
     ends = [*signal.times[begins[1:]].tolist(), _NEVER]
-    return [(int(signal.times[at]), end) for at, end in zip(begins, ends, strict=True) if values[at, 0]]
+    return [(int(signal.times[at]), end) for at, end in zip(begins, ends, strict=True) if values[at]]
 
 
 def rate_of(times: Moments) -> str:
     """How often something comes, for people."""
-    step = _steady(times)
-    return "at times" if step is None else f"{SECOND / step:.3g} Hz"
+    steady = _steady(times)
+    return "at times" if steady is None else f"{SECOND / steady[0]:.3g} Hz"
 
 
-def _steady(times: Moments) -> float | None:
-    """The usual step of what comes steadily, nanoseconds; None of what comes when something changes."""
-    if len(times) < _FEW or not 0 < (median := float(np.median(np.diff(times)))) <= _SELDOM:
+def _steady(times: Moments) -> tuple[float, float] | None:
+    """The mean step without pauses, nanoseconds, and the share of the time without them.
+
+    None of what is said when something changes.
+    """
+    steps = np.diff(times)
+    short = steps[steps <= _LONG]
+    pauses, inside = len(steps) - len(short), int(short.sum())
+    if len(times) < _TIMES * (pauses + 1) or not inside:
         return None
-    return median if times[-1] - times[0] <= 2 * median * (len(times) - 1) else None
+    return inside / len(short), inside / int(times[-1] - times[0])
 
 
-def _end(times: Moments) -> int | None:
-    """Until when what comes steadily says something."""
-    step = _steady(times)
-    return None if step is None else int(times[-1] + step)
-
-
-def _uneven(name: str, times: Moments, begin: int, end: int, hz: float) -> dict[str, str]:
+def _uneven(name: str, times: Moments, step: float, within: tuple[int, int], hz: float) -> dict[str, str]:
     """What to say of pauses, and of what comes more slowly than frames do."""
-    if (step := _steady(times)) is None:
-        return {}
     said = {}
     if step * hz > _SLOW * SECOND:
         said[f"slow {name}"] = f"{name} comes at {SECOND / step:.3g} Hz, and frames repeat it"
-    inside = times[(times >= begin) & (times <= end)]
-    pause = int(np.diff(inside).max(initial=0))
-    if pause > max(_LONG, _STEPS * step):
-        at = (inside[int(np.diff(inside).argmax())] - begin) / SECOND
-        said[f"pause {name}"] = f"nothing came of {name} for {pause / SECOND:.1f} s, {at:.1f} s after the begin"
+    inside = np.append(times[(times >= within[0]) & (times < within[1])], within[1])
+    pauses = np.diff(inside)
+    if len(pauses) and (longest := int(pauses.max())) > max(_LONG, 2 * step):
+        at = (int(inside[int(pauses.argmax())]) - within[0]) / SECOND
+        said[f"pause {name}"] = f"nothing came of {name} for {longest / SECOND:.1f} s, {at:.1f} s after the begin"
     return said

@@ -27,7 +27,7 @@ def is_bag(path: Path) -> bool:
     if path.is_dir():
         about = path / METADATA
         return about.is_file() and b"rosbag2_bagfile_information" in about.read_bytes()[:4096]
-    if not path.is_file() or (magic := _MAGIC.get(path.suffix.lower())) is None:
+    if not path.is_file() or (magic := _MAGIC.get(path.suffix)) is None:
         return False
     with path.open("rb") as file:
         return file.read(len(magic)) == magic
@@ -38,6 +38,14 @@ def bags_in(path: Path) -> tuple[Path, ...]:
     if is_bag(path):
         return (path,)
     return tuple(sorted(filter(is_bag, path.iterdir()), key=_by_numbers)) if path.is_dir() else ()
+
+
+def no_bags_in(path: Path) -> tuple[str, ...]:
+    """What of a folder looks like recordings and is no bag: folders, and files that end as bags do."""
+    if not path.is_dir() or is_bag(path):
+        return ()
+    like = (of for of in path.iterdir() if of.is_dir() or any(end in of.suffixes for end in ENDINGS))
+    return tuple(of.name for of in sorted(like, key=_by_numbers) if not is_bag(of))
 
 
 def files_of(bag: Path) -> tuple[Path, ...]:
@@ -57,13 +65,16 @@ class Bag:
 
     Attributes:
         path: the file or folder.
-        topics: the type of each topic that has messages, as ``sensor_msgs/msg/Image``.
+        topics: the type of each topic that has messages, as ``sensor_msgs/msg/Image``; of several types all.
     """
 
     def __init__(self, path: Path, reader: Any) -> None:
         self.path, self._reader, types = path, reader, reader.typestore
         self._types, self._read = types.types, types.deserialize_cdr if reader.is2 else types.deserialize_ros1
-        self.topics: dict[str, str] = {of.topic: of.msgtype for of in reader.connections if of.msgcount}
+        kinds: dict[str, set[str]] = {}
+        for of in reader.connections:
+            kinds.setdefault(of.topic, set()).update({of.msgtype} if of.msgcount else ())
+        self.topics = {topic: " and ".join(sorted(of)) for topic, of in kinds.items() if of}
 
     def messages(self, topics: Collection[str], begin: int | None = None) -> Iterator[tuple[str, int, bytes]]:
         """Topic, time in nanoseconds at which it was received, and bytes of each message of topics, in that order.

@@ -49,7 +49,8 @@ class MessagePart:
     """What each message of a topic has under a name.
 
     Attributes:
-        kind: "numbers"; "picture", also of depth; "packed", a JPEG or PNG; or "cloud".
+        kind: "numbers"; "joints", numbers that have names; "picture", also of depth; "packed", a JPEG or PNG; or
+            "cloud".
         shape: of the first message's, () for one number; of a cloud (N, 3).
         dtype: its type.
         take: what a message has.
@@ -65,6 +66,11 @@ class MessagePart:
     names: tuple[str, ...] = ()
     quaternion: bool = False
     encoding: str = ""
+
+    @property
+    def large(self) -> bool:
+        """Whether its messages are not to be kept."""
+        return self.kind in ("picture", "packed", "cloud")
 
     @property
     def said(self) -> str:
@@ -100,10 +106,9 @@ def parts_of(topic: str, kind: str, message: Any) -> dict[str, MessagePart]:
         return {topic: MessagePart("picture", first.shape, first.dtype, packed_depth, encoding=encoding)}
     if kind == CLOUD:
         return {topic: MessagePart("cloud", cloud(message).shape, np.dtype(np.float32), cloud)}
-    if kind == JOINTS:
-        names = tuple(message.name)
-        told = [of for of in OF_JOINTS if len(getattr(message, of)) == len(names) > 0]
-        of_joints = MessagePart("numbers", (len(names),), np.dtype(np.float64), lambda of: of, names)
+    if kind == JOINTS and (names := tuple(message.name)):
+        told = [of for of in OF_JOINTS if len(getattr(message, of)) == len(names)]
+        of_joints = MessagePart("joints", (len(names),), np.dtype(np.float64), lambda of: of, names)
         return {f"{topic}/{of}": of_joints for of in told}
     plain = kind.startswith("std_msgs/")
     return {
@@ -173,9 +178,10 @@ def intrinsics(message: Any) -> tuple[float, ...] | None:
 
 def stamp(message: Any) -> int | None:
     """The time in nanoseconds that a message's head says; None where it has no head, or one without a time."""
-    head = getattr(message, "header", None)
-    time = getattr(head, "stamp", None)
-    return time.sec * 1_000_000_000 + time.nanosec or None if time is not None else None
+    time: Any = getattr(getattr(message, "header", None), "stamp", None)
+    if not hasattr(time, "sec") or not hasattr(time, "nanosec"):
+        return None
+    return int(time.sec) * 1_000_000_000 + int(time.nanosec) or None
 
 
 def picture(message: Any) -> NDArray[Any]:
@@ -201,6 +207,8 @@ def packed_depth(message: Any) -> NDArray[np.uint16]:
 
 def cloud(message: Any) -> NDArray[np.float32]:
     """(N, 3) of a sensor_msgs/PointCloud2."""
+    if not message.width * message.height:
+        return np.empty((0, 3), np.float32)
     fields = {field.name: field for field in message.fields if field.name in ("x", "y", "z")}
     if len(fields) < 3 or not all(field.datatype in _FLOATS for field in fields.values()):
         raise DataError("its points have no x, y and z of floating point numbers")

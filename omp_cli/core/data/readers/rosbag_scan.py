@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
+from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.readers.rosbag_file import Bag
 from omp_cli.core.data.readers.rosbag_messages import (
     CAMERA,
@@ -26,29 +27,27 @@ from omp_cli.core.data.readers.rosbag_messages import (
     unread,
 )
 from omp_cli.core.data.readers.rosbag_signals import FramePose, Joints, Large, Numbers, Signal
-from omp_cli.core.data.readers.rosbag_transforms import PREFIX, TOPICS, Transforms
+from omp_cli.core.data.readers.rosbag_transforms import PREFIX, Transforms
 
 _FIRST = 200
-"""Messages of tf from which its frames are listed."""
+"""Messages of tf from which its frames are listed, and of joints from which their parts are."""
 
 
 @dataclass(frozen=True)
-class Scanned:
-    """What a bag has.
+class BagContents:
+    """What a bag has, by the first messages of its topics.
 
     Attributes:
         parts: all that omp can read, by name.
-        signals: of these, and of tf, what is taken.
-        other: kinds of the topics of which omp reads nothing, by their names.
+        topics: in which topic each of these is.
+        other: why omp reads nothing of a topic, by its name.
         intrinsics: of cameras, by the topics that say them.
-        frames: pairs of frames of which tf says the pose, as they are named.
     """
 
     parts: Mapping[str, MessagePart]
-    signals: Mapping[str, Signal]
+    topics: Mapping[str, str]
     other: Mapping[str, str]
     intrinsics: Mapping[str, tuple[float, ...]]
-    frames: tuple[str, ...]
 
     def camera(self, depth: str) -> dict[str, Any]:
         """What is known of the camera of a topic's depth pictures, as ``Recording.camera``."""
@@ -59,49 +58,96 @@ class Scanned:
         scale = 0.001 if part.encoding in MILLIMETRES else 1.0
         return {"depth_scale": scale, **({"intrinsics": found} if found else {})}
 
-    def kind(self, name: str) -> str:
-        """What a name is: numbers, picture, packed or cloud."""
-        return self.parts[name].kind if name in self.parts else "numbers"
+
+def contents_of(bag: Bag) -> BagContents:
+    """What a bag has; DataError where none of what its metadata announce is there."""
+    parts, topics, other = dict[str, MessagePart](), dict[str, str](), dict[str, str]()
+    cameras = dict[str, tuple[float, ...]]()
+    for topic, kind in bag.topics.items():
+        if kind in TRANSFORMS:
+            continue
+        if not bag.known(topic):
+            other[topic] = f"{kind}, which nothing defines"
+            continue
+        found: dict[str, MessagePart] = {}
+        first = list(itertools.islice(bag.messages((topic,)), _FIRST if kind == JOINTS else 1))
+        try:
+            for _, _, data in first:
+                message = bag.message(topic, data)
+                if kind == CAMERA:
+                    cameras |= {topic: seen} if (seen := intrinsics(message)) is not None else {}
+                else:
+                    found = {**parts_of(topic, kind, message), **found}
+                    other |= {} if found else {topic: unread(kind, message)}
+        except DataError as error:
+            other[topic] = error.message.removeprefix(f"{bag.path}: ").removeprefix(f"{topic}: ")
+        parts |= found
+        topics |= dict.fromkeys(found, topic)
+    if bag.topics and not parts and not other and not any(kind in TRANSFORMS for kind in bag.topics.values()):
+        raise DataError(f"{bag.path}: none of the messages that it announces is there", "ros2 bag reindex")
+    return BagContents(
+        parts, topics, {topic: why for topic, why in other.items() if topic not in topics.values()}, cameras
+    )
 
 
-def scanned(bag: Bag, names: Collection[str], matrices: Collection[str], stamped: bool) -> Scanned:
-    """What a bag has, with the messages of what is named; of pictures and clouds only when they came.
+def frames_of(bag: Bag) -> tuple[str, ...]:
+    """The poses that the first messages of tf say, as they are named."""
+    found = Transforms()
+    for topic, time, data in itertools.islice(bag.messages(_of_tf(bag)), _FIRST):
+        found.add(topic, time, bag.message(topic, data), False)
+    return found.names
+
+
+def signals_of(
+    bag: Bag, contents: BagContents, names: Collection[str], matrices: Collection[str], stamped: bool
+) -> dict[str, Signal]:
+    """What a bag says under names, of pictures and clouds only when.
 
     Args:
         bag: the bag.
-        names: of what is taken; one that the bag does not have is passed over.
+        contents: what it has.
+        names: of what is taken.
         matrices: those poses of tf that are to be matrices.
         stamped: whether the time that a message says counts, and not when it was received.
 
     Raises:
         DataError: a message is damaged, or contradicts itself.
-        UsageError: tf has no such frames.
+        UsageError: a name is not there.
     """
-    parts, of_topic, other, cameras = _parts(bag)
-    taken = {of_topic[name] for name in names if name in of_topic}
     poses = [name for name in names if name.startswith(PREFIX)]
-    large = {of_topic[name] for name, part in parts.items() if part.kind != "numbers"}
-    transforms, heard = Transforms(), {topic: _Heard(bag.topics[topic], topic in large) for topic in taken}
-    for topic, time, data in bag.messages({*taken, *(TOPICS if poses else ())}):
-        with _about(bag, topic):
-            if topic in heard:
-                heard[topic].add(bag, topic, time, data, stamped)
-            else:
-                transforms.add(topic, time, bag.message(topic, data), stamped)
+    for name in names:
+        if name not in contents.topics and name not in poses:
+            why = f": {contents.other[name]}, which omp does not read" if name in contents.other else " in it"
+            raise UsageError(
+                f"{bag.path}: no {name!r}{why}",
+                did_you_mean(name, contents.parts) or f"it has: {listed(contents.parts)}",
+            )
+    taken = {contents.topics[name]: contents.parts[name].large for name in names if name in contents.topics}
+    transforms, heard = Transforms(), {topic: _Heard(bag.topics[topic], large) for topic, large in taken.items()}
+    for topic, time, data in bag.messages({*taken, *(_of_tf(bag) if poses else ())}):
+        if topic in heard:
+            heard[topic].add(bag, topic, time, data, stamped)
+        else:
+            transforms.add(topic, time, bag.message(topic, data), stamped)
     signals: dict[str, Signal] = {}
     for name in names:
-        if name in of_topic:
-            topic = of_topic[name]
-            signals[name] = heard[topic].signal(bag, topic, name, parts[name])
-        elif name in poses:
+        if name in poses:
             with _about(bag, name):
-                signals[name] = FramePose(name, transforms, name in matrices)
-    return Scanned(parts, signals, other, cameras, _frames(bag))
+                signals[name] = FramePose(transforms.way(name), name in matrices)
+        else:
+            topic = contents.topics[name]
+            signals[name] = heard[topic].signal(bag, topic, name, contents.parts[name])
+    return signals
+
+
+def _of_tf(bag: Bag) -> list[str]:
+    """The topics of tf, also those of a robot of several."""
+    return [topic for topic, kind in bag.topics.items() if kind in TRANSFORMS]
 
 
 @dataclass
 class _Heard:
-    """The messages of a topic as they come: when, of how many bytes, and those that are not large themselves.
+    """The messages of a topic as they come.
 
     Attributes:
         kind: the topic's type.
@@ -109,7 +155,7 @@ class _Heard:
         times: when each came, by the clock that counts.
         received: when each was received.
         stored: bytes of all of them.
-        kept: the messages of joints, the bytes of other numbers, nothing of what is large.
+        kept: the messages themselves and their bytes, the former of joints alone, and nothing of what is large.
         points: of the largest cloud.
     """
 
@@ -131,49 +177,21 @@ class _Heard:
             assert message is not None
             self.points = max(self.points, message.width * message.height)
         if not self.large:
-            self.kept.append(message if self.kind == JOINTS else data)
+            self.kept.append((message if self.kind == JOINTS else None, data))
 
     def signal(self, bag: Bag, topic: str, name: str, part: MessagePart) -> Signal:
-        """What the messages say under a name."""
-        times = np.maximum.accumulate(np.array(self.times, np.int64))  # one may say an earlier time than the last
-        if self.large:
+        """What the messages say under a name, in the order of the clock that counts."""
+        order = np.argsort(np.array(self.times, np.int64), kind="stable")
+        times = np.array(self.times, np.int64)[order]
+        if part.large:
             part = replace(part, shape=(self.points, 3)) if self.kind == CLOUD else part
-            return Large(bag.path, topic, part, times, np.array(self.received, np.int64), self.stored)
-        if self.kind == JOINTS:
-            return Joints(name.removeprefix(f"{topic}/"), times, self.kept, self.stored)
-        return Numbers(f"{bag.path}: {name}", part, times, self.kept, functools.partial(bag.message, topic))
-
-
-def _parts(bag: Bag) -> tuple[dict[str, MessagePart], dict[str, str], dict[str, str], dict[str, tuple[float, ...]]]:
-    """What the first messages have, by name; their topics; the kinds of all other topics; and cameras' intrinsics."""
-    parts, of_topic, other = dict[str, MessagePart](), dict[str, str](), dict[str, str]()
-    cameras = dict[str, tuple[float, ...]]()
-    for topic, kind in bag.topics.items():
-        if kind in TRANSFORMS:
-            continue
-        if not bag.known(topic):
-            other[topic] = f"{kind}, which nothing defines"
-            continue
-        _, _, data = next(bag.messages((topic,)))
-        message = bag.message(topic, data)
-        with _about(bag, topic):
-            if kind == CAMERA:
-                cameras |= {topic: seen} if (seen := intrinsics(message)) is not None else {}
-                continue
-            found = parts_of(topic, kind, message)
-        parts |= found
-        of_topic |= dict.fromkeys(found, topic)
-        other |= {} if found else {topic: unread(kind, message)}
-    return parts, of_topic, other, cameras
-
-
-def _frames(bag: Bag) -> tuple[str, ...]:
-    """The poses that the first messages of tf say."""
-    found = Transforms()
-    for topic, time, data in itertools.islice(bag.messages(TOPICS), _FIRST):
-        with _about(bag, topic):
-            found.add(topic, time, bag.message(topic, data), False)
-    return found.names
+            received = np.array(self.received, np.int64)
+            return Large(bag.path, topic, part, times, order, received, self.stored)
+        kept = [self.kept[place] for place in order]
+        if part.kind == "joints":
+            return Joints(name, name.removeprefix(f"{topic}/"), times, [message for message, _ in kept])
+        read, messages = functools.partial(bag.message, topic), [data for _, data in kept]
+        return Numbers(f"{bag.path}: {name}", name, part, times, messages, read)
 
 
 @contextmanager
@@ -182,6 +200,4 @@ def _about(bag: Bag, what: str) -> Iterator[None]:
     try:
         yield
     except (DataError, UsageError) as error:
-        if str(bag.path) in error.message:
-            raise
         raise type(error)(f"{bag.path}: {what}: {error.message}", error.hint) from None

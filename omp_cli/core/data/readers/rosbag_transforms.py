@@ -1,10 +1,11 @@
 """Where frames of a robot are in each other, by the transforms that a bag has (tf, tf_static).
 
-Legend: T frames of an episode, M messages.
+Legend: T moments, M messages.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,24 +16,17 @@ from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.readers.rosbag_messages import stamp
 
-TOPICS, STATIC = ("/tf", "/tf_static"), "/tf_static"
 PREFIX, BETWEEN = "tf:", ">"
 NAMES = ("x", "y", "z", "qx", "qy", "qz", "qw")
 """Numbers of a pose."""
-
-
-def frames_of(name: str) -> tuple[str, str]:
-    """The two frames of ``tf:base>tool``; UsageError where it is not written so."""
-    base, between, tool = name.removeprefix(PREFIX).partition(BETWEEN)
-    if not (base and between and tool):
-        raise UsageError(f"{name!r} does not name two frames", f"the pose of a tool in a base is {PREFIX}base>tool")
-    return base.strip(), tool.strip()
+_STATIC = "tf_static"
 
 
 @dataclass
 class _Edge:
     parent: str
     static: bool
+    other: str | None = None
     times: list[int] = field(default_factory=list)
     poses: list[tuple[float, ...]] = field(default_factory=list)
 
@@ -43,76 +37,106 @@ class Transforms:
     def __init__(self) -> None:
         self._edges: dict[str, _Edge] = {}
 
-    def add(self, topic: str, time: int, message: Any, stamped: bool) -> None:
-        """Those of a message, received at ``time`` or as ``stamped``; DataError where a frame gets another parent."""
-        for of in message.transforms:
-            parent, child = of.header.frame_id.lstrip("/"), of.child_frame_id.lstrip("/")
-            edge = self._edges.setdefault(child, _Edge(parent, topic == STATIC))
-            if edge.parent != parent:
-                raise DataError(f"{topic}: {child} is in {parent}, and in {edge.parent} before")
-            place, turn = of.transform.translation, of.transform.rotation
-            edge.times.append((stamp(of) if stamped else None) or time)
-            edge.poses.append((place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w))
-
     @property
     def names(self) -> tuple[str, ...]:
         """The poses that are told, as they are named."""
         return tuple(f"{PREFIX}{edge.parent}{BETWEEN}{child}" for child, edge in self._edges.items())
 
-    def times(self, name: str) -> NDArray[np.int64]:
-        """When a pose was told (M,): the times of the transform on its way that came last at first; 0 where none moves.
+    def add(self, topic: str, time: int, message: Any, stamped: bool) -> None:
+        """Those of a message, received at ``time`` or as ``stamped``."""
+        static = topic.endswith(_STATIC)
+        for of in message.transforms:
+            parent, child = of.header.frame_id.lstrip("/"), of.child_frame_id.lstrip("/")
+            edge = self._edges.setdefault(child, _Edge(parent, static))
+            edge.static = edge.static and static  # what is told once at first, and moves later
+            if edge.parent != parent:
+                edge.other = parent
+                continue
+            place, turn = of.transform.translation, of.transform.rotation
+            edge.times.append((stamp(of) if stamped else None) or time)
+            edge.poses.append((place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w))
 
-        UsageError where nothing leads from one of the frames to the other.
+    def way(self, name: str) -> Way:
+        """The transforms between the two frames of ``tf:base>tool``.
+
+        Raises:
+            UsageError: there are no such frames, or nothing leads from one to the other.
+            DataError: a frame between them is in two others.
         """
-        base, tool = frames_of(name)
-        moving = [edge for child in self._way(base, tool) if not (edge := self._edges[child]).static]
-        return np.array(max((edge.times for edge in moving), key=lambda times: times[0], default=[0]), np.int64)
-
-    def poses(self, name: str, at: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The pose of the second frame in the first one at times, (T, 4, 4), each transform as it was told last."""
-        base, tool = frames_of(name)
-        return np.linalg.inv(self._below(base, at)) @ self._below(tool, at)
-
-    def _below(self, frame: str, at: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The pose of a frame in its root (T, 4, 4)."""
-        from scipy.spatial.transform import Rotation
-
-        found = np.broadcast_to(np.eye(4), (len(at), 4, 4))
-        for child in self._up(frame):
-            edge = self._edges[child]
-            last = np.searchsorted(np.maximum.accumulate(edge.times), at, side="right") - 1
-            told = np.array(edge.poses)[np.full(len(at), len(edge.times) - 1) if edge.static else np.maximum(last, 0)]
-            pose = np.broadcast_to(np.eye(4), (len(at), 4, 4)).copy()
-            if not np.linalg.norm(told[:, 3:], axis=1).all():
-                raise DataError(f"tf: the rotation of {child} in {edge.parent} is no quaternion")
-            pose[:, :3, :3], pose[:, :3, 3] = Rotation.from_quat(told[:, 3:]).as_matrix(), told[:, :3]
-            found = pose @ found
-        return found
-
-    def _way(self, base: str, tool: str) -> list[str]:
-        """The frames whose transforms lead from one frame to another."""
-        ways = {frame: self._up(frame) for frame in (base, tool)}
+        base, between, tool = (part.strip().lstrip("/") for part in name.removeprefix(PREFIX).partition(BETWEEN))
+        if not (base and between and tool):
+            raise UsageError(f"{name!r} does not name two frames", f"the pose of a tool in a base is {PREFIX}base>tool")
         known = {*self._edges, *(edge.parent for edge in self._edges.values())}
-        for frame in ways:
+        for frame in (base, tool):
             if frame not in known:
                 hint = did_you_mean(frame, known) or f"it has: {listed(sorted(known))}"
                 raise UsageError(f"no frame {frame!r} in tf", hint)
-        tops = {frame: self._edges[way[-1]].parent if way else frame for frame, way in ways.items()}
-        if tops[base] != tops[tool]:
-            raise UsageError(
-                f"nothing in tf leads from {base} to {tool}: their roots are {tops[base]} and {tops[tool]}"
-            )
-        return [child for child in (*ways[base], *ways[tool]) if (child in ways[base]) != (child in ways[tool])]
+        ups = [self._up(frame) for frame in (base, tool)]
+        below = [[frame for frame in up if frame not in other] for up, other in (ups, ups[::-1])]
+        for frame in (*below[0], *below[1]):
+            if (edge := self._edges[frame]).other is not None:
+                raise DataError(f"{frame} is in {edge.parent}, and in {edge.other}")
+        roots = [self._edges[up[-1]].parent if up else frame for frame, up in zip((base, tool), ups, strict=True)]
+        if roots[0] != roots[1]:
+            raise UsageError(f"nothing in tf leads from {base} to {tool}: their roots are {roots[0]} and {roots[1]}")
+        return Way(*([_Told(self._edges[frame], frame) for frame in up] for up in below))
 
     def _up(self, frame: str) -> list[str]:
         """The frame and those above it but for the root."""
         found: list[str] = []
         while frame in self._edges:
             if frame in found:
-                raise DataError(f"tf: {frame} is in itself")
+                raise DataError(f"{frame} is in itself")
             found.append(frame)
             frame = self._edges[frame].parent
         return found
+
+
+class _Told:
+    """What was told of a frame in its parent, by the clock that counts: when (M,), and ``NAMES`` (M, 7)."""
+
+    def __init__(self, edge: _Edge, child: str) -> None:
+        self.name, self.static = f"{PREFIX}{edge.parent}{BETWEEN}{child}", edge.static
+        order = np.argsort(np.array(edge.times, np.int64), kind="stable")
+        self.times, self.poses = np.array(edge.times, np.int64)[order], np.array(edge.poses)[order]
+        if not (np.linalg.norm(self.poses[:, 3:], axis=1) > 0).all():  # also not of numbers that are none
+            raise DataError(f"the rotation of {child} in {edge.parent} is no quaternion")
+
+    def at(self, moments: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The pose that was told last, before all of them the first, (T, 4, 4)."""
+        from scipy.spatial.transform import Rotation
+
+        told = self.poses[np.maximum(np.searchsorted(self.times, moments, side="right") - 1, 0)]
+        found = np.broadcast_to(np.eye(4), (len(moments), 4, 4)).copy()
+        found[:, :3, :3], found[:, :3, 3] = Rotation.from_quat(told[:, 3:]).as_matrix(), told[:, :3]
+        return found
+
+
+class Way:
+    """The transforms from a frame that two others share down to each of the two.
+
+    Args:
+        base: those of the first, from it upwards.
+        tool: those of the second.
+    """
+
+    def __init__(self, base: Sequence[_Told], tool: Sequence[_Told]) -> None:
+        self._base, self._tool = base, tool
+
+    @property
+    def times(self) -> Mapping[str, NDArray[np.int64]]:
+        """When each transform that moves was told (M,), by its name."""
+        return {of.name: of.times for of in (*self._base, *self._tool) if not of.static}
+
+    def poses(self, moments: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The pose of the second frame in the first one (T, 4, 4), each transform as it was told last."""
+        found = np.broadcast_to(np.eye(4), (len(moments), 4, 4))
+        for of in self._tool:
+            found = of.at(moments) @ found
+        back = np.broadcast_to(np.eye(4), (len(moments), 4, 4))
+        for of in self._base:
+            back = of.at(moments) @ back
+        return np.linalg.inv(back) @ found
 
 
 def as_numbers(poses: NDArray[np.float64]) -> NDArray[np.float64]:

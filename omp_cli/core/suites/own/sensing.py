@@ -102,11 +102,15 @@ def how_it_was_read(recording: Recording, crop: Crop | None, camera: CameraConfi
 
 
 def _shown_as(recording: Recording) -> Callable[[str], str]:
-    """By which name a robot shows an array of the file: the last part of its path, where no other is called so."""
+    """By which name a robot shows an array of the file: the last part of its path, where no other is called so.
+
+    What is no path, as ``tf:left/base>left/tool``, stays whole.
+    """
     notes = recording.notes
     arrays = [name for name, _ in recording.parts]
     arrays += [name for role in ("cloud", "depth", "pose") for name in notes.get(role) or ()]
-    names = {key: name for name, key in by_name(arrays, lambda key: key.rpartition("/")[2]).items()}
+    shorten = {key: key if ":" in key else key.rpartition("/")[2] for key in arrays}
+    names = {key: name for name, key in by_name(arrays, shorten.__getitem__).items()}
     return lambda key: key if names.get(key, key) in recording.cameras else names.get(key, key)
 
 
