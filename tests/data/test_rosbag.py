@@ -367,6 +367,9 @@ def test_several_episodes_in_a_bag(clock: str, tmp_path: Path) -> None:
     few = read(tmp_path / "day", limit=2, **ARM, episode="/demonstration")
     assert [len(episode["action"]) for episode in few.episodes] == [20, 15]
     assert few.said[0].startswith("run, several episodes each")
+    path = robot.write(tmp_path / "day" / "slow", [of for of in said if not 2.0 < of[0] < 2.7])
+    told = " ".join(read(tmp_path / "day", **ARM, episode="/demonstration").said)
+    assert "slow, episode 0: nothing came of /joints/position for 0.7 s, 1.0 s after the begin" in told
     with pytest.raises(UsageError, match="no '/demo' in it"):
         read(path, **ARM, episode="/demo")
     with pytest.raises(UsageError, match=r"format\.episode is a topic of one number, or of true and false"):

@@ -164,12 +164,13 @@ class RosbagReader(Reader):
         """The episodes of a bag: all of it, or as a topic says."""
         seen, acted = (found.tracks(names) for names in (self._seen, self._acted))
         if not self.config.episode:
-            return [_Episode(bag, found, clock_of(str(bag), seen, acted, hz))]
+            return [_Episode(bag, bag.name, found, clock_of(str(bag), seen, acted, hz))]
         episodes = []
         for number, within in enumerate(stretches(str(bag), found.signals[self.config.episode[0]])):
             place = bag / f"episode {number}"
             with suppress(TooShort):  # a button that was pressed by mistake
-                episodes.append(_Episode(place, found, clock_of(str(place), seen, acted, hz, within)))
+                name = f"{bag.name}, {place.name}"
+                episodes.append(_Episode(place, name, found, clock_of(str(place), seen, acted, hz, within)))
         return episodes
 
     def _recorded(self, path: Path, subject: Subject, episodes: Sequence[_Episode], bags: Sequence[Path]) -> Recording:
@@ -181,7 +182,7 @@ class RosbagReader(Reader):
         told = [
             _order(bags, bool(config.episode)),
             *_not_taken(path),
-            *_of_clocks(path, episodes),
+            *_of_clocks(episodes),
             *_not_read(first.contents),
             *left_out({name: part.said for name, part in first.contents.parts.items() if name not in first.signals}),
             *_of_cameras(episodes, cameras, camera),
@@ -236,9 +237,17 @@ class _Scanned:
 
 @dataclass(frozen=True)
 class _Episode:
-    """An episode: what messages call it, the bag that it is in, and its frames."""
+    """An episode.
+
+    Attributes:
+        place: the bag that it is in, with its number where the bag holds several.
+        name: the same in short.
+        found: what the bag has.
+        clock: its frames.
+    """
 
     place: Path
+    name: str
     found: _Scanned
     clock: BagClock
 
@@ -288,13 +297,12 @@ def _not_taken(path: Path) -> list[str]:
     )
 
 
-def _of_clocks(path: Path, episodes: Sequence[_Episode]) -> list[str]:
+def _of_clocks(episodes: Sequence[_Episode]) -> list[str]:
     """What to say of times, each once with the first episode of which it is true, and of how many others it is."""
     said = dict[str, list[str]]()
     for one in episodes:
-        where = one.place.relative_to(path.parent) if path in one.place.parents else one.place.name
         for about, sentence in one.clock.said.items():
-            said.setdefault(about, []).append(f"{where}: {sentence}")
+            said.setdefault(about, []).append(f"{one.name}: {sentence}")
     return [of[0] + (f" (the like in {len(of) - 1} more)" if of[1:] else "") for of in said.values()]
 
 
@@ -306,7 +314,7 @@ def _not_read(first: BagContents) -> list[str]:
 
 def _of_cameras(episodes: Sequence[_Episode], cameras: Sequence[object], taken: object) -> list[str]:
     """The sentence on episodes whose depth camera says something else than the one that counts."""
-    other = [one.place.name for one, camera in zip(episodes, cameras, strict=False) if camera != taken]
+    other = [one.name for one, camera in zip(episodes, cameras, strict=False) if camera != taken]
     return [f"{listed(other)}: says other or no intrinsics of the depth camera than those that count"] if other else []
 
 
