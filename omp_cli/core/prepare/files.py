@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -205,8 +206,9 @@ class Files(Source):
 
     @property
     def subject(self) -> Subject:
-        """What readers are told of the task."""
-        return self.origin.subject
+        """What readers are told of the task; frames are taken as often as it is acted in."""
+        of = self.origin.subject
+        return replace(of, hz=of.facts.control_hz)
 
     @property
     def limit(self) -> int | None:

@@ -10,38 +10,42 @@ Legend: T frames of an episode.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
-
-import numpy as np
 
 from omp_cli.core.base.config import Keys, Names
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.readers.apart import joined_episodes
-from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject, left_out, names_of_parts
+from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject
 from omp_cli.core.data.readers.cameras import by_name
 from omp_cli.core.data.readers.roles import RolesConfig, one_at_most
-from omp_cli.core.data.readers.rosbag_clock import BagClock, TooShort, clock_of, rate_of, stretches
-from omp_cli.core.data.readers.rosbag_file import bags_in, files_of, no_bags_in, opened
-from omp_cli.core.data.readers.rosbag_scan import BagContents, contents_of, frames_of, signals_of
-from omp_cli.core.data.readers.rosbag_signals import FramePose, Joints, Large, Moments, Signal
+from omp_cli.core.data.readers.rosbag_clock import TooShort, clock_of, stretches
+from omp_cli.core.data.readers.rosbag_episode import (
+    BagEpisode,
+    ScannedBag,
+    camera_of,
+    give_one_size,
+    names_of_numbers,
+    no_rate,
+    rotations_in,
+    said_of,
+)
+from omp_cli.core.data.readers.rosbag_file import bags_in, files_of, opened
+from omp_cli.core.data.readers.rosbag_scan import contents_of, frames_of, signals_of
+from omp_cli.core.data.readers.rosbag_signals import Large
 from omp_cli.core.data.readers.rosbag_transforms import PREFIX
 from omp_cli.core.data.readers.stored import Stored
-from omp_cli.core.spec import Rotation
 
 EXPECTED = (
     "bags of ROS 1 (.bag) or ROS 2 (.mcap, .db3, or a folder with metadata.yaml), or a folder of such, one episode each"
 )
 _MANY = 60
 """Arrays that are listed where none was named."""
-_UNIT = 0.01
-"""What the length of a quaternion may miss 1 by."""
-_NO_CAMERA = frozenset(("image", "img", "color", "rgb", "compressed", "raw", "rect", "mono"))
 
 
 class RosbagConfig(RolesConfig):
@@ -110,13 +114,13 @@ class RosbagReader(Reader):
         bags, config = _bags(path), self.config
         one_at_most(episode=config.episode)
         progress.start(f"{subject.task}: reading bags", len(bags) if limit is None else min(limit, len(bags)))
-        episodes: list[_Episode] = []
+        episodes: list[BagEpisode] = []
         for bag in bags:
             if len(episodes) == limit:
                 break
             found = self._scanned(path, bag)
             if subject.hz is None:
-                raise _no_rate(path, found)
+                raise no_rate(path, found)
             if episodes:
                 for name, of in found.signals.items():
                     of.match(episodes[0].found.signals[name], f"{bag}: {name}")
@@ -126,7 +130,7 @@ class RosbagReader(Reader):
             raise DataError(f"{path}: {config.episode[0]} is 0 all the time, or for less than two frames")
         return self._recorded(path, subject, episodes, bags)
 
-    def _scanned(self, path: Path, bag: Path) -> _Scanned:
+    def _scanned(self, path: Path, bag: Path) -> ScannedBag:
         """What a bag says; UsageError where the settings do not say what is state and what is action."""
         with opened(bag) as content:
             contents = contents_of(content)
@@ -141,7 +145,7 @@ class RosbagReader(Reader):
                     )
             names = tuple(dict.fromkeys((*self._seen, *self._acted, *self._outcomes, *self.config.episode)))
             stamped = self.config.clock == "stamped"
-            return _Scanned(contents, signals_of(content, contents, names, self.config.pose, stamped))
+            return ScannedBag(contents, signals_of(content, contents, names, self.config.pose, stamped))
 
     @property
     def _seen(self) -> tuple[str, ...]:
@@ -160,46 +164,41 @@ class RosbagReader(Reader):
         of = self.config
         return tuple(dict.fromkeys((*(of.reward or ()), *(of.success or ()), *(of.terminal or ()))))
 
-    def _episodes(self, bag: Path, found: _Scanned, hz: float) -> list[_Episode]:
+    def _episodes(self, bag: Path, found: ScannedBag, hz: float) -> list[BagEpisode]:
         """The episodes of a bag: all of it, or as a topic says."""
         seen, acted = (found.tracks(names) for names in (self._seen, self._acted))
         if not self.config.episode:
-            return [_Episode(bag, bag.name, found, clock_of(str(bag), seen, acted, hz))]
+            return [BagEpisode(bag, bag.name, found, clock_of(str(bag), seen, acted, hz))]
         episodes = []
         for number, within in enumerate(stretches(str(bag), found.signals[self.config.episode[0]])):
             place = bag / f"episode {number}"
             with suppress(TooShort):  # a button that was pressed by mistake
                 name = f"{bag.name}, {place.name}"
-                episodes.append(_Episode(place, name, found, clock_of(str(place), seen, acted, hz, within)))
+                episodes.append(BagEpisode(place, name, found, clock_of(str(place), seen, acted, hz, within)))
         return episodes
 
-    def _recorded(self, path: Path, subject: Subject, episodes: Sequence[_Episode], bags: Sequence[Path]) -> Recording:
+    def _recorded(
+        self, path: Path, subject: Subject, episodes: Sequence[BagEpisode], bags: Sequence[Path]
+    ) -> Recording:
         """The recording of episodes."""
         first, config = episodes[0].found, self._taken_config()
-        _of_one_size([of for one in episodes for of in one.found.signals.values() if isinstance(of, Large)])
+        give_one_size([of for one in episodes for of in one.found.signals.values() if isinstance(of, Large)])
         cameras = [one.found.contents.camera(config.depth[0]) for one in episodes] if config.depth else [{}]
         camera = next((of for of in cameras if "intrinsics" in of), cameras[0])
-        told = [
-            _order(bags, bool(config.episode)),
-            *_not_taken(path),
-            *_of_clocks(episodes),
-            *_not_read(first.contents),
-            *left_out({name: part.said for name, part in first.contents.parts.items() if name not in first.signals}),
-            *_of_cameras(episodes, cameras, camera),
-        ]
+        told = said_of(path, bags, episodes, cameras, camera)
         heads, known = [self._arrays(one) for one in episodes], len(episodes) if config.episode else len(bags)
         recorded = joined_episodes(path, config, [one.place for one in episodes], heads, subject, known, told)
-        names = {key: _names(first, getattr(self.config, key)) for key in ("state", "action")}
+        names = {key: names_of_numbers(first, getattr(self.config, key)) for key in ("state", "action")}
         turns, of_turns = {}, []
         for key in ("state", "action"):
-            turns[f"{key}_rotations"], said = _rotations(first, getattr(self.config, key), recorded, key)
+            turns[f"{key}_rotations"], said = rotations_in(first, getattr(self.config, key), recorded, key)
             of_turns += said
         return replace(
             recorded,
             spec=recorded.spec.model_copy(update=turns),
             hz=subject.hz,
             names=names,
-            cameras=tuple(by_name(recorded.notes["cameras"], _camera)),
+            cameras=tuple(by_name(recorded.notes["cameras"], camera_of)),
             camera=camera,
             said=(*recorded.said, *of_turns),
         )
@@ -215,41 +214,12 @@ class RosbagReader(Reader):
         """What an array of the action is called: what is observed, too, is another one by the next frame."""
         return f"next {name}" if name in self._seen else name
 
-    def _arrays(self, one: _Episode) -> dict[str, Stored]:
+    def _arrays(self, one: BagEpisode) -> dict[str, Stored]:
         """The arrays of an episode."""
         signals, clock = one.found.signals, one.clock
         arrays = {name: signals[name].stored_at(clock.seen) for name in self._seen}
         arrays |= {self._of_action(name): signals[name].stored_at(clock.acted) for name in self._acted}
         return arrays | {name: signals[name].stored_at(clock.acted) for name in self._outcomes}
-
-
-@dataclass(frozen=True)
-class _Scanned:
-    """What a bag has, and what is taken of it, by name."""
-
-    contents: BagContents
-    signals: Mapping[str, Signal]
-
-    def tracks(self, names: Sequence[str]) -> dict[str, Moments]:
-        """When the sources of names said something."""
-        return {track: times for name in names for track, times in self.signals[name].tracks.items()}
-
-
-@dataclass(frozen=True)
-class _Episode:
-    """An episode.
-
-    Attributes:
-        place: the bag that it is in, with its number where the bag holds several.
-        name: the same in short.
-        found: what the bag has.
-        clock: its frames.
-    """
-
-    place: Path
-    name: str
-    found: _Scanned
-    clock: BagClock
 
 
 def _bags(path: Path) -> tuple[Path, ...]:
@@ -258,104 +228,3 @@ def _bags(path: Path) -> tuple[Path, ...]:
     if not found:
         raise DataError(f"{path}: no bag of ROS", f"expected: {EXPECTED}")
     return found
-
-
-def _no_rate(path: Path, found: _Scanned) -> UsageError:
-    """The error where nobody says how often frames are taken."""
-    rates = [f"{name} {rate_of(times)}" for name, times in found.tracks(tuple(found.signals)).items()]
-    return UsageError(
-        f"{path}: topics come at rates of their own: {listed(rates)}",
-        "say how often they are looked at together: --hz 20, for 20 frames a second",
-    )
-
-
-def _of_one_size(large: Sequence[Large]) -> None:
-    """Give clouds as many points as the largest has."""
-    clouds = [of for of in large if of.is_cloud]
-    for of in clouds:
-        of.with_points(max(other.shape[0] for other in clouds))
-
-
-def _order(bags: Sequence[Path], several: bool) -> str:
-    """What to say of bags, of which each may hold several episodes, and of frames."""
-    named = bags[0].name
-    if len(bags) > 1:
-        named = f"{len(bags)} bags, by the numbers in their names: {named} to {bags[-1].name}"
-    return (
-        f"{named}, {'several episodes' if several else 'an episode'} each: observations are what each topic has said "
-        "last at a frame, actions what it says last by the next one"
-    )
-
-
-def _not_taken(path: Path) -> list[str]:
-    """The sentence on what of a folder is no bag, as recordings are that were cut short."""
-    names = no_bags_in(path)
-    return (
-        [f"not taken, for they are no bags: {listed(names)} (ros2 bag reindex mends one without metadata)"]
-        if names
-        else []
-    )
-
-
-def _of_clocks(episodes: Sequence[_Episode]) -> list[str]:
-    """What to say of times, each once with the first episode of which it is true, and of how many others it is."""
-    said = dict[str, list[str]]()
-    for one in episodes:
-        for about, sentence in one.clock.said.items():
-            said.setdefault(about, []).append(f"{one.name}: {sentence}")
-    return [of[0] + (f" (the like in {len(of) - 1} more)" if of[1:] else "") for of in said.values()]
-
-
-def _not_read(first: BagContents) -> list[str]:
-    """The sentence on topics that omp does not read."""
-    named = [f"{name} ({why})" for name, why in first.other.items()]
-    return [f"topics that omp does not read: {listed(named)}"] if named else []
-
-
-def _of_cameras(episodes: Sequence[_Episode], cameras: Sequence[object], taken: object) -> list[str]:
-    """The sentence on episodes whose depth camera says something else than the one that counts."""
-    other = [one.name for one, camera in zip(episodes, cameras, strict=False) if camera != taken]
-    return [f"{listed(other)}: says other or no intrinsics of the depth camera than those that count"] if other else []
-
-
-def _names(first: _Scanned, arrays: Sequence[str]) -> tuple[str, ...]:
-    """Names of the numbers of a vector: joints by their own names, where these are of one array."""
-    of = {name: first.signals[name] for name in arrays}
-    joints = [name for signal in of.values() for name in signal.names]
-    found: list[str] = []
-    for name, signal in of.items():
-        width = signal.shape[0] if signal.shape else 1
-        if not signal.names:
-            found += names_of_parts([name], [width])
-        elif len(of) == 1 or (isinstance(signal, Joints) and len(set(joints)) == len(joints)):
-            found += signal.names
-        else:
-            found += [f"{name}.{number}" for number in signal.names]
-    return tuple(found)
-
-
-def _rotations(
-    first: _Scanned, arrays: Sequence[str], recorded: Recording, key: str
-) -> tuple[tuple[Rotation, ...], list[str]]:
-    """The quaternions of a vector by the types of its messages; of those that are none in some frames a sentence."""
-    found, said, place = [], [], 0
-    for name in arrays:
-        signal, parts = first.signals[name], first.contents.parts
-        width = signal.shape[0] if signal.shape else 1
-        if isinstance(signal, FramePose) or (name in parts and parts[name].quaternion):
-            begin = place + width - 4
-            turns = np.concatenate([episode[key][:, begin : begin + 4] for episode in recorded.episodes])
-            odd = int((np.abs(np.linalg.norm(turns, axis=1) - 1.0) > _UNIT).sum())
-            if not odd:
-                found.append(Rotation(first=begin, kind="quaternion"))
-            else:
-                said.append(f"{key}: {name} is no rotation in {odd} of {len(turns)} frames, and taken as numbers")
-        place += width
-    return tuple(found), said
-
-
-def _camera(topic: str) -> str:
-    """The camera of a topic: the last part of its name that says more than that these are pictures."""
-    parts = topic.strip("/").split("/")
-    named = [part for part in parts if not set(part.lower().split("_")) <= _NO_CAMERA]
-    return named[-1] if named else topic
