@@ -188,6 +188,18 @@ def test_depth_with_its_camera(kind: str, omp: Omp, tmp_path: Path) -> None:
     assert read_store(tmp_path / "e").arrays["point_cloud"][..., 2].max() == pytest.approx(4.5)
 
 
+def test_depth_is_depth(tmp_path: Path) -> None:
+    robot = Robot(".mcap")
+    grey = [(t, "/cam", robot.picture(np.zeros((4, 6), np.uint8), "mono8")) for t in steadily(10, 2.0)]
+    metres = [(t, "/far", robot.picture(np.full((4, 6), 1.5, np.float32), "32FC1")) for t in steadily(10, 2.0)]
+    path = robot.write(tmp_path / "run", [*arm(robot), *grey, *metres])
+    with pytest.raises(UsageError, match="/cam is no depth but mono8"):
+        read(path, **ARM, depth="/cam")
+    found = read(path, **ARM, depth="/far")
+    assert found.camera == {"depth_scale": 1.0}
+    np.testing.assert_array_equal(found.episodes[0]["depth"], 1.5)
+
+
 def test_clouds_of_any_size(tmp_path: Path) -> None:
     """Those of all bags get as many points as the largest has; what is missing is not a number."""
     robot = Robot(".mcap")

@@ -36,7 +36,8 @@ from omp_cli.core.data.readers.rosbag_episode import (
     said_of,
 )
 from omp_cli.core.data.readers.rosbag_file import bags_in, files_of, opened
-from omp_cli.core.data.readers.rosbag_scan import contents_of, frames_of, signals_of
+from omp_cli.core.data.readers.rosbag_messages import METRES, MILLIMETRES
+from omp_cli.core.data.readers.rosbag_scan import BagContents, contents_of, frames_of, signals_of
 from omp_cli.core.data.readers.rosbag_signals import Large
 from omp_cli.core.data.readers.rosbag_transforms import PREFIX
 from omp_cli.core.data.readers.stored import Stored
@@ -143,6 +144,7 @@ class RosbagReader(Reader):
                         f"--set 'format.{role}=[\"NAME\"]'"
                         + (f"; of tf any two frames: {PREFIX}A>B" if frames else ""),
                     )
+            _check_depth(bag, contents, self.config.depth)
             names = tuple(dict.fromkeys((*self._seen, *self._acted, *self._outcomes, *self.config.episode)))
             stamped = self.config.clock == "stamped"
             return ScannedBag(contents, signals_of(content, contents, names, self.config.pose, stamped))
@@ -220,6 +222,16 @@ class RosbagReader(Reader):
         arrays = {name: signals[name].stored_at(clock.seen) for name in self._seen}
         arrays |= {self._of_action(name): signals[name].stored_at(clock.acted) for name in self._acted}
         return arrays | {name: signals[name].stored_at(clock.acted) for name in self._outcomes}
+
+
+def _check_depth(bag: Path, contents: BagContents, names: Sequence[str]) -> None:
+    """UsageError where what is named is there and no depth."""
+    depths = (*MILLIMETRES, *METRES)
+    for name in names:
+        part = contents.parts.get(name)
+        if part is not None and part.encoding not in depths:
+            what = f"{bag}: {name} is no depth but {part.encoding or part.said}"
+            raise UsageError(what, f"depth is sensor_msgs/Image of {', '.join(depths)}, or compressedDepth of these")
 
 
 def _bags(path: Path) -> tuple[Path, ...]:

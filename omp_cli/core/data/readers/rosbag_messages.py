@@ -20,7 +20,8 @@ PICTURE, PACKED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CLOUD, JOINTS = "sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/JointState"
 CAMERA = "sensor_msgs/msg/CameraInfo"
 MILLIMETRES = ("16UC1", "mono16")
-"""Encodings of depth in millimetres (REP 118); other depth is in metres."""
+METRES = ("32FC1",)
+"""Encodings of depth in millimetres and in metres (REP 118)."""
 TRANSFORMS = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
 QUATERNION = "geometry_msgs/msg/Quaternion"
 OF_JOINTS = ("position", "velocity", "effort")
