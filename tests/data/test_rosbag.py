@@ -360,9 +360,11 @@ def test_where_an_episode_begins_and_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("clock", ["received", "stamped"])
-def test_several_episodes_in_a_bag(clock: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_several_episodes_in_a_bag(kind: str, clock: str, tmp_path: Path) -> None:
     """As a topic says: from 1 to 3 s the first, then at once the second to 4.5 s, after a slip the third to the end."""
-    robot = Robot(".mcap")
+    robot = Robot(kind)
+    (tmp_path / "day").mkdir()
     said = arm(robot, 8.0)
     told = ((0.0, 0), (1.0, 1), (3.0, 2), (4.5, 0), (5.0, 1), (5.05, 0), (6.0, 3))
     said += [(t, "/demonstration", robot.number(value)) for t, value in told]
@@ -378,17 +380,17 @@ def test_several_episodes_in_a_bag(clock: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(episode["img"][:, 0, 0, 0], np.round(times * 20))
     few = read(tmp_path / "day", limit=2, **ARM, episode="/demonstration")
     assert [len(episode["action"]) for episode in few.episodes] == [20, 15]
-    assert few.said[0].startswith("run, several episodes each")
+    assert few.said[0].startswith(f"{path.name}, several episodes each")
     path = robot.write(tmp_path / "day" / "slow", [of for of in said if not 2.0 < of[0] < 2.7])
     told = " ".join(read(tmp_path / "day", **ARM, episode="/demonstration").said)
-    assert "slow, episode 0: nothing came of /joints/position for 0.7 s, 1.0 s after the begin" in told
+    assert f"{path.name}, episode 0: nothing came of /joints/position for 0.7 s, 1.0 s after the begin" in told
     with pytest.raises(UsageError, match="no '/demo' in it"):
         read(path, **ARM, episode="/demo")
     with pytest.raises(UsageError, match=r"format\.episode is a topic of one number, or of true and false"):
         read(path, **ARM, episode="/joints/velocity")
-    robot.write(tmp_path / "never", [*arm(robot), (0.5, "/demonstration", robot.number(0))])
+    never = robot.write(tmp_path / "never", [*arm(robot), (0.5, "/demonstration", robot.number(0))])
     with pytest.raises(DataError, match="/demonstration is 0 all the time"):
-        read(tmp_path / "never", **ARM, episode="/demonstration")
+        read(never, **ARM, episode="/demonstration")
 
 
 @pytest.mark.parametrize("late", [0.500000037, 0.300000101, 0.123456789])
