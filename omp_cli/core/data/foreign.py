@@ -169,6 +169,11 @@ def listed(names: Iterable[str], most: int = _LISTED) -> str:
     return ", ".join(map(short, found[:most])) + (" ..." if len(found) > most else "") or "nothing"
 
 
+def by_numbers(path: Path) -> list[Any]:
+    """What to sort paths by: their names, in which whole numbers count as such, so that 2 comes before 10."""
+    return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", path.name)]
+
+
 def _bytes(size: int) -> str:
     if size > 10**15:
         return "more than a million GB"

@@ -8,8 +8,7 @@ that are padded with zeros, texts of bytes (T,), or rows of different lengths.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from omp_cli.core.base.config import Keys
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.base.progress import Progress
-from omp_cli.core.data.foreign import listed
+from omp_cli.core.data.foreign import by_numbers, listed
 from omp_cli.core.data.readers.apart import joined_episodes
 from omp_cli.core.data.readers.base import FORMATS, Contents, Reader, Recording, Subject
 from omp_cli.core.data.readers.hdf5 import arrays_below, contents_of, dataset, is_hdf5, opened, stored
@@ -106,25 +105,17 @@ def episode_files(folder: Path) -> tuple[Path, ...]:
     """The files of a folder's episodes, in the order of the numbers in their names; none where it is no such folder."""
     if files := _in(folder):
         return files
-    inside = [_in(part) for part in _by_numbers(part for part in folder.iterdir() if part.is_dir())]
+    inside = [_in(part) for part in sorted(filter(Path.is_dir, folder.iterdir()), key=by_numbers)]
     return tuple(files[0] for files in inside if files) if all(len(files) <= 1 for files in inside) else ()
 
 
 def _in(folder: Path) -> tuple[Path, ...]:
-    return _by_numbers(
+    files = (
         file
         for file in folder.iterdir()
         if file.suffix.lower() in ENDINGS and not file.name.startswith(".") and not file.is_dir()
     )
-
-
-def _by_numbers(paths: Iterable[Path]) -> tuple[Path, ...]:
-    """Paths by their names, in which whole numbers count as such: 2 comes before 10."""
-
-    def key(path: Path) -> list[Any]:
-        return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", path.name)]
-
-    return tuple(sorted(paths, key=key))
+    return tuple(sorted(files, key=by_numbers))
 
 
 def _needed(path: Path) -> tuple[Path, ...]:

@@ -63,8 +63,9 @@ def no_rate(path: Path, found: ScannedBag) -> UsageError:
 def give_one_size(large: Sequence[Large]) -> None:
     """Give clouds as many points as the largest has."""
     clouds = [of for of in large if of.is_cloud]
+    most = max((of.shape[0] for of in clouds), default=0)
     for of in clouds:
-        of.with_points(max(other.shape[0] for other in clouds))
+        of.with_points(most)
 
 
 def said_of(

@@ -5,14 +5,13 @@ The package rosbags reads them; what it raises becomes a DataError here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from omp_cli.core.base.errors import MissingDependency, data_error
-from omp_cli.core.data.foreign import whole
+from omp_cli.core.data.foreign import by_numbers, whole
 
 INSTALL = "pip install 'omp-cli[rosbag]'"
 METADATA = "metadata.yaml"
@@ -37,7 +36,7 @@ def bags_in(path: Path) -> tuple[Path, ...]:
     """The bag itself, or those that lie in a folder, in the order of the numbers in their names; none where none do."""
     if is_bag(path):
         return (path,)
-    return tuple(sorted(filter(is_bag, path.iterdir()), key=_by_numbers)) if path.is_dir() else ()
+    return tuple(sorted(filter(is_bag, path.iterdir()), key=by_numbers)) if path.is_dir() else ()
 
 
 def no_bags_in(path: Path) -> tuple[str, ...]:
@@ -45,7 +44,7 @@ def no_bags_in(path: Path) -> tuple[str, ...]:
     if not path.is_dir() or is_bag(path):
         return ()
     like = (of for of in path.iterdir() if of.is_dir() or any(end in of.suffixes for end in ENDINGS))
-    return tuple(of.name for of in sorted(like, key=_by_numbers) if not is_bag(of))
+    return tuple(of.name for of in sorted(like, key=by_numbers) if not is_bag(of))
 
 
 def files_of(bag: Path) -> tuple[Path, ...]:
@@ -53,11 +52,7 @@ def files_of(bag: Path) -> tuple[Path, ...]:
     if not bag.is_dir():
         return (bag,)
     inside = (part for part in bag.iterdir() if part.is_file() and any(end in part.suffixes for end in ENDINGS))
-    return (bag / METADATA, *sorted(inside, key=_by_numbers))
-
-
-def _by_numbers(path: Path) -> list[Any]:
-    return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", path.name)]
+    return (bag / METADATA, *sorted(inside, key=by_numbers))
 
 
 class Bag:

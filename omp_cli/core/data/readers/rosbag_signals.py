@@ -84,14 +84,9 @@ class Numbers(Signal):
         self, where: str, name: str, part: MessagePart, times: Moments, messages: Sequence[bytes], reader: Any
     ) -> None:
         super().__init__({name: times}, part.shape, part.dtype)
-        self._where, self._part, self._times = where, part, times
+        self._where, self._part, self.times = where, part, times
         self._messages, self._reader = messages, reader
         self.names = part.names
-
-    @property
-    def times(self) -> Moments:
-        """When each message came (M,)."""
-        return self._times
 
     @property
     def stored(self) -> int:
@@ -100,7 +95,7 @@ class Numbers(Signal):
 
     def at(self, moments: Moments) -> Iterator[NDArray[Any]]:
         """See the base class; 0 before the first message. DataError where one has other numbers than the first."""
-        chosen, back = np.unique(last_of(self._times, moments, silent=True), return_inverse=True)
+        chosen, back = np.unique(last_of(self.times, moments, silent=True), return_inverse=True)
         rows = np.zeros((len(chosen), *self.shape), self.dtype)
         for row, place in enumerate(chosen):
             if place < 0:
