@@ -1,8 +1,8 @@
 """A folder of ROS 2 bags, as `ros2 bag record` writes them, of one episode each. Needs rosbags, NumPy and SciPy alone.
 
 `python examples/own_bags.py bags`: an arm goes to a thing that a detector sees, turns to it and closes its gripper.
-Where the tool is comes from tf, 100 times a second; where the thing is 10 times; commands to a servo 50 times; and to
-the gripper something is said when it is to open or to close. No topic waits for another.
+Where the tool is comes 100 times a second, by tf and as a topic; where the thing is 10 times; commands to a servo 50
+times; and to the gripper something is said when it is to open or to close. No topic waits for another.
 """
 
 import sys
@@ -50,11 +50,12 @@ def transform(at: float, place: Any, turn: float) -> Any:
 def episode(random: np.random.Generator) -> Iterator[Said]:
     """What each topic says, and when (s)."""
     thing, to_turn = random.uniform([-0.2, -0.2, 0.02], [0.2, 0.2, 0.1]), random.uniform(-1.0, 1.0)
-    late = dict(zip(("/tf", "/servo", "/thing"), random.uniform(0.0, 0.05, 3), strict=True))
+    late = dict(zip(("/tool", "/servo", "/thing"), random.uniform(0.0, 0.05, 3), strict=True))
     place, turn, opened = np.array([0.0, 0.0, 0.4]), 0.0, True
     for tick in range(100 * SECONDS):
         at = tick / 100
-        yield at + late["/tf"], "/tf", transform(at, place, turn)
+        yield at + late["/tool"], "/tf", transform(at, place, turn)
+        yield at + late["/tool"], "/tool", pose(at, place, turn)
         if tick % 2 == 0:
             yield at + late["/servo"], "/servo", pose(at, place + 0.1 * (thing - place), turn + 0.1 * (to_turn - turn))
         if tick % 10 == 0:

@@ -153,7 +153,8 @@ def _run() -> int:
         if number != signal.SIGINT:  # KeyboardInterrupt is Python's own way
             signal.signal(number, _end)
     g.set_current(g.Globals(json_="--json" in sys.argv, verbose=bool({"--verbose", "-v"} & set(sys.argv))))
-    completing = any(name.endswith("_COMPLETE") for name in os.environ)  # the shell asks for options of any command
+    # The shell asks for options of any command, by a variable with the program's name; other programs have theirs.
+    completing = any("OMP" in name.removesuffix("_COMPLETE") for name in os.environ if name.endswith("_COMPLETE"))
     try:
         if os.environ.pop("OMP_CLI_ENDS_WITH_STDIN", None):  # a job of omp sweep
             from omp_cli.core.base.processes import end_with_stdin

@@ -12,6 +12,10 @@ python -m pip install --quiet --disable-pip-version-check -e '.[robomimic]' ||
 # openpi-client asks for NumPy 1, and works with 2.
 python -m pip install --quiet --disable-pip-version-check --no-deps 'openpi-client>=0.1.2,<0.2' ||
     echo "openpi-client does not install here; its test is skipped" >&2
+# ROS 2's own client, as wheels that its community builds for Linux on x86-64.
+python -m pip install --quiet --disable-pip-version-check \
+    'ros-rclpy[fastrtps]>=9.1,<10' 'ros-geometry-msgs>=5.5,<6' 'ros-sensor-msgs>=5.5,<6' ||
+    echo "rclpy does not install here; the tests on ROS 2's own graph are skipped" >&2
 export OMP_NUM_THREADS=1
 # Images of containers set it; without compiled files each of the suite's hundred processes compiles omp once more.
 unset PYTHONDONTWRITEBYTECODE

@@ -13,7 +13,7 @@ from omp_cli.commands.inputs import PolicyArgument
 from omp_cli.commands.options import option
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.data.store import read_store
-from omp_cli.core.deploy.config import DeployConfig
+from omp_cli.core.deploy.config import DeployConfig, RosConfig
 from omp_cli.core.deploy.tables import loop_tables
 
 PANEL = "Robot"
@@ -26,6 +26,9 @@ def deploy(
     env: Annotated[
         str | None, option("Function that makes the robot: module:function or file.py:function.", panel=PANEL)
     ] = None,
+    ros: Annotated[
+        bool, option("Move the robot on ROS whose bags the policy learned from.", "--ros", panel=PANEL)
+    ] = False,
     replay: Annotated[
         Path | None, option("Data set whose frames the policy is shown in the place of a robot's.", panel=PANEL)
     ] = None,
@@ -35,14 +38,20 @@ def deploy(
     Example: omp deploy runs/pretrain/RUN --replay data/metaworld/assembly-p512-d10-s0
 
     Example: omp deploy runs/pretrain/RUN --env examples/my_robot.py:make --ensemble 0.01 --seconds 60
+
+    Example: omp deploy runs/pretrain/RUN --ros --seconds 60
     """
-    if (env is None) == (replay is None):
+    if (env is not None) + (replay is not None) + ros != 1:
         raise UsageError(
-            "omp deploy: nothing to act on, or two things", "name --env module:function or --replay DATASET"
+            "omp deploy: nothing to act on, or two things", "name --env module:function, --ros or --replay DATASET"
         )
     chosen, player = opened(call, policy)
-    chosen.add("env" if replay is None else "dataset", env or str(replay), "flag")
     settings, signature = chosen.settings, player.signature
+    if ros:
+        core.topics_of_policy(player.decider)
+    elif settings.ros != RosConfig():
+        raise UsageError("omp deploy: settings of ros go with --ros", "leave them out, or name --ros")
+    chosen.add("env" if replay is None else "dataset", "ROS" if ros else env or str(replay), "flag")
     if call.dry_run(chosen, task=signature.task, hz=settings.hz or signature.control_hz, nfe=signature.nfe):
         return
     data = None if replay is None else read_store(replay)
@@ -50,10 +59,12 @@ def deploy(
         run.input(player.decider.kind, player.decider.path, player.decider.sha256())
         if data is not None:
             run.input("dataset", data.path, data.sha256)
-        robot = (
-            core.make_robot(str(env), signature, progress.note)
-            if data is None
-            else core.Replay(data, signature, progress.note)
-        )
+        robot: core.Robot | core.Replay
+        if data is not None:
+            robot = core.Replay(data, signature, progress.note)
+        elif ros:
+            robot = core.make_ros_robot(player.decider, settings.ros, progress.note)
+        else:
+            robot = core.make_robot(str(env), signature, progress.note)
         figures = core.deploy_run(run, player, robot, settings, progress)
     call.result(run.folder, figures, loop_tables(figures), [f"ticks: {run.folder / 'ticks.jsonl'}"])

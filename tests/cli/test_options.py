@@ -171,7 +171,8 @@ def test_help_names_the_groups_of_tasks_of_every_suite(omp: Omp) -> None:
         assert not groups or f"{', '.join(groups)} ({suite})" in words
 
 
-def test_the_list_of_commands_imports_no_command() -> None:
+def test_the_list_of_commands_imports_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_ROS_WHEELS_BOOTSTRAP_COMPLETE", "1")  # which does not ask omp for completions
     line = (
         "import sys; sys.argv = ['omp', '--help']\n"
         "from omp_cli.app import main\n"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from omp_cli import core
 from omp_cli.app import make_app
 from omp_cli.commands import lines
 from omp_cli.commands.table import COMMANDS, load
@@ -140,6 +141,8 @@ def check(parser: typer.main.TyperGroup, omp: Omp, workshop: Path, monkeypatch: 
             return
         if command in ("export", "deploy", "serve") and str(workshop / "run") not in own:
             own.append(str(workshop / "run"))
+        if "--ros" in own:  # the policy of the workshop did not learn from bags
+            monkeypatch.setattr(core, "topics_of_policy", lambda decider: None)
         ran = omp(command, *own, *([] if command == "manifest" else ["--dry-run"]))
         assert ran.code == 0, ran.err
 

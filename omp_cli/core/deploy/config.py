@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from omp_cli.core.base.config import Above0, AtLeast0, Count, Depth, Flag, Seed, Settings, Threads, Width
+from omp_cli.core.base.config import (
+    Above0,
+    AtLeast0,
+    Count,
+    Depth,
+    Flag,
+    Names,
+    Seed,
+    Settings,
+    Threads,
+    Width,
+    distinct,
+)
 from omp_cli.core.policy_config import Graph, Precision, Weights
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -73,6 +85,52 @@ class ActingConfig(Settings):
         return {} if self.ensemble is None else {"execute": "temporal ensembling decides at every step"}
 
 
+def _renamings(values: tuple[str, ...]) -> tuple[str, ...]:
+    """The values, unchanged; ValueError where one is not ``/FROM:=/TO``, or two rename one topic."""
+    for value in values:
+        old, sign, new = value.partition(":=")
+        if not (old and sign and new.startswith("/")):
+            raise ValueError(f"{value!r} is not as /RECORDED:=/LIVE")
+    distinct(tuple(value.partition(":=")[0] for value in values))
+    return values
+
+
+Renamings = Annotated[Names, AfterValidator(_renamings)]
+"""Topics that have other names, as ROS writes it: /RECORDED:=/LIVE."""
+
+
+class RosConfig(Settings):
+    """How ``omp deploy --ros`` meets a robot on ROS."""
+
+    version: Literal[1, 2] | None = None
+    """Of ROS: rospy speaks to 1, rclpy to 2; None for that of the recording."""
+    listen: Renamings = ()
+    """Topics that the robot says under other names than in the recording: /joints:=/left/joints."""
+    publish: Renamings = ()
+    """Topics by which it is commanded under other names than in the recording: /command:=/left/command."""
+    episode: str | None = None
+    """A topic of one number, or of true and false, that says when the robot may be moved: an episode begins when it is
+    not 0, and ends when it is. None begins at once, and ends by --seconds or Ctrl-C.
+    """
+    stop: Literal["nothing", "zero"] = "nothing"
+    """What is published when the loop ends: nothing, so that the last command stands, or once 0 for every number of the
+    action (zero), which stops what is moved by velocities.
+    """
+    shadow: bool = False
+    """Whether nothing is published: the policy decides by what it sees, and ticks.jsonl has its actions."""
+    patience: Above0 = 10.0
+    """Seconds in which everything that the policy reads has to have been said before the first tick."""
+    silence: Above0 = 1.0
+    """Seconds without a word of a topic that said something steadily in the recording, after which the loop ends; at
+    least three of its steps.
+    """
+
+    def passed_over(self) -> dict[str, str]:
+        """What publishes, where nothing is published."""
+        silent = "with ros.shadow nothing is published"
+        return {"publish": silent, "stop": silent} if self.shadow else {}
+
+
 class DeployConfig(ActingConfig):
     """The control loop of ``omp deploy``."""
 
@@ -82,6 +140,8 @@ class DeployConfig(ActingConfig):
     """Seconds from the first tick on after which the loop ends; None for no limit but the episodes' end and Ctrl-C."""
     episodes: Annotated[Count, Flag(panel="Loop")] = 1
     """Episodes of the recording, or of the robot."""
+    ros: RosConfig = RosConfig()
+    """The robot on ROS of --ros."""
 
 
 class ServeConfig(ActingConfig):

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from omp_cli.core.base.errors import diverged_action
-from omp_cli.core.deploy.frames import Arrays, AsRead, Signature, as_read_by
+from omp_cli.core.data.topics import RosTopics
+from omp_cli.core.deploy.frames import Arrays, AsRead, Signature, as_read_by, topics_by
 from omp_cli.core.deploy.parity import Difference
 from omp_cli.core.policy_config import Graph, Precision, Weights
 
@@ -54,6 +55,11 @@ class Decider(ABC):
     def sensing(self) -> tuple[AsRead, Mapping[str, tuple[str, ...]]]:
         """``frames.as_read_by`` of its suite."""
         return as_read_by(self.suite)
+
+    @cached_property
+    def topics(self) -> RosTopics | None:
+        """``frames.topics_by`` of its suite."""
+        return topics_by(self.suite)
 
     @abstractmethod
     def decide(self, history: Arrays, noise: Tensor) -> NDArray[np.float32]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import DataError, did_you_mean
 from omp_cli.core.data.shown import shown_array
+from omp_cli.core.data.topics import RosTopics
 from omp_cli.core.families import SUITES
 from omp_cli.core.spec import Rotation, Spec, learned_dim
 
@@ -177,10 +178,20 @@ def as_read_by(suite: Mapping[str, Any] | None) -> tuple[AsRead, Mapping[str, tu
 
     A policy of a simulator's data, and one of which nothing says whose, reads what it is shown.
     """
-    if suite is None or suite.get("name") not in SUITES.names() or SUITES.get(suite["name"]).simulated:
+    if not _recorded(suite):
         return (lambda obs, reads: obs), {}
     found = SUITES.build(SUITES.parse(suite))
     return found.as_read, found.made_of()
+
+
+def topics_by(suite: Mapping[str, Any] | None) -> RosTopics | None:
+    """Where a robot on ROS says what a policy of such data reads; None where nothing says so."""
+    return SUITES.build(SUITES.parse(suite)).topics() if _recorded(suite) else None
+
+
+def _recorded(suite: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
+    """Whether a policy's data are such as no simulator shows."""
+    return suite is not None and suite.get("name") in SUITES.names() and not SUITES.get(suite["name"]).simulated
 
 
 def _kind(value: Any) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import MissingDependency, UsageError, did_you_mean, machine_error
 from omp_cli.core.base.layers import flatten, unflatten
+from omp_cli.core.data.topics import RosTopics
 from omp_cli.core.families import SUITES as SUITES
 from omp_cli.core.spec import Spec
 
@@ -215,6 +216,10 @@ class Suite(ABC):
     def made_of(self) -> Mapping[str, tuple[str, ...]]:
         """Names of the arrays of which ``as_read`` makes those that a policy reads, where they are others."""
         return {}
+
+    def topics(self) -> RosTopics | None:
+        """Where a robot on ROS says the arrays of the data; None where the data are no recordings of one."""
+        return None
 
     def file_states(self, task: str) -> tuple[str, ...]:
         """Names of the arrays in files that together are a state of the simulator, where it can be shown anew."""

@@ -36,7 +36,7 @@ def unpacked(files: Sequence[Path], name: str, parts: Sequence[Stored], frames: 
         DataError: the first picture is damaged, or none; where they are read, also any other, or one of another size.
         MissingDependency: PyAV is not installed.
     """
-    size = _picture(parts[0].read(1)[0], f"{files[0]}: {name}, frame 0").shape
+    size = picture_of(parts[0].read(1)[0], f"{files[0]}: {name}, frame 0").shape
 
     def pieces(wanted: int) -> Iterator[NDArray[np.uint8]]:
         for file, part, length in zip(files, parts, frames, strict=True):
@@ -44,7 +44,7 @@ def unpacked(files: Sequence[Path], name: str, parts: Sequence[Stored], frames: 
             found = np.empty((len(rows), *size), np.uint8)
             for frame, row in enumerate(rows):
                 where = f"{file}: {name}, frame {frame}"
-                picture = _picture(row, where)
+                picture = picture_of(row, where)
                 if picture.shape != size:
                     raise DataError(f"{where} is a picture {picture.shape}, the first one is {size}")
                 found[frame] = picture
@@ -55,7 +55,7 @@ def unpacked(files: Sequence[Path], name: str, parts: Sequence[Stored], frames: 
     return Stored.continued((sum(frames), *size), np.dtype(np.uint8), None, pieces)
 
 
-def _picture(row: Any, where: str) -> NDArray[np.uint8]:
+def picture_of(row: Any, where: str) -> NDArray[np.uint8]:
     """(H, W, 3) of the bytes of a JPEG or PNG, behind which zeros may lie."""
     packed = row.tobytes() if isinstance(row, np.ndarray) else row
     if not isinstance(packed, bytes) or not packed.startswith(MAGIC):  # other kinds could name files of this machine

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from omp_cli.core.data.catalogue import TaskFacts
 from omp_cli.core.data.store import Arrays
+from omp_cli.core.data.topics import RosTopics
 from omp_cli.core.spec import Spec
 
 
@@ -66,6 +67,7 @@ class Recording:
         numbers: of the episodes, counted from 0 in the file, where some of it are left out; empty where none are.
         files: of several files that are read as one, the name of each and how many episodes are in all before it;
             empty of one file.
+        topics: of a robot on ROS, where its arrays come from; None of others.
     """
 
     episodes: list[Arrays]
@@ -86,6 +88,7 @@ class Recording:
     camera: Mapping[str, Any] = field(default_factory=dict)
     numbers: tuple[int, ...] = ()
     files: tuple[tuple[str, int], ...] = ()
+    topics: RosTopics | None = None
 
     def names_of(self, key: str) -> tuple[str, ...]:
         """Names of the numbers of "state" or "action", the user's before the file's; empty where nobody says them."""

@@ -39,6 +39,7 @@ from omp_cli.core.data.readers.rosbag_file import bags_in, files_of, opened
 from omp_cli.core.data.readers.rosbag_messages import METRES, MILLIMETRES
 from omp_cli.core.data.readers.rosbag_scan import BagContents, contents_of, frames_of, signals_of
 from omp_cli.core.data.readers.rosbag_signals import Large
+from omp_cli.core.data.readers.rosbag_topics import topics_of
 from omp_cli.core.data.readers.rosbag_transforms import PREFIX
 from omp_cli.core.data.readers.stored import Stored
 
@@ -203,6 +204,7 @@ class RosbagReader(Reader):
             cameras=tuple(by_name(recorded.notes["cameras"], camera_of)),
             camera=camera,
             said=(*recorded.said, *of_turns),
+            topics=topics_of(first, self._seen, self._acted),
         )
 
     def _taken_config(self) -> RosbagConfig:

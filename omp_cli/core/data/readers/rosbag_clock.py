@@ -108,6 +108,12 @@ def rate_of(times: Moments) -> str:
     return "at times" if steady is None else f"{SECOND / steady[0]:.3g} Hz"
 
 
+def steady_step(times: Moments) -> float | None:
+    """Seconds between two words of what comes steadily most of its time; None of what is said at times."""
+    steady = _steady(times)
+    return None if steady is None or steady[1] < _SHARE else steady[0] / SECOND
+
+
 def _steady(times: Moments) -> tuple[float, float] | None:
     """The mean step without pauses, nanoseconds, and the share of the time without them.
 

@@ -5,10 +5,11 @@ The package rosbags reads them; what it raises becomes a DataError here.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omp_cli.core.base.errors import MissingDependency, data_error
 from omp_cli.core.data.foreign import by_numbers, whole
@@ -61,11 +62,13 @@ class Bag:
     Attributes:
         path: the file or folder.
         topics: the type of each topic that has messages, as ``sensor_msgs/msg/Image``; of several types all.
+        version: of ROS, 1 or 2.
     """
 
     def __init__(self, path: Path, reader: Any) -> None:
-        self.path, self._reader, types = path, reader, reader.typestore
-        self._types, self._read = types.types, types.deserialize_cdr if reader.is2 else types.deserialize_ros1
+        self.path, self._reader, self._store = path, reader, reader.typestore
+        self.version: Literal[1, 2] = 2 if reader.is2 else 1
+        self._read = self._store.deserialize_cdr if reader.is2 else self._store.deserialize_ros1
         kinds: dict[str, set[str]] = {}
         for of in reader.connections:
             kinds.setdefault(of.topic, set()).update({of.msgtype} if of.msgcount else ())
@@ -90,7 +93,17 @@ class Bag:
 
     def known(self, topic: str) -> bool:
         """Whether the type of a topic is one that the bag or ROS 2 itself defines."""
-        return self.topics[topic] in self._types
+        return self.topics[topic] in self._store.types
+
+    def definition(self, topic: str) -> str | None:
+        """How the type of a topic is defined, with those that it is made of; None of one that comes with ROS."""
+        kind = self.topics[topic]
+        return None if kind in self._with_ros else str(self._store.generate_msgdef(kind, 2)[0])
+
+    @functools.cached_property
+    def _with_ros(self) -> Collection[str]:
+        types: Collection[str] = types_of(self.version).types
+        return types
 
     def message(self, topic: str, data: bytes) -> Any:
         """What a message says, also after the bag was closed."""
@@ -105,20 +118,31 @@ def opened(path: Path) -> Iterator[Bag]:
     Raises:
         MissingDependency: the package rosbags is not installed.
     """
-    try:
-        from rosbags.highlevel import AnyReader
-        from rosbags.typesys import Stores, get_typestore
-    except ImportError:
-        raise MissingDependency("rosbags is not installed, by which ROS bags are read", INSTALL) from None
+    types = types_of(2)
+    from rosbags.highlevel import AnyReader
+
     for file in files_of(path):
         whole(file)
     with _asked(path):
-        reader = AnyReader([path], default_typestore=get_typestore(Stores.LATEST))
+        reader = AnyReader([path], default_typestore=types)
         reader.open()
     try:
         yield Bag(path, reader)
     finally:
         reader.close()
+
+
+def types_of(version: Literal[1, 2]) -> Any:
+    """The types of messages that come with a version of ROS, as rosbags knows them.
+
+    Raises:
+        MissingDependency: the package rosbags is not installed.
+    """
+    try:
+        from rosbags.typesys import Stores, get_typestore
+    except ImportError:
+        raise MissingDependency("rosbags is not installed, which reads the messages of ROS", INSTALL) from None
+    return get_typestore(Stores.LATEST if version == 2 else Stores.ROS1_NOETIC)
 
 
 @contextmanager

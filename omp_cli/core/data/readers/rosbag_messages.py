@@ -5,6 +5,7 @@ Legend: H, W height and width, N points, n numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from omp_cli.core.data.readers.video import decoded_depth
 PICTURE, PACKED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CLOUD, JOINTS = "sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/JointState"
 CAMERA = "sensor_msgs/msg/CameraInfo"
+TIME = "builtin_interfaces/msg/Time"
 MILLIMETRES = ("16UC1", "mono16")
 METRES = ("32FC1",)
 """Encodings of depth in millimetres and in metres (REP 118)."""
@@ -81,6 +83,11 @@ class MessagePart:
         return f"({', '.join(map(str, self.shape))})" if self.shape else "(one number)"
 
 
+def path_of(topic: str, name: str) -> tuple[str, ...]:
+    """The fields of a topic's messages that lead to the numbers called ``name``."""
+    return tuple(name.removeprefix(f"{topic}/").split("/")) if name != topic else ("data",)
+
+
 def parts_of(topic: str, kind: str, message: Any) -> dict[str, MessagePart]:
     """The parts of a topic's first message by name: the topic itself, or paths that begin with it.
 
@@ -116,6 +123,18 @@ def parts_of(topic: str, kind: str, message: Any) -> dict[str, MessagePart]:
         topic if plain and path == ("data",) else "/".join((topic, *path)): part
         for path, part in _numbers((), message, lambda of: of)
     }
+
+
+def plain(message: Any) -> Any:
+    """A message as plain data without times, which are of its moment; its numbers that JSON does not have as text."""
+    if isinstance(message, np.ndarray | list | tuple):
+        return [plain(of) for of in (message.tolist() if isinstance(message, np.ndarray) else message)]
+    if isinstance(message, float) and not math.isfinite(message):
+        return str(message)
+    if not hasattr(message, "__dataclass_fields__"):
+        return message
+    named = {name: getattr(message, name) for name in message.__dataclass_fields__ if name != "__msgtype__"}
+    return {name: plain(of) for name, of in named.items() if getattr(of, "__msgtype__", "") != TIME}
 
 
 def unread(kind: str, message: Any) -> str:

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -42,12 +42,20 @@ class BagContents:
         topics: in which topic each of these is.
         other: why omp reads nothing of a topic, by its name.
         intrinsics: of cameras, by the topics that say them.
+        version: of ROS, 1 or 2.
+        types: of topics, those of tf among them, by name.
+        first: the first message of each topic of numbers, by its name.
+        definitions: of those of the types that do not come with ROS, by topic.
     """
 
     parts: Mapping[str, MessagePart]
     topics: Mapping[str, str]
     other: Mapping[str, str]
     intrinsics: Mapping[str, tuple[float, ...]]
+    version: Literal[1, 2]
+    types: Mapping[str, str]
+    first: Mapping[str, Any]
+    definitions: Mapping[str, str]
 
     def camera(self, depth: str) -> dict[str, Any]:
         """What is known of the camera of a topic's depth pictures, as ``Recording.camera``."""
@@ -62,8 +70,10 @@ class BagContents:
 def contents_of(bag: Bag) -> BagContents:
     """What a bag has; DataError where none of what its metadata announce is there."""
     parts, topics, other = dict[str, MessagePart](), dict[str, str](), dict[str, str]()
-    cameras = dict[str, tuple[float, ...]]()
+    cameras, said_first, definitions = dict[str, tuple[float, ...]](), dict[str, Any](), dict[str, str]()
     for topic, kind in bag.topics.items():
+        if bag.known(topic) and (text := bag.definition(topic)) is not None:
+            definitions[topic] = text
         if kind in TRANSFORMS:
             continue
         if not bag.known(topic):
@@ -83,11 +93,12 @@ def contents_of(bag: Bag) -> BagContents:
             other[topic] = error.message.removeprefix(f"{bag.path}: ").removeprefix(f"{topic}: ")
         parts |= found
         topics |= dict.fromkeys(found, topic)
+        if found and not any(part.large for part in found.values()):
+            said_first[topic] = bag.message(topic, first[0][2])
     if bag.topics and not parts and not other and not any(kind in TRANSFORMS for kind in bag.topics.values()):
         raise DataError(f"{bag.path}: none of the messages that it announces is there", "ros2 bag reindex")
-    return BagContents(
-        parts, topics, {topic: why for topic, why in other.items() if topic not in topics.values()}, cameras
-    )
+    other = {topic: why for topic, why in other.items() if topic not in topics.values()}
+    return BagContents(parts, topics, other, cameras, bag.version, bag.topics, said_first, definitions)
 
 
 def frames_of(bag: Bag) -> tuple[str, ...]:

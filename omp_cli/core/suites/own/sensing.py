@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from omp_cli.core.base.config import Count, Settings
 from omp_cli.core.base.errors import DataError
@@ -24,6 +25,7 @@ from omp_cli.core.data.readers.cameras import by_name
 from omp_cli.core.data.readers.pictures import live_pictures
 from omp_cli.core.data.readers.roles import DEPTH, POSE
 from omp_cli.core.data.shown import shown_array
+from omp_cli.core.data.topics import RosTopics
 from omp_cli.core.suites.own.camera import CameraConfig, Crop
 from omp_cli.core.suites.own.clouds import Making, cloud_of, making_of
 
@@ -64,6 +66,10 @@ class OwnSuiteConfig(Settings):
     """Pixels of a side that their pictures were resized to; None for none."""
     cloud: RecordedCloud | None = None
     """What clouds were made of; None where they are the file's own."""
+    whole: dict[str, str] = Field(default_factory=dict)
+    """Names of the file's arrays, by those above, where they are longer."""
+    ros: RosTopics | None = None
+    """Topics of a robot on ROS, of whose bags the data were made; None of others."""
 
     def made_of(self) -> dict[str, tuple[str, ...]]:
         """The names of what a policy's arrays can be made of, where these are others."""
@@ -94,7 +100,16 @@ def how_it_was_read(recording: Recording, crop: Crop | None, camera: CameraConfi
         )
     state = tuple(StatePart(name=shown_as(name), width=width) for name, width in recording.parts)
     pictures = recording.cameras if spec.image is not None else ()
-    found = OwnSuiteConfig(state=state, cameras=pictures, size=size if pictures else None, cloud=cloud)
+    keys = {shown_as(key): key for key in _arrays_of(recording)}
+    keys |= dict(zip(pictures, notes.get("cameras") or (), strict=False))
+    found = OwnSuiteConfig(
+        state=state,
+        cameras=pictures,
+        size=size if pictures else None,
+        cloud=cloud,
+        whole={name: key for name, key in keys.items() if name != key},
+        ros=recording.topics,
+    )
     told = {"name": found.name, **found.model_dump(mode="json", exclude_defaults=True)}
     usual = {"state": ("state",), "cameras": ("img",)}
     named = {"state": tuple(part.name for part in state), "cameras": pictures}
@@ -106,12 +121,17 @@ def _shown_as(recording: Recording) -> Callable[[str], str]:
 
     What is no path, as ``tf:left/base>left/tool``, stays whole.
     """
-    notes = recording.notes
-    arrays = [name for name, _ in recording.parts]
-    arrays += [name for role in ("cloud", "depth", "pose") for name in notes.get(role) or ()]
+    arrays = _arrays_of(recording)
     shorten = {key: key if ":" in key else key.rpartition("/")[2] for key in arrays}
     names = {key: name for name, key in by_name(arrays, shorten.__getitem__).items()}
     return lambda key: key if names.get(key, key) in recording.cameras else names.get(key, key)
+
+
+def _arrays_of(recording: Recording) -> list[str]:
+    """The arrays of the file that make state and clouds."""
+    notes = recording.notes
+    arrays = [name for name, _ in recording.parts]
+    return arrays + [name for role in ("cloud", "depth", "pose") for name in notes.get(role) or ()]
 
 
 class Sensing:
@@ -135,10 +155,10 @@ class Sensing:
         """
         ways: dict[str, Callable[[Mapping[str, Any]], NDArray[Any]]]
         ways = {"state": self._state, "img": self._pictures, "point_cloud": self._cloud}
-        found = dict(obs)
+        found = {**obs, **{name: obs[key] for name, key in self._config.whole.items() if key in obs}}
         for name in reads:
-            if name in ways and self._wants(name, obs):
-                found[name] = ways[name](obs)
+            if name in ways and self._wants(name, found):
+                found[name] = ways[name](found)
         return found
 
     def _wants(self, name: str, obs: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NoReturn
 
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import MissingDependency, UsageError
+from omp_cli.core.data.topics import RosTopics
 from omp_cli.core.spec import Spec
 from omp_cli.core.suites.base import SUITES, Suite, TaskEnv
 from omp_cli.core.suites.own.sensing import OwnSuiteConfig, Sensing
@@ -56,6 +57,10 @@ class OwnSuite(Suite):
     def made_of(self) -> Mapping[str, tuple[str, ...]]:
         """See the base class."""
         return self.config.made_of()
+
+    def topics(self) -> RosTopics | None:
+        """See the base class."""
+        return self.config.ros
 
     def require(self) -> NoReturn:
         """MissingDependency, always: no simulator is ever assumed."""

@@ -1,0 +1,51 @@
+"""Of a policy that learned from bags, the robot that it moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from omp_cli.core.base.errors import UsageError
+from omp_cli.core.data.topics import RosTopics
+from omp_cli.core.deploy.config import RosConfig
+from omp_cli.core.deploy.decider import Decider
+from omp_cli.core.deploy.robots import Robot
+from omp_cli.core.deploy.ros.links import open_link
+from omp_cli.core.deploy.ros.messages import RosMessages
+from omp_cli.core.deploy.ros.robot import RosRobot, SwitchedRosRobot
+
+
+def topics_of_policy(decider: Decider) -> RosTopics:
+    """Where the arrays come from that a policy learned from; UsageError where nothing says it."""
+    if (found := decider.topics) is None:
+        raise UsageError(
+            "--ros: this policy did not learn from ROS bags, or from such as an earlier omp had read",
+            "omp prepare own BAGS reads them anew; --env FILE.py:make moves any robot",
+        )
+    return found
+
+
+def make_ros_robot(decider: Decider, config: RosConfig, note: Callable[[str], None]) -> Robot:
+    """The robot on ROS whose bags a policy learned from.
+
+    Args:
+        decider: the policy.
+        config: settings.
+        note: called with what is listened to and published.
+
+    Raises:
+        UsageError: the policy did not learn from bags, or a setting does not fit it.
+        MissingDependency: rclpy, rospy, rosbags or the package of a message's type is not here.
+        RunFailed: there is no master of ROS 1.
+    """
+    topics = topics_of_policy(decider)
+    if config.stop == "zero" and decider.signature.action_rotations and not config.shadow:
+        raise UsageError("ros.stop=zero: the action has rotations, and none is of zeros", "leave it out")
+    messages = RosMessages(topics, config.version or topics.version)
+    link = open_link(messages)
+    try:
+        about = (topics, messages, link, config, note)
+        made = RosRobot(*about) if config.episode is None else SwitchedRosRobot(config.episode, *about)
+        return Robot(made, "ROS", decider.signature, note)
+    except BaseException:
+        link.close()
+        raise

@@ -1,0 +1,140 @@
+"""Messages of ROS 1 and 2 as bytes, and as what they say: those of a live robot are read as those of its bags were."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omp_cli.core.base.errors import DataError, one_line
+from omp_cli.core.data.readers.rosbag_file import types_of
+from omp_cli.core.data.readers.rosbag_messages import TIME
+from omp_cli.core.data.topics import CommandTopic, RosTopics
+
+Now = tuple[int, int]
+"""Seconds and nanoseconds since 1970."""
+
+
+class RosMessages:
+    """The types of a robot's topics.
+
+    Args:
+        topics: of the recording; its definitions add those that do not come with ROS.
+        version: of ROS.
+
+    Raises:
+        MissingDependency: the package rosbags is not installed.
+    """
+
+    def __init__(self, topics: RosTopics, version: Literal[1, 2]) -> None:
+        self.version = version
+        self._store = types_of(self.version)
+        from rosbags.typesys import get_types_from_msg
+
+        for kind, text in topics.definitions.items():
+            found = get_types_from_msg(text, kind)
+            self._store.register({name: of for name, of in found.items() if name not in self._store.types})
+
+    def read(self, topic: str, kind: str, data: bytes) -> Any:
+        """What a message says, as rosbags says it; DataError where its bytes are not of this type."""
+        read = self._store.deserialize_cdr if self.version == 2 else self._store.deserialize_ros1
+        try:
+            return read(data, kind)
+        except Exception as error:  # rosbags has errors of its own, of NumPy and of Python
+            raise DataError(f"{topic}: a message is no {kind}: {one_line(error, typed=True)}") from error
+
+    def packed(self, kind: str, values: Mapping[str, Any], now: Now) -> bytes:
+        """The bytes of a message.
+
+        Args:
+            kind: its type.
+            values: by field, of messages inside again by field; what is missing is 0 or empty.
+            now: what the stamp of its head says.
+        """
+        pack = self._store.serialize_cdr if self.version == 2 else self._store.serialize_ros1
+        return bytes(pack(self._made(kind, values, now), kind))
+
+    def definition(self, kind: str) -> tuple[str, str]:
+        """The text of a type's definition, and its MD5 sum, by which ROS 1 knows it."""
+        text, md5 = self._store.generate_msgdef(kind, 1)
+        return text, md5
+
+    def _made(self, kind: str, values: Mapping[str, Any], now: Now) -> Any:
+        """A message of rosbags."""
+        if kind == TIME:
+            return self._store.types[kind](*now)
+        fields = self._store.fielddefs[kind][1]
+        return self._store.types[kind](**{name: self._value(of, values.get(name), now) for name, of in fields})
+
+    def _value(self, of: Any, value: Any, now: Now) -> Any:
+        """The value of a field: a number, text, a message, or many of one of these."""
+        from rosbags.interfaces import Nodetype
+
+        what, about = of
+        if what == Nodetype.BASE:
+            return _base(about[0])(value if value is not None else 0)
+        if what == Nodetype.NAME:
+            return self._made(about, value or {}, now)
+        inner, count = about
+        many = [] if value is None else value
+        many = [None] * count if what == Nodetype.ARRAY and not len(many) else many
+        found = [self._value(inner, one, now) for one in many]
+        numbers = inner[0] == Nodetype.BASE and inner[1][0] not in ("string", "wstring")
+        return np.array(found, _dtype(inner[1][0])) if numbers else found
+
+
+def _dtype(base: str) -> str:
+    return {"octet": "uint8", "byte": "uint8", "char": "uint8"}.get(base, base)
+
+
+def _base(base: str) -> Callable[[Any], Any]:
+    """What makes a number or text of a policy's number, or of what the recording said."""
+    if base in ("string", "wstring"):
+        return lambda value: "" if value == 0 else str(value)
+    if base == "bool":
+        return lambda value: float(value) >= 0.5
+    if base.startswith("float"):
+        return float  # also of "nan"
+    bounds = np.iinfo(_dtype(base))
+    return lambda value: int(np.clip(np.rint(float(value)), bounds.min, bounds.max))
+
+
+class CommandMaker:
+    """How actions become the messages of one topic.
+
+    Args:
+        of: the topic, as the recording has it.
+        messages: types of messages.
+    """
+
+    def __init__(self, of: CommandTopic, messages: RosMessages) -> None:
+        self.of, self._messages = of, messages
+
+    def __call__(self, action: NDArray[np.floating[Any]], now: Now) -> bytes:
+        """The message of an action (A,)."""
+        values = copy.deepcopy(self.of.message)
+        for part in self.of.parts:
+            numbers = action[part.begin : part.begin + part.width].astype(np.float64).tolist()
+            _put(values, part.path, numbers)
+        return self._messages.packed(self.of.type, values, now)
+
+
+def _put(values: dict[str, Any], path: Sequence[str], numbers: Sequence[float]) -> None:
+    """Numbers into plain data of a message: into a vector's axes, a field of many, or one of one."""
+    *outer, last = path
+    inside: Any = values
+    for name in outer:
+        inside = _only(inside[name])
+    there = _only(inside[last])
+    if isinstance(there, dict):
+        there.update(zip("xyzw", numbers, strict=False))
+    else:
+        inside[last] = list(numbers) if isinstance(inside[last], list) else numbers[0]
+
+
+def _only(value: Any) -> Any:
+    """The message of a list of one; anything else itself."""
+    return value[0] if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) else value

@@ -1,0 +1,381 @@
+"""A policy of ROS bags on a robot on ROS: what it is shown is what the bags had, what it says is as they said it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+
+from omp_cli.core.base.errors import DataError, OmpError, RunFailed, UsageError
+from omp_cli.core.data.readers.rosbag_messages import JOINTS, parts_of
+from omp_cli.core.data.store import Dataset, read_store
+from omp_cli.core.data.topics import RosTopics
+from omp_cli.core.deploy.config import RosConfig
+from omp_cli.core.deploy.frames import as_read_by, topics_by
+from omp_cli.core.deploy.ros.links import RosLink
+from omp_cli.core.deploy.ros.messages import Now, RosMessages
+from omp_cli.core.deploy.ros.robot import RosRobot, SwitchedRosRobot
+from omp_cli.core.families import SUITES
+from tests.conftest import Omp
+from tests.data.bags import NAMES, Robot, Said, arm, steadily
+
+pytest.importorskip("rosbags", reason="needs the extra rosbag")
+
+KINDS = (".bag", ".mcap")
+
+
+class Graph(RosLink):
+    """Topics in this process: what a test says is heard, what is published is kept."""
+
+    def __init__(self, robot: Robot, types: Mapping[str, str]) -> None:
+        self.robot, self.types = robot, dict(types)
+        self.hears: dict[str, Callable[[bytes], None]] = {}
+        self.sent: list[tuple[str, Any]] = []
+        self.closed, self.heeds = 0, 1
+
+    @property
+    def version(self) -> Literal[1, 2]:
+        return 1 if self.robot.ros1 else 2
+
+    def published(self) -> Mapping[str, set[str]]:
+        return {topic: {kind} for topic, kind in self.types.items()}
+
+    def listeners(self, topic: str) -> int:
+        return self.heeds
+
+    def listen(self, topic: str, kind: str, hear: Callable[[bytes], None]) -> None:
+        self.hears[topic] = hear
+
+    def publisher(self, topic: str, kind: str) -> Callable[[bytes], None]:
+        store = self.robot.store
+        read = store.deserialize_ros1 if self.robot.ros1 else store.deserialize_cdr
+        return lambda data: self.sent.append((topic, read(data, kind)))
+
+    def now(self) -> Now:
+        return 5, 6
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def say(self, *said: tuple[str, Any]) -> None:
+        store = self.robot.store
+        pack = store.serialize_ros1 if self.robot.ros1 else store.serialize_cdr
+        for topic, message in said:
+            if topic in self.hears:
+                self.hears[topic](bytes(pack(message, message.__msgtype__)))
+
+
+def prepared(omp: Omp, folder: Path, robot: Robot, said: Iterable[Said], *line: str) -> tuple[Dataset, RosTopics]:
+    """A data set of one bag at 10 Hz, and its topics."""
+    bag = robot.write(folder / "run", said)
+    done = omp("prepare", "own", bag, "--task", "reach", "--hz", 10, *line, "--out", folder / "d")
+    assert done.code == 0, done.err
+    data = read_store(folder / "d")
+    topics = topics_by(data.suite)
+    assert topics is not None
+    return data, topics
+
+
+def on_ros(
+    topics: RosTopics, graph: Graph, notes: list[str] | None = None, switch: str | None = None, **config: Any
+) -> RosRobot:
+    said = [] if notes is None else notes
+    about = (topics, RosMessages(topics, graph.version), graph, RosConfig(**config), said.append)
+    return RosRobot(*about) if switch is None else SwitchedRosRobot(switch, *about)
+
+
+def types_of(said: Iterable[Said]) -> dict[str, str]:
+    return {topic: message.__msgtype__ for _, topic, message in said}
+
+
+def everything(robot: Robot, seconds: float = 1.5) -> list[Said]:
+    """Joints of two publishers, a pose and a camera's by tf, two cameras of which one is grey, depth and a cloud."""
+    said: list[Said] = []
+    random, half = np.random.default_rng(0), np.sqrt(0.5)
+    for t in steadily(100, seconds):
+        said.append((t, "/joints", robot.joints(("turn",), (t,), (1,), t)))
+        said.append((t, "/joints", robot.joints(("lift", "grip"), (2 * t, 3 * t), (1, 1), t)))
+        spin = (0.0, 0.0, float(np.sin(t)), float(np.cos(t)))
+        said.append((t, "/tf", robot.transforms(("base", "tool", (t, 0, 1), spin), time=t)))
+        still = ("tool", "camera", (0, 0, 0.1), (half, 0, 0, half))
+        said += [(t, "/tf_static", robot.transforms(still, time=t))] if t == 0 else []
+    for t in steadily(20, seconds):
+        shown = random.integers(0, 255, (12, 12, 3), np.uint8)
+        depth = random.integers(500, 1500, (12, 12)).astype(np.uint16)
+        said.append((t, "/front/image_raw", robot.picture(shown, "bgr8", padding=3, time=t)))
+        said.append((t, "/top/mono", robot.picture(shown[..., 0], "mono8", time=t)))
+        said.append((t, "/depth/image", robot.picture(depth, "16UC1", time=t)))
+        said.append((t, "/depth/camera_info", robot.camera(12.0, 12.0, 6.0, 6.0)))
+    return said + [(t, "/command", robot.numbers(t, 2 * t)) for t in steadily(50, seconds, late=0.005)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_frame_is_what_the_bag_had(kind: str, omp: Omp, tmp_path: Path) -> None:
+    """Each frame of the data set, to the bit, of the messages that were said by then."""
+    robot = Robot(kind)
+    said = everything(robot)
+    line = ["format.state=/joints/position,tf:base>tool", "format.action=/command", "format.depth=/depth/image"]
+    line += ["format.img=/front/image_raw,/top/mono", "format.pose=tf:base>camera", "format.size=8"]
+    settings = [part for setting in line for part in ("--set", setting)]
+    data, topics = prepared(omp, tmp_path, robot, said, *settings, "--points", "32")
+    graph = Graph(robot, types_of(said))
+    live = on_ros(topics, graph, silence=1e6)
+    live._unknown()  # it listens now
+    as_read, made_of = as_read_by(data.suite)
+    assert made_of["img"] == ("front", "top")
+    ordered, heard = sorted(said, key=lambda of: of[0]), 0
+    for number in range(len(data.arrays["state"])):
+        while heard < len(ordered) and ordered[heard][0] <= number / 10 + 1e-9:
+            graph.say(ordered[heard][1:])
+            heard += 1
+        live.reset()
+        frame = as_read(live.observe(), list(data.arrays))
+        for name in ("state", "img", "point_cloud"):
+            shown = frame[name].astype(data.arrays[name].dtype)
+            np.testing.assert_array_equal(shown, data.arrays[name][number], f"{name} of frame {number}")
+    assert number >= 10
+    assert data.spec.state_channels is not None
+    assert data.spec.state_channels.names[:3] == ("lift", "grip", "turn")
+
+
+MORE = {
+    "my_msgs/msg/Grip": "float32 force\nint16 steps\nbool closed\nstring mode\nfloat64[3] rest\n",
+}
+
+
+def commanding(robot: Robot, t: float) -> list[tuple[str, Any]]:
+    """A message of every kind of command."""
+    make = robot
+    vector = make("geometry_msgs/msg/Vector3", x=t, y=2 * t, z=3 * t)
+    duration = make("builtin_interfaces/msg/Duration", sec=1, nanosec=5)
+    about = {"velocities": np.zeros(0), "accelerations": np.zeros(0), "effort": np.array([np.nan])}
+    point = make(
+        "trajectory_msgs/msg/JointTrajectoryPoint",
+        positions=np.array([t, 2 * t]),
+        time_from_start=duration,
+        **about,
+    )
+    way = {"header": robot.header(t, "base"), "joint_names": ["lift", "turn"], "points": [point]}
+    grip = {"force": t, "steps": int(10 * t), "closed": t > 0.5, "mode": "firm", "rest": np.array([1.0, 2, 3])}
+    return [
+        ("/servo", robot.joints(("turn", "lift"), (t, 2 * t), (0.5, 0.5), t)),
+        ("/way", make("trajectory_msgs/msg/JointTrajectory", **way)),
+        ("/twist", make("geometry_msgs/msg/Twist", linear=vector, angular=vector)),
+        ("/hand", robot.pose((t, 0, 0), (0, 0, 0, 1))),
+        ("/numbers", robot.numbers(t, t)),
+        ("/grip", make("my_msgs/msg/Grip", **grip)),
+    ]
+
+
+COMMANDS = {
+    "/numbers": 2,
+    "/grip/closed": 1,
+    "/servo/position": 2,
+    "/way/points/positions": 2,
+    "/twist/angular": 3,
+    "/hand/pose/position": 3,
+    "/hand/pose/orientation": 4,
+    "/grip/force": 1,
+    "/grip/steps": 1,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_action_is_said_as_it_was_recorded(kind: str, omp: Omp, tmp_path: Path) -> None:
+    """Each number at its place in a message of the recording's type, whose rest is as the first one's."""
+    robot = Robot(kind, **MORE)
+    said: list[Said] = [(t, "/joints", robot.joints(NAMES, (t, t), time=t)) for t in steadily(20, 1.0)]
+    said += [(t, *of) for t in steadily(20, 1.0) for of in commanding(robot, t)]
+    line = ["--set", "format.state=/joints/position", "--set", f"format.action={','.join(COMMANDS)}"]
+    _, topics = prepared(omp, tmp_path, robot, said, *line)
+    assert set(topics.definitions) == {"my_msgs/msg/Grip"}
+    graph, notes = Graph(robot, types_of(said)), list[str]()
+    live = on_ros(topics, graph, notes)
+    action = np.arange(1, 1 + sum(COMMANDS.values()), dtype=np.float32)
+    live.act(action)
+    sent = dict(graph.sent)
+    assert set(sent) == {"/servo", "/way", "/twist", "/hand", "/numbers", "/grip"}
+    place = 0
+    for name, width in COMMANDS.items():
+        topic = f"/{name.split('/')[1]}"
+        message = sent[topic]
+        if message.__msgtype__ == JOINTS:
+            values = message.position
+        else:
+            values = np.atleast_1d(parts_of(topic, message.__msgtype__, message)[name].take(message))
+        expected = [1] if name == "/grip/closed" else action[place : place + width]
+        np.testing.assert_array_equal(values, expected, name)
+        place += width
+    assert list(sent["/servo"].name) == ["turn", "lift"]
+    assert len(sent["/servo"].velocity) == 0
+    assert sent["/way"].joint_names == ["lift", "turn"]
+    assert sent["/way"].points[0].time_from_start.nanosec == 5
+    assert np.isnan(sent["/way"].points[0].effort).all()
+    assert sent["/twist"].linear.y == 0.0, "which the policy does not say, is as it was first"
+    assert (sent["/grip"].mode, sent["/grip"].rest.tolist()) == ("firm", [1, 2, 3])
+    assert (sent["/hand"].header.stamp.sec, sent["/hand"].header.stamp.nanosec) == (5, 6)
+    assert sent["/way"].header.frame_id == "base"
+    assert "publishes /grip (my_msgs/msg/Grip)" in notes
+
+
+def test_numbers_become_those_that_a_message_can_have(omp: Omp, tmp_path: Path) -> None:
+    robot = Robot(".mcap", **MORE)
+    said: list[Said] = [(t, "/joints", robot.joints(NAMES, (t, t), time=t)) for t in steadily(20, 1.0)]
+    said += [(t, *of) for t in steadily(20, 1.0) for of in commanding(robot, t)]
+    line = ["--set", "format.state=/joints/position", "--set", "format.action=/grip/steps,/grip/closed"]
+    _, topics = prepared(omp, tmp_path, robot, said, *line)
+    graph = Graph(robot, types_of(said))
+    live = on_ros(topics, graph)
+    for steps, closed in ((2.6, 0.4), (-1e6, 0.6)):
+        live.act(np.array([steps, closed], np.float32))
+    assert [(of.steps, of.closed) for _, of in graph.sent] == [(3, False), (-32768, True)]
+
+
+@pytest.fixture
+def armed(omp: Omp, tmp_path: Path) -> tuple[RosTopics, Graph, Robot]:
+    """Topics of ``arm``, and what a live one says."""
+    robot = Robot(".mcap")
+    said = arm(robot)
+    _, topics = prepared(
+        omp, tmp_path, robot, said, "--set", "format.state=/joints/position", "--set", "format.action=/command"
+    )
+    return topics, Graph(robot, types_of(said)), robot
+
+
+def test_joints_keep_their_places_whoever_says_them(armed: tuple[RosTopics, Graph, Robot]) -> None:
+    topics, graph, robot = armed
+    live = on_ros(topics, graph, patience=0.2)
+    live._unknown()
+    graph.say(("/joints", robot.joints(("wheel", "turn"), (9, 2))))
+    with pytest.raises(RunFailed, match=r"nothing was heard of /joints \(position of lift\) within 0.2 s"):
+        live.reset()
+    graph.say(("/joints", robot.joints(("lift",), (1,))), ("/joints", robot.joints((), ())))
+    live.reset()
+    assert live.observe()["/joints/position"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        ({"/joints": None}, RunFailed, r"nobody publishes /joints within 0.2 s|nobody publishes /joints \(there are"),
+        ({"/joints": "std_msgs/msg/Float64"}, DataError, "/joints is of std_msgs/msg/Float64, and of sensor_msgs"),
+    ],
+)
+def test_a_topic_that_is_not_as_it_was(
+    change: dict[str, str | None], error: type[OmpError], text: str, armed: tuple[RosTopics, Graph, Robot]
+) -> None:
+    topics, graph, _ = armed
+    graph.types = {topic: kind for topic, kind in {**graph.types, **change}.items() if kind is not None}
+    with pytest.raises(error, match=text):
+        on_ros(topics, graph, patience=0.2).reset()
+
+
+def test_what_falls_silent_ends_the_loop(armed: tuple[RosTopics, Graph, Robot]) -> None:
+    topics, graph, robot = armed
+    live = on_ros(topics, graph, silence=0.2)
+    live._unknown()
+    graph.say(("/joints", robot.joints(NAMES, (1, 2))))
+    live.reset()
+    live.observe()
+    time.sleep(0.25)
+    with pytest.raises(RunFailed, match=r"nothing was heard of /joints/position for 0\.2"):
+        live.observe()
+
+
+def test_a_message_that_is_none_is_told_by_the_loop_itself(armed: tuple[RosTopics, Graph, Robot]) -> None:
+    topics, graph, robot = armed
+    live = on_ros(topics, graph)
+    live._unknown()
+    graph.say(("/joints", robot.joints(NAMES, (1, 2))))
+    live.reset()
+    graph.hears["/joints"](b"\0\1\0\0abc")
+    with pytest.raises(DataError, match="/joints: a message is no sensor_msgs/msg/JointState"):
+        live.observe()
+
+
+def test_topics_of_other_names(armed: tuple[RosTopics, Graph, Robot]) -> None:
+    topics, graph, robot = armed
+    graph.types = {"/left/joints": graph.types["/joints"]}
+    notes: list[str] = []
+    live = on_ros(topics, graph, notes, listen=["/joints:=/left/joints"], publish=["/command:=/left/command"])
+    live._unknown()
+    graph.say(("/left/joints", robot.joints(NAMES, (1, 2))))
+    graph.heeds = 0
+    live.reset()
+    assert notes[-1] == "nobody listens to /left/command"
+    live.act(np.array([3], np.float32))
+    assert [(topic, message.data.tolist()) for topic, message in graph.sent] == [("/left/command", [3])]
+    with pytest.raises(UsageError, match=r"ros\.listen: no topic '/joint' is among those of the recording"):
+        on_ros(topics, graph, listen=["/joint:=/left/joints"])
+    for wrong in ("/joints=/left", "/joints:=left", ":=/left"):
+        with pytest.raises(ValueError, match="/RECORDED:=/LIVE"):
+            RosConfig(listen=(wrong,))
+    with pytest.raises(ValueError, match="named twice"):
+        RosConfig(listen=("/a:=/b", "/a:=/c"))
+
+
+def test_what_the_robot_says_of_itself_is_not_said_in_its_place(omp: Omp, tmp_path: Path) -> None:
+    """Of a robot that was led by hand: its next pose becomes a message, on a topic that has to be named."""
+    robot = Robot(".mcap")
+    said = everything(robot)
+    line = ["--set", "format.state=tf:base>tool", "--set", "format.action=tf:base>tool,/joints/position"]
+    _, topics = prepared(omp, tmp_path, robot, said, *line)
+    graph = Graph(robot, types_of(said))
+    with pytest.raises(UsageError, match="the action is what tf:base>tool said in the recording") as told:
+        on_ros(topics, graph)
+    assert "of geometry_msgs/msg/PoseStamped: --set ros.publish=tf:base>tool:=/COMMAND" in str(told.value.hint)
+    live = on_ros(topics, graph, publish=["tf:base>tool:=/target"])
+    live.act(np.arange(1, 11, dtype=np.float32))
+    (_, pose), (_, joints) = graph.sent
+    where, turn = pose.pose.position, pose.pose.orientation
+    assert (pose.header.frame_id, where.x, where.z, turn.x, turn.w) == ("base", 1, 3, 4, 7)
+    assert (list(joints.name), joints.position.tolist()) == (["lift", "grip", "turn"], [8, 9, 10])
+
+
+def test_the_end_and_the_shadow(armed: tuple[RosTopics, Graph, Robot]) -> None:
+    topics, graph, _ = armed
+    notes: list[str] = []
+    on_ros(topics, graph, notes).close()
+    assert (graph.sent, graph.closed) == ([], 1)
+    assert "the last command stands" in notes[-1]
+    on_ros(topics, graph, stop="zero").close()
+    assert [message.data.tolist() for _, message in graph.sent] == [[0]]
+    shadow = on_ros(topics, graph, notes, shadow=True)
+    shadow.act(np.ones(1, np.float32))
+    shadow.close()
+    assert len(graph.sent) == 1
+    assert notes[-1].startswith("ros.shadow: nothing is published")
+
+
+def test_an_episode_lasts_while_a_topic_says_so(armed: tuple[RosTopics, Graph, Robot]) -> None:
+    topics, graph, robot = armed
+    graph.types["/enable"] = "std_msgs/msg/Float64"
+    live = on_ros(topics, graph, switch="/enable", patience=0.2)
+    live._unknown()
+    graph.say(("/joints", robot.joints(NAMES, (1, 2))))
+    with pytest.raises(RunFailed, match=r"nothing was heard of /enable, ros\.episode, within"):
+        live.reset()
+    graph.say(("/enable", robot.number(1)))
+    live.reset()
+    assert isinstance(live, SwitchedRosRobot)
+    assert not live.done()
+    graph.say(("/enable", robot.number(0)))
+    assert live.done()
+    graph.types["/joints_too"] = graph.types["/joints"]
+    other = on_ros(topics, graph, switch="/joints_too")
+    other._unknown()
+    graph.say(("/joints", robot.joints(NAMES, (1, 2))))
+    assert isinstance(other, SwitchedRosRobot)
+    other._unheard()
+    graph.say(("/joints_too", robot.joints(NAMES, (1, 2))))
+    with pytest.raises(UsageError, match="/joints_too is of sensor_msgs/msg/JointState, and of no number"):
+        other.reset()
+
+
+def test_suites_of_simulators_have_no_topics() -> None:
+    assert topics_by({"name": "toy"}) is None
+    assert SUITES.build(SUITES.parse({"name": "toy"})).topics() is None
