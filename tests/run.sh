@@ -12,8 +12,8 @@ python -m pip install --quiet --disable-pip-version-check -e '.[robomimic]' ||
 # openpi-client asks for NumPy 1, and works with 2.
 python -m pip install --quiet --disable-pip-version-check --no-deps 'openpi-client>=0.1.2,<0.2' ||
     echo "openpi-client does not install here; its test is skipped" >&2
-# ROS 2's own client, as wheels that its community builds for Linux on x86-64.
-python -m pip install --quiet --disable-pip-version-check \
+# ROS 2's own client in an environment of its own, as on a robot: wheels that its community builds for Linux on x86-64.
+python -m venv "$VIRTUAL_ENV/ros2" && "$VIRTUAL_ENV/ros2/bin/python" -m pip install --quiet --disable-pip-version-check \
     'ros-rclpy[fastrtps]>=9.1,<10' 'ros-geometry-msgs>=5.5,<6' 'ros-sensor-msgs>=5.5,<6' ||
     echo "rclpy does not install here; the tests on ROS 2's own graph are skipped" >&2
 export OMP_NUM_THREADS=1

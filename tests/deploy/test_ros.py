@@ -58,6 +58,9 @@ class Graph(RosLink):
     def now(self) -> Now:
         return 5, 6
 
+    def check(self) -> None:
+        pass
+
     def close(self) -> None:
         self.closed += 1
 
@@ -295,6 +298,19 @@ def test_a_message_that_is_none_is_told_by_the_loop_itself(armed: tuple[RosTopic
     graph.hears["/joints"](b"\0\1\0\0abc")
     with pytest.raises(DataError, match="/joints: a message is no sensor_msgs/msg/JointState"):
         live.observe()
+
+
+def test_what_comes_with_one_version_of_ros_is_known_of_the_other(omp: Omp, tmp_path: Path) -> None:
+    """tf2_msgs is among the types of ROS 2 that rosbags knows, and not among those of ROS 1."""
+    robot, other = Robot(".mcap"), Robot(".bag")
+    line = ["--set", "format.state=tf:base>tool", "--set", "format.action=/command"]
+    _, topics = prepared(omp, tmp_path, robot, everything(robot), *line)
+    graph = Graph(other, types_of(everything(other)))
+    live = on_ros(topics, graph)
+    live._unknown()
+    graph.say(("/tf", other.transforms(("base", "tool", (1, 2, 3), (0, 0, 0, 1)))))
+    live.reset()
+    assert live.observe()["tf:base>tool"].tolist() == [1, 2, 3, 0, 0, 0, 1]
 
 
 def test_topics_of_other_names(armed: tuple[RosTopics, Graph, Robot]) -> None:

@@ -1,25 +1,33 @@
-"""``omp deploy --ros`` on a graph of ROS 2 itself: a node of another process is watched and moved."""
+"""``omp deploy --ros`` on a graph of ROS 2 itself: a node of another process, and of another Python, is moved."""
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import signal
+import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from omp_cli.core.base.manifest import read_manifest
+from omp_cli.core.data.topics import RosTopics
+from omp_cli.core.deploy.ros import node
+from omp_cli.core.deploy.ros.links import RosNode
+from omp_cli.core.deploy.ros.messages import RosMessages
 from tests.conftest import Omp, omp_process
-from tests.data.bags import NAMES, Robot, Said, arm
+from tests.data.bags import Robot, Said, arm
 
 pytest.importorskip("rosbags", reason="needs the extra rosbag")
+
+PYTHON = Path(sys.prefix) / "ros2" / "bin" / "python"
+"""Of an environment with rclpy, which ``tests/run.sh`` makes."""
 
 
 @pytest.fixture(scope="module")
@@ -31,28 +39,8 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     robot.write(folder / "bag", said)
     line = ["--task", "reach", "--hz", "10", "--set", "format.action=/command"]
     lines = [
-        [
-            "prepare",
-            "own",
-            folder / "bag",
-            *line,
-            "--set",
-            "format.state=/joints/position,/goal",
-            "--out",
-            folder / "d",
-        ],
-        [
-            "pretrain",
-            folder / "d",
-            "--preset",
-            "dmpo-state",
-            "--lambda-disp",
-            "0",
-            "--steps",
-            "2",
-            "--out",
-            folder / "r",
-        ],
+        ["prepare", "own", "bag", *line, "--set", "format.state=/joints/position,/goal", "--out", "d"],
+        ["pretrain", "d", "--preset", "dmpo-state", "--lambda-disp", "0", "--steps", "2", "--out", "r"],
     ]
     for each in lines:
         done = omp_process(*each, cwd=folder)
@@ -62,88 +50,112 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Arm:
-    """A node with joints at 100 Hz, best effort and in another order; a goal, which it says once; and a command."""
+    """The node of ``ros_arm.py``.
 
-    def __init__(self) -> None:
-        import rclpy
-        from rclpy.executors import SingleThreadedExecutor
-        from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-        from rclpy.signals import SignalHandlerOptions
-        from sensor_msgs.msg import JointState
-        from std_msgs.msg import Float64, Float64MultiArray
+    Args:
+        folder: where its output goes.
+    """
 
-        self.context = rclpy.Context()
-        rclpy.init(args=[], context=self.context, signal_handler_options=SignalHandlerOptions.NO)
-        self.node = rclpy.create_node("arm", context=self.context)
-        self.commands: list[list[float]] = []
-        self.moved = threading.Event()
-        best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self.joints = self.node.create_publisher(JointState, "/joints", best_effort)
-        self.goal = self.node.create_publisher(Float64, "/goal", latched)
-        self.goal.publish(Float64(data=0.25))
-        self.node.create_subscription(Float64MultiArray, "/command", self.hear, 10)
-        self.timer = self.node.create_timer(0.01, self.say)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
-        self.thread = threading.Thread(target=self.executor.spin, daemon=True)
-        self.thread.start()
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "commands.jsonl"
+        script = Path(__file__).parent / "ros_arm.py"
+        with self.file.open("w") as out:
+            self.process = subprocess.Popen([PYTHON, script], stdout=out)
 
-    def say(self) -> None:
-        from sensor_msgs.msg import JointState
+    @property
+    def commands(self) -> list[list[float]]:
+        return [json.loads(line) for line in self.file.read_text().splitlines()]
 
-        self.joints.publish(JointState(name=list(NAMES[::-1]), position=[2.0, 1.0]))
-
-    def hear(self, message: Any) -> None:
-        self.commands.append(list(message.data))
-        if len(self.commands) >= 5:
-            self.moved.set()
-
-    def close(self) -> None:
-        self.executor.shutdown()
-        self.thread.join(timeout=5)
-        self.node.destroy_node()
-        self.context.try_shutdown()
+    def wait(self, commands: int, seconds: float = 60.0) -> bool:
+        ends = time.monotonic() + seconds
+        while len(self.commands) < commands and time.monotonic() < ends:
+            time.sleep(0.02)
+        return len(self.commands) >= commands
 
 
 @pytest.fixture
-def arm_node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Arm]:
-    pytest.importorskip("rclpy", reason="needs rclpy, of ROS 2", exc_type=ImportError)
+def robot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Arm]:
+    if not PYTHON.exists():
+        pytest.skip("needs rclpy, of ROS 2, in an environment of its own (tests/run.sh)")
     monkeypatch.setenv("ROS_DOMAIN_ID", str(20 + os.getpid() % 80))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    node = Arm()
-    yield node
-    node.close()
+    found = Arm(tmp_path)
+    yield found
+    found.process.kill()
+    found.process.wait()
 
 
-def test_a_robot_is_watched_and_moved_until_ctrl_c(arm_node: Arm, learned: Path, tmp_path: Path) -> None:
-    loop = omp_process("deploy", learned, "--ros", "--out", tmp_path / "o", cwd=tmp_path)
-    assert arm_node.moved.wait(60), loop.communicate(timeout=5)
+LINE = ("--ros", "--set", f"ros.python={PYTHON}")
+
+
+def test_a_robot_is_watched_and_moved_until_ctrl_c(robot: Arm, learned: Path, tmp_path: Path) -> None:
+    loop = omp_process("deploy", learned, *LINE, "--set", "ros.stop=zero", "--out", tmp_path / "o", cwd=tmp_path)
+    assert robot.wait(5), loop.communicate(timeout=5)
     loop.send_signal(signal.SIGINT)
     _, err = loop.communicate(timeout=30)
     assert loop.returncode == 130, err
     for line in ("listens to /goal, /joints", "publishes /command (std_msgs/msg/Float64MultiArray)"):
         assert line in " ".join(err.split())
-    manifest = read_manifest(tmp_path / "o")
-    assert manifest.status == "interrupted"
+    assert read_manifest(tmp_path / "o").status == "interrupted"
     ticks = [json.loads(line) for line in (tmp_path / "o" / "ticks.jsonl").read_text().splitlines()]
-    time.sleep(0.2)
-    assert len(ticks) == len(arm_node.commands), "each tick is one message, and none is lost"
-    np.testing.assert_allclose([tick["action"] for tick in ticks], arm_node.commands, rtol=1e-6)
+    assert robot.wait(len(ticks) + 1, 5), "each tick is one message, and the end is one more"
+    *commands, last = robot.commands
+    assert last == [0]
+    np.testing.assert_allclose([tick["action"] for tick in ticks], commands, rtol=1e-6)
 
 
-def test_the_shadow_says_nothing_and_sees_what_is_said(arm_node: Arm, learned: Path, omp: Omp, tmp_path: Path) -> None:
-    done = omp(
-        "deploy", learned, "--ros", "--set", "ros.shadow=true", "--seconds", 1, "--out", tmp_path / "o", "--json"
-    )
+def test_the_shadow_says_nothing(robot: Arm, learned: Path, omp: Omp, tmp_path: Path) -> None:
+    done = omp("deploy", learned, *LINE, "--set", "ros.shadow=true", "--seconds", 1, "--out", tmp_path / "o", "--json")
     assert done.code == 0, done.err
     assert done.json["result"]["ticks"] >= 8
-    assert arm_node.commands == []
+    assert robot.commands == []
 
 
-def test_what_a_line_asks_for_and_cannot_have(
-    learned: Path, run: Path, omp: Omp, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("what", ["the robot", "the node"])
+def test_who_dies_ends_the_loop(what: str, robot: Arm, learned: Path, tmp_path: Path) -> None:
+    loop = omp_process("deploy", learned, *LINE, "--set", "ros.silence=0.5", "--out", tmp_path / "o", cwd=tmp_path)
+    assert robot.wait(3), loop.communicate(timeout=5)
+    (child,) = [of for of in psutil.Process(loop.pid).children() if "node.py" in " ".join(of.cmdline())]
+    robot.process.kill() if what == "the robot" else child.kill()
+    _, err = loop.communicate(timeout=30)
+    assert loop.returncode == 1
+    said = {"the robot": "nothing was heard of /joints/position for 0.5", "the node": "has ended with code -9"}
+    assert said[what] in " ".join(err.split())
+    assert "Traceback" not in err
+    assert read_manifest(tmp_path / "o").status == "failed"
+    psutil.wait_procs([child], timeout=10)
+    assert not child.is_running(), "no node is left behind"
+
+
+CLOCK = """
+import rclpy
+from rosgraph_msgs.msg import Clock
+rclpy.init()
+node = rclpy.create_node("simulator")
+said = Clock()
+said.clock.sec, said.clock.nanosec = 100, 7
+clock = node.create_publisher(Clock, "/clock", 10)
+node.create_timer(0.02, lambda: clock.publish(said))
+rclpy.spin(node)
+"""
+
+
+def test_stamps_have_the_time_of_a_simulator_that_says_it(robot: Arm) -> None:
+    link = RosNode(str(PYTHON), RosMessages(RosTopics(version=2, observed={}, commands=()), 2))
+    try:
+        assert abs(link.now()[0] - time.time()) < 5
+        with subprocess.Popen([PYTHON, "-c", CLOCK]) as simulator:
+            ends = time.monotonic() + 30
+            while link.now() != (100, 7) and time.monotonic() < ends:
+                link.published()
+                time.sleep(0.05)
+            assert link.now() == (100, 7)
+            simulator.kill()
+    finally:
+        link.close()
+
+
+def test_what_a_line_asks_for_and_cannot_have(learned: Path, run: Path, omp: Omp, tmp_path: Path) -> None:
     none = omp("deploy", run, "--ros")
     assert none.code == 2
     assert "this policy did not learn from ROS bags" in none.err
@@ -151,9 +163,34 @@ def test_what_a_line_asks_for_and_cannot_have(
     assert (both.code, "two things" in both.err) == (2, True)
     without = omp("deploy", learned, "--replay", learned, "--set", "ros.shadow=true")
     assert (without.code, "settings of ros go with --ros" in without.err) == (2, True)
-    for module, line in (("rclpy", ()), ("rospy", ("--set", "ros.version=1"))):
-        monkeypatch.setitem(sys.modules, module, None)
-        missing = omp("deploy", learned, "--ros", *line)
+    empty = tmp_path / "python"
+    empty.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # without what is installed
+    empty.chmod(0o755)
+    for version, package in ((2, "rclpy"), (1, "rospy")):
+        missing = omp("deploy", learned, "--ros", "--set", f"ros.python={empty}", "--set", f"ros.version={version}")
         assert missing.code == 4
-        assert f"{module}, of ROS" in missing.err
-        assert "--system-site-packages" in " ".join(missing.err.split())
+        assert f"{package} cannot be imported: No module named" in missing.err
+        assert "/setup.bash before omp; --set ros.python=PYTHON names one" in " ".join(missing.err.split())
+    nowhere = omp("deploy", learned, "--ros", "--set", "ros.python=/nowhere/python3")
+    assert nowhere.code == 4
+    assert "/nowhere/python3: no such file" in nowhere.err.lower()
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\necho it is raining >&2\nexit 3\n")
+    broken.chmod(0o755)
+    ended = omp("deploy", learned, "--ros", "--set", f"ros.python={broken}")
+    assert ended.code == 1
+    assert "has ended with code 3: it is raining" in " ".join(ended.err.split())
+
+
+def test_the_node_is_a_program_that_older_pythons_run() -> None:
+    """ROS Noetic has 3.8, Humble 3.10."""
+    text = Path(node.__file__).read_text()
+    tree = ast.parse(text, feature_version=(3, 8))
+    taken = set[str]()
+    for of in ast.walk(tree):
+        if isinstance(of, ast.ImportFrom):
+            taken.add(str(of.module))
+        elif isinstance(of, ast.Import):
+            taken.update(one.name for one in of.names)
+    known = set(sys.stdlib_module_names) | {"rclpy", "rospy", "rosgraph"}
+    assert {name.partition(".")[0] for name in taken} <= known

@@ -104,6 +104,10 @@ class RosConfig(Settings):
 
     version: Literal[1, 2] | None = None
     """Of ROS: rospy speaks to 1, rclpy to 2; None for that of the recording."""
+    python: str | None = None
+    """The Python that has rclpy or rospy, of any version from 3.8 on; None for omp's own where that has it, else
+    /usr/bin/python3.
+    """
     listen: Renamings = ()
     """Topics that the robot says under other names than in the recording: /joints:=/left/joints."""
     publish: Renamings = ()

@@ -1,27 +1,30 @@
-"""Connections to ROS: rclpy for ROS 2, rospy for ROS 1. Both come with ROS, and both are told bytes."""
+"""The connection to ROS: a node in a process of its own (``node``), which ROS's Python runs, of whichever version."""
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
+import queue
+import subprocess
+import sys
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from omp_cli.core.base.errors import MissingDependency, RunFailed, one_line
+from omp_cli.core.deploy.ros import node
 from omp_cli.core.deploy.ros.messages import Now, RosMessages
 
-NODE = "omp"
-_HOW = (
-    "in a shell in which ROS was set up (source /opt/ros/DISTRO/setup.bash), by ROS's own Python: "
-    "python3 -m venv --system-site-packages .venv; a robot whose Python is older asks omp serve"
-)
-_QUEUE = 10
-_LATCHED = 100
-"""Old messages that are asked of publishers that keep them, as /tf_static's do."""
+Hear = Callable[[bytes], None]
+_OF_THE_SYSTEM = "/usr/bin/python3"
+_WAIT = 20.0
+"""Seconds in which a node has to begin, or to answer."""
+_PACKAGE = {1: "rospy", 2: "rclpy"}
 
 
 class RosLink(ABC):
@@ -36,160 +39,180 @@ class RosLink(ABC):
         """How many others listen to a topic."""
 
     @abstractmethod
-    def listen(self, topic: str, kind: str, hear: Callable[[bytes], None]) -> None:
-        """Have the bytes of each message of a topic that somebody publishes, in a thread of ROS."""
+    def listen(self, topic: str, kind: str, hear: Hear) -> None:
+        """Have the bytes of each message of a topic that somebody publishes, in another thread."""
 
     @abstractmethod
-    def publisher(self, topic: str, kind: str) -> Callable[[bytes], None]:
+    def publisher(self, topic: str, kind: str) -> Hear:
         """What publishes the bytes of a message."""
 
     @abstractmethod
     def now(self) -> Now:
-        """The time by the clock of ROS."""
+        """The time by the clock of ROS, which is that of the machine unless time is simulated."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """RunFailed where the connection is gone."""
 
     @abstractmethod
     def close(self) -> None:
         """Leave the graph."""
 
 
-class Ros2(RosLink):
-    """A node of ROS 2."""
+class RosNode(RosLink):
+    """A node in a process of its own.
 
-    def __init__(self) -> None:
+    Args:
+        python: what runs it.
+        messages: types of messages.
+
+    Raises:
+        MissingDependency: rclpy or rospy is not there.
+        RunFailed: the node has not begun.
+    """
+
+    def __init__(self, python: str, messages: RosMessages) -> None:
+        self._python, self._messages = python, messages
+        self._hears: dict[str, Hear] = {}
+        self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._lock, self._ended, self._simulated = threading.Lock(), False, False
+        self._said = TemporaryFile()  # noqa: SIM115 - it lives as long as the node
         try:
-            import rclpy
-            from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-            from rclpy.signals import SignalHandlerOptions
-        except ImportError as error:
-            raise MissingDependency(f"rclpy, of ROS 2, cannot be imported: {one_line(error)}", _HOW) from None
-        self._context = rclpy.Context()
-        rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = rclpy.create_node(NODE, context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-
-        def spin() -> None:
-            with suppress(ExternalShutdownException):
-                self._executor.spin()
-
-        self._thread = threading.Thread(target=spin, name="ROS", daemon=True)
-        self._thread.start()
+            self._process = subprocess.Popen(
+                [python, str(Path(node.__file__)), str(messages.version)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._said,
+                start_new_session=True,  # Ctrl-C is for the loop, which has yet to say its last word
+            )
+        except OSError as error:
+            raise MissingDependency((error.strerror or one_line(error)).lower()) from None
+        threading.Thread(target=self._read, name="ROS", daemon=True).start()
+        try:
+            self._answer()
+        except BaseException:
+            self.close()
+            raise
 
     def published(self) -> Mapping[str, set[str]]:
         """See the base class."""
-        known = self._node.get_topic_names_and_types()
-        return {topic: set(kinds) for topic, kinds in known if self._node.count_publishers(topic)}
+        found = {topic: set(kinds) for topic, kinds in self._ask("published").items()}
+        self._simulated = node.CLOCK in found
+        return found
 
     def listeners(self, topic: str) -> int:
         """See the base class."""
-        return int(self._node.count_subscribers(topic))
+        return int(self._ask("listeners", topic=topic))
 
-    def listen(self, topic: str, kind: str, hear: Callable[[bytes], None]) -> None:
-        """See the base class; what is asked of the publishers is no more than they offer."""
-        from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-
-        offered = [of.qos_profile for of in self._node.get_publishers_info_by_topic(topic)]
-        kept = bool(offered) and all(of.durability == DurabilityPolicy.TRANSIENT_LOCAL for of in offered)
-        reliable = bool(offered) and all(of.reliability == ReliabilityPolicy.RELIABLE for of in offered)
-        quality = QoSProfile(
-            depth=_LATCHED if kept else _QUEUE,
-            durability=DurabilityPolicy.TRANSIENT_LOCAL if kept else DurabilityPolicy.VOLATILE,
-            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-        )
-        self._node.create_subscription(_class_of(topic, kind), topic, hear, quality, raw=True)
-
-    def publisher(self, topic: str, kind: str) -> Callable[[bytes], None]:
+    def listen(self, topic: str, kind: str, hear: Hear) -> None:
         """See the base class."""
-        publish: Callable[[bytes], None] = self._node.create_publisher(_class_of(topic, kind), topic, _QUEUE).publish
-        return publish
+        self._hears[topic] = hear
+        self._ask("listen", topic=topic, type=kind)
+
+    def publisher(self, topic: str, kind: str) -> Hear:
+        """See the base class."""
+        definition, md5 = self._messages.definition(kind)
+        self._ask("publisher", topic=topic, type=kind, definition=definition, md5=md5)
+        return lambda data: self._tell({"do": "publish", "topic": topic}, data)
 
     def now(self) -> Now:
         """See the base class."""
-        return divmod(self._node.get_clock().now().nanoseconds, 1_000_000_000)
+        if not self._simulated:
+            return divmod(time.time_ns(), 1_000_000_000)
+        seconds, rest = self._ask("now")
+        return seconds, rest
+
+    def check(self) -> None:
+        """See the base class."""
+        if self._ended:
+            raise self._gone()
 
     def close(self) -> None:
         """See the base class."""
-        self._executor.shutdown()
-        self._thread.join(timeout=5)
-        self._node.destroy_node()
-        self._context.try_shutdown()
+        assert self._process.stdin is not None
+        with suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._said.close()
+
+    def _ask(self, do: str, **about: str) -> Any:
+        """Have the node do something; what it answers."""
+        self._tell({"do": do, **about})
+        return self._answer()
+
+    def _tell(self, head: dict[str, Any], data: bytes = b"") -> None:
+        """Say something to the node; RunFailed where it is gone."""
+        assert self._process.stdin is not None
+        self.check()
+        try:
+            node.written(self._process.stdin, self._lock, head, data)
+        except OSError:
+            raise self._gone() from None
+
+    def _answer(self) -> Any:
+        """The next answer."""
+        try:
+            found = self._answers.get(timeout=_WAIT)
+        except queue.Empty:
+            raise RunFailed(f"ROS: the node has not answered for {_WAIT:g} s{self._last_words()}") from None
+        if found is None:
+            raise self._gone()
+        if "error" in found:
+            raise (MissingDependency if found["missing"] else RunFailed)(found["error"], _hint(found))
+        return found["answer"]
+
+    def _read(self) -> None:
+        """What the node says, until it ends."""
+        assert self._process.stdout is not None
+        source = self._process.stdout
+        for head, data in iter(lambda: node.read(source), None):
+            if "heard" in head:
+                self._hears[head["heard"]](data)
+            else:
+                self._answers.put(head)
+        self._ended = True
+        self._answers.put(None)
+
+    def _gone(self) -> RunFailed:
+        code = self._process.wait(timeout=5)
+        return RunFailed(f"ROS: the node of {self._python} has ended with code {code}{self._last_words()}")
+
+    def _last_words(self) -> str:
+        """The last line that the node has printed."""
+        if self._said.closed:
+            return ""
+        self._said.seek(0)
+        lines = self._said.read().decode(errors="replace").split("\n")
+        return next((f": {line.strip()}" for line in reversed(lines) if line.strip()), "")
 
 
-def _class_of(topic: str, kind: str) -> Any:
-    """The class of a type of ROS 2; MissingDependency where its package is not here."""
-    package, _, name = kind.split("/")
-    try:
-        return getattr(importlib.import_module(f"{package}.msg"), name)
-    except (ImportError, AttributeError) as error:
-        debian = f"ros-{os.environ.get('ROS_DISTRO', 'DISTRO')}-{package.replace('_', '-')}"
-        raise MissingDependency(
-            f"{topic} is of {kind}, which this Python has not: {one_line(error)}",
-            f"apt install {debian}, or source the workspace that has it",
-        ) from None
+def _hint(found: Mapping[str, Any]) -> str:
+    return "apt install it, or source the workspace that has it, before omp" if found["missing"] else ""
 
 
-class Ros1(RosLink):
-    """A node of ROS 1, of which a process has one.
+def open_link(messages: RosMessages, python: str | None) -> RosLink:
+    """The connection for a version of ROS.
 
     Args:
         messages: types of messages.
-    """
-
-    def __init__(self, messages: RosMessages) -> None:
-        try:
-            import rosgraph
-            import rospy
-        except ImportError as error:
-            raise MissingDependency(f"rospy, of ROS 1, cannot be imported: {one_line(error)}", _HOW) from None
-        if not rosgraph.is_master_online():
-            uri = os.environ.get("ROS_MASTER_URI", "an address that ROS_MASTER_URI does not say")
-            raise RunFailed(f"no master of ROS answers at {uri}", "start roscore, or set ROS_MASTER_URI")
-        self._rospy, self._master, self._messages = rospy, rosgraph.Master(f"/{NODE}"), messages
-        rospy.init_node(NODE, argv=[], anonymous=True, disable_signals=True)
-
-    def published(self) -> Mapping[str, set[str]]:
-        """See the base class."""
-        return {topic: {kind.replace("/", "/msg/")} for topic, kind in self._rospy.get_published_topics()}
-
-    def listeners(self, topic: str) -> int:
-        """See the base class."""
-        _, subscribed, _ = self._master.getSystemState()
-        return sum(len(nodes) for name, nodes in subscribed if name == topic)
-
-    def listen(self, topic: str, kind: str, hear: Callable[[bytes], None]) -> None:
-        """See the base class."""
-        self._rospy.Subscriber(topic, self._rospy.AnyMsg, lambda said: hear(said._buff), queue_size=_QUEUE)
-
-    def publisher(self, topic: str, kind: str) -> Callable[[bytes], None]:
-        """See the base class."""
-        text, md5 = self._messages.definition(kind)
-        about = {"_type": kind.replace("/msg/", "/"), "_md5sum": md5, "_full_text": text}
-        message = type("SaidByOmp", (self._rospy.AnyMsg,), about)
-        publisher = self._rospy.Publisher(topic, message, queue_size=1)
-
-        def publish(data: bytes) -> None:
-            said = message()
-            said._buff = data
-            publisher.publish(said)
-
-        return publish
-
-    def now(self) -> Now:
-        """See the base class."""
-        now = self._rospy.get_rostime()
-        return now.secs, now.nsecs
-
-    def close(self) -> None:
-        """See the base class."""
-        time.sleep(0.05)  # rospy hands what was published last to a thread of its own
-        self._rospy.signal_shutdown("the loop has ended")
-
-
-def open_link(messages: RosMessages) -> RosLink:
-    """The connection for a version of ROS.
+        python: what runs the node; None for omp's own Python, or the system's, whichever has ROS.
 
     Raises:
-        MissingDependency: its Python package is not here.
+        MissingDependency: neither has its package.
         RunFailed: there is no master of ROS 1.
     """
-    return Ros2() if messages.version == 2 else Ros1(messages)
+    package = _PACKAGE[messages.version]
+    here = importlib.util.find_spec(package) is not None
+    chosen = python or (sys.executable if here else _OF_THE_SYSTEM)
+    try:
+        return RosNode(chosen, messages)
+    except MissingDependency as error:
+        raise MissingDependency(
+            f"ROS: {chosen}: {error.message}",
+            f"source /opt/ros/{os.environ.get('ROS_DISTRO', 'DISTRO')}/setup.bash before omp; "
+            f"--set ros.python=PYTHON names one that has {package}",
+        ) from None

@@ -41,7 +41,7 @@ def make_ros_robot(decider: Decider, config: RosConfig, note: Callable[[str], No
     if config.stop == "zero" and decider.signature.action_rotations and not config.shadow:
         raise UsageError("ros.stop=zero: the action has rotations, and none is of zeros", "leave it out")
     messages = RosMessages(topics, config.version or topics.version)
-    link = open_link(messages)
+    link = open_link(messages, config.python)
     try:
         about = (topics, messages, link, config, note)
         made = RosRobot(*about) if config.episode is None else SwitchedRosRobot(config.episode, *about)

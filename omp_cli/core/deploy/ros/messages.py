@@ -32,9 +32,14 @@ class RosMessages:
     def __init__(self, topics: RosTopics, version: Literal[1, 2]) -> None:
         self.version = version
         self._store = types_of(self.version)
+        definitions = dict(topics.definitions)
+        if version != topics.version:  # what comes with the one need not come with the other, as tf2_msgs
+            theirs = types_of(topics.version)
+            used = {of.type for of in (*topics.observed.values(), *topics.commands)} | {*topics.transforms.values()}
+            definitions |= {kind: theirs.generate_msgdef(kind, 2)[0] for kind in used & theirs.types.keys()}
         from rosbags.typesys import get_types_from_msg
 
-        for kind, text in topics.definitions.items():
+        for kind, text in definitions.items():
             found = get_types_from_msg(text, kind)
             self._store.register({name: of for name, of in found.items() if name not in self._store.types})
 

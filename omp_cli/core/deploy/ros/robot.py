@@ -148,7 +148,8 @@ class RosRobot:
         self._link.listen(topic, kind, heard)
 
     def _raise(self) -> None:
-        """What was wrong with a message."""
+        """What was wrong with a message, or with the connection."""
+        self._link.check()
         if self._failed:
             raise self._failed[0]
 
