@@ -35,8 +35,9 @@ class RosMessages:
         definitions = dict(topics.definitions)
         if version != topics.version:  # what comes with the one need not come with the other, as tf2_msgs
             theirs = types_of(topics.version)
-            used = {of.type for of in (*topics.observed.values(), *topics.commands)} | {*topics.transforms.values()}
-            definitions |= {kind: theirs.generate_msgdef(kind, 2)[0] for kind in used & theirs.types.keys()}
+            used = [of.type for of in topics.observed.values()] + [of.type for of in topics.commands]
+            used += topics.transforms.values()
+            definitions |= {kind: theirs.generate_msgdef(kind, 2)[0] for kind in used if kind in theirs.types}
         from rosbags.typesys import get_types_from_msg
 
         for kind, text in definitions.items():
