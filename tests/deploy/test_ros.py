@@ -21,6 +21,7 @@ from omp_cli.core.deploy.ros.messages import Now, RosMessages
 from omp_cli.core.deploy.ros.robot import RosRobot, SwitchedRosRobot
 from omp_cli.core.families import SUITES
 from tests.conftest import Omp
+from tests.data.arrays import jpeg
 from tests.data.bags import NAMES, Robot, Said, arm, steadily
 
 pytest.importorskip("rosbags", reason="needs the extra rosbag")
@@ -91,12 +92,18 @@ def on_ros(
     return RosRobot(*about) if switch is None else SwitchedRosRobot(switch, *about)
 
 
+def begin(live: RosRobot) -> None:
+    live.reset()
+    while not live.ready():
+        time.sleep(0.01)
+
+
 def types_of(said: Iterable[Said]) -> dict[str, str]:
     return {topic: message.__msgtype__ for _, topic, message in said}
 
 
 def everything(robot: Robot, seconds: float = 1.5) -> list[Said]:
-    """Joints of two publishers, a pose and a camera's by tf, two cameras of which one is grey, depth and a cloud."""
+    """Joints of two publishers, a pose and a camera's by tf, depth, and cameras: one is grey, one packs its pictures."""
     said: list[Said] = []
     random, half = np.random.default_rng(0), np.sqrt(0.5)
     for t in steadily(100, seconds):
@@ -111,6 +118,7 @@ def everything(robot: Robot, seconds: float = 1.5) -> list[Said]:
         depth = random.integers(500, 1500, (12, 12)).astype(np.uint16)
         said.append((t, "/front/image_raw", robot.picture(shown, "bgr8", padding=3, time=t)))
         said.append((t, "/top/mono", robot.picture(shown[..., 0], "mono8", time=t)))
+        said.append((t, "/side/compressed", robot.packed(jpeg(shown))))
         said.append((t, "/depth/image", robot.picture(depth, "16UC1", time=t)))
         said.append((t, "/depth/camera_info", robot.camera(12.0, 12.0, 6.0, 6.0)))
     return said + [(t, "/command", robot.numbers(t, 2 * t)) for t in steadily(50, seconds, late=0.005)]
@@ -122,20 +130,20 @@ def test_a_frame_is_what_the_bag_had(kind: str, omp: Omp, tmp_path: Path) -> Non
     robot = Robot(kind)
     said = everything(robot)
     line = ["format.state=/joints/position,tf:base>tool", "format.action=/command", "format.depth=/depth/image"]
-    line += ["format.img=/front/image_raw,/top/mono", "format.pose=tf:base>camera", "format.size=8"]
+    line += ["format.img=/front/image_raw,/top/mono,/side/compressed", "format.pose=tf:base>camera", "format.size=8"]
     settings = [part for setting in line for part in ("--set", setting)]
     data, topics = prepared(omp, tmp_path, robot, said, *settings, "--points", "32")
     graph = Graph(robot, types_of(said))
     live = on_ros(topics, graph, silence=1e6)
-    live._unknown()  # it listens now
+    live._lacking()  # it listens now
     as_read, made_of = as_read_by(data.suite)
-    assert made_of["img"] == ("front", "top")
+    assert made_of["img"] == ("front", "top", "side")
     ordered, heard = sorted(said, key=lambda of: of[0]), 0
     for number in range(len(data.arrays["state"])):
         while heard < len(ordered) and ordered[heard][0] <= number / 10 + 1e-9:
             graph.say(ordered[heard][1:])
             heard += 1
-        live.reset()
+        begin(live)
         frame = as_read(live.observe(), list(data.arrays))
         for name in ("state", "img", "point_cloud"):
             shown = frame[name].astype(data.arrays[name].dtype)
@@ -217,12 +225,14 @@ def test_an_action_is_said_as_it_was_recorded(kind: str, omp: Omp, tmp_path: Pat
     assert len(sent["/servo"].velocity) == 0
     assert sent["/way"].joint_names == ["lift", "turn"]
     assert sent["/way"].points[0].time_from_start.nanosec == 5
-    assert np.isnan(sent["/way"].points[0].effort).all()
-    assert sent["/twist"].linear.y == 0.0, "which the policy does not say, is as it was first"
+    assert len(sent["/way"].points[0].effort) == 0
+    assert sent["/twist"].linear.y == 0.0, "which the policy does not say"
     assert (sent["/grip"].mode, sent["/grip"].rest.tolist()) == ("firm", [1, 2, 3])
     assert (sent["/hand"].header.stamp.sec, sent["/hand"].header.stamp.nanosec) == (5, 6)
     assert sent["/way"].header.frame_id == "base"
-    assert "publishes /grip (my_msgs/msg/Grip)" in notes
+    assert "publishes /way (trajectory_msgs/msg/JointTrajectory)" in notes, "whose NaN is said by nobody"
+    repeated = "publishes /grip (my_msgs/msg/Grip), each time with rest/0 1, rest/1 2, rest/2 3, as was said first"
+    assert repeated in notes
 
 
 def test_numbers_become_those_that_a_message_can_have(omp: Omp, tmp_path: Path) -> None:
@@ -252,12 +262,12 @@ def armed(omp: Omp, tmp_path: Path) -> tuple[RosTopics, Graph, Robot]:
 def test_joints_keep_their_places_whoever_says_them(armed: tuple[RosTopics, Graph, Robot]) -> None:
     topics, graph, robot = armed
     live = on_ros(topics, graph, patience=0.2)
-    live._unknown()
+    live._lacking()
     graph.say(("/joints", robot.joints(("wheel", "turn"), (9, 2))))
     with pytest.raises(RunFailed, match=r"nothing was heard of /joints \(position of lift\) within 0.2 s"):
-        live.reset()
+        begin(live)
     graph.say(("/joints", robot.joints(("lift",), (1,))), ("/joints", robot.joints((), ())))
-    live.reset()
+    begin(live)
     assert live.observe()["/joints/position"].tolist() == [1, 2]
 
 
@@ -274,27 +284,27 @@ def test_a_topic_that_is_not_as_it_was(
     topics, graph, _ = armed
     graph.types = {topic: kind for topic, kind in {**graph.types, **change}.items() if kind is not None}
     with pytest.raises(error, match=text):
-        on_ros(topics, graph, patience=0.2).reset()
+        begin(on_ros(topics, graph, patience=0.2))
 
 
 def test_what_falls_silent_ends_the_loop(armed: tuple[RosTopics, Graph, Robot]) -> None:
     topics, graph, robot = armed
     live = on_ros(topics, graph, silence=0.2)
-    live._unknown()
+    live._lacking()
     graph.say(("/joints", robot.joints(NAMES, (1, 2))))
-    live.reset()
+    begin(live)
     live.observe()
     time.sleep(0.25)
-    with pytest.raises(RunFailed, match=r"nothing was heard of /joints/position for 0\.2"):
+    with pytest.raises(RunFailed, match=r"nothing was heard of /joints/position \(lift\) for 0\.2"):
         live.observe()
 
 
 def test_a_message_that_is_none_is_told_by_the_loop_itself(armed: tuple[RosTopics, Graph, Robot]) -> None:
     topics, graph, robot = armed
     live = on_ros(topics, graph)
-    live._unknown()
+    live._lacking()
     graph.say(("/joints", robot.joints(NAMES, (1, 2))))
-    live.reset()
+    begin(live)
     graph.hears["/joints"](b"\0\1\0\0abc")
     with pytest.raises(DataError, match="/joints: a message is no sensor_msgs/msg/JointState"):
         live.observe()
@@ -307,9 +317,9 @@ def test_what_comes_with_one_version_of_ros_is_known_of_the_other(omp: Omp, tmp_
     _, topics = prepared(omp, tmp_path, robot, everything(robot), *line)
     graph = Graph(other, types_of(everything(other)))
     live = on_ros(topics, graph)
-    live._unknown()
+    live._lacking()
     graph.say(("/tf", other.transforms(("base", "tool", (1, 2, 3), (0, 0, 0, 1)))))
-    live.reset()
+    begin(live)
     assert live.observe()["tf:base>tool"].tolist() == [1, 2, 3, 0, 0, 0, 1]
 
 
@@ -318,11 +328,11 @@ def test_topics_of_other_names(armed: tuple[RosTopics, Graph, Robot]) -> None:
     graph.types = {"/left/joints": graph.types["/joints"]}
     notes: list[str] = []
     live = on_ros(topics, graph, notes, listen=["/joints:=/left/joints"], publish=["/command:=/left/command"])
-    live._unknown()
+    live._lacking()
     graph.say(("/left/joints", robot.joints(NAMES, (1, 2))))
     graph.heeds = 0
-    live.reset()
-    assert notes[-1] == "nobody listens to /left/command"
+    begin(live)
+    assert notes[-1].startswith("nobody listens to /left/command as it is published")
     live.act(np.array([3], np.float32))
     assert [(topic, message.data.tolist()) for topic, message in graph.sent] == [("/left/command", [3])]
     with pytest.raises(UsageError, match=r"ros\.listen: no topic '/joint' is among those of the recording"):
@@ -343,7 +353,7 @@ def test_what_the_robot_says_of_itself_is_not_said_in_its_place(omp: Omp, tmp_pa
     graph = Graph(robot, types_of(said))
     with pytest.raises(UsageError, match="the action is what tf:base>tool said in the recording") as told:
         on_ros(topics, graph)
-    assert "of geometry_msgs/msg/PoseStamped: --set ros.publish=tf:base>tool:=/COMMAND" in str(told.value.hint)
+    assert "of geometry_msgs/msg/PoseStamped: --set 'ros.publish=tf:base>tool:=/COMMAND'" in str(told.value.hint)
     live = on_ros(topics, graph, publish=["tf:base>tool:=/target"])
     live.act(np.arange(1, 11, dtype=np.float32))
     (_, pose), (_, joints) = graph.sent
@@ -358,38 +368,240 @@ def test_the_end_and_the_shadow(armed: tuple[RosTopics, Graph, Robot]) -> None:
     on_ros(topics, graph, notes).close()
     assert (graph.sent, graph.closed) == ([], 1)
     assert "the last command stands" in notes[-1]
-    on_ros(topics, graph, stop="zero").close()
-    assert [message.data.tolist() for _, message in graph.sent] == [[0]]
+    still = on_ros(topics, graph, stop="zero")
+    still.reset()
+    still.close()
+    assert graph.sent == [], "it has not been moved"
+    moved = on_ros(topics, graph, stop="zero")
+    moved.act(np.ones(1, np.float32))
+    moved.reset()
+    moved.close()
+    assert [message.data.tolist() for _, message in graph.sent] == [[1], [0]]
+    graph.sent.clear()
     shadow = on_ros(topics, graph, notes, shadow=True)
     shadow.act(np.ones(1, np.float32))
     shadow.close()
-    assert len(graph.sent) == 1
+    assert graph.sent == []
     assert notes[-1].startswith("ros.shadow: nothing is published")
 
 
-def test_an_episode_lasts_while_a_topic_says_so(armed: tuple[RosTopics, Graph, Robot]) -> None:
+def test_a_robot_is_moved_while_a_topic_says_so(armed: tuple[RosTopics, Graph, Robot]) -> None:
     topics, graph, robot = armed
     graph.types["/enable"] = "std_msgs/msg/Float64"
-    live = on_ros(topics, graph, switch="/enable", patience=0.2)
-    live._unknown()
+    live, notes = on_ros(topics, graph, notes := list[str](), switch="/enable", patience=0.2, stop="zero"), notes
+    live._lacking()
     graph.say(("/joints", robot.joints(NAMES, (1, 2))))
     with pytest.raises(RunFailed, match=r"nothing was heard of /enable, ros\.episode, within"):
-        live.reset()
-    graph.say(("/enable", robot.number(1)))
+        begin(live)
+    graph.say(("/enable", robot.number(0)))
     live.reset()
+    assert not live.ready()
+    assert not live.ready()
+    assert notes.count("waits for /enable") == 1
+    graph.say(("/enable", robot.number(float("nan"))))
+    assert not live.ready(), "what is no number allows nothing"
+    graph.say(("/enable", robot.number(1)))
+    assert live.ready()
     assert isinstance(live, SwitchedRosRobot)
+    live.act(np.ones(1, np.float32))
     assert not live.done()
     graph.say(("/enable", robot.number(0)))
+    live.act(np.full(1, 2, np.float32))  # the loop has asked done() before it was released
     assert live.done()
-    graph.types["/joints_too"] = graph.types["/joints"]
-    other = on_ros(topics, graph, switch="/joints_too")
-    other._unknown()
+    live.reset()
+    live.close()
+    assert [message.data.tolist() for _, message in graph.sent] == [[1], [0]]
+
+
+def test_a_switch_that_falls_silent_ends_the_loop(armed: tuple[RosTopics, Graph, Robot]) -> None:
+    topics, graph, robot = armed
+    graph.types["/enable"] = "std_msgs/msg/Float64"
+    for words, ends in ((2, False), (8, True)):  # what speaks at times is held until it says otherwise
+        live = on_ros(topics, graph, switch="/enable", silence=0.2)
+        live._lacking()
+        graph.say(("/joints", robot.joints(NAMES, (1, 2))))
+        live._lacking()
+        for _ in range(words):
+            graph.say(("/enable", robot.number(1)))
+            time.sleep(0.01)
+        assert isinstance(live, SwitchedRosRobot)
+        begin(live)
+        time.sleep(0.3)
+        if ends:
+            with pytest.raises(RunFailed, match=r"nothing was heard of /enable for 0\.3"):
+                live.done()
+        else:
+            assert not live.done()
+
+
+def test_a_switch_can_be_a_number_of_a_message(omp: Omp, tmp_path: Path) -> None:
+    """As in ``format.episode``, whose topic's definition is kept."""
+    robot = Robot(".mcap", **{"my_msgs/msg/Status": "int32 error\nbool on\n"})
+    said = [*arm(robot), *((t, "/status", robot("my_msgs/msg/Status", error=0, on=True)) for t in steadily(20, 2.0))]
+    line = ["format.state=/joints/position", "format.action=/command", "format.episode=/status/on"]
+    _, topics = prepared(omp, tmp_path, robot, said, *(part for of in line for part in ("--set", of)))
+    graph = Graph(robot, types_of(said))
+    for name, error, on, moved in (("/status/on", 3, True, True), ("/status/on", 3, False, False)):
+        live = on_ros(topics, graph, switch=name)
+        live._lacking()
+        graph.say(("/joints", robot.joints(NAMES, (1, 2))))
+        live._lacking()
+        graph.say(("/status", robot("my_msgs/msg/Status", error=error, on=on)))
+        live.reset()
+        assert live.ready() == moved
+    several = on_ros(topics, graph, switch="/status")
+    several._lacking()
     graph.say(("/joints", robot.joints(NAMES, (1, 2))))
-    assert isinstance(other, SwitchedRosRobot)
-    other._unheard()
-    graph.say(("/joints_too", robot.joints(NAMES, (1, 2))))
-    with pytest.raises(UsageError, match="/joints_too is of sensor_msgs/msg/JointState, and of no number"):
-        other.reset()
+    several._lacking()
+    graph.say(("/status", robot("my_msgs/msg/Status", error=0, on=True)))
+    several.reset()
+    with pytest.raises(UsageError, match="/status: no number, or true and false, of a message of my_msgs/msg/Status"):
+        several.ready()
+
+
+def test_each_source_has_a_silence_of_its_own(omp: Omp, tmp_path: Path) -> None:
+    """An arm at 100 Hz and a gripper at 1 Hz, which is silent for longer and may be; and frames of tf likewise."""
+    robot, still = Robot(".mcap"), (0.0, 0.0, 0.0, 1.0)
+    said: list[Said] = [(t, "/joints", robot.joints(("arm",), (t,), time=t)) for t in steadily(100, 12.0)]
+    said += [(t, "/joints", robot.joints(("grip",), (t,), time=t)) for t in steadily(1, 12.0)]
+    said += [(t, "/tf", robot.transforms(("base", "tool", (t, 0, 0), still), time=t)) for t in steadily(100, 12.0)]
+    said += [(t, "/tf", robot.transforms(("map", "base", (t, 0, 0), still), time=t)) for t in steadily(1, 12.0)]
+    said += [(t, "/command", robot.number(t)) for t in steadily(50, 12.0)]
+    line = ["--set", "format.state=/joints/position,tf:map>tool", "--set", "format.action=/command"]
+    _, topics = prepared(omp, tmp_path, robot, said, *line)
+    every = {name: of.every for name, of in topics.observed.items()}
+    assert every["/joints/position"] == pytest.approx({"arm": 0.01}, abs=1e-4)
+    assert every["tf:map>tool"] == pytest.approx({"tf:base>tool": 0.01}, abs=1e-4)
+    graph = Graph(robot, types_of(said))
+    live = on_ros(topics, graph, silence=0.2)
+    live._lacking()
+
+    def say(*who: str) -> None:
+        frames = {"tool": ("base", "tool", (0, 0, 0), still), "base": ("map", "base", (0, 0, 0), still)}
+        graph.say(*(("/joints", robot.joints((one,), (1,))) for one in who if one not in frames))
+        graph.say(*(("/tf", robot.transforms(frames[one])) for one in who if one in frames))
+
+    say("arm", "grip", "tool", "base")
+    begin(live)
+    time.sleep(0.25)
+    say("arm", "tool")
+    live.observe()
+    time.sleep(0.25)
+    say("tool")
+    with pytest.raises(RunFailed, match=r"nothing was heard of /joints/position \(arm\)"):
+        live.observe()
+    time.sleep(0.25)
+    say("arm")
+    with pytest.raises(RunFailed, match=r"nothing was heard of tf:map>tool \(tf:base>tool\)"):
+        live.observe()
+
+
+def test_what_comes_slowly_may_be_silent_for_three_of_its_steps(omp: Omp, tmp_path: Path) -> None:
+    robot = Robot(".mcap")
+    said = [*arm(robot, 4.0), *((t, "/slow", robot.number(t)) for t in steadily(5, 4.0))]
+    line = ["--set", "format.state=/slow,/joints/velocity", "--set", "format.action=/command"]
+    _, topics = prepared(omp, tmp_path, robot, said, *line)
+    graph = Graph(robot, types_of(said))
+    live = on_ros(topics, graph, silence=0.1)
+    live._lacking()
+    for pause, ends in ((0.4, False), (0.8, True)):
+        graph.say(("/slow", robot.number(3)), ("/joints", robot.joints(NAMES, (1, 2), (3, 4))))
+        begin(live)
+        time.sleep(pause)
+        graph.say(("/joints", robot.joints(NAMES, (1, 2), (3, 4))))
+        if ends:
+            with pytest.raises(RunFailed, match=r"nothing was heard of /slow for 0\.8"):
+                live.observe()
+        else:
+            frame = live.observe()
+            assert (frame["/slow"].tolist(), frame["/joints/velocity"].tolist()) == ([3], [3, 4])
+
+
+def test_joints_that_say_places_and_speeds_in_turn(armed: tuple[RosTopics, Graph, Robot]) -> None:
+    topics, graph, robot = armed
+    live = on_ros(topics, graph)
+    live._lacking()
+    graph.say(("/joints", robot.joints(NAMES, (1, 2))), ("/joints", robot.joints(NAMES, (), (3, 4))))
+    begin(live)
+    assert live.observe()["/joints/position"].tolist() == [1, 2]
+
+
+def test_a_message_that_is_a_vector_or_a_cloud(omp: Omp, tmp_path: Path) -> None:
+    """A cloud whose topic is called as a policy's array is cropped and sampled, also if it has as many points."""
+    robot, random = Robot(".mcap"), np.random.default_rng(0)
+    said: list[Said] = [(t, "/state", robot.number(t)) for t in steadily(20, 1.0)]
+    clouds = [random.uniform(-1, 1, (64, 3)).astype(np.float32) for _ in range(20)]
+    said += [(t, "/point_cloud", robot.cloud(of)) for t, of in zip(steadily(20, 1.0), clouds, strict=True)]
+    vector = lambda t: robot("geometry_msgs/msg/Vector3", x=t, y=2 * t, z=3 * t)  # noqa: E731
+    said += [(t, "/speed", vector(t)) for t in steadily(20, 1.0)]
+    line = ["--set", "format.state=/state", "--set", "format.action=/speed", "--set", "format.cloud=/point_cloud"]
+    data, topics = prepared(omp, tmp_path, robot, said, *line, "--points", "16", "--crop=-0.8,-0.8,-0.8,0.8,0.8,0.8")
+    graph = Graph(robot, types_of(said))
+    live = on_ros(topics, graph, stop="zero")
+    live._lacking()
+    as_read, _ = as_read_by(data.suite)
+    few = np.full((16, 3), 0.95, np.float32)
+    few[:12] = random.uniform(-0.7, 0.7, (12, 3))
+    for cloud in (few, clouds[0]):
+        graph.say(("/state", robot.number(3)), ("/point_cloud", robot.cloud(cloud)))
+        begin(live)
+        frame = as_read(live.observe(), ("state", "point_cloud"))
+        assert frame["state"].tolist() == [3]
+        assert np.abs(frame["point_cloud"]).max() <= 0.8
+    np.testing.assert_array_equal(frame["point_cloud"], data.arrays["point_cloud"][0])
+    live.act(np.array([1, 2, 3], np.float32))
+    live.close()
+    assert [(of.x, of.y, of.z) for _, of in graph.sent] == [(1, 2, 3), (0, 0, 0)]
+
+
+def test_the_rest_of_a_command_moves_nothing(omp: Omp, tmp_path: Path) -> None:
+    """Speeds that a policy does not say are 0; integers are exact, and a time of 0 stays it."""
+    robot = Robot(".mcap", **{"my_msgs/msg/Numbered": "std_msgs/Header header\nuint64 id\nfloat64 speed\n"})
+    axes = [robot("geometry_msgs/msg/Vector3", x=0.5, y=1.0, z=1.5) for _ in range(2)]
+    head = robot("std_msgs/msg/Header", stamp=robot("builtin_interfaces/msg/Time", sec=0, nanosec=0), frame_id="arm")
+    numbered = robot("my_msgs/msg/Numbered", header=head, id=2**64 - 1, speed=1.0)
+    said: list[Said] = [(t, "/joints", robot.joints(NAMES, (t, t), time=t)) for t in steadily(20, 1.0)]
+    for t in steadily(20, 1.0):
+        said += [(t, "/go", robot("geometry_msgs/msg/Twist", linear=axes[0], angular=axes[1])), (t, "/set", numbered)]
+    line = ["--set", "format.state=/joints/position", "--set", "format.action=/go/linear,/set/speed"]
+    _, topics = prepared(omp, tmp_path, robot, said, *line)
+    graph = Graph(robot, types_of(said))
+    live = on_ros(topics, graph, stop="zero")
+    live.act(np.array([1, 2, 3, 4], np.float32))
+    live.close()
+    (_, go), (_, told), (_, still), (_, last) = graph.sent
+    assert [(of.linear.x, of.angular.x, of.angular.z) for of in (go, still)] == [(1, 0, 0), (0, 0, 0)]
+    assert [(of.id, of.speed, of.header.stamp.sec) for of in (told, last)] == [(2**64 - 1, 4, 0), (2**64 - 1, 0, 0)]
+
+
+def test_names_that_meet(omp: Omp, tmp_path: Path) -> None:
+    """Two recorded topics can be one live one; two commands cannot."""
+    robot = Robot(".mcap")
+    said: list[Said] = []
+    for t in steadily(50, 1.0):
+        said += [(t, "/left", robot.joints(("l",), (t,), time=t)), (t, "/right", robot.joints(("r",), (t,), time=t))]
+        said += [(t, "/a", robot.number(t)), (t, "/b", robot.number(t))]
+    line = ["--set", "format.state=/left/position,/right/position", "--set", "format.action=/a,/b"]
+    _, topics = prepared(omp, tmp_path, robot, said, *line)
+    graph = Graph(robot, {"/joints": JOINTS})
+    with pytest.raises(UsageError, match="/b is the name of two commands"):
+        on_ros(topics, graph, publish=["/a:=/b"])
+    live = on_ros(topics, graph, listen=["/left:=/joints", "/right:=/joints"])
+    live._lacking()
+    graph.say(("/joints", robot.joints(("r", "l"), (1, 2))))
+    begin(live)
+    frame = live.observe()
+    assert (frame["/left/position"].tolist(), frame["/right/position"].tolist()) == ([2], [1])
+
+
+def test_zero_is_no_place_to_stop_at(omp: Omp, tmp_path: Path) -> None:
+    robot = Robot(".mcap")
+    said: list[Said] = [(t, "/joints", robot.joints(NAMES, (t, t), time=t)) for t in steadily(20, 1.0)]
+    said += [(t, "/hand", robot.pose((t, 0, 0), (0, 0, 0, 1))) for t in steadily(20, 1.0)]
+    line = ["--set", "format.state=/joints/position", "--set", "format.action=/hand/pose/position"]
+    _, topics = prepared(omp, tmp_path, robot, said, *line)
+    with pytest.raises(UsageError, match="0 for pose/position of /hand is a place to go to"):
+        on_ros(topics, Graph(robot, types_of(said)), stop="zero")
 
 
 def test_suites_of_simulators_have_no_topics() -> None:

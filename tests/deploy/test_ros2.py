@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -54,17 +55,23 @@ class Arm:
 
     Args:
         folder: where its output goes.
+        each: seconds for which its switch is off and on in turn; 0 for off.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, each: float) -> None:
         self.file = folder / "commands.jsonl"
         script = Path(__file__).parent / "ros_arm.py"
         with self.file.open("w") as out:
-            self.process = subprocess.Popen([PYTHON, script], stdout=out)
+            self.process = subprocess.Popen([PYTHON, script, str(each)], stdout=out)
+
+    @property
+    def heard(self) -> list[list[float] | bool]:
+        """Commands, and what the switch said when it changed."""
+        return [json.loads(line) for line in self.file.read_text().splitlines()]
 
     @property
     def commands(self) -> list[list[float]]:
-        return [json.loads(line) for line in self.file.read_text().splitlines()]
+        return [of for of in self.heard if not isinstance(of, bool)]
 
     def wait(self, commands: int, seconds: float = 60.0) -> bool:
         ends = time.monotonic() + seconds
@@ -79,7 +86,7 @@ def robot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Arm]:
         pytest.skip("needs rclpy, of ROS 2, in an environment of its own (tests/run.sh)")
     monkeypatch.setenv("ROS_DOMAIN_ID", str(20 + os.getpid() % 80))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    found = Arm(tmp_path)
+    found = Arm(tmp_path, 2.0)
     yield found
     found.process.kill()
     found.process.wait()
@@ -104,6 +111,33 @@ def test_a_robot_is_watched_and_moved_until_ctrl_c(robot: Arm, learned: Path, tm
     np.testing.assert_allclose([tick["action"] for tick in ticks], commands, rtol=1e-6)
 
 
+def test_a_robot_moves_while_its_switch_is_on_and_stops_when_it_is_off(
+    robot: Arm, learned: Path, omp: Omp, tmp_path: Path
+) -> None:
+    line = ("--set", "ros.episode=/enable", "--set", "ros.stop=zero", "--episodes", 2)
+    done = omp("deploy", learned, *LINE, *line, "--out", tmp_path / "o", "--json")
+    assert done.code == 0, done.err
+    episodes = "".join("+" if of is True else "-" if of is False else "0" if of == [0] else "c" for of in robot.heard)
+    assert re.fullmatch(r"[+-]*\+c{8,}-c?0\+c{8,}-c?0[+-]*", episodes), episodes
+
+
+def test_who_waits_for_the_switch_can_be_stopped(robot: Arm, learned: Path, tmp_path: Path) -> None:
+    robot.process.kill()
+    robot.process.wait()
+    off = Arm(tmp_path, 0)
+    try:
+        line = ("--set", "ros.episode=/enable", "--set", "ros.stop=zero", "--out", tmp_path / "o")
+        loop = omp_process("deploy", learned, *LINE, *line, cwd=tmp_path)
+        assert loop.stderr is not None
+        assert any("waits for /enable" in text for text in loop.stderr)
+        loop.terminate()
+        loop.communicate(timeout=20)
+        assert loop.returncode == 143
+        assert off.commands == []
+    finally:
+        off.process.kill()
+
+
 def test_the_shadow_says_nothing(robot: Arm, learned: Path, omp: Omp, tmp_path: Path) -> None:
     done = omp("deploy", learned, *LINE, "--set", "ros.shadow=true", "--seconds", 1, "--out", tmp_path / "o", "--json")
     assert done.code == 0, done.err
@@ -119,7 +153,7 @@ def test_who_dies_ends_the_loop(what: str, robot: Arm, learned: Path, tmp_path: 
     robot.process.kill() if what == "the robot" else child.kill()
     _, err = loop.communicate(timeout=30)
     assert loop.returncode == 1
-    said = {"the robot": "nothing was heard of /joints/position for 0.5", "the node": "has ended with code -9"}
+    said = {"the robot": "nothing was heard of /joints/position (lift) for 0.5", "the node": "has ended with code -9"}
     assert said[what] in " ".join(err.split())
     assert "Traceback" not in err
     assert read_manifest(tmp_path / "o").status == "failed"

@@ -20,15 +20,17 @@ class ObservedTopic(Settings):
     """The joints whose numbers these are, in the order of the recording; empty where there are none."""
     matrix: bool = False
     """Whether a pose that tf says is a matrix (4, 4), as the pose of a camera, or x, y, z and a quaternion (7,)."""
-    every: AtLeast0 | None = None
-    """Seconds between two of its messages in the recording; None of what was said at times, or never moves."""
+    every: dict[str, AtLeast0] = Field(default_factory=dict)
+    """Seconds between two words, in the recording, of those of its sources that say something steadily: a joint, a
+    transform of tf ("tf:base>arm"), or the topic itself.
+    """
 
 
 class CommandedPart(Settings):
     """Numbers of the action that are a part of a message."""
 
     path: tuple[str, ...]
-    """The fields that lead to them."""
+    """The fields that lead to them; none where the message is nothing else."""
     begin: CountOrZero
     """The place of the first of them in the action."""
     width: Count
@@ -61,5 +63,7 @@ class RosTopics(Settings):
     """Topics whose messages make the action."""
     transforms: dict[str, str] = Field(default_factory=dict)
     """The types of the topics of tf, by their names; empty where no pose of a frame was taken."""
+    episode: dict[str, str] = Field(default_factory=dict)
+    """The topic that said when an episode was recorded, and its type; empty where none did."""
     definitions: dict[str, str] = Field(default_factory=dict)
     """Definitions of those of the types that do not come with ROS itself, by the types' names."""

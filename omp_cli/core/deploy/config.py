@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -89,8 +90,8 @@ def _renamings(values: tuple[str, ...]) -> tuple[str, ...]:
     """The values, unchanged; ValueError where one is not ``/FROM:=/TO``, or two rename one topic."""
     for value in values:
         old, sign, new = value.partition(":=")
-        if not (old and sign and new.startswith("/")):
-            raise ValueError(f"{value!r} is not as /RECORDED:=/LIVE")
+        if not (old and sign and re.fullmatch(r"(/[A-Za-z_]\w*)+", new, re.ASCII)):
+            raise ValueError(f"{value!r} is not as /RECORDED:=/LIVE, two names of topics")
     distinct(tuple(value.partition(":=")[0] for value in values))
     return values
 
@@ -113,20 +114,20 @@ class RosConfig(Settings):
     publish: Renamings = ()
     """Topics by which it is commanded under other names than in the recording: /command:=/left/command."""
     episode: str | None = None
-    """A topic of one number, or of true and false, that says when the robot may be moved: an episode begins when it is
-    not 0, and ends when it is. None begins at once, and ends by --seconds or Ctrl-C.
+    """A number, or true and false, by topic and path as in format.episode, that says when the robot may be moved: an
+    episode begins when it is not 0, and ends when it is. None begins at once, and ends by --seconds or Ctrl-C.
     """
     stop: Literal["nothing", "zero"] = "nothing"
-    """What is published when the loop ends: nothing, so that the last command stands, or once 0 for every number of the
-    action (zero), which stops what is moved by velocities.
+    """What is published when an episode ends in which the robot was moved: nothing, so that the last command stands, or
+    once 0 for every real number of the commands (zero), which stops what is moved by velocities.
     """
     shadow: bool = False
     """Whether nothing is published: the policy decides by what it sees, and ticks.jsonl has its actions."""
     patience: Above0 = 10.0
     """Seconds in which everything that the policy reads has to have been said before the first tick."""
     silence: Above0 = 1.0
-    """Seconds without a word of a topic that said something steadily in the recording, after which the loop ends; at
-    least three of its steps.
+    """Seconds without a word of a joint, a transform or a topic that said something steadily in the recording, or of
+    ros.episode where that does, after which the loop ends; at least three of its steps.
     """
 
     def passed_over(self) -> dict[str, str]:

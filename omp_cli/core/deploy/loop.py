@@ -27,6 +27,8 @@ from omp_cli.core.deploy.robots import ANOTHER_RATE, Replay, Robot, of_one_robot
 TICKS = "ticks.jsonl"
 WARM_UP = 5
 """Decisions on the first frame that do not count: the first ones allocate memory and choose kernels."""
+_POLL = 0.02
+"""Seconds between two questions whether a robot is ready."""
 NAP = 0.1
 """Longest sleep without a look at whether somebody asked to stop, seconds."""
 
@@ -136,6 +138,8 @@ def deploy_run(
             progress.start("control loop" if replay is None else "replay", episodes)
             for episode in range(episodes):
                 robot.reset()
+                if not _wait(robot, stop, ends):
+                    break
                 player.reset(None if episode else config.seed)
                 if episode == 0:
                     _warm_up(player, robot, config.seed)
@@ -222,6 +226,15 @@ def ticks(
             **({} if sent is action else {"wanted": _numbers(action)}),
         }
         tick, due = tick + 1 + skip, due + (1 + skip) * period
+
+
+def _wait(robot: Robot | Replay, stop: StopRequest, ends: float | None) -> bool:
+    """Whether the episode may begin, after the robot was waited for; not where it is time to stop before."""
+    while not robot.ready():
+        if stop.error or (ends is not None and time.monotonic() >= ends):
+            return False
+        time.sleep(_POLL)
+    return True
 
 
 def _warm_up(player: Player, robot: Moved, seed: int) -> None:

@@ -1,10 +1,11 @@
 """What a control loop moves: a robot of the user's own, a Gymnasium environment, or a recording that does not move.
 
-A robot is any object with these methods, of which the last three may be missing::
+A robot is any object with these methods, of which the last four may be missing::
 
     observe() -> {name: array}     the newest frame, as the data of the policy have it
     act(action) -> None            command an action (A,) float32, in the data's units; must not wait for it to be done
     reset() -> None                go to the start of an episode; called before each
+    ready() -> bool                whether the episode may begin; asked after reset(), again and again until it may
     done() -> bool                 whether the episode is over
     close() -> None                stop and let go of the robot; called at the end, whatever happened
 """
@@ -64,6 +65,14 @@ class Robot:
     def reset(self) -> None:
         """Begin an episode."""
         self._call("reset")
+
+    def ready(self) -> bool:
+        """Whether the episode may begin; at once where the robot does not say."""
+        if not self.has("ready"):
+            return True
+        found = self._call("ready")
+        with users_code(f"{self._name}: ready()"):  # an array says neither yes nor no
+            return bool(found)
 
     def observe(self) -> Frame:
         """The newest frame."""
@@ -206,6 +215,10 @@ class Replay:
         """Go to the start of the next episode."""
         self._episode += 1
         self._frame = 0 if self._episode == 0 else int(self._ends[self._episode - 1])
+
+    def ready(self) -> bool:
+        """Whether the episode may begin: always."""
+        return True
 
     def observe(self) -> Frame:
         """The frame that is due."""

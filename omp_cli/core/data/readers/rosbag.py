@@ -204,7 +204,7 @@ class RosbagReader(Reader):
             cameras=tuple(by_name(recorded.notes["cameras"], camera_of)),
             camera=camera,
             said=(*recorded.said, *of_turns),
-            topics=topics_of(first, self._seen, self._acted),
+            topics=topics_of(first, self._seen, self._acted, self.config.episode),
         )
 
     def _taken_config(self) -> RosbagConfig:

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import DataError
-from omp_cli.core.data.foreign import short
+from omp_cli.core.data.foreign import listed, short
 from omp_cli.core.data.readers.video import decoded_depth
 
 PICTURE, PACKED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CLOUD, JOINTS = "sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/JointState"
 CAMERA = "sensor_msgs/msg/CameraInfo"
+TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
 TIME = "builtin_interfaces/msg/Time"
 MILLIMETRES = ("16UC1", "mono16")
 METRES = ("32FC1",)
@@ -44,6 +45,14 @@ _FLOATS = {7: "f4", 8: "f8"}
 """Types of a PointField that coordinates can have."""
 _DEPTH_HEAD, _PNG = 12, b"\x89PNG"
 """Bytes before the PNG of compressedDepth."""
+_EMPTIED = {
+    "geometry_msgs/msg/Twist": ("linear", "angular"),
+    "geometry_msgs/msg/Wrench": ("force", "torque"),
+    "geometry_msgs/msg/Accel": ("linear", "angular"),
+    JOINTS: OF_JOINTS,
+    "trajectory_msgs/msg/JointTrajectoryPoint": ("positions", "velocities", "accelerations", "effort"),
+}
+"""What of messages moves a robot, and is not repeated as it was said once."""
 _AXES = (("x", "y"), ("x", "y", "z"), ("x", "y", "z", "w"))
 
 
@@ -60,6 +69,7 @@ class MessagePart:
         names: of its numbers, where the message says them.
         quaternion: whether they are a rotation, x, y, z and w.
         encoding: of a picture.
+        path: the fields that lead to numbers; none where they are the whole message.
     """
 
     kind: str
@@ -69,6 +79,7 @@ class MessagePart:
     names: tuple[str, ...] = ()
     quaternion: bool = False
     encoding: str = ""
+    path: tuple[str, ...] = ()
 
     @property
     def large(self) -> bool:
@@ -81,11 +92,6 @@ class MessagePart:
         if self.kind == "packed":
             return "(JPEG or PNG)"
         return f"({', '.join(map(str, self.shape))})" if self.shape else "(one number)"
-
-
-def path_of(topic: str, name: str) -> tuple[str, ...]:
-    """The fields of a topic's messages that lead to the numbers called ``name``."""
-    return tuple(name.removeprefix(f"{topic}/").split("/")) if name != topic else ("data",)
 
 
 def parts_of(topic: str, kind: str, message: Any) -> dict[str, MessagePart]:
@@ -117,16 +123,35 @@ def parts_of(topic: str, kind: str, message: Any) -> dict[str, MessagePart]:
     if kind == JOINTS and (names := tuple(message.name)):
         told = [of for of in OF_JOINTS if len(getattr(message, of)) == len(names)]
         of_joints = MessagePart("joints", (len(names),), np.dtype(np.float64), lambda of: of, names)
-        return {f"{topic}/{of}": of_joints for of in told}
-    plain = kind.startswith("std_msgs/")
-    return {
-        topic if plain and path == ("data",) else "/".join((topic, *path)): part
+        return {f"{topic}/{of}": replace(of_joints, path=(of,)) for of in told}
+    of_one = kind.startswith("std_msgs/")
+    found = {
+        topic if of_one and path == ("data",) else "/".join((topic, *path)): replace(part, path=path)
         for path, part in _numbers((), message, lambda of: of)
     }
+    return {name: _of_joints(part, message) for name, part in found.items()} if kind == TRAJECTORY else found
+
+
+def _of_joints(part: MessagePart, first: Any) -> MessagePart:
+    """Numbers of a trajectory's point as those of its joints, which have to be the same ones in each message."""
+    names = tuple(first.joint_names)
+    if part.shape != (len(names),):
+        return part
+
+    def take(of: Any) -> Any:
+        if tuple(of.joint_names) != names:
+            raise DataError(f"it is for the joints {listed(of.joint_names)}, the first one for {listed(names)}")
+        return part.take(of)
+
+    return replace(part, names=names, take=take)
 
 
 def plain(message: Any) -> Any:
-    """A message as plain data without times, which are of its moment; its numbers that JSON does not have as text."""
+    """What is to be the same in each message of a command as in this one, as plain data.
+
+    Times are left out, unless they are 0, which means now or the newest; so are speeds and forces, for what a policy
+    does not say of them nobody says. Numbers that JSON does not have are text.
+    """
     if isinstance(message, np.ndarray | list | tuple):
         return [plain(of) for of in (message.tolist() if isinstance(message, np.ndarray) else message)]
     if isinstance(message, float) and not math.isfinite(message):
@@ -134,7 +159,14 @@ def plain(message: Any) -> Any:
     if not hasattr(message, "__dataclass_fields__"):
         return message
     named = {name: getattr(message, name) for name in message.__dataclass_fields__ if name != "__msgtype__"}
-    return {name: plain(of) for name, of in named.items() if getattr(of, "__msgtype__", "") != TIME}
+    empty = _EMPTIED.get(message.__msgtype__, ())
+    told = {name: of for name, of in named.items() if getattr(of, "__msgtype__", "") != TIME or not stamp_of(of)}
+    return {name: _emptied(of) if name in empty else plain(of) for name, of in told.items()}
+
+
+def _emptied(value: Any) -> dict[str, Any] | list[Any]:
+    """A vector of zeros, or a list of nothing."""
+    return {} if hasattr(value, "__dataclass_fields__") else []
 
 
 def unread(kind: str, message: Any) -> str:
@@ -199,8 +231,11 @@ def intrinsics(message: Any) -> tuple[float, ...] | None:
 def stamp(message: Any) -> int | None:
     """The time in nanoseconds that a message's head says; None where it has no head, or one without a time."""
     time: Any = getattr(getattr(message, "header", None), "stamp", None)
-    if not hasattr(time, "sec") or not hasattr(time, "nanosec"):
-        return None
+    return stamp_of(time) if hasattr(time, "sec") and hasattr(time, "nanosec") else None
+
+
+def stamp_of(time: Any) -> int | None:
+    """A time in nanoseconds; None of 0, which is no time."""
     return int(time.sec) * 1_000_000_000 + int(time.nanosec) or None
 
 

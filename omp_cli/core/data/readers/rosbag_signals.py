@@ -38,6 +38,11 @@ class Signal(ABC):
         self.tracks, self.shape, self.dtype = tracks, shape, dtype
         self.names: tuple[str, ...] = ()
 
+    @property
+    def sources(self) -> Mapping[str, Moments]:
+        """When each of its sources said something, joints by their names."""
+        return self.tracks
+
     @abstractmethod
     def at(self, moments: Moments) -> Iterator[NDArray[Any]]:
         """What was said last at each moment (T, ...), in parts; no moment is before the first word of a source."""
@@ -144,6 +149,15 @@ class Joints(Signal):
         tracks = {label: times[at] for label, at in sources.items()}
         super().__init__(tracks, (len(names),), np.dtype(np.float64))
         self._times, self._rows, self.names = times, rows, names
+        self._sources = {
+            joint: times[sorted(at for group, some in groups.items() if joint in group for at in some)]
+            for joint in names
+        }
+
+    @property
+    def sources(self) -> Mapping[str, Moments]:
+        """See the base class."""
+        return self._sources
 
     def at(self, moments: Moments) -> Iterator[NDArray[Any]]:
         """See the base class."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from omp_cli.core.data.readers.rosbag_clock import steady_step
 from omp_cli.core.data.readers.rosbag_episode import ScannedBag
-from omp_cli.core.data.readers.rosbag_messages import TRANSFORMS, path_of, plain
+from omp_cli.core.data.readers.rosbag_messages import TRANSFORMS, plain
 from omp_cli.core.data.readers.rosbag_signals import Joints, Signal
 from omp_cli.core.data.readers.rosbag_transforms import BETWEEN, PREFIX
 from omp_cli.core.data.topics import CommandedPart, CommandTopic, ObservedTopic, RosTopics
@@ -16,13 +16,14 @@ _POSE = "geometry_msgs/msg/PoseStamped"
 _POSE_PARTS = ((("pose", "position"), 3), (("pose", "orientation"), 4))
 
 
-def topics_of(found: ScannedBag, seen: Sequence[str], acted: Sequence[str]) -> RosTopics:
+def topics_of(found: ScannedBag, seen: Sequence[str], acted: Sequence[str], episode: Sequence[str] = ()) -> RosTopics:
     """Topics of what is observed and of what is commanded.
 
     Args:
         found: the first bag.
         seen: names of what is observed.
         acted: names of what makes the action, in its order.
+        episode: the name of what says when an episode is recorded, if something does.
     """
     contents = found.contents
     observed = {name: _observed(found, name) for name in seen}
@@ -35,7 +36,7 @@ def topics_of(found: ScannedBag, seen: Sequence[str], acted: Sequence[str]) -> R
             one = _of_pose(name, place)
         else:
             topic = contents.topics[name]
-            part = CommandedPart(path=path_of(topic, name), begin=place, width=width)
+            part = CommandedPart(path=contents.parts[name].path, begin=place, width=width)
             one = CommandTopic(
                 topic=topic,
                 type=contents.types[topic],
@@ -48,22 +49,23 @@ def topics_of(found: ScannedBag, seen: Sequence[str], acted: Sequence[str]) -> R
         place += width
     poses = any(name.startswith(PREFIX) for name in seen)
     transforms = {topic: kind for topic, kind in contents.types.items() if poses and kind in TRANSFORMS}
-    used = {*transforms, *said, *commands}
+    switch = {contents.topics[name]: contents.types[contents.topics[name]] for name in episode}
+    used = {*transforms, *said, *commands, *switch}
     return RosTopics(
         version=contents.version,
         observed=observed,
         commands=tuple(commands.values()),
         transforms=transforms,
+        episode=switch,
         definitions={contents.types[topic]: of for topic, of in contents.definitions.items() if topic in used},
     )
 
 
 def _observed(found: ScannedBag, name: str) -> ObservedTopic:
-    """Where an array comes from; of several sources the slowest says how often."""
+    """Where an array comes from, and how often each of its sources says something."""
     signal, contents = found.signals[name], found.contents
-    steps = [steady_step(times) for times in signal.tracks.values()]
-    often = [step for step in steps if step is not None]
-    every = max(often) if often and len(often) == len(steps) else None
+    steps = {source: steady_step(times) for source, times in signal.sources.items()}
+    every = {source: step for source, step in steps.items() if step is not None}
     if name.startswith(PREFIX):
         return ObservedTopic(matrix=signal.shape == (4, 4), every=every)
     topic, joints = contents.topics[name], signal.names if isinstance(signal, Joints) else ()
@@ -71,11 +73,9 @@ def _observed(found: ScannedBag, name: str) -> ObservedTopic:
 
 
 def _rest(first: Any, signal: Signal) -> dict[str, Any]:
-    """The first message of a topic as plain data; of joints all of them, with nothing but what is said of them."""
+    """What of the first message of a topic is repeated; of joints the names of all of them."""
     found: dict[str, Any] = plain(first)
-    if isinstance(signal, Joints):
-        found |= {"name": list(signal.names), "position": [], "velocity": [], "effort": []}
-    return found
+    return {**found, "name": list(signal.names)} if isinstance(signal, Joints) else found
 
 
 def _of_pose(name: str, begin: int) -> CommandTopic:

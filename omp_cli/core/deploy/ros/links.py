@@ -36,7 +36,7 @@ class RosLink(ABC):
 
     @abstractmethod
     def listeners(self, topic: str) -> int:
-        """How many others listen to a topic."""
+        """How many others hear what is published on a topic."""
 
     @abstractmethod
     def listen(self, topic: str, kind: str, hear: Hear) -> None:
@@ -73,7 +73,7 @@ class RosNode(RosLink):
 
     def __init__(self, python: str, messages: RosMessages) -> None:
         self._python, self._messages = python, messages
-        self._hears: dict[str, Hear] = {}
+        self._hears: dict[str, list[Hear]] = {}
         self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._lock, self._ended, self._simulated = threading.Lock(), False, False
         self._said = TemporaryFile()  # noqa: SIM115 - it lives as long as the node
@@ -106,8 +106,11 @@ class RosNode(RosLink):
 
     def listen(self, topic: str, kind: str, hear: Hear) -> None:
         """See the base class."""
-        self._hears[topic] = hear
-        self._ask("listen", topic=topic, type=kind)
+        if topic in self._hears:
+            self._hears[topic].append(hear)
+        else:
+            self._hears[topic] = [hear]
+            self._ask("listen", topic=topic, type=kind)
 
     def publisher(self, topic: str, kind: str) -> Hear:
         """See the base class."""
@@ -171,7 +174,8 @@ class RosNode(RosLink):
         source = self._process.stdout
         for head, data in iter(lambda: node.read(source), None):
             if "heard" in head:
-                self._hears[head["heard"]](data)
+                for hear in self._hears[head["heard"]]:
+                    hear(data)
             else:
                 self._answers.put(head)
         self._ended = True

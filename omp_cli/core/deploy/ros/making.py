@@ -18,7 +18,8 @@ def topics_of_policy(decider: Decider) -> RosTopics:
     """Where the arrays come from that a policy learned from; UsageError where nothing says it."""
     if (found := decider.topics) is None:
         raise UsageError(
-            "--ros: this policy did not learn from ROS bags, or from such as an earlier omp had read",
+            "--ros: this policy did not learn from ROS bags, or its data say nothing of their topics (of an earlier omp, "
+            "or joined from data sets)",
             "omp prepare own BAGS reads them anew; --env FILE.py:make moves any robot",
         )
     return found
@@ -38,8 +39,6 @@ def make_ros_robot(decider: Decider, config: RosConfig, note: Callable[[str], No
         RunFailed: there is no master of ROS 1.
     """
     topics = topics_of_policy(decider)
-    if config.stop == "zero" and decider.signature.action_rotations and not config.shadow:
-        raise UsageError("ros.stop=zero: the action has rotations, and none is of zeros", "leave it out")
     messages = RosMessages(topics, config.version or topics.version)
     link = open_link(messages, config.python)
     try:

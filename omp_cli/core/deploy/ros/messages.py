@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -47,6 +47,8 @@ class RosMessages:
     def read(self, topic: str, kind: str, data: bytes) -> Any:
         """What a message says, as rosbags says it; DataError where its bytes are not of this type."""
         read = self._store.deserialize_cdr if self.version == 2 else self._store.deserialize_ros1
+        if kind not in self._store.types:
+            raise DataError(f"{topic} is of {kind}, which nothing defines here")
         try:
             return read(data, kind)
         except Exception as error:  # rosbags has errors of its own, of NumPy and of Python
@@ -71,7 +73,7 @@ class RosMessages:
     def _made(self, kind: str, values: Mapping[str, Any], now: Now) -> Any:
         """A message of rosbags."""
         if kind == TIME:
-            return self._store.types[kind](*now)
+            return self._store.types[kind](*(values.values() or now))
         fields = self._store.fielddefs[kind][1]
         return self._store.types[kind](**{name: self._value(of, values.get(name), now) for name, of in fields})
 
@@ -81,7 +83,7 @@ class RosMessages:
 
         what, about = of
         if what == Nodetype.BASE:
-            return _base(about[0])(value if value is not None else 0)
+            return self._base(about[0])(value if value is not None else 0)
         if what == Nodetype.NAME:
             return self._made(about, value or {}, now)
         inner, count = about
@@ -89,23 +91,22 @@ class RosMessages:
         many = [None] * count if what == Nodetype.ARRAY and not len(many) else many
         found = [self._value(inner, one, now) for one in many]
         numbers = inner[0] == Nodetype.BASE and inner[1][0] not in ("string", "wstring")
-        return np.array(found, _dtype(inner[1][0])) if numbers else found
+        return np.array(found, self._dtype(inner[1][0])) if numbers else found
 
+    def _dtype(self, base: str) -> str:
+        """NumPy's name of a type; a byte is signed in ROS 1."""
+        return {"octet": "uint8", "byte": "int8" if self.version == 1 else "uint8", "char": "uint8"}.get(base, base)
 
-def _dtype(base: str) -> str:
-    return {"octet": "uint8", "byte": "uint8", "char": "uint8"}.get(base, base)
-
-
-def _base(base: str) -> Callable[[Any], Any]:
-    """What makes a number or text of a policy's number, or of what the recording said."""
-    if base in ("string", "wstring"):
-        return lambda value: "" if value == 0 else str(value)
-    if base == "bool":
-        return lambda value: float(value) >= 0.5
-    if base.startswith("float"):
-        return float  # also of "nan"
-    bounds = np.iinfo(_dtype(base))
-    return lambda value: int(np.clip(np.rint(float(value)), bounds.min, bounds.max))
+    def _base(self, base: str) -> Callable[[Any], Any]:
+        """What makes a number or text of a policy's number, or of what the recording said."""
+        if base in ("string", "wstring"):
+            return lambda value: "" if value == 0 else str(value)
+        if base == "bool":
+            return lambda value: float(value) >= 0.5
+        if base.startswith("float"):
+            return float  # also of "nan"
+        bounds = np.iinfo(self._dtype(base))
+        return lambda value: min(max(value if isinstance(value, int) else round(float(value)), bounds.min), bounds.max)
 
 
 class CommandMaker:
@@ -121,15 +122,54 @@ class CommandMaker:
 
     def __call__(self, action: NDArray[np.floating[Any]], now: Now) -> bytes:
         """The message of an action (A,)."""
+        return self._packed(copy.deepcopy(self.of.message), action, now)
+
+    def still(self, now: Now) -> bytes:
+        """The message in which every number that the policy says, and every other real one, is 0."""
+        size = max(part.begin + part.width for part in self.of.parts)
+        return self._packed(_without_reals(self.of.message), np.zeros(size, np.float32), now)
+
+    @property
+    def repeated(self) -> dict[str, float]:
+        """The real numbers that each message says as the first of the recording did, but for those that are 0."""
         values = copy.deepcopy(self.of.message)
+        for part in self.of.parts:
+            _put(values, part.path, [0.0] * part.width)
+        return dict(_reals("", values))
+
+    def _packed(self, values: dict[str, Any], action: NDArray[np.floating[Any]], now: Now) -> bytes:
         for part in self.of.parts:
             numbers = action[part.begin : part.begin + part.width].astype(np.float64).tolist()
             _put(values, part.path, numbers)
         return self._messages.packed(self.of.type, values, now)
 
 
+def _reals(path: str, value: Any) -> Iterator[tuple[str, float]]:
+    """The real numbers in plain data that are not 0, by their paths."""
+    if isinstance(value, dict):
+        for name, of in value.items():
+            yield from _reals(f"{path}/{name}", of)
+    elif isinstance(value, list):
+        for place, of in enumerate(value):
+            yield from _reals(f"{path}/{place}", of)
+    elif isinstance(value, float) and value:
+        yield path.removeprefix("/"), value
+
+
+def _without_reals(value: Any) -> Any:
+    """Plain data with 0 in the place of each real number."""
+    if isinstance(value, dict):
+        return {name: _without_reals(of) for name, of in value.items()}
+    if isinstance(value, list):
+        return [_without_reals(of) for of in value]
+    return 0.0 if isinstance(value, float) else value
+
+
 def _put(values: dict[str, Any], path: Sequence[str], numbers: Sequence[float]) -> None:
     """Numbers into plain data of a message: into a vector's axes, a field of many, or one of one."""
+    if not path:  # the message is the vector
+        values.update(zip("xyzw", numbers, strict=False))
+        return
     *outer, last = path
     inside: Any = values
     for name in outer:

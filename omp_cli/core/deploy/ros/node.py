@@ -74,22 +74,22 @@ class Node2:
         return found
 
     def listeners(self, topic: str) -> int:
-        """How many listen to a topic."""
-        return int(self.node.count_subscribers(topic))
+        """How many hear what is published on a topic: not those who ask for what was said before they came."""
+        from rclpy.qos import DurabilityPolicy
+
+        asked = [of.qos_profile.durability for of in self.node.get_subscriptions_info_by_topic(topic)]
+        return sum(durability != DurabilityPolicy.TRANSIENT_LOCAL for durability in asked)
 
     def listen(self, topic: str, kind: str, hear: Hear) -> None:
-        """Hear a topic; no more is asked of its publishers than they offer."""
+        """Hear a topic, whatever its publishers offer, now and later; and what they have kept of what they said."""
         from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-        offered = [of.qos_profile for of in self.node.get_publishers_info_by_topic(topic)]
-        kept = bool(offered) and all(of.durability == DurabilityPolicy.TRANSIENT_LOCAL for of in offered)
-        reliable = bool(offered) and all(of.reliability == ReliabilityPolicy.RELIABLE for of in offered)
-        quality = QoSProfile(
-            depth=LATCHED if kept else QUEUE,
-            durability=DurabilityPolicy.TRANSIENT_LOCAL if kept else DurabilityPolicy.VOLATILE,
-            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-        )
-        self.node.create_subscription(self.class_of(topic, kind), topic, hear, quality, raw=True)
+        anyhow = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self.node.create_subscription(self.class_of(topic, kind), topic, hear, anyhow, raw=True)
+        offered = [of.qos_profile.durability for of in self.node.get_publishers_info_by_topic(topic)]
+        if DurabilityPolicy.TRANSIENT_LOCAL in offered:
+            kept = QoSProfile(depth=LATCHED, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+            self.node.create_subscription(self.class_of(topic, kind), topic, hear, kept, raw=True)
 
     def publisher(self, topic: str, kind: str, definition: str, md5: str) -> Hear:
         """What publishes a topic."""
@@ -208,14 +208,21 @@ def answer(node: Any, asked: Any, publishers: dict[str, Hear], hear: Callable[[s
     return None
 
 
+def told(error: Exception) -> dict[str, Any]:
+    """What to answer in the place of what was asked for: the error in one line."""
+    line = " ".join(str(error).split())
+    known = isinstance(error, (Missing, Failed))
+    return {"error": line if known else f"{type(error).__name__}: {line}", "missing": isinstance(error, Missing)}
+
+
 def main(version: str) -> None:
     """Serve until the input ends."""
     source, to, lock = sys.stdin.buffer, os.fdopen(os.dup(1), "wb"), threading.Lock()
     os.dup2(2, 1)  # what ROS prints does not come between frames
     try:
         node = Node2() if version == "2" else Node1()
-    except (Missing, Failed) as error:
-        written(to, lock, {"error": str(error), "missing": isinstance(error, Missing)})
+    except Exception as error:
+        written(to, lock, told(error))
         return
     written(to, lock, {"answer": "ready"})
     publishers: dict[str, Hear] = {}
@@ -230,8 +237,8 @@ def main(version: str) -> None:
                 continue
             try:
                 written(to, lock, {"answer": answer(node, asked, publishers, hear)})
-            except (Missing, Failed) as error:
-                written(to, lock, {"error": str(error), "missing": isinstance(error, Missing)})
+            except Exception as error:
+                written(to, lock, told(error))
         node.close()
     except BaseException:
         traceback.print_exc()

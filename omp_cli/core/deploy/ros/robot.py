@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,19 @@ from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import DataError, OmpError, RunFailed, UsageError, did_you_mean
 from omp_cli.core.data.foreign import listed
-from omp_cli.core.data.topics import RosTopics
+from omp_cli.core.data.topics import CommandTopic, RosTopics
 from omp_cli.core.deploy.config import RosConfig
 from omp_cli.core.deploy.ros.hearing import TopicHearing, TransformsHeard, hearings_of
 from omp_cli.core.deploy.ros.links import RosLink
 from omp_cli.core.deploy.ros.messages import CommandMaker, RosMessages
 
 Hear = Callable[[bytes], None]
-_NAP = 0.02
 _SLOWER = 3.0
-"""A topic is silent after so many of its own steps."""
+"""What says something steadily is silent after so many of its own steps."""
+_ENOUGH = 5
+"""Messages by which it is told whether a switch says something steadily."""
+_PLACES = ("position", "positions", "orientation")
+"""Fields that say where to be, of which 0 is a place like any other."""
 
 
 class RosRobot:
@@ -36,7 +40,7 @@ class RosRobot:
 
     Raises:
         UsageError: nobody commanded a topic in the recording, and no other one is named; or one is renamed that is not
-            among those of the recording.
+            among those of the recording, or to what another one is called.
     """
 
     def __init__(
@@ -47,107 +51,128 @@ class RosRobot:
         config: RosConfig,
         note: Callable[[str], None],
     ) -> None:
-        self._link, self._config, self._messages, self._note = link, config, messages, note
+        self._link, self._config, self._note = link, config, note
         self._failed: list[OmpError] = []
         kinds = {of.topic: of.type for of in topics.observed.values() if of.topic}
-        heard = {topic: TopicHearing(topic, kind, messages) for topic, kind in kinds.items()}
-        frames = TransformsHeard(messages)
-        hears: dict[str, tuple[str, Hear]] = {topic: (of.kind, of.hear) for topic, of in heard.items()}
-        hears |= {
-            topic: (kind, functools.partial(frames.hear, topic, kind)) for topic, kind in topics.transforms.items()
-        }
-        names = _renamed("ros.listen", config.listen, hears)
-        self._waiting = {names.get(topic, topic): of for topic, of in hears.items()}
-        self._arrays = hearings_of(topics.observed, heard, frames)
+        self._heard = {topic: TopicHearing(topic, kind, messages) for topic, kind in kinds.items()}
+        self._frames = TransformsHeard(messages)
+        self._arrays = hearings_of(topics.observed, self._heard, self._frames)
         self._limits = {
-            name: max(config.silence, _SLOWER * of.every)
+            name: {source: max(config.silence, _SLOWER * step) for source, step in of.every.items()}
             for name, of in topics.observed.items()
-            if of.every is not None
         }
+        self._waiting = self._listened(topics)
         note(f"listens to {listed(sorted(self._waiting))}")
         self._commands = _commands(topics, messages, link, config, note)
-        self._size = sum(part.width for of in topics.commands for part in of.parts)
+        self._moving, self._ready, self._patience = False, False, 0.0
 
     def reset(self) -> None:
-        """Wait until everything that the policy reads has been said.
+        """Begin to wait for what the policy reads; a robot that was moved by velocities stands still meanwhile."""
+        self._stop()
+        self._patience = time.monotonic() + self._config.patience
+
+    def ready(self) -> bool:
+        """Whether everything that the policy reads has been said.
 
         Raises:
             RunFailed: it was not in time.
             DataError: a topic is of another type than in the recording.
         """
-        self._until(self._unknown)
-        unheard = [topic for topic in self._commands if not self._link.listeners(topic)]
-        if unheard:
-            self._note(f"nobody listens to {listed(unheard)}")
+        self._check()
+        if lack := self._lacking():
+            if time.monotonic() > self._patience:
+                raise RunFailed(
+                    f"ROS: {lack} within {self._config.patience:g} s",
+                    "ros.listen=/RECORDED:=/LIVE names a topic that is called otherwise; ros.patience waits longer",
+                )
+            return False
+        if not self._ready:
+            self._ready = True
+            for topic in self._commands:
+                if not self._link.listeners(topic):
+                    self._note(f"nobody listens to {topic} as it is published (reliable, and not kept for later)")
+        return True
 
     def observe(self) -> dict[str, NDArray[Any]]:
         """What everything has said last, by the names of the recording.
 
         Raises:
-            RunFailed: something has become silent.
+            RunFailed: something has become silent, or the connection is gone.
             DataError: a message is not as in the recording.
         """
-        self._raise()
+        self._check()
+        self._look()
         now = time.monotonic()
-        for name, limit in self._limits.items():
-            if (silent := now - self._arrays[name].since()) > limit:
-                raise RunFailed(
-                    f"ROS: nothing was heard of {name} for {silent:.2g} s",
-                    f"the loop ends after {limit:.2g} s of that; ros.silence sets it",
-                )
+        for name, limits in self._limits.items():
+            said = self._arrays[name].said()
+            for source, limit in limits.items():
+                _heed(f"{name} ({source})" if source != name else name, now - said.get(source, now), limit)
         return {name: of.array() for name, of in self._arrays.items()}
 
     def act(self, action: NDArray[np.float32]) -> None:
         """Publish an action (A,)."""
         now = self._link.now()
+        self._moving = True
         for command, publish in self._commands.values():
             publish(command(action, now))
 
     def close(self) -> None:
         """Say 0 where that was asked for, and leave the graph."""
         try:
-            if self._config.stop == "zero":
-                self.act(np.zeros(self._size, np.float32))
+            self._stop()
         finally:
             self._link.close()
 
-    def _until(self, lacking: Callable[[], str]) -> None:
-        """Wait until nothing is lacking; RunFailed where that is not in time."""
-        ends = time.monotonic() + self._config.patience
-        while lack := lacking():
-            self._raise()
-            if time.monotonic() > ends:
-                raise RunFailed(
-                    f"ROS: {lack} within {self._config.patience:g} s",
-                    "ros.listen=/RECORDED:=/LIVE names a topic that is called otherwise; ros.patience waits longer",
-                )
-            time.sleep(_NAP)
+    def _stop(self) -> None:
+        """Say 0 where that was asked for and something was said since the last time."""
+        if self._moving and self._config.stop == "zero":
+            now = self._link.now()
+            for command, publish in self._commands.values():
+                publish(command.still(now))
+        self._moving = False
 
-    def _unknown(self) -> str:
+    def _look(self) -> None:
+        for topic in self._heard.values():
+            topic.look()
+        self._frames.look()
+
+    def _listened(self, topics: RosTopics) -> dict[str, list[tuple[str, Hear]]]:
+        """What hears the topics that are to be listened to, with the types that they have to be of."""
+        hears: dict[str, tuple[str, Hear]] = {topic: (of.kind, of.hear) for topic, of in self._heard.items()}
+        for topic, kind in topics.transforms.items():
+            hears[topic] = (kind, functools.partial(self._frames.hear, topic, kind))
+        names = _renamed("ros.listen", self._config.listen, hears)
+        found: dict[str, list[tuple[str, Hear]]] = {}
+        for topic, of in hears.items():  # two of the recording may be one by now, as joints of several publishers
+            found.setdefault(names.get(topic, topic), []).append(of)
+        return found
+
+    def _lacking(self) -> str:
         """What has not been said yet, for people; on the way the topics that are published by now are listened to."""
         if self._waiting:
             published = self._link.published()
             for topic in [topic for topic in self._waiting if topic in published]:
-                kind, hear = self._waiting.pop(topic)
-                self._listen(topic, kind, published[topic], hear)
+                for kind, _ in self._waiting[topic]:
+                    _of_type(topic, kind, published[topic])
+                hears = self._waiting.pop(topic)
+                self._listen(topic, hears[0][0], [hear for _, hear in hears])
             if self._waiting:
                 return f"nobody publishes {listed(sorted(self._waiting))} (there are: {listed(sorted(published))})"
+        self._look()
         missing = [missing for of in self._arrays.values() if (missing := of.missing())]
         return f"nothing was heard of {listed(missing)}" if missing else ""
 
-    def _listen(self, topic: str, kind: str, there: Collection[str], hear: Hear) -> None:
-        if kind not in there:
-            raise DataError(f"ROS: {topic} is of {listed(sorted(there))}, and of {kind} in the recording")
-
+    def _listen(self, topic: str, kind: str, hears: Sequence[Hear]) -> None:
         def heard(data: bytes) -> None:
             try:
-                hear(data)
-            except OmpError as error:  # in a thread of ROS; the loop's own says it
+                for hear in hears:
+                    hear(data)
+            except OmpError as error:  # in another thread; the loop's own says it
                 self._failed.append(error)
 
         self._link.listen(topic, kind, heard)
 
-    def _raise(self) -> None:
+    def _check(self) -> None:
         """What was wrong with a message, or with the connection."""
         self._link.check()
         if self._failed:
@@ -158,37 +183,88 @@ class SwitchedRosRobot(RosRobot):
     """A robot that may be moved while a topic says so.
 
     Args:
-        switch: the topic.
+        switch: the topic, or a path in its messages.
+        *about: as of ``RosRobot``.
     """
 
-    def __init__(self, switch: str, *about: Any) -> None:
-        super().__init__(*about)
+    def __init__(
+        self,
+        switch: str,
+        topics: RosTopics,
+        messages: RosMessages,
+        link: RosLink,
+        config: RosConfig,
+        note: Callable[[str], None],
+    ) -> None:
+        super().__init__(topics, messages, link, config, note)
+        self._name, self._messages = switch, messages
         self._switch: TopicHearing | None = None
-        self._topic = switch
+        self._told = False
 
     def reset(self) -> None:
-        """See the base class; then wait until the robot may be moved, for as long as that takes."""
+        """See the base class."""
         super().reset()
-        self._until(self._unheard)
-        while self.done():
-            self._raise()
-            time.sleep(_NAP)
+        self._told = False
+
+    def ready(self) -> bool:
+        """See the base class; and whether the robot may be moved, for which is waited as long as it takes."""
+        if not super().ready():
+            return False
+        if (off := self.done()) and not self._told:
+            self._note(f"waits for {self._name}")
+            self._told = True
+        return not off
 
     def done(self) -> bool:
-        """Whether the robot may not be moved any more."""
-        assert self._switch is not None
-        return not self._switch.number()
+        """Whether the robot may not be moved any more; RunFailed where what has said so steadily is silent."""
+        self._check()
+        switch = self._switch
+        assert switch is not None
+        switch.look()
+        assert switch.last is not None
+        at, _ = switch.last
+        if switch.heard >= _ENOUGH and (at - switch.first) / (switch.heard - 1) < self._config.silence / _SLOWER:
+            _heed(self._name, time.monotonic() - at, self._config.silence)
+        value = switch.number(self._name)
+        return value == 0 or math.isnan(value)
 
-    def _unheard(self) -> str:
-        """What is missing of the switch, for people."""
+    def act(self, action: NDArray[np.float32]) -> None:
+        """See the base class; once the robot may not be moved, nothing is said any more but that it is to stop."""
+        if self.done():
+            self._stop()
+        else:
+            super().act(action)
+
+    def _lacking(self) -> str:
+        """See the base class; and what is missing of the switch."""
+        if lack := super()._lacking():
+            return lack
         if self._switch is None:
-            kinds = self._link.published().get(self._topic, set())
-            if not kinds:
-                return f"nobody publishes {self._topic}, ros.episode,"
-            kind = min(kinds)
-            self._switch = TopicHearing(self._topic, kind, self._messages)
-            self._listen(self._topic, kind, kinds, self._switch.hear)
-        return "" if self._switch.last else f"nothing was heard of {self._topic}, ros.episode,"
+            published = self._link.published()
+            topics = [topic for topic in published if f"{self._name}/".startswith(f"{topic}/")]
+            if not topics:
+                return f"nobody publishes {self._name}, ros.episode, (there are: {listed(sorted(published))})"
+            topic = max(topics, key=len)
+            kind = min(published[topic])
+            self._switch = TopicHearing(topic, kind, self._messages)
+            self._listen(topic, kind, [self._switch.hear])
+        self._switch.look()
+        return "" if self._switch.last else f"nothing was heard of {self._name}, ros.episode,"
+
+
+def _heed(what: str, silent: float, limit: float) -> None:
+    """RunFailed where something is silent for longer than it may be, seconds."""
+    if silent > limit:
+        raise RunFailed(
+            f"ROS: nothing was heard of {what} for {silent:.2g} s",
+            f"the loop ends after {limit:.2g} s of that; ros.silence sets it",
+        )
+
+
+def _of_type(topic: str, kind: str, there: Collection[str]) -> None:
+    """DataError where a topic is not of the type that it was of in the recording."""
+    if kind not in there:
+        raise DataError(f"ROS: {topic} is of {listed(sorted(there))}, and of {kind} in the recording")
 
 
 def _commands(
@@ -199,19 +275,31 @@ def _commands(
         note("ros.shadow: nothing is published; ticks.jsonl has the actions")
         return {}
     names = _renamed("ros.publish", config.publish, [of.topic for of in topics.commands])
-    found = {}
+    found: dict[str, tuple[CommandMaker, Hear]] = {}
     for of in topics.commands:
-        if not of.commanded and of.topic not in names:
-            raise UsageError(
-                f"ROS: the action is what {of.topic} said in the recording, which the robot says of itself",
-                f"name the topic that commands it, of {of.type}: --set ros.publish={of.topic}:=/COMMAND",
-            )
-        topic = names.get(of.topic, of.topic)
-        found[topic] = (CommandMaker(of, messages), link.publisher(topic, of.type))
-        note(f"publishes {topic} ({of.type})")
+        topic = _checked(of, names, config)
+        if topic in found:
+            raise UsageError(f"ros.publish: {topic} is the name of two commands", "each has a topic of its own")
+        made = CommandMaker(of, messages)
+        found[topic] = (made, link.publisher(topic, of.type))
+        rest = [f"{name} {value:.4g}" for name, value in made.repeated.items()]
+        note(f"publishes {topic} ({of.type}){f', each time with {listed(rest)}, as was said first' if rest else ''}")
     if config.stop == "nothing":
         note("nothing is published when the loop ends, so the last command stands (ros.stop=zero says 0)")
     return found
+
+
+def _checked(of: CommandTopic, names: Mapping[str, str], config: RosConfig) -> str:
+    """The topic by which a command is published; UsageError where nobody commands by it, or 0 would be a place."""
+    if not of.commanded and of.topic not in names:
+        raise UsageError(
+            f"ROS: the action is what {of.topic} said in the recording, which the robot says of itself",
+            f"name the topic that commands it, of {of.type}: --set 'ros.publish={of.topic}:=/COMMAND'",
+        )
+    places = ["/".join(part.path) for part in of.parts if part.path and part.path[-1] in _PLACES]
+    if config.stop == "zero" and places:
+        raise UsageError(f"ros.stop=zero: 0 for {places[0]} of {of.topic} is a place to go to", "leave it out")
+    return names.get(of.topic, of.topic)
 
 
 def _renamed(setting: str, values: Sequence[str], known: Collection[str]) -> dict[str, str]:

@@ -155,9 +155,12 @@ class Sensing:
         """
         ways: dict[str, Callable[[Mapping[str, Any]], NDArray[Any]]]
         ways = {"state": self._state, "img": self._pictures, "point_cloud": self._cloud}
-        found = {**obs, **{name: obs[key] for name, key in self._config.whole.items() if key in obs}}
+        whole = {name: obs[key] for name, key in self._config.whole.items() if key in obs}
+        found = {**obs, **whole}
         for name in reads:
-            if name in ways and self._wants(name, found):
+            # What has its whole name is as the robot shows it, also a cloud of as many points as a finished one.
+            raw = name == "point_cloud" and name in whole and self._making is not None
+            if name in ways and (raw or self._wants(name, found)):
                 found[name] = ways[name](found)
         return found
 
