@@ -103,7 +103,7 @@ def types_of(said: Iterable[Said]) -> dict[str, str]:
 
 
 def everything(robot: Robot, seconds: float = 1.5) -> list[Said]:
-    """Joints of two publishers, a pose and a camera's by tf, depth, and cameras: one is grey, one packs its pictures."""
+    """Joints of two publishers, a pose and a camera's by tf, depth, and cameras: one is grey, one packs pictures."""
     said: list[Said] = []
     random, half = np.random.default_rng(0), np.sqrt(0.5)
     for t in steadily(100, seconds):

@@ -18,8 +18,8 @@ def topics_of_policy(decider: Decider) -> RosTopics:
     """Where the arrays come from that a policy learned from; UsageError where nothing says it."""
     if (found := decider.topics) is None:
         raise UsageError(
-            "--ros: this policy did not learn from ROS bags, or its data say nothing of their topics (of an earlier omp, "
-            "or joined from data sets)",
+            "--ros: this policy did not learn from ROS bags, or from data that do not say their topics, as those of an "
+            "earlier omp and those that are joined from data sets",
             "omp prepare own BAGS reads them anew; --env FILE.py:make moves any robot",
         )
     return found

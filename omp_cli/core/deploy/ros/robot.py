@@ -201,11 +201,6 @@ class SwitchedRosRobot(RosRobot):
         self._switch: TopicHearing | None = None
         self._told = False
 
-    def reset(self) -> None:
-        """See the base class."""
-        super().reset()
-        self._told = False
-
     def ready(self) -> bool:
         """See the base class; and whether the robot may be moved, for which is waited as long as it takes."""
         if not super().ready():
