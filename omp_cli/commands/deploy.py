@@ -63,7 +63,7 @@ def deploy(
         if data is not None:
             robot = core.Replay(data, signature, progress.note)
         elif ros:
-            robot = core.make_ros_robot(player.decider, settings.ros, progress.note)
+            robot = core.make_ros_robot(player.decider, settings.ros, run.folder / "ros.log", progress.note)
         else:
             robot = core.make_robot(str(env), signature, progress.note)
         figures = core.deploy_run(run, player, robot, settings, progress)

@@ -618,6 +618,25 @@ def test_what_only_ends_as_a_bag(omp: Omp, tmp_path: Path) -> None:
     assert "no bag of ROS" in done.err
 
 
+def test_a_trajectory_is_for_the_same_joints_in_each_message(tmp_path: Path) -> None:
+    robot, duration = Robot(".mcap"), Robot(".mcap")("builtin_interfaces/msg/Duration", sec=0, nanosec=0)
+
+    def way(names: tuple[str, ...], t: float) -> Any:
+        none = {key: np.zeros(0) for key in ("velocities", "accelerations", "effort")}
+        kind = "trajectory_msgs/msg/JointTrajectoryPoint"
+        point = robot(kind, positions=np.array([t, 2 * t]), time_from_start=duration, **none)
+        kind = "trajectory_msgs/msg/JointTrajectory"
+        return robot(kind, header=robot.header(t), joint_names=list(names), points=[point])
+
+    settings = {"state": ["/joints/position"], "action": ["/way/points/positions"]}
+    said = [*arm(robot), *((t, "/way", way(NAMES, t)) for t in steadily(50, 2.0))]
+    found = read(robot.write(tmp_path / "a", said), **settings)
+    assert found.names["action"] == NAMES
+    turned = [(t, topic, way(NAMES[::-1], t) if topic == "/way" and t > 1 else of) for t, topic, of in said]
+    with pytest.raises(DataError, match="it is for the joints turn, lift, the first one for lift, turn"):
+        read(robot.write(tmp_path / "b", turned), **settings)
+
+
 def test_from_bags_to_an_action(omp: Omp, tmp_path: Path) -> None:
     """Two bags that are named, a policy of them, and a robot that is asked by the names of its topics."""
     import omp_cli as library

@@ -11,7 +11,7 @@ from omp_cli.core.report.rename import renamed
 from omp_cli.core.report.summary import summarise
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "examples" / "results" / "README.md"
+PAGE = ROOT / "examples" / "results" / "metaworld.md"
 TASKS = ("dial-turn", "hammer", "assembly", "pick-place", "stick-pull", "pick-place-wall")
 
 

@@ -143,6 +143,8 @@ def deploy_run(
                 player.reset(None if episode else config.seed)
                 if episode == 0:
                     _warm_up(player, robot, config.seed)
+                    if not _wait(robot, stop, ends):  # it may not be ready any more
+                        break
                     # The way to the start is no part of the loop: a robot may take longer for it than the loop has.
                     ends = None if config.seconds is None else time.monotonic() + config.seconds
                 before = len(clock.late)

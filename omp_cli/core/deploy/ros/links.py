@@ -13,7 +13,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 from omp_cli.core.base.errors import MissingDependency, RunFailed, one_line
@@ -65,26 +64,28 @@ class RosNode(RosLink):
     Args:
         python: what runs it.
         messages: types of messages.
+        log: file for what ROS prints.
 
     Raises:
         MissingDependency: rclpy or rospy is not there.
         RunFailed: the node has not begun.
     """
 
-    def __init__(self, python: str, messages: RosMessages) -> None:
+    def __init__(self, python: str, messages: RosMessages, log: Path) -> None:
         self._python, self._messages = python, messages
         self._hears: dict[str, list[Hear]] = {}
         self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._lock, self._ended, self._simulated = threading.Lock(), False, False
-        self._said = TemporaryFile()  # noqa: SIM115 - it lives as long as the node
+        self._log = log
         try:
-            self._process = subprocess.Popen(
-                [python, str(Path(node.__file__)), str(messages.version)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._said,
-                start_new_session=True,  # Ctrl-C is for the loop, which has yet to say its last word
-            )
+            with log.open("wb") as said:
+                self._process = subprocess.Popen(
+                    [python, str(Path(node.__file__)), str(messages.version)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=said,
+                    start_new_session=True,  # Ctrl-C is for the loop, which has yet to say its last word
+                )
         except OSError as error:
             raise MissingDependency((error.strerror or one_line(error)).lower()) from None
         threading.Thread(target=self._read, name="ROS", daemon=True).start()
@@ -140,7 +141,6 @@ class RosNode(RosLink):
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._said.close()
 
     def _ask(self, do: str, **about: str) -> Any:
         """Have the node do something; what it answers."""
@@ -187,10 +187,7 @@ class RosNode(RosLink):
 
     def _last_words(self) -> str:
         """The last line that the node has printed."""
-        if self._said.closed:
-            return ""
-        self._said.seek(0)
-        lines = self._said.read().decode(errors="replace").split("\n")
+        lines = self._log.read_text(errors="replace").split("\n")
         return next((f": {line.strip()}" for line in reversed(lines) if line.strip()), "")
 
 
@@ -198,12 +195,13 @@ def _hint(found: Mapping[str, Any]) -> str:
     return "apt install it, or source the workspace that has it, before omp" if found["missing"] else ""
 
 
-def open_link(messages: RosMessages, python: str | None) -> RosLink:
+def open_link(messages: RosMessages, python: str | None, log: Path) -> RosLink:
     """The connection for a version of ROS.
 
     Args:
         messages: types of messages.
         python: what runs the node; None for omp's own Python, or the system's, whichever has ROS.
+        log: file for what ROS prints.
 
     Raises:
         MissingDependency: neither has its package.
@@ -213,7 +211,7 @@ def open_link(messages: RosMessages, python: str | None) -> RosLink:
     here = importlib.util.find_spec(package) is not None
     chosen = python or (sys.executable if here else _OF_THE_SYSTEM)
     try:
-        return RosNode(chosen, messages)
+        return RosNode(chosen, messages, log)
     except MissingDependency as error:
         raise MissingDependency(
             f"ROS: {chosen}: {error.message}",

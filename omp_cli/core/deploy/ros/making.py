@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.data.topics import RosTopics
@@ -25,12 +26,13 @@ def topics_of_policy(decider: Decider) -> RosTopics:
     return found
 
 
-def make_ros_robot(decider: Decider, config: RosConfig, note: Callable[[str], None]) -> Robot:
+def make_ros_robot(decider: Decider, config: RosConfig, log: Path, note: Callable[[str], None]) -> Robot:
     """The robot on ROS whose bags a policy learned from.
 
     Args:
         decider: the policy.
         config: settings.
+        log: file for what ROS prints.
         note: called with what is listened to and published.
 
     Raises:
@@ -40,7 +42,7 @@ def make_ros_robot(decider: Decider, config: RosConfig, note: Callable[[str], No
     """
     topics = topics_of_policy(decider)
     messages = RosMessages(topics, config.version or topics.version)
-    link = open_link(messages, config.python)
+    link = open_link(messages, config.python, log)
     try:
         about = (topics, messages, link, config, note)
         made = RosRobot(*about) if config.episode is None else SwitchedRosRobot(config.episode, *about)

@@ -210,9 +210,9 @@ def answer(node: Any, asked: Any, publishers: dict[str, Hear], hear: Callable[[s
 
 def told(error: Exception) -> dict[str, Any]:
     """What to answer in the place of what was asked for: the error in one line."""
-    line = " ".join(str(error).split())
+    text = "".join(traceback.format_exception_only(type(error), error))
     known = isinstance(error, (Missing, Failed))
-    return {"error": line if known else f"{type(error).__name__}: {line}", "missing": isinstance(error, Missing)}
+    return {"error": error.args[0] if known else " ".join(text.split()), "missing": isinstance(error, Missing)}
 
 
 def main(version: str) -> None:

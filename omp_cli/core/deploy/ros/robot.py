@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.base.errors import DataError, OmpError, RunFailed, UsageError, did_you_mean
+from omp_cli.core.base.errors import DataError, OmpError, RunFailed, UsageError, did_you_mean, one_line
 from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.topics import CommandTopic, RosTopics
 from omp_cli.core.deploy.config import RosConfig
@@ -169,6 +169,8 @@ class RosRobot:
                     hear(data)
             except OmpError as error:  # in another thread; the loop's own says it
                 self._failed.append(error)
+            except Exception as error:
+                self._failed.append(RunFailed(f"ROS: {topic}: {one_line(error, typed=True)}"))
 
         self._link.listen(topic, kind, heard)
 
