@@ -91,6 +91,23 @@ class Far(Robot):
         import time
         time.sleep(0.4)
 
+class Later(Robot):
+    asked = 0
+    def ready(self):
+        self.asked += 1
+        return self.asked > 9
+    def act(self, action):
+        assert self.asked > 9
+        super().act(action)
+
+class Never(Robot):
+    def ready(self):
+        import os, signal
+        os.kill(os.getpid(), signal.SIGTERM)
+        return False
+    def act(self, action):
+        open("moved", "w")
+
 class Narrow(gymnasium.Env):
     action_space = gymnasium.spaces.Box(-0.1, 0.1, (2,), np.float64)
     seen = {"state": np.zeros(5), "point_cloud": np.zeros((48, 3))}
@@ -341,6 +358,16 @@ def test_the_way_to_the_start_does_not_count(omp: Omp, workshop: Path, place: Pa
     done = omp("deploy", workshop / "run", "--hz", 100, "--seconds", 0.3, "--json", "--env", "robot.py:Far")
     assert done.code == 0, done.err
     assert 5 <= done.json["result"]["ticks"] + done.json["result"]["dropped_ticks"] <= 31
+
+
+def test_an_episode_begins_when_the_robot_is_ready(omp: Omp, workshop: Path, place: Path) -> None:
+    line = ("deploy", workshop / "run", "--hz", 100, "--seconds", 0.1, "--json", "--env")
+    done = omp(*line, "robot.py:Later")
+    assert done.code == 0, done.err
+    assert done.json["result"]["ticks"] > 0
+    refused(omp(*line, "robot.py:Never"), 143, "stopped after 0 ticks")
+    assert not (place / "moved").exists()
+    assert (place / "closed").read_text() == "xx", "both robots are let go"
 
 
 def test_bad_lines(omp: Omp, workshop: Path, place: Path) -> None:
