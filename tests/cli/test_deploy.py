@@ -365,7 +365,7 @@ def test_an_episode_begins_when_the_robot_is_ready(omp: Omp, workshop: Path, pla
     done = omp(*line, "robot.py:Later")
     assert done.code == 0, done.err
     assert done.json["result"]["ticks"] > 0
-    refused(omp(*line, "robot.py:Never"), 143, "stopped after 0 ticks")
+    refused(omp(*line, "robot.py:Never"), 143, "after 0 ticks")
     assert not (place / "moved").exists()
     assert (place / "closed").read_text() == "xx", "both robots are let go"
 
