@@ -413,25 +413,55 @@ def test_a_robot_is_moved_while_a_topic_says_so(armed: tuple[RosTopics, Graph, R
     assert [message.data.tolist() for _, message in graph.sent] == [[1], [0]]
 
 
-def test_a_switch_that_falls_silent_ends_the_loop(armed: tuple[RosTopics, Graph, Robot]) -> None:
+@pytest.mark.parametrize(
+    ("words", "ends"),
+    [
+        (["1", "1"], False),  # what speaks at times is held until it says otherwise
+        (["0", "pause", *"1111111"], True),  # also one that had been quiet before
+        (["1", "1", "1", "1", "1", "at once"], False),  # what was kept for us comes in one go
+        ([*"1111111", "0"], False),  # and what is off may be quiet
+    ],
+)
+def test_a_switch_that_is_on_and_falls_silent_ends_the_loop(
+    words: list[str], ends: bool, armed: tuple[RosTopics, Graph, Robot]
+) -> None:
     topics, graph, robot = armed
     graph.types["/enable"] = "std_msgs/msg/Float64"
-    for words, ends in ((2, False), (8, True)):  # what speaks at times is held until it says otherwise
-        live = on_ros(topics, graph, switch="/enable", silence=0.2)
-        live._lacking()
-        graph.say(("/joints", robot.joints(NAMES, (1, 2))))
-        live._lacking()
-        for _ in range(words):
-            graph.say(("/enable", robot.number(1)))
-            time.sleep(0.01)
-        assert isinstance(live, SwitchedRosRobot)
-        begin(live)
-        time.sleep(0.3)
-        if ends:
-            with pytest.raises(RunFailed, match=r"nothing was heard of /enable for 0\.3"):
-                live.done()
-        else:
-            assert not live.done()
+    live = on_ros(topics, graph, switch="/enable", silence=0.2)
+    live._lacking()
+    graph.say(("/joints", robot.joints(NAMES, (1, 2))))
+    live._lacking()
+    for word in words:
+        if word in "01":
+            graph.say(("/enable", robot.number(float(word))))
+            time.sleep(0.0 if words[-1] == "at once" else 0.01)
+        elif word == "pause":
+            time.sleep(0.5)
+    assert isinstance(live, SwitchedRosRobot)
+    live.reset()
+    assert live.ready() == (words[-1] != "0")
+    time.sleep(0.3)
+    if ends:
+        with pytest.raises(RunFailed, match=r"nothing was heard of /enable for 0\.3"):
+            live.done()
+    else:
+        assert live.done() == (words[-1] == "0")
+
+
+def test_depth_of_another_unit_is_refused(omp: Omp, tmp_path: Path) -> None:
+    robot = Robot(".mcap")
+    said = everything(robot)
+    line = ["format.state=/joints/position", "format.action=/command", "format.depth=/depth/image"]
+    settings = [part for of in line for part in ("--set", of)]
+    _, topics = prepared(omp, tmp_path, robot, said, *settings, "--points", "32")
+    graph = Graph(robot, types_of(said))
+    live = on_ros(topics, graph)
+    live._lacking()
+    metres = robot.picture(np.ones((12, 12), np.float32), "32FC1")
+    graph.say(("/joints", robot.joints(("lift", "grip", "turn"), (1, 2, 3))), ("/depth/image", metres))
+    begin(live)
+    with pytest.raises(DataError, match="/depth/image: its pixels are float32, and uint16 in the recording"):
+        live.observe()
 
 
 def test_a_switch_can_be_a_number_of_a_message(omp: Omp, tmp_path: Path) -> None:
@@ -598,10 +628,14 @@ def test_zero_is_no_place_to_stop_at(omp: Omp, tmp_path: Path) -> None:
     robot = Robot(".mcap")
     said: list[Said] = [(t, "/joints", robot.joints(NAMES, (t, t), time=t)) for t in steadily(20, 1.0)]
     said += [(t, "/hand", robot.pose((t, 0, 0), (0, 0, 0, 1))) for t in steadily(20, 1.0)]
-    line = ["--set", "format.state=/joints/position", "--set", "format.action=/hand/pose/position"]
-    _, topics = prepared(omp, tmp_path, robot, said, *line)
-    with pytest.raises(UsageError, match="0 for pose/position of /hand is a place to go to"):
-        on_ros(topics, Graph(robot, types_of(said)), stop="zero")
+    said += [(t, "/goal", robot("geometry_msgs/msg/Point", x=t, y=t, z=t)) for t in steadily(20, 1.0)]
+    for action, place in (("/hand/pose/position", "pose/position"), ("/goal", "geometry_msgs/msg/Point")):
+        line = ["--set", "format.state=/joints/position", "--set", f"format.action={action}"]
+        folder = tmp_path / place.replace("/", "_")
+        folder.mkdir()
+        _, topics = prepared(omp, folder, robot, said, *line)
+        with pytest.raises(UsageError, match=f"0 for {place} of .* is a place to go to"):
+            on_ros(topics, Graph(robot, types_of(said)), stop="zero")
 
 
 def test_suites_of_simulators_have_no_topics() -> None:

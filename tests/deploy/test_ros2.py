@@ -19,7 +19,7 @@ import pytest
 
 from omp_cli.core.base.manifest import read_manifest
 from omp_cli.core.data.topics import RosTopics
-from omp_cli.core.deploy.ros import node
+from omp_cli.core.deploy.ros import links, node
 from omp_cli.core.deploy.ros.links import RosNode
 from omp_cli.core.deploy.ros.messages import RosMessages
 from tests.conftest import Omp, omp_process
@@ -139,10 +139,15 @@ def test_who_waits_for_the_switch_can_be_stopped(robot: Arm, learned: Path, tmp_
 
 
 def test_the_shadow_says_nothing(robot: Arm, learned: Path, omp: Omp, tmp_path: Path) -> None:
-    done = omp("deploy", learned, *LINE, "--set", "ros.shadow=true", "--seconds", 1, "--out", tmp_path / "o", "--json")
+    setup = tmp_path / "setup"  # whatever sets ROS up may print something
+    setup.write_text(f'#!/bin/sh\necho welcome\nexec {PYTHON} "$@"\n')
+    setup.chmod(0o755)
+    line = ("--ros", "--set", f"ros.python={setup}", "--set", "ros.shadow=true", "--seconds", 1)
+    done = omp("deploy", learned, *line, "--out", tmp_path / "o", "--json")
     assert done.code == 0, done.err
     assert done.json["result"]["ticks"] >= 8
     assert robot.commands == []
+    assert (tmp_path / "o" / "ros.log").read_text().startswith("welcome")
 
 
 @pytest.mark.parametrize("what", ["the robot", "the node"])
@@ -189,7 +194,9 @@ def test_stamps_have_the_time_of_a_simulator_that_says_it(robot: Arm, tmp_path: 
         link.close()
 
 
-def test_what_a_line_asks_for_and_cannot_have(learned: Path, run: Path, omp: Omp, tmp_path: Path) -> None:
+def test_what_a_line_asks_for_and_cannot_have(
+    learned: Path, run: Path, omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     none = omp("deploy", run, "--ros")
     assert none.code == 2
     assert "this policy did not learn from ROS bags" in none.err
@@ -208,6 +215,16 @@ def test_what_a_line_asks_for_and_cannot_have(learned: Path, run: Path, omp: Omp
     nowhere = omp("deploy", learned, "--ros", "--set", "ros.python=/nowhere/python3")
     assert nowhere.code == 4
     assert "/nowhere/python3: no such file" in nowhere.err.lower()
+    path = tmp_path / "of_another_python"
+    (path / "rclpy").mkdir(parents=True)
+    (path / "rclpy" / "__init__.py").write_text("raise ImportError('of another\\nPython')")
+    monkeypatch.syspath_prepend(path)
+    monkeypatch.setenv("PYTHONPATH", str(path))
+    monkeypatch.setattr(links, "_OF_THE_SYSTEM", "/nowhere/python3")
+    neither = omp("deploy", learned, "--ros")
+    assert neither.code == 4
+    said = f"ROS: {sys.executable}: rclpy cannot be imported: of another Python; /nowhere/python3: no such file"
+    assert said in " ".join(neither.err.split())
     broken = tmp_path / "broken"
     broken.write_text("#!/bin/sh\necho it is raining >&2\nexit 3\n")
     broken.chmod(0o755)

@@ -16,6 +16,8 @@ class ObservedTopic(Settings):
     """Its topic; empty for the pose of a frame, which tf says."""
     type: str = ""
     """The topic's type, as sensor_msgs/msg/JointState."""
+    dtype: str = ""
+    """The type of its pixels, of pictures that are not packed, as uint16; empty of others."""
     joints: tuple[str, ...] = ()
     """The joints whose numbers these are, in the order of the recording; empty where there are none."""
     matrix: bool = False

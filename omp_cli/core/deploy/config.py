@@ -119,7 +119,7 @@ class RosConfig(Settings):
     """
     stop: Literal["nothing", "zero"] = "nothing"
     """What is published when an episode ends in which the robot was moved: nothing, so that the last command stands, or
-    once 0 for every real number of the commands (zero), which stops what is moved by velocities.
+    once 0 for every number of the action (zero), which stops what is moved by velocities.
     """
     shadow: bool = False
     """Whether nothing is published: the policy decides by what it sees, and ticks.jsonl has its actions."""

@@ -69,7 +69,8 @@ def _observed(found: ScannedBag, name: str) -> ObservedTopic:
     if name.startswith(PREFIX):
         return ObservedTopic(matrix=signal.shape == (4, 4), every=every)
     topic, joints = contents.topics[name], signal.names if isinstance(signal, Joints) else ()
-    return ObservedTopic(topic=topic, type=contents.types[topic], joints=joints, every=every)
+    dtype = signal.dtype.name if contents.parts[name].kind == "picture" else ""
+    return ObservedTopic(topic=topic, type=contents.types[topic], dtype=dtype, joints=joints, every=every)
 
 
 def _rest(first: Any, signal: Signal) -> dict[str, Any]:

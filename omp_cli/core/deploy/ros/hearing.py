@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,8 @@ from omp_cli.core.deploy.ros.messages import RosMessages
 
 Arrival = tuple[float, Any]
 """When something came (``time.monotonic``), and what."""
+_FEW, _AT_ONCE = 5, 0.002
+"""Messages by which it is told whether a topic says something steadily; seconds between those that were kept for us."""
 _NEWEST = np.iinfo(np.int64).max
 
 
@@ -38,15 +41,14 @@ class TopicHearing:
         messages: types of messages.
 
     Attributes:
-        heard: how many messages have come.
-        first: when the first of them came (``time.monotonic``); 0 before.
+        times: when the last few messages came (``time.monotonic``).
         last: the last one, at the last look.
         joints: of a topic of joints, what was said last, by what it is (``position``) and the joint's name.
     """
 
     def __init__(self, topic: str, kind: str, messages: RosMessages) -> None:
         self.topic, self.kind, self._messages = topic, kind, messages
-        self.heard, self.first = 0, 0.0
+        self.times: deque[float] = deque(maxlen=_FEW)
         self._newest: Arrival | None = None
         self._newest_joints: dict[tuple[str, str], Arrival] = {}
         self.last: Arrival | None = None
@@ -66,12 +68,18 @@ class TopicHearing:
                         {(of, joint): (now, value) for joint, value in zip(message.name, values, strict=True)}
                     )
         self._newest = (now, data)
-        self.first = self.first or now
-        self.heard += 1
+        self.times.append(now)
 
     def look(self) -> None:
         """Have what is there now."""
         self.last, self.joints = self._newest, dict(self._newest_joints)
+
+    @property
+    def step(self) -> float | None:
+        """Seconds between two of the last few messages; None where there are fewer, or they came all at once."""
+        times = list(self.times)
+        step = (times[-1] - times[0]) / (_FEW - 1) if len(times) == _FEW else 0.0
+        return step if step > _AT_ONCE else None
 
     def number(self, name: str) -> float:
         """One number that the last message has under a name; UsageError where it is no number."""
@@ -150,10 +158,16 @@ class Hearing(ABC):
 
 
 class HeardArray(Hearing):
-    """Numbers, a picture or a cloud, of a topic's last message."""
+    """Numbers, a picture or a cloud, of a topic's last message.
 
-    def __init__(self, name: str, topic: TopicHearing) -> None:
-        self._name, self._topic = name, topic
+    Args:
+        name: the array.
+        topic: its messages.
+        dtype: the type that its pixels are to be of, by which depth has its unit; empty for any.
+    """
+
+    def __init__(self, name: str, topic: TopicHearing, dtype: str) -> None:
+        self._name, self._topic, self._dtype = name, topic, dtype
 
     def missing(self) -> str:
         """See the base class."""
@@ -170,6 +184,8 @@ class HeardArray(Hearing):
         if isinstance(value, bytes):
             return picture_of(value, f"{self._topic.topic}: its last message")
         found = np.atleast_1d(value)
+        if self._dtype not in ("", found.dtype.name):
+            raise DataError(f"{self._topic.topic}: its pixels are {found.dtype}, and {self._dtype} in the recording")
         return found[..., None] if found.ndim == 2 and found.dtype == np.uint8 else found  # grey has its channel
 
 
@@ -246,5 +262,5 @@ def hearings_of(
         elif of.joints:
             found[name] = HeardJoints(name.rpartition("/")[2], topics[of.topic], of.joints)
         else:
-            found[name] = HeardArray(name, topics[of.topic])
+            found[name] = HeardArray(name, topics[of.topic], of.dtype)
     return found

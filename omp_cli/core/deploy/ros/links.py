@@ -74,21 +74,27 @@ class RosNode(RosLink):
     def __init__(self, python: str, messages: RosMessages, log: Path) -> None:
         self._python, self._messages = python, messages
         self._hears: dict[str, list[Hear]] = {}
+        self._heard: dict[str, bytes] = {}
         self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._lock, self._ended, self._simulated = threading.Lock(), False, False
         self._log = log
+        source, to = os.pipe()  # of its own: whatever starts the node may print something
         try:
             with log.open("wb") as said:
                 self._process = subprocess.Popen(
-                    [python, str(Path(node.__file__)), str(messages.version)],
+                    [python, str(Path(node.__file__)), str(messages.version), str(to)],
                     stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
+                    stdout=said,
                     stderr=said,
+                    pass_fds=[to],
                     start_new_session=True,  # Ctrl-C is for the loop, which has yet to say its last word
                 )
         except OSError as error:
+            os.close(source)
             raise MissingDependency((error.strerror or one_line(error)).lower()) from None
-        threading.Thread(target=self._read, name="ROS", daemon=True).start()
+        finally:
+            os.close(to)
+        threading.Thread(target=self._read, args=(source,), name="ROS", daemon=True).start()
         try:
             self._answer()
         except BaseException:
@@ -109,6 +115,8 @@ class RosNode(RosLink):
         """See the base class."""
         if topic in self._hears:
             self._hears[topic].append(hear)
+            if topic in self._heard:  # what is kept is not said again
+                hear(self._heard[topic])
         else:
             self._hears[topic] = [hear]
             self._ask("listen", topic=topic, type=kind)
@@ -161,6 +169,7 @@ class RosNode(RosLink):
         try:
             found = self._answers.get(timeout=_WAIT)
         except queue.Empty:
+            self._ended = True  # what comes too late is no answer to the next question
             raise RunFailed(f"ROS: the node has not answered for {_WAIT:g} s{self._last_words()}") from None
         if found is None:
             raise self._gone()
@@ -168,22 +177,27 @@ class RosNode(RosLink):
             raise (MissingDependency if found["missing"] else RunFailed)(found["error"], _hint(found))
         return found["answer"]
 
-    def _read(self) -> None:
+    def _read(self, pipe: int) -> None:
         """What the node says, until it ends."""
-        assert self._process.stdout is not None
-        source = self._process.stdout
-        for head, data in iter(lambda: node.read(source), None):
-            if "heard" in head:
-                for hear in self._hears[head["heard"]]:
-                    hear(data)
-            else:
-                self._answers.put(head)
-        self._ended = True
-        self._answers.put(None)
+        try:
+            with os.fdopen(pipe, "rb") as source:
+                for head, data in iter(lambda: node.read(source), None):
+                    if "heard" in head:
+                        self._heard[head["heard"]] = data
+                        for hear in self._hears[head["heard"]]:
+                            hear(data)
+                    else:
+                        self._answers.put(head)
+        finally:
+            self._ended = True
+            self._answers.put(None)
 
     def _gone(self) -> RunFailed:
-        code = self._process.wait(timeout=5)
-        return RunFailed(f"ROS: the node of {self._python} has ended with code {code}{self._last_words()}")
+        try:
+            how = f"has ended with code {self._process.wait(timeout=5)}"
+        except subprocess.TimeoutExpired:
+            how = "is not heard any more"
+        return RunFailed(f"ROS: the node of {self._python} {how}{self._last_words()}")
 
     def _last_words(self) -> str:
         """The last line that the node has printed."""
@@ -208,13 +222,17 @@ def open_link(messages: RosMessages, python: str | None, log: Path) -> RosLink:
         RunFailed: there is no master of ROS 1.
     """
     package = _PACKAGE[messages.version]
-    here = importlib.util.find_spec(package) is not None
-    chosen = python or (sys.executable if here else _OF_THE_SYSTEM)
-    try:
-        return RosNode(chosen, messages, log)
-    except MissingDependency as error:
-        raise MissingDependency(
-            f"ROS: {chosen}: {error.message}",
-            f"source /opt/ros/{os.environ.get('ROS_DISTRO', 'DISTRO')}/setup.bash before omp; "
-            f"--set ros.python=PYTHON names one that has {package}",
-        ) from None
+    here = (
+        [sys.executable] if importlib.util.find_spec(package) is not None else []
+    )  # or another Python's, by PYTHONPATH
+    missing = []
+    for chosen in [python] if python else [*here, _OF_THE_SYSTEM]:
+        try:
+            return RosNode(chosen, messages, log)
+        except MissingDependency as error:
+            missing.append(f"{chosen}: {error.message}")
+    raise MissingDependency(
+        f"ROS: {'; '.join(missing)}",
+        f"source /opt/ros/{os.environ.get('ROS_DISTRO', 'DISTRO')}/setup.bash before omp; "
+        f"--set ros.python=PYTHON names one that has {package}",
+    )

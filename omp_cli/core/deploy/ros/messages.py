@@ -122,12 +122,11 @@ class CommandMaker:
 
     def __call__(self, action: NDArray[np.floating[Any]], now: Now) -> bytes:
         """The message of an action (A,)."""
-        return self._packed(copy.deepcopy(self.of.message), action, now)
-
-    def still(self, now: Now) -> bytes:
-        """The message in which every number that the policy says, and every other real one, is 0."""
-        size = max(part.begin + part.width for part in self.of.parts)
-        return self._packed(_without_reals(self.of.message), np.zeros(size, np.float32), now)
+        values = copy.deepcopy(self.of.message)
+        for part in self.of.parts:
+            numbers = action[part.begin : part.begin + part.width].astype(np.float64).tolist()
+            _put(values, part.path, numbers)
+        return self._messages.packed(self.of.type, values, now)
 
     @property
     def repeated(self) -> dict[str, float]:
@@ -136,12 +135,6 @@ class CommandMaker:
         for part in self.of.parts:
             _put(values, part.path, [0.0] * part.width)
         return dict(_reals("", values))
-
-    def _packed(self, values: dict[str, Any], action: NDArray[np.floating[Any]], now: Now) -> bytes:
-        for part in self.of.parts:
-            numbers = action[part.begin : part.begin + part.width].astype(np.float64).tolist()
-            _put(values, part.path, numbers)
-        return self._messages.packed(self.of.type, values, now)
 
 
 def _reals(path: str, value: Any) -> Iterator[tuple[str, float]]:
@@ -154,15 +147,6 @@ def _reals(path: str, value: Any) -> Iterator[tuple[str, float]]:
             yield from _reals(f"{path}/{place}", of)
     elif isinstance(value, float) and value:
         yield path.removeprefix("/"), value
-
-
-def _without_reals(value: Any) -> Any:
-    """Plain data with 0 in the place of each real number."""
-    if isinstance(value, dict):
-        return {name: _without_reals(of) for name, of in value.items()}
-    if isinstance(value, list):
-        return [_without_reals(of) for of in value]
-    return 0.0 if isinstance(value, float) else value
 
 
 def _put(values: dict[str, Any], path: Sequence[str], numbers: Sequence[float]) -> None:

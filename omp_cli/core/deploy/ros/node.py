@@ -5,8 +5,9 @@ two parts (unsigned, 4 bytes each, the highest first), the first part, an object
 frame of the input is answered by one in the same order, but for messages that are to be published; what a topic says
 comes between answers, as {"heard": TOPIC}. The program ends with its input.
 
-    python3 node.py 2
+    python3 node.py VERSION NUMBER
 
+has the version of ROS, and the number of the open file that it answers to.
 Needs rclpy for 2, or rospy for 1, and nothing else.
 """
 
@@ -61,7 +62,16 @@ class Node2:
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
         self.publishers: list[Any] = []
-        threading.Thread(target=self.executor.spin, daemon=True).start()
+        threading.Thread(target=self.spin, daemon=True).start()
+
+    def spin(self) -> None:
+        """Hear what is said; without that the node is of no use."""
+        try:
+            self.executor.spin()
+        except BaseException:
+            if self.context.ok():
+                traceback.print_exc()
+                os._exit(1)
 
     def published(self) -> dict[str, Any]:
         """The types of the topics that somebody publishes; where one of them is /clock, it says the time."""
@@ -84,12 +94,16 @@ class Node2:
         """Hear a topic, whatever its publishers offer, now and later; and what they have kept of what they said."""
         from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-        anyhow = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self.node.create_subscription(self.class_of(topic, kind), topic, hear, anyhow, raw=True)
         offered = [of.qos_profile.durability for of in self.node.get_publishers_info_by_topic(topic)]
-        if DurabilityPolicy.TRANSIENT_LOCAL in offered:
-            kept = QoSProfile(depth=LATCHED, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-            self.node.create_subscription(self.class_of(topic, kind), topic, hear, kept, raw=True)
+        keeping = [durability == DurabilityPolicy.TRANSIENT_LOCAL for durability in offered]
+        qualities = []
+        if not keeping or not all(keeping):
+            qualities.append(QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT))
+        if any(keeping):  # of tf each publisher keeps frames of its own, of another topic the last word counts
+            depth = LATCHED if topic.endswith("tf_static") else 1
+            qualities.append(QoSProfile(depth=depth, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+        for quality in qualities:
+            self.node.create_subscription(self.class_of(topic, kind), topic, hear, quality, raw=True)
 
     def publisher(self, topic: str, kind: str, definition: str, md5: str) -> Hear:
         """What publishes a topic."""
@@ -212,13 +226,13 @@ def told(error: Exception) -> dict[str, Any]:
     """What to answer in the place of what was asked for: the error in one line."""
     text = "".join(traceback.format_exception_only(type(error), error))
     known = isinstance(error, (Missing, Failed))
-    return {"error": error.args[0] if known else " ".join(text.split()), "missing": isinstance(error, Missing)}
+    line = " ".join((error.args[0] if known else text).split())
+    return {"error": line, "missing": isinstance(error, Missing)}
 
 
-def main(version: str) -> None:
+def main(version: str, number: str) -> None:
     """Serve until the input ends."""
-    source, to, lock = sys.stdin.buffer, os.fdopen(os.dup(1), "wb"), threading.Lock()
-    os.dup2(2, 1)  # what ROS prints does not come between frames
+    source, to, lock = sys.stdin.buffer, os.fdopen(int(number), "wb"), threading.Lock()
     try:
         node = Node2() if version == "2" else Node1()
     except Exception as error:
@@ -248,4 +262,4 @@ def main(version: str) -> None:
 
 if __name__ == "__main__":
     del sys.path[0]  # the folder of this file, whose other modules are nobody's
-    main(sys.argv[1])
+    main(*sys.argv[1:])

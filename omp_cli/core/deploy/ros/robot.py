@@ -22,10 +22,9 @@ from omp_cli.core.deploy.ros.messages import CommandMaker, RosMessages
 Hear = Callable[[bytes], None]
 _SLOWER = 3.0
 """What says something steadily is silent after so many of its own steps."""
-_ENOUGH = 5
-"""Messages by which it is told whether a switch says something steadily."""
-_PLACES = ("position", "positions", "orientation")
-"""Fields that say where to be, of which 0 is a place like any other."""
+_PLACES = ("position", "positions", "orientation", "point", "translation", "rotation")
+_OF_PLACES = ("Point", "PointStamped", "Point32", "Pose2D", "Quaternion", "QuaternionStamped")
+"""Fields and types that say where to be, of which 0 is a place like any other."""
 
 
 class RosRobot:
@@ -64,6 +63,7 @@ class RosRobot:
         self._waiting = self._listened(topics)
         note(f"listens to {listed(sorted(self._waiting))}")
         self._commands = _commands(topics, messages, link, config, note)
+        self._size = max(part.begin + part.width for of in topics.commands for part in of.parts)
         self._moving, self._ready, self._patience = False, False, 0.0
 
     def reset(self) -> None:
@@ -128,7 +128,7 @@ class RosRobot:
         if self._moving and self._config.stop == "zero":
             now = self._link.now()
             for command, publish in self._commands.values():
-                publish(command.still(now))
+                publish(command(np.zeros(self._size, np.float32), now))
         self._moving = False
 
     def _look(self) -> None:
@@ -213,17 +213,19 @@ class SwitchedRosRobot(RosRobot):
         return not off
 
     def done(self) -> bool:
-        """Whether the robot may not be moved any more; RunFailed where what has said so steadily is silent."""
+        """Whether the robot may not be moved any more; RunFailed where what has said steadily that it may is silent."""
         self._check()
         switch = self._switch
         assert switch is not None
         switch.look()
         assert switch.last is not None
         at, _ = switch.last
-        if switch.heard >= _ENOUGH and (at - switch.first) / (switch.heard - 1) < self._config.silence / _SLOWER:
-            _heed(self._name, time.monotonic() - at, self._config.silence)
         value = switch.number(self._name)
-        return value == 0 or math.isnan(value)
+        if value == 0 or math.isnan(value):
+            return True
+        if (step := switch.step) is not None and step < self._config.silence / _SLOWER:
+            _heed(self._name, time.monotonic() - at, self._config.silence)
+        return False
 
     def act(self, action: NDArray[np.float32]) -> None:
         """See the base class; once the robot may not be moved, nothing is said any more but that it is to stop."""
@@ -293,7 +295,8 @@ def _checked(of: CommandTopic, names: Mapping[str, str], config: RosConfig) -> s
             f"ROS: the action is what {of.topic} said in the recording, which the robot says of itself",
             f"name the topic that commands it, of {of.type}: --set 'ros.publish={of.topic}:=/COMMAND'",
         )
-    places = ["/".join(part.path) for part in of.parts if part.path and part.path[-1] in _PLACES]
+    named = of.type.rpartition("/")[2] in _OF_PLACES
+    places = ["/".join(part.path) or of.type for part in of.parts if named or {*part.path} & {*_PLACES}]
     if config.stop == "zero" and places:
         raise UsageError(f"ros.stop=zero: 0 for {places[0]} of {of.topic} is a place to go to", "leave it out")
     return names.get(of.topic, of.topic)
