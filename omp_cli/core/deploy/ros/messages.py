@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -83,7 +83,7 @@ class RosMessages:
 
         what, about = of
         if what == Nodetype.BASE:
-            return self._base(about[0])(value if value is not None else 0)
+            return self._plain(about[0], value if value is not None else 0)
         if what == Nodetype.NAME:
             return self._made(about, value or {}, now)
         inner, count = about
@@ -97,16 +97,16 @@ class RosMessages:
         """NumPy's name of a type; a byte is signed in ROS 1."""
         return {"octet": "uint8", "byte": "int8" if self.version == 1 else "uint8", "char": "uint8"}.get(base, base)
 
-    def _base(self, base: str) -> Callable[[Any], Any]:
-        """What makes a number or text of a policy's number, or of what the recording said."""
+    def _plain(self, base: str, value: Any) -> Any:
+        """The number or text of a field, of a policy's number or of what the recording said."""
         if base in ("string", "wstring"):
-            return lambda value: "" if value == 0 else str(value)
+            return "" if value == 0 else str(value)
         if base == "bool":
-            return lambda value: float(value) >= 0.5
+            return float(value) >= 0.5
         if base.startswith("float"):
-            return float  # also of "nan"
+            return float(value)  # also of "nan"
         bounds = np.iinfo(self._dtype(base))
-        return lambda value: min(max(value if isinstance(value, int) else round(float(value)), bounds.min), bounds.max)
+        return min(max(value if isinstance(value, int) else round(float(value)), bounds.min), bounds.max)
 
 
 class CommandMaker:
