@@ -88,8 +88,8 @@ def on_ros(
     topics: RosTopics, graph: Graph, notes: list[str] | None = None, switch: str | None = None, **config: Any
 ) -> RosRobot:
     said = [] if notes is None else notes
-    about = (topics, RosMessages(topics, graph.version), graph, RosConfig(**config), said.append)
-    return RosRobot(*about) if switch is None else SwitchedRosRobot(switch, *about)
+    kind = RosRobot if switch is None else SwitchedRosRobot
+    return kind(topics, RosMessages(topics, graph.version), graph, RosConfig(episode=switch, **config), said.append)
 
 
 def begin(live: RosRobot) -> None:

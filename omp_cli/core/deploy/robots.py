@@ -68,11 +68,7 @@ class Robot:
 
     def ready(self) -> bool:
         """Whether the episode may begin; at once where the robot does not say."""
-        if not self.has("ready"):
-            return True
-        found = self._call("ready")
-        with users_code(f"{self._name}: ready()"):  # an array says neither yes nor no
-            return bool(found)
+        return not self.has("ready") or self._says("ready")
 
     def observe(self) -> Frame:
         """The newest frame."""
@@ -89,9 +85,7 @@ class Robot:
 
     def done(self) -> bool:
         """Whether the episode is over; never where the robot does not say."""
-        over = self._call("done")
-        with users_code(f"{self._name}: done()"):  # an array says neither yes nor no
-            return bool(over)
+        return self._says("done")
 
     def close(self) -> None:
         """Let go of it."""
@@ -100,6 +94,11 @@ class Robot:
     def figures(self) -> dict[str, Any]:
         """What the bounds of an environment have changed; nothing of a robot of the user's own."""
         return self._target.clipping.figures() if isinstance(self._target, GymRobot) else {}
+
+    def _says(self, method: str) -> bool:
+        found = self._call(method)
+        with users_code(f"{self._name}: {method}()"):  # an array says neither yes nor no
+            return bool(found)
 
     def _call(self, method: str, *arguments: Any) -> Any:
         with users_code(f"{self._name}: {method}()"):

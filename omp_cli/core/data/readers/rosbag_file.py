@@ -98,12 +98,7 @@ class Bag:
     def definition(self, topic: str) -> str | None:
         """How the type of a topic is defined, with those that it is made of; None of one that comes with ROS."""
         kind = self.topics[topic]
-        return None if kind in self._with_ros else str(self._store.generate_msgdef(kind, 2)[0])
-
-    @functools.cached_property
-    def _with_ros(self) -> Collection[str]:
-        types: Collection[str] = types_of(self.version).types
-        return types
+        return None if kind in _names_with_ros(self.version) else str(self._store.generate_msgdef(kind, 2)[0])
 
     def message(self, topic: str, data: bytes) -> Any:
         """What a message says, also after the bag was closed."""
@@ -143,6 +138,12 @@ def types_of(version: Literal[1, 2]) -> Any:
     except ImportError:
         raise MissingDependency("rosbags is not installed, which reads the messages of ROS", INSTALL) from None
     return get_typestore(Stores.LATEST if version == 2 else Stores.ROS1_NOETIC)
+
+
+@functools.cache
+def _names_with_ros(version: Literal[1, 2]) -> frozenset[str]:
+    """The names of these types, which every bag is asked about and which take long to collect."""
+    return frozenset(types_of(version).types)
 
 
 @contextmanager

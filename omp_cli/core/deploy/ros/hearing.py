@@ -83,9 +83,9 @@ class TopicHearing:
 
     def number(self, name: str) -> float:
         """One number that the last message has under a name; UsageError where it is no number."""
-        parts = parts_of(self.topic, self.kind, self._message())
-        ones = [one for one, part in parts.items() if part.kind == "numbers" and part.shape in ((), (1,))]
-        if name not in ones:
+        part = self._part(name)
+        if part is None or not _is_one(part):
+            ones = [one for one, other in self._parts.items() if _is_one(other)]
             raise UsageError(
                 f"{name}: no number, or true and false, of a message of {self.kind}", f"it has: {listed(ones)}"
             )
@@ -93,15 +93,19 @@ class TopicHearing:
 
     def take(self, name: str) -> Any:
         """What the last message has under a name."""
-        message = self._message()
-        if name not in self._parts:
-            self._parts |= parts_of(self.topic, self.kind, message)
-        if name not in self._parts:
+        part = self._part(name)
+        if part is None:
             raise DataError(f"{self.topic}: no {name!r} in its message", f"it has: {listed(self._parts)}")
         try:
-            return self._parts[name].take(message)
+            return part.take(self._message())
         except DataError as error:
             raise DataError(f"{self.topic}: {error.message}", error.hint) from None
+
+    def _part(self, name: str) -> MessagePart | None:
+        """What messages have under a name; None where not even the last one has it."""
+        if name not in self._parts:
+            self._parts |= parts_of(self.topic, self.kind, self._message())
+        return self._parts.get(name)
 
     def _message(self) -> Any:
         """The last message, which is read once."""
@@ -110,6 +114,11 @@ class TopicHearing:
         if self._read[0] is not data:
             self._read = (data, self._messages.read(self.topic, self.kind, data))
         return self._read[1]
+
+
+def _is_one(part: MessagePart) -> bool:
+    """Whether a part is one number."""
+    return part.kind == "numbers" and part.shape in ((), (1,))
 
 
 class TransformsHeard:
@@ -123,6 +132,7 @@ class TransformsHeard:
         self._messages = messages
         self._newest: dict[tuple[str, str], tuple[float, str, Any]] = {}
         self._known = Transforms()
+        self._ways: dict[str, Way] = {}
 
     def hear(self, topic: str, kind: str, data: bytes) -> None:
         """The next message of a topic, from a thread of ROS."""
@@ -132,13 +142,15 @@ class TransformsHeard:
 
     def look(self) -> None:
         """Have what is there now, by times of ``time.monotonic`` in nanoseconds."""
-        self._known = Transforms()
+        self._known, self._ways = Transforms(), {}
         for at, topic, of in list(self._newest.values()):
             self._known.add(topic, round(at * 1e9), SimpleNamespace(transforms=[of]), stamped=False)
 
     def way(self, name: str) -> Way:
-        """See ``Transforms.way``."""
-        return self._known.way(name)
+        """See ``Transforms.way``; of one look it is found once."""
+        if name not in self._ways:
+            self._ways[name] = self._known.way(name)
+        return self._ways[name]
 
 
 class Hearing(ABC):

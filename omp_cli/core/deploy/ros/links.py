@@ -222,9 +222,8 @@ def open_link(messages: RosMessages, python: str | None, log: Path) -> RosLink:
         RunFailed: there is no master of ROS 1.
     """
     package = _PACKAGE[messages.version]
-    here = (
-        [sys.executable] if importlib.util.find_spec(package) is not None else []
-    )  # or another Python's, by PYTHONPATH
+    # What is found here may be another Python's, by PYTHONPATH, so the system's is tried as well.
+    here = [sys.executable] if importlib.util.find_spec(package) is not None else []
     missing = []
     for chosen in [python] if python else [*here, _OF_THE_SYSTEM]:
         try:

@@ -44,9 +44,8 @@ def make_ros_robot(decider: Decider, config: RosConfig, log: Path, note: Callabl
     messages = RosMessages(topics, config.version or topics.version)
     link = open_link(messages, config.python, log)
     try:
-        about = (topics, messages, link, config, note)
-        made = RosRobot(*about) if config.episode is None else SwitchedRosRobot(config.episode, *about)
-        return Robot(made, "ROS", decider.signature, note)
+        kind = RosRobot if config.episode is None else SwitchedRosRobot
+        return Robot(kind(topics, messages, link, config, note), "ROS", decider.signature, note)
     except BaseException:
         link.close()
         raise

@@ -16,10 +16,9 @@ from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.topics import CommandTopic, RosTopics
 from omp_cli.core.deploy.config import RosConfig
 from omp_cli.core.deploy.ros.hearing import TopicHearing, TransformsHeard, hearings_of
-from omp_cli.core.deploy.ros.links import RosLink
+from omp_cli.core.deploy.ros.links import Hear, RosLink
 from omp_cli.core.deploy.ros.messages import CommandMaker, RosMessages
 
-Hear = Callable[[bytes], None]
 _SLOWER = 3.0
 """What says something steadily is silent after so many of its own steps."""
 _PLACES = ("position", "positions", "orientation", "point", "translation", "rotation")
@@ -50,7 +49,7 @@ class RosRobot:
         config: RosConfig,
         note: Callable[[str], None],
     ) -> None:
-        self._link, self._config, self._note = link, config, note
+        self._messages, self._link, self._config, self._note = messages, link, config, note
         self._failed: list[OmpError] = []
         kinds = {of.topic: of.type for of in topics.observed.values() if of.topic}
         self._heard = {topic: TopicHearing(topic, kind, messages) for topic, kind in kinds.items()}
@@ -182,26 +181,15 @@ class RosRobot:
 
 
 class SwitchedRosRobot(RosRobot):
-    """A robot that may be moved while a topic says so.
+    """A robot that may be moved while a topic, or a path in its messages, says so (``config.episode``)."""
 
-    Args:
-        switch: the topic, or a path in its messages.
-        *about: as of ``RosRobot``.
-    """
+    _switch: TopicHearing | None = None
+    _told = False
 
-    def __init__(
-        self,
-        switch: str,
-        topics: RosTopics,
-        messages: RosMessages,
-        link: RosLink,
-        config: RosConfig,
-        note: Callable[[str], None],
-    ) -> None:
-        super().__init__(topics, messages, link, config, note)
-        self._name, self._messages = switch, messages
-        self._switch: TopicHearing | None = None
-        self._told = False
+    @property
+    def _name(self) -> str:
+        assert self._config.episode is not None
+        return self._config.episode
 
     def ready(self) -> bool:
         """See the base class; and whether the robot may be moved, for which is waited as long as it takes."""

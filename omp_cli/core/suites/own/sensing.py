@@ -158,16 +158,17 @@ class Sensing:
         whole = {name: obs[key] for name, key in self._config.whole.items() if key in obs}
         found = {**obs, **whole}
         for name in reads:
-            # What has its whole name is as the robot shows it, also a cloud of as many points as a finished one.
-            raw = name == "point_cloud" and name in whole and self._making is not None
-            if name in ways and (raw or self._wants(name, found)):
+            if name in ways and self._wants(name, found, name in whole):
                 found[name] = ways[name](found)
         return found
 
-    def _wants(self, name: str, obs: Mapping[str, Any]) -> bool:
-        """Whether an array is to be made: it is not there, or what is called so is but a part of it."""
+    def _wants(self, name: str, obs: Mapping[str, Any], raw: bool) -> bool:
+        """Whether an array is to be made: it is not there, or what is called so is but a part of it.
+
+        A cloud that was shown by its whole name is ``raw``, also if it has as many points as a finished one.
+        """
         if name == "point_cloud" and self._making is not None and name in obs:
-            return _array(obs, name).shape[-2:] != (self._making.wanted, 3)
+            return raw or _array(obs, name).shape[-2:] != (self._making.wanted, 3)
         parts = self._made_of.get(name, ())
         there = [part for part in parts if part in obs]
         if name in obs and not (len(parts) > 1 and len(there) == len(parts) and name in parts):
