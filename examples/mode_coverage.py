@@ -18,8 +18,8 @@ from typing import Any
 from kept_runs import finished
 
 from omp_cli.core.base.files import write_text
+from omp_cli.core.base.statistics import wilson
 from omp_cli.core.measure.modes import NO_MODE
-from omp_cli.core.measure.statistics import wilson
 
 WAYS = ("left", "right", NO_MODE)
 DDE = ("--derivative", "dde")

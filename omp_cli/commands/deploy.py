@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +13,11 @@ from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import PolicyArgument
 from omp_cli.commands.options import option
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.base.files import quoted
 from omp_cli.core.data.store import read_store
 from omp_cli.core.deploy.config import DeployConfig, RosConfig
 from omp_cli.core.deploy.tables import loop_tables
+from omp_cli.keyboard import typed_keys
 
 PANEL = "Robot"
 
@@ -33,11 +36,13 @@ def deploy(
         Path | None, option("Data set whose frames the policy is shown in the place of a robot's.", panel=PANEL)
     ] = None,
 ) -> None:
-    """Run a policy at a fixed rate, on a robot or on recorded data; missed deadlines are counted.
+    """Run a policy at a fixed rate, on a robot or on recorded data; successes and missed deadlines are counted.
 
     Example: omp deploy runs/pretrain/RUN --replay data/metaworld/assembly-p512-d10-s0
 
     Example: omp deploy runs/pretrain/RUN --env examples/my_robot.py:make --ensemble 0.01 --seconds 60
+
+    Example: omp deploy runs/pretrain/RUN --env my_robot.py:make --episodes 20 --judge --record all
 
     Example: omp deploy runs/pretrain/RUN --ros --seconds 60
     """
@@ -51,11 +56,19 @@ def deploy(
         core.topics_of_policy(player.decider)
     elif settings.ros != RosConfig():
         raise UsageError("omp deploy: settings of ros go with --ros", "leave them out, or name --ros")
+    if settings.record != "nothing":
+        core.spec_of_recording(player.decider)
+    if replay is not None and (settings.judge or settings.record != "nothing"):
+        option_ = "--judge" if settings.judge else "--record"
+        raise UsageError(f"{option_}: of a recording there is nothing to judge or to record", "leave it out")
     chosen.add("env" if replay is None else "dataset", "ROS" if ros else env or str(replay), "flag")
     if call.dry_run(chosen, task=signature.task, hz=settings.hz or signature.control_hz, nfe=signature.nfe):
         return
     data = None if replay is None else read_store(replay)
-    with call.run(chosen, signature.task, player.decider.device) as (run, progress):
+    with (
+        typed_keys("--judge") if settings.judge else nullcontext() as keys,
+        call.run(chosen, signature.task, player.decider.device) as (run, progress),
+    ):
         run.input(player.decider.kind, player.decider.path, player.decider.sha256())
         if data is not None:
             run.input("dataset", data.path, data.sha256)
@@ -66,5 +79,8 @@ def deploy(
             robot = core.make_ros_robot(player.decider, settings.ros, run.folder / "ros.log", progress.note)
         else:
             robot = core.make_robot(str(env), signature, progress.note)
-        figures = core.deploy_run(run, player, robot, settings, progress)
-    call.result(run.folder, figures, loop_tables(figures), [f"ticks: {run.folder / 'ticks.jsonl'}"])
+        figures = core.deploy_run(run, player, robot, settings, progress, keys)
+    lines = [f"ticks: {run.folder / 'ticks.jsonl'}"]
+    if "recorded" in figures:
+        lines.append(f"data set: {run.folder}   look at it: omp view {quoted(run.folder)}")
+    call.result(run.folder, figures, loop_tables(figures), lines)

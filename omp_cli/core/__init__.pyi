@@ -14,6 +14,7 @@ from .deploy.exported import export_at as export_at
 from .deploy.loop import deploy_run as deploy_run
 from .deploy.player import Player as Player
 from .deploy.player import executed as executed
+from .deploy.recording import spec_of_recording as spec_of_recording
 from .deploy.robots import Replay as Replay
 from .deploy.robots import Robot as Robot
 from .deploy.robots import make_robot as make_robot

@@ -68,6 +68,7 @@ WITHIN_BASE = {
     "run": {"errors", "files", "locks", "manifest", "plugins"},
     "seeds": set(),
     "signals": {"errors"},
+    "statistics": set(),
     "table": set(),
     "tensors": {"errors"},
     "timing": set(),

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from omp_cli.core.base.statistics import bootstrap_of_ratios
 from omp_cli.core.measure.offline.scores import DATA, LAST, MEAN, SAMPLE, SAMPLES, Sums, chunk_distance, energy_score
-from omp_cli.core.measure.statistics import bootstrap_of_ratios
 
 ALL = np.ones((1, 1), bool)
 

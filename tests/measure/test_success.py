@@ -15,6 +15,7 @@ import torch
 from omp_cli.core.base.errors import DataError, Diverged, RunFailed, UsageError
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.base.seeds import demo_seed
+from omp_cli.core.base.statistics import counted
 from omp_cli.core.checkpoint import Checkpoint, find_checkpoints, open_checkpoint
 from omp_cli.core.data.store import read_store
 from omp_cli.core.envs.chunking import ChunkEnv, chunk_env_factory
@@ -22,7 +23,6 @@ from omp_cli.core.measure import evaluation
 from omp_cli.core.measure import success as measuring
 from omp_cli.core.measure.environments import environments
 from omp_cli.core.measure.episodes import Episode, EvalConfig, by_episode, so_far, summarise
-from omp_cli.core.measure.statistics import counted
 from omp_cli.core.measure.success import evaluate
 from omp_cli.core.policy import Policy
 from omp_cli.core.spec import Spec

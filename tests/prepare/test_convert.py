@@ -12,7 +12,7 @@ from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.base.run import Run
 from omp_cli.core.data.catalogue import read_catalogue
-from omp_cli.core.data.store import STORE, read_store
+from omp_cli.core.data.store import STORE, read_store, start_hash
 from omp_cli.core.prepare import build as building
 from omp_cli.core.prepare import files
 from omp_cli.core.prepare.build import build
@@ -23,7 +23,6 @@ from omp_cli.core.prepare.origin import from_catalogue, from_files, of_made
 from omp_cli.core.prepare.source import Asked
 from omp_cli.core.suites.adroit.shown import Shown
 from omp_cli.core.suites.adroit.shown import _said as said_of_shown
-from omp_cli.core.suites.base import start_hash
 from tests.conftest import Omp
 from tests.data.formats import write_d4rl, write_minari, write_npz, write_robomimic
 

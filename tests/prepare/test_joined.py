@@ -286,14 +286,25 @@ def test_a_data_set_of_omp_is_known_by_what_lies_beside_it(
 
 
 def test_prepared_data_sets_are_joined(omp: Omp, tmp_path: Path) -> None:
-    names = ("--set", "state_names=a,b,c,d", "--set", "action_unit=rad")
-    for path in days(tmp_path, "monday", "tuesday"):
-        made = omp("prepare", "own", path, "--hz", 30, *names, "--points", 8, "--out", tmp_path / path.stem)
+    """A policy of both reads what a robot shows as one of each does, unless a setting makes other arrays of them."""
+    names = ("--set", "state_names=a,b,c,d", "--set", "action_unit=rad", "--set", "end_effector=0,1,2")
+    for path in days(tmp_path, "monday", "tuesday", "cropped"):
+        crop = ("--crop", "-9,-9,-9,9,9,9") if path.stem == "cropped" else ()
+        made = omp("prepare", "own", path, "--hz", 30, *names, "--points", 8, *crop, "--out", tmp_path / path.stem)
         assert made.code == 0, made.err
-    done = omp("prepare", "own", tmp_path / "monday", tmp_path / "tuesday", "--task", "pour", "--out", tmp_path / "d")
+    line = ("prepare", "own", tmp_path / "monday", "--task", "pour")
+    done = omp(*line, tmp_path / "tuesday", "--out", tmp_path / "d")
     assert done.code == 0, done.err
-    assert "(cloud) is not taken over" in said(done.out)
     first, both = read_store(tmp_path / "monday"), read_store(tmp_path / "d")
+    assert both.suite == first.suite
+    assert both.suite["cloud"]["points"] == 8
+    assert (both.spec.end_effector, both.spec.cloud_in_fps_order) == ((0, 1, 2), True)
+    for number, other in enumerate(((tmp_path / "tuesday", "--points", 4), (tmp_path / "cropped",))):
+        unlike = omp(*line, *other, "--out", tmp_path / f"unlike{number}")
+        assert said(unlike.out).count("(cloud) is not taken over") == 1, unlike.err
+        lost = read_store(tmp_path / f"unlike{number}")
+        assert lost.spec.end_effector == (0, 1, 2)
+        assert lost.suite == {"name": "own", "cloud": {"array": "point_cloud", "points": lost.spec.points}}
     assert both.provenance["recipe"]["source"] == "monday-and-1-more", "by the folder: all stores have one name"
     assert (both.spec.control_hz, both.spec.action_unit, both.spec.points) == (30.0, "rad", 8)
     assert both.spec.state_channels is not None
@@ -306,6 +317,10 @@ def test_prepared_data_sets_are_joined(omp: Omp, tmp_path: Path) -> None:
     assert other.code == 0, other.err
     line = ("prepare", "own", tmp_path / "monday", tmp_path / "e", "--points", 8, "--set", "state_names=a,b,c,d")
     refused(omp(*line), 3, "its unit of action is deg, that one's is rad", "action_unit=")
+    line = (*line, "--set", "action_unit=rad")
+    refused(omp(*line), 3, "it has no end-effector, that one has [0, 1, 2]", "--set end_effector=0,1,2")
+    done = omp(*line, "--set", "end_effector=0,1,2", "--out", tmp_path / "f")
+    assert done.code == 0, done.err
 
 
 def test_held_out_episodes_of_prepared_data_sets_stay_so(omp: Omp, tmp_path: Path) -> None:

@@ -14,14 +14,14 @@ from omp_cli.core.base.layers import Layer
 from omp_cli.core.base.progress import Silent
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.seeds import HELD_OUT, demo_seed
-from omp_cli.core.data.store import read_store
+from omp_cli.core.data.store import read_store, start_hash
 from omp_cli.core.prepare import build as building
 from omp_cli.core.prepare.attempt import CollectConfig, counted_since
 from omp_cli.core.prepare.build import RECIPE, SCRATCH, build
 from omp_cli.core.prepare.collect import collect, points_on, start_order
 from omp_cli.core.prepare.record import RecordConfig, Recorded
 from omp_cli.core.prepare.source import Origin, short_hash
-from omp_cli.core.suites.base import SUITES, start_hash
+from omp_cli.core.suites.base import SUITES
 from omp_cli.core.suites.toy import ToyEnv
 
 SUITE = {"name": "toy", "cloud": {"points": 32}}

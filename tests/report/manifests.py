@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from omp_cli.core.base import manifest as m
-from omp_cli.core.measure.statistics import spread, wilson
+from omp_cli.core.base.statistics import spread, wilson
 
 SETTINGS = {
     "method.name": "omp",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from omp_cli.core.base import papers
-from omp_cli.core.measure.statistics import contrast
+from omp_cli.core.base.statistics import contrast
 from omp_cli.core.report.collect import read_evaluations
 from omp_cli.core.report.summary import summarise
 from omp_cli.core.report.tables import all_tables

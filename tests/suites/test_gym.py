@@ -12,9 +12,10 @@ import pytest
 
 from omp_cli.core.base.errors import MissingDependency, UsageError
 from omp_cli.core.data.catalogue import read_catalogue
+from omp_cli.core.data.store import start_hash
 from omp_cli.core.envs.chunking import ChunkEnv
 from omp_cli.core.spec import Spec
-from omp_cli.core.suites.base import SUITES, start_hash
+from omp_cli.core.suites.base import SUITES
 from omp_cli.core.suites.gym import ENVIRONMENTS, Gym, GymEnv
 
 

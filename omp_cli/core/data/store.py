@@ -86,6 +86,11 @@ def content_hash(arrays: Mapping[str, NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
+def start_hash(start_state: NDArray[Any]) -> str:
+    """Identity of a start state: demonstrations and evaluation episodes are told apart by it."""
+    return hashlib.sha256(np.ascontiguousarray(start_state, np.float64).tobytes()).hexdigest()
+
+
 def write_store(path: Path, episodes: Sequence[Arrays], provenance: Mapping[str, Any]) -> str:
     """Write episodes (each key (T_e, ...)) as one store; appears whole or not at all. Returns the content hash.
 

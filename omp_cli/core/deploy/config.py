@@ -100,6 +100,10 @@ Renamings = Annotated[Names, AfterValidator(_renamings)]
 """Topics that have other names, as ROS writes it: /RECORDED:=/LIVE."""
 
 
+Recorded = Literal["nothing", "all", "successes", "corrections"]
+"""What of the episodes on a robot is kept as data."""
+
+
 class RosConfig(Settings):
     """How ``omp deploy --ros`` meets a robot on ROS."""
 
@@ -144,7 +148,17 @@ class DeployConfig(ActingConfig):
     seconds: Annotated[Above0 | None, Flag(panel="Loop")] = None
     """Seconds from the first tick on after which the loop ends; None for no limit but the episodes' end and Ctrl-C."""
     episodes: Annotated[Count, Flag(panel="Loop")] = 1
-    """Episodes of the recording, or of the robot."""
+    """Episodes of the recording, or of the robot; those that a person lets not count are made up for."""
+    episode_seconds: Annotated[Above0 | None, Flag(panel="Loop")] = None
+    """Seconds after which an episode ends; None for no limit but the robot's own done() and a person's word."""
+    judge: Annotated[bool, Flag(panel="Loop", only_on=True)] = False
+    """Whether a person at the keyboard says when an episode begins, and whether it has succeeded; without it what the
+    robot says counts, where it says so.
+    """
+    record: Annotated[Recorded, Flag(panel="Loop")] = "nothing"
+    """What becomes a data set in the run's folder: whole episodes (all), those that succeeded (successes), or the
+    stretches in which the robot says that it was sent another action than the policy's (corrections).
+    """
     ros: RosConfig = RosConfig()
     """The robot on ROS of --ros."""
 

@@ -22,6 +22,7 @@ from omp_cli.core.data.topics import RosTopics
 from omp_cli.core.deploy.frames import Arrays, AsRead, Signature, as_read_by, topics_by
 from omp_cli.core.deploy.parity import Difference
 from omp_cli.core.policy_config import Graph, Precision, Weights
+from omp_cli.core.spec import Spec
 
 
 class Decider(ABC):
@@ -33,6 +34,7 @@ class Decider(ABC):
         kind: "checkpoint" or "export".
         device: where it decides.
         weights: which weights of a checkpoint are used, or were exported; None where nothing says so.
+        spec: of the policy's data; None where nothing says so, as of an export by an earlier omp.
         suite: as plain data, the settings with which the policy's data were shown; None where nothing says so.
         reference: as plain data, a picture that an environment has to repeat (``data.reference``); None for none.
         precision: of a checkpoint's network.
@@ -45,6 +47,7 @@ class Decider(ABC):
     kind: str
     device: torch.device
     weights: Weights | None = None
+    spec: Spec | None = None
     suite: Mapping[str, Any] | None = None
     reference: Mapping[str, Any] | None = None
     precision: Precision = "fp32"

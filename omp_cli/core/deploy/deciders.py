@@ -49,6 +49,7 @@ class OfCheckpoint(Decider):
         self._deciding = Deciding(self.policy, nfe or self.policy.nfe, graph, precision)
         self.against_float32 = self._deciding.against_float32
         spec, chunk = checkpoint.meta.spec, self.policy.chunk
+        self.spec = spec
         self.signature = Signature(
             spec.suite,
             spec.task,

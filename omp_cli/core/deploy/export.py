@@ -161,6 +161,7 @@ def signature(
         "suite": spec.suite,
         "task": spec.task,
         "suite_settings": checkpoint.meta.suite,
+        "spec": spec.model_dump(mode="json"),
         "inputs": [array(name, x) for name, x in zip(decision.inputs, inputs, strict=True)],
         "output": array(OUTPUT, output) | {"low": list(low), "high": list(high), **_rotations(spec)},
         "reference": checkpoint.meta.reference,

@@ -29,7 +29,7 @@ from omp_cli.core.deploy.frames import Array, Arrays, Signature
 from omp_cli.core.deploy.onnx_runtime import session
 from omp_cli.core.deploy.program import ONNX_INSTALL, ONNX_PACKAGES, missing_packages
 from omp_cli.core.policy_config import Weights
-from omp_cli.core.spec import Rotation, check_rotations, learned_dim
+from omp_cli.core.spec import Rotation, Spec, check_rotations, learned_dim
 
 DTYPES = ("float32", "uint8")
 LARGEST = 1 << 28
@@ -74,9 +74,11 @@ class OfExport(Decider):
             if document.get("files", {}).get(self.path.name) != self._sha256:
                 raise DataError(f"export {self.path}: {CHANGED}", AGAIN)
             self._inputs = [x["name"] for x in document["inputs"]]
-            self.weights, self.reference, self.suite = _of_its_run(document)
+            self.weights, self.reference, self.suite, self.spec = _of_its_run(document)
             self._made_of = document.get("checkpoint_sha256")
             self.signature = _signature(document, self.sensing[1])
+            if self.spec is not None and self.spec.action_dim != self.signature.action_dim:
+                raise ValueError("its spec is of other actions")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise data_error(error, f"export {about}", "not as omp export writes it", AGAIN) from None
         load, self._runtime = (_onnx, "ONNX Runtime") if self.path.suffix == ".onnx" else (_pt2, "torch.export")
@@ -180,8 +182,10 @@ def _action_range(output: Mapping[str, Any], action_dim: int) -> tuple[tuple[flo
     return low, high
 
 
-def _of_its_run(document: dict[str, Any]) -> tuple[Weights, Mapping[str, Any] | None, Mapping[str, Any] | None]:
-    """``Decider.weights``, ``reference`` and ``suite``, of which older exports tell the first alone.
+def _of_its_run(
+    document: dict[str, Any],
+) -> tuple[Weights, Mapping[str, Any] | None, Mapping[str, Any] | None, Spec | None]:
+    """``Decider.weights``, ``reference``, ``suite`` and ``spec``, of which older exports tell the first alone.
 
     ValueError where they are not what ``omp export`` writes.
     """
@@ -192,7 +196,10 @@ def _of_its_run(document: dict[str, Any]) -> tuple[Weights, Mapping[str, Any] | 
         raise ValueError(f"reference is {str(reference)[:60]!r}")
     if suite is not None and (not isinstance(suite, dict) or suite.get("name") != document["suite"]):
         raise ValueError("its suite_settings are not of its suite")
-    return weights, reference, suite
+    spec = Spec.model_validate(document["spec"]) if "spec" in document else None
+    if spec is not None and spec.suite != document["suite"]:
+        raise ValueError("its spec is of another suite")
+    return weights, reference, suite, spec
 
 
 Runner = Callable[[Arrays], NDArray[np.float32]]

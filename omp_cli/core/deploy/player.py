@@ -80,6 +80,11 @@ class Player:
         """What the policy reads and what it answers."""
         return self.decider.signature
 
+    @property
+    def seen(self) -> Arrays:
+        """The newest frame, as the policy reads it: arrays (B, ...), B = 1 of one robot."""
+        return self._history[-1]
+
     def reset(self, seed: int | None = None) -> None:
         """Begin another episode: no history, no chunk, new noise.
 

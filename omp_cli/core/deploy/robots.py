@@ -1,13 +1,18 @@
 """What a control loop moves: a robot of the user's own, a Gymnasium environment, or a recording that does not move.
 
-A robot is any object with these methods, of which the last four may be missing::
+A robot is any object with these methods, of which all but the first two may be missing::
 
     observe() -> {name: array}     the newest frame, as the data of the policy have it
     act(action) -> None            command an action (A,) float32, in the data's units; must not wait for it to be done
     reset() -> None                go to the start of an episode; called before each
     ready() -> bool                whether the episode may begin; asked after reset(), again and again until it may
     done() -> bool                 whether the episode is over
+    stop() -> None                 stand still; called after the last tick of each episode
+    succeeded() -> bool or None    whether the episode succeeded, None where that is not known; asked after stop()
     close() -> None                stop and let go of the robot; called at the end, whatever happened
+
+``act`` may return another action (A,): what was sent in the place of the policy's, as by a person who took over; or
+False, where nothing was sent.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.base.errors import DataError, OmpError, UsageError, one_line
+from omp_cli.core.base.errors import DataError, OmpError, RunFailed, UsageError, one_line
 from omp_cli.core.base.plugins import import_file, importable, users_code
 from omp_cli.core.data.store import Dataset
 from omp_cli.core.deploy.clipping import Clipping
@@ -33,6 +38,8 @@ from omp_cli.core.rotations import mean_of, nearest
 Frame = Mapping[str, Any]
 ANOTHER_RATE = 0.01
 """Share by which a rate may differ from that of the policy's data without a word."""
+SUCCESS = ("success", "is_success")
+"""What environments call success in the info of a step: Meta-World, Gymnasium-Robotics."""
 
 
 class Robot:
@@ -42,13 +49,17 @@ class Robot:
         target: an object as the module says, or a Gymnasium environment.
         name: what messages call it.
         signature: signature of the policy that will move it.
-        note: called with one line about what the bounds of an environment do to its actions, and where the robot has
-            no ``close``.
+        note: called with one line about what the bounds of an environment do to its actions, where the robot has no
+            ``close``, and where its ``act`` returns what is no action.
+
+    Attributes:
+        corrected: whether the robot was sent another action than the policy's last one, by its own word.
     """
 
     def __init__(self, target: Any, name: str, signature: Signature, note: Callable[[str], None]) -> None:
         self._target = GymRobot(target, signature, note) if isinstance(target, gymnasium.Env) else target
-        self._name = name
+        self._name, self._note, self._told = name, note, False
+        self.corrected = False
         for method in ("observe", "act"):
             if not callable(getattr(self._target, method, None)):
                 raise UsageError(
@@ -75,17 +86,52 @@ class Robot:
         frame: Frame = self._call("observe")
         return frame
 
-    def act(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Command an action (A,); what was sent: the action itself, unless an environment's bounds have changed it."""
+    def act(self, action: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Command an action (A,); what was sent, which is the action itself unless an environment's bounds have changed
+        it, or the robot says that it was another one. None where it says that nothing was.
+        """
         if isinstance(self._target, GymRobot):
             sent: NDArray[np.float32] = self._call("act", action)
             return sent
-        self._call("act", action.copy())  # a robot may convert it in place, and what the policy said is written down
-        return action
+        said = self._call("act", action.copy())  # which it may convert in place, and what the policy said is kept
+        if said is None or isinstance(said, bool | np.bool_):
+            self.corrected = False
+            return action if said is None or said else None
+        sent = self._as_action(said, action)
+        self.corrected = sent is not action
+        return sent
+
+    def _as_action(self, said: Any, action: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What ``act`` has returned, where that is another action; else the policy's own, of no action after a word.
+
+        RunFailed where it is one with numbers that are not finite.
+        """
+        try:
+            found = np.asarray(said, np.float32)
+        except (TypeError, ValueError):
+            found = np.empty(0, np.float32)
+        if found.shape != action.shape:
+            if not self._told:
+                what = f"returned {type(said).__name__}, which is no action {action.shape}, and is passed over"
+                self._note(f"{self._name}: act() {what}")
+            self._told = True
+            return action
+        if not np.isfinite(found).all():
+            raise RunFailed(f"{self._name}: act() returned an action with numbers that are not finite")
+        return action if np.array_equal(found, action) else found
 
     def done(self) -> bool:
         """Whether the episode is over; never where the robot does not say."""
         return self._says("done")
+
+    def stop(self) -> None:
+        """Stand still, at the end of an episode."""
+        self._call("stop")
+
+    def succeeded(self) -> bool | None:
+        """Whether the episode succeeded; None where the robot does not say."""
+        found = self._call("succeeded")
+        return None if found is None else self._yes_or_no("succeeded", found)
 
     def close(self) -> None:
         """Let go of it."""
@@ -96,8 +142,10 @@ class Robot:
         return self._target.clipping.figures() if isinstance(self._target, GymRobot) else {}
 
     def _says(self, method: str) -> bool:
-        found = self._call(method)
-        with users_code(f"{self._name}: {method}()"):  # an array says neither yes nor no
+        return self._yes_or_no(method, self._call(method))
+
+    def _yes_or_no(self, method: str, found: Any) -> bool:
+        with users_code(f"{self._name}: {method}()"):  # an array says neither
             return bool(found)
 
     def _call(self, method: str, *arguments: Any) -> Any:
@@ -119,7 +167,7 @@ class GymRobot:
         clipping: what the bounds have changed.
         reward: reward of the last step.
         terminated, truncated: of the last step.
-        info: info of the last step or reset.
+        success: whether any step of the episode was one (``SUCCESS``); None where none spoke of it.
 
     Raises:
         UsageError: the action is of another kind or size than the policy's.
@@ -135,13 +183,13 @@ class GymRobot:
             )
         self.clipping = Clipping(space, signature, note)
         self.reward, self.terminated, self.truncated = 0.0, False, False
-        self.info: dict[str, Any] = {}
+        self.success: bool | None = None
         self._obs: Any = None
 
     def reset(self, seed: int | None = None) -> None:
         """Begin an episode."""
-        self._obs, self.info = self.env.reset(seed=seed)
-        self.reward, self.terminated, self.truncated = 0.0, False, False
+        self._obs, _ = self.env.reset(seed=seed)
+        self.reward, self.terminated, self.truncated, self.success = 0.0, False, False, None
 
     def observe(self) -> Frame:
         """The newest observation by name."""
@@ -157,13 +205,23 @@ class GymRobot:
     def act(self, action: NDArray[np.float32]) -> NDArray[Any]:
         """One step; what was sent, which is ``action`` itself unless a number of it was clipped."""
         sent, clipped = self.clipping(action)
-        self._obs, reward, self.terminated, self.truncated, self.info = self.env.step(sent.copy())
+        self._obs, reward, self.terminated, self.truncated, info = self.env.step(sent.copy())
         self.reward = float(reward)
+        for name in SUCCESS:
+            if name in info:
+                self.success = bool(self.success) or bool(info[name])
         return sent if clipped else action
 
     def done(self) -> bool:
         """Whether the environment ended the episode, by either way."""
         return bool(self.terminated or self.truncated)
+
+    def stop(self) -> None:
+        """Does nothing: no environment goes on between two steps."""
+
+    def succeeded(self) -> bool | None:
+        """See ``success``."""
+        return self.success
 
     def close(self) -> None:
         """Free it."""
@@ -182,6 +240,8 @@ class Replay:
     Attributes:
         errors: predicted minus recorded action of every frame so far, each (A,).
     """
+
+    corrected = False
 
     def __init__(self, data: Dataset, signature: Signature, note: Callable[[str], None]) -> None:
         self._data, self._episode, self._frame = data, -1, 0
@@ -233,6 +293,13 @@ class Replay:
     def done(self) -> bool:
         """Whether the episode has no more frames."""
         return self._frame >= int(self._ends[self._episode])
+
+    def stop(self) -> None:
+        """Does nothing: nothing moves."""
+
+    def succeeded(self) -> bool | None:
+        """None: whatever the policy said, the recording went on as it did."""
+        return None
 
     def figures(self) -> dict[str, Any]:
         """Mean absolute error (A,) by the actions' names and in their unit, and the spread of the recorded actions.

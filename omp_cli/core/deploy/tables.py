@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from omp_cli.core.base.statistics import Rate
 from omp_cli.core.base.table import Table
 
 
@@ -39,7 +40,11 @@ def _features_table(features: Mapping[str, Any]) -> Table:
 
 def loop_tables(figures: Mapping[str, Any]) -> list[Table]:
     """The figures of the control loop; of a replay also the error of each action dimension."""
-    rows = [(name.replace("_", " "), value) for name, value in figures.items() if name != "replay"]
+    rows = [(name.replace("_", " "), value) for name, value in figures.items() if not isinstance(value, Mapping)]
+    if rate := figures.get("success"):
+        rows.insert(0, ("success", Rate(**rate)))
+    if recorded := figures.get("recorded"):
+        rows += [(f"recorded {name}", recorded[name]) for name in ("episodes", "frames")]
     tables = [Table("Control loop", ("figure", "value"), rows)]
     if replay := figures.get("replay"):
         dims = list(zip(replay["names"], replay["error"], replay["spread"], strict=True))

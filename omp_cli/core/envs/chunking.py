@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.data.reference import Reference
-from omp_cli.core.suites.base import Outcome, Suite, TaskEnv, recorded_suite, start_hash
+from omp_cli.core.data.store import start_hash
+from omp_cli.core.suites.base import Outcome, Suite, TaskEnv, recorded_suite
 from omp_cli.core.suites.ends import Ends, after_step
 
 Obs = dict[str, NDArray[Any]]

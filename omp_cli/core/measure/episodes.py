@@ -12,7 +12,7 @@ from pydantic import Field
 
 from omp_cli.core.base.config import Count, CountOrZero, Depth, Flag, Seed, Settings, Threads, Width
 from omp_cli.core.base.errors import DataError
-from omp_cli.core.measure.statistics import spread, wilson
+from omp_cli.core.base.statistics import spread, wilson
 from omp_cli.core.policy_config import Graph, Precision, Weights
 from omp_cli.core.suites.base import Suite
 from omp_cli.core.suites.ends import Ends

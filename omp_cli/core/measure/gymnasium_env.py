@@ -11,13 +11,11 @@ import numpy as np
 
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.seeds import eval_seed
+from omp_cli.core.base.statistics import spread, wilson
 from omp_cli.core.deploy.player import Player
 from omp_cli.core.deploy.robots import GymRobot, of_one_robot
-from omp_cli.core.measure.statistics import spread, wilson
 
 Environment = gymnasium.Env[Any, Any]
-SUCCESS = ("success", "is_success")
-"""What environments call success in the info of a step: Meta-World, Gymnasium-Robotics."""
 
 
 def evaluate_env(
@@ -81,14 +79,11 @@ def evaluate_env(
 
 
 def _episode(player: Player, robot: GymRobot, seed: int, limit: int | None) -> dict[str, Any]:
-    """One episode; ``success`` is None where the environment never spoke of it."""
+    """One episode."""
     player.reset(seed)
     robot.reset(seed)
-    total, steps, success = 0.0, 0, None
+    total, steps = 0.0, 0
     while not robot.done() and (limit is None or steps < limit):
         robot.act(of_one_robot(player.act(robot.observe())))
         total, steps = total + robot.reward, steps + 1
-        for name in SUCCESS:
-            if name in robot.info:
-                success = bool(success) or bool(robot.info[name])
-    return {"return": total, "steps": steps, "success": success, "terminated": robot.terminated}
+    return {"return": total, "steps": steps, "success": robot.success, "terminated": robot.terminated}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omp_cli.core.base.files import atomic
-from omp_cli.core.measure.statistics import counted
+from omp_cli.core.base.statistics import counted
 
 
 def plot_success(path: Path, title: str, rows: Sequence[Mapping[str, Any]]) -> None:

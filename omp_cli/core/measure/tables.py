@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from omp_cli.core.base.statistics import counted
 from omp_cli.core.base.table import Table
-from omp_cli.core.measure.statistics import counted
 
 HEAD = ("task", "step", "weights", "NFE")
 

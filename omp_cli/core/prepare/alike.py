@@ -15,11 +15,14 @@ from omp_cli.core.families import SUITES
 SAYS = {
     "hz": "--hz 30",
     "points": "--points 512",
+    "end_effector": "--set end_effector=0,1,2",
     **{f"{key}_names": f"--set '{key}_names=[\"NAME\", ...]'" for key in ("state", "action")},
     **{f"{key}_unit": f"--set {key}_unit=rad" for key in ("state", "action")},
     **{f"{key}_rotations": f"--set {key}_rotations=3:axis-angle" for key in ("state", "action")},
 }
 """Settings that say something for all files, whatever each of them says, and how they are written on a line."""
+LEAVES_OUT = {"point_cloud": "format.cloud=[]", "img": "format.img=[]"}
+"""Settings that take no such array."""
 _TAKEN = ("state", "action", "cameras", "cloud", "depth", "pose")
 _SIMULATOR = ("env_name", "env_id", "env_kwargs", "repeat")
 """What the notes say of the arrays that were taken, and of the simulator in which episodes were recorded."""
@@ -31,13 +34,17 @@ def check_alike(first: tuple[Path, Recording], other: tuple[Path, Recording], co
     for key in ours | theirs:
         wanted, found = ours.get(key, (None, "")), theirs.get(key, (None, ""))
         if wanted[0] != found[0]:
-            setting = wanted[1] or found[1]
-            raise DataError(
-                f"{other[0]}: not as {first[0]}: {_difference(key, wanted[0], found[0])}",
-                f"where both mean the same, say it for all files: {SAYS[setting]}"
-                if setting
-                else "files that are to be one data set have to be alike: leave one out, or write it as the others",
-            )
+            what = f"{other[0]}: not as {first[0]}: {_difference(key, wanted[0], found[0])}"
+            raise DataError(what, _way_out(key, wanted, found))
+
+
+def _way_out(key: str, wanted: tuple[str | None, str], found: tuple[str | None, str]) -> str:
+    """What to do about two files of which one says or has another thing, or none."""
+    if key in LEAVES_OUT and None in (wanted[0], found[0]):
+        return f"leave it out of all files: --set '{LEAVES_OUT[key]}'"
+    if setting := wanted[1] or found[1]:
+        return f"where both mean the same, say it for all files: {SAYS[setting]}"
+    return "files that are to be one data set have to be alike: leave one out, or write it as the others"
 
 
 def _difference(key: str, wanted: str | None, found: str | None) -> str:
@@ -75,6 +82,8 @@ def _told(recording: Recording, config: Settings) -> dict[str, tuple[str, str]]:
         said = getattr(config, setting := f"{key}_rotations", None)
         if said is None and (rotations := getattr(recording.spec, setting)):
             told[f"list of rotations of {key}"] = (", ".join(map(str, rotations)), of_setting(setting))
+    if open_("end_effector") and recording.prepared is not None and recording.prepared.end_effector is not None:
+        told["end-effector"] = (str(list(recording.prepared.end_effector)), of_setting("end_effector"))
     mine: set[str] = getattr(getattr(config, "camera", None), "model_fields_set", set())
     told |= {f"{key} of the camera": (str(value), "") for key, value in recording.camera.items() if key not in mine}
     return told | {key: (value, "") for key, value in _of_simulator(recording).items()}

@@ -21,6 +21,7 @@ from omp_cli.core.data.catalogue import Entry, cache_folder, read_catalogue
 from omp_cli.core.data.download import Fetched, Wanted, fetch
 from omp_cli.core.data.quaternions import marked
 from omp_cli.core.data.readers import FORMATS, Reader, Recording, Subject
+from omp_cli.core.data.store import start_hash
 from omp_cli.core.prepare.alike import check_alike
 from omp_cli.core.prepare.build import check_episodes
 from omp_cli.core.prepare.files_config import FilesConfig
@@ -32,7 +33,6 @@ from omp_cli.core.prepare.origin import FileOrigin, from_catalogue, from_files
 from omp_cli.core.prepare.rollout import no_clouds_of_its_own, reference_of, rollout_suite
 from omp_cli.core.prepare.shown_files import figures_of, lines_of, row_of
 from omp_cli.core.prepare.source import FILES, SOURCES, Asked, Gathered, Origin, Source, short_hash
-from omp_cli.core.suites.base import start_hash
 
 
 def wanted_files(entry: Entry) -> list[Wanted]:

@@ -14,6 +14,7 @@ from omp_cli.core.base.errors import DataError
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.readers import Reader, Recording, Subject
+from omp_cli.core.data.readers.prepared import otherwise
 from omp_cli.core.prepare.alike import check_alike
 from omp_cli.core.prepare.named_files import NamedFile, about_files, names_of, refuse_inside, refuse_shared
 
@@ -88,6 +89,8 @@ def joined(names: Sequence[str], found: Sequence[Recording]) -> Recording:
         names: of all files; those after the ones that were read are said.
         found: what was read of the first of them.
     """
+    if any(recording.prepared != found[0].prepared for recording in found):
+        found = [otherwise(recording) for recording in found]
     first, counts = found[0], [len(recording.episodes) for recording in found]
     before = [0, *itertools.accumulate(counts)]
     files = tuple(zip(names, before[:-1], strict=False))

@@ -14,11 +14,11 @@ from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.layers import Layer
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.timing import Stopwatch
-from omp_cli.core.data.store import Arrays
+from omp_cli.core.data.store import Arrays, start_hash
 from omp_cli.core.families import SUITES
 from omp_cli.core.prepare.build import check_episodes
 from omp_cli.core.prepare.source import Asked, Gathered, Origin, Source, recommended_layer, short_hash
-from omp_cli.core.suites.base import Suite, as_recommended, start_hash
+from omp_cli.core.suites.base import Suite, as_recommended
 
 SuiteSettings = Annotated[SerializeAsAny[Member], BeforeValidator(SUITES.parse)]
 

@@ -15,14 +15,14 @@ from omp_cli.core.base.layers import flatten
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.timing import Stopwatch, rounded, summed
 from omp_cli.core.clouds.sensor import CloudConfig
-from omp_cli.core.data.store import Arrays
+from omp_cli.core.data.store import Arrays, start_hash
 from omp_cli.core.prepare.attempt import EXTRAS, Candidate, CollectConfig, load_episode
 from omp_cli.core.prepare.build import RECIPE, recipe_in, same_recipe
 from omp_cli.core.prepare.collect import collect, filled_sentence, points_on
 from omp_cli.core.prepare.own import OfSuite
 from omp_cli.core.prepare.source import RECORD, SOURCES, Asked, Gathered, short_hash
 from omp_cli.core.suites import SUITES
-from omp_cli.core.suites.base import as_recommended, start_hash
+from omp_cli.core.suites.base import as_recommended
 
 
 def cloud_flag(name: str, words: str, default: str = "") -> Flag:

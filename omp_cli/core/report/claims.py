@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omp_cli.core.base import papers
-from omp_cli.core.measure.statistics import FEWEST, Interval, bootstrap, contrast
+from omp_cli.core.base.statistics import FEWEST, Interval, bootstrap, contrast
 from omp_cli.core.report.differs import differences
 from omp_cli.core.report.sections import Row, Section, Task, classes_of
 

@@ -11,7 +11,7 @@ from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.files import walk
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, read_manifest
 from omp_cli.core.base.run import state_of
-from omp_cli.core.measure.statistics import counted
+from omp_cli.core.base.statistics import counted
 
 COMMANDS = ("eval", "bench-latency")
 """Of whose runs a report is made."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from omp_cli.core.measure.statistics import task_mean
+from omp_cli.core.base.statistics import task_mean
 from omp_cli.core.report.collect import Evaluation
 from omp_cli.core.report.sections import Row, Section, Task
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omp_cli.core.measure.statistics import COVERAGE, FEWEST, RESAMPLES, bootstrap, newcombe, spread, wilson
+from omp_cli.core.base.statistics import COVERAGE, FEWEST, RESAMPLES, bootstrap, newcombe, spread, wilson
 from omp_cli.core.report import published
 from omp_cli.core.report.caveats import caveats
 from omp_cli.core.report.claims import verdicts

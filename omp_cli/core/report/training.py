@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from omp_cli.core.base.statistics import spread
 from omp_cli.core.base.table import NONE, PLUS_MINUS, Table, once, table_of
-from omp_cli.core.measure.statistics import spread
 from omp_cli.core.report.collect import Evaluation
 from omp_cli.core.report.sections import Section
 

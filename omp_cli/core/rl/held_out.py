@@ -9,11 +9,11 @@ import torch
 
 from omp_cli.core.base.files import read_jsonl
 from omp_cli.core.base.progress import Silent
+from omp_cli.core.base.statistics import counted
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.envs.pool import EnvPool
 from omp_cli.core.measure.environments import environments, suite_of
 from omp_cli.core.measure.episodes import EvalConfig, summarise
-from omp_cli.core.measure.statistics import counted
 from omp_cli.core.measure.success import evaluate
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.rollout import Stopped

@@ -16,11 +16,11 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.seeds import derived_seed, rollout_seed
 from omp_cli.core.base.signals import StopRequest, stop_requests
+from omp_cli.core.base.statistics import wilson
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.checkpoint import Checkpoint, copy_checkpoint, open_checkpoint
 from omp_cli.core.envs.pool import EnvPool
 from omp_cli.core.measure.environments import env_factory, suite_of
-from omp_cli.core.measure.statistics import wilson
 from omp_cli.core.rl.base import ALGORITHMS, Algorithm, Start
 from omp_cli.core.rl.config import FinetuneConfig
 from omp_cli.core.rl.environments import LOST, TrainingEnvs

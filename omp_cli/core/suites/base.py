@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -45,11 +44,6 @@ class Outcome:
 
 Views = dict[str, Callable[[], NDArray[Any]]]
 """How an environment makes the arrays of an observation, by their names."""
-
-
-def start_hash(start_state: NDArray[np.float64]) -> str:
-    """Identity of a start state: demonstrations and evaluation episodes are told apart by it."""
-    return hashlib.sha256(np.ascontiguousarray(start_state, np.float64).tobytes()).hexdigest()
 
 
 @contextmanager

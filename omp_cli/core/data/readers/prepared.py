@@ -8,7 +8,7 @@ from typing import Any
 
 from omp_cli.core.base.config import checked
 from omp_cli.core.data.foreign import listed
-from omp_cli.core.data.readers.recording import Recording
+from omp_cli.core.data.readers.recording import Prepared, Recording
 from omp_cli.core.data.store import STORE_SCHEMA, checked_held_out
 from omp_cli.core.spec import Spec
 
@@ -38,24 +38,40 @@ def as_prepared(where: str, attributes: Mapping[str, Any], found: Recording, epi
         for key, width in (("state", spec.state_dim), ("action", spec.action_dim))
         if found.notes[key] == [key] and found.episodes[0][key].shape[1] == width
     }
+    prepared, suite = None, attributes.get("rollout_suite")
+    if isinstance(suite, Mapping) and suite.get("name") == "own" and _as_it_is(found, spec):
+        prepared = Prepared(suite, spec.end_effector, spec.cloud_in_fps_order)
     return replace(
         found,
         spec=found.spec.model_copy(update=turned),
+        prepared=prepared,
         hz=found.hz or spec.control_hz,
         names={**found.names, **names},
         units={key: told.unit for key, told in known.items() if told.unit},
         cameras=cameras or found.cameras,
         held_out=tuple(index for index in held_out if index < len(found.episodes)),
-        said=(*found.said, *_not_taken(attributes.get("rollout_suite"))),
     )
 
 
-def _not_taken(suite: Any) -> list[str]:
-    """What to say of how the arrays of a robot became those of the data set."""
-    made = sorted(set(suite) - {"name", "cameras"}) if isinstance(suite, Mapping) and suite.get("name") == "own" else []
-    if not made:
-        return []
-    return [
+def otherwise(recording: Recording) -> Recording:
+    """A recording whose arrays are not those of a data set of omp's any more: how that was made does not hold of it."""
+    if (prepared := recording.prepared) is None or prepared.suite is None:
+        return recording
+    made = sorted(prepared.suite.keys() - {"name", "cameras"})
+    said = (
         f"how the data set was made of a robot's arrays ({listed(made)}) is not taken over: a policy of this one reads "
         "arrays as they are in it"
-    ]
+    )
+    return replace(recording, prepared=replace(prepared, suite=None), said=(*recording.said, *([said] if made else [])))
+
+
+def _as_it_is(found: Recording, spec: Spec) -> bool:
+    """Whether every array of a data set has its own role, and is as it was."""
+    expected = {
+        "state": ["state"],
+        "action": ["action"],
+        "cameras": [] if spec.image is None else ["img"],
+        "cloud": [] if spec.points is None else ["point_cloud"],
+    }
+    same = spec.image is None or found.episodes[0]["img"].shape[1:] == spec.image
+    return same and all(found.notes[role] == names for role, names in expected.items())

@@ -39,6 +39,21 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """What a data set of omp's says beside its arrays that a data set of it, or of several such, has to say as well.
+
+    Attributes:
+        suite: how its arrays were made of a robot's, as plain data; None where that holds no more.
+        end_effector: see ``Spec``.
+        cloud_in_fps_order: see ``Spec``.
+    """
+
+    suite: Mapping[str, Any] | None
+    end_effector: tuple[int, int, int] | None
+    cloud_in_fps_order: bool
+
+
+@dataclass(frozen=True)
 class Recording:
     """What a reader found.
 
@@ -68,6 +83,7 @@ class Recording:
         files: of several files that are read as one, the name of each and how many episodes are in all before it;
             empty of one file.
         topics: of a robot on ROS, where its arrays come from; None of others.
+        prepared: of a data set of omp's whose arrays are all taken as they are; None of all else.
     """
 
     episodes: list[Arrays]
@@ -89,6 +105,7 @@ class Recording:
     numbers: tuple[int, ...] = ()
     files: tuple[tuple[str, int], ...] = ()
     topics: RosTopics | None = None
+    prepared: Prepared | None = None
 
     def names_of(self, key: str) -> tuple[str, ...]:
         """Names of the numbers of "state" or "action", the user's before the file's; empty where nobody says them."""

@@ -66,8 +66,7 @@ class RosRobot:
         self._moving, self._ready, self._patience = False, False, 0.0
 
     def reset(self) -> None:
-        """Begin to wait for what the policy reads; a robot that was moved by velocities stands still meanwhile."""
-        self._stop()
+        """Begin to wait for what the policy reads."""
         self._patience = time.monotonic() + self._config.patience
 
     def ready(self) -> bool:
@@ -108,21 +107,22 @@ class RosRobot:
                 _heed(f"{name} ({source})" if source != name else name, now - said.get(source, now), limit)
         return {name: of.array() for name, of in self._arrays.items()}
 
-    def act(self, action: NDArray[np.float32]) -> None:
-        """Publish an action (A,)."""
+    def act(self, action: NDArray[np.float32]) -> bool:
+        """Publish an action (A,); whether that was done."""
         now = self._link.now()
         self._moving = True
         for command, publish in self._commands.values():
             publish(command(action, now))
+        return bool(self._commands)
 
     def close(self) -> None:
         """Say 0 where that was asked for, and leave the graph."""
         try:
-            self._stop()
+            self.stop()
         finally:
             self._link.close()
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         """Say 0 where that was asked for and something was said since the last time."""
         if self._moving and self._config.stop == "zero":
             now = self._link.now()
@@ -215,12 +215,12 @@ class SwitchedRosRobot(RosRobot):
             _heed(self._name, time.monotonic() - at, self._config.silence)
         return False
 
-    def act(self, action: NDArray[np.float32]) -> None:
+    def act(self, action: NDArray[np.float32]) -> bool:
         """See the base class; once the robot may not be moved, nothing is said any more but that it is to stop."""
         if self.done():
-            self._stop()
-        else:
-            super().act(action)
+            self.stop()
+            return False
+        return super().act(action)
 
     def _lacking(self) -> str:
         """See the base class; and what is missing of the switch."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omp_cli.core.measure.statistics import Interval, bootstrap_of_ratios
+from omp_cli.core.base.statistics import Interval, bootstrap_of_ratios
 
 Floats = NDArray[np.float64]
 SAMPLE, MEAN, SAMPLES, POLICY = "sample", "mean_of_samples", "samples", "policy"

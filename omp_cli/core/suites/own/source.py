@@ -16,6 +16,7 @@ from omp_cli.core.data.catalogue import TaskFacts
 from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.readers import Recording, Subject
 from omp_cli.core.data.readers.pictures import remark_on_size
+from omp_cli.core.data.readers.prepared import otherwise
 from omp_cli.core.data.readers.roles import DEPTH
 from omp_cli.core.data.store import HELD_OUT, Arrays
 from omp_cli.core.prepare.files import Files
@@ -201,8 +202,8 @@ class Own(Files):
             DataError: a frame has too few points.
         """
         config, taken = self.config, what_was_taken(recording, self.config.format.name)
-        recording = acted(super().shown(recording, workers, progress), config.action_ahead)
-        said = [taken, *recording.said]
+        recording = self._as_prepared(acted(super().shown(recording, workers, progress), config.action_ahead))
+        said, prepared = [taken, *recording.said], recording.prepared
         hz = self._rate(recording)
         if recording.hz not in (None, hz):
             said.append(f"the file says {recording.hz:g} Hz, and --hz {hz:g} counts")
@@ -214,6 +215,7 @@ class Own(Files):
             recording.episodes, config.points, config.crop, self._camera(recording), progress, workers, recording.name
         )
         clouds = "point_cloud" in episodes[0]
+        end_effector = config.end_effector or (None if prepared is None else prepared.end_effector)
         if recording.held_out:
             said.append(f"{len(recording.held_out)} of {len(episodes)} episodes are held out, as their file says")
         turned = {key: rotations_of(episodes, key, recording, config) for key in ("state", "action")}
@@ -224,10 +226,10 @@ class Own(Files):
                 "suite": NAME,
                 "control_hz": hz,
                 "max_steps": max(len(episode["action"]) for episode in episodes),
-                "end_effector": config.end_effector,
+                "end_effector": end_effector,
                 "points": episodes[0]["point_cloud"].shape[1] if clouds else None,
-                "cloud_in_world": config.end_effector is not None,
-                "cloud_in_fps_order": in_order,
+                "cloud_in_world": end_effector is not None,
+                "cloud_in_fps_order": in_order or (prepared is not None and prepared.cloud_in_fps_order),
                 "state_channels": channels_of(episodes, "state", recording, config),
                 "action_channels": channels_of(episodes, "action", recording, config),
                 "state_rotations": turned["state"],
@@ -244,9 +246,17 @@ class Own(Files):
             said=(*said, *of_clouds),
         )
 
+    def _as_prepared(self, recording: Recording) -> Recording:
+        """The recording, of which does not hold how a data set of omp's was made where a setting makes other arrays."""
+        config = self.config
+        size, clouds = getattr(config.format, "size", None), (config.points, config.crop)
+        return recording if (size, *clouds) == (None, None, None) else otherwise(recording)
+
     def _provenance(self, recording: Recording, suite: dict[str, Any] | None) -> dict[str, Any]:
         config = self.config
-        if suite is not None and suite["name"] == NAME:
+        if recording.prepared is not None and recording.prepared.suite is not None:
+            suite = dict(recording.prepared.suite)
+        elif suite is not None and suite["name"] == NAME:
             camera = self._camera(recording)
             suite = how_it_was_read(recording, config.crop, camera, getattr(config.format, "size", None))
         found = super()._provenance(recording, suite)

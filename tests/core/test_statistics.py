@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from omp_cli.core.measure.statistics import COVERAGE, bootstrap, newcombe, spread, task_mean, wilson
+from omp_cli.core.base.statistics import COVERAGE, bootstrap, newcombe, spread, task_mean, wilson
 
 
 @pytest.mark.parametrize(

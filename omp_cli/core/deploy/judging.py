@@ -1,0 +1,148 @@
+"""Whether an episode on a robot succeeded: by the robot's own word, or by that of a person at the keyboard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from omp_cli.core.base.files import to_json
+from omp_cli.core.base.statistics import wilson
+
+EPISODES = "episodes.jsonl"
+Keys = Callable[[], str]
+"""What has been typed since the last call; "" for nothing."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of an episode: whether it succeeded, None where nobody knows, and whether it counts at all."""
+
+    success: bool | None = None
+    counts: bool = True
+
+
+BEGIN = " "
+VERDICTS = {"s": Verdict(True), "f": Verdict(False), "d": Verdict(counts=False)}
+"""The keys that begin an episode, and that end and judge it."""
+KEYS = "s it succeeded, f it failed, d it does not count"
+
+
+class Says(Protocol):
+    """What a judge asks of a robot."""
+
+    def succeeded(self) -> bool | None:
+        """Whether the episode succeeded; None where the robot does not say."""
+
+
+class Judge:
+    """Takes the robot's word, whose episodes begin and end by themselves.
+
+    Attributes:
+        by: who judges, for a manifest.
+    """
+
+    by = "robot"
+
+    def __init__(self, robot: Says) -> None:
+        self._robot = robot
+
+    def announce(self, number: int, of: int) -> None:
+        """An episode is next, counted from 1."""
+
+    def may_begin(self) -> bool:
+        """Whether it may begin, as far as the judge is concerned."""
+        return True
+
+    def ends(self) -> bool:
+        """Whether the judge has ended it."""
+        return False
+
+    def ask(self) -> None:
+        """It is over, and a verdict is wanted."""
+
+    def verdict(self) -> Verdict | None:
+        """What is said of it; None where that is still to come."""
+        return Verdict(self._robot.succeeded())
+
+
+class PersonJudge(Judge):
+    """A person who begins episodes, may end them, and judges each, by a key.
+
+    Args:
+        robot: what is moved.
+        keys: what they type.
+        note: called with one line that says which key does what.
+    """
+
+    by = "person"
+
+    def __init__(self, robot: Says, keys: Keys, note: Callable[[str], None]) -> None:
+        super().__init__(robot)
+        self._keys, self._note, self._which = keys, note, ""
+        self._begun = False
+        self._said: Verdict | None = None
+
+    def announce(self, number: int, of: int) -> None:
+        """See the base class; what was typed before does not count."""
+        self._keys()
+        self._begun, self._said, self._which = False, None, f"episode {number} of {of}"
+        self._note(f"{self._which}: put everything in its place, then press space; while it runs, {KEYS}")
+
+    def may_begin(self) -> bool:
+        """See the base class."""
+        self._begun = self._begun or BEGIN in self._keys()
+        return self._begun
+
+    def ends(self) -> bool:
+        """See the base class; the first key that is a verdict is the one."""
+        found = (VERDICTS[key] for key in self._keys().lower() if key in VERDICTS)
+        self._said = self._said or next(found, None)
+        return self._said is not None
+
+    def ask(self) -> None:
+        """See the base class; nothing is asked where the verdict has ended the episode."""
+        if not self.ends():
+            self._note(f"{self._which} is over: {KEYS}")
+
+    def verdict(self) -> Verdict | None:
+        """See the base class."""
+        self.ends()
+        return self._said
+
+
+class Outcomes:
+    """The episodes on a robot and what is said of them; each is written to a file at its end.
+
+    Args:
+        file: the file, of a line for each episode.
+        by: who judges.
+
+    Attributes:
+        counted: episodes that count.
+    """
+
+    def __init__(self, file: Path, by: str) -> None:
+        self.file, self.counted = file, 0
+        self._by, self._verdicts = by, list[Verdict]()
+
+    def add(self, row: dict[str, Any], verdict: Verdict) -> None:
+        """One more episode; ``row`` is what happened in it, JSON types only."""
+        self._verdicts.append(verdict)
+        self.counted += verdict.counts
+        line = {**row, "success": verdict.success, "counts": verdict.counts}
+        with self.file.open("a", encoding="utf-8") as log:
+            log.write(to_json(line) + "\n")
+
+    def figures(self) -> dict[str, Any]:
+        """n/N with its interval, and how many episodes do not count or were not judged; JSON types.
+
+        Nothing where nobody has said anything of any.
+        """
+        known = [v.success for v in self._verdicts if v.counts and v.success is not None]
+        discarded = sum(not v.counts for v in self._verdicts)
+        if not known and not discarded:
+            return {}
+        rate = {"success": wilson(sum(known), len(known)).as_dict()} if known else {}
+        return {**rate, "judged_by": self._by, "discarded": discarded, "not_judged": self.counted - len(known)}
