@@ -89,8 +89,8 @@ class RunEntry:
         return " ".join(str(word) for word in words if word is not None)
 
     def success(self, entries: Sequence[RunEntry]) -> str:
-        """Success or return: an evaluation's own, a trained run's by its newest evaluation; "" of anything else."""
-        if self.command == "eval" and self.state == "succeeded" and self.manifest is not None:
+        """Success or return: an evaluation's own or a robot's, a trained run's by its newest evaluation; else ""."""
+        if self.command in ("eval", "deploy") and self.state == "succeeded" and self.manifest is not None:
             return _success(self.manifest.metrics)
         if self.command in TRAINED:
             of = [e for e in entries if e.command == "eval" and e.reads(self)]
@@ -204,7 +204,7 @@ def _entry(folder: Path) -> RunEntry:
 def _success(metrics: Mapping[str, Any]) -> str:
     if isinstance(shown := metrics.get("return"), Mapping):
         return f"{metrics.get('counts', 'return')} {shown['mean']:.4g}"
-    if "success_any" not in metrics:
+    if not metrics.keys() & {"success", "success_any"}:
         return ""
     rate = counted(metrics)
     return f"{rate['successes']}/{rate['episodes']} = {rate['rate']:.2f}"

@@ -369,17 +369,17 @@ def test_the_end_and_the_shadow(armed: tuple[RosTopics, Graph, Robot]) -> None:
     assert (graph.sent, graph.closed) == ([], 1)
     assert "the last command stands" in notes[-1]
     still = on_ros(topics, graph, stop="zero")
-    still.reset()
+    still.stop()
     still.close()
     assert graph.sent == [], "it has not been moved"
     moved = on_ros(topics, graph, stop="zero")
-    moved.act(np.ones(1, np.float32))
-    moved.reset()
+    assert moved.act(np.ones(1, np.float32))
+    moved.stop()
     moved.close()
     assert [message.data.tolist() for _, message in graph.sent] == [[1], [0]]
     graph.sent.clear()
     shadow = on_ros(topics, graph, notes, shadow=True)
-    shadow.act(np.ones(1, np.float32))
+    assert not shadow.act(np.ones(1, np.float32)), "nothing was sent"
     shadow.close()
     assert graph.sent == []
     assert notes[-1].startswith("ros.shadow: nothing is published")
@@ -403,10 +403,10 @@ def test_a_robot_is_moved_while_a_topic_says_so(armed: tuple[RosTopics, Graph, R
     graph.say(("/enable", robot.number(1)))
     assert live.ready()
     assert isinstance(live, SwitchedRosRobot)
-    live.act(np.ones(1, np.float32))
+    assert live.act(np.ones(1, np.float32))
     assert not live.done()
     graph.say(("/enable", robot.number(0)))
-    live.act(np.full(1, 2, np.float32))  # the loop has asked done() before it was released
+    assert not live.act(np.full(1, 2, np.float32)), "the loop has asked done() before it was released"
     assert live.done()
     live.reset()
     live.close()

@@ -97,8 +97,8 @@ class PersonJudge(Judge):
 
     def ends(self) -> bool:
         """See the base class; the first key that is a verdict is the one."""
-        found = (VERDICTS[key] for key in self._keys().lower() if key in VERDICTS)
-        self._said = self._said or next(found, None)
+        if self._said is None:
+            self._said = next((VERDICTS[key] for key in self._keys().lower() if key in VERDICTS), None)
         return self._said is not None
 
     def ask(self) -> None:
@@ -126,23 +126,31 @@ class Outcomes:
     def __init__(self, file: Path, by: str) -> None:
         self.file, self.counted = file, 0
         self._by, self._verdicts = by, list[Verdict]()
+        self._helped, self._alone = 0, 0
 
     def add(self, row: dict[str, Any], verdict: Verdict) -> None:
-        """One more episode; ``row`` is what happened in it, JSON types only."""
+        """One more episode; ``row`` is what happened in it, JSON types only.
+
+        Where somebody took over (``corrected`` ticks) it is no success of the policy, whatever was said of it.
+        """
         self._verdicts.append(verdict)
         self.counted += verdict.counts
+        if verdict.counts:
+            self._helped += row["corrected"] > 0
+            self._alone += verdict.success is True and not row["corrected"]
         line = {**row, "success": verdict.success, "counts": verdict.counts}
         with self.file.open("a", encoding="utf-8") as log:
             log.write(to_json(line) + "\n")
 
     def figures(self) -> dict[str, Any]:
-        """n/N with its interval, and how many episodes do not count or were not judged; JSON types.
+        """n/N with its interval, in how many somebody helped, how many do not count or were not judged; JSON types.
 
         Nothing where nobody has said anything of any.
         """
-        known = [v.success for v in self._verdicts if v.counts and v.success is not None]
+        judged = sum(v.counts and v.success is not None for v in self._verdicts)
         discarded = sum(not v.counts for v in self._verdicts)
-        if not known and not discarded:
+        if not judged and not discarded:
             return {}
-        rate = {"success": wilson(sum(known), len(known)).as_dict()} if known else {}
-        return {**rate, "judged_by": self._by, "discarded": discarded, "not_judged": self.counted - len(known)}
+        rate = {"success": wilson(self._alone, judged).as_dict()} if judged else {}
+        counts = {"helped": self._helped, "discarded": discarded, "not_judged": self.counted - judged}
+        return {**rate, "judged_by": self._by, **counts}

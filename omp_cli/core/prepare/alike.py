@@ -21,8 +21,11 @@ SAYS = {
     **{f"{key}_rotations": f"--set {key}_rotations=3:axis-angle" for key in ("state", "action")},
 }
 """Settings that say something for all files, whatever each of them says, and how they are written on a line."""
-LEAVES_OUT = {"point_cloud": "format.cloud=[]", "img": "format.img=[]"}
-"""Settings that take no such array."""
+LEAVES_OUT = {
+    name: f"--set 'format.{setting}=[]'"
+    for name, setting in {"point_cloud": "cloud", **{x: x for x in ("img", "reward", "success", "terminal")}}.items()
+}
+"""Settings that take no such array, as they are written on a line."""
 _TAKEN = ("state", "action", "cameras", "cloud", "depth", "pose")
 _SIMULATOR = ("env_name", "env_id", "env_kwargs", "repeat")
 """What the notes say of the arrays that were taken, and of the simulator in which episodes were recorded."""
@@ -35,16 +38,16 @@ def check_alike(first: tuple[Path, Recording], other: tuple[Path, Recording], co
         wanted, found = ours.get(key, (None, "")), theirs.get(key, (None, ""))
         if wanted[0] != found[0]:
             what = f"{other[0]}: not as {first[0]}: {_difference(key, wanted[0], found[0])}"
-            raise DataError(what, _way_out(key, wanted, found))
-
-
-def _way_out(key: str, wanted: tuple[str | None, str], found: tuple[str | None, str]) -> str:
-    """What to do about two files of which one says or has another thing, or none."""
-    if key in LEAVES_OUT and None in (wanted[0], found[0]):
-        return f"leave it out of all files: --set '{LEAVES_OUT[key]}'"
-    if setting := wanted[1] or found[1]:
-        return f"where both mean the same, say it for all files: {SAYS[setting]}"
-    return "files that are to be one data set have to be alike: leave one out, or write it as the others"
+            of_one = [name for name in LEAVES_OUT if (name in ours) != (name in theirs)]
+            if key in of_one:
+                raise DataError(what, f"leave it out of all files: {' '.join(LEAVES_OUT[name] for name in of_one)}")
+            setting = wanted[1] or found[1]
+            raise DataError(
+                what,
+                f"where both mean the same, say it for all files: {SAYS[setting]}"
+                if setting
+                else "files that are to be one data set have to be alike: leave one out, or write it as the others",
+            )
 
 
 def _difference(key: str, wanted: str | None, found: str | None) -> str:

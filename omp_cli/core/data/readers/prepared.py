@@ -8,7 +8,7 @@ from typing import Any
 
 from omp_cli.core.base.config import checked
 from omp_cli.core.data.foreign import listed
-from omp_cli.core.data.readers.recording import Prepared, Recording
+from omp_cli.core.data.readers.recording import PreparedData, Recording
 from omp_cli.core.data.store import STORE_SCHEMA, checked_held_out
 from omp_cli.core.spec import Spec
 
@@ -40,7 +40,7 @@ def as_prepared(where: str, attributes: Mapping[str, Any], found: Recording, epi
     }
     prepared, suite = None, attributes.get("rollout_suite")
     if isinstance(suite, Mapping) and suite.get("name") == "own" and _as_it_is(found, spec):
-        prepared = Prepared(suite, spec.end_effector, spec.cloud_in_fps_order)
+        prepared = PreparedData(suite, spec.end_effector, spec.cloud_in_fps_order)
     return replace(
         found,
         spec=found.spec.model_copy(update=turned),

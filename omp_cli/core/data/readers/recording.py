@@ -39,7 +39,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedData:
     """What a data set of omp's says beside its arrays that a data set of it, or of several such, has to say as well.
 
     Attributes:
@@ -105,7 +105,7 @@ class Recording:
     numbers: tuple[int, ...] = ()
     files: tuple[tuple[str, int], ...] = ()
     topics: RosTopics | None = None
-    prepared: Prepared | None = None
+    prepared: PreparedData | None = None
 
     def names_of(self, key: str) -> tuple[str, ...]:
         """Names of the numbers of "state" or "action", the user's before the file's; empty where nobody says them."""

@@ -1,0 +1,346 @@
+"""``omp deploy --judge`` and ``--record``: what is said of episodes on a robot, and what becomes of them as data."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from omp_cli.commands import deploy as command
+from omp_cli.core.base.manifest import check_artifacts, read_manifest
+from omp_cli.core.data.store import Dataset, read_store
+from omp_cli.core.deploy.recording import stretches
+from tests.cli.test_bad_input import refused
+from tests.conftest import Omp, omp_process
+
+ROBOT = """
+import gymnasium, numpy as np
+from omp_cli.core.suites.base import recorded_suite
+
+class Robot:
+    LENGTH = 6
+    def __init__(self):
+        self.env = recorded_suite({"name": "toy", "cloud": {"points": 48}}).make("reach")
+        self.episode = -1
+    def reset(self):
+        self.episode += 1
+        self.env.reset(self.episode)
+        self.steps = 0
+    def observe(self):
+        return self.env.observe(["state", "point_cloud"])
+    def act(self, action):
+        self.steps += 1
+        self.env.step(action)
+    def done(self):
+        return self.steps == self.LENGTH
+    def stop(self):
+        open("stopped", "a").write(str(self.steps))
+    def close(self):
+        pass
+
+class Endless(Robot):
+    LENGTH = None
+
+class Sure(Robot):
+    '''Every second episode succeeds; of the third nothing is known.'''
+    def succeeded(self):
+        return [True, False, None][self.episode % 3]
+
+class Helped(Sure):
+    '''Somebody takes over from the third to the fifth step, and once more in the last.'''
+    LENGTH = 8
+    def act(self, action):
+        super().act(action)
+        return [0.25, -0.5] if self.steps in (3, 4, 5, 8) else action.tolist()
+
+class Held(Robot):
+    '''A guard lets nothing through at the third step.'''
+    def act(self, action):
+        super().act(action)
+        return self.steps != 3
+
+class Odd(Robot):
+    def act(self, action):
+        super().act(action)
+        return "done"
+
+class Broken(Robot):
+    def act(self, action):
+        super().act(action)
+        return [float("nan"), 0.0] if self.steps == 4 else None
+
+class Killed(Robot):
+    def act(self, action):
+        super().act(action)
+        if self.episode == 2:
+            import os, signal
+            os.kill(os.getpid(), signal.SIGKILL)
+
+class Narrow(gymnasium.Env):
+    action_space = gymnasium.spaces.Box(-0.1, 0.1, (2,), np.float64)
+    seen = {"state": np.zeros(5), "point_cloud": np.zeros((48, 3))}
+    episodes = 0
+    def reset(self, *, seed=None, options=None):
+        self.steps, self.episodes = 0, self.episodes + 1
+        return self.seen, {}
+    def step(self, action):
+        self.steps += 1
+        return self.seen, 0.0, self.steps == 4, False, {"is_success": self.steps == 2 and self.episodes < 3}
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "robot.py").write_text(ROBOT)
+    return tmp_path
+
+
+@pytest.fixture
+def moved(omp: Omp, workshop: Path, place: Path) -> Callable[..., Any]:
+    """Moves a robot of the file and returns what came of it; ``d`` is the run's folder."""
+
+    def run(robot: str, *more: object, episodes: int = 3, hz: float = 500) -> Any:
+        line = ("deploy", workshop / "run", "--hz", hz, "--json", "--env", f"robot.py:{robot}")
+        return omp(*line, "--episodes", episodes, "--out", "d", *more)
+
+    return run
+
+
+def rows(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (Path("d") / name).read_text().splitlines()]
+
+
+def outcomes() -> list[tuple[Any, ...]]:
+    return [tuple(row[key] for key in ("success", "counts", "ticks", "corrected")) for row in rows("episodes.jsonl")]
+
+
+def recorded() -> Dataset:
+    manifest = read_manifest(Path("d"))
+    check_artifacts(Path("d"), manifest)
+    data = read_store(Path("d"))
+    assert manifest.metrics["recorded"] == {
+        "episodes": len(data.episode_ends),
+        "frames": int(data.episode_ends[-1]),
+        "content_sha256": data.sha256,
+    }
+    return data
+
+
+def test_runs_of_frames_that_are_long_enough() -> None:
+    assert stretches([]) == []
+    assert stretches([True, False, True, True, False, False, True, True, True]) == [(2, 4), (6, 9)]
+
+
+def test_a_robot_says_itself_what_succeeded(moved: Callable[..., Any], omp: Omp) -> None:
+    done = moved("Sure", episodes=4)
+    assert done.code == 0, done.err
+    figures = done.json["result"]
+    assert {key: figures["success"][key] for key in ("successes", "episodes", "rate")} == {
+        "successes": 2,
+        "episodes": 3,
+        "rate": pytest.approx(2 / 3, abs=1e-4),
+    }
+    assert figures["success"]["low"] == pytest.approx(0.2077, abs=1e-4), "Wilson's interval of 2 of 3"
+    assert (figures["judged_by"], figures["helped"], figures["discarded"], figures["not_judged"]) == ("robot", 0, 0, 1)
+    assert outcomes() == [(True, True, 6, 0), (False, True, 6, 0), (None, True, 6, 0), (True, True, 6, 0)]
+    assert Path("stopped").read_text() == "6666", "it stands still after each episode"
+    (listed,) = omp("runs", "d", "--json").json["runs"]
+    assert listed["success"] == "2/3 = 0.67"
+
+
+def test_an_environment_says_so_in_its_info(moved: Callable[..., Any]) -> None:
+    figures = moved("Narrow").json["result"]
+    assert (figures["success"]["successes"], figures["success"]["episodes"]) == (2, 3)
+
+
+def test_a_robot_that_says_nothing_has_no_rate(moved: Callable[..., Any]) -> None:
+    assert not {"success", "judged_by"} & moved("Robot").json["result"].keys()
+
+
+def test_what_happened_is_data_to_train_on(moved: Callable[..., Any], omp: Omp, workshop: Path) -> None:
+    done = moved("Robot", "--record", "all")
+    assert done.code == 0, done.err
+    data, ticks = recorded(), rows("ticks.jsonl")
+    assert data.episode_ends.tolist() == [6, 12, 18]
+    np.testing.assert_array_equal(data.arrays["action"], np.array([row["action"] for row in ticks], np.float32))
+    whole = read_store(workshop / "toy")
+    assert set(data.arrays) == {"state", "point_cloud", "action"} <= set(whole.arrays)
+    assert (data.spec.points, data.spec.image, data.spec.state_dim) == (48, None, 5)
+    assert data.suite == whole.suite
+    trained = omp("pretrain", "d", "--preset", "dmpo-state", "--steps", 2, "--out", "again")
+    assert trained.code == 0, trained.err
+    replayed = omp("deploy", "again", "--replay", "d", "--hz", 5000, "--out", "r")
+    assert replayed.code == 0, replayed.err
+    assert omp("view", "d", "--out", "v").code == 0
+
+
+def test_a_policy_that_sees_less_records_what_it_sees(omp: Omp, workshop: Path, place: Path) -> None:
+    line = ("pretrain", workshop / "toy", "--preset", "dmpo-state", "--steps", 2, "--out", "blind")
+    assert omp(*line).code == 0
+    line = ("deploy", "blind", "--hz", 500, "--env", "robot.py:Robot", "--record", "all", "--out", "d")
+    assert omp(*line).code == 0
+    data = recorded()
+    assert (set(data.arrays), data.spec.points) == ({"state", "action"}, None)
+    joined = ("prepare", "own", workshop / "toy", "d", "--task", "reach", "--out", "j")
+    left_out = [f"format.{name}=[]" for name in ("cloud", "reward", "success")]
+    hint = " ".join(f"--set '{one}'" for one in left_out)
+    refused(omp(*joined), 3, "it has no point_cloud", f"leave it out of all files: {hint}")
+    done = omp(*joined, *(word for one in left_out for word in ("--set", one)))
+    assert done.code == 0, done.err
+
+
+def test_only_what_succeeded_is_kept(moved: Callable[..., Any]) -> None:
+    moved("Sure", "--record", "successes", episodes=4)
+    assert recorded().episode_ends.tolist() == [6, 12]
+    assert [of["episode"] for of in recorded().provenance["environment"]["episodes"]] == [0, 3]
+
+
+def test_only_what_somebody_else_did_is_kept(moved: Callable[..., Any]) -> None:
+    """As stretches, each an episode; one frame alone is none. The policy decides anew after each of them."""
+    assert moved("Helped", "--record", "corrections", episodes=2, hz=20).code == 0  # so that no tick is dropped
+    data, ticks = recorded(), rows("ticks.jsonl")
+    assert data.episode_ends.tolist() == [3, 6]
+    assert data.arrays["action"].tolist() == [[0.25, -0.5]] * 6
+    assert [row.get("corrected", False) for row in ticks[:8]] == [False, False, True, True, True, False, False, True]
+    assert [row["decided"] for row in ticks[:8]] == [True, False, False, True, True, True, False, False]
+    assert all(("wanted" in row) == row.get("corrected", False) for row in ticks)
+    assert outcomes() == [(True, True, 8, 4), (False, True, 8, 4)]
+    figures = read_manifest(Path("d")).metrics
+    assert (figures["success"]["successes"], figures["helped"]) == (0, 2), "with help it is no success of the policy"
+
+
+def test_what_was_not_sent_is_no_action_of_the_data(moved: Callable[..., Any]) -> None:
+    moved("Held", "--record", "all", episodes=1)
+    ticks = rows("ticks.jsonl")
+    assert [row.get("sent", True) for row in ticks] == [True, True, False, True, True, True]
+    assert recorded().episode_ends.tolist() == [2, 5], "time passed between the second frame and the fourth"
+
+
+def test_what_is_no_action_is_told_once(moved: Callable[..., Any]) -> None:
+    done = moved("Odd", episodes=1)
+    assert done.err.count("act() returned str, which is no action (2,), and is passed over") == 1
+    assert outcomes() == [(None, True, 6, 0)]
+
+
+def test_what_was_recorded_before_a_robot_raised_is_kept(moved: Callable[..., Any]) -> None:
+    refused(moved("Broken", "--record", "all", episodes=1), 1, "act() returned an action with numbers that are not")
+    assert recorded().episode_ends.tolist() == [3]
+    assert rows("ticks.jsonl")[-1]["failed"] is True
+
+
+def test_nothing_of_the_kind_is_told(moved: Callable[..., Any]) -> None:
+    done = moved("Robot", "--record", "corrections")
+    assert "--record corrections: nothing of the kind was there, so there is no data set" in done.err
+    assert "recorded" not in done.json["result"]
+
+
+def test_episodes_outlive_the_process(omp: Omp, workshop: Path, place: Path) -> None:
+    line = ("deploy", workshop / "run", "--hz", 500, "--env", "robot.py:Killed", "--episodes", 5, "--record", "all")
+    process = omp_process(*line, "--out", "d", cwd=place)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert not Path("d/demos.zarr").exists()
+    done = omp("prepare", "own", "d/episodes", "--task", "reach", "--hz", 20, "--out", "saved")
+    assert done.code == 0, done.err
+    assert read_store(Path("saved")).episode_ends.tolist() == [6, 12]
+
+
+def typing(monkeypatch: pytest.MonkeyPatch, keys: Iterator[str]) -> None:
+    """A person who types what comes next whenever the loop looks, and nothing at the end."""
+
+    @contextmanager
+    def typed_keys(what: str) -> Iterator[Callable[[], str]]:
+        yield lambda: next(keys, "")
+
+    monkeypatch.setattr(command, "typed_keys", typed_keys)
+
+
+def test_a_person_begins_ends_and_judges(moved: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop looks once when an episode is announced, then until it may begin, then before each tick."""
+    looked = [
+        *("s", "", "f ", "", "", "s"),  # what was typed before does not count; success ends it after two ticks
+        *("", " ", "", "d"),  # does not count, and is made up for
+        *("", " ", "", "", "", "x", "F"),  # as a capital, too
+        *("", " ", *[""] * 7, "", "", "s"),  # over by itself after six ticks: asked
+    ]
+    typing(monkeypatch, iter(looked))
+    done = moved("Sure", "--judge", "--record", "all", episodes=3)
+    assert done.code == 0, done.err
+    assert outcomes() == [(True, True, 2, 0), (None, False, 1, 0), (False, True, 4, 0), (True, True, 6, 0)]
+    figures = done.json["result"]
+    assert (figures["success"]["successes"], figures["success"]["episodes"]) == (2, 3)
+    assert (figures["judged_by"], figures["discarded"], figures["not_judged"]) == ("person", 1, 0)
+    assert recorded().episode_ends.tolist() == [2, 6, 12], "what does not count is no data"
+    said = " ".join(done.err.split())
+    assert said.count("episode 2 of 3: put everything in its place, then press space") == 2
+    assert said.count("is over: s it succeeded") == 1
+
+
+def test_an_episode_ends_after_its_time(moved: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    typing(monkeypatch, iter(["", " ", *[""] * 55, "f", "", " ", *[""] * 55, "s"]))
+    done = moved("Endless", "--judge", "--episode-seconds", 0.1, episodes=2)
+    assert done.code == 0, done.err
+    assert [row["success"] for row in rows("episodes.jsonl")] == [False, True]
+    assert all(0.1 <= row["seconds"] < 1 for row in rows("episodes.jsonl"))
+
+
+def test_an_episode_that_is_cut_is_not_judged(moved: Callable[..., Any]) -> None:
+    """It did not have its time."""
+    done = moved("Sure", "--seconds", 0.005, episodes=1)
+    assert done.code == 0, done.err
+    assert rows("episodes.jsonl")[0]["success"] is None
+    assert "success" not in done.json["result"]
+
+
+def test_bad_lines(moved: Callable[..., Any], omp: Omp, workshop: Path) -> None:
+    refused(moved("Robot", "--judge"), 2, "--judge: standard input is no terminal")
+    line = ("deploy", workshop / "run", "--replay", workshop / "toy")
+    refused(omp(*line, "--judge"), 2, "--judge: of a recording there is nothing to judge")
+    refused(omp(*line, "--record", "all"), 2, "--record: of a recording there is nothing")
+    refused(omp(*line, "--record", "some"), 2, "record")
+
+
+def test_keys_of_a_terminal(workshop: Path, place: Path) -> None:
+    """The whole way: a terminal, its keys without Enter, and the terminal as it was in the end."""
+    line = ("deploy", workshop / "run", "--hz", 20, "--env", "robot.py:Endless", "--episodes", 2, "--judge")
+    child, terminal = pty.fork()
+    if child == 0:
+        arguments = [sys.executable, "-m", "omp_cli", *map(str, line), "--out", "d", "--json"]
+        os.execve(sys.executable, arguments, {**os.environ, "OMP_NUM_THREADS": "1"})
+    shown, deadline = bytearray(), time.monotonic() + 60
+
+    def until(text: str) -> None:
+        while text.encode() not in shown:
+            assert time.monotonic() < deadline, shown.decode()
+            if select.select([terminal], [], [], 1)[0]:
+                shown.extend(os.read(terminal, 4096))
+        del shown[: shown.index(text.encode()) + len(text)]
+
+    try:
+        for number, key in ((1, b"s"), (2, b"f")):
+            until(f"episode {number} of 2: put everything in its place")
+            os.write(terminal, b" ")
+            time.sleep(0.4)
+            os.write(terminal, key)
+        until('"success": {')
+        with pytest.raises(OSError, match="Input/output"):  # the terminal's other end is closed
+            until("never")
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        os.close(terminal)
+    assert [row["success"] for row in rows("episodes.jsonl")] == [True, False]
+    assert all(2 <= row["ticks"] <= 40 for row in rows("episodes.jsonl"))
