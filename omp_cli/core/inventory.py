@@ -243,7 +243,7 @@ def _stays(entry: RunEntry, path: Path, roots: Sequence[Path]) -> str | None:
     if (busy := next((p for p in (path, *path.parents) if is_held(p)), None)) is not None:
         return f"a process is at work in {busy}"
     if (path / STORE).is_dir():
-        return "its data set is whole: run its omp prepare line again, which then finds it so"
+        return "its data set is whole; an omp prepare line that is run again finds it so"
     return None
 
 

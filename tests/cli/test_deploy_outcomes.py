@@ -138,9 +138,18 @@ def recorded() -> Dataset:
     return data
 
 
-def test_runs_of_frames_that_are_long_enough() -> None:
-    assert stretches([]) == []
-    assert stretches([True, False, True, True, False, False, True, True, True]) == [(2, 4), (6, 9)]
+def test_stretches_of_frames_that_are_long_enough() -> None:
+    def found(text: str, corrections: bool = False) -> list[tuple[int, int]]:
+        """Of a letter for each tick: sent, not sent, corrected, failed, or sent and two or three ticks dropped."""
+        of = {"n": {"sent": False}, "c": {"corrected": True}, "f": {"failed": True}}
+        rows = [{"dropped": int(x) if x in "23" else 0, **of.get(x, {})} for x in text]
+        return stretches(rows, corrections, 3)
+
+    assert found("") == found("s") == found("nn") == found("f") == []
+    assert found("snssnnsss") == [(2, 4), (6, 9)]
+    assert found("sssf") == [(0, 3)]
+    assert found("s2s3ss3") == [(0, 4), (4, 7)]
+    assert found("sccscssccc", corrections=True) == [(1, 3), (7, 10)]
 
 
 def test_a_robot_says_itself_what_succeeded(moved: Callable[..., Any], omp: Omp) -> None:
@@ -170,9 +179,10 @@ def test_a_robot_that_says_nothing_has_no_rate(moved: Callable[..., Any]) -> Non
 
 
 def test_what_happened_is_data_to_train_on(moved: Callable[..., Any], omp: Omp, workshop: Path) -> None:
-    done = moved("Robot", "--record", "all")
+    done = moved("Robot", "--record", "all", hz=50)
     assert done.code == 0, done.err
     data, ticks = recorded(), rows("ticks.jsonl")
+    assert data.spec.control_hz == 50
     assert data.episode_ends.tolist() == [6, 12, 18]
     np.testing.assert_array_equal(data.arrays["action"], np.array([row["action"] for row in ticks], np.float32))
     whole = read_store(workshop / "toy")
@@ -193,7 +203,7 @@ def test_a_policy_that_sees_less_records_what_it_sees(omp: Omp, workshop: Path, 
     assert omp(*line).code == 0
     data = recorded()
     assert (set(data.arrays), data.spec.points) == ({"state", "action"}, None)
-    joined = ("prepare", "own", workshop / "toy", "d", "--task", "reach", "--out", "j")
+    joined = ("prepare", "own", workshop / "toy", "d", "--task", "reach", "--hz", 20, "--out", "j")
     left_out = [f"format.{name}=[]" for name in ("cloud", "reward", "success")]
     hint = " ".join(f"--set '{one}'" for one in left_out)
     refused(omp(*joined), 3, "it has no point_cloud", f"leave it out of all files: {hint}")
@@ -204,7 +214,8 @@ def test_a_policy_that_sees_less_records_what_it_sees(omp: Omp, workshop: Path, 
 def test_only_what_succeeded_is_kept(moved: Callable[..., Any]) -> None:
     moved("Sure", "--record", "successes", episodes=4)
     assert recorded().episode_ends.tolist() == [6, 12]
-    assert [of["episode"] for of in recorded().provenance["environment"]["episodes"]] == [0, 3]
+    episodes = recorded().provenance["environment"]["episodes"]
+    assert episodes == [{"episode": episode, "tick": 0, "success": True} for episode in (0, 3)]
 
 
 def test_only_what_somebody_else_did_is_kept(moved: Callable[..., Any]) -> None:

@@ -76,7 +76,7 @@ def deploy_run(
     outcomes = Outcomes(run.folder / EPISODES, judge.by)
     recorder = None
     if config.record != "nothing":
-        recorder = Recorder(run.folder, player.decider, config.record, progress.note)
+        recorder = Recorder(run.folder, player.decider, 1 / period, config.record, progress.note)
 
     def figures() -> dict[str, Any]:
         of_robot = robot.figures() if replay is None else {"replay": replay.figures()}

@@ -30,46 +30,51 @@ class Recorder(AbstractContextManager["Recorder"]):
     """Keeps the frames of a control loop; leaving it writes the data set, however the loop has ended.
 
     A store as ``omp prepare`` makes it, so that ``omp pretrain``, ``omp view`` and ``omp prepare own`` take the folder.
-    Frames at which nothing was sent, or which are not wanted, end an episode of it, and the next one begins another.
+    Frames at which nothing was sent, or which are not wanted, end an episode of it, and the next one begins another. So
+    does a stall after which the loop decides anew; fewer dropped ticks are told.
 
     Args:
         folder: the run's folder.
         decider: the policy, whose data the frames are like.
+        hz: frames per second.
         wanted: what is kept.
         note: called with whole sentences.
-
     """
 
-    def __init__(self, folder: Path, decider: Decider, wanted: Recorded, note: Callable[[str], None]) -> None:
-        self._spec, self._suite = spec_of_recording(decider), dict(decider.suite or {"name": "own"})
+    def __init__(
+        self, folder: Path, decider: Decider, hz: float, wanted: Recorded, note: Callable[[str], None]
+    ) -> None:
+        self._spec = spec_of_recording(decider).model_copy(update={"control_hz": hz})
+        self._suite, self._longest = dict(decider.suite or {"name": "own"}), decider.signature.execute
         self._folder, self._wanted, self._note = folder, wanted, note
         self._policy = {"path": str(decider.path), "kind": decider.kind, "sha256": decider.sha256()}
         self._frames: list[Arrays] = []
-        self._taken: list[bool] = []
-        self._number, self._dropped, self._files = 0, 0, list[Path]()
+        self._rows: list[Mapping[str, Any]] = []
+        self._dropped, self._files = 0, list[Path]()
         self._of: list[dict[str, Any]] = []
         self._figures: dict[str, Any] = {}
 
     def take(self, frame: Arrays, row: Mapping[str, Any]) -> None:
         """One tick of an episode: what the policy saw, arrays (1, ...), and the tick's row of ticks.jsonl."""
-        self._number, action = row["episode"], np.array(row["action"], np.float32)
+        action = np.array(row["action"], np.float32)
         self._frames.append({**{name: x[0] for name, x in frame.items()}, "action": action})
-        corrected = row.get("corrected", False) or self._wanted != "corrections"
-        self._taken.append(row.get("sent", True) and not row.get("failed") and corrected)
-        self._dropped += row["dropped"]
+        self._rows.append(row)
 
     def end(self, verdict: Verdict) -> None:
         """The episode is over, or was cut. What is wanted of it is written out."""
         wanted = verdict.counts and (verdict.success is True or self._wanted != "successes")
-        for begin, stop in stretches(self._taken) if wanted else []:
+        corrections = self._wanted == "corrections"
+        for begin, stop in stretches(self._rows, corrections, self._longest) if wanted else []:
             file = self._folder / SCRATCH / f"{len(self._files):05d}.npz"
-            rows = self._frames[begin:stop]
-            arrays = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+            frames = self._frames[begin:stop]
+            arrays = {name: np.stack([frame[name] for frame in frames]) for name in frames[0]}
             with atomic(file) as temporary:
                 np.savez(temporary, **arrays)  # type: ignore[arg-type]  # NumPy's stub
             self._files.append(file)
-            self._of.append({"episode": self._number, "frame": begin, "success": verdict.success})
-        self._frames, self._taken = [], []
+            self._dropped += sum(row["dropped"] for row in self._rows[begin : stop - 1])
+            first = self._rows[begin]
+            self._of.append({"episode": first["episode"], "tick": first["tick"], "success": verdict.success})
+        self._frames, self._rows = [], []
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.end(Verdict())  # of an episode at which something was raised
@@ -103,15 +108,27 @@ class Recorder(AbstractContextManager["Recorder"]):
         return {"recorded": self._figures} if self._figures else {}
 
 
-def stretches(taken: Sequence[bool]) -> list[tuple[int, int]]:
-    """Where runs of frames that are taken begin and end, of those that are long enough."""
-    found, at = [], 0
-    for kept, run in itertools.groupby(taken):
-        length = len(list(run))
-        if kept and length >= _FEWEST:
-            found.append((at, at + length))
-        at += length
+def stretches(rows: Sequence[Mapping[str, Any]], corrections: bool, longest: int) -> list[tuple[int, int]]:
+    """Where the stretches of an episode's frames that are kept begin and end, as far as they are long enough.
+
+    Args:
+        rows: of ticks.jsonl.
+        corrections: whether only corrected frames are kept.
+        longest: so many ticks that were dropped at once end a stretch.
+    """
+    ends = [0, *(at for at, row in enumerate(rows, 1) if row["dropped"] >= longest or not _kept(row, corrections))]
+    found = []
+    for begin, end in itertools.pairwise([*ends, len(rows)]):
+        stop = end if end > begin and _kept(rows[end - 1], corrections) else end - 1
+        if stop - begin >= _FEWEST:
+            found.append((begin, stop))
     return found
+
+
+def _kept(row: Mapping[str, Any], corrections: bool) -> bool:
+    """Whether a tick's action was sent, and is of the kind that is kept."""
+    sent = row.get("sent", True) and not row.get("failed", False)
+    return sent and (row.get("corrected", False) or not corrections)
 
 
 def spec_of_recording(decider: Decider) -> Spec:
