@@ -109,9 +109,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def moved(omp: Omp, workshop: Path, place: Path) -> Callable[..., Any]:
-    """Moves a robot of the file and returns what came of it; ``d`` is the run's folder."""
+    """Moves a robot of the file and returns what came of it; ``d`` is the run's folder.
 
-    def run(robot: str, *more: object, episodes: int = 3, hz: float = 500) -> Any:
+    At the data's rate, for at a higher one a busy machine drops ticks, and where it drops many an episode is cut.
+    """
+
+    def run(robot: str, *more: object, episodes: int = 3, hz: float = 20) -> Any:
         line = ("deploy", workshop / "run", "--hz", hz, "--json", "--env", f"robot.py:{robot}")
         return omp(*line, "--episodes", episodes, "--out", "d", *more)
 
@@ -199,11 +202,11 @@ def test_what_happened_is_data_to_train_on(moved: Callable[..., Any], omp: Omp, 
 def test_a_policy_that_sees_less_records_what_it_sees(omp: Omp, workshop: Path, place: Path) -> None:
     line = ("pretrain", workshop / "toy", "--preset", "dmpo-state", "--steps", 2, "--out", "blind")
     assert omp(*line).code == 0
-    line = ("deploy", "blind", "--hz", 500, "--env", "robot.py:Robot", "--record", "all", "--out", "d")
+    line = ("deploy", "blind", "--env", "robot.py:Robot", "--record", "all", "--out", "d")
     assert omp(*line).code == 0
     data = recorded()
     assert (set(data.arrays), data.spec.points) == ({"state", "action"}, None)
-    joined = ("prepare", "own", workshop / "toy", "d", "--task", "reach", "--hz", 20, "--out", "j")
+    joined = ("prepare", "own", workshop / "toy", "d", "--task", "reach", "--out", "j")
     left_out = [f"format.{name}=[]" for name in ("cloud", "reward", "success")]
     hint = " ".join(f"--set '{one}'" for one in left_out)
     refused(omp(*joined), 3, "it has no point_cloud", f"leave it out of all files: {hint}")
@@ -220,7 +223,7 @@ def test_only_what_succeeded_is_kept(moved: Callable[..., Any]) -> None:
 
 def test_only_what_somebody_else_did_is_kept(moved: Callable[..., Any]) -> None:
     """As stretches, each an episode; one frame alone is none. The policy decides anew after each of them."""
-    assert moved("Helped", "--record", "corrections", episodes=2, hz=20).code == 0  # so that no tick is dropped
+    assert moved("Helped", "--record", "corrections", episodes=2).code == 0
     data, ticks = recorded(), rows("ticks.jsonl")
     assert data.episode_ends.tolist() == [3, 6]
     assert data.arrays["action"].tolist() == [[0.25, -0.5]] * 6
@@ -258,7 +261,7 @@ def test_nothing_of_the_kind_is_told(moved: Callable[..., Any]) -> None:
 
 
 def test_episodes_outlive_the_process(omp: Omp, workshop: Path, place: Path) -> None:
-    line = ("deploy", workshop / "run", "--hz", 500, "--env", "robot.py:Killed", "--episodes", 5, "--record", "all")
+    line = ("deploy", workshop / "run", "--env", "robot.py:Killed", "--episodes", 5, "--record", "all")
     process = omp_process(*line, "--out", "d", cwd=place)
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
@@ -309,7 +312,7 @@ def test_an_episode_ends_after_its_time(moved: Callable[..., Any], monkeypatch: 
 
 def test_an_episode_that_is_cut_is_not_judged(moved: Callable[..., Any]) -> None:
     """It did not have its time."""
-    done = moved("Sure", "--seconds", 0.005, episodes=1)
+    done = moved("Sure", "--seconds", 0.02, episodes=1)
     assert done.code == 0, done.err
     assert rows("episodes.jsonl")[0]["success"] is None
     assert "success" not in done.json["result"]
