@@ -70,6 +70,7 @@ def deploy(
         call.run(chosen, signature.task, player.decider.device) as (run, progress),
     ):
         run.input(player.decider.kind, player.decider.path, player.decider.sha256())
+        run.metrics(**core.acting_facts(player.decider))
         if data is not None:
             run.input("dataset", data.path, data.sha256)
         robot: core.Robot | core.Replay

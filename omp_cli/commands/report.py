@@ -15,11 +15,14 @@ from omp_cli.core.report.config import ReportConfig
 @command("report", ReportConfig, earlier="replaced")
 def report(
     call: Call[ReportConfig],
-    folders: Annotated[list[Path], argument("Folders that hold runs of omp eval, at any depth.", metavar="FOLDER")],
+    folders: Annotated[
+        list[Path], argument("Folders that hold runs of omp eval or omp deploy, at any depth.", metavar="FOLDER")
+    ],
 ) -> None:
     """Write tables and plots of all evaluations below some folders, with intervals and the published figures.
 
-    Runs of omp bench-latency below the folders give the latencies. The terminal shows the tables by class of tasks; the
+    Runs of omp bench-latency below the folders give the latencies, those of omp deploy that were judged a table of
+    their own. The terminal shows the tables by class of tasks; the
     files, and the terminal with --verbose, have those by task and of the selection of checkpoints, too.
 
     Example: omp report runs/eval

@@ -172,6 +172,26 @@ def test_a_robot_says_itself_what_succeeded(moved: Callable[..., Any], omp: Omp)
     assert listed["success"] == "2/3 = 0.67"
 
 
+def test_a_report_counts_sessions_of_one_policy_together(omp: Omp, workshop: Path, place: Path) -> None:
+    line = ("deploy", workshop / "run", "--env", "robot.py:Sure")
+    for name, more in (("a", ("--episodes", 2)), ("b", ("--episodes", 1)), ("c", ("--label", "again", "--nfe", 3))):
+        done = omp(*line, *more, "--out", f"runs/{name}")
+        assert done.code == 0, done.err
+    assert omp("deploy", workshop / "run", "--env", "robot.py:Robot", "--out", "runs/unjudged").code == 0
+    report = omp("report", "runs", "--json", "--out", "report")
+    assert report.code == 0, report.err
+    first, second = report.json["result"]["robots"]
+    assert (first["title"], first["nfe"], len(first["sessions"]), first["ticks"]) == ("omp dde", 1, 2, 18)
+    assert (first["success"]["successes"], first["success"]["episodes"]) == (2, 3)
+    assert (second["title"], second["nfe"], second["success"]["successes"]) == ("again", 3, 1)
+    assert report.json["result"]["warnings"] == []
+    page = Path("report/report.md").read_text()
+    assert "3 of omp deploy" in page
+    assert "| toy/reach | omp dde | 0 | 1 | 30 (last) | 2/3 = 0.67 [0.21, 0.94] | 0 | 0 | 0 | the robot |" in page
+    renamed = omp("report", "runs", "--rename", "omp dde=mine", "--json", "--out", "report2").json["result"]["robots"]
+    assert [row["title"] for row in renamed] == ["mine", "again"]
+
+
 def test_an_environment_says_so_in_its_info(moved: Callable[..., Any]) -> None:
     figures = moved("Narrow").json["result"]
     assert (figures["success"]["successes"], figures["success"]["episodes"]) == (2, 3)

@@ -151,6 +151,8 @@ class DeployConfig(ActingConfig):
     """Episodes of the recording, or of the robot; those that a person lets not count are made up for."""
     episode_seconds: Annotated[Above0 | None, Flag(panel="Loop")] = None
     """Seconds after which an episode ends; None for no limit but the robot's own done() and a person's word."""
+    label: Annotated[str | None, Flag(panel="Loop")] = Field(default=None, min_length=1)
+    """Name of the policy in tables of ``omp report``; None for its method and derivative."""
     judge: Annotated[bool, Flag(panel="Loop", only_on=True)] = False
     """Whether a person at the keyboard says when an episode begins, and whether it has succeeded; without it what the
     robot says counts, where it says so.

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from omp_cli.core.base.errors import diverged_action
+from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.data.topics import RosTopics
 from omp_cli.core.deploy.frames import Arrays, AsRead, Signature, as_read_by, topics_by
 from omp_cli.core.deploy.parity import Difference
@@ -67,6 +68,10 @@ class Decider(ABC):
     @abstractmethod
     def decide(self, history: Arrays, noise: Tensor) -> NDArray[np.float32]:
         """Arrays (B, T, ...) and noise z_1 (B, H, A) -> actions to execute (B, E, A), in the data's units."""
+
+    @abstractmethod
+    def checkpoint(self) -> Checkpoint:
+        """The checkpoint that it is, or was made of; DataError where that is gone, or is another one by now."""
 
     @abstractmethod
     def sha256(self) -> str:

@@ -42,7 +42,7 @@ class OfCheckpoint(Decider):
         graph: Graph = "auto",
         precision: Precision = "fp32",
     ) -> None:
-        self.checkpoint, self.path, self.device = checkpoint, checkpoint.path, device
+        self._checkpoint, self.path, self.device = checkpoint, checkpoint.path, device
         self.weights, self.suite, self.reference = weights, checkpoint.meta.suite, checkpoint.meta.reference
         self.precision, self.graph = precision, graph
         self.policy = checkpoint.load(weights, device)
@@ -81,9 +81,13 @@ class OfCheckpoint(Decider):
         """See the base class."""
         return self._deciding.figures()
 
+    def checkpoint(self) -> Checkpoint:
+        """See the base class."""
+        return self._checkpoint
+
     def sha256(self) -> str:
         """See the base class."""
-        return self.checkpoint.sha256()
+        return self._checkpoint.sha256()
 
 
 def open_decider(

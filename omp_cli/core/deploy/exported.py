@@ -98,7 +98,7 @@ class OfExport(Decider):
         return {"runtime": self._runtime}
 
     def checkpoint(self) -> Checkpoint:
-        """The checkpoint that it was made of; DataError where that is gone, or is another one by now."""
+        """See the base class."""
         folder = self.path.parent
         recorded: list[str] = []
         with suppress(DataError):  # a copy without its manifest

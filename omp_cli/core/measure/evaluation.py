@@ -19,6 +19,7 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch, rounded
 from omp_cli.core.checkpoint import Checkpoint
+from omp_cli.core.deploy.decider import Decider
 from omp_cli.core.deploy.exported import OfExport
 from omp_cli.core.measure.environments import environments, suite_of
 from omp_cli.core.measure.episodes import Episode, EvalConfig, by_episode, summarise
@@ -164,6 +165,24 @@ def policy_facts(checkpoint: Checkpoint, data: dict[str, Any]) -> dict[str, Any]
             "demos": len(meta.start_states),
             "settings": flatten({**meta.suite, **made, **{name: value for name, value in turned.items() if value}}),
         },
+    }
+
+
+def acting_facts(decider: Decider) -> dict[str, Any]:
+    """Of a policy that acts on a robot what an evaluation says of one, for a report: ``policy``, suite and checkpoint.
+
+    Empty of an export whose checkpoint is gone.
+    """
+    try:
+        checkpoint = decider.checkpoint()
+    except DataError:
+        return {}
+    by = {"export": decider.path.name} if isinstance(decider, OfExport) else {}
+    return {
+        "suite": checkpoint.meta.spec.suite,
+        "checkpoint_step": checkpoint.meta.step,
+        "selection": checkpoint.selection,
+        "policy": policy_facts(checkpoint, data_facts(checkpoint)) | by,
     }
 
 

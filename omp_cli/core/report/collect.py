@@ -13,7 +13,7 @@ from omp_cli.core.base.manifest import FILE_NAME, Manifest, read_manifest
 from omp_cli.core.base.run import state_of
 from omp_cli.core.base.statistics import counted
 
-COMMANDS = ("eval", "bench-latency")
+COMMANDS = ("eval", "bench-latency", "deploy")
 """Of whose runs a report is made."""
 
 
@@ -137,6 +137,24 @@ class Offline(Judged):
         return (*super().key, *weights, self.figures["content_sha256"], tuple(self.figures["episodes"]))
 
 
+@dataclass(frozen=True)
+class OnRobot(Judged):
+    """One session of ``omp deploy`` whose episodes were judged; ``figures`` are all of it."""
+
+    figures: Mapping[str, Any]
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """See the base class; every session counts."""
+        return (*super().key, self.path)
+
+    @property
+    def acted(self) -> tuple[Any, ...]:
+        """What sessions have in common whose episodes are counted together."""
+        of = (self.setting("weights"), self.precision, self.setting("execute"), self.setting("ensemble"))
+        return (*super().key, self.checkpoint, self.export, *of, self.figures["judged_by"])
+
+
 def pooled(evaluations: Iterable[Evaluation]) -> tuple[int, int]:
     """Successes and episodes of several evaluations together."""
     counts = [(e.successes or 0, e.last.episodes) for e in evaluations]
@@ -154,13 +172,14 @@ class Found:
 
     evaluations: list[Evaluation] = field(default_factory=list)
     offline: list[Offline] = field(default_factory=list)
+    robots: list[OnRobot] = field(default_factory=list)
     latencies: list[Manifest] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
     @property
-    def everything(self) -> list[Evaluation | Offline]:
-        """All evaluations, with and without an environment."""
-        return [*self.evaluations, *self.offline]
+    def everything(self) -> list[Evaluation | Offline | OnRobot]:
+        """All evaluations, with and without an environment, and on robots."""
+        return [*self.evaluations, *self.offline, *self.robots]
 
 
 def read_evaluations(folders: Sequence[Path]) -> Found:
@@ -183,25 +202,30 @@ def read_evaluations(folders: Sequence[Path]) -> Found:
         if manifest.seal in seals or manifest.command not in (*COMMANDS, "sweep"):
             continue
         seals.add(manifest.seal)
+        if manifest.command == "deploy" and not manifest.metrics.keys() >= {"success", "policy"}:
+            continue  # nobody has judged, or nothing says what acted
         if manifest.command == "sweep":
             found.left_out += _unfinished_sweep(path, manifest)
         elif manifest.status != "succeeded":
             found.left_out.append(f"omp {manifest.command} {path}: {state_of(path.parent, manifest)}")
         elif manifest.command == "bench-latency":
             found.latencies.append(manifest)
+        elif manifest.command == "deploy":
+            found.robots.append(OnRobot(**_what(path, manifest), figures=manifest.metrics))
         elif "policy" not in manifest.metrics:
             found.left_out.append(f"omp eval {path}: does not say what was evaluated (made by an earlier omp)")
         elif "offline" in manifest.metrics:
             found.offline.append(Offline(**_what(path, manifest), figures=manifest.metrics["offline"]))
         else:
             found.evaluations.append(_evaluation(path, manifest))
-    if not found.evaluations and not found.offline:
+    if not found.everything:
         where = ", ".join(map(str, folders))
         reason = f"; {found.left_out[0]}" if found.left_out else ""
         raise DataError(f"no evaluation to report on below {where}{reason}", "make some with: omp eval, or omp sweep")
     found.latencies.sort(key=lambda manifest: manifest.started_at)
     found.evaluations = _newest(found.evaluations, found.left_out)
     found.offline = _newest(found.offline, found.left_out)
+    found.robots.sort(key=lambda e: (e.suite, e.task, e.manifest.started_at))
     found.offline.sort(key=lambda e: (e.suite, e.task, e.figures["content_sha256"]))
     return found
 

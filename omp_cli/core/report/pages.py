@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from omp_cli.core.base.table import Table
 from omp_cli.core.report.tables import all_tables, header_rows
 
-TITLE = "Success of policies on held-out episodes"
+TITLE = "Success of policies"
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --page: #fff; --line: #d5d5d5; --head: #f1f3f5; --grey: #6b6b6b;

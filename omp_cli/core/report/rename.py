@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from omp_cli.core.base.errors import UsageError, did_you_mean
-from omp_cli.core.report.collect import Evaluation, Found, Offline
+from omp_cli.core.report.collect import Evaluation, Found, Offline, OnRobot
 
-T = TypeVar("T", bound=Evaluation | Offline)
+T = TypeVar("T", bound=Evaluation | Offline | OnRobot)
 
 
 def rename_rows(found: Found, names: Sequence[str]) -> None:
@@ -17,6 +17,7 @@ def rename_rows(found: Found, names: Sequence[str]) -> None:
     rows = renamed(found.everything, names)
     found.evaluations = [row for row in rows if isinstance(row, Evaluation)]
     found.offline = [row for row in rows if isinstance(row, Offline)]
+    found.robots = [row for row in rows if isinstance(row, OnRobot)]
 
 
 def renamed(evaluations: Sequence[T], names: Sequence[str]) -> list[T]:

@@ -15,6 +15,7 @@ from omp_cli.core.report.differs import differences
 from omp_cli.core.report.failures import failures
 from omp_cli.core.report.latency import latencies
 from omp_cli.core.report.offline import offline_rows
+from omp_cli.core.report.on_robots import robot_rows
 from omp_cli.core.report.over_training import curves, selected
 from omp_cli.core.report.sections import PAPERS, TOTAL, Row, Section, Task, classes_of, make_sections
 from omp_cli.core.report.training import trainings
@@ -56,6 +57,7 @@ def summarise(found: Found, baseline: str | None = None, seed: int = 0) -> dict[
         "statistics": {**STATISTICS, "published": published.protocol()},
         "sections": [_summary(section, found, seed) for section in successes],
         "returns": [_returns(section) for section in sections if section.metric != "success"],
+        "robots": robot_rows(found.robots),
         "offline": offline_rows(found.offline),
     }
 
@@ -74,6 +76,7 @@ def _header(found: Found) -> dict[str, Any]:
     return {
         "evaluations": len(found.evaluations),
         "offline": len(found.offline),
+        "robots": len(found.robots),
         "episodes": sum(e.last.episodes for e in found.evaluations),
         "policies": list(own_labels),
         "renamed": {label: " and ".join(sorted(own)) for label, own in own_labels.items() if own != {label}},

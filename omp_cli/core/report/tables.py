@@ -8,6 +8,7 @@ from typing import Any
 
 from omp_cli.core.base.table import NONE, PLUS_MINUS, Table, once
 from omp_cli.core.report.offline import offline_table
+from omp_cli.core.report.on_robots import robot_table
 from omp_cli.core.report.over_training import TOP
 from omp_cli.core.report.sections import OTHER, TOTAL
 from omp_cli.core.report.training import training_table
@@ -32,6 +33,7 @@ def all_tables(document: Mapping[str, Any], by_task: bool = True) -> list[Table]
         tables += [training_table(section)] if by_task and section["training"] else []
     for section in document["returns"]:
         tables += [returns_table(section), *([training_table(section)] if by_task and section["training"] else [])]
+    tables += [robot_table(rows)] if (rows := document.get("robots")) else []
     return tables + ([offline_table(rows)] if (rows := document.get("offline")) else [])
 
 
@@ -288,6 +290,7 @@ def header_rows(header: Mapping[str, Any]) -> list[list[str]]:
     data = [f"{task} {', '.join(h[:12] for h in hashes)}" for task, hashes in header["data"].items()]
     runs = [f"{header['evaluations']} runs of omp eval, {header['episodes']} episodes from held-out start states"]
     runs = runs * bool(header["evaluations"]) + [f"{header['offline']} of omp eval --offline"] * bool(header["offline"])
+    runs += [f"{header['robots']} of omp deploy"] * bool(header["robots"])
     return [
         ["evaluated", "\n".join(runs)],
         ["policies", "; ".join(policies)],

@@ -1,0 +1,67 @@
+"""What was judged on robots in a report: one row for each policy, whose sessions are counted together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omp_cli.core.base.statistics import Rate, wilson
+from omp_cli.core.base.table import NONE, Table
+from omp_cli.core.report.collect import OnRobot
+
+_COUNTS = ("helped", "discarded", "not_judged", "ticks", "missed_deadlines")
+
+
+def robot_rows(sessions: Sequence[OnRobot]) -> list[dict[str, Any]]:
+    """What a report says of them, JSON types only."""
+    of_one: dict[tuple[Any, ...], list[OnRobot]] = {}
+    for session in sessions:
+        of_one.setdefault(session.acted, []).append(session)
+    rows = []
+    for found in of_one.values():
+        first = found[0]
+        rates = [session.figures["success"] for session in found]
+        counts = {name: sum(session.figures[name] for session in found) for name in _COUNTS}
+        rows.append(
+            {
+                "title": first.label,
+                "suite": first.suite,
+                "task": first.task,
+                "seed": first.seed,
+                "nfe": first.nfe,
+                "step": first.figures["checkpoint_step"],
+                "selection": first.figures["selection"],
+                "sessions": [session.manifest.started_at for session in found],
+                "success": wilson(
+                    sum(rate["successes"] for rate in rates), sum(rate["episodes"] for rate in rates)
+                ).as_dict(),
+                "judged_by": first.figures["judged_by"],
+                **counts,
+            }
+        )
+    return rows
+
+
+def robot_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Policies by task, with who judged them, and what does not count."""
+    cells = [
+        [
+            f"{row['suite']}/{row['task']}",
+            row["title"],
+            NONE if row["seed"] is None else str(row["seed"]),
+            str(row["nfe"]),
+            f"{row['step']} ({row['selection']})",
+            str(Rate(**row["success"])),
+            *(str(row[name]) for name in ("helped", "discarded", "not_judged")),
+            f"the {row['judged_by']}",
+            f"{row['missed_deadlines']} of {row['ticks']}",
+            f"{len(row['sessions'])}, {row['sessions'][0][:10]}",
+        ]
+        for row in rows
+    ]
+    columns = ("task", "policy", "seed", "NFE", "step", "success", "helped", "left out", "not judged", "judged by")
+    note = (
+        "n/N of the judged episodes of all sessions [95 % Wilson]. Where somebody took over (helped) it is no success. "
+        "Which starts there were is for the one to say who put things in their place."
+    )
+    return Table("Success on robots", (*columns, "missed deadlines", "sessions, from"), cells, note=note)
