@@ -46,7 +46,7 @@ class MyRobot:
         """Whether the episode is over."""
         return self._reached or self._steps >= LONGEST
 
-    def stop(self) -> None:
+    def pause(self) -> None:
         """Stand still, at the end of an episode; this one moves by steps alone."""
 
     def succeeded(self) -> bool:

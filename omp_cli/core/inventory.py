@@ -22,6 +22,7 @@ from omp_cli.core.base.run import state_of, whereabouts
 from omp_cli.core.base.statistics import counted
 from omp_cli.core.base.table import NONE, Table
 from omp_cli.core.data.store import STORE
+from omp_cli.core.deploy.judging import EPISODES
 
 UNFINISHED = ("failed", "interrupted", "lost")
 DAMAGED = "damaged"
@@ -63,6 +64,11 @@ class RunEntry:
         return any(path.is_relative_to(other.place) for path in self.read)
 
     @property
+    def of_robot(self) -> bool:
+        """Whether it has episodes of a robot, which happened however the run has ended."""
+        return self.command == "deploy" and (self.folder / EPISODES).is_file()
+
+    @property
     def command(self) -> str:
         """What made it; "" where that cannot be told."""
         return "" if self.manifest is None else self.manifest.command
@@ -90,7 +96,8 @@ class RunEntry:
 
     def success(self, entries: Sequence[RunEntry]) -> str:
         """Success or return: an evaluation's own or a robot's, a trained run's by its newest evaluation; else ""."""
-        if self.command in ("eval", "deploy") and self.state == "succeeded" and self.manifest is not None:
+        judged = self.state == "succeeded" if self.command == "eval" else self.command == "deploy"
+        if judged and self.manifest is not None:
             return _success(self.manifest.metrics)
         if self.command in TRAINED:
             of = [e for e in entries if e.command == "eval" and e.reads(self)]
@@ -130,7 +137,7 @@ def list_lines(shown: Sequence[RunEntry], folders: Sequence[Path]) -> list[str]:
     """How many there are and how large they are, what went wrong with them, and how many of them can go."""
     lines = [f"{len(shown)} below {', '.join(map(str, folders))}, {size_of_all(outermost(shown))}"]
     lines += [f"{e.folder}: {e.problem}" for e in shown if e.problem and e.manifest is not None]
-    if unfinished := sum(entry.state in UNFINISHED for entry in shown):
+    if unfinished := sum(entry.state in UNFINISHED and not entry.of_robot for entry in shown):
         lines.append(f"{unfinished} came to nothing; see what can go: omp runs --prune --dry-run")
     return lines
 
@@ -242,6 +249,8 @@ def _stays(entry: RunEntry, path: Path, roots: Sequence[Path]) -> str | None:
         return "it is the folder in which you work or which you named, and may hold what is not of the run"
     if (busy := next((p for p in (path, *path.parents) if is_held(p)), None)) is not None:
         return f"a process is at work in {busy}"
+    if entry.of_robot:
+        return "what happened on a robot is in it"
     if (path / STORE).is_dir():
         return "its data set is whole; an omp prepare line that is run again finds it so"
     return None

@@ -22,7 +22,7 @@ from omp_cli.core.base.manifest import check_artifacts, read_manifest
 from omp_cli.core.data.store import Dataset, read_store
 from omp_cli.core.deploy.recording import stretches
 from tests.cli.test_bad_input import refused
-from tests.conftest import Omp, omp_process
+from tests.conftest import Omp, in_process, omp_process
 
 ROBOT = """
 import gymnasium, numpy as np
@@ -44,7 +44,7 @@ class Robot:
         self.env.step(action)
     def done(self):
         return self.steps == self.LENGTH
-    def stop(self):
+    def pause(self):
         open("stopped", "a").write(str(self.steps))
     def close(self):
         pass
@@ -74,6 +74,36 @@ class Odd(Robot):
     def act(self, action):
         super().act(action)
         return "done"
+
+class Rounding(Robot):
+    '''A driver that returns its command after a conversion, and has things of its own called as omp calls methods.'''
+    pause, succeeded = None, False
+    def act(self, action):
+        super().act(action)
+        return np.rad2deg(np.deg2rad(action)) + 1e-7
+
+class Stale(Robot):
+    '''Its word is that of the episode before: the second one has no tick.'''
+    def reset(self):
+        if self.episode < 0:
+            super().reset()
+    def succeeded(self):
+        return True
+
+class Unsteady(Sure):
+    '''Fails in its second episode.'''
+    def act(self, action):
+        super().act(action)
+        if self.episode == 1:
+            raise ConnectionError("the cable")
+
+class Stopped(Sure):
+    '''Somebody presses Ctrl-C in its second episode.'''
+    def act(self, action):
+        super().act(action)
+        if self.episode == 1:
+            import os, signal
+            os.kill(os.getpid(), signal.SIGINT)
 
 class Broken(Robot):
     def act(self, action):
@@ -274,6 +304,53 @@ def test_what_was_recorded_before_a_robot_raised_is_kept(moved: Callable[..., An
     assert rows("ticks.jsonl")[-1]["failed"] is True
 
 
+def test_an_episode_without_a_tick_is_no_success(moved: Callable[..., Any]) -> None:
+    figures = moved("Stale", episodes=2).json["result"]
+    assert outcomes() == [(True, True, 6, 0), (None, True, 0, 0)]
+    assert (figures["success"]["episodes"], figures["not_judged"]) == (1, 1)
+
+
+def test_what_is_equal_but_for_rounding_is_no_help(moved: Callable[..., Any]) -> None:
+    done = moved("Rounding", episodes=1)
+    assert done.code == 0, done.err
+    assert outcomes() == [(None, True, 6, 0)]
+    assert "wanted" not in Path("d/ticks.jsonl").read_text()
+
+
+def test_an_episode_at_which_something_was_raised_is_written_down(moved: Callable[..., Any]) -> None:
+    refused(moved("Unsteady", "--record", "all"), 1, "the cable")
+    assert outcomes() == [(True, True, 6, 0), (None, True, 0, 0)]
+    figures = read_manifest(Path("d")).metrics
+    assert (figures["success"]["successes"], figures["success"]["episodes"], figures["not_judged"]) == (1, 1, 1)
+    assert recorded().episode_ends.tolist() == [6]
+
+
+def test_what_happened_outlives_the_one_who_stops_it(moved: Callable[..., Any], omp: Omp) -> None:
+    """The rate is said, listed and reported, and the run is none that came to nothing."""
+    done = moved("Stopped")
+    assert done.code == 130
+    assert "stopped: after 7 ticks, 0 missed deadlines, success 1/1 = 1.00 [0.21, 1.00]" in done.err
+    assert outcomes() == [(True, True, 6, 0), (None, True, 1, 0)]
+    (listed,) = omp("runs", "d", "--json").json["runs"]
+    assert (listed["status"], listed["success"]) == ("interrupted", "1/1 = 1.00")
+    assert "came to nothing" not in omp("runs", "d").out
+    pruned = omp("runs", ".", "--prune", "--yes")
+    assert "what happened on a robot is in it" in pruned.out + pruned.err
+    assert Path("d/episodes.jsonl").is_file()
+    (row,) = omp("report", "d", "--json", "--out", "report").json["result"]["robots"]
+    assert row["success"]["episodes"] == 1
+
+
+def test_an_export_records_too(omp: Omp, workshop: Path, place: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    in_process(place, "export", workshop / "run", "--format", "onnx", "--out", "policy")
+    done = omp("deploy", "policy", "--env", "robot.py:Sure", "--record", "all", "--out", "d", "--json")
+    assert done.code == 0, done.err
+    assert recorded().spec == read_store(workshop / "toy").spec
+    (row,) = omp("report", "d", "--json", "--out", "report").json["result"]["robots"]
+    assert row["title"] == "omp dde by policy.onnx"
+
+
 def test_nothing_of_the_kind_is_told(moved: Callable[..., Any]) -> None:
     done = moved("Robot", "--record", "corrections")
     assert "--record corrections: nothing of the kind was there, so there is no data set" in done.err
@@ -302,9 +379,11 @@ def typing(monkeypatch: pytest.MonkeyPatch, keys: Iterator[str]) -> None:
 
 
 def test_a_person_begins_ends_and_judges(moved: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loop looks once when an episode is announced, then until it may begin, then before each tick."""
+    """The loop looks once when an episode is announced, then until it may begin (of the first one once more, after the
+    policy has warmed up), then before each tick.
+    """
     looked = [
-        *("s", "", "f ", "", "", "s"),  # what was typed before does not count; success ends it after two ticks
+        *("s", "", "f ", "f", "", "", "s"),  # what was typed before does not count; success ends it after two ticks
         *("", " ", "", "d"),  # does not count, and is made up for
         *("", " ", "", "", "", "x", "F"),  # as a capital, too
         *("", " ", *[""] * 7, "", "", "s"),  # over by itself after six ticks: asked
@@ -323,7 +402,7 @@ def test_a_person_begins_ends_and_judges(moved: Callable[..., Any], monkeypatch:
 
 
 def test_an_episode_ends_after_its_time(moved: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    typing(monkeypatch, iter(["", " ", *[""] * 55, "f", "", " ", *[""] * 55, "s"]))
+    typing(monkeypatch, iter(["", " ", "", *[""] * 55, "f", "", " ", *[""] * 55, "s"]))
     done = moved("Endless", "--judge", "--episode-seconds", 0.1, episodes=2)
     assert done.code == 0, done.err
     assert [row["success"] for row in rows("episodes.jsonl")] == [False, True]
@@ -340,18 +419,25 @@ def test_an_episode_that_is_cut_is_not_judged(moved: Callable[..., Any]) -> None
 
 def test_bad_lines(moved: Callable[..., Any], omp: Omp, workshop: Path) -> None:
     refused(moved("Robot", "--judge"), 2, "--judge: standard input is no terminal")
+    refused(moved("Robot", "--judge", "--quiet"), 2, "--judge: asks at the terminal, which --quiet hides")
+    assert not Path("d").exists()
     line = ("deploy", workshop / "run", "--replay", workshop / "toy")
     refused(omp(*line, "--judge"), 2, "--judge: of a recording there is nothing to judge")
     refused(omp(*line, "--record", "all"), 2, "--record: of a recording there is nothing")
     refused(omp(*line, "--record", "some"), 2, "record")
 
 
-def test_keys_of_a_terminal(workshop: Path, place: Path) -> None:
-    """The whole way: a terminal, its keys without Enter, and the terminal as it was in the end."""
-    line = ("deploy", workshop / "run", "--hz", 20, "--env", "robot.py:Endless", "--episodes", 2, "--judge")
+@contextmanager
+def at_a_terminal(workshop: Path, *more: str, ignoring: bool = False) -> Iterator[tuple[int, Callable[[str], None]]]:
+    """A robot without an end that is moved at a terminal of its own, and a function that waits until that shows a text.
+
+    ``ignoring``: whether the process ignores that a terminal is gone, as with nohup.
+    """
+    line = ("deploy", workshop / "run", "--hz", 20, "--env", "robot.py:Endless", "--judge", "--out", "d", *more)
     child, terminal = pty.fork()
     if child == 0:
-        arguments = [sys.executable, "-m", "omp_cli", *map(str, line), "--out", "d", "--json"]
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if ignoring else signal.SIG_DFL)
+        arguments = [sys.executable, "-m", "omp_cli", *map(str, line)]
         os.execve(sys.executable, arguments, {**os.environ, "OMP_NUM_THREADS": "1"})
     shown, deadline = bytearray(), time.monotonic() + 60
 
@@ -363,18 +449,50 @@ def test_keys_of_a_terminal(workshop: Path, place: Path) -> None:
         del shown[: shown.index(text.encode()) + len(text)]
 
     try:
-        for number, key in ((1, b"s"), (2, b"f")):
-            until(f"episode {number} of 2: put everything in its place")
-            os.write(terminal, b" ")
-            time.sleep(0.4)
-            os.write(terminal, key)
-        until('"success": {')
-        with pytest.raises(OSError, match="Input/output"):  # the terminal's other end is closed
-            until("never")
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        yield terminal, until
+        while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+            assert time.monotonic() < deadline, shown.decode()
+            time.sleep(0.05)
+        codes.append(os.waitstatus_to_exitcode(ended[1]))
     finally:
         with suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
-        os.close(terminal)
+        with suppress(OSError):
+            os.close(terminal)
+
+
+codes: list[int] = []
+"""Exit codes of what was started at a terminal."""
+
+
+def test_keys_of_a_terminal(workshop: Path, place: Path) -> None:
+    """The whole way: a terminal and its keys without Enter; Ctrl-Z does not leave a robot alone."""
+    with at_a_terminal(workshop, "--episodes", "2") as (terminal, until):
+        for number, keys in ((1, b"s"), (2, b"\x1af")):
+            until(f"episode {number} of 2: put everything in its place")
+            os.write(terminal, b" ")
+            time.sleep(0.4)
+            os.write(terminal, keys)
+        until("1/2 = 0.50")
+        with suppress(OSError):  # the terminal's other end is closed
+            until("never")
+    assert codes[-1] == 0
     assert [row["success"] for row in rows("episodes.jsonl")] == [True, False]
     assert all(2 <= row["ticks"] <= 40 for row in rows("episodes.jsonl"))
+
+
+@pytest.mark.parametrize("ignoring", [False, True], ids=["heeded", "ignored"])
+def test_a_terminal_that_is_gone_ends_the_loop(ignoring: bool, workshop: Path, place: Path) -> None:
+    with at_a_terminal(workshop, ignoring=ignoring) as (terminal, until):
+        until("episode 1 of 1: put everything in its place")
+        os.write(terminal, b" ")
+        time.sleep(0.4)
+        os.close(terminal)
+    manifest = read_manifest(Path("d"))
+    assert codes[-1] == (1 if ignoring else 129)
+    assert manifest.status == ("failed" if ignoring else "interrupted")
+    assert manifest.error is not None
+    assert ("the terminal is gone" in manifest.error.message) == ignoring
+    (row,) = rows("episodes.jsonl")
+    assert row["success"] is None
+    assert row["ticks"] >= 2

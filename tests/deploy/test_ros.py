@@ -369,12 +369,12 @@ def test_the_end_and_the_shadow(armed: tuple[RosTopics, Graph, Robot]) -> None:
     assert (graph.sent, graph.closed) == ([], 1)
     assert "the last command stands" in notes[-1]
     still = on_ros(topics, graph, stop="zero")
-    still.stop()
+    still.pause()
     still.close()
     assert graph.sent == [], "it has not been moved"
     moved = on_ros(topics, graph, stop="zero")
     assert moved.act(np.ones(1, np.float32))
-    moved.stop()
+    moved.pause()
     moved.close()
     assert [message.data.tolist() for _, message in graph.sent] == [[1], [0]]
     graph.sent.clear()

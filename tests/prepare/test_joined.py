@@ -1,6 +1,7 @@
 """Several files become one data set: their episodes count on from one to the next, and what they hold is alike."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -299,6 +300,12 @@ def test_prepared_data_sets_are_joined(omp: Omp, tmp_path: Path) -> None:
     assert both.suite == first.suite
     assert both.suite["cloud"]["points"] == 8
     assert (both.spec.end_effector, both.spec.cloud_in_fps_order) == ((0, 1, 2), True)
+    less = omp(*line, tmp_path / "tuesday", "--set", "format.img=[]", "--out", tmp_path / "less")
+    assert less.code == 0, less.err
+    assert (read_store(tmp_path / "less").suite, read_store(tmp_path / "less").spec.image) == (first.suite, None)
+    other_state = omp(*line, tmp_path / "tuesday", "--set", "format.state=action", "--out", tmp_path / "other_state")
+    assert said(other_state.out).count("(cloud) is not taken over") == 1, other_state.err
+    assert read_store(tmp_path / "other_state").spec.end_effector is None
     for number, other in enumerate(((tmp_path / "tuesday", "--points", 4), (tmp_path / "cropped",))):
         unlike = omp(*line, *other, "--out", tmp_path / f"unlike{number}")
         assert said(unlike.out).count("(cloud) is not taken over") == 1, unlike.err
@@ -321,6 +328,18 @@ def test_prepared_data_sets_are_joined(omp: Omp, tmp_path: Path) -> None:
     refused(omp(*line), 3, "it has no end-effector, that one has [0, 1, 2]", "--set end_effector=0,1,2")
     done = omp(*line, "--set", "end_effector=0,1,2", "--out", tmp_path / "f")
     assert done.code == 0, done.err
+
+
+def test_clouds_are_in_order_where_all_of_them_are(omp: Omp, tmp_path: Path) -> None:
+    for path, crop in zip(days(tmp_path, "sampled", "as_it_was"), (("--crop", "-9,-9,-9,9,9,9"), ()), strict=True):
+        made = omp("prepare", "own", path, "--hz", 30, *crop, "--out", tmp_path / path.stem)
+        assert made.code == 0, made.err
+        assert read_store(tmp_path / path.stem).spec.cloud_in_fps_order == bool(crop)
+    for names, ordered in ((("sampled", "as_it_was"), False), (("sampled",), True)):
+        line = ("prepare", "own", *(tmp_path / name for name in names), "--task", "pour", "--out", tmp_path / "d")
+        assert omp(*line).code == 0
+        assert read_store(tmp_path / "d").spec.cloud_in_fps_order == ordered
+        shutil.rmtree(tmp_path / "d")
 
 
 def test_held_out_episodes_of_prepared_data_sets_stay_so(omp: Omp, tmp_path: Path) -> None:

@@ -92,7 +92,8 @@ class PersonJudge(Judge):
 
     def may_begin(self) -> bool:
         """See the base class."""
-        self._begun = self._begun or BEGIN in self._keys()
+        typed = self._keys()  # also once it may begin: what is typed before the first tick is no verdict
+        self._begun = self._begun or BEGIN in typed
         return self._begun
 
     def ends(self) -> bool:
@@ -116,15 +117,15 @@ class Outcomes:
     """The episodes on a robot and what is said of them; each is written to a file at its end.
 
     Args:
-        file: the file, of a line for each episode.
+        file: the file, of a line for each episode; None for none.
         by: who judges.
 
     Attributes:
         counted: episodes that count.
     """
 
-    def __init__(self, file: Path, by: str) -> None:
-        self.file, self.counted = file, 0
+    def __init__(self, file: Path | None, by: str) -> None:
+        self._file, self.counted = file, 0
         self._by, self._verdicts = by, list[Verdict]()
         self._helped, self._alone = 0, 0
 
@@ -139,8 +140,9 @@ class Outcomes:
             self._helped += row["corrected"] > 0
             self._alone += verdict.success is True and not row["corrected"]
         line = {**row, "success": verdict.success, "counts": verdict.counts}
-        with self.file.open("a", encoding="utf-8") as log:
-            log.write(to_json(line) + "\n")
+        if self._file is not None:
+            with self._file.open("a", encoding="utf-8") as log:
+                log.write(to_json(line) + "\n")
 
     def figures(self) -> dict[str, Any]:
         """n/N with its interval, in how many somebody helped, how many do not count or were not judged; JSON types.

@@ -14,6 +14,7 @@ from omp_cli.core.base.files import to_json
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.signals import StopRequest, stop_requests
+from omp_cli.core.base.statistics import Rate
 from omp_cli.core.data.store import STORE
 from omp_cli.core.deploy.config import DeployConfig
 from omp_cli.core.deploy.judging import EPISODES, Judge, Keys, Outcomes, PersonJudge, Verdict
@@ -73,7 +74,7 @@ def deploy_run(
     if episodes < config.episodes:
         progress.note(f"--episodes: the recording has {episodes} of the {config.episodes} that were asked for")
     judge = Judge(robot) if keys is None else PersonJudge(robot, keys, progress.note)
-    outcomes = Outcomes(run.folder / EPISODES, judge.by)
+    outcomes = Outcomes(run.folder / EPISODES if replay is None else None, judge.by)
     recorder = None
     if config.record != "nothing":
         recorder = Recorder(run.folder, player.decider, 1 / period, config.record, progress.note)
@@ -101,12 +102,14 @@ def deploy_run(
         raise
     finally:
         run.metrics(**figures())
-        for path in (ticks_file, outcomes.file, run.folder / STORE):
+        for path in (ticks_file, run.folder / EPISODES, run.folder / STORE):
             if path.exists():
                 run.artifact(path)
     if stop.error:
+        rate = outcomes.figures().get("success")
+        said = "" if rate is None else f", success {Rate(**rate)}"
         raise stop.error(
-            f"stopped after {len(clock.late)} ticks, {clock.missed} missed deadlines",
+            f"stopped after {len(clock.late)} ticks, {clock.missed} missed deadlines{said}",
             f"the figures are in {run.folder}",
         )
     return figures()
@@ -153,7 +156,22 @@ class _Loop:
 
     def _episode(self, number: int) -> None:
         """The ticks of one episode, and what is said of it."""
-        began, before, corrected = time.monotonic(), len(self.clock.late), 0
+        outcome: dict[str, Any] = {"episode": number, "ticks": 0, "seconds": 0.0, "corrected": 0}
+        began, verdict = time.monotonic(), Verdict()
+        try:
+            self._ticks(number, outcome)
+            cut = self._is_over() and not self.judge.ends() and not self.robot.done()
+            outcome["seconds"] = round(time.monotonic() - began, 3)
+            self.robot.pause()
+            if outcome["ticks"] and not cut:
+                verdict = self._verdict()
+        finally:  # whatever was raised, it has happened
+            self.outcomes.add(outcome, verdict)
+        if self.recorder is not None:
+            self.recorder.end(verdict)
+
+    def _ticks(self, number: int, outcome: dict[str, Any]) -> None:
+        """The ticks of one episode, which are counted in ``outcome``."""
         limits = [limit for limit in (self.ends, _later(self.config.episode_seconds)) if limit is not None]
         until, over = min(limits, default=None), self.judge.ends
         for row in ticks(self.player, self.robot, self.period, self.clock, self.stop, until, over):
@@ -161,23 +179,15 @@ class _Loop:
             self.log.write(to_json(row) + "\n")
             if self.recorder is not None:
                 self.recorder.take(self.player.seen, row)
-            corrected += row.get("corrected", False)
+            outcome["ticks"] += not row.get("failed", False)
+            outcome["corrected"] += row.get("corrected", False)
             if row["dropped"]:
                 self._overran(row)
-        self.robot.stop()
-        took, happened = time.monotonic() - began, len(self.clock.late) - before
-        if not happened and not self._is_over():
+        if not outcome["ticks"] and not self._is_over():
             self.progress.note(f"episode {number} has no tick: done() was true right after reset()")
-        verdict = self._verdict()
-        if self.recorder is not None:
-            self.recorder.end(verdict)
-        outcome = {"episode": number, "ticks": happened, "seconds": round(took, 3), "corrected": corrected}
-        self.outcomes.add(outcome, verdict)
 
     def _verdict(self) -> Verdict:
-        """What is said of the episode that is over; nothing of one that was cut."""
-        if self._is_over() and not self.judge.ends():
-            return Verdict()
+        """What is said of the episode that is over."""
         self.judge.ask()
         self._wait(lambda: self.judge.verdict() is not None, None)
         return self.judge.verdict() or Verdict()
@@ -225,7 +235,10 @@ def _before_it_moves(robot: Robot, hz: float, trained_hz: float, config: DeployC
     if abs(hz / trained_hz - 1) > ANOTHER_RATE:
         faster = f"moved {hz / trained_hz:.3g} times as fast as it was shown"
         progress.note(f"--hz {hz:g}: the policy's data are at {trained_hz:g} Hz, so the robot is {faster}")
-    if not robot.has("done") and (config.episodes > 1 or config.seconds is None):
+    if config.judge and not robot.has("pause"):
+        progress.note("the robot has no pause(), so its last action stands while a person judges and prepares the next")
+    ended = config.judge or config.episode_seconds is not None or robot.has("done")
+    if not ended and (config.episodes > 1 or config.seconds is None):
         which = "the episode" if config.episodes == 1 else f"the first of {config.episodes} episodes"
         until = "Ctrl-C" if config.seconds is None else f"--seconds {config.seconds:g}"
         progress.note(f"the robot has no done(), so {which} goes on until {until}")

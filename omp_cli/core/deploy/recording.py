@@ -56,8 +56,8 @@ class Recorder(AbstractContextManager["Recorder"]):
 
     def take(self, frame: Arrays, row: Mapping[str, Any]) -> None:
         """One tick of an episode: what the policy saw, arrays (1, ...), and the tick's row of ticks.jsonl."""
-        action = np.array(row["action"], np.float32)
-        self._frames.append({**{name: x[0] for name, x in frame.items()}, "action": action})
+        seen = {**{name: x[0] for name, x in frame.items()}, "action": np.array(row["action"], np.float32)}
+        self._frames.append(seen if _kept(row, self._wanted == "corrections") else {})
         self._rows.append(row)
 
     def end(self, verdict: Verdict) -> None:
@@ -84,6 +84,10 @@ class Recorder(AbstractContextManager["Recorder"]):
         episodes = [_loaded(file) for file in self._files]
         spec = _with_ranges(self._spec, episodes)
         said = [] if not self._dropped else [f"{self._dropped} ticks were dropped, of which there are no frames"]
+        if self._suite["name"] != "own":
+            said.append(
+                "what a simulator's start states were is not known: an evaluation may begin where one of them did"
+            )
         sha256 = write_store(self._folder / STORE, episodes, self._provenance(spec, episodes, said))
         remove(self._folder / SCRATCH)
         frames = sum(len(episode["action"]) for episode in episodes)

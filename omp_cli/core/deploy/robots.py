@@ -7,8 +7,8 @@ A robot is any object with these methods, of which all but the first two may be 
     reset() -> None                go to the start of an episode; called before each
     ready() -> bool                whether the episode may begin; asked after reset(), again and again until it may
     done() -> bool                 whether the episode is over
-    stop() -> None                 stand still; called after the last tick of each episode
-    succeeded() -> bool or None    whether the episode succeeded, None where that is not known; asked after stop()
+    pause() -> None                stand still; called after the last tick of each episode
+    succeeded() -> bool or None    whether the episode succeeded, None where that is not known; asked after pause()
     close() -> None                stop and let go of the robot; called at the end, whatever happened
 
 ``act`` may return another action (A,): what was sent in the place of the policy's, as by a person who took over; or
@@ -38,6 +38,8 @@ from omp_cli.core.rotations import mean_of, nearest
 Frame = Mapping[str, Any]
 ANOTHER_RATE = 0.01
 """Share by which a rate may differ from that of the policy's data without a word."""
+_ROUNDING = 1e-5
+"""By which, and by which share, an action that ``act`` returns may differ from the policy's and be the same."""
 SUCCESS = ("success", "is_success")
 """What environments call success in the info of a step: Meta-World, Gymnasium-Robotics."""
 
@@ -61,7 +63,7 @@ class Robot:
         self._name, self._note, self._told = name, note, False
         self.corrected = False
         for method in ("observe", "act"):
-            if not callable(getattr(self._target, method, None)):
+            if not self.has(method):
                 raise UsageError(
                     f"{name}: made {type(target).__name__}, which has no method {method}",
                     "it makes a Gymnasium environment, or an object with observe() and act(action)",
@@ -71,7 +73,7 @@ class Robot:
 
     def has(self, method: str) -> bool:
         """Whether the user's object has a method; what it lacks does nothing."""
-        return hasattr(self._target, method)
+        return callable(getattr(self._target, method, None))
 
     def reset(self) -> None:
         """Begin an episode."""
@@ -118,15 +120,15 @@ class Robot:
             return action
         if not np.isfinite(found).all():
             raise RunFailed(f"{self._name}: act() returned an action with numbers that are not finite")
-        return action if np.array_equal(found, action) else found
+        return action if np.allclose(found, action, rtol=_ROUNDING, atol=_ROUNDING) else found
 
     def done(self) -> bool:
         """Whether the episode is over; never where the robot does not say."""
         return self._says("done")
 
-    def stop(self) -> None:
+    def pause(self) -> None:
         """Stand still, at the end of an episode."""
-        self._call("stop")
+        self._call("pause")
 
     def succeeded(self) -> bool | None:
         """Whether the episode succeeded; None where the robot does not say."""
@@ -150,7 +152,7 @@ class Robot:
 
     def _call(self, method: str, *arguments: Any) -> Any:
         with users_code(f"{self._name}: {method}()"):
-            return getattr(self._target, method, lambda: None)(*arguments)
+            return getattr(self._target, method)(*arguments) if self.has(method) else None
 
 
 class GymRobot:
@@ -216,7 +218,7 @@ class GymRobot:
         """Whether the environment ended the episode, by either way."""
         return bool(self.terminated or self.truncated)
 
-    def stop(self) -> None:
+    def pause(self) -> None:
         """Does nothing: no environment goes on between two steps."""
 
     def succeeded(self) -> bool | None:
@@ -294,7 +296,7 @@ class Replay:
         """Whether the episode has no more frames."""
         return self._frame >= int(self._ends[self._episode])
 
-    def stop(self) -> None:
+    def pause(self) -> None:
         """Does nothing: nothing moves."""
 
     def succeeded(self) -> bool | None:

@@ -105,10 +105,10 @@ def ticks(
     """
     due = time.monotonic()
     tick = 0
-    while not robot.done() and not over():
+    while not robot.done():
         while (left := due - time.monotonic()) > 0 and not stop.error:
             time.sleep(min(left, NAP))
-        if stop.error or (ends is not None and time.monotonic() >= ends):
+        if stop.error or over() or (ends is not None and time.monotonic() >= ends):
             return
         late = max(0.0, time.monotonic() - due)
         began = time.monotonic()

@@ -91,6 +91,8 @@ def joined(names: Sequence[str], found: Sequence[Recording]) -> Recording:
     """
     if any(recording.prepared != found[0].prepared for recording in found):
         found = [otherwise(recording) for recording in found]
+    prepared = [recording.prepared for recording in found]
+    in_order = all(one is not None and one.cloud_in_fps_order for one in prepared)
     first, counts = found[0], [len(recording.episodes) for recording in found]
     before = [0, *itertools.accumulate(counts)]
     files = tuple(zip(names, before[:-1], strict=False))
@@ -112,6 +114,7 @@ def joined(names: Sequence[str], found: Sequence[Recording]) -> Recording:
         held_out=tuple(start + index for (_, start), r in zip(files, found, strict=True) for index in r.held_out),
         hz=first.hz if len(rates) == 1 else None,
         files=files,
+        prepared=prepared[0] and replace(prepared[0], cloud_in_fps_order=in_order),
     )
 
 

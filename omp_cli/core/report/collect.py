@@ -206,7 +206,7 @@ def read_evaluations(folders: Sequence[Path]) -> Found:
             continue  # nobody has judged, or nothing says what acted
         if manifest.command == "sweep":
             found.left_out += _unfinished_sweep(path, manifest)
-        elif manifest.status != "succeeded":
+        elif manifest.status != "succeeded" and not (manifest.command == "deploy" and manifest.status == "interrupted"):
             found.left_out.append(f"omp {manifest.command} {path}: {state_of(path.parent, manifest)}")
         elif manifest.command == "bench-latency":
             found.latencies.append(manifest)

@@ -38,19 +38,20 @@ def as_prepared(where: str, attributes: Mapping[str, Any], found: Recording, epi
         for key, width in (("state", spec.state_dim), ("action", spec.action_dim))
         if found.notes[key] == [key] and found.episodes[0][key].shape[1] == width
     }
-    prepared, suite = None, attributes.get("rollout_suite")
-    if isinstance(suite, Mapping) and suite.get("name") == "own" and _as_it_is(found, spec):
-        prepared = PreparedData(suite, spec.end_effector, spec.cloud_in_fps_order)
-    return replace(
+    suite = attributes.get("rollout_suite")
+    made = suite if isinstance(suite, Mapping) and suite.get("name") == "own" else None
+    end_effector = spec.end_effector if found.notes["state"] == ["state"] else None
+    whole = replace(
         found,
         spec=found.spec.model_copy(update=turned),
-        prepared=prepared,
+        prepared=PreparedData(made, end_effector, spec.cloud_in_fps_order),
         hz=found.hz or spec.control_hz,
         names={**found.names, **names},
         units={key: told.unit for key, told in known.items() if told.unit},
         cameras=cameras or found.cameras,
         held_out=tuple(index for index in held_out if index < len(found.episodes)),
     )
+    return whole if _as_it_is(whole, spec) else otherwise(whole)
 
 
 def otherwise(recording: Recording) -> Recording:
@@ -66,12 +67,7 @@ def otherwise(recording: Recording) -> Recording:
 
 
 def _as_it_is(found: Recording, spec: Spec) -> bool:
-    """Whether every array of a data set has its own role, and is as it was."""
-    expected = {
-        "state": ["state"],
-        "action": ["action"],
-        "cameras": [] if spec.image is None else ["img"],
-        "cloud": [] if spec.points is None else ["point_cloud"],
-    }
-    same = spec.image is None or found.episodes[0]["img"].shape[1:] == spec.image
-    return same and all(found.notes[role] == names for role, names in expected.items())
+    """Whether every array of a data set that is taken has its own role, and is as it was."""
+    own = {"state": ("state",), "action": ("action",), "cameras": ("img",), "cloud": ("point_cloud",), "depth": ()}
+    same = all(tuple(found.notes[role]) in (names, ()) for role, names in own.items())
+    return same and ("img" not in found.episodes[0] or found.episodes[0]["img"].shape[1:] == spec.image)

@@ -118,11 +118,11 @@ class RosRobot:
     def close(self) -> None:
         """Say 0 where that was asked for, and leave the graph."""
         try:
-            self.stop()
+            self.pause()
         finally:
             self._link.close()
 
-    def stop(self) -> None:
+    def pause(self) -> None:
         """Say 0 where that was asked for and something was said since the last time."""
         if self._moving and self._config.stop == "zero":
             now = self._link.now()
@@ -218,7 +218,7 @@ class SwitchedRosRobot(RosRobot):
     def act(self, action: NDArray[np.float32]) -> bool:
         """See the base class; once the robot may not be moved, nothing is said any more but that it is to stop."""
         if self.done():
-            self.stop()
+            self.pause()
             return False
         return super().act(action)
 
@@ -272,7 +272,7 @@ def _commands(
         rest = [f"{name} {value:.4g}" for name, value in made.repeated.items()]
         note(f"publishes {topic} ({of.type}){f', each time with {listed(rest)}, as was said first' if rest else ''}")
     if config.stop == "nothing":
-        note("nothing is published when the loop ends, so the last command stands (ros.stop=zero says 0)")
+        note("nothing is published when an episode or the loop ends, so the last command stands (ros.stop=zero says 0)")
     return found
 
 

@@ -215,7 +215,7 @@ class Own(Files):
             recording.episodes, config.points, config.crop, self._camera(recording), progress, workers, recording.name
         )
         clouds = "point_cloud" in episodes[0]
-        end_effector = config.end_effector or (None if prepared is None else prepared.end_effector)
+        end_effector = config.end_effector or (prepared.end_effector if prepared is not None and clouds else None)
         if recording.held_out:
             said.append(f"{len(recording.held_out)} of {len(episodes)} episodes are held out, as their file says")
         turned = {key: rotations_of(episodes, key, recording, config) for key in ("state", "action")}
