@@ -31,7 +31,7 @@ def typed_keys(what: str) -> Iterator[Callable[[], str]]:
     Raises:
         UsageError: standard input is no terminal, or the command was started in the background.
     """
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError(f"{what}: standard input is no terminal, so nobody can type", "start it in a terminal")
     number = sys.stdin.fileno()
     try:
@@ -57,10 +57,10 @@ def typed_keys(what: str) -> Iterator[Callable[[], str]]:
     before = termios.tcgetattr(number)
     tty.setcbreak(number)
     keys = termios.tcgetattr(number)
-    keys[_CONTROL][termios.VSUSP] = b"\0"
+    keys[_CONTROL][termios.VSUSP] = bytes([os.fpathconf(number, "PC_VDISABLE")])
     termios.tcsetattr(number, termios.TCSANOW, keys)
     try:
         yield typed
     finally:
         with suppress(termios.error):  # it is gone
-            termios.tcsetattr(number, termios.TCSADRAIN, before)
+            termios.tcsetattr(number, termios.TCSAFLUSH, before)  # what was typed too much is for no shell

@@ -61,6 +61,8 @@ def deploy(
     if replay is not None and (settings.judge or settings.record != "nothing"):
         option_ = "--judge" if settings.judge else "--record"
         raise UsageError(f"{option_}: of a recording there is nothing to judge or to record", "leave it out")
+    if settings.judge and settings.ros.shadow:
+        raise UsageError("--judge: with ros.shadow the policy moves nothing", "leave one of them out")
     if settings.judge and call.console.quiet:
         raise UsageError("--judge: asks at the terminal, which --quiet hides", "leave one of them out")
     chosen.add("env" if replay is None else "dataset", "ROS" if ros else env or str(replay), "flag")

@@ -21,7 +21,7 @@ def report(
 ) -> None:
     """Write tables and plots of all evaluations below some folders, with intervals and the published figures.
 
-    Runs of omp bench-latency below the folders give the latencies, those of omp deploy that were judged a table of
+    Runs of omp bench-latency below the folders give the latencies. Runs of omp deploy that were judged have a table of
     their own. The terminal shows the tables by class of tasks; the
     files, and the terminal with --verbose, have those by task and of the selection of checkpoints, too.
 

@@ -18,11 +18,10 @@ from omp_cli.core.base.errors import DataError, OmpError, UsageError
 from omp_cli.core.base.files import size_of
 from omp_cli.core.base.locks import hold, is_held
 from omp_cli.core.base.manifest import Manifest, read_manifest, run_folders
-from omp_cli.core.base.run import state_of, whereabouts
+from omp_cli.core.base.run import EPISODES, state_of, whereabouts
 from omp_cli.core.base.statistics import counted
 from omp_cli.core.base.table import NONE, Table
 from omp_cli.core.data.store import STORE
-from omp_cli.core.deploy.judging import EPISODES
 
 UNFINISHED = ("failed", "interrupted", "lost")
 DAMAGED = "damaged"

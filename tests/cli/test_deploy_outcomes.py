@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import sys
 import time
@@ -90,6 +91,19 @@ class Stale(Robot):
     def succeeded(self):
         return True
 
+class Tensor(Robot):
+    '''Returns what is no array, as some drivers do.'''
+    def act(self, action):
+        import torch
+        super().act(action)
+        return torch.ones(2, requires_grad=True)
+
+class Guarded(Sure):
+    '''Its guard lets nothing through.'''
+    def act(self, action):
+        super().act(action)
+        return False
+
 class Unsteady(Sure):
     '''Fails in its second episode.'''
     def act(self, action):
@@ -116,6 +130,17 @@ class Killed(Robot):
         if self.episode == 2:
             import os, signal
             os.kill(os.getpid(), signal.SIGKILL)
+
+class Speechless(gymnasium.Env):
+    '''Has no info, or calls something else success.'''
+    action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float64)
+    seen = {"state": np.zeros(5), "point_cloud": np.zeros((48, 3))}
+    def reset(self, *, seed=None, options=None):
+        self.steps = 0
+        return self.seen, {}
+    def step(self, action):
+        self.steps += 1
+        return self.seen, 0.0, self.steps == 4, False, {"success": np.zeros(2, bool)} if self.steps > 2 else None
 
 class Narrow(gymnasium.Env):
     action_space = gymnasium.spaces.Box(-0.1, 0.1, (2,), np.float64)
@@ -204,27 +229,45 @@ def test_a_robot_says_itself_what_succeeded(moved: Callable[..., Any], omp: Omp)
 
 def test_a_report_counts_sessions_of_one_policy_together(omp: Omp, workshop: Path, place: Path) -> None:
     line = ("deploy", workshop / "run", "--env", "robot.py:Sure")
-    for name, more in (("a", ("--episodes", 2)), ("b", ("--episodes", 1)), ("c", ("--label", "again", "--nfe", 3))):
+    sessions = {"a": ("--episodes", 2), "b": ("--episodes", 1), "c": ("--label", "again", "--nfe", 3)}
+    sessions |= {"d": ("--env", "robot.py:Narrow")}
+    for name, more in sessions.items():
         done = omp(*line, *more, "--out", f"runs/{name}")
         assert done.code == 0, done.err
     assert omp("deploy", workshop / "run", "--env", "robot.py:Robot", "--out", "runs/unjudged").code == 0
     report = omp("report", "runs", "--json", "--out", "report")
     assert report.code == 0, report.err
-    first, second = report.json["result"]["robots"]
+    first, second, third = report.json["result"]["robots"]
+    assert (first["robot"], third["robot"]) == ("robot.py:Sure", "robot.py:Narrow"), "another robot is another row"
     assert (first["title"], first["nfe"], len(first["sessions"]), first["ticks"]) == ("omp dde", 1, 2, 18)
     assert (first["success"]["successes"], first["success"]["episodes"]) == (2, 3)
     assert (second["title"], second["nfe"], second["success"]["successes"]) == ("again", 3, 1)
     assert report.json["result"]["warnings"] == []
     page = Path("report/report.md").read_text()
-    assert "3 of omp deploy" in page
-    assert "| toy/reach | omp dde | 0 | 1 | 30 (last) | 2/3 = 0.67 [0.21, 0.94] | 0 | 0 | 0 | the robot |" in page
+    assert "4 of omp deploy" in page
+    assert (
+        "| toy/reach | robot.py:Sure, 20 Hz | omp dde | 0 | 1 | 30 (last) | 2/3 = 0.67 [0.21, 0.94] | 0 | 0 | 0 | the robot |"
+        in page
+    )
     renamed = omp("report", "runs", "--rename", "omp dde=mine", "--json", "--out", "report2").json["result"]["robots"]
-    assert [row["title"] for row in renamed] == ["mine", "again"]
+    assert [row["title"] for row in renamed] == ["mine", "again", "mine"]
 
 
 def test_an_environment_says_so_in_its_info(moved: Callable[..., Any]) -> None:
     figures = moved("Narrow").json["result"]
     assert (figures["success"]["successes"], figures["success"]["episodes"]) == (2, 3)
+
+
+def test_what_an_environment_calls_otherwise_is_passed_over(moved: Callable[..., Any]) -> None:
+    done = moved("Speechless", episodes=1)
+    assert done.code == 0, done.err
+    assert outcomes() == [(None, True, 4, 0)]
+
+
+def test_what_was_not_sent_is_no_success(moved: Callable[..., Any]) -> None:
+    done = moved("Guarded", episodes=1)
+    assert rows("episodes.jsonl")[0]["sent"] == 0
+    assert "success" not in done.json["result"]
 
 
 def test_a_robot_that_says_nothing_has_no_rate(moved: Callable[..., Any]) -> None:
@@ -273,7 +316,9 @@ def test_only_what_succeeded_is_kept(moved: Callable[..., Any]) -> None:
 
 def test_only_what_somebody_else_did_is_kept(moved: Callable[..., Any]) -> None:
     """As stretches, each an episode; one frame alone is none. The policy decides anew after each of them."""
-    assert moved("Helped", "--record", "corrections", episodes=2).code == 0
+    done = moved("Helped", "--record", "corrections", episodes=2)
+    assert done.code == 0, done.err
+    assert done.err.count("act() returned another action than the policy's: somebody took over") == 1
     data, ticks = recorded(), rows("ticks.jsonl")
     assert data.episode_ends.tolist() == [3, 6]
     assert data.arrays["action"].tolist() == [[0.25, -0.5]] * 6
@@ -293,9 +338,11 @@ def test_what_was_not_sent_is_no_action_of_the_data(moved: Callable[..., Any]) -
 
 
 def test_what_is_no_action_is_told_once(moved: Callable[..., Any]) -> None:
-    done = moved("Odd", episodes=1)
-    assert done.err.count("act() returned str, which is no action (2,), and is passed over") == 1
-    assert outcomes() == [(None, True, 6, 0)]
+    for robot, returned in (("Odd", "str"), ("Tensor", "Tensor")):
+        done = moved(robot, episodes=1)
+        assert done.err.count(f"act() returned {returned}, which is no action (2,), and is passed over") == 1
+        assert outcomes() == [(None, True, 6, 0)]
+        shutil.rmtree("d")
 
 
 def test_what_was_recorded_before_a_robot_raised_is_kept(moved: Callable[..., Any]) -> None:
@@ -344,11 +391,15 @@ def test_what_happened_outlives_the_one_who_stops_it(moved: Callable[..., Any], 
 def test_an_export_records_too(omp: Omp, workshop: Path, place: Path) -> None:
     pytest.importorskip("onnxruntime")
     in_process(place, "export", workshop / "run", "--format", "onnx", "--out", "policy")
-    done = omp("deploy", "policy", "--env", "robot.py:Sure", "--record", "all", "--out", "d", "--json")
+    line = ("deploy", "policy", "--env", "robot.py:Sure", "--record", "all", "--json")
+    done = omp(*line, "--out", "d")
     assert done.code == 0, done.err
     assert recorded().spec == read_store(workshop / "toy").spec
     (row,) = omp("report", "d", "--json", "--out", "report").json["result"]["robots"]
     assert row["title"] == "omp dde by policy.onnx"
+    Path("policy/manifest.json").unlink()  # which says where its checkpoint is
+    assert omp(*line, "--out", "alone").code == 0
+    refused(omp("report", "alone"), 3, "the checkpoint that its export was made of is gone")
 
 
 def test_nothing_of_the_kind_is_told(moved: Callable[..., Any]) -> None:
@@ -362,6 +413,7 @@ def test_episodes_outlive_the_process(omp: Omp, workshop: Path, place: Path) -> 
     process = omp_process(*line, "--out", "d", cwd=place)
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
+    refused(omp("report", "d"), 3, "its episodes.jsonl has what was said until then", "omp deploy --judge")
     assert not Path("d/demos.zarr").exists()
     done = omp("prepare", "own", "d/episodes", "--task", "reach", "--hz", 20, "--out", "saved")
     assert done.code == 0, done.err

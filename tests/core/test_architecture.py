@@ -42,7 +42,7 @@ ALLOWED = {
     "policy_config": BASE | {"data"},
     "families": BASE | {"data", "encoders", "methods", "nets", "prepare", "rl", "suites"},  # for the type checker alone
     "checkpoint": BASE | {"policy", "policy_config", "data"},
-    "inventory": BASE | {"data", "deploy"},
+    "inventory": BASE | {"data"},
     "view": BASE | {"view", "data"},
     "relative": {"base", "rotations", "spec"},
     "rotations": {"spec"},

@@ -25,6 +25,8 @@ CODE = ("plugin", "import of a plugin")
 """The kinds of inputs that code of the user's own is: the files of ``--plugin``, and what they import beside them."""
 BEST = "best"
 """The folder of the one checkpoint that did best on held-out episodes, in a run's that evaluates while it trains."""
+EPISODES = "episodes.jsonl"
+"""The file with a line for each episode, of an evaluation or on a robot."""
 TRACEBACK = "traceback.txt"
 OTHER_FOLDER = "choose another with --out DIR"
 Earlier = Literal["resumed", "reused", "replaced", "kept", "logged"]

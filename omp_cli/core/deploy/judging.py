@@ -10,7 +10,6 @@ from typing import Any, Protocol
 from omp_cli.core.base.files import to_json
 from omp_cli.core.base.statistics import wilson
 
-EPISODES = "episodes.jsonl"
 Keys = Callable[[], str]
 """What has been typed since the last call; "" for nothing."""
 

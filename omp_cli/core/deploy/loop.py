@@ -12,12 +12,12 @@ from typing import Any, TextIO
 from omp_cli.core.base.errors import OmpError
 from omp_cli.core.base.files import to_json
 from omp_cli.core.base.progress import Progress
-from omp_cli.core.base.run import Run
+from omp_cli.core.base.run import EPISODES, Run
 from omp_cli.core.base.signals import StopRequest, stop_requests
 from omp_cli.core.base.statistics import Rate
 from omp_cli.core.data.store import STORE
 from omp_cli.core.deploy.config import DeployConfig
-from omp_cli.core.deploy.judging import EPISODES, Judge, Keys, Outcomes, PersonJudge, Verdict
+from omp_cli.core.deploy.judging import Judge, Keys, Outcomes, PersonJudge, Verdict
 from omp_cli.core.deploy.player import Player
 from omp_cli.core.deploy.recording import Recorder
 from omp_cli.core.deploy.robots import ANOTHER_RATE, Replay, Robot
@@ -156,14 +156,14 @@ class _Loop:
 
     def _episode(self, number: int) -> None:
         """The ticks of one episode, and what is said of it."""
-        outcome: dict[str, Any] = {"episode": number, "ticks": 0, "seconds": 0.0, "corrected": 0}
+        outcome: dict[str, Any] = {"episode": number, "ticks": 0, "sent": 0, "seconds": 0.0, "corrected": 0}
         began, verdict = time.monotonic(), Verdict()
         try:
             self._ticks(number, outcome)
-            cut = self._is_over() and not self.judge.ends() and not self.robot.done()
+            cut = self._is_over() and not self.judge.ends()
             outcome["seconds"] = round(time.monotonic() - began, 3)
             self.robot.pause()
-            if outcome["ticks"] and not cut:
+            if outcome["sent"] and not cut:
                 verdict = self._verdict()
         finally:  # whatever was raised, it has happened
             self.outcomes.add(outcome, verdict)
@@ -180,6 +180,7 @@ class _Loop:
             if self.recorder is not None:
                 self.recorder.take(self.player.seen, row)
             outcome["ticks"] += not row.get("failed", False)
+            outcome["sent"] += not row.get("failed", False) and row.get("sent", True)
             outcome["corrected"] += row.get("corrected", False)
             if row["dropped"]:
                 self._overran(row)

@@ -5,7 +5,7 @@ A robot is any object with these methods, of which all but the first two may be 
     observe() -> {name: array}     the newest frame, as the data of the policy have it
     act(action) -> None            command an action (A,) float32, in the data's units; must not wait for it to be done
     reset() -> None                go to the start of an episode; called before each
-    ready() -> bool                whether the episode may begin; asked after reset(), again and again until it may
+    ready() -> bool                whether the episode may begin; asked after reset(), again and again until it does
     done() -> bool                 whether the episode is over
     pause() -> None                stand still; called after the last tick of each episode
     succeeded() -> bool or None    whether the episode succeeded, None where that is not known; asked after pause()
@@ -60,7 +60,8 @@ class Robot:
 
     def __init__(self, target: Any, name: str, signature: Signature, note: Callable[[str], None]) -> None:
         self._target = GymRobot(target, signature, note) if isinstance(target, gymnasium.Env) else target
-        self._name, self._note, self._told = name, note, False
+        self._name, self._note = name, note
+        self._told: set[str] = set()
         self.corrected = False
         for method in ("observe", "act"):
             if not self.has(method):
@@ -110,17 +111,23 @@ class Robot:
         """
         try:
             found = np.asarray(said, np.float32)
-        except (TypeError, ValueError):
+        except Exception:  # of whatever it is, such as a tensor that wants a gradient
             found = np.empty(0, np.float32)
         if found.shape != action.shape:
-            if not self._told:
-                what = f"returned {type(said).__name__}, which is no action {action.shape}, and is passed over"
-                self._note(f"{self._name}: act() {what}")
-            self._told = True
+            self._tell(f"returned {type(said).__name__}, which is no action {action.shape}, and is passed over")
             return action
         if not np.isfinite(found).all():
             raise RunFailed(f"{self._name}: act() returned an action with numbers that are not finite")
-        return action if np.allclose(found, action, rtol=_ROUNDING, atol=_ROUNDING) else found
+        if np.allclose(found, action, rtol=_ROUNDING, atol=_ROUNDING):
+            return action
+        self._tell("returned another action than the policy's: somebody took over, as far as omp knows")
+        return found
+
+    def _tell(self, what: str) -> None:
+        """Say once what ``act`` returns."""
+        if what not in self._told:
+            self._note(f"{self._name}: act() {what}")
+        self._told.add(what)
 
     def done(self) -> bool:
         """Whether the episode is over; never where the robot does not say."""
@@ -209,9 +216,9 @@ class GymRobot:
         sent, clipped = self.clipping(action)
         self._obs, reward, self.terminated, self.truncated, info = self.env.step(sent.copy())
         self.reward = float(reward)
-        for name in SUCCESS:
-            if name in info:
-                self.success = bool(self.success) or bool(info[name])
+        for value in (info[name] for name in SUCCESS if isinstance(info, Mapping) and name in info):
+            if np.size(value) == 1:  # an environment may call something else so
+                self.success = bool(self.success) or bool(np.asarray(value).item())
         return sent if clipped else action
 
     def done(self) -> bool:

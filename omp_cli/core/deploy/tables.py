@@ -40,7 +40,8 @@ def _features_table(features: Mapping[str, Any]) -> Table:
 
 def loop_tables(figures: Mapping[str, Any]) -> list[Table]:
     """The figures of the control loop; of a replay also the error of each action dimension."""
-    rows = [(name.replace("_", " "), value) for name, value in figures.items() if not isinstance(value, Mapping)]
+    apart = ("replay", "success", "recorded")
+    rows = [(name.replace("_", " "), value) for name, value in figures.items() if name not in apart]
     if rate := figures.get("success"):
         rows.insert(0, ("success", Rate(**rate)))
     if recorded := figures.get("recorded"):

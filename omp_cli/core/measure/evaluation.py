@@ -16,7 +16,7 @@ from omp_cli.core.base.files import defined, to_json, write_text
 from omp_cli.core.base.layers import flatten
 from omp_cli.core.base.manifest import read_manifest
 from omp_cli.core.base.progress import Progress
-from omp_cli.core.base.run import Run
+from omp_cli.core.base.run import EPISODES, Run
 from omp_cli.core.base.timing import Stopwatch, rounded
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.deploy.decider import Decider
@@ -29,7 +29,7 @@ from omp_cli.core.measure.plots import plot_return, plot_success
 from omp_cli.core.measure.success import evaluate
 from omp_cli.core.suites.base import Suite
 
-EPISODES, VIDEO = "episodes.jsonl", "video.mp4"
+VIDEO = "video.mp4"
 PLOT = {"success": "success.png", "return": "return.png"}
 
 

@@ -85,8 +85,9 @@ def _told(recording: Recording, config: Settings) -> dict[str, tuple[str, str]]:
         said = getattr(config, setting := f"{key}_rotations", None)
         if said is None and (rotations := getattr(recording.spec, setting)):
             told[f"list of rotations of {key}"] = (", ".join(map(str, rotations)), of_setting(setting))
-    if open_("end_effector") and recording.prepared is not None and recording.prepared.end_effector is not None:
-        told["end-effector"] = (str(list(recording.prepared.end_effector)), of_setting("end_effector"))
+    place = None if recording.prepared is None else recording.prepared.end_effector
+    if open_("end_effector") and place is not None and "point_cloud" in recording.episodes[0]:
+        told["end-effector"] = (str(list(place)), of_setting("end_effector"))
     mine: set[str] = getattr(getattr(config, "camera", None), "model_fields_set", set())
     told |= {f"{key} of the camera": (str(value), "") for key, value in recording.camera.items() if key not in mine}
     return told | {key: (value, "") for key, value in _of_simulator(recording).items()}

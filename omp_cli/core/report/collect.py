@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.files import walk
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, read_manifest
-from omp_cli.core.base.run import state_of
+from omp_cli.core.base.run import EPISODES, state_of
 from omp_cli.core.base.statistics import counted
 
 COMMANDS = ("eval", "bench-latency", "deploy")
@@ -151,8 +151,9 @@ class OnRobot(Judged):
     @property
     def acted(self) -> tuple[Any, ...]:
         """What sessions have in common whose episodes are counted together."""
-        of = (self.setting("weights"), self.precision, self.setting("execute"), self.setting("ensemble"))
-        return (*super().key, self.checkpoint, self.export, *of, self.figures["judged_by"])
+        of = [self.setting(name) for name in ("weights", "execute", "ensemble", "env", "episode_seconds")]
+        said = (self.figures["hz"], self.figures["judged_by"])
+        return (*super().key, self.checkpoint, self.export, self.precision, *of, *said)
 
 
 def pooled(evaluations: Iterable[Evaluation]) -> tuple[int, int]:
@@ -203,7 +204,8 @@ def read_evaluations(folders: Sequence[Path]) -> Found:
             continue
         seals.add(manifest.seal)
         if manifest.command == "deploy" and not manifest.metrics.keys() >= {"success", "policy"}:
-            continue  # nobody has judged, or nothing says what acted
+            found.left_out += _unreported(path, manifest)
+            continue
         if manifest.command == "sweep":
             found.left_out += _unfinished_sweep(path, manifest)
         elif manifest.status != "succeeded" and not (manifest.command == "deploy" and manifest.status == "interrupted"):
@@ -221,13 +223,25 @@ def read_evaluations(folders: Sequence[Path]) -> Found:
     if not found.everything:
         where = ", ".join(map(str, folders))
         reason = f"; {found.left_out[0]}" if found.left_out else ""
-        raise DataError(f"no evaluation to report on below {where}{reason}", "make some with: omp eval, or omp sweep")
+        raise DataError(
+            f"no evaluation to report on below {where}{reason}",
+            "make some with: omp eval, omp sweep or omp deploy --judge",
+        )
     found.latencies.sort(key=lambda manifest: manifest.started_at)
     found.evaluations = _newest(found.evaluations, found.left_out)
     found.offline = _newest(found.offline, found.left_out)
     found.robots.sort(key=lambda e: (e.suite, e.task, e.manifest.started_at))
     found.offline.sort(key=lambda e: (e.suite, e.task, e.figures["content_sha256"]))
     return found
+
+
+def _unreported(path: Path, manifest: Manifest) -> list[str]:
+    """A line of a robot's session that was judged and has no figures for a report; none where nobody has judged."""
+    if "success" in manifest.metrics:
+        return [f"omp deploy {path}: the checkpoint that its export was made of is gone, so nothing says what acted"]
+    if (path.parent / EPISODES).is_file() and (state := state_of(path.parent, manifest)) == "lost":
+        return [f"omp deploy {path}: {state}; its {EPISODES} has what was said until then"]
+    return []
 
 
 def _unfinished_sweep(path: Path, manifest: Manifest) -> list[str]:

@@ -35,6 +35,8 @@ def robot_rows(sessions: Sequence[OnRobot]) -> list[dict[str, Any]]:
                 "success": wilson(
                     sum(rate["successes"] for rate in rates), sum(rate["episodes"] for rate in rates)
                 ).as_dict(),
+                "robot": first.setting("env"),
+                "hz": first.figures["hz"],
                 "judged_by": first.figures["judged_by"],
                 **counts,
             }
@@ -47,6 +49,7 @@ def robot_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     cells = [
         [
             f"{row['suite']}/{row['task']}",
+            f"{row['robot']}, {row['hz']:g} Hz",
             row["title"],
             NONE if row["seed"] is None else str(row["seed"]),
             str(row["nfe"]),
@@ -59,9 +62,9 @@ def robot_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         ]
         for row in rows
     ]
-    columns = ("task", "policy", "seed", "NFE", "step", "success", "helped", "left out", "not judged", "judged by")
+    columns = ("task", "robot", "policy", "seed", "NFE", "step", "success", "helped", "left out", "not judged")
     note = (
-        "n/N of the judged episodes of all sessions [95 % Wilson]. Where somebody took over (helped) it is no success. "
-        "Which starts there were is for the one to say who put things in their place."
+        "n/N of the judged episodes of all sessions on one robot [95 % Wilson]. Where somebody took over (helped) it "
+        "is no success. Which starts there were is for the one to say who put things in their place."
     )
-    return Table("Success on robots", (*columns, "missed deadlines", "sessions, from"), cells, note=note)
+    return Table("Success on robots", (*columns, "judged by", "missed deadlines", "sessions, from"), cells, note=note)

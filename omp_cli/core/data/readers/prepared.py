@@ -40,7 +40,7 @@ def as_prepared(where: str, attributes: Mapping[str, Any], found: Recording, epi
     }
     suite = attributes.get("rollout_suite")
     made = suite if isinstance(suite, Mapping) and suite.get("name") == "own" else None
-    end_effector = spec.end_effector if found.notes["state"] == ["state"] else None
+    end_effector = spec.end_effector if spec.cloud_in_world and found.notes["state"] == ["state"] else None
     whole = replace(
         found,
         spec=found.spec.model_copy(update=turned),

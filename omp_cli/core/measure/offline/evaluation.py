@@ -9,10 +9,10 @@ import torch
 
 from omp_cli.core.base.files import defined, to_json, write_text
 from omp_cli.core.base.progress import Progress
-from omp_cli.core.base.run import Run
+from omp_cli.core.base.run import EPISODES, Run
 from omp_cli.core.base.timing import Stopwatch
 from omp_cli.core.checkpoint import Checkpoint
-from omp_cli.core.measure.evaluation import EPISODES, policy_facts
+from omp_cli.core.measure.evaluation import policy_facts
 from omp_cli.core.measure.offline.config import PICTURE, OfflineConfig
 from omp_cli.core.measure.offline.episodes import ReferenceEpisodes
 from omp_cli.core.measure.offline.picture import plot_actions
