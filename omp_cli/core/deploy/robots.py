@@ -105,9 +105,9 @@ class Robot:
         return sent
 
     def _as_action(self, said: Any, action: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What ``act`` has returned, where that is another action; else the policy's own, of no action after a word.
+        """What ``act`` has returned, where that is another action than the policy's; what it has returned is said once.
 
-        RunFailed where it is one with numbers that are not finite.
+        RunFailed where it is an action with numbers that are not finite.
         """
         try:
             found = np.asarray(said, np.float32)
