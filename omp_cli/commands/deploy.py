@@ -58,13 +58,7 @@ def deploy(
         raise UsageError("omp deploy: settings of ros go with --ros", "leave them out, or name --ros")
     if settings.record != "nothing":
         core.spec_of_recording(player.decider)
-    if replay is not None and (settings.judge or settings.record != "nothing"):
-        option_ = "--judge" if settings.judge else "--record"
-        raise UsageError(f"{option_}: of a recording there is nothing to judge or to record", "leave it out")
-    if settings.judge and settings.ros.shadow:
-        raise UsageError("--judge: with ros.shadow the policy moves nothing", "leave one of them out")
-    if settings.judge and call.console.quiet:
-        raise UsageError("--judge: asks at the terminal, which --quiet hides", "leave one of them out")
+    _check_outcomes(settings, replay is not None, call.console.quiet)
     chosen.add("env" if replay is None else "dataset", "ROS" if ros else env or str(replay), "flag")
     if call.dry_run(chosen, task=signature.task, hz=settings.hz or signature.control_hz, nfe=signature.nfe):
         return
@@ -89,3 +83,14 @@ def deploy(
     if "recorded" in figures:
         lines.append(f"data set: {run.folder}   look at it: omp view {quoted(run.folder)}")
     call.result(run.folder, figures, loop_tables(figures), lines)
+
+
+def _check_outcomes(settings: DeployConfig, of_recording: bool, quiet: bool) -> None:
+    """UsageError where there is nothing to judge or to record, or nobody could be asked."""
+    named = "--judge" if settings.judge else "--record"
+    if of_recording and (settings.judge or settings.record != "nothing"):
+        raise UsageError(f"{named}: of a recording there is nothing to judge or to record", "leave it out")
+    if settings.judge and settings.ros.shadow:
+        raise UsageError("--judge: with ros.shadow the policy moves nothing", "leave one of them out")
+    if settings.judge and quiet:
+        raise UsageError("--judge: asks at the terminal, which --quiet hides", "leave one of them out")

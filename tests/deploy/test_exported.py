@@ -155,7 +155,7 @@ def test_a_suite_is_built_once_for_a_policy(tmp_path: Path, monkeypatch: pytest.
     plain = OwnSuite.__init__
     monkeypatch.setattr(OwnSuite, "__init__", lambda self, config: made.append(self) or plain(self, config))
     for make in (
-        lambda: OfCheckpoint(one.checkpoint, "ema", one.device, None),
+        lambda: OfCheckpoint(one.checkpoint(), "ema", one.device, None),
         lambda: opened(tmp_path, document, monkeypatch),
     ):
         made.clear()
