@@ -22,8 +22,8 @@ def report(
     """Write tables and plots of all evaluations below some folders, with intervals and the published figures.
 
     Runs of omp bench-latency below the folders give the latencies. Runs of omp deploy that were judged have a table of
-    their own. The terminal shows the tables by class of tasks; the
-    files, and the terminal with --verbose, have those by task and of the selection of checkpoints, too.
+    their own. The terminal shows the tables by class of tasks; the files, and the terminal with --verbose, have those
+    by task and of the selection of checkpoints, too.
 
     Example: omp report runs/eval
 

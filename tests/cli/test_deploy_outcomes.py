@@ -56,6 +56,7 @@ class Endless(Robot):
 class Sure(Robot):
     '''Every second episode succeeds; of the third nothing is known.'''
     def succeeded(self):
+        open("asked", "a").write(str(self.episode))
         return [True, False, None][self.episode % 3]
 
 class Helped(Sure):
@@ -223,6 +224,7 @@ def test_a_robot_says_itself_what_succeeded(moved: Callable[..., Any], omp: Omp)
     assert (figures["judged_by"], figures["helped"], figures["discarded"], figures["not_judged"]) == ("robot", 0, 0, 1)
     assert outcomes() == [(True, True, 6, 0), (False, True, 6, 0), (None, True, 6, 0), (True, True, 6, 0)]
     assert Path("stopped").read_text() == "6666", "it stands still after each episode"
+    assert Path("asked").read_text() == "0123", "and is asked once"
     (listed,) = omp("runs", "d", "--json").json["runs"]
     assert listed["success"] == "2/3 = 0.67"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -77,7 +77,7 @@ def deploy_run(
     outcomes = Outcomes(run.folder / EPISODES if replay is None else None, judge.by)
     recorder = None
     if config.record != "nothing":
-        recorder = Recorder(run.folder, player.decider, 1 / period, config.record, progress.note)
+        recorder = Recorder(run, player.decider, 1 / period, config.record, progress.note)
 
     def figures() -> dict[str, Any]:
         of_robot = robot.figures() if replay is None else {"replay": replay.figures()}
@@ -138,12 +138,12 @@ class _Loop:
         for number in itertools.count():
             self.robot.reset()
             self.judge.announce(self.outcomes.counted + 1, episodes)
-            if not self._wait(self._may_begin, self.ends):
+            if not self._waited():
                 return
             self.player.reset(None if number else self.config.seed)
             if number == 0:
                 self._warm_up()
-                if not self._wait(self._may_begin, self.ends):  # it may not be ready any more
+                if not self._waited():  # it may not be ready any more
                     return
                 # The way to the start is no part of the loop: a robot may take longer for it than the loop has.
                 self.ends = _later(self.config.seconds)
@@ -190,19 +190,19 @@ class _Loop:
     def _verdict(self) -> Verdict:
         """What is said of the episode that is over."""
         self.judge.ask()
-        self._wait(lambda: self.judge.verdict() is not None, None)
-        return self.judge.verdict() or Verdict()
-
-    def _may_begin(self) -> bool:
-        return self.robot.ready() and self.judge.may_begin()
+        while (verdict := self.judge.verdict()) is None:
+            if self.stop.error:
+                return Verdict()
+            time.sleep(_POLL)
+        return verdict
 
     def _is_over(self) -> bool:
         return bool(self.stop.error) or (self.ends is not None and time.monotonic() >= self.ends)
 
-    def _wait(self, condition: Callable[[], bool], ends: float | None) -> bool:
-        """Whether something has come true, for which is waited; not where it is time to stop before."""
-        while not condition():
-            if self.stop.error or (ends is not None and time.monotonic() >= ends):
+    def _waited(self) -> bool:
+        """Whether the episode may begin, for which is waited; not where it is time to stop before."""
+        while not (self.robot.ready() and self.judge.may_begin()):
+            if self._is_over():
                 return False
             time.sleep(_POLL)
         return True

@@ -14,6 +14,7 @@ import numpy as np
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.files import atomic, remove
 from omp_cli.core.base.manifest import versions
+from omp_cli.core.base.run import Run
 from omp_cli.core.data.store import STORE, Arrays, start_hash, write_store
 from omp_cli.core.deploy.config import Recorded
 from omp_cli.core.deploy.decider import Decider
@@ -34,20 +35,18 @@ class Recorder(AbstractContextManager["Recorder"]):
     does a stall after which the loop decides anew; fewer dropped ticks are told.
 
     Args:
-        folder: the run's folder.
+        run: receives the data set in its folder; its inputs say which policy it is.
         decider: the policy, whose data the frames are like.
         hz: frames per second.
         wanted: what is kept.
         note: called with whole sentences.
     """
 
-    def __init__(
-        self, folder: Path, decider: Decider, hz: float, wanted: Recorded, note: Callable[[str], None]
-    ) -> None:
+    def __init__(self, run: Run, decider: Decider, hz: float, wanted: Recorded, note: Callable[[str], None]) -> None:
         self._spec = spec_of_recording(decider).model_copy(update={"control_hz": hz})
         self._suite, self._longest = dict(decider.suite or {"name": "own"}), decider.signature.execute
-        self._folder, self._wanted, self._note = folder, wanted, note
-        self._policy = {"path": str(decider.path), "kind": decider.kind, "sha256": decider.sha256()}
+        self._folder, self._wanted, self._note = run.folder, wanted, note
+        self._policy = next((i.model_dump() for i in run.manifest.inputs if i.kind == decider.kind), None)
         self._frames: list[Arrays] = []
         self._rows: list[Mapping[str, Any]] = []
         self._dropped, self._files = 0, list[Path]()

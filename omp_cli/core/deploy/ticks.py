@@ -23,10 +23,7 @@ NAP = 0.1
 
 
 class Moved(Protocol):
-    """What the loop asks of a robot (``robots``)."""
-
-    def reset(self) -> None:
-        """Begin an episode."""
+    """What a tick asks of a robot (``robots``)."""
 
     def observe(self) -> Any:
         """The newest frame."""

@@ -83,7 +83,7 @@ class Recording:
         files: of several files that are read as one, the name of each and how many episodes are in all before it;
             empty of one file.
         topics: of a robot on ROS, where its arrays come from; None of others.
-        prepared: of a data set of omp's whose arrays are all taken as they are; None of all else.
+        prepared: of a data set of omp's; None of all else.
     """
 
     episodes: list[Arrays]
