@@ -26,12 +26,12 @@ class MyRobot:
 
     def __init__(self, first: int = 0) -> None:
         self._plane = recorded_suite({"name": "toy"}).make("reach")
-        self._episode, self._steps, self._reached = first, 0, False
+        self._first, self._steps, self._reached = first, 0, False
 
-    def reset(self) -> None:
-        """Go to the start of an episode."""
-        self._plane.reset(seed=self._episode)
-        self._episode, self._steps, self._reached = self._episode + 1, 0, False
+    def reset(self, start: int) -> None:
+        """Go to the start of an episode; whoever does not want to know which leaves ``start`` out."""
+        self._plane.reset(seed=self._first + start)
+        self._steps, self._reached = 0, False
 
     def observe(self) -> dict[str, NDArray[Any]]:
         """The newest frame, with the names, shapes and units of the demonstrations."""

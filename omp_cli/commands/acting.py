@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypeVar
 
 from omp_cli import core
 from omp_cli.commands.call import Call
 from omp_cli.commands.chosen import Chosen
-from omp_cli.commands.inputs import TRAINED, PolicyArgument
+from omp_cli.commands.inputs import TRAINED
 from omp_cli.core.deploy.config import ActingConfig
 
 S = TypeVar("S", bound=ActingConfig)
 
 
-def opened(call: Call[S], policy: PolicyArgument) -> tuple[Chosen[S], core.Player]:
-    """The settings of the line and the policy that it names, else the newest trained one."""
+def opened(call: Call[S], policy: Path | None) -> tuple[Chosen[S], core.Player]:
+    """The settings of the line and a policy that it names, else the newest trained one."""
     chosen = call.settings()
     call.known(chosen)
     settings = chosen.settings

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 from omp_cli import core
 from omp_cli.commands.acting import opened
 from omp_cli.commands.call import Call
+from omp_cli.commands.chosen import Chosen
 from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import PolicyArgument
 from omp_cli.commands.options import option
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.files import quoted
+from omp_cli.core.base.run import Run
 from omp_cli.core.data.store import read_store
 from omp_cli.core.deploy.config import DeployConfig, RosConfig
 from omp_cli.core.deploy.tables import loop_tables
@@ -35,6 +38,15 @@ def deploy(
     replay: Annotated[
         Path | None, option("Data set whose frames the policy is shown in the place of a robot's.", panel=PANEL)
     ] = None,
+    against: Annotated[
+        list[Path] | None,
+        option(
+            "Another policy, which takes turns with it at the same starts; who judges is not told whose. Repeatable.",
+            "--against",
+            panel=PANEL,
+            metavar="RUN_OR_EXPORT",
+        ),
+    ] = None,
 ) -> None:
     """Run a policy at a fixed rate, on a robot or on recorded data; successes and missed deadlines are counted.
 
@@ -44,49 +56,73 @@ def deploy(
 
     Example: omp deploy runs/pretrain/RUN --env my_robot.py:make --episodes 20 --judge --record all
 
+    Example: omp deploy runs/pretrain/RUN --against runs/pretrain/OTHER --env my_robot.py:make --episodes 20 --judge
+
     Example: omp deploy runs/pretrain/RUN --ros --seconds 60
     """
     if (env is not None) + (replay is not None) + ros != 1:
         raise UsageError(
             "omp deploy: nothing to act on, or two things", "name --env module:function, --ros or --replay DATASET"
         )
-    chosen, player = opened(call, policy)
+    acting = [opened(call, path) for path in (policy, *(against or ()))]
+    players = [player for _, player in acting]
+    (chosen, player), alone = acting[0], len(acting) == 1
     settings, signature = chosen.settings, player.signature
-    if ros:
-        core.topics_of_policy(player.decider)
-    elif settings.ros != RosConfig():
-        raise UsageError("omp deploy: settings of ros go with --ros", "leave them out, or name --ros")
-    if settings.record != "nothing":
-        core.spec_of_recording(player.decider)
-    _check_outcomes(settings, replay is not None, call.console.quiet)
-    chosen.add("env" if replay is None else "dataset", "ROS" if ros else env or str(replay), "flag")
-    if call.dry_run(chosen, task=signature.task, hz=settings.hz or signature.control_hz, nfe=signature.nfe):
+    _check(settings, players, ros, replay is not None, call.console.quiet)
+    for theirs, _ in acting:
+        theirs.add("env" if replay is None else "dataset", "ROS" if ros else env or str(replay), "flag")
+    whole = chosen if alone else _of_all(acting)
+    if call.dry_run(whole, task=signature.task, hz=settings.hz or signature.control_hz, nfe=signature.nfe):
         return
     data = None if replay is None else read_store(replay)
-    with (
-        typed_keys("--judge") if settings.judge else nullcontext() as keys,
-        call.run(chosen, signature.task, player.decider.device) as (run, progress),
-    ):
-        run.input(player.decider.kind, player.decider.path, player.decider.sha256())
-        run.metrics(**core.acting_facts(player.decider))
+    with ExitStack() as stack:
+        keys = stack.enter_context(typed_keys("--judge")) if settings.judge else None
+        run, progress = stack.enter_context(call.run(whole, signature.task, player.decider.device))
+        runs = [run] if alone else [_own(stack, call, run, *each) for each in enumerate(acting, 1)]
+        for own, each in zip(runs, players, strict=True):
+            for reads in dict.fromkeys((run, own)):
+                reads.input(each.decider.kind, each.decider.path, each.decider.sha256())
+            own.metrics(**core.acting_facts(each.decider))
         if data is not None:
             run.input("dataset", data.path, data.sha256)
-        robot: core.Robot | core.Replay
-        if data is not None:
-            robot = core.Replay(data, signature, progress.note)
+            robot: core.Robot | core.Replay = core.Replay(data, signature, progress.note)
         elif ros:
             robot = core.make_ros_robot(player.decider, settings.ros, run.folder / "ros.log", progress.note)
         else:
             robot = core.make_robot(str(env), signature, progress.note)
-        figures = core.deploy_run(run, player, robot, settings, progress, keys)
-    lines = [f"ticks: {run.folder / 'ticks.jsonl'}"]
-    if "recorded" in figures:
-        lines.append(f"data set: {run.folder}   look at it: omp view {quoted(run.folder)}")
+        figures = core.deploy_run(run, list(zip(runs, players, strict=True)), robot, settings, progress, keys)
+    lines = [f"ticks: {own.folder / 'ticks.jsonl'}" for own in runs]
+    kept = [own.folder for own in runs if "recorded" in own.manifest.metrics]
+    lines += [f"data set: {folder}   look at it: omp view {quoted(folder)}" for folder in kept]
     call.result(run.folder, figures, loop_tables(figures), lines)
 
 
-def _check_outcomes(settings: DeployConfig, of_recording: bool, quiet: bool) -> None:
-    """UsageError where there is nothing to judge or to record, or nobody could be asked."""
+def _of_all(acting: Sequence[tuple[Chosen[DeployConfig], core.Player]]) -> Chosen[DeployConfig]:
+    """The settings of the first policy, with the others that it is compared with."""
+    first = acting[0][0]
+    found = Chosen(first.settings, dict(first.sources))
+    found.add("against", [str(player.decider.path) for _, player in acting[1:]], "flag")
+    return found
+
+
+def _own(
+    stack: ExitStack, call: Call[DeployConfig], run: Run, number: int, acting: tuple[Chosen[DeployConfig], core.Player]
+) -> Run:
+    """The run of one of several policies, in the folder of all; its number is its place on the line."""
+    chosen, player = acting
+    own, _ = stack.enter_context(call.run(chosen, run.folder / str(number), player.decider.device, bar=False))
+    return own
+
+
+def _check(settings: DeployConfig, players: Sequence[core.Player], ros: bool, of_recording: bool, quiet: bool) -> None:
+    """UsageError where the line asks for what the policies, or what is to be acted on, cannot do."""
+    if not ros and settings.ros != RosConfig():
+        raise UsageError("omp deploy: settings of ros go with --ros", "leave them out, or name --ros")
+    for player in players:
+        if ros:
+            core.topics_of_policy(player.decider)
+        if settings.record != "nothing":
+            core.spec_of_recording(player.decider)
     named = "--judge" if settings.judge else "--record"
     if of_recording and (settings.judge or settings.record != "nothing"):
         raise UsageError(f"{named}: of a recording there is nothing to judge or to record", "leave it out")
@@ -94,3 +130,18 @@ def _check_outcomes(settings: DeployConfig, of_recording: bool, quiet: bool) -> 
         raise UsageError("--judge: with ros.shadow the policy moves nothing", "leave one of them out")
     if settings.judge and quiet:
         raise UsageError("--judge: asks at the terminal, which --quiet hides", "leave one of them out")
+    if len(players) > 1:
+        _check_turns(settings, players, ros, of_recording)
+
+
+def _check_turns(settings: DeployConfig, players: Sequence[core.Player], ros: bool, of_recording: bool) -> None:
+    """UsageError where policies cannot take turns."""
+    if of_recording:
+        raise UsageError("--against: a recording goes on as it did, whoever acts", "omp eval --offline compares errors")
+    if settings.ros.shadow:
+        raise UsageError("--against: with ros.shadow no policy moves anything", "leave one of them out")
+    if settings.label is not None:
+        raise UsageError("--label: names one policy, and with --against there are more", "omp report has --rename")
+    if ros and any(core.topics_of_policy(p.decider) != core.topics_of_policy(players[0].decider) for p in players):
+        raise UsageError("--against: the policies learned from other topics", "compare policies of one recording")
+    core.same_robot(players, settings.hz)

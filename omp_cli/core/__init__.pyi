@@ -15,13 +15,14 @@ from .deploy.loop import deploy_run as deploy_run
 from .deploy.player import Player as Player
 from .deploy.player import executed as executed
 from .deploy.recording import spec_of_recording as spec_of_recording
-from .deploy.robots import Replay as Replay
+from .deploy.replay import Replay as Replay
 from .deploy.robots import Robot as Robot
 from .deploy.robots import make_robot as make_robot
 from .deploy.ros.making import make_ros_robot as make_ros_robot
 from .deploy.ros.making import topics_of_policy as topics_of_policy
 from .deploy.server import check_server as check_server
 from .deploy.server import serve_run as serve_run
+from .deploy.turns import same_robot as same_robot
 from .measure.evaluation import acting_facts as acting_facts
 from .measure.evaluation import evaluate_run as evaluate_run
 from .measure.gymnasium_env import evaluate_env as evaluate_env

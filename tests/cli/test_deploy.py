@@ -16,7 +16,7 @@ import omp_cli as api
 from omp_cli.core.base.manifest import check_artifacts, read_manifest
 from omp_cli.core.data.store import read_store
 from omp_cli.core.deploy.program import ONNX_PACKAGES, missing_packages
-from omp_cli.core.deploy.robots import Replay
+from omp_cli.core.deploy.replay import Replay
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp, in_process, omp_process
 

@@ -10,7 +10,7 @@ import pytest
 
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.deploy.frames import Array, Signature
-from omp_cli.core.deploy.robots import Replay
+from omp_cli.core.deploy.replay import Replay
 from omp_cli.core.spec import Spec
 
 SPEC = Spec(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from omp_cli.core.base.statistics import COVERAGE, bootstrap, newcombe, spread, task_mean, wilson
+from omp_cli.core.base.statistics import COVERAGE, bootstrap, newcombe, newcombe_paired, spread, task_mean, wilson
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,39 @@ def test_wilson_is_scipys(confidence: float) -> None:
                 pytest.approx(theirs.low, abs=1e-14),
                 pytest.approx(theirs.high, abs=1e-14),
             )
+
+
+@pytest.mark.parametrize(
+    ("counts", "low", "high"),
+    [  # Newcombe 1998, Statistics in Medicine 17:2635, method 10; Altman et al. 2000, Statistics with Confidence, p. 52
+        ((36, 12, 2, 0), 0.0569, 0.3404),
+        ((14, 5, 0, 22), 0.0115, 0.2265),
+    ],
+)
+def test_newcombe_for_pairs_against_published_values(counts: tuple[int, ...], low: float, high: float) -> None:
+    both, ours, other, neither = counts
+    found = newcombe_paired(both, ours, other, neither)
+    assert found.value == pytest.approx((ours - other) / sum(counts))
+    assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+    mirrored = newcombe_paired(both, other, ours, neither)
+    assert (mirrored.low, mirrored.high) == (pytest.approx(-found.high), pytest.approx(-found.low))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("chances", [(0.4, 0.3, 0.1, 0.2), (0.7, 0.15, 0.05, 0.1), (0.25, 0.25, 0.25, 0.25)])
+def test_an_interval_for_pairs_holds_the_truth(chances: tuple[float, ...]) -> None:
+    """In 95 of 100 sessions of 20 starts or more often: all possible outcomes are weighed."""
+    from math import comb, prod
+
+    starts, held = 20, 0.0
+    for both in range(starts + 1):
+        for ours in range(starts + 1 - both):
+            for other in range(starts + 1 - both - ours):
+                counts = (both, ours, other, starts - both - ours - other)
+                found = newcombe_paired(*counts)
+                ways = comb(starts, both) * comb(starts - both, ours) * comb(starts - both - ours, other)
+                if found.low <= chances[1] - chances[2] <= found.high:  # type: ignore[operator]
+                    held += ways * prod(p**n for p, n in zip(chances, counts, strict=True))
+    assert 0.95 <= held <= 0.98
 
 
 def test_more_successes_than_episodes_are_no_rate() -> None:

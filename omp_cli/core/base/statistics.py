@@ -122,6 +122,27 @@ def newcombe(ours: Rate, other: Rate) -> Interval:
     return Interval(difference, float(difference - below), float(difference + above))
 
 
+def newcombe_paired(both: int, ours_only: int, other_only: int, neither: int) -> Interval:
+    """Difference of two proportions of the same N > 0 starts, counted by which of the two succeeded, with its interval.
+
+    Newcombe 1998, Statistics in Medicine 17:2635, method 10: as ``newcombe``, less what the two have in common, the
+    correlation phi of their outcomes, which is corrected for continuity where it is positive.
+    """
+    total = both + ours_only + other_only + neither
+    ours, other = wilson(both + ours_only, total), wilson(both + other_only, total)
+    margins = math.prod((ours.successes, total - ours.successes, other.successes, total - other.successes))
+    cross = both * neither - ours_only * other_only
+    phi = (max(cross - total / 2, 0) if cross > 0 else cross) / math.sqrt(margins) if margins else 0.0
+
+    def distance(of_ours: float, of_other: float) -> float:
+        return math.sqrt(of_ours**2 - 2 * phi * of_ours * of_other + of_other**2)
+
+    difference = (ours_only - other_only) / total
+    below = distance(ours.rate - ours.low, other.high - other.rate)
+    above = distance(ours.high - ours.rate, other.rate - other.low)
+    return Interval(difference, difference - below, difference + above)
+
+
 def task_mean(classes: Sequence[Tasks]) -> float:
     """Unweighted mean over all tasks of the mean over a task's seeds."""
     return float(np.mean([np.mean(seeds) for tasks in classes for seeds in tasks]))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from omp_cli.core.base.files import to_json
-from omp_cli.core.base.statistics import wilson
+from omp_cli.core.base.statistics import Rate, wilson
 
 Keys = Callable[[], str]
 """What has been typed since the last call; "" for nothing."""
@@ -47,8 +47,8 @@ class Judge:
     def __init__(self, robot: Says) -> None:
         self._robot = robot
 
-    def announce(self, number: int, of: int) -> None:
-        """An episode is next, counted from 1."""
+    def announce(self, which: str, again: bool) -> None:
+        """An episode is next; ``again`` where it is to begin as the one before did."""
 
     def may_begin(self) -> bool:
         """Whether it may begin, as far as the judge is concerned."""
@@ -83,11 +83,12 @@ class PersonJudge(Judge):
         self._begun = False
         self._said: Verdict | None = None
 
-    def announce(self, number: int, of: int) -> None:
+    def announce(self, which: str, again: bool) -> None:
         """See the base class; what was typed before does not count."""
         self._keys()
-        self._begun, self._said, self._which = False, None, f"episode {number} of {of}"
-        self._note(f"{self._which}: put everything in its place, then press space; while it runs, {KEYS}")
+        self._begun, self._said, self._which = False, None, which
+        place = "back where it was when the episode before began" if again else "in its place"
+        self._note(f"{which}: put everything {place}, then press space; while it runs, {KEYS}")
 
     def may_begin(self) -> bool:
         """See the base class."""
@@ -120,24 +121,34 @@ class Outcomes:
         by: who judges.
 
     Attributes:
-        counted: episodes that count.
+        by: who judges.
+        successes: of each episode that counts whether it is a success of the policy, None where nobody has judged it.
+            Where somebody took over it is none, whatever was said of it.
     """
 
     def __init__(self, file: Path | None, by: str) -> None:
-        self._file, self.counted = file, 0
-        self._by, self._verdicts = by, list[Verdict]()
-        self._helped, self._alone = 0, 0
+        self._file, self.by = file, by
+        self.successes: list[bool | None] = []
+        self._helped, self._discarded = 0, 0
+
+    @property
+    def counted(self) -> int:
+        """Episodes that count."""
+        return len(self.successes)
+
+    @property
+    def rate(self) -> Rate | None:
+        """Successes of the judged episodes; None where there are none."""
+        judged = [success for success in self.successes if success is not None]
+        return wilson(sum(judged), len(judged)) if judged else None
 
     def add(self, row: dict[str, Any], verdict: Verdict) -> None:
-        """One more episode; ``row`` is what happened in it, JSON types only.
-
-        Where somebody took over (``corrected`` ticks) it is no success of the policy, whatever was said of it.
-        """
-        self._verdicts.append(verdict)
-        self.counted += verdict.counts
+        """One more episode; ``row`` is what happened in it, JSON types only."""
         if verdict.counts:
             self._helped += row["corrected"] > 0
-            self._alone += verdict.success is True and not row["corrected"]
+            self.successes.append(None if verdict.success is None else verdict.success and not row["corrected"])
+        else:
+            self._discarded += 1
         line = {**row, "success": verdict.success, "counts": verdict.counts}
         if self._file is not None:
             with self._file.open("a", encoding="utf-8") as log:
@@ -148,10 +159,8 @@ class Outcomes:
 
         Nothing where nobody has said anything of any.
         """
-        judged = sum(v.counts and v.success is not None for v in self._verdicts)
-        discarded = sum(not v.counts for v in self._verdicts)
-        if not judged and not discarded:
+        rate = self.rate
+        if rate is None and not self._discarded:
             return {}
-        rate = {"success": wilson(self._alone, judged).as_dict()} if judged else {}
-        counts = {"helped": self._helped, "discarded": discarded, "not_judged": self.counted - judged}
-        return {**rate, "judged_by": self._by, **counts}
+        counts = {"helped": self._helped, "discarded": self._discarded, "not_judged": self.successes.count(None)}
+        return {**({} if rate is None else {"success": rate.as_dict()}), "judged_by": self.by, **counts}

@@ -1,10 +1,11 @@
-"""What a control loop moves: a robot of the user's own, a Gymnasium environment, or a recording that does not move.
+"""What a control loop moves: a robot of the user's own, or a Gymnasium environment.
 
 A robot is any object with these methods, of which all but the first two may be missing::
 
     observe() -> {name: array}     the newest frame, as the data of the policy have it
     act(action) -> None            command an action (A,) float32, in the data's units; must not wait for it to be done
-    reset() -> None                go to the start of an episode; called before each
+    reset() -> None                go to the start of an episode; called before each. If it has a parameter ``start``,
+                                   that is the start's number from 0 on, which policies that take turns have in common
     ready() -> bool                whether the episode may begin; asked after reset(), again and again until it does
     done() -> bool                 whether the episode is over
     pause() -> None                stand still; called after the last tick of each episode
@@ -18,8 +19,9 @@ False, where nothing was sent.
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,10 +32,8 @@ from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import DataError, OmpError, RunFailed, UsageError, one_line
 from omp_cli.core.base.plugins import import_file, importable, users_code
-from omp_cli.core.data.store import Dataset
 from omp_cli.core.deploy.clipping import Clipping
 from omp_cli.core.deploy.frames import Signature
-from omp_cli.core.rotations import mean_of, nearest
 
 Frame = Mapping[str, Any]
 ANOTHER_RATE = 0.01
@@ -61,6 +61,7 @@ class Robot:
     def __init__(self, target: Any, name: str, signature: Signature, note: Callable[[str], None]) -> None:
         self._target = GymRobot(target, signature, note) if isinstance(target, gymnasium.Env) else target
         self._name, self._note = name, note
+        self._wants_start = "start" in _parameters(getattr(target, "reset", None))
         self._told: set[str] = set()
         self.corrected = False
         for method in ("observe", "act"):
@@ -76,9 +77,17 @@ class Robot:
         """Whether the user's object has a method; what it lacks does nothing."""
         return callable(getattr(self._target, method, None))
 
-    def reset(self) -> None:
-        """Begin an episode."""
-        self._call("reset")
+    def reset(self, start: int, seed: int | None = None) -> None:
+        """Begin an episode.
+
+        Args:
+            start: number of its start, for a robot that wants to know it.
+            seed: of its start, for an environment; None for any.
+        """
+        if isinstance(self._target, GymRobot):
+            self._call("reset", seed)
+        else:
+            self._call("reset", **({"start": start} if self._wants_start else {}))
 
     def ready(self) -> bool:
         """Whether the episode may begin; at once where the robot does not say."""
@@ -157,9 +166,9 @@ class Robot:
         with users_code(f"{self._name}: {method}()"):  # an array says neither
             return bool(found)
 
-    def _call(self, method: str, *arguments: Any) -> Any:
+    def _call(self, method: str, *arguments: Any, **more: Any) -> Any:
         with users_code(f"{self._name}: {method}()"):
-            return getattr(self._target, method)(*arguments) if self.has(method) else None
+            return getattr(self._target, method)(*arguments, **more) if self.has(method) else None
 
 
 class GymRobot:
@@ -237,102 +246,6 @@ class GymRobot:
         self.env.close()
 
 
-class Replay:
-    """A data set in the place of a robot: shows recorded frames whatever the policy does, and keeps both actions.
-
-    Args:
-        data: the recording.
-        signature: signature of the policy; DataError when the recorded actions are of another size, UsageError when
-            they are in another unit.
-        note: called with one line where the recorded actions have other names than the policy's, or another rate.
-
-    Attributes:
-        errors: predicted minus recorded action of every frame so far, each (A,).
-    """
-
-    corrected = False
-
-    def __init__(self, data: Dataset, signature: Signature, note: Callable[[str], None]) -> None:
-        self._data, self._episode, self._frame = data, -1, 0
-        missing = [name for name in signature.arrays if name not in data.arrays]
-        if missing:
-            raise DataError(f"data set {data.path}: has no {missing[0]}, which the policy reads", "take its own data")
-        found = data.arrays["action"].shape[1]
-        if found != signature.action_dim:
-            raise DataError(f"data set {data.path}: {found} numbers per action, the policy has {signature.action_dim}")
-        if abs((hz := data.spec.control_hz) / signature.control_hz - 1) > ANOTHER_RATE:
-            note(
-                f"data set {data.path}: its actions are {hz:g} a second, the policy's {signature.control_hz:g}, so the "
-                "errors compare actions of other durations"
-            )
-        names, unit, rotations = signature.action_names, signature.action_unit, signature.action_rotations
-        data.spec.same_actions(names, unit, rotations, f"data set {data.path}", note)
-        if "img" in signature.arrays:
-            data.spec.same_cameras(signature.cameras, f"data set {data.path}", note)
-        self._keys = tuple(signature.arrays)
-        self._rotations = data.spec.action_rotations or signature.action_rotations
-        self._ends = data.episode_ends
-        self.errors: list[NDArray[np.float64]] = []
-
-    @property
-    def episodes(self) -> int:
-        """The number of recorded episodes."""
-        return len(self._ends)
-
-    def reset(self) -> None:
-        """Go to the start of the next episode."""
-        self._episode += 1
-        self._frame = 0 if self._episode == 0 else int(self._ends[self._episode - 1])
-
-    def ready(self) -> bool:
-        """Whether the episode may begin: always."""
-        return True
-
-    def observe(self) -> Frame:
-        """The frame that is due."""
-        return {name: self._data.arrays[name][self._frame] for name in self._keys}
-
-    def act(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Compare with the recorded action, and go to the next frame; the action."""
-        recorded = self._data.arrays["action"][self._frame].astype(np.float64)
-        self.errors.append(nearest(action.astype(np.float64), recorded, self._rotations) - recorded)
-        self._frame += 1
-        return action
-
-    def done(self) -> bool:
-        """Whether the episode has no more frames."""
-        return self._frame >= int(self._ends[self._episode])
-
-    def pause(self) -> None:
-        """Does nothing: nothing moves."""
-
-    def succeeded(self) -> bool | None:
-        """None: whatever the policy said, the recording went on as it did."""
-        return None
-
-    def figures(self) -> dict[str, Any]:
-        """Mean absolute error (A,) by the actions' names and in their unit, and the spread of the recorded actions.
-
-        ``spread`` is their standard deviation in the whole data set; ``relative`` the mean of error / spread over the
-        dimensions that vary.
-        """
-        if not self.errors:
-            return {}
-        error = np.abs(self.errors).mean(0)
-        actions = self._data.arrays["action"].astype(np.float64)
-        spread = nearest(actions, mean_of(actions, self._rotations), self._rotations).std(0)
-        varies = spread > 1e-6
-        relative = float((error[varies] / spread[varies]).mean()) if varies.any() else None
-        return {
-            "frames": len(self.errors),
-            "names": list(self._data.spec.action_names),
-            "unit": self._data.spec.action_unit,
-            "error": [float(f"{x:.6g}") for x in error],
-            "spread": [float(f"{x:.6g}") for x in spread],
-            "relative": None if relative is None else round(relative, 4),
-        }
-
-
 def of_one_robot(action: NDArray[np.float32]) -> NDArray[np.float32]:
     """The action (A,) that answers one robot's frame; DataError for actions (B, A), which answer a batch of frames."""
     if action.ndim != 1:
@@ -370,6 +283,14 @@ def make_robot(place: str, signature: Signature, note: Callable[[str], None]) ->
         except Exception as second:
             error.add_note(f"nor could the robot be let go: {one_line(second, typed=True)}")
         raise
+
+
+def _parameters(method: Any) -> Iterable[str]:
+    """The names of a method's parameters, as far as they are known; they are not of what is not written in Python."""
+    try:
+        return inspect.signature(method).parameters
+    except (TypeError, ValueError):
+        return ()
 
 
 def _module(where: str) -> ModuleType:

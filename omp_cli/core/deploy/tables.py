@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from omp_cli.core.base.paired import paired_table
 from omp_cli.core.base.statistics import Rate
-from omp_cli.core.base.table import Table
+from omp_cli.core.base.table import NONE, Table
 
 
 def export_table(figures: Mapping[str, Any]) -> Table:
@@ -39,7 +40,11 @@ def _features_table(features: Mapping[str, Any]) -> Table:
 
 
 def loop_tables(figures: Mapping[str, Any]) -> list[Table]:
-    """The figures of the control loop; of a replay also the error of each action dimension."""
+    """The figures of the control loop; of a replay also the error of each action dimension. Of policies that took turns
+    a row for each, and for each two of them.
+    """
+    if "policies" in figures:
+        return turns_tables(figures)
     apart = ("replay", "success", "recorded")
     rows = [(name.replace("_", " "), value) for name, value in figures.items() if name not in apart]
     if rate := figures.get("success"):
@@ -53,3 +58,20 @@ def loop_tables(figures: Mapping[str, Any]) -> list[Table]:
         title = "Against the recorded actions" + (f", in {unit}" if (unit := replay["unit"]) else "")
         tables.append(Table(title, ("action", "mean abs error", "spread"), dims, note=note))
     return tables
+
+
+def turns_tables(figures: Mapping[str, Any]) -> list[Table]:
+    """What policies that took turns did, and how each two of them compare at the same starts."""
+    cells = [
+        [
+            row["run"],
+            Rate(**row["success"]) if "success" in row else NONE,
+            *(row.get(name, NONE) for name in ("helped", "discarded", "not_judged", "missed_deadlines")),
+            row["policy"],
+        ]
+        for row in figures["policies"]
+    ]
+    by = next((f", judged by the {row['judged_by']}" for row in figures["policies"] if "judged_by" in row), "")
+    columns = ("number", "success", "helped", "left out", "not judged", "missed deadlines", "policy")
+    tables = [Table(f"Policies that took turns{by}", columns, cells)]
+    return [*tables, paired_table(figures["differences"], ("first", "second"))] if figures["differences"] else tables

@@ -156,6 +156,19 @@ class OnRobot(Judged):
         return (*super().key, self.checkpoint, self.export, self.precision, *of, *said)
 
 
+@dataclass(frozen=True)
+class InTurns:
+    """One session of ``omp deploy`` in which policies took turns.
+
+    Attributes:
+        path: path of its manifest.
+        manifest: whose metrics are those of ``turns.compared``; each policy has a manifest of its own besides.
+    """
+
+    path: Path
+    manifest: Manifest
+
+
 def pooled(evaluations: Iterable[Evaluation]) -> tuple[int, int]:
     """Successes and episodes of several evaluations together."""
     counts = [(e.successes or 0, e.last.episodes) for e in evaluations]
@@ -174,6 +187,7 @@ class Found:
     evaluations: list[Evaluation] = field(default_factory=list)
     offline: list[Offline] = field(default_factory=list)
     robots: list[OnRobot] = field(default_factory=list)
+    in_turns: list[InTurns] = field(default_factory=list)
     latencies: list[Manifest] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
@@ -203,6 +217,9 @@ def read_evaluations(folders: Sequence[Path]) -> Found:
         if manifest.seal in seals or manifest.command not in (*COMMANDS, "sweep"):
             continue
         seals.add(manifest.seal)
+        if manifest.command == "deploy" and manifest.metrics.get("differences"):
+            found.in_turns.append(InTurns(path, manifest))
+            continue
         if manifest.command == "deploy" and not manifest.metrics.keys() >= {"success", "policy"}:
             found.left_out += _unreported(path, manifest)
             continue
@@ -230,6 +247,7 @@ def read_evaluations(folders: Sequence[Path]) -> Found:
     found.latencies.sort(key=lambda manifest: manifest.started_at)
     found.evaluations = _newest(found.evaluations, found.left_out)
     found.offline = _newest(found.offline, found.left_out)
+    found.in_turns.sort(key=lambda session: session.manifest.started_at)
     found.robots.sort(key=lambda e: (e.suite, e.task, e.manifest.started_at))
     found.offline.sort(key=lambda e: (e.suite, e.task, e.figures["content_sha256"]))
     return found

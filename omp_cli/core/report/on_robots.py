@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from omp_cli.core.base.paired import paired_table
 from omp_cli.core.base.statistics import Rate, wilson
 from omp_cli.core.base.table import NONE, Table
-from omp_cli.core.report.collect import OnRobot
+from omp_cli.core.report.collect import InTurns, OnRobot
 
 _COUNTS = ("helped", "discarded", "not_judged", "ticks", "missed_deadlines")
 
@@ -68,3 +69,19 @@ def robot_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         "is no success. Which starts there were is for the one to say who put things in their place."
     )
     return Table("Success on robots", (*columns, "judged by", "missed deadlines", "sessions, from"), cells, note=note)
+
+
+def turns_rows(sessions: Sequence[InTurns]) -> list[dict[str, Any]]:
+    """What a report says of each two policies that took turns, JSON types only."""
+    rows = []
+    for session in sessions:
+        metrics = session.manifest.metrics
+        for found in metrics["differences"]:
+            names = {which: metrics["policies"][found[which] - 1]["policy"] for which in ("first", "second")}
+            rows.append({"session": session.path.parent.name, "task": metrics["task"], **found, **names})
+    return rows
+
+
+def turns_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Each two policies of each session."""
+    return paired_table(rows, ("session", "task", "first", "second"))

@@ -15,7 +15,7 @@ from omp_cli.core.report.differs import differences
 from omp_cli.core.report.failures import failures
 from omp_cli.core.report.latency import latencies
 from omp_cli.core.report.offline import offline_rows
-from omp_cli.core.report.on_robots import robot_rows
+from omp_cli.core.report.on_robots import robot_rows, turns_rows
 from omp_cli.core.report.over_training import curves, selected
 from omp_cli.core.report.sections import PAPERS, TOTAL, Row, Section, Task, classes_of, make_sections
 from omp_cli.core.report.training import trainings
@@ -58,6 +58,7 @@ def summarise(found: Found, baseline: str | None = None, seed: int = 0) -> dict[
         "sections": [_summary(section, found, seed) for section in successes],
         "returns": [_returns(section) for section in sections if section.metric != "success"],
         "robots": robot_rows(found.robots),
+        "in_turns": turns_rows(found.in_turns),
         "offline": offline_rows(found.offline),
     }
 

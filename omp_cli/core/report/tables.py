@@ -8,7 +8,7 @@ from typing import Any
 
 from omp_cli.core.base.table import NONE, PLUS_MINUS, Table, once
 from omp_cli.core.report.offline import offline_table
-from omp_cli.core.report.on_robots import robot_table
+from omp_cli.core.report.on_robots import robot_table, turns_table
 from omp_cli.core.report.over_training import TOP
 from omp_cli.core.report.sections import OTHER, TOTAL
 from omp_cli.core.report.training import training_table
@@ -34,6 +34,7 @@ def all_tables(document: Mapping[str, Any], by_task: bool = True) -> list[Table]
     for section in document["returns"]:
         tables += [returns_table(section), *([training_table(section)] if by_task and section["training"] else [])]
     tables += [robot_table(rows)] if (rows := document.get("robots")) else []
+    tables += [turns_table(rows)] if (rows := document.get("in_turns")) else []
     return tables + ([offline_table(rows)] if (rows := document.get("offline")) else [])
 
 
