@@ -43,6 +43,7 @@ def load(
     seed: int = 0,
     execute: int | None = None,
     ensemble: float | None = None,
+    noise_scale: float = 1.0,
     graph: Graph = "auto",
     precision: Precision = "fp32",
 ) -> core.Player:
@@ -57,6 +58,7 @@ def load(
         seed: seed of the policy's noise.
         execute: actions of a chunk to play before the next decision; None for the policy's own.
         ensemble: coefficient of temporal ensembling (ACT has 0.01); None plays chunks.
+        noise_scale: standard deviation of the noise that a decision begins with; 1 as in training, 0 for none.
         graph: on CUDA, whether a checkpoint's decisions are replayed graphs, one for each batch size: "auto" where they
             can be captured, "on" fails where they cannot, "off" never. ``decider.figures()`` says what became of it.
         precision: of a checkpoint's network, "fp32", "tf32", "bf16" or "fp16"; ``decider.against_float32`` says how far
@@ -71,10 +73,10 @@ def load(
         MissingDependency: the device or a package is not here.
     """
     given: dict[str, Any] = {"weights": weights, "nfe": nfe, "graph": graph, "precision": precision}
-    given |= {"seed": seed, "execute": execute, "ensemble": ensemble}
+    given |= {"seed": seed, "execute": execute, "ensemble": ensemble, "noise_scale": noise_scale}
     how = validated(ActingConfig, {name: _plain(value) for name, value in given.items()})
     decider = core.open_decider(_path(path, "policy"), device, how.weights, how.nfe, how.graph, how.precision)
-    return core.Player(decider, how.seed, how.execute, how.ensemble)
+    return core.Player(decider, how.seed, how.execute, how.ensemble, how.noise_scale)
 
 
 def read_dataset(path: str | Path) -> Dataset:
@@ -178,7 +180,13 @@ def evaluate(
         if policy.ensemble is not None:
             raise UsageError("evaluate: ensemble does not go with the policy's own task", "give an environment")
         of = policy.decider
-        own = {"nfe": of.signature.nfe, "weights": of.weights, "precision": of.precision, "graph": of.graph}
+        own: dict[str, Any] = {
+            "nfe": of.signature.nfe,
+            "weights": of.weights,
+            "precision": of.precision,
+            "graph": of.graph,
+        }
+        own |= {"noise_scale": policy.noise_scale}
         device = str(of.device)
         fewer = {"execute": policy.execute} if policy.execute < of.signature.execute else {}
         settings = own | fewer | settings

@@ -27,4 +27,4 @@ def opened(call: Call[S], policy: Path | None) -> tuple[Chosen[S], core.Player]:
     if (moved := decider.against_float32) is not None:
         call.console.note(f"precision {settings.precision}: actions differ from float32's by {moved.spread}")
     chosen.add(decider.kind, str(decider.path), "argument")
-    return chosen, core.Player(decider, settings.seed, settings.execute, settings.ensemble)
+    return chosen, core.Player(decider, settings.seed, settings.execute, settings.ensemble, settings.noise_scale)

@@ -64,6 +64,7 @@ def evaluate(
     core.check_graph("graph", settings.graph, device)
     core.check_tf32("precision", settings.precision, device)
     core.executed(settings.execute, last.config().chunk.execute)
+    core.check_noise_scale(settings.noise_scale, core.draws_noise(last.config()))
     if call.dry_run(chosen, task=task, workers=processes, device=str(device)):
         return
     with call.run(chosen, f"{task}-nfe{settings.nfe}", device) as (run, progress):

@@ -37,7 +37,9 @@ from .measure.memory.paper import paper_cases as paper_cases
 from .measure.memory.profile_run import profile_run as profile_run
 from .measure.offline.episodes import reference_episodes as reference_episodes
 from .measure.offline.evaluation import evaluate_offline as evaluate_offline
+from .policy import check_noise_scale as check_noise_scale
 from .policy import check_teacher as check_teacher
+from .policy import draws_noise as draws_noise
 from .report.collect import read_evaluations as read_evaluations
 from .report.rename import rename_rows as rename_rows
 from .report.sections import make_sections as make_sections

@@ -37,6 +37,17 @@ def usual_nfe(config: PolicyConfig) -> int:
     return METHODS.build(config.method).usual_nfe
 
 
+def draws_noise(config: PolicyConfig) -> bool:
+    """Whether noise plays a part in the policy's decisions."""
+    return METHODS.build(config.method).generative
+
+
+def check_noise_scale(scale: float, generative: bool) -> None:
+    """UsageError where another scale than training's is asked of a policy that draws no noise."""
+    if scale != 1 and not generative:
+        raise UsageError(f"noise_scale: {scale:g}, and this policy draws no noise", "leave it out")
+
+
 def _replaced(values: tuple[float, ...], places: range, by: tuple[float, ...]) -> tuple[float, ...]:
     return values[: places.start] + by + values[places.stop :]
 

@@ -127,6 +127,14 @@ def test_what_an_older_export_does_not_say_is_unknown(tmp_path: Path, monkeypatc
     assert found.signature.action_range is None
 
 
+def test_an_export_knows_whether_noise_plays_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, document = document_of(tmp_path, TOY)
+    assert document["generative"] is True
+    assert opened(tmp_path, document | {"generative": False}, monkeypatch).generative is False
+    del document["generative"]
+    assert opened(tmp_path, document, monkeypatch).generative is True, "as every export of an earlier omp"
+
+
 @pytest.mark.parametrize(
     "change",
     [

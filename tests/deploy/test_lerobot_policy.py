@@ -233,6 +233,8 @@ def test_the_settings_of_the_command_line_count(made: Made) -> None:
 
     assert not np.array_equal(first(), first("--seed=1"))
     assert not np.array_equal(first(), first("--nfe=4"))
+    assert not np.array_equal(first(), first("--noise_scale=0"))
+    np.testing.assert_array_equal(first("--noise_scale=0"), first("--noise_scale=0", "--seed=1"))
     assert not np.array_equal(first(), first("--weights=raw"))
     np.testing.assert_array_equal(first(), first("--use_amp=true"), err_msg="autocast does not reach the policy")
     short, ensembled = made("--execute=1"), made("--ensemble=0.01")

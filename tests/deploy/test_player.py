@@ -93,6 +93,22 @@ def test_ensembling_of_angles_beside_half_a_turn_is_no_mean_of_their_numbers() -
     assert played[2, 0] == pytest.approx(1), "other numbers are meant as before"
 
 
+def test_noise_is_scaled() -> None:
+    decider = Counting()
+    for scale in (1.0, 0.5, 0.0):
+        Player(decider, seed=5, noise_scale=scale).act_chunk(frame())
+    whole, half, none = decider.noise
+    assert torch.equal(half, whole / 2)
+    assert not none.any()
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="noise_scale"):
+            Player(decider, noise_scale=wrong)
+    decider.generative = False
+    assert Player(decider).noise_scale == 1
+    with pytest.raises(UsageError, match=r"noise_scale: 0.5, and this policy draws no noise"):
+        Player(decider, noise_scale=0.5)
+
+
 def test_noise_is_that_of_the_seed_and_of_omp_eval() -> None:
     decider = Counting()
     player = Player(decider, seed=5)

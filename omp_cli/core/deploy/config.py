@@ -64,6 +64,10 @@ class ActingConfig(Settings):
     is executed, weighted by exp(-m i) from the oldest chunk on; None for chunks that are played one after the other.
     Source: ACT, which has m = 0.01.
     """
+    noise_scale: Annotated[AtLeast0, Flag(panel="Policy")] = 1.0
+    """Standard deviation of the noise that a decision begins with: 1 as in training; smaller keeps to what is likelier;
+    with 0 one observation always leads to one action.
+    """
     nfe: Annotated[Depth | None, Flag(panel="Policy")] = None
     """Network evaluations per decision, of which an export has its own; None for the checkpoint's own."""
     weights: Annotated[Weights | None, Flag(panel="Policy")] = None

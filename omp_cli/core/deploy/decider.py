@@ -7,7 +7,7 @@ noise that of ``Signature.noise_shape``).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class Decider(ABC):
         precision: of a checkpoint's network.
         graph: whether a checkpoint's decisions on CUDA are replayed graphs.
         against_float32: how far the lower precision of a checkpoint's network moves its actions; None in float32.
+        generative: whether noise plays a part in its decisions.
     """
 
     signature: Signature
@@ -54,6 +55,7 @@ class Decider(ABC):
     precision: Precision = "fp32"
     graph: Graph = "auto"
     against_float32: Difference | None = None
+    generative: bool = True
 
     @cached_property
     def sensing(self) -> tuple[AsRead, Mapping[str, tuple[str, ...]]]:
@@ -76,6 +78,12 @@ class Decider(ABC):
     @abstractmethod
     def sha256(self) -> str:
         """Hash of the file that is executed, for a manifest."""
+
+    def drawn_noise(self, generators: Sequence[torch.Generator | None], scale: float) -> Tensor:
+        """z_1 (B, H, A) of the next decisions: normal of standard deviation ``scale``, or zeros without a generator."""
+        shape = self.signature.noise_shape
+        drawn = [torch.zeros(shape) if each is None else torch.randn(shape, generator=each) for each in generators]
+        return scale * torch.stack(drawn)
 
     def figures(self) -> dict[str, Any]:
         """For a manifest: what executes decisions, "runtime", and what a lower precision changed in the actions."""

@@ -46,6 +46,7 @@ class OfCheckpoint(Decider):
         self.weights, self.suite, self.reference = weights, checkpoint.meta.suite, checkpoint.meta.reference
         self.precision, self.graph = precision, graph
         self.policy = checkpoint.load(weights, device)
+        self.generative = self.policy.method.generative
         self._deciding = Deciding(self.policy, nfe or self.policy.nfe, graph, precision)
         self.against_float32 = self._deciding.against_float32
         spec, chunk = checkpoint.meta.spec, self.policy.chunk

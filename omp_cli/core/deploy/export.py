@@ -172,6 +172,7 @@ def signature(
         "max_steps": spec.max_steps,
         "action_unit": spec.action_unit,
         "nfe": config.nfe,
+        "generative": decision.policy.method.generative,
         "weights": config.weights,
         "checkpoint_step": checkpoint.meta.step,
         "checkpoint_sha256": checkpoint.sha256(),

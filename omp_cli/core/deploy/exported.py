@@ -76,6 +76,7 @@ class OfExport(Decider):
             self._inputs = [x["name"] for x in document["inputs"]]
             self.weights, self.reference, self.suite, self.spec = _of_its_run(document)
             self._made_of = document.get("checkpoint_sha256")
+            self.generative = document.get("generative", True) is not False  # an earlier omp did not say it
             self.signature = _signature(document, self.sensing[1])
             if self.spec is not None and self.spec.action_dim != self.signature.action_dim:
                 raise ValueError("its spec is of other actions")

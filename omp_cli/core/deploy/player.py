@@ -17,6 +17,7 @@ from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.seeds import MAX_SEED, derived_seed
 from omp_cli.core.deploy.decider import Decider
 from omp_cli.core.deploy.frames import Arrays, Signature
+from omp_cli.core.policy import check_noise_scale
 from omp_cli.core.rotations import Continuous
 
 
@@ -43,18 +44,24 @@ class Player:
         ensemble: coefficient m of temporal ensembling (ACT, Zhao et al. 2023): a decision at every step, and the action
             is the mean of what all chunks that reach the step say of it, weighted by exp(-m i), the oldest being i = 0
             (the paper has 0.01). None plays chunks one after the other.
+        noise_scale: standard deviation of the noise that a decision begins with, 1 in training.
 
     Attributes:
         execute: actions of a chunk that are played, unless ensembling decides at every step.
-        ensemble: see above.
+        ensemble, noise_scale: see above.
         decisions: decisions since the player was made.
 
     Raises:
-        UsageError: the policy does not make as many actions, or its chunks do not overlap.
+        UsageError: the policy does not make as many actions, its chunks do not overlap, or it draws no noise.
     """
 
     def __init__(
-        self, decider: Decider, seed: int = 0, execute: int | None = None, ensemble: float | None = None
+        self,
+        decider: Decider,
+        seed: int = 0,
+        execute: int | None = None,
+        ensemble: float | None = None,
+        noise_scale: float = 1.0,
     ) -> None:
         own = decider.signature.execute
         self.execute, self.ensemble = executed(execute, own), ensemble
@@ -67,7 +74,11 @@ class Player:
                 "ensemble: the policy executes 1 action per decision, so chunks do not overlap",
                 "leave it out, or train with a larger chunk.execute",
             )
+        if not 0 <= noise_scale < float("inf"):
+            raise UsageError(f"noise_scale: {noise_scale}, expected a number from 0 on", "1 is that of training")
         self.decider, self.decisions = decider, 0
+        check_noise_scale(noise_scale, decider.generative)
+        self.noise_scale = noise_scale
         self._continuous = Continuous(decider.signature.action_rotations, decider.signature.action_dim)
         self._seed, self._episode = seed, 0
         self._begin()
@@ -199,8 +210,7 @@ class Player:
 
     def _decide(self) -> NDArray[np.float32]:
         """(B, E, A) for the present history."""
-        shape = self.signature.noise_shape
-        noise = torch.stack([torch.randn(shape, generator=generator) for generator in self._noise])
+        noise = self.decider.drawn_noise(self._noise, self.noise_scale)
         history = {name: np.stack([frame[name] for frame in self._history], 1) for name in self.signature.arrays}
         self.decisions += 1
         return self.decider.chunk(history, noise)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from omp_cli.core.base.config import Count, CountOrZero, Depth, Flag, Seed, Settings, Threads, Width
+from omp_cli.core.base.config import AtLeast0, Count, CountOrZero, Depth, Flag, Seed, Settings, Threads, Width
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.base.statistics import spread, wilson
 from omp_cli.core.policy_config import Graph, Precision, Weights
@@ -27,6 +27,10 @@ class EvalConfig(Settings):
     """Network evaluations per decision; None for the checkpoint's own."""
     execute: Annotated[Width | None, Flag(panel="Episodes")] = None
     """Actions of a chunk that are executed before the next decision; None for as many as in training."""
+    noise_scale: Annotated[AtLeast0, Flag(panel="Episodes")] = 1.0
+    """Standard deviation of the noise that a decision begins with: 1 as in training; smaller keeps to what is likelier;
+    with 0 one observation always leads to one action.
+    """
     weights: Annotated[Weights, Flag(panel="Episodes")] = "ema"
     """Weights of the checkpoint: their moving average (ema), or as trained (raw)."""
     seed: Seed = 0

@@ -208,6 +208,7 @@ def _row(checkpoint: Checkpoint, config: EvalConfig, episodes: Sequence[Episode]
         "checkpoint_step": checkpoint.meta.step,
         "weights": config.weights,
         "nfe": config.nfe or checkpoint.nfe,
+        "noise_scale": config.noise_scale,
         "selection": checkpoint.selection,
         **summarise(episodes, suite),
     }

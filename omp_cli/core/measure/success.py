@@ -22,6 +22,7 @@ from omp_cli.core.envs.chunking import Obs
 from omp_cli.core.envs.pool import ChunkResult, EnvPool
 from omp_cli.core.measure.environments import suite_of
 from omp_cli.core.measure.episodes import Episode, EvalConfig, so_far
+from omp_cli.core.policy import check_noise_scale
 
 
 @dataclass
@@ -86,8 +87,8 @@ def evaluate(
 
     Raises:
         DataError: a start state equals a demonstration's, or the weights do not fit.
-        UsageError: the environment's state or action is of another size than the policy's, or a graph was asked for
-            on a device that has none.
+        UsageError: the environment's state or action is of another size than the policy's, a graph was asked for on a
+            device that has none, or other noise of a policy that draws none.
         Diverged: the policy, or the simulator, gave a number that is not finite.
         RunFailed: a worker died again and again in one episode.
         OmpError: an environment raised it, in whatever process.
@@ -98,6 +99,7 @@ def evaluate(
         if device.type == "cuda":
             gc.collect()  # graphs of earlier decisions are cycles, which hold their policy's weights there
         decider = OfCheckpoint(checkpoint, config.weights, device, config.nfe, config.graph, config.precision)
+    check_noise_scale(config.noise_scale, decider.generative)
     suite.spec(checkpoint.meta.spec.task).same_layout(checkpoint.meta.spec)
     watch.lap("loading the policy")
     progress.start(f"{checkpoint.meta.spec.task}: step {checkpoint.meta.step}, nfe {decider.signature.nfe}", episodes)
@@ -185,8 +187,7 @@ def _decide(state: _State) -> dict[int, NDArray[np.float32]]:
     slots = [state.running.get(env) for env in range(state.envs.num_envs)]
     batch = reads.batch or len(slots)
     slots += [None] * (-len(slots) % batch)
-    shape = reads.noise_shape
-    noise = torch.stack([torch.zeros(shape) if r is None else torch.randn(shape, generator=r.generator) for r in slots])
+    noise = state.decider.drawn_noise([None if r is None else r.generator for r in slots], state.config.noise_scale)
     seen = {key: np.stack([(r or some).obs[key] for r in slots]) for key in reads.arrays}
     calls = [slice(first, first + batch) for first in range(0, len(slots), batch)]
     actions = np.concatenate(

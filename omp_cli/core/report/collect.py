@@ -77,6 +77,12 @@ class Judged:
         return found
 
     @property
+    def noise_scale(self) -> float:
+        """Of the noise that decisions began with; an omp that could not scale it does not say it."""
+        found = self.setting("noise_scale")
+        return 1.0 if found is None else float(found)
+
+    @property
     def checkpoint(self) -> str | None:
         """Content of the evaluated checkpoint."""
         return next((i.sha256 for i in self.manifest.inputs if i.kind == "checkpoint"), None)
@@ -90,7 +96,8 @@ class Judged:
         """Whether both evaluated the same weights of one checkpoint in the same way."""
 
         def what(one: Judged) -> tuple[Any, ...]:
-            return one.checkpoint, one.setting("weights"), one.precision, one.export, one.execute
+            how = one.setting("weights"), one.precision, one.execute, one.noise_scale
+            return (one.checkpoint, one.export, *how)
 
         return self.checkpoint is not None and what(self) == what(other)
 
@@ -153,7 +160,7 @@ class OnRobot(Judged):
         """What sessions have in common whose episodes are counted together."""
         of = [self.setting(name) for name in ("weights", "execute", "ensemble", "env", "episode_seconds")]
         said = (self.figures["hz"], self.figures["judged_by"])
-        return (*super().key, self.checkpoint, self.export, self.precision, *of, *said)
+        return (*super().key, self.checkpoint, self.export, self.precision, self.noise_scale, *of, *said)
 
 
 @dataclass(frozen=True)
@@ -317,8 +324,10 @@ def _what(path: Path, manifest: Manifest) -> dict[str, Any]:
 
 
 def _label(manifest: Manifest, policy: Mapping[str, Any]) -> str:
-    given = manifest.config.get("label")
-    return given.value if given is not None and given.value else usual_label(policy)
+    given, scale = (manifest.config.get(key) for key in ("label", "noise_scale"))
+    if given is not None and given.value:
+        return str(given.value)
+    return usual_label(policy) + ("" if scale is None or scale.value == 1 else f", noise x {scale.value:g}")
 
 
 def _point(row: Mapping[str, Any]) -> Point:
@@ -346,7 +355,7 @@ def _newest(evaluations: Sequence[J], left_out: list[str]) -> list[J]:
             if not e.same_policy(other):
                 raise UsageError(
                     f"{e.label!r}, NFE {e.nfe}, on {e.task}, seed {e.seed}, stands twice: {other.path} and {e.path} "
-                    "evaluate different policies, weights, precisions, exports or numbers of executed actions",
+                    "evaluate different policies, weights, precisions, exports, noise or numbers of executed actions",
                     "name what differs with omp eval --label, or leave one of them out",
                 )
             left_out.append(f"omp eval {other.path}: {e.path} evaluates the same policy later, and counts")

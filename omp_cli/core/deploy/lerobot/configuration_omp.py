@@ -42,6 +42,8 @@ class OmpConfig(PreTrainedConfig):
     """Actions of a chunk that are executed before the next decision; None for as many as the policy was trained for."""
     ensemble: float | None = None
     """Coefficient of temporal ensembling (ACT has 0.01); None plays chunks."""
+    noise_scale: float = 1.0
+    """Standard deviation of the noise that a decision begins with; 1 as in training, 0 for none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

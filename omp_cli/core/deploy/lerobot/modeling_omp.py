@@ -67,7 +67,7 @@ class OmpPolicy(PreTrainedPolicy):
         decider = OfCheckpoint(checkpoint, weights, pick_device(str(config.device)), config.nfe)
         decider.ready()
         self.policy = decider.policy
-        self.player = Player(decider, config.seed, config.execute, config.ensemble)
+        self.player = Player(decider, config.seed, config.execute, config.ensemble, config.noise_scale)
         self._read = read_features(checkpoint.meta.spec, tuple(self.player.signature.arrays))
         self._action = action_feature(checkpoint.meta.spec)
         self._same_as_config()
