@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, cast
 
 from omp_cli import core
 from omp_cli.commands.call import Call, files
@@ -13,6 +16,7 @@ from omp_cli.commands.options import option
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.layers import Layer
 from omp_cli.core.base.processes import default_workers
+from omp_cli.core.base.run import read_resumed
 from omp_cli.core.measure.episodes import EvalConfig
 from omp_cli.core.measure.offline.config import PANEL as OFFLINE
 from omp_cli.core.measure.offline.config import OfflineConfig
@@ -36,6 +40,10 @@ def evaluate(
     offline: Annotated[
         bool, option("Compare actions with recorded ones, without an environment.", "--offline", panel=OFFLINE)
     ] = False,
+    resume: Annotated[
+        Path | None,
+        option("Continue this evaluation, with --episodes to another number of them.", panel=PANEL),
+    ] = None,
 ) -> None:
     """Roll a policy out from start states that no demonstration used; or compare its actions with recorded ones.
 
@@ -46,43 +54,94 @@ def evaluate(
     Example: omp eval runs/pretrain/RUN --nfe 5 --episodes 100 --video --curve 20
 
     Example: omp eval runs/export/RUN
+
+    Example: omp eval --resume runs/eval/RUN --episodes 100
     """
     if video is not None and not with_video:
         raise UsageError("--video-episodes: there is no video without --video", "add --video")
     if offline:
-        if processes is not None or with_video:
-            raise UsageError(f"{'--video' if with_video else '--workers'} does not go with --offline", "leave it out")
+        given = {"--video": with_video, "--workers": processes is not None, "--resume": resume is not None}
+        if wrong := next((name for name, there in given.items() if there), None):
+            raise UsageError(f"{wrong} does not go with --offline", "leave it out")
         _offline(call.of(OfflineConfig, "--offline"), policy)
         return
     call = call.of(EvalConfig, "an evaluation in an environment, only with --offline")
+    films = (video or FILMED) if with_video else 0
+    if resume is None:
+        _evaluate(call, _new_plan(call, policy), processes or default_workers(), films)
+        return
+    reason = "--resume continues an evaluation as it was configured, but for --episodes"
+    more = call.alone(reason, policy, but=("episodes",))
+    if (plan := _old_plan(call, resume, more)) is not None:
+        _evaluate(call, plan, processes or default_workers(), films)
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """What to evaluate: the last of the checkpoints, or the export that was made of it, and earlier ones for a curve;
+    ``folder`` is that of a resumed evaluation, None for a new one, which makes its own.
+    """
+
+    chosen: Chosen[EvalConfig]
+    checkpoints: list[core.Checkpoint]
+    export: core.OfExport | None
+    folder: Path | None = None
+
+
+def _new_plan(call: Call[EvalConfig], policy: Path | None) -> EvaluationPlan:
+    """The plan of a new evaluation."""
     found, chosen, export = _evaluated(call, policy)
-    last, processes = found[-1], processes or default_workers()
     if chosen.settings.curve and len(found) == 1:
-        call.console.note(f"curve: {last.path} is the only checkpoint, so there is no curve over training")
-    settings, task = chosen.settings, last.meta.spec.task
+        call.console.note(f"curve: {found[-1].path} is the only checkpoint, so there is no curve over training")
+    return EvaluationPlan(chosen, found, export)
+
+
+def _old_plan(call: Call[EvalConfig], folder: Path, more: Mapping[str, Any]) -> EvaluationPlan | None:
+    """The plan of an evaluation that goes on, also past its end by ``more`` episodes; None for a finished one, whose
+    figures were shown.
+    """
+    if read_resumed(folder, call.name).config.keys() >= OfflineConfig.model_fields.keys():
+        raise UsageError(f"{folder}: an evaluation on recorded data, which takes no time", "omp eval --offline")
+    manifest, chosen = call.resumed(folder, "checkpoint", "export", change=more)
+    if chosen is None:
+        _show(call, folder, manifest.metrics, [])
+        return None
+    found, export = core.evaluated_before(folder, manifest, core.pick_device(call.globals.device_name))
+    core.check_more(folder, found[-1], chosen.settings.episodes)
+    return EvaluationPlan(chosen, found, export, folder)
+
+
+def _evaluate(call: Call[EvalConfig], plan: EvaluationPlan, processes: int, films: int) -> None:
+    settings, last, export = plan.chosen.settings, plan.checkpoints[-1], plan.export
     device = call.device(settings.threads) if export is None else export.device
     core.check_graph("graph", settings.graph, device)
     core.check_tf32("precision", settings.precision, device)
     core.executed(settings.execute, last.config().chunk.execute)
     core.check_noise_scale(settings.noise_scale, core.draws_noise(last.config()))
-    if call.dry_run(chosen, task=task, workers=processes, device=str(device)):
+    task = last.meta.spec.task
+    if call.dry_run(plan.chosen, task=task, workers=processes, device=str(device)):
         return
-    with call.run(chosen, f"{task}-nfe{settings.nfe}", device) as (run, progress):
-        run.input("checkpoint", last.path, last.sha256())
-        if export is not None:
-            run.input("export", export.path, export.sha256())
-        films = (video or FILMED) if with_video else 0
-        figures = core.evaluate_run(run, found, settings, processes, device, progress, films, export)
-    call.result(run.folder, figures, [evaluation_table(figures)], [*evaluation_lines(figures), *files(run)])
-    episodes, metrics = settings.episodes + settings.curve * (len(found) - 1), run.manifest.metrics
-    call.console.times("omp eval", metrics["seconds_by_part"], "episode", episodes)
+    read = core.read_by_evaluation(last, plan.checkpoints[:-1] if settings.curve else [], export)
+    where, resumed = plan.folder or f"{task}-nfe{settings.nfe}", plan.folder is not None
+    with call.run(plan.chosen, where, device, read, resumed) as (run, progress):
+        figures = core.evaluate_run(
+            run, plan.checkpoints, settings, processes, device, progress, films, export, resumed
+        )
+    _show(call, run.folder, figures, files(run))
+    done, metrics = settings.episodes + settings.curve * (len(plan.checkpoints) - 1), run.manifest.metrics
+    done -= metrics.get("resumed_at_episode", 0)
+    call.console.times("omp eval", metrics["seconds_by_part"], "episode", done)
     count = metrics["environments"]
     title = "1 environment" if count == 1 else f"{count} environments together"
-    call.console.times(title, metrics["worker_seconds_by_part"], "episode", episodes)
+    call.console.times(title, metrics["worker_seconds_by_part"], "episode", done)
+
+
+def _show(call: Call[EvalConfig], folder: Path, figures: dict[str, Any], lines: list[str]) -> None:
+    call.result(folder, figures, [evaluation_table(figures)], [*evaluation_lines(figures), *lines])
 
 
 def _evaluated(
-    call: Call[EvalConfig], policy: PolicyArgument
+    call: Call[EvalConfig], policy: Path | None
 ) -> tuple[list[core.Checkpoint], Chosen[EvalConfig], core.OfExport | None]:
     """The checkpoints of what the line names, the settings, and where it names an export, that, which then decides.
 

@@ -37,6 +37,9 @@ from .measure.memory.paper import paper_cases as paper_cases
 from .measure.memory.profile_run import profile_run as profile_run
 from .measure.offline.episodes import reference_episodes as reference_episodes
 from .measure.offline.evaluation import evaluate_offline as evaluate_offline
+from .measure.resumed import check_more as check_more
+from .measure.resumed import evaluated_before as evaluated_before
+from .measure.resumed import read_by_evaluation as read_by_evaluation
 from .policy import check_noise_scale as check_noise_scale
 from .policy import check_teacher as check_teacher
 from .policy import draws_noise as draws_noise

@@ -227,6 +227,21 @@ def open_run(path: Path) -> list[Checkpoint]:
     return [open_checkpoint(p) for p in find_checkpoints(path)]
 
 
+def checkpoint_of(run: Path, recorded: str, sha256: str | None) -> Checkpoint | None:
+    """The checkpoint that a run has read, wherever it is now; None where it is gone, or another one by now.
+
+    Args:
+        run: the run's folder.
+        recorded: the path in its manifest.
+        sha256: the checkpoint's hash.
+    """
+    for place in whereabouts(run, recorded):
+        with suppress(DataError, OSError):  # something else of that name, or not all of it
+            if (found := open_checkpoint(place)).sha256() == sha256:
+                return found
+    return None
+
+
 def open_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint's description; DataError when it is missing, damaged or of another schema."""
     document = read_json(path / META, "checkpoint")

@@ -72,4 +72,4 @@ def test_what_draws_no_noise_has_none_to_scale(omp: Omp, workshop: Path, tmp_pat
     refused(omp(*asked, *more), 2, "noise_scale: 0.5, and this policy draws no noise", "leave it out")
     assert not (tmp_path / "e").exists()
     refused(omp("deploy", tmp_path / "g", "--replay", workshop / "toy", *more), 2, "this policy draws no noise")
-    refused(omp("eval", workshop / "run", "--noise-scale", -1), 2, "noise-scale")
+    refused(omp("eval", workshop / "run", "--noise-scale", -1), 2, "noise_scale: input should be greater")

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from omp_cli.core.base.files import read_jsonl
 from omp_cli.core.base.manifest import read_manifest
-from omp_cli.core.base.run import CHECKPOINTS
+from omp_cli.core.base.run import CHECKPOINTS, EPISODES
 from omp_cli.core.checkpoint import EMA, MODEL, TRAINING, checkpoints_in, load_tensors
 from tests.conftest import TINY, in_process, omp_process
 
@@ -99,7 +100,9 @@ def test_eval_can_be_stopped(workshop: Path, tmp_path: Path, number: signal.Sign
     assert code == {signal.SIGTERM: 143, signal.SIGINT: 130}[number], err
     assert json.loads(out)["error"]["code"] == code
     assert "Traceback" not in err
+    assert "continue with --resume RUN" in err
     assert read_manifest(tmp_path / "e").status == "interrupted"
+    assert len(read_jsonl(tmp_path / "e" / EPISODES)) >= 40
 
 
 def test_two_processes_of_torchrun_train_what_one_does(workshop: Path, tmp_path: Path) -> None:

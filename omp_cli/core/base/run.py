@@ -100,11 +100,12 @@ def read_resumed(folder: Path, command: str) -> m.Manifest:
 
 
 def refuse_lost(folder: Path, manifest: m.Manifest) -> None:
-    """DataError where a finished run that is to go on has lost its checkpoints: it would begin anew."""
-    if manifest.status == "succeeded" and not (folder / CHECKPOINTS).exists():
+    """DataError where a finished run that is to go on has lost what it would go on from: it would begin anew."""
+    kind, needed = ("file", EPISODES) if manifest.command == "eval" else ("folder", CHECKPOINTS)
+    if manifest.status == "succeeded" and not (folder / needed).exists():
         raise DataError(
-            f"{folder}: a finished run without its folder {CHECKPOINTS}, so there is nothing to go on from",
-            f"copy {CHECKPOINTS} of the original there, or start it again without --resume",
+            f"{folder}: a finished run without its {kind} {needed}, so there is nothing to go on from",
+            f"copy {needed} of the original there, or start it again without --resume",
         )
 
 

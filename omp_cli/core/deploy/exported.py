@@ -20,8 +20,7 @@ from omp_cli.core.base.device import tf32
 from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, data_error
 from omp_cli.core.base.files import is_lfs_pointer, read_json, seal_of, sha256_of
 from omp_cli.core.base.manifest import read_manifest
-from omp_cli.core.base.run import whereabouts
-from omp_cli.core.checkpoint import GRAPHS, MODEL, Checkpoint, open_checkpoint
+from omp_cli.core.checkpoint import GRAPHS, MODEL, Checkpoint, checkpoint_of
 from omp_cli.core.deploy.backends import BACKENDS
 from omp_cli.core.deploy.decider import Decider
 from omp_cli.core.deploy.export import SIGNATURE, SIGNATURE_SCHEMA
@@ -104,11 +103,9 @@ class OfExport(Decider):
         recorded: list[str] = []
         with suppress(DataError):  # a copy without its manifest
             recorded = [i.path for i in read_manifest(folder).inputs if i.kind == "checkpoint"]
-        for path in (place for one in recorded for place in whereabouts(folder, one)):
-            with suppress(DataError, OSError):  # something else of the same name, or not all of it
-                found = open_checkpoint(path)
-                if found.sha256() == self._made_of:
-                    return found
+        for path in recorded:
+            if (found := checkpoint_of(folder, path, self._made_of)) is not None:
+                return found
         lost = f"is not at {', '.join(recorded)}" if recorded else "is told by a manifest.json that is not beside it"
         raise DataError(
             f"export {self.path}: the checkpoint that it was made of {lost}",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -26,6 +24,7 @@ from omp_cli.core.measure.episodes import Episode, EvalConfig, by_episode, summa
 from omp_cli.core.measure.film import write_video
 from omp_cli.core.measure.modes import mode_coverage
 from omp_cli.core.measure.plots import plot_return, plot_success
+from omp_cli.core.measure.resumed import episodes_before
 from omp_cli.core.measure.success import evaluate
 from omp_cli.core.suites.base import Suite
 
@@ -42,10 +41,11 @@ def evaluate_run(
     progress: Progress,
     films: int,
     export: OfExport | None = None,
+    resumed: bool = False,
 ) -> dict[str, Any]:
     """Evaluate the last of the checkpoints (and the earlier ones with ``config.curve`` episodes each).
 
-    Writes ``episodes.jsonl`` (one record per episode that has ended, also where the evaluation is stopped),
+    Writes ``episodes.jsonl`` (one record per episode, at its end: a ``resumed`` evaluation goes on from what is there),
     ``success.png`` or ``return.png`` (what the suite's metric is) when there is more than one checkpoint's to show, and
     ``video.mp4`` of the first ``films`` episodes. With ``export``, that decides in the place of the last checkpoint, of
     which it was made.
@@ -60,26 +60,36 @@ def evaluate_run(
     workers = min(workers, config.episodes)
     watch = Stopwatch()
     whole = {} if export is None else {"points": None}
-    with _recorded(run, suite) as records, environments(last, config, workers, progress.note, **whole) as envs:
+    before = episodes_before(run.folder) if resumed else []
+    if resumed:
+        progress.note(f"continuing after {len(before)} episodes")
+    with _Recorded(run, suite, before) as records, environments(last, config, workers, progress.note, **whole) as envs:
         envs.start()
         watch.lap("start of the environments")
         for checkpoint in checkpoints[:-1] if config.curve else []:
-            count = config.curve
-            episodes, _ = evaluate(checkpoint, config, count, envs, device, progress, watch=watch, finished=records)
+            count, ended = config.curve, _of(before, checkpoint)
+            episodes, _ = evaluate(
+                checkpoint, config, count, envs, device, progress, watch=watch, finished=records, before=ended
+            )
             curve.append(_row(checkpoint, config, episodes, suite))
         said: dict[str, Any] = {}
-        count = config.episodes
-        episodes, pictures = evaluate(last, config, count, envs, device, progress, films, watch, said, records, export)
+        count, ended = config.episodes, _of(before, last)
+        episodes, pictures = evaluate(
+            last, config, count, envs, device, progress, films, watch, said, records, export, ended
+        )
         busy = envs.seconds_by_part()
         watch.start()
     watch.lap("end of the environments")
     # Workers advance together, chunk by chunk: who is ready early waits for the slowest, and all wait for the policy.
     parts = watch.seconds
-    theirs = workers * (parts["environments: step"] + parts["environments: reset"]) - sum(busy.values())
+    together = parts.get("environments: step", 0.0) + parts.get("environments: reset", 0.0)  # none where none was left
+    theirs = workers * together - sum(busy.values())
     busy["waiting for the slowest"] = max(theirs, 0.0)
     data = data_facts(last)
     watch.lap("the data's own figures")
     figures = _row(last, config, episodes, suite) | said
+    if resumed:
+        figures["resumed_at_episode"] = len(before)
     if suite.metric == "return" and (returns := data.get("returns")) is not None:
         figures["demonstrations"] = returns
     figures["by_episode"] = by_episode(episodes, suite)
@@ -94,18 +104,45 @@ def evaluate_run(
     return figures
 
 
-@contextmanager
-def _recorded(run: Run, suite: Suite) -> Iterator[list[Episode]]:
-    """A list of records, checkpoint by checkpoint, which becomes ``episodes.jsonl`` however the block ends."""
-    records: list[Episode] = []
-    try:
-        yield records
-    finally:
-        if records:
-            of_one = itertools.groupby(records, key=lambda e: e.checkpoint_step)
-            ordered = itertools.chain.from_iterable(sorted(group, key=lambda e: e.index) for _, group in of_one)
-            write_text(run.folder / EPISODES, "".join(to_json(defined(e.as_dict(suite))) + "\n" for e in ordered))
-            run.artifact(run.folder / EPISODES)
+def _of(episodes: Sequence[Episode], checkpoint: Checkpoint) -> list[Episode]:
+    return [episode for episode in episodes if episode.checkpoint_step == checkpoint.meta.step]
+
+
+class _Recorded:
+    """``episodes.jsonl``: a record is written out when its episode ends; all are put in order however the block ends.
+
+    Args:
+        run: the run in whose folder it is.
+        suite: says which figures a record has.
+        before: the records that there are; one of the same episode takes the place of its earlier one.
+    """
+
+    def __init__(self, run: Run, suite: Suite, before: Sequence[Episode]) -> None:
+        self._run, self._suite, self._file = run, suite, run.folder / EPISODES
+        self._records = {(e.checkpoint_step, e.index): e for e in before}
+
+    def __enter__(self) -> Self:
+        self._write()
+        return self
+
+    def append(self, episode: Episode) -> None:
+        """An episode has ended."""
+        self._records[episode.checkpoint_step, episode.index] = episode
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(self._line(episode))
+
+    def __exit__(self, *_: object) -> None:
+        if self._records:
+            self._write()
+            self._run.artifact(self._file)
+        else:
+            self._file.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        write_text(self._file, "".join(self._line(self._records[key]) for key in sorted(self._records)))
+
+    def _line(self, episode: Episode) -> str:
+        return to_json(defined(episode.as_dict(self._suite))) + "\n"
 
 
 def _draw(

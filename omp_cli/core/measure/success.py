@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +23,13 @@ from omp_cli.core.envs.pool import ChunkResult, EnvPool
 from omp_cli.core.measure.environments import suite_of
 from omp_cli.core.measure.episodes import Episode, EvalConfig, so_far
 from omp_cli.core.policy import check_noise_scale
+
+
+class Records(Protocol):
+    """Where the record of an episode goes that has ended."""
+
+    def append(self, episode: Episode) -> None:
+        """One more."""
 
 
 @dataclass
@@ -59,8 +66,9 @@ def evaluate(
     filmed: int = 0,
     watch: Stopwatch | None = None,
     said: dict[str, Any] | None = None,
-    finished: list[Episode] | None = None,
+    finished: Records | None = None,
     decider: Decider | None = None,
+    before: Sequence[Episode] = (),
 ) -> tuple[list[Episode], list[NDArray[np.uint8]]]:
     """Roll a checkpoint out.
 
@@ -79,6 +87,7 @@ def evaluate(
         watch: receives the time of the parts.
         said: receives what executed the decisions, "runtime", and of a lower precision "against_float32".
         finished: receives each record once its episode has ended, so that those are there if the others never are.
+        before: episodes of this checkpoint that have ended before; they are not begun again, unless they are filmed.
         decider: what decides in the checkpoint's place: an export of it, which has weights and NFE of its own. The
             environments then show it whole clouds.
 
@@ -103,8 +112,12 @@ def evaluate(
     suite.spec(checkpoint.meta.spec.task).same_layout(checkpoint.meta.spec)
     watch.lap("loading the policy")
     progress.start(f"{checkpoint.meta.spec.task}: step {checkpoint.meta.step}, nfe {decider.signature.nfe}", episodes)
-    state = _State(checkpoint, decider, config, envs, iter(range(episodes)), filmed)
-    done: list[Episode] = []
+    done = [episode for episode in before if filmed <= episode.index < episodes]
+    known = {episode.index for episode in done}
+    waiting = (index for index in range(episodes) if index not in known)
+    state = _State(checkpoint, decider, config, envs, waiting, filmed)
+    if done:
+        progress.advance(len(done), **so_far(done, suite))
     while _begin_waiting(state):
         watch.lap("environments: reset")
         actions = _decide(state)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from pathlib import Path
 
 from omp_cli.core.base.errors import DataError, MissingDependency, UsageError
 from omp_cli.core.base.files import read_jsonl
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, read_manifest
-from omp_cli.core.base.run import CHECKPOINTS, whereabouts
-from omp_cli.core.checkpoint import Checkpoint, checkpoints_in, newest_saved, open_checkpoint
+from omp_cli.core.base.run import CHECKPOINTS
+from omp_cli.core.checkpoint import Checkpoint, checkpoint_of, checkpoints_in, newest_saved, open_checkpoint
 from omp_cli.core.encoders import ENCODERS
 from omp_cli.core.measure.environments import suite_of
 from omp_cli.core.methods import METHODS
@@ -146,8 +145,6 @@ def start_of(run: Path, manifest: Manifest) -> Checkpoint:
             raise DataError(f"checkpoint {copy.path}: not what the run began with, so it was changed", "start it again")
         return copy
     for read in begun:
-        for place in whereabouts(run, read.path):
-            with suppress(DataError):  # something else of that name
-                if (found := open_checkpoint(place)).sha256() == read.sha256:
-                    return found
+        if (found := checkpoint_of(run, read.path, read.sha256)) is not None:
+            return found
     raise UsageError(f"{run}: ended before it had copied its checkpoint", "start it again without --resume")

@@ -1,0 +1,158 @@
+"""``omp eval --resume``: an evaluation goes on from the episodes that it has, whatever ended it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omp_cli.core.base.files import read_jsonl
+from omp_cli.core.base.manifest import check_artifacts, read_manifest
+from omp_cli.core.sweep.job import Job
+from tests.cli.test_bad_input import refused
+from tests.conftest import Omp, in_process, omp_process
+
+LATER = ("seconds_by_part", "worker_seconds_by_part", "resumed_at_episode")
+"""Figures that a resumed evaluation does not share with one that was not stopped."""
+
+
+@pytest.fixture
+def evaluated(omp: Omp, workshop: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Evaluates the workshop's policy in a folder."""
+
+    def run(name: str, *more: object) -> Path:
+        line = ("eval", workshop / "run", "--max-steps", 8, "--workers", 1, "--out", tmp_path / name)
+        done = omp(*line, *more)
+        assert done.code == 0, done.err
+        return tmp_path / name
+
+    return run
+
+
+def figures(folder: Path) -> dict[str, Any]:
+    manifest = read_manifest(folder)
+    check_artifacts(folder, manifest)
+    assert manifest.status == "succeeded"
+    return {key: value for key, value in manifest.metrics.items() if key not in LATER}
+
+
+def cut(folder: Path, episodes: int) -> None:
+    """As a kill after so many episodes leaves it: in the order of their ends, and one of them half written."""
+    lines = (folder / "episodes.jsonl").read_text().splitlines()
+    (folder / "episodes.jsonl").write_text("\n".join([*reversed(lines[:episodes]), lines[episodes][:20]]))
+    manifest = read_manifest(folder).model_copy(update={"status": "running", "metrics": {}, "artifacts": []})
+    rewritten(folder, manifest)
+
+
+def rewritten(folder: Path, manifest: Any) -> None:
+    from omp_cli.core.base.manifest import write_manifest
+
+    write_manifest(folder, manifest)
+
+
+def test_a_killed_evaluation_ends_as_if_nothing_had_happened(workshop: Path, tmp_path: Path, omp: Omp) -> None:
+    line = ("eval", workshop / "run", "--episodes", 60, "--workers", 1)
+    in_process(tmp_path, *line, "--out", "whole")
+    process = omp_process(*line, "--out", "cut", cwd=tmp_path)
+    file, deadline = tmp_path / "cut" / "episodes.jsonl", time.monotonic() + 60
+    while not (file.is_file() and 5 <= len(file.read_text().splitlines()) < 40):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert read_manifest(tmp_path / "cut").status == "running"
+    done = omp("eval", "--resume", tmp_path / "cut", "--workers", 1)
+    assert done.code == 0, done.err
+    before = read_manifest(tmp_path / "cut").metrics["resumed_at_episode"]
+    assert 5 <= before < 60
+    assert f"continuing after {before} episodes" in done.err
+    assert figures(tmp_path / "cut") == figures(tmp_path / "whole")
+    one, two = (read_jsonl(tmp_path / name / "episodes.jsonl") for name in ("whole", "cut"))
+    assert one == two
+
+
+def test_a_finished_one_gets_more_episodes(evaluated: Callable[..., Path], omp: Omp) -> None:
+    long, short = (
+        evaluated("long", "--episodes", 6, "--noise-scale", 0.5),
+        evaluated("e", "--episodes", 2, "--noise-scale", 0.5),
+    )
+    shown = omp("eval", "--resume", short, "--json")
+    assert (shown.code, shown.json["result"]["success_any"]["episodes"]) == (0, 2)
+    assert "is finished; nothing to do" in shown.err
+    done = omp("eval", "--resume", short, "--episodes", 6, "--workers", 1, "--json")
+    assert done.code == 0, done.err
+    assert done.json["result"]["resumed_at_episode"] == 2
+    assert figures(short) == figures(long)
+    assert read_manifest(short).config["episodes"].model_dump() == {"value": 6, "source": "flag"}
+
+
+def test_a_curve_and_a_video_are_whole(evaluated: Callable[..., Path], omp: Omp, tmp_path: Path) -> None:
+    whole = evaluated("whole", "--episodes", 3, "--curve", 2, "--video", "--video-episodes", 2)
+    resumed = Path(shutil.copytree(whole, tmp_path / "cut"))
+    cut(resumed, 3)
+    (resumed / "video.mp4").unlink()
+    done = omp("eval", "--resume", resumed, "--video", "--video-episodes", 2, "--workers", 1)
+    assert done.code == 0, done.err
+    assert figures(resumed) == figures(whole)
+    assert [row["checkpoint_step"] for row in read_jsonl(resumed / "episodes.jsonl")] == sorted(
+        row["checkpoint_step"] for row in read_jsonl(whole / "episodes.jsonl")
+    )
+    kept = {artifact.path: artifact.sha256 for artifact in read_manifest(whole).artifacts}
+    assert {artifact.path: artifact.sha256 for artifact in read_manifest(resumed).artifacts} == kept
+
+
+def test_an_export_goes_on_deciding(omp: Omp, workshop: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    in_process(tmp_path, "export", workshop / "run", "--format", "onnx", "--out", "policy")
+    line = ("eval", tmp_path / "policy", "--max-steps", 8, "--workers", 1, "--episodes")
+    assert omp(*line, 3, "--out", tmp_path / "whole").code == 0
+    assert omp(*line, 1, "--out", tmp_path / "e").code == 0
+    done = omp("eval", "--resume", tmp_path / "e", "--episodes", 3, "--workers", 1)
+    assert done.code == 0, done.err
+    assert figures(tmp_path / "e") == figures(tmp_path / "whole")
+    assert figures(tmp_path / "e")["runtime"] == "ONNX Runtime"
+    shutil.rmtree(tmp_path / "policy")
+    refused(omp("eval", "--resume", tmp_path / "e", "--episodes", 4), 2, "policy.onnx, which it evaluates, is gone")
+
+
+def test_bad_lines(evaluated: Callable[..., Path], omp: Omp, workshop: Path, tmp_path: Path) -> None:
+    folder = evaluated("e", "--episodes", 2)
+    reason = "--resume continues an evaluation as it was configured, but for --episodes"
+    for more in (("--nfe", 2), ("--out", tmp_path / "o"), (workshop / "run",), ("--seed", 1)):
+        refused(omp("eval", "--resume", folder, *more), 2, reason)
+    refused(omp("eval", "--offline", "--resume", folder), 2, "--resume does not go with --offline")
+    refused(omp("eval", "--resume", workshop / "run"), 2, "a run of omp pretrain, not of omp eval")
+    refused(omp("eval", "--resume", tmp_path / "nowhere"), 3, "nowhere")
+    refused(omp("eval", "--resume", folder, "--episodes", 1), 2, "has 2 episodes already", "--episodes 4")
+    manifest = read_manifest(folder)
+    other = [read.model_copy(update={"sha256": "0" * 64}) for read in manifest.inputs]
+    rewritten(folder, manifest.model_copy(update={"inputs": other, "status": "interrupted"}))
+    refused(omp("eval", "--resume", folder), 2, "which it evaluates, is gone or another one by now", "without --resume")
+    rewritten(folder, manifest.model_copy(update={"inputs": [], "status": "interrupted"}))
+    refused(omp("eval", "--resume", folder), 2, "ended before it had read a checkpoint")
+    assert len(read_jsonl(folder / "episodes.jsonl")) == 2, "nothing was lost"
+
+
+def test_one_of_recorded_data_is_made_anew(omp: Omp, workshop: Path, tmp_path: Path) -> None:
+    line = ("eval", "--offline", workshop / "run", "--set", "on=train", "--samples", 2, "--out", tmp_path / "o")
+    assert omp(*line).code == 0
+    refused(omp("eval", "--resume", tmp_path / "o"), 2, "an evaluation on recorded data", "omp eval --offline")
+
+
+@pytest.mark.parametrize(
+    ("words", "goes_on"),
+    [((), True), (("--video",), False), (("--offline",), False)],
+    ids=["plain", "video", "offline"],
+)
+def test_a_sweep_goes_on_with_its_evaluations(words: tuple[str, ...], goes_on: bool, tmp_path: Path) -> None:
+    job = Job("e", "eval", tmp_path, ("eval", "RUN", "--workers", "2", *words), {})
+    assert job.next_line() == job.line
+    job.folder.mkdir()
+    (job.folder / "episodes.jsonl").write_text(json.dumps({"index": 0}))
+    assert job.next_line() == (("eval", "--resume", str(job.folder), "--workers", "2") if goes_on else job.line)
