@@ -34,8 +34,10 @@ def option(
 
     ``names`` are what is written on a line, ``panel`` is a heading of the help; ``argument`` describes the rest.
     """
-    words = told(words, default)
-    return typer.Option(*names, help=words, rich_help_panel=panel, autocompletion=completing(values), **more)
+    more.setdefault("show_default", not default)
+    return typer.Option(
+        *names, help=told(words, default), rich_help_panel=panel, autocompletion=completing(values), **more
+    )
 
 
 def annotation(of: Option) -> Any:

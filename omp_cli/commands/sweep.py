@@ -40,7 +40,9 @@ def sweep(
         str | None,
         option("Address of a Ray cluster, which shares this folder.", panel=RAY, default="one that is started here"),
     ] = None,
-    gpus: Annotated[float, option("GPUs of a job, or its share of one.", panel=RAY, min=0)] = 0.0,
+    gpus: Annotated[
+        float, option("GPUs of a job, or its share of one.", default="0, any number of jobs on each GPU", min=0)
+    ] = 0.0,
 ) -> None:
     """Prepare, train, fine-tune and evaluate every task, variant and seed of a file; jobs that have finished are kept.
 
@@ -50,7 +52,7 @@ def sweep(
     """
     if call.globals.seed is not None:
         raise UsageError("--seed: the seeds of a sweep are in its file", "seeds = [0, 1, 2]")
-    choice = EngineChoice(engine, processes, address, gpus)
+    choice = EngineChoice(engine, processes, address, gpus, call.globals.device_name)
     config = read_sweep(file)
     folder = call.globals.out or RUNS / "sweep" / file.stem
     if str(folder).startswith("-"):

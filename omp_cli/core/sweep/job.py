@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from omp_cli.core.base.errors import OmpError, UsageError, machine_error, one_line
@@ -143,10 +144,11 @@ class Work:
 
     Args:
         job: what to do.
+        environment: variables of its process, besides those of this one.
     """
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(self, job: Job, environment: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.job, self._environment = job, environment
         self._process: subprocess.Popen[bytes] | None = None
         self._began = 0
         self._stopped = False
@@ -199,7 +201,7 @@ class Work:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, ENDS_WITH_STDIN: "1"},
+                env={**os.environ, **self._environment, ENDS_WITH_STDIN: "1"},
                 start_new_session=True,  # Ctrl-C is for the sweep, which then ends its jobs
             )
         return None
