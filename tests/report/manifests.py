@@ -59,6 +59,7 @@ def write_eval(
     export: str = "",
     execute: int | None = None,
     by_episode: dict[str, list[Any]] | None = None,
+    starts: str | None = None,
     training: dict[str, Any] | None = None,
     demonstrations: float | None = None,
 ) -> Path:
@@ -89,6 +90,8 @@ def write_eval(
         metrics["demonstrations"] = {"mean": demonstrations}
     if by_episode is not None:
         metrics["by_episode"] = by_episode
+    if starts is not None:
+        metrics["starts_sha256"] = starts
     if curve:
         steps = range(2500 // (len(curve) + 1), 2500, 2500 // (len(curve) + 1))
         metrics["curve"] = [rate_row(n, 20, step) for n, step in zip(curve, steps, strict=False)]

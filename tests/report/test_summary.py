@@ -8,6 +8,7 @@ import pytest
 from omp_cli.core.base import papers
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.presets import preset_names
+from omp_cli.core.base.statistics import newcombe_paired
 from omp_cli.core.measure.memory.paper import TASKS
 from omp_cli.core.report import published
 from omp_cli.core.report.collect import read_evaluations
@@ -56,6 +57,33 @@ def test_a_task_pools_its_seeds_and_keeps_their_spread(tmp_path: Path) -> None:
     assert other["difference"]["value"] == pytest.approx(0.4 - 0.85)
     assert ours["difference"] is None
     assert task["published"]["DP3"] == [76, 4]
+
+
+def test_what_began_in_the_same_starts_is_compared_start_by_start(tmp_path: Path) -> None:
+    def row(name: str, label: str, outcomes: str, seed: int, starts: str | None) -> None:
+        by_episode = {"success": [letter == "s" for letter in outcomes]}
+        n, of = outcomes.count("s"), len(outcomes)
+        write_eval(
+            tmp_path / name, "hammer", n, episodes=of, seed=seed, label=label, by_episode=by_episode, starts=starts
+        )
+
+    for seed, ours, theirs in ((0, "ssssff", "sssfsf"), (1, "sssfff", "ssffff")):
+        row(f"a{seed}", "omp dde", ours, seed, "same")
+        row(f"b{seed}", "mp1", theirs, seed, "same")
+        row(f"c{seed}", "dp3", theirs, seed, "same" if seed else "other")
+    (task,) = section_of(tmp_path, "omp dde")["tasks"]
+    paired, unlike = (task["rows"][name]["difference"] for name in ("mp1", "dp3"))
+    assert (paired["paired"], unlike["paired"]) == (True, False), "all of a row's evaluations, or none"
+    assert paired["value"] == unlike["value"] == pytest.approx(-1 / 12, abs=1e-4)
+    by_hand = newcombe_paired(5, 1, 2, 4)
+    assert (paired["low"], paired["high"]) == (
+        pytest.approx(by_hand.low, abs=1e-4),
+        pytest.approx(by_hand.high, abs=1e-4),
+    )
+    assert paired["high"] - paired["low"] < unlike["high"] - unlike["low"]
+    row("d", "alone", "ssssff", 0, "same")
+    (task,) = section_of(tmp_path, "omp dde")["tasks"]
+    assert not task["rows"]["alone"]["difference"]["paired"], "of two seeds it has one"
 
 
 def test_incomplete_classes_say_so_and_differences_use_shared_tasks(tmp_path: Path) -> None:

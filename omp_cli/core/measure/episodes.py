@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -170,6 +171,11 @@ def by_episode(episodes: Sequence[Episode], suite: Suite) -> dict[str, list[Any]
     for name in dict.fromkeys(name for e in episodes for name in e.ends):
         columns[name] = [e.ends.get(name) for e in episodes]
     return columns
+
+
+def starts_hash(episodes: Sequence[Episode]) -> str:
+    """Hash of the start states, in order: two evaluations that share it can be compared start by start."""
+    return hashlib.sha256("".join(episode.start_state for episode in episodes).encode()).hexdigest()
 
 
 def so_far(episodes: Sequence[Episode], suite: Suite) -> dict[str, str]:

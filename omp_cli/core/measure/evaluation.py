@@ -20,7 +20,7 @@ from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.deploy.decider import Decider
 from omp_cli.core.deploy.exported import OfExport
 from omp_cli.core.measure.environments import environments, suite_of
-from omp_cli.core.measure.episodes import Episode, EvalConfig, by_episode, summarise
+from omp_cli.core.measure.episodes import Episode, EvalConfig, by_episode, starts_hash, summarise
 from omp_cli.core.measure.film import write_video
 from omp_cli.core.measure.modes import mode_coverage
 from omp_cli.core.measure.plots import plot_return, plot_success
@@ -93,6 +93,7 @@ def evaluate_run(
     if suite.metric == "return" and (returns := data.get("returns")) is not None:
         figures["demonstrations"] = returns
     figures["by_episode"] = by_episode(episodes, suite)
+    figures["starts_sha256"] = starts_hash(episodes)
     figures |= mode_coverage([e.mode for e in episodes], data.get("modes"))
     if curve:
         figures["curve"] = curve

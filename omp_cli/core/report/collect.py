@@ -124,6 +124,13 @@ class Evaluation(Judged):
     curve: tuple[Point, ...]
 
     @property
+    def outcomes(self) -> tuple[str, list[bool]] | None:
+        """The hash of the start states, and which episodes succeeded; None where the manifest does not say it."""
+        metrics = self.manifest.metrics
+        found = metrics.get("starts_sha256"), metrics.get("by_episode", {}).get("success")
+        return None if None in found else (str(found[0]), list(found[1]))
+
+    @property
     def settings(self) -> dict[str, Any]:
         """All settings of policy, training and data by one dotted name each."""
         data = {f"data.{key}": value for key, value in self.policy["data"]["settings"].items()}

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from omp_cli.core.base.paired import paired
 from omp_cli.core.base.statistics import COVERAGE, FEWEST, RESAMPLES, bootstrap, newcombe, spread, wilson
 from omp_cli.core.report import published
 from omp_cli.core.report.caveats import caveats
@@ -30,7 +31,8 @@ STATISTICS = {
     f"None is shown for fewer than {FEWEST} tasks or where all rates were equal.",
     "intervals of tasks": "Wilson 95 % of n/N pooled over seeds; they leave out that seeds differ.",
     "differences": "between tasks that both rows have. Per task: Newcombe's hybrid score interval of two pooled "
-    "proportions (method 10). Per class: the bootstrap above, with the same tasks drawn for both.",
+    "proportions (method 10), that for pairs where both began in the same start states. Per class: the bootstrap "
+    "above, with the same tasks drawn for both.",
     "last": "the last checkpoint, evaluated once. This is what all tables show but the one of selection.",
     "top5": "the mean of the five best evaluations over training, as in the papers; not defined for a run of five or "
     "fewer, whose mean it would be. It is biased upwards: with 20 episodes each, the best five of 15 gain about 10 "
@@ -210,9 +212,19 @@ def _task(name: str, task: Task, section: Section) -> dict[str, Any]:
             "seeds": {str(e.seed): [e.successes, e.last.episodes] for e in seeds},
             "mean": round(between.mean, 4),
             "std": None if between.std is None else round(between.std, 4),
-            "difference": newcombe(rate, wilson(*pooled(base))).as_dict() if compared else None,
+            "difference": _task_difference(seeds, base) if compared else None,
         }
     return {"class": name, "suite": task[0], "task": task[1], "rows": rows, "published": published.of_task(*task)}
+
+
+def _task_difference(ours: Sequence[Evaluation], base: Sequence[Evaluation]) -> dict[str, Any]:
+    """Of two rows on one task; "paired" where all of their evaluations began in the same start states."""
+    of_base = {e.seed: e.outcomes for e in base}
+    pairs = [(e.outcomes, of_base.get(e.seed)) for e in ours]
+    if len(ours) == len(base) and all(one and other and one[0] == other[0] for one, other in pairs):
+        one, other = ([success for found in side if found for success in found[1]] for side in zip(*pairs, strict=True))
+        return {**paired(one, other)["difference"], "paired": True}
+    return {**newcombe(wilson(*pooled(ours)), wilson(*pooled(base))).as_dict(), "paired": False}
 
 
 def _returns(section: Section) -> dict[str, Any]:

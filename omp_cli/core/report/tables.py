@@ -189,7 +189,12 @@ def task_table(section: Mapping[str, Any]) -> Table:
     columns.append(f"difference to {section['baseline']}\n[Newcombe 95 %]")
     if not section["differences"]:
         columns, rows = columns[:-1], [row[:-1] for row in rows]
-    return Table(f"Success by task on {section['title']}", columns, rows, grey, note=f"{PUBLISHED}." * bool(grey))
+    changes = [cell["difference"] for task in section["tasks"] for cell in task["rows"].values() if cell["difference"]]
+    notes = [f"{PUBLISHED}."] * bool(grey)
+    if any(change["paired"] for change in changes):
+        some = "" if all(change["paired"] for change in changes) else ", where both began in the same start states"
+        notes.append(f"Differences are of pairs, start by start{some}.")
+    return Table(f"Success by task on {section['title']}", columns, rows, grey, note=" ".join(notes))
 
 
 def _selection(section: Mapping[str, Any]) -> list[Table]:
