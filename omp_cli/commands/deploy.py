@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from omp_cli import core
-from omp_cli.commands.acting import opened
+from omp_cli.commands.acting import opened, opened_against
 from omp_cli.commands.call import Call
 from omp_cli.commands.chosen import Chosen
 from omp_cli.commands.frame import command
@@ -39,7 +39,7 @@ def deploy(
         Path | None, option("Data set whose frames the policy is shown in the place of a robot's.", panel=PANEL)
     ] = None,
     against: Annotated[
-        list[Path] | None,
+        list[str] | None,
         option(
             "Another policy, which takes turns with it at the same starts; who judges is not told whose. Repeatable.",
             "--against",
@@ -58,13 +58,15 @@ def deploy(
 
     Example: omp deploy runs/pretrain/RUN --against runs/pretrain/OTHER --env my_robot.py:make --episodes 20 --judge
 
+    Example: omp deploy runs/pretrain/RUN --against "runs/pretrain/RUN --ensemble 0.01" --ros --episodes 20 --judge
+
     Example: omp deploy runs/pretrain/RUN --ros --seconds 60
     """
     if (env is not None) + (replay is not None) + ros != 1:
         raise UsageError(
             "omp deploy: nothing to act on, or two things", "name --env module:function, --ros or --replay DATASET"
         )
-    acting = [opened(call, path) for path in (policy, *(against or ()))]
+    acting = [opened(call, policy), *(opened_against(call, words) for words in against or ())]
     players = [player for _, player in acting]
     (chosen, player), alone = acting[0], len(acting) == 1
     settings, signature = chosen.settings, player.signature
@@ -140,8 +142,6 @@ def _check_turns(settings: DeployConfig, players: Sequence[core.Player], ros: bo
         raise UsageError("--against: a recording goes on as it did, whoever acts", "omp eval --offline compares errors")
     if settings.ros.shadow:
         raise UsageError("--against: with ros.shadow no policy moves anything", "leave one of them out")
-    if settings.label is not None:
-        raise UsageError("--label: names one policy, and with --against there are more", "omp report has --rename")
     if ros and any(core.topics_of_policy(p.decider) != core.topics_of_policy(players[0].decider) for p in players):
         raise UsageError("--against: the policies learned from other topics", "compare policies of one recording")
     core.same_robot(players, settings.hz)

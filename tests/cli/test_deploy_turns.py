@@ -198,6 +198,33 @@ def test_what_was_judged_before_a_stop_is_compared(compared: Callable[..., Any],
     assert len(omp("report", "d", "--json", "--out", "report").json["result"]["in_turns"]) == 1
 
 
+def test_a_policy_is_compared_with_itself_in_another_setting(omp: Omp, workshop: Path, place: Path) -> None:
+    """Settings after its path are its own; a label names one."""
+    run = workshop / "run"
+    line = ("deploy", run, "--env", "robot.py:Told", "--episodes", 1, "--json", "--out", "d", "--label", "as it is")
+    done = omp(*line, "--against", f"{run} --noise-scale 0 --nfe=2", "--against", f"'{run}' --label 'by two' --nfe 2")
+    assert done.code == 0, done.err
+    rows = done.json["result"]["policies"]
+    path = run / "checkpoints" / "step-00000030"
+    assert [row["policy"] for row in rows] == ["as it is", f"{path} noise_scale=0.0 nfe=2", "by two"]
+    assert [row["nfe"] for row in rows] == [1, 2, 2]
+    configs = [read_manifest(Path("d") / number).config for number in "123"]
+    assert [config["noise_scale"].value for config in configs] == [1, 0, 1]
+    assert [config["label"].value for config in configs] == ["as it is", None, "by two"]
+    assert configs[1]["nfe"].source == "--against"
+    assert len(done.json["result"]["differences"]) == 3, "each two of them"
+    reported = omp("report", "d", "--json", "--out", "report").json["result"]
+    assert sorted(row["title"] for row in reported["robots"]) == ["as it is", "by two", "omp dde, noise x 0"]
+    for wrong, said in (
+        ("--hz 3", "--hz is no policy's own"),
+        ("--json", "--json is no policy's own"),
+        ("--nfe 0", "nfe"),
+        ("--nfe", "--nfe"),
+    ):
+        refused(omp(*line, "--against", f"{run} {wrong}"), 2, said)
+    refused(omp(*line, "--execute", 1, "--against", f"{run} --ensemble 0.1"), 2, "execute does not count")
+
+
 def test_policies_of_different_robots_take_no_turns(workshop: Path) -> None:
     own = Player(open_decider(workshop / "run")).signature
 
@@ -218,8 +245,6 @@ def test_policies_of_different_robots_take_no_turns(workshop: Path) -> None:
 
 
 def test_bad_lines(compared: Callable[..., Any], omp: Omp, workshop: Path) -> None:
-    refused(compared("Told", "--label", "mine"), 2, "--label: names one policy", "omp report has --rename")
-    assert not Path("d").exists()
     line = ("deploy", workshop / "run", "--against", workshop / "run")
     refused(omp(*line, "--replay", workshop / "toy"), 2, "--against: a recording goes on as it did, whoever acts")
     refused(omp(*line[:3], "nowhere", "--env", "robot.py:Told"), 3, "nowhere")

@@ -20,6 +20,9 @@ from omp_cli.core.deploy.deployment import Deployment
 from omp_cli.core.deploy.frames import Signature
 from omp_cli.core.deploy.player import Player
 
+AGAINST = "--against"
+"""The source of a setting that one of several policies has of its own."""
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -58,7 +61,7 @@ def compared(deployments: Sequence[Deployment], turns: Sequence[Turn]) -> dict[s
         [turn.deployment + 1 for turn in those] for _, those in itertools.groupby(turns, key=lambda turn: turn.start)
     ]
     policies = [
-        {"policy": str(deployment.player.decider.path), "run": deployment.run.folder.name, **deployment.figures()}
+        {"policy": _name(deployment), "run": deployment.run.folder.name, **deployment.figures()}
         for deployment in deployments
     ]
     pairs = itertools.combinations(enumerate(deployments, 1), 2)
@@ -69,6 +72,15 @@ def compared(deployments: Sequence[Deployment], turns: Sequence[Turn]) -> dict[s
     ]
     head = {"task": deployments[0].player.signature.task, "hz": round(deployments[0].hz, 6)}
     return {**head, "policies": policies, "differences": differences, "order": order}
+
+
+def _name(deployment: Deployment) -> str:
+    """What a table calls a policy: its label, else its path and the settings that it alone has."""
+    config = deployment.run.manifest.config
+    if (label := config["label"].value) is not None:
+        return str(label)
+    own = [f"{key}={value.value}" for key, value in config.items() if value.source == AGAINST]
+    return " ".join([str(deployment.player.decider.path), *own])
 
 
 def same_robot(players: Sequence[Player], hz: float | None) -> None:
