@@ -72,7 +72,7 @@ def evaluate(
         return
     reason = "--resume continues an evaluation as it was configured, but for --episodes"
     more = call.alone(reason, policy, but=("episodes",))
-    if (plan := _old_plan(call, resume, more)) is not None:
+    if (plan := _old_plan(call, resume, more, films > 0)) is not None:
         _evaluate(call, plan, processes or default_workers(), films)
 
 
@@ -96,13 +96,15 @@ def _new_plan(call: Call[EvalConfig], policy: Path | None) -> EvaluationPlan:
     return EvaluationPlan(chosen, found, export)
 
 
-def _old_plan(call: Call[EvalConfig], folder: Path, more: Mapping[str, Any]) -> EvaluationPlan | None:
-    """The plan of an evaluation that goes on, also past its end by ``more`` episodes; None for a finished one, whose
-    figures were shown.
+def _old_plan(call: Call[EvalConfig], folder: Path, more: Mapping[str, Any], filmed: bool) -> EvaluationPlan | None:
+    """The plan of an evaluation that goes on, also past its end by ``more`` episodes or to be ``filmed``; None for a
+    finished one, whose figures were shown.
     """
-    if read_resumed(folder, call.name).config.keys() >= OfflineConfig.model_fields.keys():
+    config = read_resumed(folder, call.name).config
+    if config.keys() >= OfflineConfig.model_fields.keys():
         raise UsageError(f"{folder}: an evaluation on recorded data, which takes no time", "omp eval --offline")
-    manifest, chosen = call.resumed(folder, "checkpoint", "export", change=more)
+    change = {"episodes": config["episodes"].value, **more} if filmed else more
+    manifest, chosen = call.resumed(folder, "checkpoint", "export", change=change)
     if chosen is None:
         _show(call, folder, manifest.metrics, [])
         return None
@@ -122,7 +124,10 @@ def _evaluate(call: Call[EvalConfig], plan: EvaluationPlan, processes: int, film
     if call.dry_run(plan.chosen, task=task, workers=processes, device=str(device)):
         return
     read = core.read_by_evaluation(last, plan.checkpoints[:-1] if settings.curve else [], export)
-    where, resumed = plan.folder or f"{task}-nfe{settings.nfe}", plan.folder is not None
+    folder, out = plan.folder, call.globals.out
+    if folder is None and out is not None and core.is_the_same(out, plan.chosen.sources, read):
+        folder = out  # the line of an evaluation that was stopped, once more
+    where, resumed = folder or f"{task}-nfe{settings.nfe}", folder is not None
     with call.run(plan.chosen, where, device, read, resumed) as (run, progress):
         figures = core.evaluate_run(
             run, plan.checkpoints, settings, processes, device, progress, films, export, resumed

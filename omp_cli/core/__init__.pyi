@@ -39,6 +39,7 @@ from .measure.offline.episodes import reference_episodes as reference_episodes
 from .measure.offline.evaluation import evaluate_offline as evaluate_offline
 from .measure.resumed import check_more as check_more
 from .measure.resumed import evaluated_before as evaluated_before
+from .measure.resumed import is_the_same as is_the_same
 from .measure.resumed import read_by_evaluation as read_by_evaluation
 from .policy import check_noise_scale as check_noise_scale
 from .policy import check_teacher as check_teacher

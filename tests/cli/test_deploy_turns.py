@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,13 @@ class Homing(Robot):
     def reset(self, home=True):
         assert home is True
         super().reset()
+
+class Failing(Told):
+    '''Its cable goes in the fourth episode.'''
+    def act(self, action):
+        super().act(action)
+        if self.episode == 3:
+            raise ConnectionError("the cable")
 
 class Halted(Told):
     '''Somebody presses Ctrl-C in the fourth episode.'''
@@ -153,6 +161,19 @@ def test_outcomes_are_compared_start_by_start(compared: Callable[..., Any], omp:
     assert result["warnings"] == []
 
 
+def test_the_time_that_each_takes_tells_nothing(
+    compared: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, workshop: Path
+) -> None:
+    """Missed deadlines, of which one policy has more, are counted at the end alone."""
+    own = Player.act
+    monkeypatch.setattr(Player, "act", lambda self, obs: (time.sleep(0.02 * self.signature.nfe), own(self, obs))[1])
+    done = compared("Told", "--hz", 40, "--against", f"{workshop / 'run'} --nfe 2", episodes=1)
+    assert done.code == 0, done.err
+    assert done.json["result"]["policies"][2]["missed_deadlines"] > 0
+    assert not [word for word in ("checkpoints", "missed", "deadline", "nfe") if word in done.err]
+    assert "3/3" in done.err
+
+
 def test_nothing_tells_whose_turn_it_is(compared: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not count is made up for by the same policy, at the same start."""
     later = [key for answer in "sdffsf" for key in ("", " ", "", "", answer)]
@@ -186,7 +207,9 @@ def test_a_parameter_of_another_name_is_the_robots_own(compared: Callable[..., A
 def test_what_was_judged_before_a_stop_is_compared(compared: Callable[..., Any], omp: Omp) -> None:
     done = compared("Halted")
     assert done.code == 130
+    assert "stopped: policy 1 after " in " ".join(done.err.split())
     assert done.err.count("success 1/1 = 1.00") + done.err.count("success 0/1 = 0.00") >= 1
+    assert len(read_manifest(Path("d")).metrics["order"]) == 2, "who acted, and not who would have"
     for folder in ("d", "d/1", "d/2"):
         assert read_manifest(Path(folder)).status == "interrupted"
     (found,) = read_manifest(Path("d")).metrics["differences"]
@@ -196,6 +219,13 @@ def test_what_was_judged_before_a_stop_is_compared(compared: Callable[..., Any],
     assert Path("d/1/episodes.jsonl").is_file()
     assert Path("d/manifest.json").is_file()
     assert len(omp("report", "d", "--json", "--out", "report").json["result"]["in_turns"]) == 1
+
+
+def test_a_session_that_failed_is_left_out_of_reports(compared: Callable[..., Any], omp: Omp) -> None:
+    refused(compared("Failing"), 1, "the cable")
+    assert read_manifest(Path("d")).metrics["differences"][0]["starts"] == 1
+    said = omp("report", "d")
+    refused(said, 3, "no evaluation to report on")
 
 
 def test_a_policy_is_compared_with_itself_in_another_setting(omp: Omp, workshop: Path, place: Path) -> None:

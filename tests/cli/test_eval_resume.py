@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import time
@@ -14,7 +13,6 @@ import pytest
 
 from omp_cli.core.base.files import read_jsonl
 from omp_cli.core.base.manifest import check_artifacts, read_manifest
-from omp_cli.core.sweep.job import Job
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp, in_process, omp_process
 
@@ -129,7 +127,7 @@ def test_bad_lines(evaluated: Callable[..., Path], omp: Omp, workshop: Path, tmp
     refused(omp("eval", "--offline", "--resume", folder), 2, "--resume does not go with --offline")
     refused(omp("eval", "--resume", workshop / "run"), 2, "a run of omp pretrain, not of omp eval")
     refused(omp("eval", "--resume", tmp_path / "nowhere"), 3, "nowhere")
-    refused(omp("eval", "--resume", folder, "--episodes", 1), 2, "has 2 episodes already", "--episodes 4")
+    refused(omp("eval", "--resume", folder, "--episodes", 1), 2, "has 2 episodes already", "--episodes 2")
     manifest = read_manifest(folder)
     other = [read.model_copy(update={"sha256": "0" * 64}) for read in manifest.inputs]
     rewritten(folder, manifest.model_copy(update={"inputs": other, "status": "interrupted"}))
@@ -145,14 +143,49 @@ def test_one_of_recorded_data_is_made_anew(omp: Omp, workshop: Path, tmp_path: P
     refused(omp("eval", "--resume", tmp_path / "o"), 2, "an evaluation on recorded data", "omp eval --offline")
 
 
-@pytest.mark.parametrize(
-    ("words", "goes_on"),
-    [((), True), (("--video",), False), (("--offline",), False)],
-    ids=["plain", "video", "offline"],
-)
-def test_a_sweep_goes_on_with_its_evaluations(words: tuple[str, ...], goes_on: bool, tmp_path: Path) -> None:
-    job = Job("e", "eval", tmp_path, ("eval", "RUN", "--workers", "2", *words), {})
-    assert job.next_line() == job.line
-    job.folder.mkdir()
-    (job.folder / "episodes.jsonl").write_text(json.dumps({"index": 0}))
-    assert job.next_line() == (("eval", "--resume", str(job.folder), "--workers", "2") if goes_on else job.line)
+def test_the_same_line_goes_on_where_it_names_the_folder(evaluated: Callable[..., Path], omp: Omp) -> None:
+    """As a sweep writes it; another line begins anew, as after another training."""
+    whole, again = evaluated("whole", "--episodes", 4), evaluated("e", "--episodes", 4)
+    cut(again, 2)
+    evaluated("e", "--episodes", 4)
+    assert read_manifest(again).metrics["resumed_at_episode"] == 2
+    assert figures(again) == figures(whole)
+    cut(again, 2)
+    evaluated("e", "--episodes", 3)
+    assert "resumed_at_episode" not in read_manifest(again).metrics
+    cut(again, 2)
+    manifest = read_manifest(again)
+    rewritten(
+        again, manifest.model_copy(update={"inputs": [i.model_copy(update={"sha256": ""}) for i in manifest.inputs]})
+    )
+    evaluated("e", "--episodes", 3)
+    assert "resumed_at_episode" not in read_manifest(again).metrics, "it had another checkpoint"
+    refused(omp("eval", "--out", again, manifest.inputs[0].path), 2, "holds a finished run of omp eval")
+
+
+def test_what_an_earlier_omp_made(evaluated: Callable[..., Path], omp: Omp) -> None:
+    """It said nothing of noise, and did not name the checkpoints of a curve."""
+    folder = evaluated("e", "--episodes", 2)
+    manifest = read_manifest(folder)
+    del manifest.metrics["noise_scale"], manifest.config["noise_scale"]
+    rewritten(folder, manifest)
+    assert omp("eval", "--resume", folder).code == 0
+    curve = evaluated("c", "--episodes", 2, "--curve", 1)
+    manifest = read_manifest(curve)
+    last = [read for read in manifest.inputs if read.kind == "checkpoint"]
+    rewritten(curve, manifest.model_copy(update={"inputs": last}))
+    refused(
+        omp("eval", "--resume", curve, "--episodes", 3), 2, "episodes of checkpoints that its manifest does not name"
+    )
+    assert figures(curve)["curve"], "nothing was lost"
+
+
+def test_a_finished_one_gets_a_video(evaluated: Callable[..., Path], omp: Omp) -> None:
+    folder = evaluated("e", "--episodes", 2)
+    before = figures(folder)
+    done = omp("eval", "--resume", folder, "--video", "--video-episodes", 1, "--workers", 1)
+    assert done.code == 0, done.err
+    assert figures(folder) == before
+    assert (folder / "video.mp4").is_file()
+    assert omp("eval", "--resume", folder, "--episodes", 3, "--workers", 1).code == 0
+    assert "video.mp4" in [artifact.path for artifact in read_manifest(folder).artifacts], "which shows what it showed"

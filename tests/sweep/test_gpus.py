@@ -103,6 +103,9 @@ def test_what_there_is_not() -> None:
     with pytest.raises(MissingDependency, match=r"--gpus 0.5: this machine has no CUDA GPU"):
         Gpus([], 0.5)
     assert Gpus([], 0).lend() == []
+    for wrong in (float("inf"), float("nan"), 1e-9):
+        with pytest.raises(UsageError, match=r"--gpus .*: a share of one GPU"):
+            EngineChoice("local", gpus=wrong)
     with pytest.raises(UsageError, match="--gpus chooses the GPU of each job"):
         EngineChoice("local", gpus=1, device="cpu")
 

@@ -90,6 +90,12 @@ class Deployment:
         if self._recorder is not None:
             self._recorder.end(verdict)
 
+    def said(self) -> str:
+        """How far it came, in a few words."""
+        rate = self.outcomes.rate
+        text = f"{len(self.clock.late)} ticks, {self.clock.missed} missed deadlines"
+        return text if rate is None else f"{text}, success {rate}"
+
     def figures(self) -> dict[str, Any]:
         """What goes into the manifest; JSON types."""
         signature = self.player.signature

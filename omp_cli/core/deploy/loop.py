@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -70,12 +70,13 @@ def deploy_run(
         progress.note(f"--episodes: the recording has {episodes} of the {config.episodes} that were asked for")
     judge = Judge(robot) if keys is None else PersonJudge(robot, keys, progress.note)
     by = judge.by if replay is None else None
-    deployments = [Deployment(own, player, config, by, progress.note) for own, player in acting]
+    deployments = [Deployment(own, player, config, by, _told_of(own, run, progress)) for own, player in acting]
     turns = drawn_turns(len(deployments), episodes)
 
     def figures() -> dict[str, Any]:
         of_robot = robot.figures() if replay is None else {"replay": replay.figures()}
-        return {**(deployments[0].figures() if len(deployments) == 1 else compared(deployments, turns)), **of_robot}
+        of_policies = deployments[0].figures() if len(deployments) == 1 else compared(deployments, turns)
+        return {**of_policies, **of_robot}
 
     try:
         with ExitStack() as stack:
@@ -95,14 +96,10 @@ def deploy_run(
     finally:
         run.metrics(**figures())
     if stop.error:
-        count = sum(len(deployment.clock.late) for deployment in deployments)
-        missed = sum(deployment.clock.missed for deployment in deployments)
-        said = "".join(
-            f", success {rate}" for deployment in deployments if (rate := deployment.outcomes.rate) is not None
-        )
-        raise stop.error(
-            f"stopped after {count} ticks, {missed} missed deadlines{said}", f"the figures are in {run.folder}"
-        )
+        said = [f"after {deployment.said()}" for deployment in deployments]
+        if len(said) > 1:
+            said = [f"policy {number} {text}" for number, text in enumerate(said, 1)]
+        raise stop.error(f"stopped {'; '.join(said)}", f"the figures are in {run.folder}")
     return figures()
 
 
@@ -136,7 +133,7 @@ class _Loop:
                 if self._is_over():
                     break
             if deployment.outcomes.counted > counted:
-                self.progress.advance(1, missed_deadlines=self._missed)
+                self.progress.advance(1, **({"missed_deadlines": deployment.clock.missed} if self._alone else {}))
             if self._is_over():
                 return
 
@@ -207,12 +204,13 @@ class _Loop:
         return True
 
     @property
-    def _missed(self) -> int:
-        return sum(deployment.clock.missed for deployment in self.deployments)
+    def _alone(self) -> bool:
+        """Whether there is one policy. Of several, how long they take would tell whose turn it is."""
+        return len(self.deployments) == 1
 
     def _overran(self, row: dict[str, Any], deployment: Deployment) -> None:
         """Say where the time of the first missed deadline went, and let go of a chunk that is out of date."""
-        if self._missed == 1:
+        if self._alone and deployment.clock.missed == 1:
             self.progress.note(
                 f"tick {row['tick']} missed its deadline of {1e3 / deployment.hz:.4g} ms at {deployment.hz:g} Hz: "
                 f"begun {row['late_ms']:.3g} ms late, observe() {row['observe_ms']:.3g} ms, the policy "
@@ -220,6 +218,11 @@ class _Loop:
             )
         if isinstance(self.robot, Robot) and row["dropped"] >= deployment.player.signature.execute:
             deployment.player.forget_chunk()
+
+
+def _told_of(own: Run, run: Run, progress: Progress) -> Callable[[str], None]:
+    """What is said of one policy, by its number where there are several."""
+    return progress.note if own is run else lambda line: progress.note(f"policy {own.folder.name}: {line}")
 
 
 def _later(seconds: float | None) -> float | None:

@@ -57,8 +57,9 @@ def compared(deployments: Sequence[Deployment], turns: Sequence[Turn]) -> dict[s
 
     JSON types. ``order`` says who acted at each start, in their order in time; policies are counted from 1.
     """
+    had = turns[: sum(deployment.outcomes.counted for deployment in deployments)]
     order = [
-        [turn.deployment + 1 for turn in those] for _, those in itertools.groupby(turns, key=lambda turn: turn.start)
+        [turn.deployment + 1 for turn in those] for _, those in itertools.groupby(had, key=lambda turn: turn.start)
     ]
     policies = [
         {"policy": _name(deployment), "run": deployment.run.folder.name, **deployment.figures()}

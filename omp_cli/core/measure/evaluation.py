@@ -164,6 +164,7 @@ def _draw(
     if pictures:
         green = [e.succeeded(suite) if suite.judged else not e.terminated for e in episodes]
         write_video(run.folder / VIDEO, pictures, green, spec.control_hz)
+    if (run.folder / VIDEO).is_file():  # also of before: it shows the same episodes
         run.artifact(run.folder / VIDEO)
 
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.files import read_jsonl
-from omp_cli.core.base.manifest import Input, Manifest
+from omp_cli.core.base.manifest import FILE_NAME, Input, Manifest, read_manifest
 from omp_cli.core.base.run import EPISODES, whereabouts
 from omp_cli.core.checkpoint import Checkpoint, checkpoint_of
 from omp_cli.core.deploy.exported import OfExport
 from omp_cli.core.measure.episodes import Episode
 
-AGAIN = "start it again without --resume"
+AGAIN = "move it back, or start it again without --resume"
+ANEW = "start it again without --resume"
 LAST = "checkpoint"
 EARLIER = "earlier checkpoint"
 """The kind of input that a checkpoint before the last one is, of an evaluation with a curve over training."""
@@ -50,8 +52,24 @@ def evaluated_before(
     checkpoints = [_checkpoint(folder, read) for read in (*of[EARLIER], *of[LAST])]
     exports = [_export(folder, read, device) for read in of["export"]]
     if not checkpoints:
-        raise UsageError(f"{folder}: ended before it had read a checkpoint", AGAIN)
+        raise UsageError(f"{folder}: ended before it had read a checkpoint", ANEW)
+    if {e.checkpoint_step for e in episodes_before(folder)} - {each.meta.step for each in checkpoints}:
+        unnamed = "has episodes of checkpoints that its manifest does not name, as of a curve that an earlier omp made"
+        raise UsageError(f"{folder}: {unnamed}", ANEW)
     return checkpoints, exports[0] if exports else None
+
+
+def is_the_same(folder: Path, sources: Mapping[str, Mapping[str, Any]], read: Sequence[tuple[str, Path, str]]) -> bool:
+    """Whether a folder holds episodes of an evaluation with these settings and inputs, which has not ended."""
+    if not ((folder / FILE_NAME).is_file() and (folder / EPISODES).is_file()):
+        return False
+    found = read_manifest(folder)
+    if found.command != "eval" or found.status == "succeeded":
+        return False
+    kinds = (EARLIER, LAST, "export")
+    old = {key: entry.value for key, entry in found.config.items() if key not in kinds}
+    new = {key: entry["value"] for key, entry in sources.items() if key not in kinds}
+    return old == new and [(i.kind, i.sha256) for i in found.inputs if i.kind in kinds] == [(k, h) for k, _, h in read]
 
 
 def _checkpoint(folder: Path, read: Input) -> Checkpoint:
@@ -74,5 +92,5 @@ def check_more(folder: Path, last: Checkpoint, episodes: int) -> None:
     if episodes < done:
         raise UsageError(
             f"{folder}: has {done} episodes already, and {episodes} count from its beginning",
-            f"ask for more: --episodes {2 * done}",
+            f"it ends with what it has by --episodes {done}",
         )

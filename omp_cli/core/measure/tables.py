@@ -19,7 +19,7 @@ def evaluation_table(figures: dict[str, Any]) -> Table:
 def evaluation_lines(figures: dict[str, Any]) -> list[str]:
     """What is said beside the table: noise of another scale, ways taken, return of the demonstrations."""
     lines = [f"ways taken: {_ways(figures['modes'])}"] if "modes" in figures else []
-    if (scale := figures["noise_scale"]) != 1:
+    if (scale := figures.get("noise_scale", 1)) != 1:  # which an earlier omp did not say
         lines.append(f"decisions began with {scale:g} times the noise of training")
     if "demonstrations" in figures:
         shown, name = figures["demonstrations"], figures.get("counts", "return")

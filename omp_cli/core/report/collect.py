@@ -231,10 +231,8 @@ def read_evaluations(folders: Sequence[Path]) -> Found:
         if manifest.seal in seals or manifest.command not in (*COMMANDS, "sweep"):
             continue
         seals.add(manifest.seal)
-        if manifest.command == "deploy" and manifest.metrics.get("differences"):
-            found.in_turns.append(InTurns(path, manifest))
-            continue
-        if manifest.command == "deploy" and not manifest.metrics.keys() >= {"success", "policy"}:
+        turns = manifest.command == "deploy" and bool(manifest.metrics.get("differences"))
+        if manifest.command == "deploy" and not turns and not manifest.metrics.keys() >= {"success", "policy"}:
             found.left_out += _unreported(path, manifest)
             continue
         if manifest.command == "sweep":
@@ -243,6 +241,8 @@ def read_evaluations(folders: Sequence[Path]) -> Found:
             found.left_out.append(f"omp {manifest.command} {path}: {state_of(path.parent, manifest)}")
         elif manifest.command == "bench-latency":
             found.latencies.append(manifest)
+        elif turns:
+            found.in_turns.append(InTurns(path, manifest))
         elif manifest.command == "deploy":
             found.robots.append(OnRobot(**_what(path, manifest), figures=manifest.metrics))
         elif "policy" not in manifest.metrics:

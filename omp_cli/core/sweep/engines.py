@@ -12,6 +12,8 @@ from omp_cli.core.sweep.local import Engine, Local
 from omp_cli.core.sweep.on_ray import OnRay
 
 ENGINES = ("local", "ray")
+LEAST, MOST = 1e-3, 1e3
+"""GPUs of a job."""
 CHOSEN_HERE = ("auto", "cuda")
 """Devices of which a job takes what it sees."""
 
@@ -43,6 +45,10 @@ class EngineChoice:
             raise UsageError(f"unknown engine {self.name!r}", did_you_mean(self.name, ENGINES))
         if self.name == "local" and self.address is not None:
             raise UsageError("--address is for --engine ray")
+        if self.gpus and not LEAST <= self.gpus <= MOST:
+            raise UsageError(
+                f"--gpus {self.gpus:g}: a share of one GPU, or a whole number of them", "such as 0.25, or 2"
+            )
         if self.gpus and self.device not in CHOSEN_HERE:
             raise UsageError(f"--gpus chooses the GPU of each job, and --device {self.device} names one")
         if self.threads < 1:

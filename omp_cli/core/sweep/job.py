@@ -18,7 +18,7 @@ from omp_cli.core.base.errors import OmpError, UsageError, machine_error, one_li
 from omp_cli.core.base.locks import is_held
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, Status, read_manifest
 from omp_cli.core.base.processes import ENDS_WITH_STDIN
-from omp_cli.core.base.run import CHECKPOINTS, EPISODES
+from omp_cli.core.base.run import CHECKPOINTS
 from omp_cli.core.base.signals import ERRORS
 
 PROGRAM = (sys.executable, "-m", "omp_cli")
@@ -127,12 +127,7 @@ class Job:
         return (*self.line[:place], "--resume", str(self.folder), *itertools.chain.from_iterable(again.items()))
 
     def _is_begun(self) -> bool:
-        """Whether there are checkpoints or episodes to go on from; ``omp prepare`` finds what it left by itself.
-
-        An evaluation that makes a video begins anew, for it has no pictures of its earlier episodes.
-        """
-        if self.command == "eval":
-            return (self.folder / EPISODES).exists() and not {"--offline", "--video"} & set(self.line)
+        """Whether there are checkpoints to go on from; the other commands find what they left by themselves."""
         return self.command in ("pretrain", "finetune") and (self.folder / CHECKPOINTS).exists()
 
 
