@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import DataError
-from omp_cli.core.base.files import defined, to_json, write_text
 from omp_cli.core.base.layers import flatten
 from omp_cli.core.base.manifest import read_manifest
 from omp_cli.core.base.progress import Progress
-from omp_cli.core.base.run import EPISODES, Run
+from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch, rounded
 from omp_cli.core.checkpoint import Checkpoint
 from omp_cli.core.deploy.decider import Decider
@@ -24,7 +23,7 @@ from omp_cli.core.measure.episodes import Episode, EvalConfig, by_episode, start
 from omp_cli.core.measure.film import write_video
 from omp_cli.core.measure.modes import mode_coverage
 from omp_cli.core.measure.plots import plot_return, plot_success
-from omp_cli.core.measure.resumed import episodes_before
+from omp_cli.core.measure.records import Records
 from omp_cli.core.measure.success import evaluate
 from omp_cli.core.suites.base import Suite
 
@@ -60,23 +59,19 @@ def evaluate_run(
     workers = min(workers, config.episodes)
     watch = Stopwatch()
     whole = {} if export is None else {"points": None}
-    before = episodes_before(run.folder) if resumed else []
+    records = Records(run, suite, resumed)
     if resumed:
-        progress.note(f"continuing after {len(before)} episodes")
-    with _Recorded(run, suite, before) as records, environments(last, config, workers, progress.note, **whole) as envs:
+        progress.note(f"continuing after {records.count} episodes")
+    with records, environments(last, config, workers, progress.note, **whole) as envs:
         envs.start()
         watch.lap("start of the environments")
         for checkpoint in checkpoints[:-1] if config.curve else []:
-            count, ended = config.curve, _of(before, checkpoint)
-            episodes, _ = evaluate(
-                checkpoint, config, count, envs, device, progress, watch=watch, finished=records, before=ended
-            )
+            count = config.curve
+            episodes, _ = evaluate(checkpoint, config, count, envs, device, progress, watch=watch, records=records)
             curve.append(_row(checkpoint, config, episodes, suite))
         said: dict[str, Any] = {}
-        count, ended = config.episodes, _of(before, last)
-        episodes, pictures = evaluate(
-            last, config, count, envs, device, progress, films, watch, said, records, export, ended
-        )
+        count = config.episodes
+        episodes, pictures = evaluate(last, config, count, envs, device, progress, films, watch, said, records, export)
         busy = envs.seconds_by_part()
         watch.start()
     watch.lap("end of the environments")
@@ -89,7 +84,7 @@ def evaluate_run(
     watch.lap("the data's own figures")
     figures = _row(last, config, episodes, suite) | said
     if resumed:
-        figures["resumed_at_episode"] = len(before)
+        figures["resumed_at_episode"] = records.count
     if suite.metric == "return" and (returns := data.get("returns")) is not None:
         figures["demonstrations"] = returns
     figures["by_episode"] = by_episode(episodes, suite)
@@ -103,47 +98,6 @@ def evaluate_run(
     policy = policy_facts(last, data) | ({} if export is None else {"export": export.path.name})
     run.metrics(**figures, policy=policy, environments=envs.num_envs, **seconds)
     return figures
-
-
-def _of(episodes: Sequence[Episode], checkpoint: Checkpoint) -> list[Episode]:
-    return [episode for episode in episodes if episode.checkpoint_step == checkpoint.meta.step]
-
-
-class _Recorded:
-    """``episodes.jsonl``: a record is written out when its episode ends; all are put in order however the block ends.
-
-    Args:
-        run: the run in whose folder it is.
-        suite: says which figures a record has.
-        before: the records that there are; one of the same episode takes the place of its earlier one.
-    """
-
-    def __init__(self, run: Run, suite: Suite, before: Sequence[Episode]) -> None:
-        self._run, self._suite, self._file = run, suite, run.folder / EPISODES
-        self._records = {(e.checkpoint_step, e.index): e for e in before}
-
-    def __enter__(self) -> Self:
-        self._write()
-        return self
-
-    def append(self, episode: Episode) -> None:
-        """An episode has ended."""
-        self._records[episode.checkpoint_step, episode.index] = episode
-        with self._file.open("a", encoding="utf-8") as file:
-            file.write(self._line(episode))
-
-    def __exit__(self, *_: object) -> None:
-        if self._records:
-            self._write()
-            self._run.artifact(self._file)
-        else:
-            self._file.unlink(missing_ok=True)
-
-    def _write(self) -> None:
-        write_text(self._file, "".join(self._line(self._records[key]) for key in sorted(self._records)))
-
-    def _line(self, episode: Episode) -> str:
-        return to_json(defined(episode.as_dict(self._suite))) + "\n"
 
 
 def _draw(

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from omp_cli.core.base.errors import DataError, UsageError
-from omp_cli.core.base.files import read_jsonl
 from omp_cli.core.base.manifest import FILE_NAME, Input, Manifest, read_manifest
 from omp_cli.core.base.run import EPISODES, whereabouts
 from omp_cli.core.checkpoint import Checkpoint, checkpoint_of
 from omp_cli.core.deploy.exported import OfExport
-from omp_cli.core.measure.episodes import Episode
+from omp_cli.core.measure.records import episodes_before
 
 AGAIN = "move it back, or start it again without --resume"
 ANEW = "start it again without --resume"
 LAST = "checkpoint"
 EARLIER = "earlier checkpoint"
 """The kind of input that a checkpoint before the last one is, of an evaluation with a curve over training."""
-
-
-def episodes_before(folder: Path) -> list[Episode]:
-    """The episodes of an evaluation that have ended, in the order of their end; one that a kill has cut is left out."""
-    known = {field.name for field in fields(Episode)}
-    rows = read_jsonl(folder / EPISODES)
-    return [Episode(**{key: value for key, value in row.items() if key in known}) for row in rows]
 
 
 def read_by_evaluation(

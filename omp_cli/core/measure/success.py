@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,14 +22,9 @@ from omp_cli.core.envs.chunking import Obs
 from omp_cli.core.envs.pool import ChunkResult, EnvPool
 from omp_cli.core.measure.environments import suite_of
 from omp_cli.core.measure.episodes import Episode, EvalConfig, so_far
+from omp_cli.core.measure.records import Records
 from omp_cli.core.policy import check_noise_scale
-
-
-class Records(Protocol):
-    """Where the record of an episode goes that has ended."""
-
-    def append(self, episode: Episode) -> None:
-        """One more."""
+from omp_cli.core.suites.base import Suite
 
 
 @dataclass
@@ -66,9 +61,8 @@ def evaluate(
     filmed: int = 0,
     watch: Stopwatch | None = None,
     said: dict[str, Any] | None = None,
-    finished: Records | None = None,
+    records: Records | None = None,
     decider: Decider | None = None,
-    before: Sequence[Episode] = (),
 ) -> tuple[list[Episode], list[NDArray[np.uint8]]]:
     """Roll a checkpoint out.
 
@@ -86,8 +80,8 @@ def evaluate(
         filmed: number of episodes, from the first on, of which pictures are taken.
         watch: receives the time of the parts.
         said: receives what executed the decisions, "runtime", and of a lower precision "against_float32".
-        finished: receives each record once its episode has ended, so that those are there if the others never are.
-        before: episodes of this checkpoint that have ended before; they are not begun again, unless they are filmed.
+        records: receives each episode that has ended, so that it is there if the others never are; those that it has
+            of this checkpoint are not begun again, unless they are filmed.
         decider: what decides in the checkpoint's place: an export of it, which has weights and NFE of its own. The
             environments then show it whole clouds.
 
@@ -112,6 +106,7 @@ def evaluate(
     suite.spec(checkpoint.meta.spec.task).same_layout(checkpoint.meta.spec)
     watch.lap("loading the policy")
     progress.start(f"{checkpoint.meta.spec.task}: step {checkpoint.meta.step}, nfe {decider.signature.nfe}", episodes)
+    before = [] if records is None else records.of(checkpoint.meta.step)
     done = [episode for episode in before if filmed <= episode.index < episodes]
     known = {episode.index for episode in done}
     waiting = (index for index in range(episodes) if index not in known)
@@ -124,29 +119,35 @@ def evaluate(
         watch.lap("policy")
         rows = envs.step(actions)
         watch.lap("environments: step")
-        for env, row in rows.items():
-            if row is None:
-                state.running.pop(env, None)
-                continue
-            running = state.running[env]
-            running.obs, episode = row.obs, running.episode
-            episode.add(row.reward, row.info, row.terminated)
-            state.films.get(episode.index, []).extend(row.info.get("pictures", ()))
-            decided = episode.success_chunk and not suite.judged_at_end
-            if decided or row.terminated or row.truncated:
-                episode.end()
-                done.append(episode)
-                if finished is not None:
-                    finished.append(episode)
-                envs.done(env)
-                del state.running[env], state.assigned[env]
-                progress.advance(1, **so_far(done, suite))
+        for episode in _ended(state, rows, suite):
+            done.append(episode)
+            if records is not None:
+                records.append(episode)
+            progress.advance(1, **so_far(done, suite))
         watch.lap("records")
     if said is not None:
         said |= decider.figures()
     _say_if_alike(done, progress)
     done.sort(key=lambda e: e.index)
     return done, [np.stack(state.films[index]) for index in sorted(state.films)]
+
+
+def _ended(state: _State, rows: Mapping[int, ChunkResult | None], suite: Suite) -> Iterator[Episode]:
+    """Account for a chunk of each environment, None of one whose worker died; the episodes that end with it."""
+    for env, row in rows.items():
+        if row is None:
+            state.running.pop(env, None)
+            continue
+        running = state.running[env]
+        running.obs, episode = row.obs, running.episode
+        episode.add(row.reward, row.info, row.terminated)
+        state.films.get(episode.index, []).extend(row.info.get("pictures", ()))
+        decided = episode.success_chunk and not suite.judged_at_end
+        if decided or row.terminated or row.truncated:
+            episode.end()
+            state.envs.done(env)
+            del state.running[env], state.assigned[env]
+            yield episode
 
 
 def _say_if_alike(done: Sequence[Episode], progress: Progress) -> None:
