@@ -55,11 +55,11 @@ def rewritten(folder: Path, manifest: Any) -> None:
 
 
 def test_a_killed_evaluation_ends_as_if_nothing_had_happened(workshop: Path, tmp_path: Path, omp: Omp) -> None:
-    line = ("eval", workshop / "run", "--episodes", 60, "--workers", 1)
+    line = ("eval", workshop / "run", "--episodes", 24, "--workers", 1)
     in_process(tmp_path, *line, "--out", "whole")
     process = omp_process(*line, "--out", "cut", cwd=tmp_path)
     file, deadline = tmp_path / "cut" / "episodes.jsonl", time.monotonic() + 60
-    while not (file.is_file() and 5 <= len(file.read_text().splitlines()) < 40):
+    while not (file.is_file() and 3 <= len(file.read_text().splitlines()) < 20):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
     process.send_signal(signal.SIGKILL)
@@ -68,7 +68,7 @@ def test_a_killed_evaluation_ends_as_if_nothing_had_happened(workshop: Path, tmp
     done = omp("eval", "--resume", tmp_path / "cut", "--workers", 1)
     assert done.code == 0, done.err
     before = read_manifest(tmp_path / "cut").metrics["resumed_at_episode"]
-    assert 5 <= before < 60
+    assert 3 <= before < 24
     assert f"continuing after {before} episodes" in done.err
     assert figures(tmp_path / "cut") == figures(tmp_path / "whole")
     one, two = (read_jsonl(tmp_path / name / "episodes.jsonl") for name in ("whole", "cut"))
@@ -103,20 +103,6 @@ def test_a_curve_and_a_video_are_whole(evaluated: Callable[..., Path], omp: Omp,
     )
     kept = {artifact.path: artifact.sha256 for artifact in read_manifest(whole).artifacts}
     assert {artifact.path: artifact.sha256 for artifact in read_manifest(resumed).artifacts} == kept
-
-
-def test_an_export_goes_on_deciding(omp: Omp, workshop: Path, tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
-    in_process(tmp_path, "export", workshop / "run", "--format", "onnx", "--out", "policy")
-    line = ("eval", tmp_path / "policy", "--max-steps", 8, "--workers", 1, "--episodes")
-    assert omp(*line, 3, "--out", tmp_path / "whole").code == 0
-    assert omp(*line, 1, "--out", tmp_path / "e").code == 0
-    done = omp("eval", "--resume", tmp_path / "e", "--episodes", 3, "--workers", 1)
-    assert done.code == 0, done.err
-    assert figures(tmp_path / "e") == figures(tmp_path / "whole")
-    assert figures(tmp_path / "e")["runtime"] == "ONNX Runtime"
-    shutil.rmtree(tmp_path / "policy")
-    refused(omp("eval", "--resume", tmp_path / "e", "--episodes", 4), 2, "policy.onnx, which it evaluates, is gone")
 
 
 def test_bad_lines(evaluated: Callable[..., Path], omp: Omp, workshop: Path, tmp_path: Path) -> None:

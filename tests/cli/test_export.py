@@ -16,7 +16,7 @@ from torch import Tensor
 
 import omp_cli as api
 from omp_cli.core.base.files import LFS_POINTER, seal_of, sha256_of
-from omp_cli.core.base.manifest import check_artifacts, read_manifest
+from omp_cli.core.base.manifest import check_artifacts, read_manifest, write_manifest
 from omp_cli.core.checkpoint import find_checkpoints
 from omp_cli.core.deploy import export, program
 from omp_cli.core.deploy.program import ONNX_PACKAGES, missing_packages
@@ -122,6 +122,24 @@ def test_an_export_is_evaluated_as_its_checkpoint_is(omp: Omp, run: Path, policy
         "omp dde",
         "omp dde by policy.pt2",
     ]
+
+
+def test_its_evaluation_goes_on_with_it(omp: Omp, policy: Path, tmp_path: Path) -> None:
+    """And not with another file of its name."""
+    line = ("eval", policy / "policy.pt2", "--max-steps", 8, "--workers", 1, "--episodes")
+    assert omp(*line, 3, "--out", tmp_path / "whole").code == 0
+    assert omp(*line, 1, "--out", tmp_path / "e").code == 0
+    done = omp("eval", "--resume", tmp_path / "e", "--episodes", 3, "--workers", 1)
+    assert done.code == 0, done.err
+    later = ("seconds_by_part", "worker_seconds_by_part", "resumed_at_episode")
+    of = [read_manifest(tmp_path / name).metrics for name in ("whole", "e")]
+    one, two = ({key: value for key, value in metrics.items() if key not in later} for metrics in of)
+    assert one == two
+    assert one["runtime"] == "torch.export"
+    manifest = read_manifest(tmp_path / "e")
+    other = [i.model_copy(update={"sha256": "0" * 64}) if i.kind == "export" else i for i in manifest.inputs]
+    write_manifest(tmp_path / "e", manifest.model_copy(update={"inputs": other}))
+    refused(omp("eval", "--resume", tmp_path / "e", "--episodes", 4), 2, "policy.pt2, which it evaluates, is gone")
 
 
 def test_what_does_not_go_with_an_export_is_refused(omp: Omp, policy: Path, tmp_path: Path) -> None:
