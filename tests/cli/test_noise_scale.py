@@ -38,8 +38,11 @@ def test_an_evaluation_says_so(evaluated: Callable[..., Any], omp: Omp, tmp_path
     assert "decisions began with 0 times the noise of training" in none.out
     metrics = json.loads((tmp_path / "e/none/manifest.json").read_text())["metrics"]
     assert metrics["noise_scale"] == 0
-    (section,) = omp("report", tmp_path / "e", "--json", "--out", tmp_path / "r").json["result"]["sections"]
+    line = ("report", tmp_path / "e", "--baseline", "omp dde", "--json", "--out", tmp_path / "r")
+    (section,) = omp(*line).json["result"]["sections"]
     assert sorted(row["title"] for row in section["rows"]) == ["omp dde", "omp dde, noise x 0", "one"]
+    differ = {row["title"]: row["settings"] for row in section["differences"]}
+    assert differ == {"one": {}, "omp dde, noise x 0": {"noise_scale": ["1.0", "0.0"]}}
     evaluated("e/named", "--noise-scale", 0.5, "--label", "one")
     refused(omp("report", tmp_path / "e", "--out", tmp_path / "r2"), 2, "evaluate different policies", "noise")
 

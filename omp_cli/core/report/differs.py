@@ -70,6 +70,7 @@ def _values(evaluations: Iterable[Evaluation]) -> dict[str, list[str]]:
     found: dict[str, set[str]] = {}
     for e in evaluations:
         everything: dict[str, Any] = {**e.settings, "nfe": e.nfe, "precision": e.precision}
+        everything["noise_scale"] = e.noise_scale
         everything |= {"export": e.policy.get("export")} | ({"chunk.execute": e.execute} if e.execute else {})
         for key, value in everything.items():
             if key not in BOOKKEEPING:
