@@ -19,7 +19,7 @@ from omp_cli.core.deploy.config import ActingConfig, DeployConfig
 from omp_cli.core.deploy.turns import AGAINST
 
 S = TypeVar("S", bound=ActingConfig)
-LABEL = "--label"
+LABEL, DIGITS = "--label", "0123456789."
 
 
 def opened(call: Call[S], policy: Path | None) -> tuple[Chosen[S], core.Player]:
@@ -35,14 +35,22 @@ def opened_against(call: Call[DeployConfig], words: str) -> tuple[Chosen[DeployC
     Raises:
         UsageError: a setting that is not a policy's own, or that does not fit.
     """
-    path, *own = [words] if Path(words).exists() else shlex.split(words) or [""]
-    names = [*(one.name for one in options_of(ActingConfig)), LABEL]
-    for word in own:
-        if word.startswith("-") and word.partition("=")[0] not in names:
-            raise UsageError(f"--against {words!r}: {word} is no policy's own", f"what may be: {', '.join(names)}")
-    shared, found = call.settings().sources, resolve("deploy", ("--env", "", *own))
+    try:
+        path, *own = [words] if Path(words).exists() else shlex.split(words) or [""]
+        if path[:1] in ("", "-"):
+            raise ValueError("a policy's path comes first")
+        names = [*(one.name for one in options_of(ActingConfig)), LABEL]
+        for word in own:
+            if word.startswith("-") and word[1:2] not in DIGITS and word.partition("=")[0] not in names:
+                raise UsageError(f"{word} is no policy's own", f"what may be: {', '.join(names)}")
+        found = resolve("deploy", ("-", "--env", "", *own))
+    except ValueError as error:
+        hint = "PATH, or 'PATH --nfe 5'; quote a path that has spaces"
+        raise UsageError(f"--against {words!r}: {error}", hint) from None
+    except UsageError as error:
+        raise UsageError(f"--against {words!r}: {error.message}", error.hint) from None
     changed = {key: {**entry, "source": AGAINST} for key, entry in found.items() if entry["source"] in c.ON_THE_LINE}
-    entries = {**shared, "label": found["label"], **changed}
+    entries = {**call.settings().sources, "label": {"value": None, "source": "default"}, **changed}
     settings = c.validated(DeployConfig, unflatten({key: entry["value"] for key, entry in entries.items()}))
     sources = c.sources_of(settings, {key: str(entry["source"]) for key, entry in entries.items()})
     return _opened(call, Chosen(settings, sources), Path(path))

@@ -71,6 +71,9 @@ def deploy(
     (chosen, player), alone = acting[0], len(acting) == 1
     settings, signature = chosen.settings, player.signature
     _check(settings, players, ros, replay is not None, call.console.quiet)
+    labels = [theirs.settings.label for theirs, _ in acting if theirs.settings.label is not None]
+    if len(set(labels)) < len(labels):
+        raise UsageError(f"--label: several policies are called {labels[-1]!r}", "give each a name of its own")
     for theirs, _ in acting:
         theirs.add("env" if replay is None else "dataset", "ROS" if ros else env or str(replay), "flag")
     whole = chosen if alone else _of_all(acting)
@@ -103,7 +106,7 @@ def _of_all(acting: Sequence[tuple[Chosen[DeployConfig], core.Player]]) -> Chose
     """The settings of the first policy, with the others that it is compared with."""
     first = acting[0][0]
     found = Chosen(first.settings, dict(first.sources))
-    found.add("against", [str(player.decider.path) for _, player in acting[1:]], "flag")
+    found.add("against", [core.policy_name(each.decider.path, theirs.sources) for theirs, each in acting[1:]], "flag")
     return found
 
 

@@ -103,7 +103,9 @@ def _old_plan(call: Call[EvalConfig], folder: Path, more: Mapping[str, Any], fil
     config = read_resumed(folder, call.name).config
     if config.keys() >= OfflineConfig.model_fields.keys():
         raise UsageError(f"{folder}: an evaluation on recorded data, which takes no time", "omp eval --offline")
-    change = {"episodes": config["episodes"].value, **more} if filmed else more
+    now = {"episodes": config["episodes"].value}
+    wanted = {**now, **more}
+    change = wanted if filmed or wanted != now else {}
     manifest, chosen = call.resumed(folder, "checkpoint", "export", change=change)
     if chosen is None:
         _show(call, folder, manifest.metrics, [])
@@ -125,7 +127,8 @@ def _evaluate(call: Call[EvalConfig], plan: EvaluationPlan, processes: int, film
         return
     read = core.read_by_evaluation(last, plan.checkpoints[:-1] if settings.curve else [], export)
     folder, out = plan.folder, call.globals.out
-    if folder is None and out is not None and core.is_the_same(out, plan.chosen.sources, read):
+    if folder is None and out is not None and core.goes_on(out, plan.chosen.sources, read, call.console.note):
+        core.check_more(out, last, settings.episodes)
         folder = out  # the line of an evaluation that was stopped, once more
     where, resumed = folder or f"{task}-nfe{settings.nfe}", folder is not None
     with call.run(plan.chosen, where, device, read, resumed) as (run, progress):

@@ -22,6 +22,7 @@ from .deploy.ros.making import make_ros_robot as make_ros_robot
 from .deploy.ros.making import topics_of_policy as topics_of_policy
 from .deploy.server import check_server as check_server
 from .deploy.server import serve_run as serve_run
+from .deploy.turns import policy_name as policy_name
 from .deploy.turns import same_robot as same_robot
 from .measure.evaluation import acting_facts as acting_facts
 from .measure.evaluation import evaluate_run as evaluate_run
@@ -39,7 +40,7 @@ from .measure.offline.episodes import reference_episodes as reference_episodes
 from .measure.offline.evaluation import evaluate_offline as evaluate_offline
 from .measure.resumed import check_more as check_more
 from .measure.resumed import evaluated_before as evaluated_before
-from .measure.resumed import is_the_same as is_the_same
+from .measure.resumed import goes_on as goes_on
 from .measure.resumed import read_by_evaluation as read_by_evaluation
 from .policy import check_noise_scale as check_noise_scale
 from .policy import check_teacher as check_teacher

@@ -228,7 +228,9 @@ def test_a_session_that_failed_is_left_out_of_reports(compared: Callable[..., An
     refused(said, 3, "no evaluation to report on")
 
 
-def test_a_policy_is_compared_with_itself_in_another_setting(omp: Omp, workshop: Path, place: Path) -> None:
+def test_a_policy_is_compared_with_itself_in_another_setting(
+    omp: Omp, workshop: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Settings after its path are its own; a label names one."""
     run = workshop / "run"
     line = ("deploy", run, "--env", "robot.py:Told", "--episodes", 1, "--json", "--out", "d", "--label", "as it is")
@@ -250,8 +252,17 @@ def test_a_policy_is_compared_with_itself_in_another_setting(omp: Omp, workshop:
         ("--json", "--json is no policy's own"),
         ("--nfe 0", "nfe"),
         ("--nfe", "--nfe"),
+        ("--noise-scale -1", "noise_scale: input should be greater"),
+        (f"{run}", "unexpected extra argument"),
+        ("--label 'open", "No closing quotation"),
+        ("--label 'as it is'", "several policies are called 'as it is'"),
     ):
         refused(omp(*line, "--against", f"{run} {wrong}"), 2, said)
+    for wrong in ("--nfe 5", ""):
+        refused(omp(*line, "--against", wrong), 2, "a policy's path comes first", "quote a path that has spaces")
+    monkeypatch.setenv("OMP_CLI_LABEL", "said for all")
+    shown = omp("deploy", run, "--env", "robot.py:Told", "--against", f"{run} --nfe 2", "--dry-run", "--json")
+    assert shown.json["config"]["against"]["value"] == [f"{path} nfe=2"], "a variable names none of the others"
     refused(omp(*line, "--execute", 1, "--against", f"{run} --ensemble 0.1"), 2, "execute does not count")
 
 

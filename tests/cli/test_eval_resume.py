@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from omp_cli.core.base.files import read_jsonl
-from omp_cli.core.base.manifest import check_artifacts, read_manifest
+from omp_cli.core.base.manifest import check_artifacts, read_manifest, write_manifest
+from omp_cli.core.base.run import Run
+from omp_cli.core.sweep.job import Job
 from tests.cli.test_bad_input import refused
 from tests.conftest import Omp, in_process, omp_process
 
@@ -49,8 +51,6 @@ def cut(folder: Path, episodes: int) -> None:
 
 
 def rewritten(folder: Path, manifest: Any) -> None:
-    from omp_cli.core.base.manifest import write_manifest
-
     write_manifest(folder, manifest)
 
 
@@ -80,6 +80,8 @@ def test_a_finished_one_gets_more_episodes(evaluated: Callable[..., Path], omp: 
         evaluated("long", "--episodes", 6, "--noise-scale", 0.5),
         evaluated("e", "--episodes", 2, "--noise-scale", 0.5),
     )
+    for more in ((), ("--episodes", 2)):
+        assert "is finished; nothing to do" in omp("eval", "--resume", short, *more).err
     shown = omp("eval", "--resume", short, "--json")
     assert (shown.code, shown.json["result"]["success_any"]["episodes"]) == (0, 2)
     assert "is finished; nothing to do" in shown.err
@@ -113,7 +115,7 @@ def test_bad_lines(evaluated: Callable[..., Path], omp: Omp, workshop: Path, tmp
     refused(omp("eval", "--offline", "--resume", folder), 2, "--resume does not go with --offline")
     refused(omp("eval", "--resume", workshop / "run"), 2, "a run of omp pretrain, not of omp eval")
     refused(omp("eval", "--resume", tmp_path / "nowhere"), 3, "nowhere")
-    refused(omp("eval", "--resume", folder, "--episodes", 1), 2, "has 2 episodes already", "--episodes 2")
+    refused(omp("eval", "--resume", folder, "--episodes", 1), 2, "has come to episode 2 already", "--episodes 2")
     manifest = read_manifest(folder)
     other = [read.model_copy(update={"sha256": "0" * 64}) for read in manifest.inputs]
     rewritten(folder, manifest.model_copy(update={"inputs": other, "status": "interrupted"}))
@@ -129,24 +131,41 @@ def test_one_of_recorded_data_is_made_anew(omp: Omp, workshop: Path, tmp_path: P
     refused(omp("eval", "--resume", tmp_path / "o"), 2, "an evaluation on recorded data", "omp eval --offline")
 
 
-def test_the_same_line_goes_on_where_it_names_the_folder(evaluated: Callable[..., Path], omp: Omp) -> None:
-    """As a sweep writes it; another line begins anew, as after another training."""
-    whole, again = evaluated("whole", "--episodes", 4), evaluated("e", "--episodes", 4)
+def test_the_same_line_goes_on_where_it_names_the_folder(
+    evaluated: Callable[..., Path], omp: Omp, workshop: Path
+) -> None:
+    """As a sweep writes it, also with more episodes; one of another training begins anew."""
+    whole, again = evaluated("whole", "--episodes", 4), evaluated("e", "--episodes", 3)
     cut(again, 2)
     evaluated("e", "--episodes", 4)
     assert read_manifest(again).metrics["resumed_at_episode"] == 2
     assert figures(again) == figures(whole)
+    line = ("eval", workshop / "run", "--max-steps", 8, "--workers", 1, "--out", again)
     cut(again, 2)
-    evaluated("e", "--episodes", 3)
-    assert "resumed_at_episode" not in read_manifest(again).metrics
-    cut(again, 2)
+    for more, said in (
+        (("--episodes", 4, "--nfe", 2), "holds 2 episodes of an evaluation with other settings (nfe)"),
+        (("--episodes", 1), "has come to episode 2 already"),
+    ):
+        refused(omp(*line, *more), 2, said)
+        assert len(read_jsonl(again / "episodes.jsonl")) == 2, "nothing was lost"
     manifest = read_manifest(again)
-    rewritten(
-        again, manifest.model_copy(update={"inputs": [i.model_copy(update={"sha256": ""}) for i in manifest.inputs]})
-    )
-    evaluated("e", "--episodes", 3)
-    assert "resumed_at_episode" not in read_manifest(again).metrics, "it had another checkpoint"
-    refused(omp("eval", "--out", again, manifest.inputs[0].path), 2, "holds a finished run of omp eval")
+    others = [read.model_copy(update={"sha256": ""}) for read in manifest.inputs]
+    rewritten(again, manifest.model_copy(update={"inputs": others}))
+    done = omp(*line, "--episodes", 3)
+    assert "2 episodes of another checkpoint go" in done.err
+    assert "resumed_at_episode" not in read_manifest(again).metrics
+    refused(omp(*line, "--episodes", 3), 2, "holds a finished run of omp eval")
+
+
+def test_a_sweep_refuses_an_evaluation_with_other_settings(tmp_path: Path) -> None:
+    entry = {"value": 60, "source": "flag"}
+    job = Job("e", "eval", tmp_path, ("eval", "RUN"), {"episodes": {**entry, "value": 20}})
+    with Run(job.folder, "eval", {"episodes": entry}, {}):
+        pass
+    rewritten(job.folder, read_manifest(job.folder).model_copy(update={"status": "running"}))
+    assert job.change() is None, "there is nothing to lose"
+    (job.folder / "episodes.jsonl").write_text("{}")
+    assert job.change() == "episodes 60, planned with 20"
 
 
 def test_what_an_earlier_omp_made(evaluated: Callable[..., Path], omp: Omp) -> None:

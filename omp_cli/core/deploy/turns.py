@@ -8,8 +8,9 @@ start by start.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,12 +77,21 @@ def compared(deployments: Sequence[Deployment], turns: Sequence[Turn]) -> dict[s
 
 
 def _name(deployment: Deployment) -> str:
-    """What a table calls a policy: its label, else its path and the settings that it alone has."""
-    config = deployment.run.manifest.config
-    if (label := config["label"].value) is not None:
+    config = {key: value.model_dump() for key, value in deployment.run.manifest.config.items()}
+    return policy_name(deployment.player.decider.path, config)
+
+
+def policy_name(path: Path, config: Mapping[str, Mapping[str, Any]]) -> str:
+    """What a table calls a policy: its label, else its path and the settings that it alone has.
+
+    Args:
+        path: of what decides.
+        config: ``{dotted key: {"value", "source"}}``.
+    """
+    if (label := config["label"]["value"]) is not None:
         return str(label)
-    own = [f"{key}={value.value}" for key, value in config.items() if value.source == AGAINST]
-    return " ".join([str(deployment.player.decider.path), *own])
+    own = [f"{key}={entry['value']}" for key, entry in config.items() if entry["source"] == AGAINST]
+    return " ".join([str(path), *own])
 
 
 def same_robot(players: Sequence[Player], hz: float | None) -> None:

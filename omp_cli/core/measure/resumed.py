@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.base.files import quoted
 from omp_cli.core.base.manifest import FILE_NAME, Input, Manifest, read_manifest
-from omp_cli.core.base.run import EPISODES, whereabouts
+from omp_cli.core.base.run import EPISODES, changed_code, whereabouts
 from omp_cli.core.checkpoint import Checkpoint, checkpoint_of
 from omp_cli.core.deploy.exported import OfExport
 from omp_cli.core.measure.records import episodes_before
@@ -21,6 +22,9 @@ ANEW = "start it again without --resume"
 LAST = "checkpoint"
 EARLIER = "earlier checkpoint"
 """The kind of input that a checkpoint before the last one is, of an evaluation with a curve over training."""
+KINDS = (EARLIER, LAST, "export")
+FREE = (LAST, "export", "episodes")
+"""Entries of a configuration that the hashes of inputs stand for, or that may change."""
 
 
 def read_by_evaluation(
@@ -39,7 +43,7 @@ def evaluated_before(
     Raises:
         UsageError: one of them is gone, or another one by now; or it ended before it had read anything.
     """
-    of = {kind: [read for read in manifest.inputs if read.kind == kind] for kind in (EARLIER, LAST, "export")}
+    of = {kind: [read for read in manifest.inputs if read.kind == kind] for kind in KINDS}
     checkpoints = [_checkpoint(folder, read) for read in (*of[EARLIER], *of[LAST])]
     exports = [_export(folder, read, device) for read in of["export"]]
     if not checkpoints:
@@ -50,17 +54,44 @@ def evaluated_before(
     return checkpoints, exports[0] if exports else None
 
 
-def is_the_same(folder: Path, sources: Mapping[str, Mapping[str, Any]], read: Sequence[tuple[str, Path, str]]) -> bool:
-    """Whether a folder holds episodes of an evaluation with these settings and inputs, which has not ended."""
+def goes_on(
+    folder: Path,
+    sources: Mapping[str, Mapping[str, Any]],
+    read: Sequence[tuple[str, Path, str]],
+    note: Callable[[str], None],
+) -> bool:
+    """Whether a folder holds an evaluation with these settings and inputs that was stopped, for the line to go on with.
+
+    One of another checkpoint is begun anew, which is said.
+
+    Raises:
+        UsageError: it has other settings, or was made with another content of the user's own code; its episodes would
+            be lost.
+    """
     if not ((folder / FILE_NAME).is_file() and (folder / EPISODES).is_file()):
         return False
     found = read_manifest(folder)
-    if found.command != "eval" or found.status == "succeeded":
+    if found.command != "eval" or found.status == "succeeded" or not (count := len(episodes_before(folder))):
         return False
-    kinds = (EARLIER, LAST, "export")
-    old = {key: entry.value for key, entry in found.config.items() if key not in kinds}
-    new = {key: entry["value"] for key, entry in sources.items() if key not in kinds}
-    return old == new and [(i.kind, i.sha256) for i in found.inputs if i.kind in kinds] == [(k, h) for k, _, h in read]
+    if [(i.kind, i.sha256) for i in found.inputs if i.kind in KINDS] != [(kind, sha256) for kind, _, sha256 in read]:
+        note(f"{folder}: {count} episodes of another checkpoint go")
+        return False
+    old = {key: entry.model_dump() for key, entry in found.config.items()}
+    changed = sorted(key for key in {*old, *sources} if key not in FREE and not _alike(old.get(key), sources.get(key)))
+    if changed or changed_code(folder, found):
+        other = f"other settings ({', '.join(changed)})" if changed else "code of yours that has changed"
+        raise UsageError(
+            f"output folder {folder}: holds {count} episodes of an evaluation with {other}",
+            f"go on with it by --resume {quoted(folder)}, choose another --out, or delete it first",
+        )
+    return True
+
+
+def _alike(one: Mapping[str, Any] | None, two: Mapping[str, Any] | None) -> bool:
+    """Whether two settings are the same; what only one omp knows is where it is that one's default."""
+    if one is None or two is None:
+        return (one or two or {}).get("source") == "default"
+    return bool(one["value"] == two["value"])
 
 
 def _checkpoint(folder: Path, read: Input) -> Checkpoint:
@@ -78,10 +109,10 @@ def _export(folder: Path, read: Input, device: torch.device) -> OfExport:
 
 
 def check_more(folder: Path, last: Checkpoint, episodes: int) -> None:
-    """UsageError where an evaluation has more episodes of its last checkpoint than it is to have."""
-    done = sum(episode.checkpoint_step == last.meta.step for episode in episodes_before(folder))
+    """UsageError where an evaluation has got further with its last checkpoint than it is to get."""
+    done = max((e.index + 1 for e in episodes_before(folder) if e.checkpoint_step == last.meta.step), default=0)
     if episodes < done:
         raise UsageError(
-            f"{folder}: has {done} episodes already, and {episodes} count from its beginning",
-            f"it ends with what it has by --episodes {done}",
+            f"{folder}: has come to episode {done} already, and {episodes} count from its beginning",
+            f"it ends there by --episodes {done}",
         )

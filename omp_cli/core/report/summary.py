@@ -31,8 +31,8 @@ STATISTICS = {
     f"None is shown for fewer than {FEWEST} tasks or where all rates were equal.",
     "intervals of tasks": "Wilson 95 % of n/N pooled over seeds; they leave out that seeds differ.",
     "differences": "between tasks that both rows have. Per task: Newcombe's hybrid score interval of two pooled "
-    "proportions (method 10), that for pairs where both began in the same start states. Per class: the bootstrap "
-    "above, with the same tasks drawn for both.",
+    "proportions (method 10), that for pairs where both began in the same start states; training seeds that share "
+    "starts count as pairs of their own. Per class: the bootstrap above, with the same tasks drawn for both.",
     "last": "the last checkpoint, evaluated once. This is what all tables show but the one of selection.",
     "top5": "the mean of the five best evaluations over training, as in the papers; not defined for a run of five or "
     "fewer, whose mean it would be. It is biased upwards: with 20 episodes each, the best five of 15 gain about 10 "

@@ -18,7 +18,7 @@ from omp_cli.core.base.errors import OmpError, UsageError, machine_error, one_li
 from omp_cli.core.base.locks import is_held
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, Status, read_manifest
 from omp_cli.core.base.processes import ENDS_WITH_STDIN
-from omp_cli.core.base.run import CHECKPOINTS
+from omp_cli.core.base.run import CHECKPOINTS, EPISODES
 from omp_cli.core.base.signals import ERRORS
 
 PROGRAM = (sys.executable, "-m", "omp_cli")
@@ -95,7 +95,8 @@ class Job:
         have their words in their folder's name, and what has nothing to go on from is made anew anyway.
         """
         found = self.manifest()
-        if self.command == "prepare" or found is None or not (found.status == "succeeded" or self._is_begun()):
+        begun = self._is_begun() or (self.command == "eval" and (self.folder / EPISODES).exists())
+        if self.command == "prepare" or found is None or not (found.status == "succeeded" or begun):
             return None
         old = {key: entry.model_dump() for key, entry in found.config.items() if key != "checkpoint"}
         for key in sorted(old.keys() | self.settings.keys()):
