@@ -15,8 +15,7 @@ from omp_cli.core.base import config as c
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.flags import options_of
 from omp_cli.core.base.layers import unflatten
-from omp_cli.core.deploy.config import ActingConfig, DeployConfig
-from omp_cli.core.deploy.turns import AGAINST
+from omp_cli.core.deploy.config import AGAINST, ActingConfig, DeployConfig
 
 S = TypeVar("S", bound=ActingConfig)
 LABEL, DIGITS = "--label", "0123456789."

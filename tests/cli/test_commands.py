@@ -222,7 +222,7 @@ def test_a_stopped_evaluation_keeps_the_episodes_that_have_ended(
     line = ("eval", workshop / "run", "--curve", 1, "--workers", 1, "--json", "--out", tmp_path / "e")
     stopped = omp(*line)
     assert stopped.code == 130
-    assert stopped.json["error"]["hint"] == "run the line again"
+    assert stopped.json["error"]["hint"] == "run the line again, or continue with --resume RUN"
     manifest = read_manifest(tmp_path / "e")
     assert (manifest.status, [a.path for a in manifest.artifacts]) == ("interrupted", ["episodes.jsonl"])
     rows = read_jsonl(tmp_path / "e" / "episodes.jsonl")

@@ -22,6 +22,8 @@ from omp_cli.core.base.config import (
 )
 from omp_cli.core.policy_config import Graph, Precision, Weights
 
+AGAINST = "--against"
+"""The source of a setting that one of several policies in a control loop has of its own."""
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 

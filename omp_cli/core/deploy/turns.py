@@ -17,12 +17,10 @@ import numpy as np
 
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.paired import paired
+from omp_cli.core.deploy.config import AGAINST
 from omp_cli.core.deploy.deployment import Deployment
 from omp_cli.core.deploy.frames import Signature
 from omp_cli.core.deploy.player import Player
-
-AGAINST = "--against"
-"""The source of a setting that one of several policies has of its own."""
 
 
 @dataclass(frozen=True)
