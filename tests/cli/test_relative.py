@@ -34,7 +34,7 @@ def test_every_command_takes_it(omp: Omp, counting: Path, tmp_path: Path) -> Non
         "eval": ("eval", counting, *ONE),
         "offline": ("eval", counting, "--offline", "--on", "train"),
         "dmpo": ("finetune", counting, "--set", "algorithm.bc.weight=0.1", *QUICK),
-        "latency": ("bench-latency", counting, "--nfe", 1, "--budget", 0.2),
+        "latency": ("bench-latency", counting, "--nfe", 1, "--budget", 0.2, "--backend", "eager"),
         "student": (
             "pretrain",
             data_of(counting),
