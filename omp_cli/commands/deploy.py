@@ -96,7 +96,8 @@ def deploy(
         else:
             robot = core.make_robot(str(env), signature, progress.note)
         figures = core.deploy_run(run, list(zip(runs, players, strict=True)), robot, settings, progress, keys)
-    lines = [f"ticks: {own.folder / 'ticks.jsonl'}" for own in runs]
+    lines = [f"policy {row['run']}: {row['policy']}" for row in figures.get("policies", [])]
+    lines += [f"ticks: {own.folder / 'ticks.jsonl'}" for own in runs]
     kept = [own.folder for own in runs if "recorded" in own.manifest.metrics]
     lines += [f"data set: {folder}   look at it: omp view {quoted(folder)}" for folder in kept]
     call.result(run.folder, figures, loop_tables(figures), lines)
@@ -106,7 +107,7 @@ def _of_all(acting: Sequence[tuple[Chosen[DeployConfig], core.Player]]) -> Chose
     """The settings of the first policy, with the others that it is compared with."""
     first = acting[0][0]
     found = Chosen(first.settings, dict(first.sources))
-    found.add("against", [core.policy_name(each.decider.path, theirs.sources) for theirs, each in acting[1:]], "flag")
+    found.add("against", [core.policy_words(each.decider.path, theirs.sources) for theirs, each in acting[1:]], "flag")
     return found
 
 

@@ -22,7 +22,7 @@ from .deploy.ros.making import make_ros_robot as make_ros_robot
 from .deploy.ros.making import topics_of_policy as topics_of_policy
 from .deploy.server import check_server as check_server
 from .deploy.server import serve_run as serve_run
-from .deploy.turns import policy_name as policy_name
+from .deploy.turns import policy_words as policy_words
 from .deploy.turns import same_robot as same_robot
 from .measure.evaluation import acting_facts as acting_facts
 from .measure.evaluation import evaluate_run as evaluate_run

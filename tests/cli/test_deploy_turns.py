@@ -238,7 +238,11 @@ def test_a_policy_is_compared_with_itself_in_another_setting(
     assert done.code == 0, done.err
     rows = done.json["result"]["policies"]
     path = run / "checkpoints" / "step-00000030"
-    assert [row["policy"] for row in rows] == ["as it is", f"{path} noise_scale=0.0 nfe=2", "by two"]
+    assert [(row["label"], row["policy"]) for row in rows] == [
+        ("as it is", str(path)),
+        (None, f"{path} noise_scale=0.0 nfe=2"),
+        ("by two", f"{path} nfe=2 label=by two"),
+    ]
     assert [row["nfe"] for row in rows] == [1, 2, 2]
     configs = [read_manifest(Path("d") / number).config for number in "123"]
     assert [config["noise_scale"].value for config in configs] == [1, 0, 1]

@@ -65,13 +65,13 @@ def turns_tables(figures: Mapping[str, Any]) -> list[Table]:
     cells = [
         [
             row["run"],
+            row["label"] or NONE,
             Rate(**row["success"]) if "success" in row else NONE,
             *(row.get(name, NONE) for name in ("helped", "discarded", "not_judged", "missed_deadlines")),
-            row["policy"],
         ]
         for row in figures["policies"]
     ]
     by = next((f", judged by the {row['judged_by']}" for row in figures["policies"] if "judged_by" in row), "")
-    columns = ("number", "success", "helped", "left out", "not judged", "missed deadlines", "policy")
+    columns = ("policy", "label", "success", "helped", "left out", "not judged", "missed deadlines")
     tables = [Table(f"Policies that took turns{by}", columns, cells)]
     return [*tables, paired_table(figures["differences"], ("first", "second"))] if figures["differences"] else tables

@@ -61,8 +61,7 @@ def compared(deployments: Sequence[Deployment], turns: Sequence[Turn]) -> dict[s
         [turn.deployment + 1 for turn in those] for _, those in itertools.groupby(had, key=lambda turn: turn.start)
     ]
     policies = [
-        {"policy": _name(deployment), "run": deployment.run.folder.name, **deployment.figures()}
-        for deployment in deployments
+        {"run": deployment.run.folder.name, **_names(deployment), **deployment.figures()} for deployment in deployments
     ]
     pairs = itertools.combinations(enumerate(deployments, 1), 2)
     differences = [
@@ -74,20 +73,18 @@ def compared(deployments: Sequence[Deployment], turns: Sequence[Turn]) -> dict[s
     return {**head, "policies": policies, "differences": differences, "order": order}
 
 
-def _name(deployment: Deployment) -> str:
+def _names(deployment: Deployment) -> dict[str, Any]:
     config = {key: value.model_dump() for key, value in deployment.run.manifest.config.items()}
-    return policy_name(deployment.player.decider.path, config)
+    return {"label": config["label"]["value"], "policy": policy_words(deployment.player.decider.path, config)}
 
 
-def policy_name(path: Path, config: Mapping[str, Mapping[str, Any]]) -> str:
-    """What a table calls a policy: its label, else its path and the settings that it alone has.
+def policy_words(path: Path, config: Mapping[str, Mapping[str, Any]]) -> str:
+    """A policy's path and the settings that it alone has.
 
     Args:
         path: of what decides.
         config: ``{dotted key: {"value", "source"}}``.
     """
-    if (label := config["label"]["value"]) is not None:
-        return str(label)
     own = [f"{key}={entry['value']}" for key, entry in config.items() if entry["source"] == AGAINST]
     return " ".join([str(path), *own])
 

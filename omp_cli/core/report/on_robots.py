@@ -77,7 +77,8 @@ def turns_rows(sessions: Sequence[InTurns]) -> list[dict[str, Any]]:
     for session in sessions:
         metrics = session.manifest.metrics
         for found in metrics["differences"]:
-            names = {which: metrics["policies"][found[which] - 1]["policy"] for which in ("first", "second")}
+            pair = {which: metrics["policies"][found[which] - 1] for which in ("first", "second")}
+            names = {which: policy["label"] or policy["policy"] for which, policy in pair.items()}
             rows.append({"session": session.path.parent.name, "task": metrics["task"], **found, **names})
     return rows
 
