@@ -185,8 +185,8 @@ def evaluate(
             "weights": of.weights,
             "precision": of.precision,
             "graph": of.graph,
+            "noise_scale": policy.noise_scale,
         }
-        own |= {"noise_scale": policy.noise_scale}
         device = str(of.device)
         fewer = {"execute": policy.execute} if policy.execute < of.signature.execute else {}
         settings = own | fewer | settings

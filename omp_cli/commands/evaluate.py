@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 from omp_cli import core
-from omp_cli.commands.call import Call, files
+from omp_cli.commands.call import Call, Input, files
 from omp_cli.commands.chosen import Chosen
 from omp_cli.commands.frame import command
 from omp_cli.commands.inputs import CheckpointArgument, PolicyArgument, workers
@@ -79,13 +79,14 @@ def evaluate(
 @dataclass(frozen=True)
 class EvaluationPlan:
     """What to evaluate: the last of the checkpoints, or the export that was made of it, and earlier ones for a curve;
-    ``folder`` is that of a resumed evaluation, None for a new one, which makes its own.
+    ``folder`` and what it has ``read`` are those of a resumed evaluation, None for a new one, which makes its own.
     """
 
     chosen: Chosen[EvalConfig]
     checkpoints: list[core.Checkpoint]
     export: core.OfExport | None
     folder: Path | None = None
+    read: list[Input] | None = None
 
 
 def _new_plan(call: Call[EvalConfig], policy: Path | None) -> EvaluationPlan:
@@ -112,7 +113,8 @@ def _old_plan(call: Call[EvalConfig], folder: Path, more: Mapping[str, Any], fil
         return None
     found, export = core.evaluated_before(folder, manifest, core.pick_device(call.globals.device_name))
     core.check_more(folder, found[-1], chosen.settings.episodes)
-    return EvaluationPlan(chosen, found, export, folder)
+    read = [(i.kind, Path(i.path), i.sha256) for i in manifest.inputs]
+    return EvaluationPlan(chosen, found, export, folder, read)
 
 
 def _evaluate(call: Call[EvalConfig], plan: EvaluationPlan, processes: int, films: int) -> None:
@@ -125,7 +127,8 @@ def _evaluate(call: Call[EvalConfig], plan: EvaluationPlan, processes: int, film
     task = last.meta.spec.task
     if call.dry_run(plan.chosen, task=task, workers=processes, device=str(device)):
         return
-    read = core.read_by_evaluation(last, plan.checkpoints[:-1] if settings.curve else [], export)
+    earlier = plan.checkpoints[:-1] if settings.curve else []
+    read = core.read_by_evaluation(last, earlier, export) if plan.read is None else plan.read
     folder, out = plan.folder, call.globals.out
     if folder is None and out is not None and core.goes_on(out, plan.chosen.sources, read, call.console.note):
         core.check_more(out, last, settings.episodes)

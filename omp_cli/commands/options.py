@@ -34,9 +34,13 @@ def option(
 
     ``names`` are what is written on a line, ``panel`` is a heading of the help; ``argument`` describes the rest.
     """
-    more.setdefault("show_default", not default)
     return typer.Option(
-        *names, help=told(words, default), rich_help_panel=panel, autocompletion=completing(values), **more
+        *names,
+        help=told(words, default),
+        show_default=not default,
+        rich_help_panel=panel,
+        autocompletion=completing(values),
+        **more,
     )
 
 

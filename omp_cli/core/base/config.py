@@ -287,6 +287,16 @@ def sources_of(config: BaseModel, sources: Mapping[str, str]) -> dict[str, dict[
     return {key: {"value": value, "source": sources.get(key, "default")} for key, value in flat.items()}
 
 
+def same_setting(one: Mapping[str, Any] | None, two: Mapping[str, Any] | None) -> bool:
+    """Whether two entries ``{"value", "source"}`` of a setting are the same.
+
+    One that a side does not know is, where it is the other's default: another version may have added it.
+    """
+    if one is None or two is None:
+        return (one or two or {}).get("source") == "default"
+    return bool(one["value"] == two["value"])
+
+
 def refuse_passed_over(reasons: Mapping[str, str], sources: Mapping[str, str]) -> None:
     """UsageError where the command line itself sets one of the settings that do not count, each with its reason."""
     for key, reason in reasons.items():

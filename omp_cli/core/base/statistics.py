@@ -110,37 +110,35 @@ class Interval:
         return Interval(self.value / by, low, high)
 
 
-def newcombe(ours: Rate, other: Rate) -> Interval:
-    """Difference of two independent proportions with its hybrid score interval.
+def newcombe(ours: Rate, other: Rate, phi: float = 0.0) -> Interval:
+    """Difference of two proportions with its hybrid score interval.
 
     Newcombe 1998, Statistics in Medicine 17:873, method 10, without continuity correction: each bound is as far from
-    the difference as the bounds of the two Wilson intervals are from their rates, added as squares.
+    the difference as the bounds of the two Wilson intervals are from their rates, added as squares, less twice their
+    product by ``phi``, the correlation of the two, which is 0 of independent ones.
     """
+
+    def distance(of_ours: float, of_other: float) -> float:
+        return math.sqrt(of_ours**2 - 2 * phi * of_ours * of_other + of_other**2)
+
     difference = ours.rate - other.rate
-    below = np.hypot(ours.rate - ours.low, other.high - other.rate)
-    above = np.hypot(ours.high - ours.rate, other.rate - other.low)
-    return Interval(difference, float(difference - below), float(difference + above))
+    below = distance(ours.rate - ours.low, other.high - other.rate)
+    above = distance(ours.high - ours.rate, other.rate - other.low)
+    return Interval(difference, difference - below, difference + above)
 
 
 def newcombe_paired(both: int, ours_only: int, other_only: int, neither: int) -> Interval:
     """Difference of two proportions of the same N > 0 starts, counted by which of the two succeeded, with its interval.
 
-    Newcombe 1998, Statistics in Medicine 17:2635, method 10: as ``newcombe``, less what the two have in common, the
-    correlation phi of their outcomes, which is corrected for continuity where it is positive.
+    Newcombe 1998, Statistics in Medicine 17:2635, method 10: ``newcombe`` with the correlation phi of their outcomes,
+    which is corrected for continuity where it is positive.
     """
     total = both + ours_only + other_only + neither
     ours, other = wilson(both + ours_only, total), wilson(both + other_only, total)
     margins = math.prod((ours.successes, total - ours.successes, other.successes, total - other.successes))
     cross = both * neither - ours_only * other_only
     phi = (max(cross - total / 2, 0) if cross > 0 else cross) / math.sqrt(margins) if margins else 0.0
-
-    def distance(of_ours: float, of_other: float) -> float:
-        return math.sqrt(of_ours**2 - 2 * phi * of_ours * of_other + of_other**2)
-
-    difference = (ours_only - other_only) / total
-    below = distance(ours.rate - ours.low, other.high - other.rate)
-    above = distance(ours.high - ours.rate, other.rate - other.low)
-    return Interval(difference, difference - below, difference + above)
+    return newcombe(ours, other, phi)
 
 
 def task_mean(classes: Sequence[Tasks]) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from omp_cli.core.base.config import same_setting
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.files import quoted
 from omp_cli.core.base.manifest import FILE_NAME, Input, Manifest, read_manifest
@@ -77,7 +78,8 @@ def goes_on(
         note(f"{folder}: {count} episodes of another checkpoint go")
         return False
     old = {key: entry.model_dump() for key, entry in found.config.items()}
-    changed = sorted(key for key in {*old, *sources} if key not in FREE and not _alike(old.get(key), sources.get(key)))
+    known = {*old, *sources} - {*FREE}
+    changed = sorted(key for key in known if not same_setting(old.get(key), sources.get(key)))
     if changed or changed_code(folder, found):
         other = f"other settings ({', '.join(changed)})" if changed else "code of yours that has changed"
         raise UsageError(
@@ -85,13 +87,6 @@ def goes_on(
             f"go on with it by --resume {quoted(folder)}, choose another --out, or delete it first",
         )
     return True
-
-
-def _alike(one: Mapping[str, Any] | None, two: Mapping[str, Any] | None) -> bool:
-    """Whether two settings are the same; what only one omp knows is where it is that one's default."""
-    if one is None or two is None:
-        return (one or two or {}).get("source") == "default"
-    return bool(one["value"] == two["value"])
 
 
 def _checkpoint(folder: Path, read: Input) -> Checkpoint:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from omp_cli.core.base.config import same_setting
 from omp_cli.core.base.errors import OmpError, UsageError, machine_error, one_line
 from omp_cli.core.base.locks import is_held
 from omp_cli.core.base.manifest import FILE_NAME, Manifest, Status, read_manifest
@@ -91,8 +92,8 @@ class Job:
     def change(self) -> str | None:
         """The first setting that differs between what the folder holds and what is planned; None if none does.
 
-        What one of the two does not know counts unless it is a default: another version may have added it. Data sets
-        have their words in their folder's name, and what has nothing to go on from is made anew anyway.
+        Settings are compared as by ``same_setting``. Data sets have their words in their folder's name, and what has
+        nothing to go on from is made anew anyway.
         """
         found = self.manifest()
         begun = self._is_begun() or (self.command == "eval" and (self.folder / EPISODES).exists())
@@ -101,15 +102,13 @@ class Job:
         old = {key: entry.model_dump() for key, entry in found.config.items() if key != "checkpoint"}
         for key in sorted(old.keys() | self.settings.keys()):
             one, two = old.get(key), self.settings.get(key)
-            if one is None or two is None:
-                same = (one or two or {}).get("source") == "default"
-            elif key == "nfe" and two["source"] == "default":
+            if one and two and key == "nfe" and two["source"] == "default":
                 # the policy's own number, or its algorithm's, and no line asks for another
                 same = one["source"] in ("checkpoint", "default") or one["source"].startswith("method ")
-            elif key == "dataset":
+            elif one and two and key == "dataset":
                 same = Path(one["value"]).name == Path(two["value"]).name
             else:
-                same = one["value"] == two["value"]
+                same = same_setting(one, two)
             if not same:
                 was, now = ("not set" if entry is None else repr(entry["value"]) for entry in (one, two))
                 return f"{key} {was}, planned with {now}"
