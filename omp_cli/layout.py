@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from rich.cells import cell_len
@@ -50,8 +51,25 @@ def _as_table(table: Table, rows: Sequence[Sequence[str]], widths: Sequence[int]
         style = "dim" if column in table.grey_columns else None
         shown.add_column(column, justify="right" if numeric else "left", overflow="fold", style=style, width=width)
     for number, row in enumerate(rows):
-        shown.add_row(*map(escape, row), style="dim" if number in table.grey else None)
+        cells = [escape(_folded(cell, width)) for cell, width in zip(row, widths, strict=True)]
+        shown.add_row(*cells, style="dim" if number in table.grey else None)
     return shown
+
+
+def _folded(cell: str, width: int) -> str:
+    """The cell with each word that is wider than its column in several lines, which end where a part of its path or
+    name does.
+    """
+    return re.sub(r"\S+", lambda word: "\n".join(_parts(word[0], width)), cell)
+
+
+def _parts(word: str, width: int) -> Iterator[str]:
+    while cell_len(word) > width:
+        within = re.match(r".*/", word[:width]) or re.match(r".*[-_,=:]", word[:width])
+        end = within.end() if within else width
+        yield word[:end]
+        word = word[end:]
+    yield word
 
 
 def _blocks(table: Table, rows: Sequence[Sequence[str]]) -> Iterator[Text]:

@@ -50,6 +50,15 @@ def test_a_block_has_whole_paths_and_the_name_of_its_group() -> None:
     assert lines[-1] == "[any] step"
 
 
+@pytest.mark.parametrize("path", ["runs/sweep/gym/hopper/dmpo/seed0/eval", PATH, "x" * 50])
+def test_a_long_path_folds_between_its_parts(path: str) -> None:
+    lines = shown(40, Table("", ("what", "where"), [("eval", path)]))
+    cells = [line.split("│")[2].strip() for line in lines if line.startswith("│")]
+    assert "".join(cells) == path
+    assert all(cell[-1] in "/-" for cell in cells[:-1]) or path == "x" * 50
+    assert len(cells) > 1
+
+
 def test_a_word_beside_sentences_keeps_its_column() -> None:
     text = "\n".join(shown(60, Table("", ("setting", "why"), [("method.alignment", "many words " * 40)])))
     assert "method.alignment" in text
