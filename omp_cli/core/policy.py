@@ -117,9 +117,10 @@ class Policy(nn.Module):
             arrays: by their names in the store.
             windows: of these data, which say what is relative to what.
         """
-        actions, seen = arrays["action"], dict(arrays)
+        actions, seen = arrays["action"], arrays
         if self.spec.relative_state:
-            seen["state"] = arrays["state"][windows.obs]
+            others = {key: arrays[key] for key in self.keys if key != "state"}
+            seen = {**others, "state": arrays["state"][windows.obs], "action": actions}
         self.encoder.fit(seen)
         if not self.spec.relative_actions:
             self.action_limits.fit(self.action_limits.learned(actions))

@@ -59,6 +59,7 @@ WITHIN_BASE = {
     "layers": {"errors"},
     "locks": {"errors", "files", "manifest"},
     "manifest": {"config", "errors", "files", "layers", "processes"},
+    "memory": set(),
     "paired": {"statistics", "table"},
     "papers": set(),
     "plugins": {"errors"},

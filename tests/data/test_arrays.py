@@ -1,19 +1,21 @@
 """Named arrays: zarr of both formats, as folder and .zip, npz and npy: the same numbers from each, damage in a line."""
 
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import zarr
 
 from omp_cli.core.base.config import LARGEST
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.base.progress import Silent
-from omp_cli.core.data import foreign
 from omp_cli.core.data.catalogue import TaskFacts
 from omp_cli.core.data.codecs import refuse_codecs
 from omp_cli.core.data.readers import FORMATS, Recording, Subject, stored, zarr_layout
@@ -143,7 +145,7 @@ def test_pictures_are_resized_as_they_are_read(
     write: Callable[..., Path], at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cameras of several sizes and layouts fit together then; every pixel is the mean over its area."""
-    monkeypatch.setattr(stored, "_AT_ONCE", at_once)
+    monkeypatch.setattr(stored, "AT_ONCE", at_once)
     arrays = recorded()
     wrist = np.ascontiguousarray(arrays["img"][:, :6, :8].transpose(0, 3, 1, 2)) / np.float32(255)
     path = write(tmp_path / f"d.{write.__name__[6:]}", {**arrays, "wrist": wrist})
@@ -167,8 +169,9 @@ def test_a_size_without_pictures_is_refused(tmp_path: Path) -> None:
 
 
 def test_memory_has_to_hold_the_small_pictures_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored, "_AT_ONCE", 1)
-    monkeypatch.setattr(foreign.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 5000}))
+    monkeypatch.setattr(stored, "AT_ONCE", 1)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=5000, total=1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
     arrays = {name: values[:, :1] for name, values in recorded().items() if name != "img"}
     path = write_npz(tmp_path / "d.npz", {**arrays, "img": recorded()["img"]})
     with pytest.raises(DataError, match="img takes 13,248 bytes"):

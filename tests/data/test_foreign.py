@@ -5,17 +5,18 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 import zarr
 
 from omp_cli.core.base.errors import DataError, OmpError
 from omp_cli.core.base.files import LFS_POINTER
 from omp_cli.core.checkpoint import load_tensors
-from omp_cli.core.data import foreign
 from omp_cli.core.data.foreign import affordable, json_lines
 from omp_cli.core.data.readers.base import channels_last, sniff
 from omp_cli.core.data.store import STORE, read_store, write_store
@@ -465,7 +466,7 @@ def test_memory_is_asked_for_before_it_is_taken(monkeypatch: pytest.MonkeyPatch)
     affordable("f", 10 << 20, 1)
     with pytest.raises(DataError, match="f declares 134 MB, of which the file holds 1,000 bytes"):
         affordable("f", 128 << 20, 1000)
-    monkeypatch.setattr(foreign.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1 << 20}))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1 << 20, total=1 << 21))
     with pytest.raises(DataError, match="f takes 10 MB, and 1 MB of memory are free"):
         affordable("f", 10 << 20)
 

@@ -5,9 +5,11 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 pytest.importorskip("av")
@@ -15,8 +17,8 @@ pytest.importorskip("pyarrow")
 
 from omp_cli.core.base.errors import DataError, MissingDependency, UsageError
 from omp_cli.core.base.files import LFS_POINTER
-from omp_cli.core.data.readers import lerobot
 from omp_cli.core.data.readers.base import sniff
+from omp_cli.core.data.readers.lerobot import LerobotConfig
 from omp_cli.core.data.readers.lerobot_folder import Folder
 from omp_cli.core.data.readers.pictures import resized
 from omp_cli.core.data.readers.video import decoded_image
@@ -122,13 +124,15 @@ def test_an_action_can_be_made_of_several_features(folders: Path, written: list[
     action = np.concatenate([written[1]["action"], written[1]["next.reward"][:, None]], axis=1)
     np.testing.assert_array_equal(found.episodes[1]["action"], action)
     assert found.names["action"] == (*(f"action[{i}]" for i in range(7)), "next.reward[0]")
-    config = lerobot.LerobotConfig(action="action")  # type: ignore[arg-type]  # as old recipes have it
+    config = LerobotConfig(action="action")  # type: ignore[arg-type]  # as old recipes have it
     assert (config.action, config.model_dump(mode="json")["action"]) == (("action",), "action")
 
 
 def test_pictures_that_memory_cannot_hold_are_refused(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lerobot, "_MOST_GB", 1e-4)
-    with pytest.raises(UsageError, match="GB of memory") as caught:
+    """Neither memory nor the disk has a place for them."""
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=40_000, total=1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
+    with pytest.raises(DataError, match=r"takes .* 40,000 bytes of memory and 10,000 bytes of the disk") as caught:
         read(folders / "v3.0" / INFO, "robomimic", "lift")
     assert "format.size" in caught.value.hint
     read(folders / "v3.0" / INFO, "robomimic", "lift", size=8)

@@ -5,15 +5,16 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.progress import Silent
-from omp_cli.core.data import foreign
 from omp_cli.core.data.catalogue import TaskFacts, read_catalogue
 from omp_cli.core.data.readers import FORMATS, Recording, Subject
 from omp_cli.core.data.readers.base import spec_of
@@ -355,8 +356,9 @@ def test_held_out_episodes_of_prepared_data_sets_stay_so(omp: Omp, tmp_path: Pat
 
 def test_memory_that_other_folders_took_is_not_free(omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_lerobot(tmp_path / "so1", kind="image")
-    monkeypatch.setattr(foreign.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 100_000}))
-    refused(omp("prepare", "own", tmp_path / "so1"), 3, "so1: what its cameras show takes", "of memory are free")
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=100_000, total=1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    refused(omp("prepare", "own", tmp_path / "so1"), 3, "so1: what its cameras show takes", "of the disk of")
 
 
 def test_what_is_shown_anew_keeps_the_numbers_of_its_episodes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
-import psutil
-
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.base.files import is_lfs_pointer
+from omp_cli.core.base.memory import memory
+from omp_cli.core.data.large import spare_folder
 
 AGAIN = "fetch the file again"
 _SMALL = 64 << 20
@@ -47,26 +48,37 @@ def whole(path: Path, where: str = "") -> Path:
     return path
 
 
-def affordable(where: str, size: int, stored: int | None = None, kept: int | None = None) -> None:
+def affordable(
+    where: str, size: int, stored: int | None = None, kept: int | None = None, on_disk: bool = False
+) -> None:
     """Refuse to take memory for what a file only declares.
 
     Args:
         where: the file, and what in it.
         size: bytes that it would take in memory as a whole.
         stored: bytes that the file holds of it; None where that is not known.
-        kept: bytes of it that are to be in memory together; None where that is all of it.
+        kept: bytes of it that are to be kept together; None where that is all of it.
+        on_disk: whether what memory has no place for is kept on a disk (``large.room``).
 
     Raises:
-        DataError: the file holds far too little for it, or the memory that is free is less.
+        DataError: the file holds far too little for it, or the memory that is free is less, and the disk.
     """
     if stored is not None and size > max(_SMALL, _DENSEST * stored):
         raise DataError(f"{where} declares {_bytes(size)}, of which the file holds {_bytes(stored)}", AGAIN)
-    free, taken = psutil.virtual_memory().available, size if kept is None else kept
-    if taken > free:
-        raise DataError(
-            f"{where} takes {_bytes(taken)}, and {_bytes(free)} of memory are free",
-            "take fewer episodes or cameras where the format lets you choose, or a machine with more memory",
+    free, taken = memory().available, size if kept is None else kept
+    if taken <= free:
+        return
+    cure = "take fewer episodes or cameras where the format lets you choose, or a machine with more memory"
+    also = ""
+    if on_disk:
+        folder = spare_folder()
+        if taken <= free + (disk := shutil.disk_usage(folder).free):
+            return
+        also, cure = (
+            f" and {_bytes(disk)} of the disk of {folder}",
+            f"{cure} or disk; format.size makes pictures smaller",
         )
+    raise DataError(f"{where} takes {_bytes(taken)}, and {_bytes(free)} of memory{also} are free", cure)
 
 
 def parsed(text: str | bytes, where: str, what: str = "JSON") -> Any:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.seeds import derived_seed
+from omp_cli.core.data.large import selected
 from omp_cli.core.data.store import Dataset
 
 
@@ -63,7 +64,7 @@ def episodes_of(dataset: Dataset, episodes: Sequence[int]) -> Dataset:
         return dataset
     starts, ends = bounds(dataset.episode_ends)
     frames = np.concatenate([np.arange(starts[index], ends[index]) for index in episodes])
-    arrays = {key: array[frames] for key, array in dataset.arrays.items()}
+    arrays = {key: selected(array, frames) for key, array in dataset.arrays.items()}
     lengths = (ends - starts)[list(episodes)]
     return replace(dataset, arrays=arrays, episode_ends=np.cumsum(lengths).astype(np.int64))
 

@@ -1,7 +1,9 @@
 """A data set: one zarr (format 2) group in the diffusion-policy layout, with provenance and a content hash.
 
 ``data/<key>`` holds all frames of all episodes one after the other, (T, ...); ``meta/episode_ends`` (E,) int64 the
-cumulative end of each episode. Loaders of the DP3 family (zarr 2) read it as it is.
+cumulative end of each episode. Loaders of the DP3 family (zarr 2) read it as it is. An array of ``MAPPED_FROM`` bytes
+or more is a single chunk that is not compressed: its file is mapped, so that it may be larger than memory, a training
+begins at once, and several of them share what they have read.
 
 The root attributes hold ``content_sha256`` of the arrays and ``attributes_sha256`` of all other attributes. Older
 stores lack the second: they are compared with the manifest of the ``omp prepare`` that made them, where it is beside.
@@ -12,10 +14,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +29,11 @@ from omp_cli.core.base.files import atomic, defined, quoted, seal_of, size_of, t
 from omp_cli.core.base.manifest import check_artifact
 from omp_cli.core.data.codecs import refuse_code
 from omp_cli.core.data.foreign import affordable
+from omp_cli.core.data.large import Frames, parts_of, room
 from omp_cli.core.spec import Spec
+
+if TYPE_CHECKING:
+    import zarr
 
 AGAIN = "make it again with omp prepare: delete its folder first, or choose another with --out"
 STORE = "demos.zarr"
@@ -36,12 +43,15 @@ STORE_SCHEMA = 1
 FRAMES_PER_CHUNK = 100  # as the public stores have it
 PICTURES_PER_CHUNK = 8  # a window needs one or two of them, and must not unpack a hundred
 
+MAPPED_FROM = 1 << 30
+"""Bytes from which on an array is mapped, and not read."""
+
 Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set in memory.
+    """A data set; its small arrays are in memory, its large ones mapped.
 
     Attributes:
         path: the zarr group.
@@ -53,7 +63,7 @@ class Dataset:
     """
 
     path: Path
-    arrays: Arrays
+    arrays: dict[str, Frames]
     episode_ends: NDArray[np.int64]
     spec: Spec
     provenance: dict[str, Any]
@@ -64,6 +74,10 @@ class Dataset:
         """Settings of the suite in which policies of these data are rolled out."""
         found: dict[str, Any] = self.provenance.get("rollout_suite") or self.provenance["recipe"]["suite"]
         return found
+
+    def whole(self, name: str) -> NDArray[Any]:
+        """An array in memory, of those that are small: "state", "action" and what came of it."""
+        return np.asarray(self.arrays[name])
 
     @property
     def single_frames(self) -> bool:
@@ -76,14 +90,32 @@ class Dataset:
         return tuple(self.provenance.get(HELD_OUT, ()))
 
 
-def content_hash(arrays: Mapping[str, NDArray[Any]]) -> str:
+class ContentHash:
     """SHA-256 over sorted names, types, shapes and bytes; independent of chunks and compression."""
-    digest = hashlib.sha256()
-    for key in sorted(arrays):
-        array = np.ascontiguousarray(arrays[key])
-        digest.update(f"{key}|{array.dtype.str}|{array.shape}|".encode())
-        digest.update(array.data)
-    return digest.hexdigest()
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def begin(self, name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
+        """An array follows, after those whose names come before its own."""
+        self._digest.update(f"{name}|{dtype.str}|{tuple(shape)}|".encode())
+
+    def take(self, part: NDArray[Any]) -> None:
+        """The next frames of it."""
+        self._digest.update(np.ascontiguousarray(part).data)
+
+    def hexdigest(self) -> str:
+        """Of all arrays."""
+        return self._digest.hexdigest()
+
+
+def content_hash(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """The ``ContentHash`` of whole arrays."""
+    found = ContentHash()
+    for name in sorted(arrays):
+        found.begin(name, arrays[name].shape, arrays[name].dtype)
+        found.take(arrays[name])
+    return found.hexdigest()
 
 
 def start_hash(start_state: NDArray[Any]) -> str:
@@ -91,36 +123,82 @@ def start_hash(start_state: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(start_state, np.float64).tobytes()).hexdigest()
 
 
-def write_store(path: Path, episodes: Sequence[Arrays], provenance: Mapping[str, Any]) -> str:
+def write_store(path: Path, episodes: Sequence[Mapping[str, NDArray[Any]]], provenance: Mapping[str, Any]) -> str:
     """Write episodes (each key (T_e, ...)) as one store; appears whole or not at all. Returns the content hash.
 
-    What ``provenance`` says of others' files may hold numbers that are not finite; they are written as null.
+    They are gone through once for each key, of which a part is in memory at a time. What ``provenance`` says of others'
+    files may hold numbers that are not finite; they are written as null.
     """
     import zarr
-    from numcodecs import Blosc
 
-    arrays = {f"data/{key}": np.concatenate([e[key] for e in episodes]) for key in episodes[0]}
-    first = next(iter(episodes[0]))
-    arrays["meta/episode_ends"] = np.cumsum([len(e[first]) for e in episodes]).astype(np.int64)
-    sha256 = content_hash(arrays)
-    named = {**defined(dict(provenance)), "schema_version": STORE_SCHEMA, "content_sha256": sha256}
-    attributes = json.loads(to_json(named))  # as they will be read: keys are text, tuples are lists
+    ends = np.cumsum([len(e["action"]) for e in episodes]).astype(np.int64)
+    content = ContentHash()  # whose order of names is that in which they are written
     with atomic(path) as temporary:
         root = zarr.create_group(str(temporary), zarr_format=2)
         for name in ("data", "meta"):
             root.create_group(name)
-        for name, array in arrays.items():
-            root.create_array(
-                name,
-                data=array,
-                chunks=(
-                    min(PICTURES_PER_CHUNK if name == "data/img" else FRAMES_PER_CHUNK, len(array)),
-                    *array.shape[1:],
-                ),
-                compressors=Blosc(cname="zstd", clevel=3, shuffle=Blosc.SHUFFLE),
-            )
+        for key in sorted(episodes[0]):
+            like = np.empty((0, *episodes[0][key].shape[1:]), np.result_type(*(e[key].dtype for e in episodes)))
+            _write(root, f"data/{key}", int(ends[-1]), like, (e[key] for e in episodes), content)
+        _write(root, "meta/episode_ends", len(ends), ends, [ends], content)
+        sha256 = content.hexdigest()
+        named = {**defined(dict(provenance)), "schema_version": STORE_SCHEMA, "content_sha256": sha256}
+        attributes = json.loads(to_json(named))  # as they will be read: keys are text, tuples are lists
         root.attrs.update({**attributes, ATTRIBUTES_HASH: seal_of(attributes, ATTRIBUTES_HASH)})
     return sha256
+
+
+def _write(
+    root: zarr.Group,
+    name: str,
+    frames: int,
+    like: NDArray[Any],
+    parts: Iterable[NDArray[Any]],
+    content: ContentHash,
+) -> None:
+    """An array of so many ``frames`` (T, ...), each of the type and shape of those of ``like``, part after part."""
+    from numcodecs import Blosc
+
+    shape, dtype = (frames, *like.shape[1:]), like.dtype
+    mapped = math.prod(shape) * dtype.itemsize >= MAPPED_FROM
+    chunk = frames if mapped else min(PICTURES_PER_CHUNK if name == "data/img" else FRAMES_PER_CHUNK, frames)
+    target = root.create_array(
+        name,
+        shape=shape,
+        dtype=dtype,
+        chunks=(chunk, *shape[1:]),
+        compressors=None if mapped else Blosc(cname="zstd", clevel=3, shuffle=Blosc.SHUFFLE),
+    )
+    content.begin(name, shape, dtype)
+    if not mapped:
+        for place, block in _blocks(parts, parts_of(shape, dtype, chunk), dtype):
+            target[place] = block
+            content.take(block)
+        return
+    with _only_chunk(target).open("wb") as file:
+        for part in parts:
+            block = np.ascontiguousarray(part, dtype)
+            content.take(block)
+            file.write(block.data)
+
+
+def _blocks(
+    parts: Iterable[NDArray[Any]], places: Iterable[slice], dtype: np.dtype[Any]
+) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """The frames of parts that follow each other, cut anew at ``places``."""
+    left, each = np.empty(0), iter(parts)
+    for place in places:
+        wanted, taken = place.stop - place.start, list[NDArray[Any]]()
+        while wanted:
+            left = left if len(left) else next(each)
+            taken.append(left[:wanted])
+            left, wanted = left[wanted:], wanted - len(taken[-1])
+        yield place, np.concatenate(taken, dtype=dtype)
+
+
+def _only_chunk(array: zarr.Array[Any]) -> Path:
+    """The file of an array that is a single chunk."""
+    return Path(str(array.store_path).removeprefix("file://")) / ".".join("0" * array.ndim)
 
 
 def store_path(path: Path) -> Path:
@@ -182,7 +260,7 @@ def _sealed(attributes: dict[str, Any]) -> bool:
 
 
 def read_store(path: Path) -> Dataset:
-    """Read a data set into memory and check it: lengths, dimensions against its spec, content hash.
+    """Read a data set, but for its large arrays, and check all of it: lengths, dimensions against its spec, its hash.
 
     Raises:
         DataError: missing, half-written, damaged, changed, or of other dimensions than it says.
@@ -194,9 +272,11 @@ def read_store(path: Path) -> Dataset:
     spec = checked(Spec, provenance.get("spec"), f"{where}: spec")
     everything = _read_arrays(path, where, spec)
     ends = everything["meta/episode_ends"]
-    arrays = {name.removeprefix("data/"): a for name, a in everything.items() if name.startswith("data/")}
+    arrays: dict[str, Frames] = {
+        name.removeprefix("data/"): a for name, a in everything.items() if name.startswith("data/")
+    }
     for name, array in arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if array.dtype.kind == "f" and not all(np.isfinite(array[part]).all() for part in _parts(array)):
             raise DataError(f"{where}: data/{name} holds values that are not finite")
     checked_held_out(where, provenance, len(ends))
     sha256 = content_hash(everything)
@@ -223,13 +303,41 @@ def _read_arrays(path: Path, where: str, spec: Spec) -> Arrays:
             raise DataError(f"{where}: no episodes in it", AGAIN)
         affordable(f"{where}: meta/episode_ends", ends.nbytes, size_of(path / "meta/episode_ends"))
         _check_sizes(where, shapes, np.asarray(ends[:]), spec)
-        for name, array in found.items():  # however little the file holds: a camera that is off sees one value
-            affordable(f"{where}: {name}", array.nbytes)
-        return {name: np.asarray(array[:]) for name, array in found.items()}
+        return {name: _mapped_or_read(f"{where}: {name}", array) for name, array in found.items()}
     except DataError:
         raise
     except Exception as error:
         raise data_error(error, where, "damaged", AGAIN) from error
+
+
+def mapped(where: str, array: zarr.Array[Any]) -> NDArray[Any] | None:
+    """A large array whose only chunk is a file of its bytes, mapped; None where it is stored in another way.
+
+    Raises:
+        DataError: the file is not there, or has not as many bytes.
+    """
+    one = array.chunks == array.shape and not array.compressors and not array.filters
+    if array.nbytes < MAPPED_FROM or not one or array.metadata.zarr_format != 2 or array.order != "C":
+        return None
+    file = _only_chunk(array)
+    if not file.is_file() or file.stat().st_size != array.nbytes:
+        raise DataError(f"{where}: {file.name} does not hold its {array.nbytes} bytes", AGAIN)
+    return np.memmap(file, array.dtype, "r", shape=array.shape)
+
+
+def _mapped_or_read(where: str, array: zarr.Array[Any]) -> NDArray[Any]:
+    """An array of a store: its file where it is a single large one, else what its chunks hold."""
+    if (whole := mapped(where, array)) is not None:
+        return whole
+    affordable(where, array.nbytes)  # however little the file holds: a camera that is off sees one value
+    found = room(array.shape, array.dtype)
+    for part in _parts(array):
+        found[part] = array[part]
+    return found
+
+
+def _parts(array: Any) -> Iterator[slice]:
+    return parts_of(array.shape, array.dtype, getattr(array, "chunks", (1,))[0])
 
 
 def checked_held_out(where: str, attributes: Mapping[str, Any], episodes: int) -> list[int]:

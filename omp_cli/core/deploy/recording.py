@@ -15,6 +15,7 @@ from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.files import atomic, remove
 from omp_cli.core.base.manifest import versions
 from omp_cli.core.base.run import Run
+from omp_cli.core.data.large import held, kept_in
 from omp_cli.core.data.store import STORE, Arrays, start_hash, write_store
 from omp_cli.core.deploy.config import Recorded
 from omp_cli.core.deploy.decider import Decider
@@ -80,7 +81,8 @@ class Recorder(AbstractContextManager["Recorder"]):
         if not self._files:
             self._note(f"--record {self._wanted}: nothing of the kind was there, so there is no data set")
             return
-        episodes = [_loaded(file) for file in self._files]
+        with kept_in(self._folder):
+            episodes = [_loaded(file) for file in self._files]
         spec = _with_ranges(self._spec, episodes)
         said = [] if not self._dropped else [f"{self._dropped} ticks were dropped, of which there are no frames"]
         if self._suite["name"] != "own":
@@ -166,4 +168,4 @@ def _with_ranges(spec: Spec, episodes: Sequence[Arrays]) -> Spec:
 
 def _loaded(file: Path) -> Arrays:
     with np.load(file) as stored:
-        return dict(stored)
+        return {name: held(array) for name, array in stored.items()}

@@ -97,7 +97,7 @@ class Replay:
         if not self.errors:
             return {}
         error = np.abs(self.errors).mean(0)
-        actions = self._data.arrays["action"].astype(np.float64)
+        actions = self._data.whole("action").astype(np.float64)
         spread = nearest(actions, mean_of(actions, self._rotations), self._rotations).std(0)
         varies = spread > 1e-6
         relative = float((error[varies] / spread[varies]).mean()) if varies.any() else None

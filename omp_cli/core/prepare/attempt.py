@@ -18,6 +18,7 @@ from omp_cli.core.base.config import Count, CountOrZero, Flag, Settings
 from omp_cli.core.base.errors import data_error
 from omp_cli.core.base.files import atomic
 from omp_cli.core.base.timing import Stopwatch
+from omp_cli.core.data.large import held
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import Kept
 from omp_cli.core.experts import Expert, read_expert, vectors_of
@@ -100,7 +101,7 @@ def load_episode(path: Path) -> Arrays:
     """All arrays of a recorded candidate, the frame-major ones and those of ``EXTRAS``; DataError when damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            return {name: held(file[name]) for name in file.files}
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         hint = "delete that file and run the line again"
         raise data_error(error, f"episode {path}", "damaged", hint) from None

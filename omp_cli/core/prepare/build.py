@@ -16,6 +16,7 @@ from omp_cli.core.base.layers import flatten
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.base.run import Run
 from omp_cli.core.base.timing import Stopwatch
+from omp_cli.core.data.large import kept_in
 from omp_cli.core.data.store import STORE, Arrays, read_attributes, read_store, write_store
 from omp_cli.core.prepare.next_line import training_figures
 from omp_cli.core.prepare.sheet import contact_sheet
@@ -50,7 +51,8 @@ def build(run: Run, source: Source, workers: int, progress: Progress) -> dict[st
         dataset = read_store(store)
         figures = {**_figures(source, dataset.provenance), "content_sha256": dataset.sha256, "reused": True}
     else:
-        found = source.gather(scratch, workers, progress, watch)
+        with kept_in(run.folder):
+            found = source.gather(scratch, workers, progress, watch)
         provenance = {
             "recipe": wanted,
             "spec": found.spec.model_dump(mode="json"),

@@ -131,12 +131,10 @@ class Demonstrations:
         self._after = torch.from_numpy(np.minimum(frames + execute, last))
         like = policy.action_limits.scale
         counted = policy.spec.relative_actions  # from states
-        seen = {"state": torch.from_numpy(arrays["state"][:, None]).to(like)} if counted else {}
+        seen = {"state": torch.from_numpy(dataset.whole("state")[:, None]).to(like)} if counted else {}
         self._action = policy.normalised(torch.from_numpy(arrays["action"][steps]).to(like), seen).cpu()
-        points = getattr(policy.encoder.config, "points", None)
-        self._frames = {
-            key: torch.from_numpy(arrays[key])[:, : points if key == "point_cloud" else None] for key in policy.keys
-        }
+        self._points = getattr(policy.encoder.config, "points", None)
+        self._frames = {key: arrays[key] for key in policy.keys}
 
     def __len__(self) -> int:
         return len(self._usable)
@@ -153,7 +151,9 @@ class Demonstrations:
         )
 
     def _seen(self, frames: Tensor) -> dict[str, Tensor]:
-        return {key: array[self._before[frames]] for key, array in self._frames.items()}
+        rows = self._before[frames].numpy()
+        seen = {key: torch.from_numpy(array[rows]) for key, array in self._frames.items()}
+        return {key: x[:, :, : self._points] if key == "point_cloud" else x for key, x in seen.items()}
 
 
 def demonstrated(

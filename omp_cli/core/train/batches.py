@@ -18,10 +18,13 @@ from omp_cli.core.policy import Policy
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.distributed import World
 from omp_cli.core.train.graph import combined, mapped
+from omp_cli.core.train.observed import Observed
 from omp_cli.core.train.turning import check_turnable, reach_of, turn_angles, turned
 
 AHEAD = 32
 """Steps whose random numbers go to a GPU together."""
+READ_AHEAD = 4
+"""Steps whose frames of mapped files are being read while one is worked on."""
 
 Batch = tuple[Mapping[str, Tensor], Tensor, Draws]
 """Observations, raw chunks and draws of a step."""
@@ -65,16 +68,17 @@ class Batches:
     ) -> None:
         self._config, self._policy, self._spec, self._device, self._world = config, policy, dataset.spec, device, world
         windows = make_windows(dataset.episode_ends, config.chunk)
-        self._obs, self._action = (torch.from_numpy(frames).to(device) for frames in (windows.obs, windows.action))
-        self._arrays = {key: torch.from_numpy(dataset.arrays[key]).to(device) for key in keys}
-        self._actions = torch.from_numpy(dataset.arrays["action"]).to(device)
+        self._observed = Observed(dataset, keys, windows, device)
+        self._action = torch.from_numpy(windows.action).to(device)
+        self._actions = torch.from_numpy(dataset.whole("action")).to(device)
         if config.train.turn:
-            check_turnable(self._arrays.keys(), self._spec)
+            check_turnable(self._observed.keys, self._spec)
             self._reach = reach_of(self._actions, self._spec)
         self._ahead: Ahead | None = None
+        self._asked = -1
 
     def __len__(self) -> int:
-        return len(self._obs)
+        return len(self._action)
 
     def choose_ahead(self, total: int) -> None:
         """From now on decide about many of the ``total`` steps at once."""
@@ -86,8 +90,12 @@ class Batches:
             drawn = self._ahead(step)
         else:
             drawn = mapped(self.choose(step, world), lambda x: x.to(self._device))
-        obs = {key: array[self._obs[drawn.windows]] for key, array in self._arrays.items()}
+        obs = self._observed(drawn.windows, lambda: self._windows(step, world))
         actions = self._actions[self._action[drawn.windows]]
+        if self._observed.reads:
+            for later in range(max(self._asked, step) + 1, step + READ_AHEAD + 1):
+                self._observed.read_ahead(self._windows(later, world))
+            self._asked = max(self._asked, step + READ_AHEAD)
         if drawn.angles is not None:
             obs, actions = turned(obs, actions, drawn.angles, self._spec, self._reach)
         return obs, actions, drawn.draws
@@ -100,8 +108,13 @@ class Batches:
         generator = torch.Generator().manual_seed(derived_seed("step", seed, step))
         draws = self._policy.method.draw(shape, generator)
         angles = turn_angles(train.turn, train.batch_size, seed, step)[start:stop] if train.turn else None
-        windows = batch_indices(len(self), train.batch_size, seed, step)[start:stop]
-        return DrawnStep(windows, angles, draws.part(start * train.draws, stop * train.draws))
+        return DrawnStep(self._windows(step, world), angles, draws.part(start * train.draws, stop * train.draws))
+
+    def _windows(self, step: int, world: World | None) -> Tensor:
+        """Numbers of a step's windows, on the CPU, the share of this process (of ``world``)."""
+        size = self._config.train.batch_size
+        start, stop = (world or self._world).part(size)
+        return batch_indices(len(self), size, self._config.seed, step)[start:stop]
 
 
 class Ahead:

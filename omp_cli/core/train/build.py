@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from omp_cli.core.base.errors import DataError, UsageError
+from omp_cli.core.data.large import Frames
 from omp_cli.core.data.store import Dataset
 from omp_cli.core.data.windows import make_windows
 from omp_cli.core.families import ENCODERS
@@ -15,6 +21,29 @@ from omp_cli.core.policy import Policy
 from omp_cli.core.spec import Spec
 from omp_cli.core.train.config import PretrainConfig
 from omp_cli.core.train.turning import check_turnable, with_turned_limits
+
+
+def tensor_of(array: NDArray[Any]) -> Tensor:
+    """A tensor that shares an array's numbers, which nobody is to write to: those of a mapped file cannot be."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(array)
+
+
+class Tensors(Mapping[str, Tensor]):
+    """Arrays of a data set as tensors, each made when it is asked for: no encoder here fits itself to pictures."""
+
+    def __init__(self, arrays: Mapping[str, Frames]) -> None:
+        self._arrays = arrays
+
+    def __getitem__(self, key: str) -> Tensor:
+        return tensor_of(np.asarray(self._arrays[key]))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
 
 
 def check_arrays(policy: Policy, dataset: Dataset) -> None:
@@ -35,7 +64,7 @@ def build_policy(config: PretrainConfig, dataset: Dataset) -> Policy:
     torch.manual_seed(config.seed)
     policy = Policy(config.policy(), dataset.spec)
     check_arrays(policy, dataset)
-    arrays = {key: torch.from_numpy(dataset.arrays[key]) for key in (*policy.keys, "action")}
+    arrays: Mapping[str, Tensor] = Tensors({key: dataset.arrays[key] for key in (*policy.keys, "action")})
     windows = make_windows(dataset.episode_ends, config.chunk)
     if config.train.turn:
         check_turnable(policy.keys, policy.spec)

@@ -58,8 +58,8 @@ class Validation:
             return
         if held_out is None:
             raise UsageError("train.validate_every: no episode is held out", "hold some out, say with --hold-out 0.1")
-        self._obs = {key: torch.from_numpy(held_out.arrays[key]) for key in keys}
-        self._action = torch.from_numpy(held_out.arrays["action"])
+        self._obs = {key: held_out.arrays[key] for key in keys}
+        self._action = torch.from_numpy(held_out.whole("action"))
         self._windows = make_windows(held_out.episode_ends, config.chunk)
         shape = (len(self._windows) * config.train.draws, config.chunk.horizon, held_out.spec.learned_action_dim)
         generator = torch.Generator().manual_seed(derived_seed("validation", config.seed))
@@ -82,7 +82,8 @@ class Validation:
         total, count = 0.0, math.ceil(len(self._windows) / train.batch_size)
         with evaluating(policy):
             for rows in np.array_split(np.arange(len(self._windows)), count):  # of nearly the same size
-                obs = {key: x[self._windows.obs[rows]].to(self._device) for key, x in self._obs.items()}
+                frames = self._windows.obs[rows]
+                obs = {key: torch.from_numpy(x[frames]).to(self._device) for key, x in self._obs.items()}
                 actions = self._action[self._windows.action[rows]].to(self._device)
                 start, stop = (int(rows[0]) * train.draws, (int(rows[-1]) + 1) * train.draws)
                 with autocast(train.precision, self._device):

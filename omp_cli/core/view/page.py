@@ -6,19 +6,22 @@ import base64
 import html
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.files import to_json, write_text
-from omp_cli.core.data.store import Arrays, Dataset
+from omp_cli.core.data.large import Frames
+from omp_cli.core.data.store import Dataset
 from omp_cli.core.spec import Spec
 from omp_cli.core.view.config import ViewConfig
 from omp_cli.core.view.episodes import ShownEpisode
+
+F = TypeVar("F", bound=Frames)
 
 STEPS = 65535
 """Steps of a coordinate from the least to the largest of all clouds, which an unsigned 16-bit number tells apart."""
@@ -45,9 +48,9 @@ def write_page(path: Path, dataset: Dataset, episodes: Sequence[ShownEpisode], c
     return path
 
 
-def _series(arrays: Arrays) -> Arrays:
+def _series(arrays: Mapping[str, F]) -> dict[str, F]:
     """The arrays (T, n) that are shown over time, action and state first."""
-    found = [key for key, array in arrays.items() if array.ndim == 2 and array.dtype.kind in "fiub" and array.size]
+    found = [key for key, array in arrays.items() if array.ndim == 2 and array.dtype.kind in "fiub" and array.nbytes]
     return {key: arrays[key] for key in sorted(found, key=lambda key: (key != "action", key != "state", key))}
 
 

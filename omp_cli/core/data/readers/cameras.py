@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import UsageError
+from omp_cli.core.data.large import held, room
 
 
 def by_name(keys: Sequence[str], shorten: Callable[[str], str]) -> dict[str, str]:
@@ -63,4 +64,7 @@ def side_by_side(
                 f"{where}, camera {camera}: pictures are {size}, those of {cameras[0]} {sizes[0]}",
                 f"set format.size, for instance to 96, or take one alone: --set {setting}={cameras[0]}",
             )
-    return pictures[0] if len(pictures) == 1 else np.concatenate(pictures, axis=3)
+    if len(pictures) == 1:
+        return held(pictures[0])
+    shape = (*pictures[0].shape[:3], sum(shown.shape[3] for shown in pictures))
+    return np.concatenate(pictures, axis=3, out=room(shape, np.uint8))

@@ -5,7 +5,8 @@ Legend: T frames, N points, H, W height and width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.data.foreign import affordable, short
+from omp_cli.core.data.large import gathered
 from omp_cli.core.data.readers.one_more import HINT
 from omp_cli.core.data.readers.pictures import kept_bytes, read_pictures
 from omp_cli.core.data.readers.stored import Stored
@@ -52,13 +54,12 @@ class Frames:
 
     def depth(self, name: str) -> NDArray[np.float32]:
         """(T, H, W), in the file's units."""
-        found = self._read(name, (3, 4), "depth pictures (T, H, W)")
-        if found.ndim == 4:
-            axis = next((axis for axis in (3, 1) if found.shape[axis] == 1), None)
-            if axis is None:
-                self._refuse(name, "depth pictures (T, H, W)")
-            found = np.squeeze(found, axis)
-        return found.astype(np.float32)
+        expected = "depth pictures (T, H, W)"
+        shape = self._checked(name, (3, 4), expected).shape
+        axis = next((axis for axis in (3, 1) if shape[axis] == 1), None) if len(shape) == 4 else None
+        if len(shape) == 4 and axis is None:
+            self._refuse(name, expected)
+        return self._in_parts(name, lambda part: part if axis is None else np.squeeze(part, axis))
 
     def poses(self, name: str) -> NDArray[np.float64]:
         """(T, 4, 4); whether they are rotations and translations is seen where they are used."""
@@ -70,24 +71,31 @@ class Frames:
     def clouds(self, name: str, said: list[str]) -> NDArray[np.float32]:
         """(T, N, 3)."""
         expected = "clouds (T, N, 3), or (T, N, k) with more numbers than x, y, z"
-        found = self._read(name, (3,), f"{expected}, of floating point numbers")
-        _, points, numbers = found.shape
-        if found.dtype.kind != "f" or not 3 <= numbers <= max(points - 1, _COLOURED):  # (T, 3, N) is another layout
+        array = self._checked(name, (3,), f"{expected}, of floating point numbers")
+        _, points, numbers = array.shape
+        if array.dtype.kind != "f" or not 3 <= numbers <= max(points - 1, _COLOURED):  # (T, 3, N) is another layout
             self._refuse(name, f"{expected}, of floating point numbers")
         if numbers > 3:
             cut = "the last 3 of 6 numbers of a point, its colour, are cut"
             if numbers != _COLOURED:
                 cut = f"all but the first 3 of {numbers} numbers of a point, x, y, z, are cut"
             said.append(f"{short(name)}: {cut}")
-        return np.ascontiguousarray(found[..., :3], np.float32)
+        return self._in_parts(name, lambda part: part[..., :3])
 
     def pictures(
         self, name: str, said: list[str], size: int | None, channels: int | None = None, rounded: bool = True
     ) -> NDArray[np.uint8]:
         """(T, H, W, 3 cameras); ``read_pictures`` says what the arguments are."""
         array = self._checked(name, (3, 4), "pictures (T, H, W, 3)")
-        self._afford(name, kept_bytes(array.shape, size))
+        self._afford(name, kept_bytes(array.shape, size), on_disk=True)
         return read_pictures(array, self._wanted, f"{self._where}: {name}", name, size, said, channels, rounded)
+
+    def _in_parts(self, name: str, of: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[np.float32]:
+        """What is made of an array (T, ...), part by part; it may be larger than memory."""
+        array = self._arrays[name]
+        frames, floats = self._wanted, np.dtype(np.float32)
+        self._afford(name, frames * floats.itemsize * math.prod(array.shape[1:]), on_disk=True)
+        return gathered((of(part) for part in array.in_parts(frames)), frames, floats)
 
     def _read(self, name: str, dims: tuple[int, ...], expected: str) -> NDArray[Any]:
         array = self._checked(name, dims, expected)
@@ -106,11 +114,11 @@ class Frames:
             )
         return array
 
-    def _afford(self, name: str, kept: int | None = None) -> None:
-        """DataError where file or memory cannot hold the array, of which ``kept`` bytes stay in memory (None: all)."""
+    def _afford(self, name: str, kept: int | None = None, on_disk: bool = False) -> None:
+        """DataError where file or memory cannot hold the array, of which ``kept`` bytes (None: all) are kept."""
         array = self._arrays[name]
         declared = array.dtype.itemsize * int(np.prod(array.shape, dtype=object))
-        affordable(f"{self._where}: {name}", declared, array.stored, kept)
+        affordable(f"{self._where}: {name}", declared, array.stored, kept, on_disk)
 
     def _refuse(self, name: str, expected: str) -> NoReturn:
         array = self._arrays[name]

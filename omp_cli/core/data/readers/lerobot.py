@@ -46,7 +46,6 @@ OPTIONAL: tuple[tuple[str, str, type[np.generic]], ...] = (
 )
 COUNTERS = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 """Features of every folder, which say where a frame belongs and nothing of the robot."""
-_MOST_GB = 16.0
 
 
 class LerobotConfig(PicturesConfig):
@@ -261,16 +260,13 @@ def _times(column: NDArray[Any], where: str) -> NDArray[np.float64]:
 
 
 def _fits(folder: Folder, tables: Tables, parts: Sequence[LerobotEpisode], picture: int) -> None:
-    """UsageError when the pictures of all episodes, of ``picture`` bytes a frame, are too many for memory.
+    """DataError when the pictures of all episodes, ``picture`` bytes a frame, fit neither into memory nor on the disk.
 
-    DataError where that is because the list of episodes says more frames than the tables have, or where the memory that
-    is free, beside what other folders took, is less.
+    It says so where that is because the list of episodes has more frames than the tables.
     """
     size = picture * sum(part.frames for part in parts)
-    if size / 1e9 > _MOST_GB:
+    try:
+        affordable(f"{folder.path}: what its cameras show", size, on_disk=True)
+    except DataError:
         tables.confirm(parts)
-        raise UsageError(
-            f"{folder.path}: its pictures would take {size / 1e9:.0f} GB of memory",
-            "set format.size, for instance to 96, or take fewer with --demos or format.cameras",
-        )
-    affordable(f"{folder.path}: what its cameras show", size)
+        raise

@@ -16,8 +16,9 @@ from pydantic import Field
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError, UsageError
 from omp_cli.core.data.foreign import short
+from omp_cli.core.data.large import gathered
 from omp_cli.core.data.readers.base import channels_last
-from omp_cli.core.data.readers.stored import Stored, gathered
+from omp_cli.core.data.readers.stored import Stored
 
 _GREY, _RGBA = 1, 4
 _LARGE, _USUAL = 128, 96

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from omp_cli.core.base.config import Keys, Names
 from omp_cli.core.base.errors import DataError, UsageError, did_you_mean
 from omp_cli.core.data.foreign import listed
+from omp_cli.core.data.large import Selected
 from omp_cli.core.data.readers.base import (
     Recording,
     Subject,
@@ -142,7 +143,8 @@ def recording(
         found[POSE] = whole.poses(role.pose[0])
     if ends_seen is not ends:
         for name in found.keys() - {"action"}:
-            found[name] = np.delete(found[name], ends_seen[:limit] - 1, axis=0)
+            followed = np.delete(np.arange(len(found[name])), ends_seen[:limit] - 1)
+            found[name] = np.asarray(Selected(found[name], followed))
         said.append(said_of(role.seen))
     outcomes = _outcomes(role, acted, config, said)
     found |= outcomes

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_AT_ONCE = 128 << 20
-"""Bytes of an array that are read at once where it is read in parts."""
+from omp_cli.core.data.large import AT_ONCE, gathered
 
 
 @dataclass(frozen=True)
@@ -71,16 +69,4 @@ class Stored:
         if self.parts is None:
             return iter([self.read(frames)])
         of_frame = self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=object))
-        return self.parts(frames, max(_AT_ONCE // of_frame, 1))
-
-
-def gathered(parts: Iterator[NDArray[Any]], frames: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Parts (t, ...) one after the other, which have so many frames together; they are in memory once, not twice."""
-    first = next(parts)
-    if len(first) == frames and first.dtype == dtype:
-        return first
-    found, place = np.empty((frames, *first.shape[1:]), dtype), 0
-    for part in chain([first], parts):
-        found[place : place + len(part)] = part
-        place += len(part)
-    return found
+        return self.parts(frames, max(AT_ONCE // of_frame, 1))

@@ -27,7 +27,7 @@ from omp_cli.core.data.readers.base import FORMATS, Reader, Recording, Subject
 from omp_cli.core.data.readers.prepared import as_prepared
 from omp_cli.core.data.readers.roles import ENDS, ENDS_ARE, RolesConfig, checked_ends, recording
 from omp_cli.core.data.readers.stored import Stored
-from omp_cli.core.data.store import STORE
+from omp_cli.core.data.store import STORE, mapped
 
 if TYPE_CHECKING:
     import zarr
@@ -153,12 +153,16 @@ def _between(store: _Store, name: str, head: Mapping[str, Any]) -> Callable[[int
     """A function that reads frames of an array; DataError where a codec of it is not plain."""
 
     def between(start: int, stop: int) -> NDArray[Any]:
+        import zarr
+
         where = f"{store.path}: {name}"
         refuse_codecs(where, head)
         with _one_line(store.path):
             array = store.root[name]
+            assert isinstance(array, zarr.Array)  # heads of arrays lead to arrays
             refuse_code(where, array)  # as zarr itself understands it
-            return np.asarray(array[start:stop])  # type: ignore[index]  # heads of arrays lead to arrays
+            whole = mapped(where, array) if store.path.is_dir() else None
+            return np.asarray(array[start:stop]) if whole is None else whole[start:stop]
 
     return between
 

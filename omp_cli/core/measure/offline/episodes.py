@@ -59,7 +59,7 @@ def reference_episodes(checkpoint: Checkpoint, config: OfflineConfig, note: Call
             f"{checkpoint.run}: held no episode out of its training",
             "train with --hold-out 0.1, name other data with --dataset PATH, or look at the training data: --on train",
         )
-    known = episodes_of(data, learned).arrays["action"]
+    known = episodes_of(data, learned).whole("action")
     return ReferenceEpisodes(data, learned if config.on == "train" else held_out, known, config.on)
 
 
@@ -101,4 +101,4 @@ def _of_another(
         )
     if learned:
         note(f"left out: {len(learned)} episodes of {data.path} that start where one did that was trained on")
-    return ReferenceEpisodes(data, episodes, data.arrays["action"], "other data")
+    return ReferenceEpisodes(data, episodes, data.whole("action"), "other data")

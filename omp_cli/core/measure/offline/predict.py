@@ -82,7 +82,7 @@ def chunks_of(
     """
     part = episodes_of(data, (episode,))
     windows, length = make_windows(part.episode_ends, policy.chunk), int(part.episode_ends[-1])
-    actions = part.arrays["action"].astype(np.float64)
+    actions = part.whole("action").astype(np.float64)
     device, rotations = next(policy.parameters()).device, data.spec.action_rotations or policy.spec.action_rotations
     shape = (samples, policy.chunk.horizon, policy.spec.learned_action_dim)
     for rows in np.array_split(np.asarray(frames), -(-len(frames) * samples // TOGETHER)):

@@ -14,6 +14,7 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.clouds import fps
 from omp_cli.core.clouds.crop import Box
 from omp_cli.core.clouds.depth import DepthCamera, not_a_pose
+from omp_cli.core.data.large import held
 from omp_cli.core.data.readers.roles import DEPTH, POSE
 from omp_cli.core.data.store import Arrays
 from omp_cli.core.envs.jobs import Kept, in_order
@@ -93,7 +94,7 @@ def with_clouds(
     shown = []
     for number, episode in enumerate(episodes):
         kept = {name: array for name, array in episode.items() if name not in (DEPTH, POSE)}
-        shown.append({**kept, "point_cloud": np.concatenate(parts[number])})
+        shown.append({**kept, "point_cloud": held(np.concatenate(parts[number]))})
     return shown, True, _said(making, episodes, frames, counts)
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError, MissingDependency, UsageError, one_line
 from omp_cli.core.base.progress import Progress
+from omp_cli.core.data.large import held
 from omp_cli.core.data.readers.base import Recording, Subject, spec_of
 from omp_cli.core.data.readers.robomimic import RobomimicConfig
 from omp_cli.core.data.readers.robomimic_actions import MADE, NOTE, STORED, names_of_poses, rotations_of_poses
@@ -116,7 +117,7 @@ def replayed(recording: Recording, config: Settings, subject: Subject, workers: 
     episodes: list[Arrays] = []
     added: set[str] = set()
     for episode, geoms in in_order(replay, jobs, workers, progress.note):
-        episodes.append(episode)
+        episodes.append({name: held(array) for name, array in episode.items()})
         added.update(geoms)
         progress.advance()
     keys, info = built.state_keys(subject.task), TASKS[subject.task]
