@@ -119,6 +119,12 @@ class Narrow(gymnasium.Env):
         open("taken", "w").write(str(self.taken))
         return self.seen, 0.0, False, len(self.taken) == 12, {}
 
+class Lagging(Narrow):
+    def step(self, action):
+        import time
+        time.sleep(0.05)
+        return super().step(action)
+
 class InPlace(Robot):
     def act(self, action):
         super().act(action)
@@ -285,6 +291,20 @@ def test_one_more_ctrl_c_does_not_cut_letting_go_short(omp: Omp, workshop: Path,
 def test_a_robot_that_is_refused_is_let_go(omp: Omp, workshop: Path, place: Path) -> None:
     refused(omp("deploy", workshop / "run", "--env", "robot.py:Refused"), 2, "which has no method act")
     assert (place / "closed").read_text() == "x"
+
+
+def test_an_environment_waits_for_a_loop_that_is_late(omp: Omp, workshop: Path, place: Path) -> None:
+    """A simulator stands still between two steps, so what is rolled out does not hang on the machine."""
+    line = ("deploy", workshop / "run", "--episodes", 2, "--json", "--env")
+    slow = omp(*line, "robot.py:Lagging", "--hz", 100, "--record", "all", "--out", "a")
+    assert slow.code == 0, slow.err
+    result = slow.json["result"]
+    assert (result["ticks"], result["missed_deadlines"], result["dropped_ticks"]) == (24, 24, 0)
+    assert result["decisions"] == omp(*line, "robot.py:Narrow", "--hz", 20, "--out", "b").json["result"]["decisions"]
+    assert {key: result["recorded"][key] for key in ("episodes", "frames")} == {"episodes": 2, "frames": 24}
+    rows = [json.loads(row) for row in (place / "a" / "ticks.jsonl").read_text().splitlines()]
+    assert [row["tick"] for row in rows] == 2 * list(range(12))
+    assert all(row["late_ms"] < 40 for row in rows), "it is not made up for, either"
 
 
 def test_what_a_robot_lacks_is_said(omp: Omp, workshop: Path, place: Path) -> None:

@@ -29,6 +29,7 @@ class Replay:
     """
 
     corrected = False
+    waits = False
 
     def __init__(self, data: Dataset, signature: Signature, note: Callable[[str], None]) -> None:
         self._data, self._episode, self._frame = data, -1, 0

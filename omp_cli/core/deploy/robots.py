@@ -73,6 +73,11 @@ class Robot:
         if not self.has("close"):
             note(f"{name}: the robot has no close(), so nothing stops it when the loop ends: its last action stands")
 
+    @property
+    def waits(self) -> bool:
+        """Whether nothing moves until the next action: in an environment of Gymnasium time passes by its steps."""
+        return isinstance(self._target, GymRobot)
+
     def has(self, method: str) -> bool:
         """Whether the user's object has a method; what it lacks does nothing."""
         return callable(getattr(self._target, method, None))

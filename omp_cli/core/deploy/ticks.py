@@ -1,7 +1,8 @@
 """The ticks of an episode at a fixed rate: observe, decide if it is time to, act; and what the clock says of it.
 
 A tick that is still busy when the next one is due has missed its deadline. The ticks that passed meanwhile are dropped,
-never made up for, and the chunk goes on with its next action.
+never made up for, and the chunk goes on with its next action. Where nothing moves between two actions (``waits``) none
+pass: the next tick begins at once.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ class Moved(Protocol):
     @property
     def corrected(self) -> bool:
         """Whether somebody has sent another action in the place of the last one."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether nothing moves until the next action, however late that is."""
 
     def done(self) -> bool:
         """Whether the episode is over."""
@@ -130,10 +135,9 @@ def ticks(
             clock.decisions.append(decision - shown)
         ended = time.monotonic()
         behind = ended - (due + period)
-        skip = int(behind / period) + 1 if behind > 0 else 0
-        if skip:
-            clock.missed += 1
-            clock.dropped += skip
+        skip = int(behind / period) + 1 if behind > 0 and not robot.waits else 0
+        clock.missed += behind > 0
+        clock.dropped += skip
         if corrected:
             player.forget_chunk()  # it was meant for where the policy itself would have led
         yield {
@@ -144,7 +148,7 @@ def ticks(
             **({"sent": False} if sent is None else {} if sent is action else {"wanted": _numbers(action)}),
             **({"corrected": True} if corrected else {}),
         }
-        tick, due = tick + 1 + skip, due + (1 + skip) * period
+        tick, due = tick + 1 + skip, due + (1 + skip) * period + (max(behind, 0.0) if robot.waits else 0.0)
 
 
 def _numbers(action: NDArray[Any]) -> list[float]:
