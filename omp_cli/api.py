@@ -80,7 +80,7 @@ def load(
 
 
 def read_dataset(path: str | Path) -> Dataset:
-    """A data set of ``omp prepare`` in memory, checked against its hash.
+    """A data set of ``omp prepare``, checked against its hash; its arrays are in memory, those of 1 GiB or more mapped.
 
     Returns:
         ``arrays`` by name, all frames of all episodes one after the other: "state" (frames, S) float32, "action"

@@ -178,7 +178,7 @@ def _in_memory(size: int) -> bool:
 
 def held(array: NDArray[Any]) -> NDArray[Any]:
     """The array itself, or where memory is scarce one that is mapped in its place."""
-    if isinstance(array, np.memmap) or _in_memory(0 if array.nbytes < _SMALL else _SMALL):
+    if isinstance(array, np.memmap) or array.nbytes < _SMALL or _in_memory(_SMALL):
         return array
     found = room(array.shape, array.dtype)
     found[:] = array

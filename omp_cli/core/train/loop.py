@@ -46,7 +46,8 @@ class Trainer:
 
     Args:
         config: the run.
-        dataset: demonstrations, kept in memory on ``device``; some episodes may be held out (``train.hold_out``).
+        dataset: demonstrations, which lie on ``device`` as far as it has room for them; some episodes may be held out
+            (``train.hold_out``).
         folder: the run's folder; checkpoints and metrics go there.
         device: where to train.
         world: this process among its peers.

@@ -66,5 +66,6 @@ class OwnSuite(Suite):
         """MissingDependency, always: no simulator is ever assumed."""
         raise MissingDependency(
             "this policy learned from real data, and there is no simulator of them to roll it out in",
-            "measure it on held-out episodes instead: omp eval RUN --offline",
+            "measure it on held-out episodes instead: omp eval RUN --offline; in an environment of Gymnasium of yours: "
+            "omp deploy RUN --env FILE.py:make --episodes 50",
         )
