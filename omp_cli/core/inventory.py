@@ -18,7 +18,7 @@ from omp_cli.core.base.errors import DataError, OmpError, UsageError
 from omp_cli.core.base.files import size_of
 from omp_cli.core.base.locks import hold, is_held
 from omp_cli.core.base.manifest import Manifest, read_manifest, run_folders
-from omp_cli.core.base.run import EPISODES, state_of, whereabouts
+from omp_cli.core.base.run import EPISODES, FINISHED, state_of, whereabouts
 from omp_cli.core.base.statistics import counted
 from omp_cli.core.base.table import NONE, Table
 from omp_cli.core.data.store import STORE
@@ -250,6 +250,8 @@ def _stays(entry: RunEntry, path: Path, roots: Sequence[Path]) -> str | None:
         return f"a process is at work in {busy}"
     if entry.of_robot:
         return "what happened on a robot is in it"
+    if (path / FINISHED).is_file():
+        return "it had finished before it was resumed, and what it had made then may be there"
     if (path / STORE).is_dir():
         return "its data set is whole; an omp prepare line that is run again finds it so"
     return None

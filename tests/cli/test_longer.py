@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
+from omp_cli.core.base.errors import DataError
 from omp_cli.core.base.files import read_jsonl
 from omp_cli.core.base.manifest import read_manifest, write_manifest
 from omp_cli.core.checkpoint import MODEL, TRAINING, open_run
 from omp_cli.core.rl.held_out import EVALUATIONS
+from omp_cli.core.train.journal import LearningResult
+from omp_cli.core.train.loop import Trainer
 from tests.cli.test_finetune import QUICK
 from tests.conftest import TINY, Omp
 
@@ -53,6 +57,29 @@ def test_what_is_not_longer_is_refused_and_loses_nothing(omp: Omp, run: Path) ->
     assert omp("pretrain", "--resume", run, "--steps", 50, "--lr", 1e-3).code == 2
     assert omp("pretrain", "--resume", run, "--steps", 50, "--set", "net.hidden=8").code == 2
     assert (run / "manifest.json").read_bytes() == before
+
+
+def test_a_resume_that_fails_at_once_loses_nothing(
+    omp: Omp, toy: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a network whose code was edited since: nothing was trained, and what was is neither hidden nor pruned."""
+
+    def unfit(*_: object) -> int:
+        raise DataError("checkpoint: does not fit the policy")
+
+    before = (run / "manifest.json").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "resume", unfit)
+        assert omp("pretrain", toy, "--resume", run, "--steps", 50).code == 3
+    assert (run / "manifest.json").read_bytes() == before
+    with monkeypatch.context() as patched:
+        patched.setattr(LearningResult, "record", unfit)  # after its steps
+        assert omp("pretrain", toy, "--resume", run, "--steps", 50).code == 3
+    assert read_manifest(run).status == "failed"
+    assert open_run(run)[-1].meta.step == 50
+    kept = omp("runs", run.parent, "--prune", "--yes")
+    assert "it had finished before it was resumed" in " ".join(kept.out.split())
+    assert open_run(run)[-1].meta.step == 50
 
 
 def test_a_fine_tuning_goes_on_to_another_end(omp: Omp, run: Path, tmp_path: Path) -> None:

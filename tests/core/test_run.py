@@ -7,7 +7,7 @@ import pytest
 from omp_cli.core.base.errors import DataError, Interrupted, UsageError
 from omp_cli.core.base.files import sha256_of
 from omp_cli.core.base.manifest import Artifact, check_artifacts, read_manifest, write_manifest
-from omp_cli.core.base.run import Earlier, Run, read_resumed, refuse_lost
+from omp_cli.core.base.run import FINISHED, Earlier, Run, read_resumed, refuse_lost
 
 
 def run_once(folder: Path, earlier: Earlier, *names: str, error: BaseException | None = None) -> None:
@@ -80,6 +80,27 @@ def test_a_finished_run_stands_until_the_one_that_replaces_it_has_ended(tmp_path
         run.artifact(tmp_path / "report.md")
     assert names_in(tmp_path) == {"report.md"}
     assert read_manifest(tmp_path).started_at > old.started_at
+
+
+def test_a_finished_run_that_goes_on_gets_its_manifest_back_unless_there_is_more(tmp_path: Path) -> None:
+    """A resume that fails at once has lost nothing; one that has changed files says how it ended, and can be told."""
+    run_once(tmp_path, "resumed", "weights")
+    old = read_manifest(tmp_path)
+    for error in (DataError("does not fit"), Interrupted("interrupted")):
+        with pytest.raises(type(error)), Run(tmp_path, "eval", {}, {}) as run:
+            assert read_manifest(tmp_path).status == "running"
+            run.input("eval", tmp_path, "0")
+            raise error
+        assert read_manifest(tmp_path) == old
+        assert names_in(tmp_path) == {"weights"}
+    with pytest.raises(Interrupted), Run(tmp_path, "eval", {}, {}):
+        (tmp_path / "weights").write_text("more")
+        raise Interrupted("interrupted")
+    assert read_manifest(tmp_path).status == "interrupted"
+    assert read_manifest(tmp_path / FINISHED) == old
+    run_once(tmp_path, "resumed", "weights")
+    assert names_in(tmp_path) == {"weights"}, "a later one ends well"
+    assert read_manifest(tmp_path).status == "succeeded"
 
 
 @pytest.mark.parametrize("earlier", ["replaced", "reused"])

@@ -108,9 +108,9 @@ class Manifest(_Part):
         return self.model_copy(update={"seal": seal_of(self.model_dump(mode="json"))})
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> Path:
-    """Seal and write ``folder/manifest.json`` atomically; returns its path."""
-    path = folder / FILE_NAME
+def write_manifest(folder: Path, manifest: Manifest, name: str = FILE_NAME) -> Path:
+    """Seal and write a manifest into a folder, atomically; returns its path."""
+    path = folder / name
     write_json(path, manifest.sealed().model_dump(mode="json"))
     return path
 

@@ -27,12 +27,15 @@ BEST = "best"
 """The folder of the one checkpoint that did best on held-out episodes, in a run's that evaluates while it trains."""
 EPISODES = "episodes.jsonl"
 """The file with a line for each episode, of an evaluation or on a robot."""
+FINISHED = "finished.json"
+"""The manifest that a finished run had, in its folder while it goes on to another end."""
 TRACEBACK = "traceback.txt"
 OTHER_FOLDER = "choose another with --out DIR"
 Earlier = Literal["resumed", "reused", "replaced", "kept", "logged"]
 """What becomes of an earlier run of the same command that is in a run's folder.
 
-resumed   the run goes on from it, finished or not (``--resume``, a sweep)
+resumed   the run goes on from it, finished or not (``--resume``, a sweep); a finished one gets its manifest back if the
+          new one has ended badly and left its files as they were
 reused    the run goes on from it; a finished one stands until the new one has ended (data sets)
 replaced  a finished one stands until the new one has ended, and then its files go that the new one does not have (what
           is made of other runs or of data, and can be made again)
@@ -235,6 +238,8 @@ class Run:
                 self._stands = found
             elif found is not None and self._earlier in ("replaced", "kept"):
                 m.remove_artifacts(self.folder, found)
+            elif found is not None and found.status == "succeeded":
+                m.write_manifest(self.folder, found, FINISHED)
             self._record_code([] if found is None or self._earlier != "resumed" else found.inputs)
             self._write()
             self._held = stack.pop_all()
@@ -275,14 +280,31 @@ class Run:
         self.manifest.status = status
         self.manifest.finished_at = m.now()
         self.manifest.wall_seconds = round(time.monotonic() - self._clock, 3)
+        before = self._finished_before()
         if self._stands is not None and status == "succeeded":
             m.remove_artifacts(self.folder, self._stands, but={a.path for a in self.manifest.artifacts})
-        elif self._stands is not None:
-            with suppress(DataError):
-                m.check_artifacts(self.folder, self._stands)
-                return
+        elif before is not None and status != "succeeded" and self._is_as_left_by(before):
+            self.manifest = before
         self._stands = None
         self._write()
+        if status == "succeeded" or self.manifest is before:
+            (self.folder / FINISHED).unlink(missing_ok=True)
+
+    def _is_as_left_by(self, before: m.Manifest) -> bool:
+        """Whether the folder has the files of a finished run as they were, and no newer checkpoint."""
+        try:
+            m.check_artifacts(self.folder, before)
+        except DataError:
+            return False
+        found = sorted(path.name for path in (self.folder / CHECKPOINTS).glob("*"))
+        return not found or f"{CHECKPOINTS}/{found[-1]}" in {artifact.path for artifact in before.artifacts}
+
+    def _finished_before(self) -> m.Manifest | None:
+        """The manifest of the finished run that this one replaces or goes on from; None where there is none."""
+        if self._stands is None:
+            with suppress(DataError):  # there is none, or a damaged one, which must not hide the error that is told
+                return m.read_manifest(self.folder / FINISHED)
+        return self._stands
 
     def _write(self) -> None:
         """Write the manifest, unless an earlier one stands."""
