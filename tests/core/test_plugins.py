@@ -208,6 +208,19 @@ def test_a_run_says_with_which_code_of_the_users_it_was_made(omp: Omp, toy: Path
     assert both == [first[str(file)].sha256, sha256_of(file)], "it keeps what worked on it before"
     assert "changed since" not in omp("eval", run, "--plugin", file, "--dry-run").err
 
+    newest = file.read_text()
+    file.write_text(newest.removesuffix("OTHER = 4\n"))
+    assert told in omp("eval", run, "--plugin", file, "--dry-run").err, "the newest weights are of other code"
+    file.write_text(newest)
+    moved = tmp_path / "elsewhere" / file.name
+    for path in (file, beside):
+        moved.parent.mkdir(exist_ok=True)
+        path.rename(moved.parent / path.name)
+    forget_plugins({file})
+    assert not omp("pretrain", "--resume", run, "--steps", 3, "--plugin", moved).code
+    forget_plugins({moved})
+    refused(omp("eval", run), 3, f"the run was made with --plugin {moved}")
+
 
 def test_an_environment_of_a_plugin_that_is_missing_names_the_plugin_of_the_run(omp: Omp, tmp_path: Path) -> None:
     file, data, run = tmp_path / "mine.py", tmp_path / "data", tmp_path / "run"

@@ -118,6 +118,11 @@ def trainer(toy: Path, folder: Path) -> Trainer:
         ("torch.ones(shape[0])", "torch.tensor(1.0)", r"draw: t is a tensor \(\) torch.float32"),
         ("return path_jumps(nfe)", "return ()", "jumps: gave tuple, expected a tuple of one Jump or more"),
         (", eta=0.0", "", "jumps: TypeError"),
+        (
+            "return path_jumps(nfe)",
+            "from omp_cli.core.methods import Jump\n        return (Jump(1.0, lambda u, z: z / 0),)",
+            "jumps: mean of a jump has numbers that are not finite",
+        ),
     ],
 )
 def test_a_faulty_method_is_told_before_anything_is_trained(

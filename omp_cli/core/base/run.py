@@ -119,15 +119,14 @@ def state_of(folder: Path, manifest: m.Manifest) -> str:
 
 def changed_code(folder: Path, manifest: m.Manifest) -> str:
     """What to say where code of the user's own is here with another content than a run was made with; else ""."""
-    known: dict[str, set[str]] = {}
+    known: dict[str, str] = {}  # the last counts, with which the newest weights were made
     for read in manifest.inputs:
         if read.kind in CODE:
-            for name in (read.path, Path(read.path).name):  # which may lie elsewhere by now
-                known.setdefault(name, set()).add(read.sha256)
+            known |= dict.fromkeys((read.path, Path(read.path).name), read.sha256)  # it may lie elsewhere by now
     if not known:
         return ""
     hashes = {file: known.get(str(file)) or known.get(file.name) for file in users_files()}
-    changed = [str(file) for file, made_with in hashes.items() if made_with and sha256_of(file) not in made_with]
+    changed = [str(file) for file, made_with in hashes.items() if made_with and sha256_of(file) != made_with]
     return f"{', '.join(changed)}: changed since {folder} was made with it" if changed else ""
 
 
@@ -139,7 +138,8 @@ def of_plugin(folder: Path, otherwise: str = "the part may come from a plugin: g
         inputs = m.read_manifest(folder).inputs if (folder / m.FILE_NAME).is_file() else []
     except DataError:  # whoever opens the run is told
         inputs = []
-    if words := dict.fromkeys(f"--plugin {quoted(Path(i.path))}" for i in inputs if i.kind == CODE[0]):
+    newest = {Path(i.path).name: Path(i.path) for i in inputs if i.kind == CODE[0]}  # one that moved has two paths
+    if words := [f"--plugin {quoted(path)}" for path in newest.values()]:
         return f"the part may come from a plugin; the run was made with {' '.join(words)}"
     return otherwise
 
@@ -246,12 +246,11 @@ class Run:
         return self
 
     def _record_code(self, before: Sequence[m.Input]) -> None:
-        """Record the code of the user's own that works on this run, beside what has worked on it ``before``."""
+        """Record the code of the user's own that works on this run, after what has worked on it ``before``."""
         named = loaded_plugins()
         now = [m.Input(kind=CODE[f not in named], path=str(f), sha256=sha256_of(f)) for f in users_files()]
         for code in (*(i for i in before if i.kind in CODE), *now):
-            if code not in self.manifest.inputs:
-                self.manifest.inputs.append(code)
+            self.manifest.inputs = [*(i for i in self.manifest.inputs if i != code), code]
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         with self._held:
@@ -301,8 +300,8 @@ class Run:
 
     def _finished_before(self) -> m.Manifest | None:
         """The manifest of the finished run that this one replaces or goes on from; None where there is none."""
-        if self._stands is None:
-            with suppress(DataError):  # there is none, or a damaged one, which must not hide the error that is told
+        if self._stands is None and (self.folder / FINISHED).is_file():
+            with suppress(OmpError):  # one that cannot be read must not hide the error that is told
                 return m.read_manifest(self.folder / FINISHED)
         return self._stands
 

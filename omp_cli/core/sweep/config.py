@@ -37,7 +37,7 @@ CHOSEN = {
     "eval": {"--label"},
 }
 """Options of each command that the sweep sets, or that make no job."""
-CHOSEN_ALWAYS = {"--out", "--dry-run", "--plugin", "--json", "--help", "-h"}
+CHOSEN_ALWAYS = {"--out", "--dry-run", "--json", "--help", "-h"}
 FINE_TUNED = ", fine-tuned"
 """What reports add to the name of a variant after the second stage."""
 LONGEST = 100
@@ -73,6 +73,8 @@ class Lines(Settings):
         for command, chosen in CHOSEN.items():
             for word in getattr(self, command) or ():
                 option = word.partition("=")[0] if word.startswith("--") else word[:2]  # -tTASK
+                if option == "--plugin":
+                    raise ValueError(f"{command}: {word} goes with the whole sweep: omp --plugin FILE sweep SWEEP")
                 if option in chosen | CHOSEN_ALWAYS:
                     raise ValueError(f"{command}: {word} is for the sweep to choose")
         return self

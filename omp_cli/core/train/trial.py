@@ -120,6 +120,8 @@ def _told(own: Mapping[Family[Any], str], what: str, *families: Family[Any]) -> 
 def _check_shape(what: str, given: Any, shape: tuple[int, ...]) -> None:
     if not isinstance(given, Tensor) or tuple(given.shape) != shape or not given.is_floating_point():
         raise _Fault(f"{what} is {_seen(given)}, expected a tensor {shape} of floating point numbers")
+    if not given.isfinite().all():
+        raise _Fault(f"{what} has numbers that are not finite, on the first batch and with fresh weights")
 
 
 def _seen(given: Any) -> str:
