@@ -60,6 +60,15 @@ def test_report_of_a_real_run_beside_others(
     assert "Success by task on toy" in again.out
     assert "warning: different limits of steps" in again.out
     assert "html: r/report.html" in again.out
+    assert not list(Path("r").glob("*.pdf"))
+    for_paper = omp("report", "evals", "--paper", "--out", "paper")
+    assert for_paper.code == 0, for_paper.err
+    assert omp("manifest", "paper", "--files").code == 0
+    text = Path("paper/report.tex").read_text()
+    for plot in Path("paper").glob("*.png"):
+        assert plot.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+        assert f"{{{plot.stem}.pdf}}" in text
+    assert r"\caption{Success on toy, \%}" in text
 
 
 def test_report_ends_with_the_documented_codes(omp: Omp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

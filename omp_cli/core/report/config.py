@@ -16,5 +16,7 @@ class ReportConfig(Settings):
     """Show a row under another name: OLD=NEW, or OLD*=NEW* for all rows that begin so; repeatable. Rows that come to
     have one name become one. Manifests stay as they are.
     """
+    paper: Annotated[bool, Flag("--paper", panel="Report")] = False
+    """Write the tables as LaTeX (``report.tex``, booktabs), too, and the plots as PDF."""
     seed: Seed = 0
     """Seed of the bootstrap."""

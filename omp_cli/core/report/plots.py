@@ -23,8 +23,8 @@ LEAST_SPAN = 5.1
 Section = Mapping[str, Any]
 
 
-def draw(folder: Path, section: Section) -> dict[str, Path]:
-    """Write the plots that the section has figures for; by title."""
+def draw(folder: Path, section: Section, kinds: Sequence[str] = (".png",)) -> dict[str, Path]:
+    """Write the plots that the section has figures for, as files of these kinds; those of the first kind by title."""
     title = section["title"]
     stem = title.replace(" ", "-")
     wanted: dict[str, tuple[str, Callable[[Section], Any]]] = {}
@@ -39,10 +39,10 @@ def draw(folder: Path, section: Section) -> dict[str, Path]:
     for what, (name, plot) in wanted.items():
         figure = plot(section)
         if figure is not None:
-            path = folder / f"{name}-{stem}.png"
-            with atomic(path) as temporary:
-                figure.savefig(temporary, dpi=130)
-            drawn[what] = path
+            drawn[what] = folder / f"{name}-{stem}{kinds[0]}"
+            for kind in kinds:
+                with atomic(drawn[what].with_suffix(kind)) as temporary:
+                    figure.savefig(temporary, dpi=130)
     return drawn
 
 
