@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from omp_cli.core.base.files import atomic
+from omp_cli.core.base.table import first_few
 from omp_cli.core.report.sections import OTHER, TOTAL
 from omp_cli.core.report.tables import any_interval, column_head, common_tasks, interval
 from omp_cli.core.report.training import held_out_of
@@ -15,6 +17,8 @@ from omp_cli.core.report.training import held_out_of
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F", "#6B4226")
 """Told apart by colour-blind readers too (Okabe and Ito); hatched or dashed from the ninth row on."""
 HATCHES = ("", "///", "...", "xxx")
+LETTERS = 12
+"""Of a title to an inch, where the legend has its place beside it."""
 PALE = 0.4
 """Opacity of what cannot be compared with the rest."""
 LEAST_SPAN = 5.1
@@ -82,7 +86,8 @@ def _legend(figure: Any, axes: Any) -> None:
 
 def _title(figure: Any, text: str) -> None:
     """Above all panels, from the left, for the legend is to the right."""
-    figure.suptitle(text, fontsize=9, x=0.02, ha="left")
+    letters = int(LETTERS * figure.get_figwidth())
+    figure.suptitle("\n".join(fill(line, letters) for line in text.split("\n")), fontsize=9, x=0.02, ha="left")
 
 
 def _errors(cell: Mapping[str, Any]) -> tuple[float, float]:
@@ -195,7 +200,8 @@ def _nfe(section: Section) -> Any:
     bars = _bars([row["classes"][TOTAL] for row in rows])
     over = f"Mean over the same {len(common)} tasks" if len(common) > 1 else common[0]
     others = dict.fromkeys(row["title"] for row in section["rows"] if row["classes"][TOTAL] and row not in rows)
-    _title(figure, f"{over}{bars}" + f"\nnot here, for measured on other tasks: {', '.join(others)}" * bool(others))
+    absent = f"\nnot here, for measured on other tasks: {first_few(list(others))}" if others else ""
+    _title(figure, f"{over}{bars}{absent}")
     _legend(figure, panels[0])
     return figure
 
