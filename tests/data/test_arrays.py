@@ -139,6 +139,47 @@ def test_pictures_of_floats_are_rounded_and_channels_first_is_seen(tmp_path: Pat
         read(write_npz(tmp_path / "n.npz", {**arrays, "img": arrays["img"].astype(np.float32) / 127.5 - 1}))
 
 
+def test_episodes_that_differ_in_what_white_is_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One scale over all of them would make those from 0 to 1 black; a picture that is black itself says nothing."""
+    arrays, ends = recorded(), np.cumsum(LENGTHS)
+    shares = arrays["img"] / np.float32(255)
+    for at_once in (1, 1 << 20):
+        monkeypatch.setattr(stored, "AT_ONCE", at_once)
+        for place, of in ((2, slice(ends[1], None)), (0, slice(0, ends[0]))):
+            mixed = arrays["img"].astype(np.float32)
+            mixed[of] /= 255
+            path = write_npz(tmp_path / "d.npz", {**arrays, "img": mixed})
+            words = rf"d\.npz: episode {place}: img has values from 0 to 1, and of .*d\.npz: episode {int(not place)} "
+            with pytest.raises(
+                DataError, match=words + r"they are from 0 to 255: .*\(1 of 3 are not as most\)"
+            ) as refused:
+                read(path)
+            assert "uint8" in refused.value.hint
+        dark = shares.copy()
+        dark[: ends[0]] = 0
+        found = read(write_zarr(tmp_path / f"{at_once}.zarr", {**arrays, "img": dark}))
+        np.testing.assert_array_equal(found.episodes[1]["img"], arrays["img"][ends[0] : ends[1]])
+        assert not found.episodes[0]["img"].any()
+    beyond = write_npz(tmp_path / "b.npz", {**arrays, "img": shares * np.float32(1.02)})
+    with pytest.raises(
+        DataError, match=r"episode 0: img has values from 0 to 1\.02, expected 0 to 255 or 0 to 1"
+    ) as refused:
+        read(beyond)
+    assert "cut what is above it" in refused.value.hint, "resizing exceeds white a little"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -3.0])
+def test_a_picture_that_is_not_finite_or_in_range_is_named(value: float, tmp_path: Path) -> None:
+    arrays = recorded()
+    pictures = arrays["img"].astype(np.float32)
+    pictures[LENGTHS[0] + 4, 3, 2, 1] = value
+    with pytest.raises(
+        DataError, match=r"d\.npz: episode 1: img has values .* in its frame 4|at its frame 4"
+    ) as refused:
+        read(write_npz(tmp_path / "d.npz", {**arrays, "img": pictures}))
+    assert refused.value.hint
+
+
 @pytest.mark.parametrize("at_once", [1, 1 << 20], ids=["frame by frame", "whole"])
 @pytest.mark.parametrize("write", [write_zarr, write_npz, write_npy])
 def test_pictures_are_resized_as_they_are_read(

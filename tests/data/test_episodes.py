@@ -222,6 +222,23 @@ def test_files_that_differ_from_the_first_are_named(
         read(tmp_path / "cup")
 
 
+def test_pictures_of_floats_that_differ_from_most_are_named_by_file(tmp_path: Path) -> None:
+    written = write_aloha(tmp_path / "cup")
+    for number, episode in enumerate(written):
+        pictures = episode[f"{IMAGES}/top"].astype(np.float32)
+        changed(tmp_path / "cup" / f"episode_{number}.hdf5", f"{IMAGES}/top", pictures / (255 if number == 1 else 1))
+    with pytest.raises(
+        DataError, match=r"episode_1\.hdf5: observations/images/top has values .*episode_0\.hdf5 they are"
+    ):
+        read(tmp_path / "cup")
+    pictures[2, 0, 0, 0] = np.nan
+    changed(tmp_path / "cup" / "episode_2.hdf5", f"{IMAGES}/top", pictures)
+    with pytest.raises(
+        DataError, match=r"episode_2\.hdf5: .*/top has values that are not finite, first at its frame 2"
+    ):
+        read(tmp_path / "cup")
+
+
 def test_other_arrays_in_some_files_are_told(tmp_path: Path) -> None:
     write_aloha(tmp_path / "cup")
     changed(tmp_path / "cup" / "episode_1.hdf5", "observations/qvel", None)

@@ -53,7 +53,7 @@ def joined_episodes(
     for place, arrays in zip(places, heads, strict=True):
         episodes.add(place, arrays)
     episodes.pair(roles)
-    found = recording(str(path), episodes.arrays(), episodes.ends, config, subject, None)
+    found = recording(str(path), episodes.arrays(), episodes.ends, config, subject, None, places)
     return replace(
         found,
         notes={**found.notes, "episodes_in_file": known},

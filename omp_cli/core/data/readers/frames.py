@@ -16,8 +16,9 @@ from omp_cli.core.base.errors import DataError
 from omp_cli.core.data.foreign import affordable, short
 from omp_cli.core.data.large import gathered
 from omp_cli.core.data.readers.one_more import HINT
-from omp_cli.core.data.readers.pictures import kept_bytes, read_pictures
+from omp_cli.core.data.readers.pictures import kept_bytes, read_pictures, refuse_depth
 from omp_cli.core.data.readers.stored import Stored
+from omp_cli.core.data.readers.white import Spans, white_of
 
 NUMBERS = "fiub"
 """Kinds of NumPy's types that are numbers."""
@@ -25,10 +26,16 @@ _COLOURED = 6
 
 
 class Frames:
-    """The first ``wanted`` of ``total`` frames of arrays, checked against their roles."""
+    """The first ``wanted`` of ``total`` frames of arrays, checked against their roles.
 
-    def __init__(self, where: str, arrays: Mapping[str, Stored], total: int, wanted: int) -> None:
+    Pictures of floating point numbers are taken where ``spans`` say which frames are which episode's.
+    """
+
+    def __init__(
+        self, where: str, arrays: Mapping[str, Stored], total: int, wanted: int, spans: Spans | None = None
+    ) -> None:
         self._where, self._arrays, self._total, self._wanted = where, arrays, total, wanted
+        self._spans = spans
 
     def width(self, name: str) -> int:
         """Numbers a frame."""
@@ -82,13 +89,15 @@ class Frames:
             said.append(f"{short(name)}: {cut}")
         return self._in_parts(name, lambda part: part[..., :3])
 
-    def pictures(
-        self, name: str, said: list[str], size: int | None, channels: int | None = None, rounded: bool = True
-    ) -> NDArray[np.uint8]:
+    def pictures(self, name: str, said: list[str], size: int | None, channels: int | None = None) -> NDArray[np.uint8]:
         """(T, H, W, 3 cameras); ``read_pictures`` says what the arguments are."""
-        array = self._checked(name, (3, 4), "pictures (T, H, W, 3)")
+        array, where = self._checked(name, (3, 4), "pictures (T, H, W, 3)"), f"{self._where}: {name}"
         self._afford(name, kept_bytes(array.shape, size), on_disk=True)
-        return read_pictures(array, self._wanted, f"{self._where}: {name}", name, size, said, channels, rounded)
+        refuse_depth(array, where, name)
+        white = None
+        if array.dtype.kind == "f" and self._spans is not None:
+            white = white_of(array, self._wanted, self._spans, name, said)
+        return read_pictures(array, self._wanted, where, name, size, said, channels, white)
 
     def _in_parts(self, name: str, of: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[np.float32]:
         """What is made of an array (T, ...), part by part; it may be larger than memory."""

@@ -19,6 +19,7 @@ from omp_cli.core.data.foreign import short
 from omp_cli.core.data.large import gathered
 from omp_cli.core.data.readers.base import channels_last
 from omp_cli.core.data.readers.stored import Stored
+from omp_cli.core.data.readers.white import in_bytes
 
 _GREY, _RGBA = 1, 4
 _LARGE, _USUAL = 128, 96
@@ -54,39 +55,43 @@ def read_pictures(
     size: int | None,
     said: list[str],
     channels: int | None = None,
-    rounded: bool = True,
+    white: int | None = None,
 ) -> NDArray[np.uint8]:
     """Pictures (T, H, W, C) of an array whose layout its shape tells; resized part by part as they are read.
 
     Args:
-        array: (T, H, W, C) or (T, C, H, W) of 3 channels a camera, of one (grey) or four (RGBA); or (T, H, W), grey.
+        array: (T, H, W, C) or (T, C, H, W) of 3 channels a camera, of one (grey) or four (RGBA); or (T, H, W), grey;
+            ``refuse_depth`` was there before.
         frames: T, how many to read from the start.
         where: the file and its array, for messages.
         name: what the user calls the array.
         size: resize to (size, size); None keeps the size.
         said: gets what the user has to know.
         channels: required number of channels of the result; None takes what is there.
-        rounded: whether pictures of floating point numbers are rounded, for which ``frames`` have to be all that are
-            to be of one scale; else they are refused.
+        white: what white is in pictures of floating point numbers (``white_of``), which are rounded; None refuses
+            such.
 
     Raises:
         DataError: the array has another shape or type.
     """
-    if _is_grey(array.shape) and array.dtype != np.uint8:
-        raise DataError(
-            f"{where} is {array.shape} {array.dtype}, expected pictures of uint8",
-            f"if it is depth, say so: --set format.depth={short(name)}; grey pictures have to be written as uint8",
-        )
-    scale = _scale(array, frames, where, name, said) if array.dtype.kind == "f" and rounded else None
     told = len(said)
 
     def parts() -> Iterator[NDArray[np.uint8]]:
         for part in array.in_parts(frames):
             del said[told:]  # every part says the same
-            whole = part if scale is None else np.stack([np.rint(one * scale).astype(np.uint8) for one in part])
+            whole = part if white is None else in_bytes(part, white)
             yield resized(_coloured(whole, where, name, said, channels), size, name, said)
 
     return gathered(parts(), frames, np.dtype(np.uint8))
+
+
+def refuse_depth(array: Stored, where: str, name: str) -> None:
+    """DataError for numbers that could be depth; arguments as of ``read_pictures``."""
+    if _is_grey(array.shape) and array.dtype != np.uint8:
+        raise DataError(
+            f"{where} is {array.shape} {array.dtype}, expected pictures of uint8",
+            f"if it is depth, say so: --set format.depth={short(name)}; grey pictures have to be written as uint8",
+        )
 
 
 def live_pictures(values: NDArray[Any], where: str, size: int | None) -> NDArray[np.uint8]:
@@ -124,16 +129,6 @@ def _coloured(values: NDArray[Any], where: str, name: str, said: list[str], chan
     if layout == "channels first":
         said.append(f"{short(name)}: pictures {shape} are taken as channels first")
     return shown
-
-
-def _scale(array: Stored, frames: int, where: str, name: str, said: list[str]) -> float:
-    """What pictures of floating point numbers are multiplied by; DataError unless they are from 0 to 255."""
-    lowest, highest = zip(*((part.min(), part.max()) for part in array.in_parts(frames)), strict=True)
-    low, high = float(np.min(lowest)), float(np.max(highest))
-    if not (low >= 0 and high <= 255):  # false for NaN, too
-        raise DataError(f"{where} has values from {low:.3g} to {high:.3g}, expected 0 to 255 or 0 to 1")
-    said.append(f"{short(name)}: pictures of {array.dtype} from {low:.3g} to {high:.3g} are rounded to 0 to 255")
-    return 255.0 if high <= 1 else 1.0
 
 
 def resized(pictures: NDArray[np.uint8], size: int | None, name: str, said: list[str]) -> NDArray[np.uint8]:

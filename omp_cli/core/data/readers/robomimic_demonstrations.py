@@ -126,6 +126,6 @@ def _seen(obs: h5py.Group, taken: Taken, expected: str, frames: int, said: list[
     seen: Arrays = {"state": np.concatenate(state, axis=1).astype(np.float32)}
     if taken.cameras:
         whole = frames_of(obs, list(taken.cameras.values()), expected, frames, taken.more)
-        pictures = [whole.pictures(key, said, taken.size, 3, rounded=False) for key in taken.cameras.values()]
+        pictures = [whole.pictures(key, said, taken.size, 3) for key in taken.cameras.values()]
         seen["img"] = side_by_side(pictures, list(taken.cameras), f"{obs.file.filename}: {obs.name}", "format.cameras")
     return seen | clouds_of(obs, taken.clouds, expected, frames, taken.more, said)

@@ -6,6 +6,7 @@ Legend: T frames, S numbers of the state, A of the action, N points, H, W height
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,6 +31,7 @@ from omp_cli.core.data.readers.one_more import ends_of_both, said_of
 from omp_cli.core.data.readers.pictures import PicturesConfig
 from omp_cli.core.data.readers.rate import rate_of
 from omp_cli.core.data.readers.stored import Stored
+from omp_cli.core.data.readers.white import Spans
 from omp_cli.core.data.store import Arrays
 
 ENDS = "episode_ends"
@@ -110,6 +112,7 @@ def recording(
     config: RolesConfig,
     subject: Subject,
     limit: int | None,
+    places: Sequence[Path] = (),
 ) -> Recording:
     """The episodes that arrays hold.
 
@@ -120,6 +123,7 @@ def recording(
         config: which array is what.
         subject: the task.
         limit: episodes to read; None reads all.
+        places: where each of them is, for messages; empty where all are in the file itself.
 
     Raises:
         DataError: an array has another length or shape than its role asks for.
@@ -128,7 +132,8 @@ def recording(
     role = Roles(where, arrays, config)
     config.check_pictures(where, role.img)
     ends_seen, ends = ends_of_both({name: array.shape for name, array in arrays.items()}, role.seen, role.action, ends)
-    whole = Frames(where, arrays, int(ends_seen[-1]), int(ends_seen[:limit][-1]))
+    spans = Spans(ends_seen, [str(p) for p in places] or [f"{where}: episode {place}" for place in range(len(ends))])
+    whole = Frames(where, arrays, int(ends_seen[-1]), int(ends_seen[:limit][-1]), spans)
     acted = Frames(where, arrays, int(ends[-1]), int(ends[:limit][-1]))
     said: list[str] = []
     found: Arrays = {"state": whole.vectors(role.state), "action": acted.vectors(role.action)}
