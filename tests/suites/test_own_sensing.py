@@ -181,6 +181,47 @@ def test_pictures_of_a_robot_are_resized_as_those_of_the_data(tmp_path: Path, om
         assert suite.as_read(ready, ("img",))["img"] is ready["img"]
 
 
+@pytest.mark.parametrize(("cameras", "white"), [("top,wrist", 1), ("img", 1), ("img", 255)])
+def test_pictures_of_floats_are_shown_as_they_were_recorded(cameras: str, white: int, tmp_path: Path, omp: Omp) -> None:
+    """The data say what white is: a dark picture alone does not."""
+    arrays, names = robots_arrays(), cameras.split(",")
+    arrays["img"] = arrays["top"]
+    path, floats = tmp_path / "rig.npz", {name: arrays[name] * np.float32(white / 255) for name in names[:1]}
+    line = ("prepare", "own", write_npz(path, {**arrays, **floats}), "--task", "rig", "--hz", 30)
+    done = omp(*line, "--set", "format.state=joints", "--set", f"format.img={cameras}", "--out", tmp_path / "d")
+    assert done.code == 0, done.err
+    data = read_store(tmp_path / "d")
+    assert data.suite is not None
+    assert data.suite["white"] == {names[0]: white}
+    again = omp("prepare", "own", tmp_path / "d", "--task", "again", "--out", tmp_path / "again")
+    assert again.code == 0, again.err
+    assert read_store(tmp_path / "again").suite == data.suite, "a data set of omp's hands it on"
+    suite = SUITES.build(SUITES.parse(data.suite))
+    for at in (5, slice(3, 6)):
+        frame = {name: {**arrays, **floats}[name][at] for name in names}
+        frame[names[0]] = frame[names[0]] * np.float32(0.01)  # hardly any light
+        expected = np.rint(arrays[names[0]][at] * np.float32(0.01))
+        found = suite.as_read(frame, ("img",))["img"]
+        assert found.dtype == np.uint8
+        np.testing.assert_allclose(found[..., :3], expected, atol=1)
+        assert found.any()
+        bytes_ = {name: arrays[name][at] for name in names}
+        np.testing.assert_array_equal(suite.as_read(bytes_, ("img",))["img"], data.arrays["img"][at])
+    for value in (-0.1, 1.1 * white, np.nan):
+        frame = {name: arrays[name][0] for name in names} | {names[0]: np.full((12, 16, 3), value, np.float32)}
+        with pytest.raises(
+            DataError, match=f"'{names[0]}' has values from .*, expected 0 to {white}, as they were rec"
+        ):
+            suite.as_read(frame, ("img",))
+    if "wrist" in names:
+        frame["top"], frame["wrist"] = arrays["top"][0], np.zeros((12, 16, 3), np.float32)
+        with pytest.raises(
+            DataError, match=r"'wrist' is \(1, 12, 16, 3\) float32, expected pictures of uint8"
+        ) as refused:
+            suite.as_read(frame, ("img",))
+        assert "recorded so" in refused.value.hint
+
+
 def test_arrays_of_a_path_are_shown_by_its_last_part(tmp_path: Path, omp: Omp) -> None:
     write_aloha(tmp_path / "aloha")
     line = ("prepare", "own", tmp_path / "aloha", "--task", "fold", "--hz", 50, "--out", tmp_path / "d")

@@ -113,6 +113,7 @@ def joined(names: Sequence[str], found: Sequence[Recording]) -> Recording:
         said=(*_who_has_what(names, before), *_said(names, found)),
         held_out=tuple(start + index for (_, start), r in zip(files, found, strict=True) for index in r.held_out),
         hz=first.hz if len(rates) == 1 else None,
+        whites=first.whites if len({recording.whites for recording in found}) == 1 else (),
         files=files,
         prepared=prepared[0] and replace(prepared[0], cloud_in_fps_order=in_order),
     )
@@ -162,4 +163,9 @@ def _said(names: Sequence[str], found: Sequence[Recording]) -> list[str]:
     if len(set(rates.values())) > 1:
         told = (f"{name} {f'{hz:g} Hz' if hz else 'none'}" for name, hz in rates.items())
         said.append(f"the files say other rates, and --hz counts for all: {listed(told)}")
+    if len({recording.whites for recording in found}) > 1:
+        said.append(
+            "pictures are of floating point numbers in some files alone, or of another scale there: a policy of these "
+            "data has to be shown pictures of uint8"
+        )
     return said

@@ -207,10 +207,11 @@ def channels_last(values: NDArray[Any], where: str, channels: int | None = None)
             if 0 < size <= _MOST_CHANNELS and size % 3 == 0 and size < min(others) and channels in (None, size):
                 fits.append(name)
     if len(fits) != 1:
-        expected = "3 per camera" if channels is None else str(channels)
+        number = "3 for each camera" if channels is None else str(channels)
         raise DataError(
-            f"{where} is {values.shape} {values.dtype}, expected (frames, height, width, channels) or "
-            f"(frames, channels, height, width) uint8 with {expected} channels"
+            f"{where} is {values.shape} {values.dtype}, expected pictures of uint8, (frames, height, width, channels) "
+            "or (frames, channels, height, width)",
+            f"colours are from 0 to 255, channels {number}, and fewer than rows and columns: so the shape tells them",
         )
     if fits[0] == "channels first":
         values = values.transpose(0, 2, 3, 1)

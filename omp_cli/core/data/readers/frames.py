@@ -28,14 +28,15 @@ _COLOURED = 6
 class Frames:
     """The first ``wanted`` of ``total`` frames of arrays, checked against their roles.
 
-    Pictures of floating point numbers are taken where ``spans`` say which frames are which episode's.
+    Pictures of floating point numbers are taken where ``spans`` say which frames are which episode's; ``whites`` says
+    then what white is in those that were read, by array.
     """
 
     def __init__(
         self, where: str, arrays: Mapping[str, Stored], total: int, wanted: int, spans: Spans | None = None
     ) -> None:
         self._where, self._arrays, self._total, self._wanted = where, arrays, total, wanted
-        self._spans = spans
+        self._spans, self.whites = spans, dict[str, int]()
 
     def width(self, name: str) -> int:
         """Numbers a frame."""
@@ -94,10 +95,9 @@ class Frames:
         array, where = self._checked(name, (3, 4), "pictures (T, H, W, 3)"), f"{self._where}: {name}"
         self._afford(name, kept_bytes(array.shape, size), on_disk=True)
         refuse_depth(array, where, name)
-        white = None
         if array.dtype.kind == "f" and self._spans is not None:
-            white = white_of(array, self._wanted, self._spans, name, said)
-        return read_pictures(array, self._wanted, where, name, size, said, channels, white)
+            self.whites[name] = white_of(array, self._wanted, self._spans, name, said)
+        return read_pictures(array, self._wanted, where, name, size, said, channels, self.whites.get(name))
 
     def _in_parts(self, name: str, of: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[np.float32]:
         """What is made of an array (T, ...), part by part; it may be larger than memory."""

@@ -19,7 +19,7 @@ from omp_cli.core.data.foreign import short
 from omp_cli.core.data.large import gathered
 from omp_cli.core.data.readers.base import channels_last
 from omp_cli.core.data.readers.stored import Stored
-from omp_cli.core.data.readers.white import in_bytes
+from omp_cli.core.data.readers.white import in_bytes, live_bytes
 
 _GREY, _RGBA = 1, 4
 _LARGE, _USUAL = 128, 96
@@ -94,12 +94,20 @@ def refuse_depth(array: Stored, where: str, name: str) -> None:
         )
 
 
-def live_pictures(values: NDArray[Any], where: str, size: int | None) -> NDArray[np.uint8]:
+def live_pictures(values: NDArray[Any], where: str, size: int | None, white: int | None) -> NDArray[np.uint8]:
     """Pictures (T, H, W, C) of uint8 that a camera shows, as ``read_pictures`` makes those of a recording.
+
+    Args:
+        values: as the camera shows them.
+        where: what messages call them.
+        size: as of ``read_pictures``.
+        white: what white was in its recording, if that had pictures of floating point numbers; None if not.
 
     Raises:
         DataError: they are of another type or have channels of which none are made.
     """
+    if values.dtype.kind == "f":
+        values = live_bytes(values, where, white)
     return resized(_coloured(values, where, where, [], None), size, where, [])
 
 

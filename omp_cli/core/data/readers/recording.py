@@ -74,6 +74,8 @@ class Recording:
             all that it read, ``read_inputs`` none where that would be all.
         names: names of the numbers of "state" and "action", where the file says them.
         cameras: names of the cameras of "img", in the order of its channels.
+        whites: of each of these cameras what white is in its pictures of floating point numbers, 1 or 255; None of one
+            with other pictures, and empty where nothing says it.
         parts: the arrays that make the state one after the other, and how many numbers each has.
         hz: frames per second, where the file says so.
         units: units of the numbers of "state" and "action", where the file says them.
@@ -98,6 +100,7 @@ class Recording:
     held_out: tuple[int, ...] = ()
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     cameras: tuple[str, ...] = ()
+    whites: tuple[int | None, ...] = ()
     parts: tuple[tuple[str, int], ...] = ()
     hz: float | None = None
     units: Mapping[str, str] = field(default_factory=dict)

@@ -180,6 +180,7 @@ def recording(
         said=tuple(said),
         names=names,
         cameras=role.img,
+        whites=tuple(whole.whites.get(name) for name in role.img),
         parts=tuple((name, whole.width(name)) for name in role.state),
         hz=rate.hz,
     )

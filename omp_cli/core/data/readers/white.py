@@ -132,3 +132,24 @@ def in_bytes(pictures: NDArray[Any], white: int) -> NDArray[np.uint8]:
     for picture, rounded in zip(pictures, found, strict=True):
         np.rint(picture * scale, out=rounded, casting="unsafe")
     return found
+
+
+def live_bytes(pictures: NDArray[Any], where: str, white: int | None) -> NDArray[np.uint8]:
+    """Pictures of floating point numbers that a camera shows, as those of its recording became numbers of uint8.
+
+    Raises:
+        DataError: its recording had no such pictures (``white`` is None), or they are not from 0 to white.
+    """
+    if white is None:
+        raise DataError(
+            f"{where} is {pictures.shape} {pictures.dtype}, expected pictures of uint8",
+            "colours from 0 to 255; numbers of floating point are taken where the policy's data say that they were "
+            "recorded so (older data do not: omp prepare them again)",
+        )
+    low, high = (float(pictures.min()), float(pictures.max())) if pictures.size else (0.0, 0.0)
+    if not (low >= 0 and high <= white):  # true of NaN, too
+        raise DataError(
+            f"{where} has values from {low:.3g} to {high:.3g}, expected 0 to {white}, as they were recorded",
+            "show pictures of that scale, or of uint8 from 0 to 255",
+        )
+    return in_bytes(pictures, white)

@@ -64,6 +64,8 @@ class OwnSuiteConfig(Settings):
     """Cameras whose pictures lie one after the other in the channels of "img"."""
     size: Count | None = None
     """Pixels of a side that their pictures were resized to; None for none."""
+    white: dict[str, Literal[1, 255]] = Field(default_factory=dict)
+    """What white is in pictures of floating point numbers, by camera; cameras with other pictures are not named."""
     cloud: RecordedCloud | None = None
     """What clouds were made of; None where they are the file's own."""
     whole: dict[str, str] = Field(default_factory=dict)
@@ -106,6 +108,7 @@ def how_it_was_read(recording: Recording, crop: Crop | None, camera: CameraConfi
         state=state,
         cameras=pictures,
         size=size if pictures else None,
+        white={camera: white for camera, white in zip(pictures, recording.whites, strict=False) if white is not None},
         cloud=cloud,
         whole={name: key for name, key in keys.items() if name != key},
         ros=recording.topics,
@@ -172,8 +175,7 @@ class Sensing:
         parts = self._made_of.get(name, ())
         there = [part for part in parts if part in obs]
         if name in obs and not (len(parts) > 1 and len(there) == len(parts) and name in parts):
-            size = self._config.size if name == "img" else None
-            return size is not None and _array(obs, name).shape[-3:-1] != (size, size)
+            return name == "img" and self._unlike_the_data(_array(obs, name))
         if parts and len(there) < len(parts):
             missing = next(part for part in parts if part not in obs)
             raise DataError(
@@ -181,6 +183,19 @@ class Sensing:
                 f"{name!r} is made of {', '.join(parts)}, or show it as the data set has it",
             )
         return bool(parts)
+
+    def _unlike_the_data(self, img: NDArray[Any]) -> bool:
+        """Whether pictures that are called as the data's are of another size, or of floating point numbers."""
+        size = self._config.size
+        of_floats = img.dtype.kind == "f" and self._white("img") is not None
+        return of_floats or (size is not None and img.shape[-3:-1] != (size, size))
+
+    def _white(self, camera: str) -> int | None:
+        """What white is in a camera's pictures of floating point numbers; of "img" in those of all, if alike."""
+        if camera in self._config.cameras or camera != "img":
+            return self._config.white.get(camera)
+        whites = {self._config.white.get(each) for each in self._config.cameras or ("img",)}
+        return whites.pop() if len(whites) == 1 else None
 
     def _state(self, obs: Mapping[str, Any]) -> NDArray[Any]:
         """(..., S): the parts one after the other; one of a single number may lack its axis."""
@@ -204,7 +219,8 @@ class Sensing:
             x = _array(obs, camera)
             if x.ndim < 3:
                 raise DataError(f"observation: {camera!r} has shape {x.shape}, expected a picture (H, W, 3)")
-            made = live_pictures(x.reshape(-1, *x.shape[-3:]), f"observation: {camera!r}", self._config.size)
+            whole, where = x.reshape(-1, *x.shape[-3:]), f"observation: {camera!r}"
+            made = live_pictures(whole, where, self._config.size, self._white(camera))
             shown.append(made.reshape(*x.shape[:-3], *made.shape[1:]))
         return _beside(shown, cameras)
 
