@@ -151,7 +151,8 @@ def evaluate(
             that the policy reads, and its action is (A,). None takes the task that the policy was trained on, by
             ``omp eval``, with a manifest in ``out`` or below ``runs/eval``.
         episodes: number of episodes.
-        max_steps: longest episode; None for the environment's own limit, else the task's.
+        max_steps: longest episode; None for the environment's own limit (``TimeLimit``), else the task's, which is of
+            data of one's own the longest demonstration.
         workers: number of processes; only for the policy's own task.
         out: folder of the evaluation's run.
         device: where the policy runs, if it is given as a path; one that was loaded stays where it is.
@@ -160,8 +161,9 @@ def evaluate(
 
     Returns:
         The figures: ``success_any`` with its 95 % interval (where the environment says "success" or "is_success"),
-        ``return`` and ``steps`` with their spread. Of an environment ``clipped_numbers`` and ``clipped_share``, too:
-        what its bounds have changed in the policy's actions, of which a ``UserWarning`` tells the first.
+        ``return`` and ``steps`` with their spread. Of an environment ``max_steps``, too, and whose limit that is
+        (``max_steps_of``); ``clipped_numbers`` and ``clipped_share`` say what its bounds have changed in the policy's
+        actions, of which a ``UserWarning`` tells the first.
 
     Raises:
         UsageError: the environment's action is not the policy's, or a setting does not go with it.

@@ -14,6 +14,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
 import omp_cli as api
 from omp_cli.core.base.errors import DataError, UsageError
@@ -115,6 +116,27 @@ def test_any_environment_is_evaluated(omp: Omp, workshop: Path, tmp_path: Path) 
         api.evaluate(policy, Plane(), nfe=3)
     with pytest.raises(UsageError, match="int is no Gymnasium environment"):
         api.evaluate(policy, lambda: 3)  # type: ignore[arg-type,return-value]
+
+
+@pytest.mark.parametrize(
+    ("env", "given", "limit", "whose"),
+    [
+        (lambda: TimeLimit(Plane(10**9), 70), None, 70, "environment"),
+        (lambda: OrderEnforcing(TimeLimit(TimeLimit(Plane(10**9), 80), 70)), None, 70, "environment"),
+        (lambda: TimeLimit(OrderEnforcing(TimeLimit(Plane(10**9), 70)), 80), None, 70, "environment"),
+        (lambda: TimeLimit(Plane(10**9), 70), 9, 9, "caller"),
+        (lambda: TimeLimit(Plane(10**9), 70), 99, 70, "environment"),
+        (lambda: Plane(10**9), 99, 99, "caller"),
+        (lambda: Plane(10**9), None, 60, "policy"),
+    ],
+    ids=["wrapped", "below other wrappers", "the smallest", "less", "more", "none", "the policy's"],
+)
+def test_an_episode_is_as_long_as_the_environment_says(
+    workshop: Path, env: Callable[[], gymnasium.Env[Any, Any]], given: int | None, limit: int, whose: str
+) -> None:
+    """The policy's demonstrations are 60 steps long at most, and no environment here was made by gymnasium.make."""
+    figures = api.evaluate(workshop / "run", env, episodes=1, max_steps=given, device="cpu")
+    assert (figures["steps"]["max"], figures["max_steps"], figures["max_steps_of"]) == (limit, limit, whose)
 
 
 def test_what_an_environment_clips_is_counted_and_warned_of(workshop: Path) -> None:

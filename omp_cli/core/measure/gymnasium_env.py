@@ -12,6 +12,7 @@ import numpy as np
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.seeds import eval_seed
 from omp_cli.core.base.statistics import spread, wilson
+from omp_cli.core.deploy.env_facts import step_limit
 from omp_cli.core.deploy.player import Player
 from omp_cli.core.deploy.robots import GymRobot, of_one_robot
 
@@ -33,13 +34,16 @@ def evaluate_env(
         env: an environment, which stays open, or a function that makes one, which is closed at the end.
         episodes: N, the number of episodes.
         seed: seed of start states and noise.
-        max_steps: longest episode; None for the environment's own limit, else that of the policy's task (of data of
-            one's own the longest demonstration). An export of an earlier omp knows none.
+        max_steps: longest episode; None for the environment's own limit (a ``TimeLimit`` around it, or what its spec
+            says), else that of the policy's task (of data of one's own the longest demonstration). An export of an
+            earlier omp knows none.
         note: called with one line where the bounds of the environment's actions change what the policy wants.
 
     Returns:
         "success_any" (only where the environment tells success), "return", "steps", "mean_return", "mean_steps",
-        "terminated" (episodes that the task ended), "episodes"; "clipped_numbers" and "clipped_share" of the actions.
+        "terminated" (episodes that the task ended), "episodes"; "max_steps" (of the longest episode that there could
+        be, None for any) and whose limit that is as "max_steps_of": "caller", "environment" or "policy";
+        "clipped_numbers" and "clipped_share" of the actions.
 
     Raises:
         UsageError: not an environment, or its action is not the policy's.
@@ -54,10 +58,9 @@ def evaluate_env(
     if not isinstance(made, gymnasium.Env):
         hint = "give a gymnasium.Env, or a function that makes one; vectors of environments are not"
         raise UsageError(f"environment: {type(made).__name__} is no Gymnasium environment", hint)
-    own = made.spec.max_episode_steps if made.spec is not None else None
     try:
         robot = GymRobot(made, player.signature, note)
-        limit = max_steps or (None if own else player.signature.max_steps)
+        limit, whose = _limit(made, max_steps, player)
         rows = [_episode(player, robot, eval_seed(seed, player.signature.task, n), limit) for n in range(episodes)]
     finally:
         if made is not env:
@@ -74,8 +77,25 @@ def evaluate_env(
         "return": spread(returns).as_dict(),
         "steps": spread(steps).as_dict(),
         "terminated": sum(row["terminated"] for row in rows),
+        "max_steps": limit,
+        "max_steps_of": whose,
         **robot.clipping.figures(),
     }
+
+
+def _limit(env: Environment, given: int | None, player: Player) -> tuple[int | None, str | None]:
+    """The steps of the longest episode, None for any, and whose limit that is.
+
+    What only an environment's spec says is a limit, too, unless the caller gives another one.
+    """
+    enforced = step_limit(env)
+    if given is not None and (enforced is None or given < enforced):
+        return given, "caller"
+    said = env.spec.max_episode_steps if env.spec is not None else None
+    if (own := enforced or said) is not None:
+        return own, "environment"
+    known = player.signature.max_steps
+    return known, None if known is None else "policy"
 
 
 def _episode(player: Player, robot: GymRobot, seed: int, limit: int | None) -> dict[str, Any]:
