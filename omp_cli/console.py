@@ -114,8 +114,9 @@ class Console:
         self._results = results
         # stdout is often a pipe or a log in CI: fall back to a width that does not break tables
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 110
-        self._out = RichConsole(width=width, highlight=False, soft_wrap=False)
-        self._err = RichConsole(stderr=True, highlight=False, width=width)
+        # No emoji: what is shown may be called as one, such as a function ":robot:".
+        self._out = RichConsole(width=width, highlight=False, soft_wrap=False, emoji=False)
+        self._err = RichConsole(stderr=True, highlight=False, width=width, emoji=False)
 
     def note(self, text: str) -> None:
         """One line for the user on stderr."""

@@ -338,6 +338,67 @@ def test_the_action_at_which_a_robot_raised_is_written_down(omp: Omp, workshop: 
     assert len(row["action"]) == 2
 
 
+FAILING = """
+import gymnasium
+import numpy as np
+from gymnasium.wrappers import TimeLimit, TransformObservation
+def at(where): raise RuntimeError(f"the arm\\nis gone at {where}")
+class Arm:
+    def __init__(self, where): self.where = where
+    def observe(self): at(self.where)
+    def act(self, action): pass
+class Env(gymnasium.Env):
+    action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    observation_space = gymnasium.spaces.Dict()
+    def __init__(self, where=None): self.where = where
+    def reset(self, *, seed=None, options=None):
+        if self.where == "reset": at(self.where)
+        return {"state": np.zeros(5), "point_cloud": np.zeros((48, 3))}, {}
+    def step(self, action):
+        if self.where == "step": at(self.where)
+        return self.reset()[0], 0.0, False, True, {}
+def robot(): return Arm("observe")
+def step(): return TimeLimit(Env("step"), 9)
+def reset(): return TimeLimit(Env("reset"), 9)
+def wrapped(): return TransformObservation(TimeLimit(Env(), 9), lambda frame: at("wrapper"), None)
+def made(): at("making")
+"""
+
+
+@pytest.mark.parametrize("named", ["{}.py", "{}"], ids=["file", "module"])
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        ("robot", "observe(): RuntimeError: the arm is gone at observe"),
+        ("step", "step(): RuntimeError: the arm is gone at step"),
+        ("reset", "reset(): RuntimeError: the arm is gone at reset"),
+        ("wrapped", "reset(): RuntimeError: the arm is gone at wrapper"),
+        ("made", "made(): RuntimeError: the arm is gone at making"),
+    ],
+)
+def test_where_a_robot_raised_is_told_with_its_file_and_line(
+    omp: Omp, workshop: Path, place: Path, named: str, made: str, told: str
+) -> None:
+    """By the name of a method that its author knows: an environment of Gymnasium has a step and no act."""
+    (place / "rig").mkdir()
+    (place / "rig" / f"failing_{made}.py").write_text(FAILING)
+    where = f"rig/failing_{made}.py" if named.endswith(".py") else f"rig.failing_{made}"
+    sys.modules.pop("rig", None)
+    line = ("deploy", workshop / "run", "--hz", 500, "--seconds", 1, "--env", f"{where}:{made}")
+    raised = f"raised in {place / 'rig' / f'failing_{made}.py'}, line 5; --verbose shows the way there"
+    refused(omp(*line), 1, told if made == "made" else f"{where}:{made}: {told}", raised)
+
+
+def test_where_the_file_of_a_robot_raised_is_told(omp: Omp, workshop: Path, place: Path) -> None:
+    (place / "rig").mkdir()
+    file = place / "rig" / "failing_when_imported.py"
+    file.write_text("x = 1\nx.y\n")
+    sys.modules.pop("rig", None)
+    for named in ("rig/failing_when_imported.py:make", "rig.failing_when_imported:make"):
+        raised = f"raised in {file}, line 2; --verbose shows the way there"
+        refused(omp("deploy", workshop / "run", "--env", named), 1, f"--env {named}: AttributeError: ", raised)
+
+
 def test_a_recording_at_another_rate_is_said(omp: Omp, workshop: Path, place: Path) -> None:
     data = read_store(workshop / "toy")
     signature = api.load(workshop / "run", device="cpu").signature

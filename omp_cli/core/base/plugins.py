@@ -8,10 +8,11 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from omp_cli.core.base.errors import DataError, OmpError, RunFailed, UsageError, one_line
 
@@ -83,22 +84,44 @@ def importable(folder: Path) -> None:
         sys.path.append(str(folder))
 
 
-def raised_in(error: BaseException) -> str:
+def raised_in(error: BaseException, folders: Collection[Path] = ()) -> str:
     """File and line of the user's own in which an error arose, or what it called failed; "" where none is on the way.
 
-    Files of the user's own are the imported ones and those that lie beside them.
+    Files of the user's own are the imported ones and those that lie beside them, and those in ``folders``.
     """
-    folders = {path.parent for path in loaded_plugins()}
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent in folders]
+    own = {*folders, *(path.parent for path in loaded_plugins())}
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent in own]
     return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
 
 
+def way_there(error: BaseException, folders: Collection[Path] = ()) -> str:
+    """The hint that says where in the user's own code an error arose, as far as that is known (``raised_in``)."""
+    where = raised_in(error, folders)
+    return f"raised in {where}; --verbose shows the way there" if where else "--verbose shows where"
+
+
+def folders_of(*things: Any) -> set[Path]:
+    """The folders of the files in which functions, and the classes of objects, are.
+
+    Not those of omp and of Gymnasium, whose wrappers lie around everybody's code.
+    """
+    names = {getattr(thing, "__module__", None) or type(thing).__module__ for thing in things}
+    others = (sys.modules.get(name) for name in names if name.partition(".")[0] not in ("omp_cli", "gymnasium"))
+    return {Path(file).parent for module in others if (file := getattr(module, "__file__", None))}
+
+
 @contextmanager
-def users_code(what: str, kind: type[OmpError] = RunFailed) -> Iterator[None]:
-    """Tell what code of the user's own raises in one line, after ``what`` was called; that it ends the process, too."""
+def users_code(what: str, kind: type[OmpError] = RunFailed, folders: Collection[Path] = ()) -> Iterator[None]:
+    """Tell what code of the user's own raises in one line, after ``what`` was called; that it ends the process, too.
+
+    Args:
+        what: was called.
+        kind: of the error.
+        folders: of files that are the user's own beside the imported ones; see ``raised_in``.
+    """
     try:
         yield
     except OmpError:
         raise
     except (Exception, SystemExit) as error:
-        raise kind(f"{what}: {one_line(error, typed=True)}", "--verbose shows where") from error
+        raise kind(f"{what}: {one_line(error, typed=True)}", way_there(error, folders)) from error

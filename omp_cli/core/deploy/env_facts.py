@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
+
+
+def layers(env: Any) -> Iterator[Any]:
+    """An environment's wrappers from the outermost one on, then itself; of anything else that alone."""
+    while isinstance(env, gymnasium.Wrapper):
+        yield env
+        env = env.env
+    yield env
 
 
 def step_limit(env: gymnasium.Env[Any, Any]) -> int | None:
@@ -13,11 +22,5 @@ def step_limit(env: gymnasium.Env[Any, Any]) -> int | None:
     The smallest of all ``TimeLimit`` wrappers around it, of which ``spec`` says nothing unless ``gymnasium.make`` made
     the environment; one that counts its steps itself may call its limit as that wrapper does.
     """
-    limits: list[int] = []
-    layer: gymnasium.Env[Any, Any] | None = env
-    while layer is not None:
-        found = vars(layer).get("_max_episode_steps")
-        if isinstance(found, int) and not isinstance(found, bool) and found > 0:
-            limits.append(found)
-        layer = layer.env if isinstance(layer, gymnasium.Wrapper) else None
-    return min(limits, default=None)
+    found = (vars(layer).get("_max_episode_steps") for layer in layers(env))
+    return min((limit for limit in found if isinstance(limit, int) and limit > 0), default=None)

@@ -21,7 +21,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,8 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import DataError, OmpError, RunFailed, UsageError, one_line
-from omp_cli.core.base.plugins import import_file, importable, users_code
+from omp_cli.core.base.plugins import folders_of, import_file, importable, users_code
 from omp_cli.core.deploy.clipping import Clipping
+from omp_cli.core.deploy.env_facts import layers
 from omp_cli.core.deploy.frames import Signature
 
 Frame = Mapping[str, Any]
@@ -42,6 +43,8 @@ _ROUNDING = 1e-5
 """By which, and by which share, an action that ``act`` returns may differ from the policy's and be the same."""
 SUCCESS = ("success", "is_success")
 """What environments call success in the info of a step: Meta-World, Gymnasium-Robotics."""
+_OF_GYMNASIUM = {"act": "step"}
+"""By a robot's method the environment's own that it calls, where that has another name: its author knows that one."""
 
 
 class Robot:
@@ -53,14 +56,23 @@ class Robot:
         signature: signature of the policy that will move it.
         note: called with one line about what the bounds of an environment do to its actions, where the robot has no
             ``close``, and where its ``act`` returns what is no action.
+        folders: of files of the user's own beside that of the object's class.
 
     Attributes:
         corrected: whether the robot was sent another action than the policy's last one, by its own word.
     """
 
-    def __init__(self, target: Any, name: str, signature: Signature, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        target: Any,
+        name: str,
+        signature: Signature,
+        note: Callable[[str], None],
+        folders: Collection[Path] = (),
+    ) -> None:
         self._target = GymRobot(target, signature, note) if isinstance(target, gymnasium.Env) else target
         self._name, self._note = name, note
+        self._folders = folders_of(*layers(target)) | set(folders)
         self._wants_start = "start" in _parameters(getattr(target, "reset", None))
         self._told: set[str] = set()
         self.corrected = False
@@ -172,7 +184,8 @@ class Robot:
             return bool(found)
 
     def _call(self, method: str, *arguments: Any, **more: Any) -> Any:
-        with users_code(f"{self._name}: {method}()"):
+        name = _OF_GYMNASIUM.get(method, method) if isinstance(self._target, GymRobot) else method
+        with users_code(f"{self._name}: {name}()", folders=self._folders):
             return getattr(self._target, method)(*arguments, **more) if self.has(method) else None
 
 
@@ -274,14 +287,16 @@ def make_robot(place: str, signature: Signature, note: Callable[[str], None]) ->
     where, colon, name = place.rpartition(":")
     if not colon or not where or not name:
         raise UsageError(f"--env {place!r}: expected module:function", "example: --env my_robot.py:make")
-    with users_code(f"--env {place}"):
+    folders = {_folder(where)}
+    with users_code(f"--env {place}", folders=folders):
         function = getattr(_module(where), name, None)
     if not callable(function):
         raise UsageError(f"--env {place}: no function {name} in {where}")
-    with users_code(f"{place}()"):
+    folders |= folders_of(function)
+    with users_code(f"{place}()", folders=folders):
         made = function()
     try:
-        return Robot(made, place, signature, note)
+        return Robot(made, place, signature, note, folders)
     except OmpError as error:  # the function has connected to it already
         try:
             getattr(made, "close", lambda: None)()
@@ -296,6 +311,11 @@ def _parameters(method: Any) -> Iterable[str]:
         return inspect.signature(method).parameters
     except (TypeError, ValueError):
         return ()
+
+
+def _folder(where: str) -> Path:
+    """The folder in which a file is, or a module is looked for first; known before it is imported, which may fail."""
+    return Path(where).resolve().parent if where.endswith(".py") else Path.cwd().joinpath(*where.split(".")[:-1])
 
 
 def _module(where: str) -> ModuleType:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from omp_cli.core.base.errors import OmpError, UsageError, machine_error, one_line
-from omp_cli.core.base.plugins import raised_in
+from omp_cli.core.base.plugins import way_there
 from omp_cli.core.base.registry import Family
 from omp_cli.core.families import ENCODERS, METHODS, NETS
 from omp_cli.core.methods import Draws, Jump, LossReport
@@ -112,9 +112,8 @@ def _told(own: Mapping[Family[Any], str], what: str, *families: Family[Any]) -> 
         if part is None or machine_error(error) is not None:
             raise
         said = str(error) if isinstance(error, _Fault) else one_line(error, typed=True)
-        where = raised_in(error)
-        hint = f"raised in {where}; --verbose shows the way there" if where else "--verbose shows where"
-        raise UsageError(f"{part}: {what}: {said}", "" if isinstance(error, _Fault) else hint) from error
+        hint = "" if isinstance(error, _Fault) else way_there(error)
+        raise UsageError(f"{part}: {what}: {said}", hint) from error
 
 
 def _check_shape(what: str, given: Any, shape: tuple[int, ...]) -> None:
