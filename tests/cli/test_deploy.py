@@ -313,6 +313,7 @@ def test_what_a_robot_lacks_is_said(omp: Omp, workshop: Path, place: Path) -> No
     said = " ".join(done.err.split())
     assert "robot.py:Bare: the robot has no close(), so nothing stops it when the loop ends" in said
     assert "the robot has no done(), so the first of 2 episodes goes on until --seconds 0.02" in said
+    assert "--episode-seconds 0.2 ends it after the 60 actions of the policy's longest episode" in said
     assert "--hz 500: the policy's data are at 20 Hz, so the robot is moved 25 times as fast" in said
     assert " the robot " not in omp(*line, "robot.py:Robot", "--out", "whole").err
     refused(omp(*line, "robot.py:Unsure"), 1, "robot.py:Unsure: done(): ValueError")
@@ -336,6 +337,35 @@ def test_the_action_at_which_a_robot_raised_is_written_down(omp: Omp, workshop: 
     (row,) = [json.loads(line) for line in (place / "a" / "ticks.jsonl").read_text().splitlines()]
     assert row["failed"] is True
     assert len(row["action"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("made", "more", "told"),
+    [
+        ("endless", (), True),
+        ("endless", ("--seconds", 0.05), False),
+        ("endless", ("--episode-seconds", 0.05), False),
+        ("limited", (), False),
+    ],
+)
+def test_an_environment_that_nothing_ends_is_told_with_what_would(
+    omp: Omp, workshop: Path, place: Path, made: str, more: tuple[object, ...], told: bool
+) -> None:
+    """Somebody presses Ctrl-C, for it would not end otherwise."""
+    (place / "env.py").write_text(
+        "import gymnasium, os, signal\nfrom robot import Narrow\nclass Endless(Narrow):\n"
+        "    def step(self, action):\n        if self.of_nobody: os.kill(os.getpid(), signal.SIGINT)\n"
+        "        return self.seen, 0.0, False, False, {}\n"
+        f"    of_nobody = {told}\n"
+        "def endless(): return Endless()\ndef limited(): return gymnasium.wrappers.TimeLimit(Endless(), 5)\n"
+    )
+    done = omp("deploy", workshop / "run", "--hz", 40, "--env", f"env.py:{made}", *more)
+    assert done.code == (130 if told else 0), done.err
+    said = (
+        "the environment has no TimeLimit, so an episode that it does not end otherwise goes on until Ctrl-C; "
+        "--episode-seconds 1.5 ends it after the 60 actions of the policy's longest episode"
+    )
+    assert " ".join(done.err.split()).count(said) == told, done.err
 
 
 FAILING = """

@@ -467,6 +467,8 @@ def test_an_episode_that_is_cut_is_not_judged(moved: Callable[..., Any]) -> None
     assert done.code == 0, done.err
     assert rows("episodes.jsonl")[0]["success"] is None
     assert "success" not in done.json["result"]
+    for figures in (done.json["result"], read_manifest(Path("d")).metrics):
+        assert [figures[name] for name in ("helped", "discarded", "not_judged")] == [0, 0, 1]
 
 
 def test_bad_lines(moved: Callable[..., Any], omp: Omp, workshop: Path) -> None:

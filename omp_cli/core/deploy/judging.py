@@ -157,10 +157,11 @@ class Outcomes:
     def figures(self) -> dict[str, Any]:
         """n/N with its interval, in how many somebody helped, how many do not count or were not judged; JSON types.
 
-        Nothing where nobody has said anything of any.
+        Nothing where there were none, or nobody judges; who judges only where something was said of one.
         """
         rate = self.rate
-        if rate is None and not self._discarded:
+        if not self.by or not (self.successes or self._discarded):
             return {}
         counts = {"helped": self._helped, "discarded": self._discarded, "not_judged": self.successes.count(None)}
-        return {**({} if rate is None else {"success": rate.as_dict()}), "judged_by": self.by, **counts}
+        said = {} if rate is None and not self._discarded else {"judged_by": self.by}
+        return {**({} if rate is None else {"success": rate.as_dict()}), **said, **counts}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -238,11 +239,25 @@ def _before_it_moves(robot: Robot, deployments: Sequence[Deployment], config: De
         progress.note(f"--hz {hz:g}: the policy's data are at {trained_hz:g} Hz, so the robot is {faster}")
     if config.judge and not robot.has("pause"):
         progress.note("the robot has no pause(), so its last action stands while a person judges and prepares the next")
-    ended = config.judge or config.episode_seconds is not None or robot.has("done")
-    if not ended and (config.episodes > 1 or config.seconds is None):
+    if not (config.judge or config.episode_seconds is not None or robot.ends_by_itself()):
+        _without_end(robot, deployments, config, progress)
+
+
+def _without_end(robot: Robot, deployments: Sequence[Deployment], config: DeployConfig, progress: Progress) -> None:
+    """Say that nothing is known to end an episode, and what would."""
+    hz, known = deployments[0].hz, [steps for each in deployments if (steps := each.player.signature.max_steps)]
+    cure = "--episode-seconds ends it"
+    if known:
+        seconds = math.ceil(10 * max(known) / hz) / 10
+        cure = f"--episode-seconds {seconds:g} ends it after the {max(known)} actions of the policy's longest episode"
+    if robot.of_gymnasium:
+        if config.seconds is None:
+            what = "so an episode that it does not end otherwise goes on until Ctrl-C"
+            progress.note(f"the environment has no TimeLimit, {what}; {cure}")
+    elif config.episodes > 1 or config.seconds is None:
         which = "the episode" if config.episodes == 1 else f"the first of {config.episodes} episodes"
         until = "Ctrl-C" if config.seconds is None else f"--seconds {config.seconds:g}"
-        progress.note(f"the robot has no done(), so {which} goes on until {until}")
+        progress.note(f"the robot has no done(), so {which} goes on until {until}; {cure}")
 
 
 @contextmanager

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from omp_cli.core.base.errors import DataError, OmpError, RunFailed, UsageError, one_line
 from omp_cli.core.base.plugins import folders_of, import_file, importable, users_code
 from omp_cli.core.deploy.clipping import Clipping
-from omp_cli.core.deploy.env_facts import layers
+from omp_cli.core.deploy.env_facts import layers, step_limit
 from omp_cli.core.deploy.frames import Signature
 
 Frame = Mapping[str, Any]
@@ -86,9 +86,18 @@ class Robot:
             note(f"{name}: the robot has no close(), so nothing stops it when the loop ends: its last action stands")
 
     @property
+    def of_gymnasium(self) -> bool:
+        """Whether it is a Gymnasium environment."""
+        return isinstance(self._target, GymRobot)
+
+    @property
     def waits(self) -> bool:
         """Whether nothing moves until the next action: in an environment of Gymnasium time passes by its steps."""
-        return isinstance(self._target, GymRobot)
+        return self.of_gymnasium
+
+    def ends_by_itself(self) -> bool:
+        """Whether something of its own is known to end an episode."""
+        return self.has("done") if not isinstance(self._target, GymRobot) else step_limit(self._target.env) is not None
 
     def has(self, method: str) -> bool:
         """Whether the user's object has a method; what it lacks does nothing."""
@@ -184,7 +193,7 @@ class Robot:
             return bool(found)
 
     def _call(self, method: str, *arguments: Any, **more: Any) -> Any:
-        name = _OF_GYMNASIUM.get(method, method) if isinstance(self._target, GymRobot) else method
+        name = _OF_GYMNASIUM.get(method, method) if self.of_gymnasium else method
         with users_code(f"{self._name}: {name}()", folders=self._folders):
             return getattr(self._target, method)(*arguments, **more) if self.has(method) else None
 
