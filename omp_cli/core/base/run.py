@@ -238,7 +238,7 @@ class Run:
                 self._stands = found
             elif found is not None and self._earlier in ("replaced", "kept"):
                 m.remove_artifacts(self.folder, found)
-            elif found is not None and found.status == "succeeded":
+            elif found is not None and found.status == "succeeded" and found.artifacts:  # a sweep has none of its own
                 m.write_manifest(self.folder, found, FINISHED)
             self._record_code([] if found is None or self._earlier != "resumed" else found.inputs)
             self._write()
@@ -280,13 +280,14 @@ class Run:
         self.manifest.finished_at = m.now()
         self.manifest.wall_seconds = round(time.monotonic() - self._clock, 3)
         before = self._finished_before()
-        if self._stands is not None and status == "succeeded":
-            m.remove_artifacts(self.folder, self._stands, but={a.path for a in self.manifest.artifacts})
-        elif before is not None and status != "succeeded" and self._is_as_left_by(before):
-            self.manifest = before
-        self._stands = None
-        self._write()
-        if status == "succeeded" or self.manifest is before:
+        if before is not None and status != "succeeded" and self._is_as_left_by(before):
+            m.write_manifest(self.folder, before)
+        else:
+            if self._stands is not None and status == "succeeded":
+                m.remove_artifacts(self.folder, self._stands, but={a.path for a in self.manifest.artifacts})
+            self._stands = before = None
+            self._write()
+        if status == "succeeded" or before is not None:
             (self.folder / FINISHED).unlink(missing_ok=True)
 
     def _is_as_left_by(self, before: m.Manifest) -> bool:
