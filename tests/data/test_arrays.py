@@ -4,6 +4,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -178,6 +179,10 @@ def test_a_picture_that_is_not_finite_or_in_range_is_named(value: float, tmp_pat
     ) as refused:
         read(write_npz(tmp_path / "d.npz", {**arrays, "img": pictures}))
     assert refused.value.hint
+    reader = FORMATS.build(FORMATS.parse({"name": "arrays"}))
+    found = reader.read(tmp_path / "d.npz", replace(SUBJECT, leave_out=frozenset({1})), None, Silent())
+    np.testing.assert_array_equal(found.episodes[0]["img"], arrays["img"][: LENGTHS[0]])
+    np.testing.assert_array_equal(found.episodes[2]["img"], arrays["img"][-LENGTHS[2] :])
 
 
 @pytest.mark.parametrize("at_once", [1, 1 << 20], ids=["frame by frame", "whole"])

@@ -2,6 +2,7 @@
 
 import builtins
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ import pytest
 from omp_cli.core.base.errors import DataError, MissingDependency, UsageError
 from omp_cli.core.data.readers import FORMATS, Recording, packed
 from omp_cli.core.data.readers.base import sniff
+from omp_cli.core.prepare.joined import read_inputs, with_files
+from omp_cli.core.prepare.leaving_out import without
 from omp_cli.core.prepare.origin import located
+from omp_cli.core.suites.own.source import OwnFilesConfig
 from tests.data.arrays import LENGTHS, recorded, write_aloha, write_npz
 from tests.data.formats import write_d4rl, write_robomimic
 from tests.data.test_arrays import SUBJECT, Silent, read
@@ -237,6 +241,89 @@ def test_pictures_of_floats_that_differ_from_most_are_named_by_file(tmp_path: Pa
         DataError, match=r"episode_2\.hdf5: .*/top has values that are not finite, first at its frame 2"
     ):
         read(tmp_path / "cup")
+
+
+def with_nan(file: Path) -> None:
+    with h5py.File(file) as opened:
+        pictures = opened[f"{IMAGES}/top"][()].astype(np.float32)
+    pictures[2, 1, 1, 1] = np.nan
+    changed(file, f"{IMAGES}/top", pictures)
+
+
+FAULTS: dict[str, Callable[[Path], Any]] = {
+    "other arrays": lambda file: changed(file, f"{IMAGES}/wrist", None),
+    "another width": lambda file: changed(file, "action", np.zeros((6, 7), np.float32)),
+    "another length": lambda file: changed(file, STATE, np.zeros((5, 14))),
+    "no frames": lambda file: changed(file, "action", np.zeros((0, 14), np.float32)),
+    "cut short": lambda file: file.write_bytes(file.read_bytes()[:3000]),
+    "empty": lambda file: file.write_bytes(b""),
+    "a number that is not finite": with_nan,
+}
+
+
+def read_together(folders: list[Path], leave_out: tuple[int, ...], limit: int | None = None) -> Recording:
+    """As ``omp prepare own`` does."""
+    reader = FORMATS.build(FORMATS.parse({"name": sniff(folders[0])}))
+    values = {"suite": "own", "task": "t", "source": "s", "format": {"name": "episodes"}, "leave_out": leave_out}
+    config = OwnFilesConfig.model_validate(values)
+    inputs = with_files(folders, reader, limit)
+    return without(read_inputs(reader, inputs, SUBJECT, limit, config, Silent()), leave_out)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_episode_that_no_reader_takes_can_be_left_out(fault: str, place: int, tmp_path: Path) -> None:
+    written = write_aloha(tmp_path / "cup")
+    if fault == "a number that is not finite":
+        for number, episode in enumerate(written):
+            floats = episode[f"{IMAGES}/top"].astype(np.float32)
+            changed(tmp_path / "cup" / f"episode_{number}.hdf5", f"{IMAGES}/top", floats)
+    FAULTS[fault](tmp_path / "cup" / f"episode_{place}.hdf5")
+    if place:  # the first one is what others are compared with
+        with pytest.raises(DataError, match=r"episode_1\.hdf5") as refused:
+            read_together([tmp_path / "cup"], ())
+        assert refused.value.hint.endswith("leave this episode out: --set leave_out=1")
+    found = read_together([tmp_path / "cup"], (place,))
+    assert found.numbers == (1 - place, 2)
+    assert found.name(1) == "episode 2"
+    for kept, episode in zip(found.numbers, found.episodes, strict=True):
+        np.testing.assert_array_equal(episode["action"], written[kept]["action"])
+    assert f"left out of 3 episodes, as leave_out says: {place}" in found.said
+
+
+def test_episodes_that_are_left_out_are_counted_through_all_inputs(tmp_path: Path) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    written = [episode for folder in folders for episode in write_aloha(folder)]
+    for file in (folders[0] / "episode_1.hdf5", folders[1] / "episode_0.hdf5"):
+        file.write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"a/episode_1\.hdf5") as first:
+        read_together(folders, ())
+    assert first.value.hint.endswith("leave_out=1")
+    with pytest.raises(DataError, match=r"b/episode_0\.hdf5") as second:
+        read_together(folders, (1,))
+    assert second.value.hint.endswith("leave_out=1,3")
+    found = read_together(folders, (1, 3))
+    assert found.numbers == (0, 2, 4, 5)
+    for kept, episode in zip(found.numbers, found.episodes, strict=True):
+        np.testing.assert_array_equal(episode["action"], written[kept]["action"])
+    assert found.name(2) == "episode 4 (episode 1 of b)"
+    assert "left out of 6 episodes, as leave_out says: 1 (episode 1 of a), 3 (episode 0 of b)" in found.said
+    assert read_together(folders, (1, 3), 5).numbers == (0, 2, 4), "those that are left out count among --demos"
+    alone = folders[1] / "episode_0.hdf5"
+    with pytest.raises(DataError) as whole:
+        read_together([folders[0], alone], (1,))
+    assert whole.value.hint.endswith(f"or do not name {alone}, of which nothing else is taken")
+
+
+def test_the_odd_one_of_episodes_with_one_observation_more_is_named(tmp_path: Path) -> None:
+    written = write_aloha(tmp_path / "cup", more=1)
+    changed(tmp_path / "cup" / "episode_1.hdf5", STATE, written[1][STATE][:-1])
+    with pytest.raises(
+        DataError, match=r"most episodes have one more, and .*episode_1.*has 6 for 6 actions"
+    ) as refused:
+        read_together([tmp_path / "cup"], ())
+    assert refused.value.hint.endswith("leave_out=1")
+    assert read_together([tmp_path / "cup"], (1,)).numbers == (0, 2)
 
 
 def test_other_arrays_in_some_files_are_told(tmp_path: Path) -> None:

@@ -470,6 +470,17 @@ def test_an_episode_that_is_not_finite_can_be_left_out(omp: Omp, tmp_path: Path)
     refused(omp(*line[:-1], tmp_path / "e", *crop), 3, "episode 1, frame 0: 0 points are left")
 
 
+def test_a_file_that_is_damaged_can_be_left_out(omp: Omp, tmp_path: Path) -> None:
+    written = write_aloha(tmp_path / "cup")
+    for number in (0, 2):
+        (tmp_path / "cup" / f"episode_{number}.hdf5").write_bytes(b"nothing")
+    line = ("prepare", "own", tmp_path / "cup", "--task", "fold", "--hz", 50, "--out", tmp_path / "d")
+    refused(omp(*line), 3, "episode_0.hdf5", "--set leave_out=0")
+    done = omp(*line, "--set", "leave_out=0,2")
+    assert done.code == 0, done.err
+    np.testing.assert_array_equal(read_store(tmp_path / "d").arrays["action"], written[1]["action"])
+
+
 def test_what_is_held_out_stays_so_where_episodes_are_left_out(omp: Omp, tmp_path: Path) -> None:
     formats.write_robomimic(tmp_path / "c.hdf5", (4, 3, 5))
     line = ("prepare", "own", tmp_path / "c.hdf5", "--out", tmp_path / "d", "--set")

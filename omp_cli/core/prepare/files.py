@@ -26,7 +26,7 @@ from omp_cli.core.prepare.alike import check_alike
 from omp_cli.core.prepare.build import check_episodes
 from omp_cli.core.prepare.files_config import FilesConfig
 from omp_cli.core.prepare.joined import read_inputs, with_files
-from omp_cli.core.prepare.leaving_out import without
+from omp_cli.core.prepare.leaving_out import naming_leave_out, told_of, without
 from omp_cli.core.prepare.named_files import NamedFile, about_files, names_of, refuse_copies, refuse_shared, together
 from omp_cli.core.prepare.numbers import counted, first_and_last, numbers_of
 from omp_cli.core.prepare.origin import FileOrigin, from_catalogue, from_files
@@ -185,13 +185,23 @@ class Files(Source):
         inputs, out, subject = self._found(), self.config.leave_out, self.subject
         first = next(index for index in itertools.count() if index not in out)
         found = read_inputs(self._reader, inputs, subject, first + 1, self.config, Silent())
-        for one in inputs[max(len(found.files), 1) :]:
-            if not one.files:  # it comes after the last episode that is wanted
+        for place in range(max(len(found.files), 1), len(inputs)):
+            if not (one := inputs[place]).files:  # it comes after the last episode that is wanted
                 break
             with about_files([one]):
-                other = self._reader.read(one.path, subject, 1, Silent())
+                other = self._first_of(inputs, place)
             check_alike((inputs[0].path, found), (one.path, other), self.config)
         return without(found, [index for index in out if index <= first])
+
+    def _first_of(self, inputs: Sequence[NamedFile], place: int) -> Recording:
+        """The first episode of an input that is not left out, as far as it is known how many those before it have."""
+        one, out, reader = inputs[place], self.config.leave_out, self._reader
+        if not reader.an_episode_each:
+            return reader.read(one.path, self.subject, 1, Silent())
+        before = sum(len(other.files) for other in inputs[:place])
+        subject = told_of(self.subject, out, before)
+        with naming_leave_out(out, one, before, reader.an_episode_each):
+            return reader.read(one.path, subject, subject.kept(len(one.files))[0] + 1, Silent())
 
     def recipe(self) -> dict[str, Any]:
         """Settings and hashes of the files, of several their order; where these lie is not part of it."""

@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from omp_cli.core.base.config import Settings
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.readers import Reader, Recording, Subject
 from omp_cli.core.data.readers.prepared import otherwise
 from omp_cli.core.prepare.alike import check_alike
+from omp_cli.core.prepare.files_config import FilesConfig
+from omp_cli.core.prepare.leaving_out import naming_leave_out, told_of
 from omp_cli.core.prepare.named_files import NamedFile, about_files, names_of, refuse_inside, refuse_shared
 
 V = TypeVar("V")
@@ -53,7 +54,7 @@ def read_inputs(
     inputs: Sequence[NamedFile],
     subject: Subject,
     limit: int | None,
-    config: Settings,
+    config: FilesConfig,
     progress: Progress,
 ) -> Recording:
     """The first ``limit`` episodes (None: all) of all inputs, in their order.
@@ -63,7 +64,8 @@ def read_inputs(
         inputs: what is read; those after the last episode that is wanted are not.
         subject: the task.
         limit: episodes of all of them together.
-        config: the settings of the data set, which may say what the files then need not have alike.
+        config: the settings of the data set, which may say what the files then need not have alike; readers may pass
+            over the episodes of its ``leave_out``.
         progress: advances with every episode.
 
     Raises:
@@ -72,11 +74,13 @@ def read_inputs(
     """
     found: list[Recording] = []
     for one in inputs:
-        left = None if limit is None else limit - sum(len(recording.episodes) for recording in found)
+        before = sum(recording.known for recording in found)
+        left = None if limit is None else limit - before
         if left == 0:
             break
-        with about_files([one]):
-            found.append(reader.read(one.path, subject, left, progress))
+        out = config.leave_out
+        with about_files([one]), naming_leave_out(out, one, before, reader.an_episode_each):
+            found.append(reader.read(one.path, told_of(subject, out, before), left, progress))
         check_alike((inputs[0].path, found[0]), (one.path, found[-1]), config)
     whole = found[0] if len(inputs) == 1 else joined(names_of([one.path for one in inputs]), found)
     return whole if len(whole.held_out) < len(whole.episodes) else replace(whole, held_out=())
@@ -93,8 +97,10 @@ def joined(names: Sequence[str], found: Sequence[Recording]) -> Recording:
         found = [otherwise(recording) for recording in found]
     prepared = [recording.prepared for recording in found]
     in_order = all(one is not None and one.cloud_in_fps_order for one in prepared)
-    first, counts = found[0], [len(recording.episodes) for recording in found]
+    first, counts = found[0], [recording.known for recording in found]
     before = [0, *itertools.accumulate(counts)]
+    places = [0, *itertools.accumulate(len(recording.episodes) for recording in found)]
+    left_out = tuple(start + number for start, r in zip(before, found, strict=False) for number in r.left_out)
     files = tuple(zip(names, before[:-1], strict=False))
     rates = {recording.hz for recording in found}
     shared = {key: value for key, value in first.notes.items() if all(r.notes.get(key) == value for r in found)}
@@ -111,7 +117,9 @@ def joined(names: Sequence[str], found: Sequence[Recording]) -> Recording:
         states=_one_after_the_other([recording.states for recording in found]),
         sheet=_one_after_the_other([recording.sheet for recording in found]),
         said=(*_who_has_what(names, before), *_said(names, found)),
-        held_out=tuple(start + index for (_, start), r in zip(files, found, strict=True) for index in r.held_out),
+        held_out=tuple(start + index for start, r in zip(places, found, strict=False) for index in r.held_out),
+        numbers=tuple(number for number in range(before[-1]) if number not in left_out) if left_out else (),
+        left_out=left_out,
         hz=first.hz if len(rates) == 1 else None,
         whites=first.whites if len({recording.whites for recording in found}) == 1 else (),
         files=files,

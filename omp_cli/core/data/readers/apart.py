@@ -17,7 +17,8 @@ from omp_cli.core.base.errors import DataError
 from omp_cli.core.data.foreign import listed
 from omp_cli.core.data.readers.base import Recording, Subject
 from omp_cli.core.data.readers.cameras import by_name
-from omp_cli.core.data.readers.one_more import one_more, said_of
+from omp_cli.core.data.readers.faulty import FaultyEpisode, about_episode
+from omp_cli.core.data.readers.one_more import HINT, one_more, said_of
 from omp_cli.core.data.readers.packed import is_packed, unpacked
 from omp_cli.core.data.readers.roles import PICTURE, Roles, RolesConfig, recording
 from omp_cli.core.data.readers.stored import Stored
@@ -27,7 +28,7 @@ def joined_episodes(
     path: Path,
     config: RolesConfig,
     places: Sequence[Path],
-    heads: Sequence[Mapping[str, Stored]],
+    heads: Sequence[Mapping[str, Stored] | None],
     subject: Subject,
     known: int,
     said: Sequence[str],
@@ -38,24 +39,29 @@ def joined_episodes(
         path: what holds all of them, for messages.
         config: which array is what.
         places: where each episode is, for messages.
-        heads: the arrays of each, by name.
+        heads: the arrays of each, by name; None of those that were not opened, since ``subject.kept`` lacks them.
         subject: the task.
         known: how many episodes there are, read or not.
         said: what the user has to know of their order.
 
     Raises:
-        DataError: an episode has other arrays than the first, or arrays whose lengths do not fit.
+        FaultyEpisode: an episode has other arrays than the first, or arrays whose lengths do not fit.
         UsageError: an array that is asked for is not there, or none is there that could be state or action.
     """
-    first, *others = heads
-    roles = Roles(str(places[0]), first, config, others)
-    episodes = _Episodes(places, first, roles)
-    for place, arrays in zip(places, heads, strict=True):
-        episodes.add(place, arrays)
+    kept = {number: places[number] for number in subject.kept(len(places))}
+    first, *others = taken = [arrays for number in kept if (arrays := heads[number]) is not None]
+    roles = Roles(str(next(iter(kept.values()))), first, config, others)
+    episodes = _Episodes(kept, first, roles)
+    for number, arrays in zip(kept, taken, strict=True):
+        with about_episode(number):
+            episodes.add(kept[number], arrays)
     episodes.pair(roles)
-    found = recording(str(path), episodes.arrays(), episodes.ends, config, subject, None, places)
+    found = recording(str(path), episodes.arrays(), episodes.ends, config, subject, None, kept)
+    left_out = tuple(number for number in range(len(places)) if number not in kept)
     return replace(
         found,
+        numbers=tuple(kept) if left_out else (),
+        left_out=left_out,
         notes={**found.notes, "episodes_in_file": known},
         said=(*said, *episodes.said(), *found.said),
         cameras=tuple(by_name(roles.img, _camera)),
@@ -79,8 +85,9 @@ def _length(array: Stored) -> int:
 class _Episodes:
     """The arrays of all episodes as if they were in one, cut to the frames of the actions."""
 
-    def __init__(self, places: Sequence[Path], first: Mapping[str, Stored], roles: Roles) -> None:
-        self._places, self._first, self._taken, self._action = places, first, roles.taken, roles.action[0]
+    def __init__(self, files: Mapping[int, Path], first: Mapping[str, Stored], roles: Roles) -> None:
+        self._files, self._first, self._taken, self._action = files, first, roles.taken, roles.action[0]
+        self._numbers, self._places = list(files), list(files.values())
         self._packed = [name for name in roles.img if is_packed(first[name])]
         self._parts: list[Mapping[str, Stored]] = []
         self._frames: list[int] = []
@@ -105,7 +112,7 @@ class _Episodes:
                 )
         self._frames.append(_length(arrays[self._action]))
         if not self._frames[-1]:
-            raise DataError(f"{place}: {self._action} has 0 frames", "take this episode out")
+            raise DataError(f"{place}: {self._action} has 0 frames")
         self._parts.append(arrays)
         self._others += [place.name] if set(arrays) != set(self._first) else []
 
@@ -113,12 +120,16 @@ class _Episodes:
         """Leave out the observations that no action follows; DataError where lengths do not fit in another way."""
         lengths = [{name: _length(part[name]) for name in self._taken} for part in self._parts]
         episodes = [(f"{place}: ", of) for place, of in zip(self._places, lengths, strict=True)]
-        self._cut = one_more(episodes, roles.seen, roles.done)
+
+        def refused(place: int, message: str) -> DataError:
+            return FaultyEpisode(message, HINT, self._numbers[place])
+
+        self._cut = one_more(episodes, roles.seen, roles.done, refused)
 
     def arrays(self) -> dict[str, Stored]:
         """The arrays of the first episode, continued by those of all others."""
         return {
-            name: unpacked(self._places, name, [part[name] for part in self._parts], self._frames)
+            name: unpacked(self._files, name, [part[name] for part in self._parts], self._frames)
             if name in self._packed
             else self._joined([part[name] for part in self._parts if name in part])
             for name in self._first
@@ -144,8 +155,10 @@ class _Episodes:
         inner, dtype = parts[0].shape[1:], max((part.dtype for part in parts), key=lambda dtype: dtype.itemsize)
 
         def pieces(frames: int) -> Iterator[NDArray[Any]]:
-            for part, length in zip(parts, self._frames, strict=True):
-                yield part.read(min(length, frames)).astype(dtype, copy=False)
+            for number, part, length in zip(self._numbers, parts, self._frames, strict=True):
+                with about_episode(number):
+                    found = part.read(min(length, frames))
+                yield found.astype(dtype, copy=False)
                 if (frames := frames - length) <= 0:
                     return
 
@@ -154,5 +167,5 @@ class _Episodes:
     def _differs(self, place: Path, how: str) -> DataError:
         return DataError(
             f"{place}: not as {self._places[0].name}, the first episode: {how}",
-            "take this episode out, or write it as the others",
+            "write it as the others",
         )

@@ -21,6 +21,7 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.foreign import by_numbers, listed
 from omp_cli.core.data.readers.apart import joined_episodes
 from omp_cli.core.data.readers.base import FORMATS, Contents, Reader, Recording, Subject
+from omp_cli.core.data.readers.faulty import about_episode
 from omp_cli.core.data.readers.hdf5 import arrays_below, contents_of, dataset, is_hdf5, opened, stored
 from omp_cli.core.data.readers.npz import stored_in
 from omp_cli.core.data.readers.packed import is_packed
@@ -74,10 +75,20 @@ class EpisodesReader(Reader):
         if not path.is_dir():
             return super().accepts(path)
         files = episode_files(path)
+        return bool(files) and cls._are_episodes(files)
+
+    @classmethod
+    def _are_episodes(cls, files: Sequence[Path]) -> bool:
+        """As the first of them tells that is not damaged: damage is told when it is read, and can be left out."""
         others = [other for other in map(FORMATS.get, FORMATS.names()) if other is not cls]
-        if not files or any(other.accepts(files[0]) for other in others):
-            return False
-        return len(files) > 1 or super().accepts(files[0])
+        damage: list[DataError] = []
+        for file in files:
+            try:
+                of_another = any(other.accepts(file) for other in others)
+                return not of_another and (len(files) > 1 or super().accepts(file))
+            except DataError as error:
+                damage.append(error)
+        raise damage[0]
 
     @classmethod
     def label(cls, path: Path) -> str:
@@ -93,12 +104,22 @@ class EpisodesReader(Reader):
         files = _needed(path)
         wanted = files[:limit]
         progress.start(f"{subject.task}: reading episodes", len(wanted))
-        heads = []
-        for file in wanted:
-            heads.append(_arrays_of(file))
+        kept = subject.kept(len(wanted))
+        heads = dict[int, Mapping[str, Stored]]()
+        for number in kept:
+            with about_episode(number):
+                heads[number] = _arrays_of(wanted[number])
             progress.advance()
-        config = with_usual_names(self.config, heads[0])
-        return joined_episodes(path, config, wanted, heads, subject, len(files), _order(path, files))
+        config = with_usual_names(self.config, heads[kept[0]])
+        return joined_episodes(
+            path,
+            config,
+            wanted,
+            [heads.get(number) for number in range(len(wanted))],
+            subject,
+            len(files),
+            _order(path, files),
+        )
 
 
 def episode_files(folder: Path) -> tuple[Path, ...]:

@@ -16,6 +16,7 @@ from omp_cli.core.base.progress import Progress
 from omp_cli.core.data.readers.apart import joined_episodes
 from omp_cli.core.data.readers.base import FORMATS, Contents, Reader, Recording, Subject, left_out
 from omp_cli.core.data.readers.episodes import EpisodesConfig, with_usual_names
+from omp_cli.core.data.readers.faulty import about_episode
 from omp_cli.core.data.readers.hdf5 import arrays_below, contents_of, dataset, member_group, numbered, opened, stored
 from omp_cli.core.data.readers.roles import ACTION
 from omp_cli.core.data.readers.stored import Stored
@@ -55,16 +56,18 @@ class GroupsReader(Reader):
             names = numbered(file, _prefix(file))
             wanted, known = names[:limit], frozenset(names)
             progress.start(f"{subject.task}: reading episodes", len(wanted))
-            heads = []
-            for name in wanted:
-                group = member_group(file, name, EXPECTED)
-                heads.append({path: _stored(group, path, found) for path, found in arrays_below(group)})
+            kept, heads = subject.kept(len(wanted)), dict[int, dict[str, Stored]]()
+            for number in kept:
+                with about_episode(number):
+                    group = member_group(file, wanted[number], EXPECTED)
+                    heads[number] = {path: _stored(group, path, found) for path, found in arrays_below(group)}
                 progress.advance()
             said = [f"{len(names)} groups are an episode each, by their numbers: {names[0]} to {names[-1]}"]
             said += left_out({name: None for name in file if name not in known})
-            config = with_usual_names(self.config, heads[0])
+            config = with_usual_names(self.config, heads[kept[0]])
             places = [path / name for name in wanted]
-            return joined_episodes(path, config, places, heads, subject, len(names), said)
+            opened_ = [heads.get(number) for number in range(len(wanted))]
+            return joined_episodes(path, config, places, opened_, subject, len(names), said)
 
 
 def _prefix(file: h5py.File) -> str:

@@ -5,7 +5,7 @@ Most environments return it, and recorders keep it. No action belongs to it, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,10 @@ def said_of(names: Iterable[str]) -> str:
 
 
 def one_more(
-    episodes: Sequence[tuple[str, Mapping[str, int]]], seen: Sequence[str], actions: Sequence[str]
+    episodes: Sequence[tuple[str, Mapping[str, int]]],
+    seen: Sequence[str],
+    actions: Sequence[str],
+    refused: Callable[[int, str], DataError] = lambda _, message: DataError(message, HINT),
 ) -> tuple[str, ...]:
     """The arrays of observations that have one frame more than the actions, each of them in all episodes.
 
@@ -33,19 +36,29 @@ def one_more(
             not there is told of where it is read.
         seen: names of the arrays of observations.
         actions: names of the arrays of actions, one at least.
+        refused: the error about an episode, by its index and the message.
 
     Raises:
         DataError: one of the arrays has other frames than the actions, and not one more in every episode.
     """
     found = []
     for name in (*seen, *actions):
-        pairs = [(where, of[name], of[actions[0]]) for where, of in episodes if {name, actions[0]} <= of.keys()]
-        if name in seen and pairs and all(frames == acted + 1 > 1 for _, frames, acted in pairs):
+        pairs = {
+            place: (where, of[name], of[actions[0]])
+            for place, (where, of) in enumerate(episodes)
+            if {name, actions[0]} <= of.keys()
+        }
+        without = [place for place, (_, frames, acted) in pairs.items() if not frames == acted + 1 > 1]
+        if name in seen and pairs and not without:
             found.append(name)
             continue
-        for where, frames, acted in pairs:
+        for place, (where, frames, acted) in pairs.items():
             if frames != acted:
-                raise DataError(f"{where}{name} has {frames} frames, expected {acted}", HINT)
+                message = f"{where}{name} has {frames} frames, expected {acted}"
+                if name in seen and 2 * len(without) < len(pairs):  # then those are the odd ones
+                    place, (at, has, of_it) = without[0], pairs[without[0]]
+                    message += f"; most episodes have one more, and {at}{name} has {has} for {of_it} actions"
+                raise refused(place, message)
     return tuple(found)
 
 

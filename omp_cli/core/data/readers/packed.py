@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import DataError
+from omp_cli.core.data.readers.faulty import about_episode
 from omp_cli.core.data.readers.stored import Stored
 from omp_cli.core.data.readers.video import decoded_image
 
@@ -23,36 +24,43 @@ def is_packed(array: Stored) -> bool:
     return len(array.shape) == 1 and array.dtype.kind in "SO"
 
 
-def unpacked(files: Sequence[Path], name: str, parts: Sequence[Stored], frames: Sequence[int]) -> Stored:
+def unpacked(files: Mapping[int, Path], name: str, parts: Sequence[Stored], frames: Sequence[int]) -> Stored:
     """The pictures (T, H, W, 3) of packed ones, which are unpacked where they are read.
 
     Args:
-        files: one for each episode.
+        files: one for each episode, by its number.
         name: what they call the array.
         parts: the array of each file; ``is_packed`` holds.
         frames: the first frames to take of each.
 
     Raises:
-        DataError: the first picture is damaged, or none; where they are read, also any other, or one of another size.
+        FaultyEpisode: the first picture is damaged, or none; where they are read, also any other, or one of another
+            size.
         MissingDependency: PyAV is not installed.
     """
-    size = picture_of(parts[0].read(1)[0], f"{files[0]}: {name}, frame 0").shape
+    first, file = next(iter(files.items()))
+    with about_episode(first):
+        size = picture_of(parts[0].read(1)[0], f"{file}: {name}, frame 0").shape
 
     def pieces(wanted: int) -> Iterator[NDArray[np.uint8]]:
-        for file, part, length in zip(files, parts, frames, strict=True):
-            rows = part.read(min(length, wanted))
-            found = np.empty((len(rows), *size), np.uint8)
-            for frame, row in enumerate(rows):
-                where = f"{file}: {name}, frame {frame}"
-                picture = picture_of(row, where)
-                if picture.shape != size:
-                    raise DataError(f"{where} is a picture {picture.shape}, the first one is {size}")
-                found[frame] = picture
+        for (number, file), part, length in zip(files.items(), parts, frames, strict=True):
+            with about_episode(number):
+                found = _unpacked(part.read(min(length, wanted)), size, f"{file}: {name}")
             yield found
-            if (wanted := wanted - len(rows)) <= 0:
+            if (wanted := wanted - len(found)) <= 0:
                 return
 
     return Stored.continued((sum(frames), *size), np.dtype(np.uint8), None, pieces)
+
+
+def _unpacked(rows: NDArray[Any], size: tuple[int, ...], where: str) -> NDArray[np.uint8]:
+    found = np.empty((len(rows), *size), np.uint8)
+    for frame, row in enumerate(rows):
+        picture = picture_of(row, f"{where}, frame {frame}")
+        if picture.shape != size:
+            raise DataError(f"{where}, frame {frame} is a picture {picture.shape}, the first one is {size}")
+        found[frame] = picture
+    return found
 
 
 def picture_of(row: Any, where: str) -> NDArray[np.uint8]:

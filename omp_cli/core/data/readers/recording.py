@@ -28,6 +28,7 @@ class Subject:
         end_effector: where its position is in the benchmark's usual state; None when there is none.
         states: names of the arrays that make a state of the simulator, where it can be shown anew.
         hz: frames per second that the user asks for.
+        leave_out: numbers of the episodes, counted from 0 in the file, that are not taken, and may be damaged.
     """
 
     suite: str
@@ -36,6 +37,11 @@ class Subject:
     end_effector: tuple[int, int, int] | None = None
     states: tuple[str, ...] = ()
     hz: float | None = None
+    leave_out: frozenset[int] = frozenset()
+
+    def kept(self, episodes: int) -> list[int]:
+        """Of so many episodes from the start of a file those that are to be read; all where it would be none."""
+        return [number for number in range(episodes) if number not in self.leave_out] or list(range(episodes))
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,8 @@ class Recording:
         camera: of what takes its depth pictures, where the file says it: ``intrinsics`` (fx, fy, cx, cy in pixels) and
             ``depth_scale`` (metres of a unit).
         numbers: of the episodes, counted from 0 in the file, where some of it are left out; empty where none are.
+        left_out: numbers of the episodes that the reader has passed over, as ``Subject.leave_out`` says; what else is
+            left out is read, and ``without`` takes it out.
         files: of several files that are read as one, the name of each and how many episodes are in all before it;
             empty of one file.
         topics: of a robot on ROS, where its arrays come from; None of others.
@@ -106,9 +114,15 @@ class Recording:
     units: Mapping[str, str] = field(default_factory=dict)
     camera: Mapping[str, Any] = field(default_factory=dict)
     numbers: tuple[int, ...] = ()
+    left_out: tuple[int, ...] = ()
     files: tuple[tuple[str, int], ...] = ()
     topics: RosTopics | None = None
     prepared: PreparedData | None = None
+
+    @property
+    def known(self) -> int:
+        """How many episodes were to be read, those among them that the reader has passed over."""
+        return len(self.episodes) + len(self.left_out)
 
     def names_of(self, key: str) -> tuple[str, ...]:
         """Names of the numbers of "state" or "action", the user's before the file's; empty where nobody says them."""

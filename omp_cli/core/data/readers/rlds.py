@@ -96,7 +96,7 @@ class RldsReader(Reader):
             progress.advance()
         if not heads:
             raise DataError(f"{folder.path}: no episode with steps in its split {split}")
-        config = self._with_usual_names(folder, heads[0])
+        config = self._with_usual_names(folder, heads[subject.kept(len(heads))[0]])
         said = [f"split {split} of {short(folder.name)}" + _others(folder, split)]
         if unread := [name for name, of in folder.features.items() if of.kind == "other"]:
             said.append(f"of kinds that omp does not read: {listed(unread)}")

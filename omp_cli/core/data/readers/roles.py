@@ -112,7 +112,7 @@ def recording(
     config: RolesConfig,
     subject: Subject,
     limit: int | None,
-    places: Sequence[Path] = (),
+    places: Mapping[int, Path] | None = None,
 ) -> Recording:
     """The episodes that arrays hold.
 
@@ -123,7 +123,7 @@ def recording(
         config: which array is what.
         subject: the task.
         limit: episodes to read; None reads all.
-        places: where each of them is, for messages; empty where all are in the file itself.
+        places: where each of them is, for messages, by its number; None where all are in the file itself.
 
     Raises:
         DataError: an array has another length or shape than its role asks for.
@@ -132,7 +132,8 @@ def recording(
     role = Roles(where, arrays, config)
     config.check_pictures(where, role.img)
     ends_seen, ends = ends_of_both({name: array.shape for name, array in arrays.items()}, role.seen, role.action, ends)
-    spans = Spans(ends_seen, [str(p) for p in places] or [f"{where}: episode {place}" for place in range(len(ends))])
+    named = places or {number: f"{where}: episode {number}" for number in range(len(ends))}
+    spans = Spans(ends_seen, [str(name) for name in named.values()], list(named), subject.leave_out)
     whole = Frames(where, arrays, int(ends_seen[-1]), int(ends_seen[:limit][-1]), spans)
     acted = Frames(where, arrays, int(ends[-1]), int(ends[:limit][-1]))
     said: list[str] = []

@@ -6,7 +6,7 @@ Legend: T frames, E episodes, H, W, C height, width and channels.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from omp_cli.core.base.errors import DataError
 from omp_cli.core.data.foreign import short
+from omp_cli.core.data.readers.faulty import FaultyEpisode
 from omp_cli.core.data.readers.stored import Stored
 
 SHARE, BYTE = 1, 255
@@ -31,10 +32,14 @@ class Spans:
     Attributes:
         ends: the frame after the last one of each episode (E,).
         names: what messages call each of them, with its file.
+        numbers: of each of them in its file.
+        left_out: those of these numbers whose frames may be whatever they are.
     """
 
     ends: NDArray[np.int64]
     names: Sequence[str]
+    numbers: Sequence[int]
+    left_out: Collection[int] = ()
 
     def among(self, start: int, frames: int) -> Iterator[tuple[int, slice]]:
         """The episodes that so many frames from ``start`` on are of, each with its part of these frames."""
@@ -75,24 +80,28 @@ def white_of(array: Stored, frames: int, spans: Spans, name: str, said: list[str
         said: gets what the user has to know.
 
     Raises:
-        DataError: numbers are not finite, or not from 0 to 255; or episodes differ in what white is.
+        FaultyEpisode: numbers are not finite, or not from 0 to 255; or episodes differ in what white is.
     """
     ranges = _ranges(array, frames, spans, name)
+    if not ranges:  # all that is read will be left out
+        return SHARE
     for place, of in ranges.items():
         if of.odd is not None or SHARE < of.high <= _UNCLEAR:
             at = "" if of.odd is None else f"; the first beyond that are in its frame {of.odd}"
-            raise DataError(
+            raise FaultyEpisode(
                 f"{spans.names[place]}: {name} has values {of}, expected 0 to 255 or 0 to 1{at}",
                 AS_BYTES if of.odd is not None else f"where white is 1, cut what is above it, or {AS_BYTES}",
+                spans.numbers[place],
             )
     whites = {place: white for place, of in ranges.items() if (white := of.white()) is not None}
     usual = Counter(whites.values()).most_common(1)[0][0] if whites else SHARE
     if others := [place for place, white in whites.items() if white != usual]:
         odd, like = others[0], next(place for place, white in whites.items() if white == usual)
-        raise DataError(
+        raise FaultyEpisode(
             f"{spans.names[odd]}: {name} has values {ranges[odd]}, and of {spans.names[like]} they are {ranges[like]}: "
             f"white is 1 in some episodes and 255 in others ({len(others)} of {len(ranges)} are not as most)",
             f"{AS_BYTES}, or with one scale in all episodes",
+            spans.numbers[odd],
         )
     low, high = min(of.low for of in ranges.values()), max(of.high for of in ranges.values())
     said.append(f"{short(name)}: pictures of {array.dtype} from {low:.3g} to {high:.3g} are rounded to 0 to 255")
@@ -100,18 +109,21 @@ def white_of(array: Stored, frames: int, spans: Spans, name: str, said: list[str
 
 
 def _ranges(array: Stored, frames: int, spans: Spans, name: str) -> dict[int, _Range]:
-    """The range of each episode by its place; DataError for numbers that are not finite."""
+    """The range of each episode by its place; FaultyEpisode for numbers that are not finite."""
     found: dict[int, _Range] = {}
     start = 0
     for part in array.in_parts(frames):
         for place, within in spans.among(start, len(part)):
+            if spans.numbers[place] in spans.left_out:
+                continue
             values, of, first = part[within], found.setdefault(place, _Range()), start + within.start
             low, high = float(values.min()), float(values.max())
             if not (np.isfinite(low) and np.isfinite(high)):
                 frame = first - spans.begin(place) + _first(~np.isfinite(values))
-                raise DataError(
+                raise FaultyEpisode(
                     f"{spans.names[place]}: {name} has values that are not finite, first at its frame {frame}",
-                    "mend the recording, or take this episode out",
+                    "mend the recording",
+                    spans.numbers[place],
                 )
             if of.odd is None and (low < 0 or high > BYTE):
                 of.odd = first - spans.begin(place) + _first((values < 0) | (values > BYTE))
@@ -129,8 +141,9 @@ def in_bytes(pictures: NDArray[Any], white: int) -> NDArray[np.uint8]:
     """Pictures of floating point numbers as those of uint8, one after the other, which spares memory."""
     found = np.empty(pictures.shape, np.uint8)
     scale = BYTE / white
-    for picture, rounded in zip(pictures, found, strict=True):
-        np.rint(picture * scale, out=rounded, casting="unsafe")
+    with np.errstate(invalid="ignore", over="ignore"):  # of what is not finite: in episodes that are left out alone
+        for picture, rounded in zip(pictures, found, strict=True):
+            np.rint(picture * scale, out=rounded, casting="unsafe")
     return found
 
 
