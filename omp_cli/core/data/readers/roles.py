@@ -132,8 +132,9 @@ def recording(
     role = Roles(where, arrays, config)
     config.check_pictures(where, role.img)
     ends_seen, ends = ends_of_both({name: array.shape for name, array in arrays.items()}, role.seen, role.action, ends)
-    named = places or {number: f"{where}: episode {number}" for number in range(len(ends))}
-    spans = Spans(ends_seen, [str(name) for name in named.values()], list(named), subject.leave_out)
+    numbers = list(places) if places else list(range(len(ends)))
+    named = [str(places[number]) if places else f"{where}: episode {number}" for number in numbers]
+    spans = Spans(ends_seen, named, numbers, subject.leave_out)
     whole = Frames(where, arrays, int(ends_seen[-1]), int(ends_seen[:limit][-1]), spans)
     acted = Frames(where, arrays, int(ends[-1]), int(ends[:limit][-1]))
     said: list[str] = []
