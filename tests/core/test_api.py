@@ -154,8 +154,9 @@ def test_an_environment_that_shows_a_batch_is_refused(workshop: Path, monkeypatc
     env = Plane()
     seen = env._seen
     monkeypatch.setattr(env, "_seen", lambda: {name: np.asarray(x)[None] for name, x in seen().items()})
-    with pytest.raises(DataError, match="a batch of 1, where one robot is moved"):
+    with pytest.raises(DataError, match="a batch of 1, where one robot is moved") as found:
         api.evaluate(workshop / "run", env, episodes=1, device="cpu")
+    assert "no stack of frames (FrameStackObservation): the policy keeps its own history" in found.value.hint
     assert env.steps == 0
 
 

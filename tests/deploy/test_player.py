@@ -170,6 +170,27 @@ def test_what_does_not_fit_is_named_and_the_step_has_not_happened(change: dict[s
     assert player.act({**frame(), "prompt": "what is not read is passed over"})[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("change", "shown", "told", "hint"),
+    [
+        ({}, {}, "'img' shows 8 x 6 pixels, the policy's pictures have 4 x 4", "resize the picture"),
+        ({"cameras": ("top",)}, {}, "'img' (top) shows 8 x 6 pixels", "resize the picture"),
+        ({"made_of": {"img": ("top",)}}, {"top": 0}, "'top' shows 8 x 6 pixels", "format.size"),
+        ({}, {"img": np.zeros((3, 2, 4, 4, 3))}, "'img' has shape (3, 2, 4, 4, 3)", "its own history (chunk.n_obs)"),
+        ({}, {"state": [0.0]}, "'state' has shape (1,)", "what the policy's data have as state"),
+    ],
+)
+def test_what_has_another_shape_is_told_with_what_to_do(
+    change: dict[str, Any], shown: dict[str, Any], told: str, hint: str
+) -> None:
+    """A picture of another size by the name of its camera, with both sizes."""
+    signature = dataclasses.replace(Counting().signature, **change)
+    with pytest.raises(DataError) as found:
+        signature.frame({"state": [0.0, 0.0], "img": np.zeros((8, 6, 3), np.uint8), **shown})
+    assert told in found.value.message
+    assert hint in found.value.hint
+
+
 def test_a_misspelled_name_is_told_with_the_nearest() -> None:
     with pytest.raises(DataError) as found:
         Player(Counting()).act({"stat": [0, 0], "img": frame()["img"]})

@@ -126,13 +126,7 @@ class Signature:
         x = shown_array(obs, name)
         shape = (frames, *wanted.shape) if frames else wanted.shape
         if x.shape[-len(shape) :] != shape or x.ndim > len(shape) + 1 or 0 in x.shape:
-            more = ", ".join(map(str, ("B", *shape)))
-            hint = "newest frame last" if frames else "one frame's; the policy keeps the history itself"
-            if len(wanted.shape) == 2 and x.ndim >= 2 and x.shape[-1] == wanted.shape[-1]:
-                hint = f"sample the cloud to {wanted.shape[0]} points, as its data were"
-            raise DataError(
-                f"observation: {name!r} has shape {x.shape}, expected {shape}, or ({more}) in a batch", hint
-            )
+            raise self._misshapen(obs, name, x.shape, shape)
         if wanted.dtype == "uint8":
             if x.dtype != np.uint8:
                 raise DataError(f"observation: {name!r} is {x.dtype}, expected uint8", "colours from 0 to 255")
@@ -148,6 +142,30 @@ class Signature:
                 "look after the sensor",
             )
         return x
+
+    def _misshapen(
+        self, obs: Mapping[str, Any], name: str, found: tuple[int, ...], shape: tuple[int, ...]
+    ) -> DataError:
+        """What is said of an array of another shape than ``shape``, which is that of several frames or of one."""
+        wanted = self.arrays[name].shape
+        if len(wanted) == 3 and len(found) >= 3 and found[-1] == wanted[-1] and found[-3:-1] != wanted[:2]:
+            of = [part for part in self.made_of.get(name, ()) if part in obs]
+            cameras = f" ({', '.join(self.cameras)})" if name == "img" and self.cameras else ""
+            told = ", ".join(map(repr, of)) or f"{name!r}{cameras}"
+            (height, width), (high, wide) = found[-3:-1], wanted[:2]
+            return DataError(
+                f"observation: {told} shows {height} x {width} pixels, the policy's pictures have {high} x {wide}",
+                "resize the picture as those of its data were; of data that were prepared with format.size omp does so",
+            )
+        hint = "show the newest frame alone: the policy keeps its own history (chunk.n_obs)"
+        if len(wanted) == 2 and len(found) >= 2 and found[-1] == wanted[-1] and found[-2] != wanted[0]:
+            hint = f"sample the cloud to {wanted[0]} points, as its data were"
+        elif len(shape) > len(wanted):
+            hint = "newest frame last"
+        elif len(found) <= len(wanted):
+            hint = f"show what the policy's data have as {name}"
+        more = ", ".join(map(str, ("B", *shape)))
+        return DataError(f"observation: {name!r} has shape {found}, expected {shape}, or ({more}) in a batch", hint)
 
     def _alike(self, arrays: Arrays) -> Arrays:
         sizes = {name: len(x) for name, x in arrays.items()}

@@ -277,7 +277,8 @@ def of_one_robot(action: NDArray[np.float32]) -> NDArray[np.float32]:
     """The action (A,) that answers one robot's frame; DataError for actions (B, A), which answer a batch of frames."""
     if action.ndim != 1:
         shown = f"observation: a batch of {len(action)}, where one robot is moved"
-        raise DataError(shown, "show arrays without the axis of the batch in front")
+        alone = "show arrays without the axis of the batch in front, and no stack of frames (FrameStackObservation)"
+        raise DataError(shown, f"{alone}: the policy keeps its own history (chunk.n_obs)")
     return action
 
 
