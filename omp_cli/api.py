@@ -163,7 +163,8 @@ def evaluate(
         The figures: ``success_any`` with its 95 % interval (where the environment says "success" or "is_success"),
         ``return`` and ``steps`` with their spread. Of an environment ``max_steps``, too, and whose limit that is
         (``max_steps_of``); ``clipped_numbers`` and ``clipped_share`` say what its bounds have changed in the policy's
-        actions, of which a ``UserWarning`` tells the first.
+        actions, of which a ``UserWarning`` tells the first. ``starts_repeat`` is false, and another warning says so,
+        where two resets with one seed show different starts.
 
     Raises:
         UsageError: the environment's action is not the policy's, or a setting does not go with it.

@@ -16,6 +16,7 @@ import pytest
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.manifest import check_artifacts, read_manifest
 from omp_cli.core.base.paired import paired, paired_table
+from omp_cli.core.base.statistics import wilson
 from omp_cli.core.data.store import read_store
 from omp_cli.core.deploy.deciders import open_decider
 from omp_cli.core.deploy.player import Player
@@ -69,6 +70,14 @@ class Seeded(gymnasium.Env):
     def step(self, action):
         self.steps += 1
         return self.seen, 0.0, self.steps == 4, False, {"is_success": True}
+
+class Unseeded(Seeded):
+    '''Begins elsewhere each time, whatever the seed.'''
+    resets = 0
+    def reset(self, *, seed=None, options=None):
+        self.resets += 1
+        self.seen = {**self.seen, "state": np.full(5, self.resets)}
+        return super().reset(seed=seed)
 """
 )
 
@@ -193,9 +202,31 @@ def test_an_environment_gets_one_seed_for_a_start(compared: Callable[..., Any], 
     seeds = Path("seeds").read_text().split()
     assert seeds[::2] == seeds[1::2]
     assert len(set(seeds)) == 3
+    assert read_manifest(Path("d")).metrics["starts_repeat"] is True
     line = ("deploy", workshop / "run", "--env", "robot.py:Seeded", "--out", "alone")
     assert omp(*line).code == 0
     assert Path("seeds").read_text().split()[-1] == "None", "a single policy's starts are not repeated"
+
+
+def test_starts_that_a_seed_does_not_repeat_are_no_pairs(
+    compared: Callable[..., Any], omp: Omp, workshop: Path
+) -> None:
+    done = compared("Unseeded", episodes=2)
+    assert done.code == 0, done.err
+    assert (
+        " ".join(done.err.split()).count("the environment shows different starts after two resets with one seed") == 1
+    )
+    for figures in (done.json["result"], read_manifest(Path("d")).metrics):
+        assert (figures["starts_repeat"], figures["differences"]) == (False, [])
+        (found,) = figures["unpaired"]
+        assert (found["first"], found["second"], found["difference"]["value"]) == (1, 2, 0)
+        assert [found[name]["episodes"] for name in ("of_first", "of_second")] == [2, 2]
+        assert found["difference"]["high"] == pytest.approx(1 - wilson(2, 2).low, abs=1e-4), "as of separate sessions"
+    line = ("deploy", workshop / "run", "--against", workshop / "run", "--env", "robot.py:Unseeded", "--out", "shown")
+    shown = omp(*line)
+    assert "At starts of their own" in shown.out + shown.err
+    assert "At the same starts" not in shown.out + shown.err
+    assert omp("report", "d", "--json", "--out", "report").json["result"]["in_turns"] == []
 
 
 def test_a_parameter_of_another_name_is_the_robots_own(compared: Callable[..., Any]) -> None:

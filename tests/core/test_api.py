@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -137,6 +138,17 @@ def test_an_episode_is_as_long_as_the_environment_says(
     """The policy's demonstrations are 60 steps long at most, and no environment here was made by gymnasium.make."""
     figures = api.evaluate(workshop / "run", env, episodes=1, max_steps=given, device="cpu")
     assert (figures["steps"]["max"], figures["max_steps"], figures["max_steps_of"]) == (limit, limit, whose)
+
+
+def test_an_environment_that_passes_a_seed_over_is_told(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, env = api.load(workshop / "run", device="cpu"), Plane(limit=3)
+    assert api.evaluate(policy, env, episodes=2)["starts_repeat"] is True
+    seeds, reset = itertools.count(), env.reset
+    monkeypatch.setattr(env, "reset", lambda **_: reset(seed=next(seeds)))
+    with pytest.warns(UserWarning, match="two resets with one seed show different starts") as told:
+        figures = api.evaluate(policy, env, episodes=2)
+    assert sum("two resets" in str(one.message) for one in told) == 1
+    assert figures["starts_repeat"] is False
 
 
 def test_what_an_environment_clips_is_counted_and_warned_of(workshop: Path) -> None:

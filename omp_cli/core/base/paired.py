@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omp_cli.core.base.statistics import newcombe_paired
+from omp_cli.core.base.statistics import Rate, newcombe, newcombe_paired, wilson
 from omp_cli.core.base.table import Table
 
 
@@ -25,6 +25,40 @@ def paired(ours: Sequence[bool | None], theirs: Sequence[bool | None]) -> dict[s
     both, first, second, neither = map(judged.count, ((True, True), (True, False), (False, True), (False, False)))
     counts = {"starts": len(judged), "both": both, "only_first": first, "only_second": second, "neither": neither}
     return {**counts, "difference": newcombe_paired(both, first, second, neither).as_dict()}
+
+
+def unpaired(ours: Sequence[bool | None], theirs: Sequence[bool | None]) -> dict[str, Any]:
+    """The difference of two rates whose episodes began at starts of their own; JSON types.
+
+    Args:
+        ours: success of each episode, None where nobody has judged it.
+        theirs: that of the other's episodes.
+
+    Returns:
+        Empty where either has no judged episode.
+    """
+    judged = [[success for success in each if success is not None] for each in (ours, theirs)]
+    if not all(judged):
+        return {}
+    rates = [wilson(sum(each), len(each)) for each in judged]
+    names = ("of_first", "of_second")
+    told = {name: rate.as_dict() for name, rate in zip(names, rates, strict=True)}
+    return {**told, "difference": newcombe(*rates).as_dict()}
+
+
+def unpaired_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """A row for each two policies that began at starts of their own."""
+    cells = [
+        [
+            *(str(row[name]) for name in ("first", "second")),
+            *(str(Rate(**row[name])) for name in ("of_first", "of_second")),
+            "{value:+.2f} [{low:+.2f}, {high:+.2f}]".format(**row["difference"]),
+        ]
+        for row in rows
+    ]
+    note = "Success of the first minus that of the second, of independent episodes [95 %, Newcombe's]."
+    columns = ("first", "second", "success of the first", "of the second", "difference")
+    return Table("At starts of their own", columns, cells, note=note)
 
 
 def paired_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Table:

@@ -72,11 +72,11 @@ def deploy_run(
     judge = Judge(robot) if keys is None else PersonJudge(robot, keys, progress.note)
     by = judge.by if replay is None else None
     deployments = [Deployment(own, player, config, by, _told_of(own, run, progress)) for own, player in acting]
-    turns = drawn_turns(len(deployments), episodes)
+    turns, repeat = drawn_turns(len(deployments), episodes), True
 
     def figures() -> dict[str, Any]:
         of_robot = robot.figures() if replay is None else {"replay": replay.figures()}
-        of_policies = deployments[0].figures() if len(deployments) == 1 else compared(deployments, turns)
+        of_policies = deployments[0].figures() if len(deployments) == 1 else compared(deployments, turns, repeat)
         return {**of_policies, **of_robot}
 
     try:
@@ -87,6 +87,7 @@ def deploy_run(
             stack.enter_context(_closing(robot, stop, progress))
             if isinstance(robot, Robot):
                 _before_it_moves(robot, deployments, config, progress)
+                repeat = _starts_repeat(robot, turns[0].seed, config, progress)
             progress.start("control loop" if replay is None else "replay", len(turns))
             _Loop(deployments, robot, config, progress, judge, stop).run(turns)
     except OmpError:
@@ -241,6 +242,20 @@ def _before_it_moves(robot: Robot, deployments: Sequence[Deployment], config: De
         progress.note("the robot has no pause(), so its last action stands while a person judges and prepares the next")
     if not (config.judge or config.episode_seconds is not None or robot.ends_by_itself()):
         _without_end(robot, deployments, config, progress)
+
+
+def _starts_repeat(robot: Robot, seed: int | None, config: DeployConfig, progress: Progress) -> bool:
+    """Whether policies that take turns meet one start, of which an environment is asked with the seed of the first.
+
+    Not where a person judges, who puts everything back: there an environment is a robot, whose sensors are noisy.
+    """
+    if seed is None or config.judge or robot.starts_repeat(seed):
+        return True
+    progress.note(
+        "the environment shows different starts after two resets with one seed, so the policies do not meet the same "
+        "starts: they are compared as two separate sessions are"
+    )
+    return False
 
 
 def _without_end(robot: Robot, deployments: Sequence[Deployment], config: DeployConfig, progress: Progress) -> None:

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from omp_cli.core.base.errors import DataError, OmpError, RunFailed, UsageError, one_line
 from omp_cli.core.base.plugins import folders_of, import_file, importable, users_code
 from omp_cli.core.deploy.clipping import Clipping
-from omp_cli.core.deploy.env_facts import layers, step_limit
+from omp_cli.core.deploy.env_facts import layers, starts_repeat, step_limit
 from omp_cli.core.deploy.frames import Signature
 
 Frame = Mapping[str, Any]
@@ -114,6 +114,13 @@ class Robot:
             self._call("reset", seed)
         else:
             self._call("reset", **({"start": start} if self._wants_start else {}))
+
+    def starts_repeat(self, seed: int) -> bool:
+        """Whether an environment begins alike with one seed, which resets it twice; any other robot is not asked."""
+        if not isinstance(self._target, GymRobot):
+            return True
+        with users_code(f"{self._name}: reset()", folders=self._folders):
+            return starts_repeat(self._target.env, seed)
 
     def ready(self) -> bool:
         """Whether the episode may begin; at once where the robot does not say."""

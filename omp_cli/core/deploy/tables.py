@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from omp_cli.core.base.paired import paired_table
+from omp_cli.core.base.paired import paired_table, unpaired_table
 from omp_cli.core.base.statistics import Rate
 from omp_cli.core.base.table import NONE, Table
 
@@ -61,7 +61,7 @@ def loop_tables(figures: Mapping[str, Any]) -> list[Table]:
 
 
 def turns_tables(figures: Mapping[str, Any]) -> list[Table]:
-    """What policies that took turns did, and how each two of them compare at the same starts."""
+    """What policies that took turns did, and how each two of them compare, at the same starts where there were such."""
     cells = [
         [
             row["run"],
@@ -74,4 +74,6 @@ def turns_tables(figures: Mapping[str, Any]) -> list[Table]:
     by = next((f", judged by the {row['judged_by']}" for row in figures["policies"] if "judged_by" in row), "")
     columns = ("policy", "label", "success", "helped", "left out", "not judged", "missed deadlines")
     tables = [Table(f"Policies that took turns{by}", columns, cells)]
-    return [*tables, paired_table(figures["differences"], ("first", "second"))] if figures["differences"] else tables
+    if figures["differences"]:
+        tables.append(paired_table(figures["differences"], ("first", "second")))
+    return [*tables, unpaired_table(figures["unpaired"])] if figures.get("unpaired") else tables

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from omp_cli.core.base.errors import UsageError
-from omp_cli.core.base.paired import paired
+from omp_cli.core.base.paired import paired, unpaired
 from omp_cli.core.deploy.config import AGAINST
 from omp_cli.core.deploy.deployment import Deployment
 from omp_cli.core.deploy.frames import Signature
@@ -51,10 +51,11 @@ def drawn_turns(policies: int, starts: int) -> list[Turn]:
     return turns
 
 
-def compared(deployments: Sequence[Deployment], turns: Sequence[Turn]) -> dict[str, Any]:
+def compared(deployments: Sequence[Deployment], turns: Sequence[Turn], repeat: bool = True) -> dict[str, Any]:
     """The figures of each, and of each two of them the difference of their success at the starts that both have met.
 
-    JSON types. ``order`` says who acted at each start, in their order in time; policies are counted from 1.
+    JSON types. ``order`` says who acted at each start, in their order in time; policies are counted from 1. Where
+    starts do not ``repeat``, nobody has met another's: ``differences`` is empty, and ``unpaired`` has those of rates.
     """
     had = turns[: sum(deployment.outcomes.counted for deployment in deployments)]
     order = [
@@ -64,13 +65,15 @@ def compared(deployments: Sequence[Deployment], turns: Sequence[Turn]) -> dict[s
         {"run": deployment.run.folder.name, **_names(deployment), **deployment.figures()} for deployment in deployments
     ]
     pairs = itertools.combinations(enumerate(deployments, 1), 2)
-    differences = [
-        {"first": one, "second": two, **found}
+    compare = paired if repeat else unpaired
+    found = [
+        {"first": one, "second": two, **said}
         for (one, ours), (two, theirs) in pairs
-        if (found := paired(ours.outcomes.successes, theirs.outcomes.successes))
+        if (said := compare(ours.outcomes.successes, theirs.outcomes.successes))
     ]
+    told = {"differences": found} if repeat else {"differences": [], "unpaired": found}
     head = {"task": deployments[0].player.signature.task, "hz": round(deployments[0].hz, 6)}
-    return {**head, "policies": policies, "differences": differences, "order": order}
+    return {**head, "policies": policies, "starts_repeat": repeat, **told, "order": order}
 
 
 def _names(deployment: Deployment) -> dict[str, Any]:

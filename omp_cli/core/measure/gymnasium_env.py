@@ -12,7 +12,7 @@ import numpy as np
 from omp_cli.core.base.errors import UsageError
 from omp_cli.core.base.seeds import eval_seed
 from omp_cli.core.base.statistics import spread, wilson
-from omp_cli.core.deploy.env_facts import step_limit
+from omp_cli.core.deploy.env_facts import starts_repeat, step_limit
 from omp_cli.core.deploy.player import Player
 from omp_cli.core.deploy.robots import GymRobot, of_one_robot
 
@@ -37,12 +37,14 @@ def evaluate_env(
         max_steps: longest episode; None for the environment's own limit (a ``TimeLimit`` around it, or what its spec
             says), else that of the policy's task (of data of one's own the longest demonstration). An export of an
             earlier omp knows none.
-        note: called with one line where the bounds of the environment's actions change what the policy wants.
+        note: called with one line where the bounds of the environment's actions change what the policy wants, and where
+            the environment does not begin alike with one seed.
 
     Returns:
         "success_any" (only where the environment tells success), "return", "steps", "mean_return", "mean_steps",
         "terminated" (episodes that the task ended), "episodes"; "max_steps" (of the longest episode that there could
         be, None for any) and whose limit that is as "max_steps_of": "caller", "environment" or "policy";
+        "starts_repeat" (whether two resets with one seed show the same, as the environment was asked twice at first);
         "clipped_numbers" and "clipped_share" of the actions.
 
     Raises:
@@ -61,7 +63,10 @@ def evaluate_env(
     try:
         robot = GymRobot(made, player.signature, note)
         limit, whose = _limit(made, max_steps, player)
-        rows = [_episode(player, robot, eval_seed(seed, player.signature.task, n), limit) for n in range(episodes)]
+        seeds = [eval_seed(seed, player.signature.task, n) for n in range(episodes)]
+        if not (repeat := starts_repeat(made, seeds[0])):
+            note("environment: two resets with one seed show different starts, so another evaluation begins elsewhere")
+        rows = [_episode(player, robot, each, limit) for each in seeds]
     finally:
         if made is not env:
             made.close()
@@ -79,6 +84,7 @@ def evaluate_env(
         "terminated": sum(row["terminated"] for row in rows),
         "max_steps": limit,
         "max_steps_of": whose,
+        "starts_repeat": repeat,
         **robot.clipping.figures(),
     }
 
