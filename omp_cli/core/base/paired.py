@@ -40,10 +40,9 @@ def unpaired(ours: Sequence[bool | None], theirs: Sequence[bool | None]) -> dict
     judged = [[success for success in each if success is not None] for each in (ours, theirs)]
     if not all(judged):
         return {}
-    rates = [wilson(sum(each), len(each)) for each in judged]
-    names = ("of_first", "of_second")
-    told = {name: rate.as_dict() for name, rate in zip(names, rates, strict=True)}
-    return {**told, "difference": newcombe(*rates).as_dict()}
+    first, second = (wilson(sum(each), len(each)) for each in judged)
+    difference = newcombe(first, second).as_dict()
+    return {"of_first": first.as_dict(), "of_second": second.as_dict(), "difference": difference}
 
 
 def unpaired_table(rows: Sequence[Mapping[str, Any]]) -> Table:
