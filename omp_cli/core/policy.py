@@ -7,9 +7,10 @@ Legend: B batch, T observation steps, H horizon, E executed steps, A action dime
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -118,9 +119,9 @@ class Policy(nn.Module):
             windows: of these data, which say what is relative to what.
         """
         actions, seen = arrays["action"], arrays
-        if self.spec.relative_state:
-            others = {key: arrays[key] for key in self.keys if key != "state"}
-            seen = {**others, "state": arrays["state"][windows.obs], "action": actions}
+        if self.spec.relative_state:  # the others stay where they are until an encoder asks for them
+            in_windows = {"state": arrays["state"][windows.obs]}
+            seen = ChainMap(in_windows, cast("MutableMapping[str, Tensor]", arrays))
         self.encoder.fit(seen)
         if not self.spec.relative_actions:
             self.action_limits.fit(self.action_limits.learned(actions))

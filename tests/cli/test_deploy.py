@@ -305,6 +305,8 @@ def test_an_environment_waits_for_a_loop_that_is_late(omp: Omp, workshop: Path, 
     rows = [json.loads(row) for row in (place / "a" / "ticks.jsonl").read_text().splitlines()]
     assert [row["tick"] for row in rows] == 2 * list(range(12))
     assert all(row["late_ms"] < 40 for row in rows), "it is not made up for, either"
+    cut = omp(*line, "robot.py:Lagging", "--hz", 100, "--episode-seconds", 0.05, "--out", "c").json["result"]
+    assert cut["ticks"] == 10, "five of each episode: its time passes by its steps"
 
 
 def test_what_a_robot_lacks_is_said(omp: Omp, workshop: Path, place: Path) -> None:

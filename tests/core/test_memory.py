@@ -36,11 +36,16 @@ def test_without_a_group_it_is_the_machines(groups: Path) -> None:
 def test_a_batch_systems_limit_is_of_the_group_or_of_one_above(groups: Path) -> None:
     """What files are cached in can be taken; the lowest limit counts."""
     (groups / "own").write_text("0::/slurm/job7/step0\n")
-    write(groups / "slurm/job7", max=8 * GB, current=5 * GB, stat=f"anon 7\ninactive_file {3 * GB}\nactive_file 9")
+    write(groups / "slurm/job7", max=8 * GB, current=5 * GB, stat=f"anon 7\ninactive_file {3 * GB}")
     write(groups / "slurm/job7/step0", max="max", current=2 * GB, stat="inactive_file 0")
     assert memory() == Memory(8 * GB, 6 * GB)
     write(groups / "slurm/job7/step0", max=6 * GB, current=5 * GB, stat="inactive_file 0")
     assert memory() == Memory(6 * GB, 1 * GB)
+    write(groups / "slurm/job7/step0", max=6 * GB, current=0, stat="")
+    write(groups / "slurm/job7", max=8 * GB, current=8 * GB, stat=f"inactive_file 5\nactive_file {GB}")
+    assert memory() == Memory(6 * GB, GB + 5), "a fuller one above counts, whatever its limit"
+    (groups / "slurm/job7/memory.current").write_text("")
+    assert memory().total == 6 * GB
 
 
 def test_a_container_sees_its_group_as_the_root(groups: Path) -> None:

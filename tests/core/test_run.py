@@ -98,9 +98,25 @@ def test_a_finished_run_that_goes_on_gets_its_manifest_back_unless_there_is_more
         raise Interrupted("interrupted")
     assert read_manifest(tmp_path).status == "interrupted"
     assert read_manifest(tmp_path / FINISHED) == old
+    run_once(tmp_path, "replaced", "weights")
+    assert names_in(tmp_path) == {"weights"}, "a new one does not go on from it"
+    with pytest.raises(Interrupted), Run(tmp_path, "eval", {}, {}):
+        (tmp_path / "weights").write_text("more")
+        raise Interrupted("interrupted")
     run_once(tmp_path, "resumed", "weights")
     assert names_in(tmp_path) == {"weights"}, "a later one ends well"
     assert read_manifest(tmp_path).status == "succeeded"
+
+
+def test_a_sweep_that_goes_on_and_fails_says_so(tmp_path: Path) -> None:
+    """It has no files of its own by which one could see that nothing was done."""
+    with Run(tmp_path, "sweep", {}, {}) as run:
+        run.metrics(jobs=[1, 2])
+    with pytest.raises(DataError), Run(tmp_path, "sweep", {}, {}) as run:
+        run.metrics(jobs=[1, 2, 3])
+        raise DataError("a job failed")
+    assert (read_manifest(tmp_path).status, read_manifest(tmp_path).metrics) == ("failed", {"jobs": [1, 2, 3]})
+    assert run.manifest.metrics == {"jobs": [1, 2, 3]}
 
 
 @pytest.mark.parametrize("earlier", ["replaced", "reused"])

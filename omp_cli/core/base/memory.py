@@ -9,8 +9,9 @@ from pathlib import Path
 import psutil
 
 _GROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
-_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-_V2 = ("memory.max", "memory.current", "inactive_file")
+_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file"))
+_V2 = ("memory.max", "memory.current", ("inactive_file", "active_file"))
+"""Files of a group: its limit, what it has, and which lines of its statistics count what files are cached in."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,11 @@ def memory() -> Memory:
     total, available = machine.total, machine.available
     for group in _groups():
         for limit, used, cached in (_V1, _V2):
-            most = _number(group / limit)
-            if most is None or most >= total:
+            if (most := _number(group / limit)) is None:
                 continue
-            held = (_number(group / used) or 0) - (_number(group / "memory.stat", cached) or 0)
-            total, available = most, min(available, max(most - held, 0))
+            files = sum(_number(group / "memory.stat", name) or 0 for name in cached)  # which can be taken
+            held = max((_number(group / used) or 0) - files, 0)
+            total, available = min(total, most), min(available, max(most - held, 0))
     return Memory(total, available)
 
 
@@ -53,8 +54,9 @@ def _groups() -> Iterator[Path]:
 
 def _number(file: Path, name: str = "") -> int | None:
     """The number in a file, or in its line that begins with a name; None where there is none ("max")."""
-    if not file.is_file():
+    try:
+        words = file.read_text().split()
+    except OSError:  # no such file, or the group has gone meanwhile
         return None
-    words = file.read_text().split()
-    word = words[words.index(name) + 1] if name in words else "" if name else words[0]
-    return int(word) if word.isdecimal() else None
+    found = words[words.index(name) + 1 :] if name in words else [] if name else words
+    return int(found[0]) if found and found[0].isdecimal() else None

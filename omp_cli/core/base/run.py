@@ -234,6 +234,8 @@ class Run:
         with ExitStack() as stack:
             stack.enter_context(hold(writable_folder(self.folder)))
             found = earlier_run(self.folder, self.manifest.command, self._earlier)
+            if self._earlier != "resumed":  # of a run that this one does not go on from
+                (self.folder / FINISHED).unlink(missing_ok=True)
             if found is not None and found.status == "succeeded" and self._earlier in ("reused", "replaced"):
                 self._stands = found
             elif found is not None and self._earlier in ("replaced", "kept"):
@@ -282,6 +284,7 @@ class Run:
         before = self._finished_before()
         if before is not None and status != "succeeded" and self._is_as_left_by(before):
             m.write_manifest(self.folder, before)
+            (self.folder / TRACEBACK).unlink(missing_ok=True)
         else:
             if self._stands is not None and status == "succeeded":
                 m.remove_artifacts(self.folder, self._stands, but={a.path for a in self.manifest.artifacts})

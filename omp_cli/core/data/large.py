@@ -28,6 +28,7 @@ _SMALL = 1 << 20
 _LEFT_FREE = 4
 """Which part of the machine's memory is left to all else: a quarter."""
 _SLAB = 1 << 30
+_FIRST_SLAB = 1 << 26
 
 
 class Selected:
@@ -55,7 +56,8 @@ class Selected:
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         """All frames, where ``room`` has a place for them."""
         kind = self.dtype if dtype is None else np.dtype(dtype)
-        return gathered((self[part] for part in parts_of(self.shape, self.dtype)), len(self), kind)
+        parts = (self[part] for part in parts_of(self.shape, self.dtype))
+        return gathered(parts, len(self), kind) if len(self) else np.empty(self.shape, kind)
 
 
 Frames = NDArray[Any] | Selected
@@ -86,6 +88,8 @@ class ReadAhead:
         """Begin to read these; of an array in memory nothing is done."""
         if self._file is None:
             return
+        if not frames.size:
+            return
         rows = np.unique(frames if self._rows is None else self._rows[frames])
         for run in np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1):
             begin = self._start + int(run[0]) * self._of_frame
@@ -97,6 +101,8 @@ def selected(array: Frames, rows: NDArray[np.int64]) -> Frames:
     """Frames of an array, of a mapped one without reading them; side by side they are a part of it."""
     if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
         return array[rows[0] : rows[0] + len(rows)]
+    if isinstance(array, Selected):
+        return Selected(array.array, array.rows[rows])
     return Selected(array, rows) if isinstance(array, np.memmap) else array[rows]
 
 
@@ -105,13 +111,17 @@ class Slabs:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._left = np.empty(0, np.uint8)
+        self._left, self._next = np.empty(0, np.uint8), min(_FIRST_SLAB, _SLAB)
 
     def cut(self, size: int) -> NDArray[np.uint8]:
         """So many bytes of a file; RunFailed where the disk has none left."""
         pages = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
         if pages > len(self._left):
-            self._left = self._mapped(max(pages, _SLAB))
+            try:
+                self._left = self._mapped(max(pages, self._next))
+            except RunFailed:
+                self._left = self._mapped(pages)
+            self._next = min(2 * self._next, _SLAB)
         found, self._left = self._left[:size], self._left[pages:]
         return found
 
@@ -148,14 +158,21 @@ def kept_in(folder: Path) -> Iterator[None]:
 def room(shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
     """An array to be filled: in memory while a quarter of the machine's stays free, else in a file that is mapped.
 
+    Where the disk has no place for it, all of memory counts.
+
     Raises:
-        RunFailed: the disk has no place for it, either.
+        RunFailed: there is no place for it.
     """
     kind = np.dtype(dtype)
     size = math.prod(shape) * kind.itemsize
     if _in_memory(size):
         return np.empty(shape, kind)
-    return _slabs().cut(size).view(kind).reshape(shape)
+    try:
+        return _slabs().cut(size).view(kind).reshape(shape)
+    except RunFailed:
+        if size > memory().available:
+            raise
+        return np.empty(shape, kind)
 
 
 def spare_folder() -> Path:

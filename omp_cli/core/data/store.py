@@ -139,13 +139,22 @@ def write_store(path: Path, episodes: Sequence[Mapping[str, NDArray[Any]]], prov
             root.create_group(name)
         for key in sorted(episodes[0]):
             like = np.empty((0, *episodes[0][key].shape[1:]), np.result_type(*(e[key].dtype for e in episodes)))
-            _write(root, f"data/{key}", int(ends[-1]), like, (e[key] for e in episodes), content)
+            _write(root, f"data/{key}", int(ends[-1]), like, _each(key, episodes, like), content)
         _write(root, "meta/episode_ends", len(ends), ends, [ends], content)
         sha256 = content.hexdigest()
         named = {**defined(dict(provenance)), "schema_version": STORE_SCHEMA, "content_sha256": sha256}
         attributes = json.loads(to_json(named))  # as they will be read: keys are text, tuples are lists
         root.attrs.update({**attributes, ATTRIBUTES_HASH: seal_of(attributes, ATTRIBUTES_HASH)})
     return sha256
+
+
+def _each(key: str, episodes: Sequence[Mapping[str, NDArray[Any]]], like: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """An array of each episode; DataError where it has other frames than the actions, or others than ``like``."""
+    for number, episode in enumerate(episodes):
+        found, frames = episode[key], len(episode["action"])
+        if found.shape != (frames, *like.shape[1:]):
+            raise DataError(f"episode {number}: {key} is {found.shape}, expected {(frames, *like.shape[1:])}")
+        yield found
 
 
 def _write(
@@ -310,24 +319,23 @@ def _read_arrays(path: Path, where: str, spec: Spec) -> Arrays:
         raise data_error(error, where, "damaged", AGAIN) from error
 
 
-def mapped(where: str, array: zarr.Array[Any]) -> NDArray[Any] | None:
-    """A large array whose only chunk is a file of its bytes, mapped; None where it is stored in another way.
-
-    Raises:
-        DataError: the file is not there, or has not as many bytes.
-    """
+def mapped(array: zarr.Array[Any]) -> NDArray[Any] | None:
+    """A large array whose only chunk is a file of its bytes, mapped; None where it is stored in another way."""
     one = array.chunks == array.shape and not array.compressors and not array.filters
     if array.nbytes < MAPPED_FROM or not one or array.metadata.zarr_format != 2 or array.order != "C":
         return None
     file = _only_chunk(array)
-    if not file.is_file() or file.stat().st_size != array.nbytes:
-        raise DataError(f"{where}: {file.name} does not hold its {array.nbytes} bytes", AGAIN)
-    return np.memmap(file, array.dtype, "r", shape=array.shape)
+    if not file.is_file() or file.stat().st_size != array.nbytes:  # as others store what is all of one value
+        return None
+    try:
+        return np.memmap(file, array.dtype, "c", shape=array.shape)  # whoever writes to it has a copy of the page
+    except OSError:  # the machine does not promise memory for so many copies
+        return np.memmap(file, array.dtype, "r", shape=array.shape)
 
 
 def _mapped_or_read(where: str, array: zarr.Array[Any]) -> NDArray[Any]:
     """An array of a store: its file where it is a single large one, else what its chunks hold."""
-    if (whole := mapped(where, array)) is not None:
+    if (whole := mapped(array)) is not None:
         return whole
     affordable(where, array.nbytes)  # however little the file holds: a camera that is off sees one value
     found = room(array.shape, array.dtype)

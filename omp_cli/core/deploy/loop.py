@@ -172,8 +172,15 @@ class _Loop:
 
     def _ticks(self, number: int, deployment: Deployment, outcome: dict[str, Any]) -> None:
         """The ticks of one episode, which are counted in ``outcome``."""
-        limits = [limit for limit in (self.ends, _later(self.config.episode_seconds)) if limit is not None]
-        until, over = min(limits, default=None), self.judge.ends
+        seconds = self.config.episode_seconds
+        last = None if seconds is None else round(seconds * deployment.hz)
+        by_clock = None if self.robot.waits else _later(seconds)
+        until = min((limit for limit in (self.ends, by_clock) if limit is not None), default=None)
+
+        def over() -> bool:
+            """Whether somebody ends it, or the time of a robot that waits, which passes by its ticks."""
+            return self.judge.ends() or (self.robot.waits and last is not None and outcome["ticks"] >= last)
+
         for row in ticks(deployment.player, self.robot, 1 / deployment.hz, deployment.clock, self.stop, until, over):
             row = {"episode": number, **row}
             deployment.tick(row)

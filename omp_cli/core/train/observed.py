@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from omp_cli.core.base.device import moved
+from omp_cli.core.base.memory import memory
 from omp_cli.core.data.large import Frames, ReadAhead, Selected
 from omp_cli.core.data.store import Dataset
 from omp_cli.core.data.windows import Windows
@@ -69,4 +70,7 @@ class Observed:
 
 def has_room(device: torch.device, size: int) -> bool:
     """Whether an array may lie on the device for the whole of a training: of a GPU half of what is free is left."""
-    return device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] // 2
+    if device.type == "cpu":
+        return True
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory().available  # which mps shares
+    return size <= free // 2

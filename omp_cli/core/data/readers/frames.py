@@ -128,6 +128,9 @@ class Frames:
         array = self._arrays[name]
         declared = array.dtype.itemsize * int(np.prod(array.shape, dtype=object))
         affordable(f"{self._where}: {name}", declared, array.stored, kept, on_disk)
+        if on_disk:
+            together = array.of_frame * min(array.chunk, array.shape[0])
+            affordable(f"{self._where}: a chunk of {name}, which is read as a whole,", together)
 
     def _refuse(self, name: str, expected: str) -> NoReturn:
         array = self._arrays[name]

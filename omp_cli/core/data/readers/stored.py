@@ -26,6 +26,7 @@ class Stored:
         read: a function that reads a given number of frames from the start.
         parts: a function that reads a given number of frames from the start, so many of them at once; None where all
             are read together.
+        chunk: frames that the file has in one piece, which is read as a whole.
     """
 
     shape: tuple[int, ...]
@@ -33,6 +34,12 @@ class Stored:
     stored: int | None
     read: Callable[[int], NDArray[Any]]
     parts: Callable[[int, int], Iterator[NDArray[Any]]] | None = None
+    chunk: int = 1
+
+    @property
+    def of_frame(self) -> int:
+        """Bytes of a frame."""
+        return max(self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=object)), 1)
 
     @classmethod
     def sliced(
@@ -41,13 +48,14 @@ class Stored:
         dtype: np.dtype[Any],
         stored: int | None,
         between: Callable[[int, int], NDArray[Any]],
+        chunk: int = 1,
     ) -> Stored:
         """An array of a file that reads the frames ``between`` a first one and one after the last on their own."""
 
         def parts(frames: int, at_once: int) -> Iterator[NDArray[Any]]:
             return (between(start, min(start + at_once, frames)) for start in range(0, max(frames, 1), at_once))
 
-        return cls(shape, dtype, stored, lambda frames: between(0, frames), parts)
+        return cls(shape, dtype, stored, lambda frames: between(0, frames), parts, chunk)
 
     @classmethod
     def continued(
@@ -68,5 +76,4 @@ class Stored:
         """The given number of frames from the start, as many at once as a reader should hold, where the file can."""
         if self.parts is None:
             return iter([self.read(frames)])
-        of_frame = self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=object))
-        return self.parts(frames, max(AT_ONCE // of_frame, 1))
+        return self.parts(frames, max(AT_ONCE // (self.of_frame * self.chunk), 1) * self.chunk)

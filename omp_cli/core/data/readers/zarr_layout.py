@@ -135,9 +135,19 @@ def _arrays(store: _Store, group: str) -> dict[str, Stored]:
             _type_of(head),
             store.stored(f"{group}/{name}"),
             _between(store, f"{group}/{name}", head),
+            _chunk_of(head, store.path.is_dir()),
         )
         for name, head in store.heads(group).items()
     }
+
+
+def _chunk_of(head: Mapping[str, Any], in_folder: bool) -> int:
+    """Frames that are read as a whole: those of a chunk, or 1 where its file can be mapped (``store.mapped``)."""
+    grid = head.get("chunks") or head.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape")
+    plain = head.get("zarr_format") == 2 and not head.get("compressor") and not head.get("filters")
+    if (in_folder and plain and grid == head["shape"]) or not isinstance(grid, list) or not grid:
+        return 1
+    return max(int(grid[0]), 1)
 
 
 def _type_of(head: Mapping[str, Any]) -> np.dtype[Any]:
@@ -161,7 +171,7 @@ def _between(store: _Store, name: str, head: Mapping[str, Any]) -> Callable[[int
             array = store.root[name]
             assert isinstance(array, zarr.Array)  # heads of arrays lead to arrays
             refuse_code(where, array)  # as zarr itself understands it
-            whole = mapped(where, array) if store.path.is_dir() else None
+            whole = mapped(array) if store.path.is_dir() else None
             return np.asarray(array[start:stop]) if whole is None else whole[start:stop]
 
     return between
