@@ -134,7 +134,7 @@ class Console:
         if self.as_json:
             body = {"code": exit_code, "type": type(error).__name__, "message": error.message, "hint": error.hint}
             with suppress(OSError):  # stdout may be what failed; stderr has it
-                self.json({"error": body})
+                self.json({**error.document, "error": body})
 
     def result(self, document: Mapping[str, Any], tables: Iterable[Table] = (), lines: Sequence[str] = ()) -> None:
         """Print a command's result: tables and lines for people, or the document as JSON.

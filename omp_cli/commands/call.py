@@ -252,8 +252,12 @@ class Call(Generic[S]):
         self, folder: Path, figures: Mapping[str, Any], tables: Sequence[Table] = (), lines: Sequence[str] = ()
     ) -> None:
         """Print the figures of a run as one JSON document, or its tables and lines."""
+        self.console.result(self.document(folder, figures), tables, lines)
+
+    def document(self, folder: Path, figures: Mapping[str, Any]) -> dict[str, Any]:
+        """The figures of a run as a JSON document."""
         document = {"command": self.name, "run_dir": str(folder), "manifest": str(folder / FILE_NAME)}
-        self.console.result({**document, "result": dict(figures)}, tables, lines)
+        return {**document, "result": dict(figures)}
 
 
 def files(run: Run) -> list[str]:

@@ -85,6 +85,7 @@ def sweep(
     if failure is None or not call.globals.json_:  # one document, and that is the error's
         _show(call, run)
     if failure is not None:
+        failure.document = call.document(run.folder, run.manifest.metrics)
         raise failure
 
 

@@ -184,4 +184,8 @@ def test_a_failed_job_is_reported(omp: Omp, file: Path) -> None:
     assert "failed: data/reach" in done.err
     assert "output folder" in done.out
     assert "blocked" in done.out
-    assert omp("sweep", file, "--json").json["error"]["code"] == 1
+    failed = omp("sweep", file, "--json").json
+    assert failed["error"]["code"] == 1
+    assert failed["run_dir"] == str(OUT)
+    (job,) = (job for job in failed["result"]["jobs"] if job["state"] == "failed")
+    assert job["name"].startswith("data/reach")

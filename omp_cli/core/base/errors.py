@@ -6,9 +6,10 @@ import difflib
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 class OmpError(Exception):
@@ -17,6 +18,9 @@ class OmpError(Exception):
     Args:
         message: what is wrong and where, in one line.
         hint: what to do about it, in one line; in Python it stands below the error in a traceback.
+
+    Attributes:
+        document: what the command came to in spite of it, as its result says it; JSON types.
     """
 
     exit_code = 1
@@ -25,6 +29,7 @@ class OmpError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.document: Mapping[str, Any] = {}
         self.hint_note = f"hint: {hint}"
         if hint:
             self.add_note(self.hint_note)

@@ -109,7 +109,9 @@ def make_case(
     if derivative == "none":
         own["method.name"] = "reflow"
     elif "derivative" not in METHODS.get(values["method"]["name"]).Config.model_fields:
-        raise UsageError(f"preset {preset}: its method has no du/dt", "use --derivative none")
+        raise UsageError(
+            f"preset {preset}: its method has no du/dt", "--derivative none measures plain flow matching in its place"
+        )
     else:
         own["method.derivative"] = derivative
     values, _ = merge([*layers, Layer("case", {key: value for key, value in own.items() if value is not None})])
