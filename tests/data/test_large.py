@@ -37,7 +37,7 @@ def scarce(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1 << 20, total=4 << 30))
     monkeypatch.setattr(large, "_SMALL", 0)
     monkeypatch.setattr(large, "_SLAB", 1 << 16)
-    monkeypatch.setattr(large, "AT_ONCE", 2000)
+    monkeypatch.setattr(large, "AT_ONCE", 1 << 15)
     monkeypatch.setattr(store, "MAPPED_FROM", 1)
 
 
@@ -328,7 +328,7 @@ def test_commands_take_mapped_data(scarce: None, omp: Omp, toy: Path, tmp_path: 
     data = read_store(toy)
     shutil.rmtree(toy / STORE)
     write_store(toy / STORE, _episodes(data), data.provenance)
-    done = omp("pretrain", toy, *TINY, "--hold-out", 0.4, "--out", tmp_path / "run")
+    done = omp("pretrain", toy, "--steps", 5, *TINY, "--hold-out", 0.4, "--out", tmp_path / "run")
     assert done.code == 0, done.err
     assert "not writable" not in done.err
     for line in (
