@@ -30,7 +30,7 @@ from omp_cli.core.base.errors import (
     system_error,
     unreadable,
 )
-from omp_cli.core.base.plugins import loaded_plugins, raised_in
+from omp_cli.core.base.plugins import loaded_plugins, way_there
 from omp_cli.core.base.signals import ERRORS, heeded
 
 EPILOG = (
@@ -91,7 +91,7 @@ def as_omp_error(error: BaseException) -> tuple[OmpError, int]:
     place = f"{name}: " if (name := getattr(error, "filename", None)) else ""
     number = system_error(error)
     reason = (os.strerror(number) if number else getattr(error, "strerror", None) or str(error)).lower()
-    way = f"raised in {where}; --verbose shows the way there" if (where := raised_in(error)) else ""
+    way = way_there(error, otherwise="")
     if _cannot_write(error):
         told = f"{place}{reason}"
         return (RunFailed(told, way), 1) if way else (UsageError(told, "choose another folder with --out DIR"), 2)

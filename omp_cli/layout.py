@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from omp_cli.core.base.table import NONE, Table, cell_text
+from omp_cli.core.base.table import Table, cell_text, is_figure
 
 WORD = 12
 """Letters up to which a word of a cell is never broken; a longer one, such as a path, has at least these in a line."""
@@ -47,7 +47,7 @@ def _as_table(table: Table, rows: Sequence[Sequence[str]], widths: Sequence[int]
     """Columns of numbers stand to the right."""
     shown = RichTable(title=table.title, title_justify="left", caption=table.note or None)
     for index, (column, width) in enumerate(zip(table.columns, widths, strict=True)):
-        numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
+        numeric = bool(rows) and all(is_figure(row[index]) for row in rows)
         style = "dim" if column in table.grey_columns else None
         shown.add_column(column, justify="right" if numeric else "left", overflow="fold", style=style, width=width)
     for number, row in enumerate(rows):
@@ -92,8 +92,3 @@ def _blocks(table: Table, rows: Sequence[Sequence[str]]) -> Iterator[Text]:
 
 def _line(text: str, style: str = "") -> Text:
     return Text(text, style, no_wrap=True, overflow="ignore")
-
-
-def _is_number(cell: str) -> bool:
-    """Whether a cell holds a figure, perhaps with its unit, or says that there is none."""
-    return cell == NONE or cell.lstrip("-+")[:1].isdigit()

@@ -51,7 +51,7 @@ def unpaired_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         [
             *(str(row[name]) for name in ("first", "second")),
             *(str(Rate(**row[name])) for name in ("of_first", "of_second")),
-            "{value:+.2f} [{low:+.2f}, {high:+.2f}]".format(**row["difference"]),
+            _difference(row),
         ]
         for row in rows
     ]
@@ -66,10 +66,15 @@ def paired_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Tab
     cells = [
         [
             *(str(row[name]) for name in (*names, *counts)),
-            "{value:+.2f} [{low:+.2f}, {high:+.2f}]".format(**row["difference"]),
+            _difference(row),
         ]
         for row in rows
     ]
     columns = [name.replace("_", " ") for name in (*names, *counts, "difference")]
     note = "Success of the first minus that of the second, at the starts at which both were judged [95 %, Newcombe's]."
     return Table("At the same starts", columns, cells, note=note)
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    """The cell of a difference with its interval."""
+    return "{value:+.2f} [{low:+.2f}, {high:+.2f}]".format(**row["difference"])

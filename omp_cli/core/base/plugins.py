@@ -94,10 +94,10 @@ def raised_in(error: BaseException, folders: Collection[Path] = ()) -> str:
     return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
 
 
-def way_there(error: BaseException, folders: Collection[Path] = ()) -> str:
-    """The hint that says where in the user's own code an error arose, as far as that is known (``raised_in``)."""
+def way_there(error: BaseException, folders: Collection[Path] = (), otherwise: str = "--verbose shows where") -> str:
+    """The hint that says where in the user's own code an error arose (``raised_in``); ``otherwise`` if it did not."""
     where = raised_in(error, folders)
-    return f"raised in {where}; --verbose shows the way there" if where else "--verbose shows where"
+    return f"raised in {where}; --verbose shows the way there" if where else otherwise
 
 
 def folders_of(*things: Any) -> set[Path]:

@@ -54,6 +54,11 @@ def cell_text(value: Any) -> str:
     return str(value)
 
 
+def is_figure(text: str) -> bool:
+    """Whether the text of a cell is a figure, perhaps with its unit, or says that there is none."""
+    return text == NONE or text.lstrip("-+")[:1].isdigit()
+
+
 def first_few(names: Sequence[str], between: str = "; ") -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""

@@ -86,9 +86,7 @@ class ReadAhead:
 
     def __call__(self, frames: NDArray[np.int64]) -> None:
         """Begin to read these; of an array in memory nothing is done."""
-        if self._file is None:
-            return
-        if not frames.size:
+        if self._file is None or not frames.size:
             return
         rows = np.unique(frames if self._rows is None else self._rows[frames])
         for run in np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1):

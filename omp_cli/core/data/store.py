@@ -285,7 +285,9 @@ def read_store(path: Path) -> Dataset:
         name.removeprefix("data/"): a for name, a in everything.items() if name.startswith("data/")
     }
     for name, array in arrays.items():
-        if array.dtype.kind == "f" and not all(np.isfinite(array[part]).all() for part in _parts(array)):
+        if array.dtype.kind == "f" and not all(
+            np.isfinite(array[part]).all() for part in parts_of(array.shape, array.dtype)
+        ):
             raise DataError(f"{where}: data/{name} holds values that are not finite")
     checked_held_out(where, provenance, len(ends))
     sha256 = content_hash(everything)
@@ -339,13 +341,9 @@ def _mapped_or_read(where: str, array: zarr.Array[Any]) -> NDArray[Any]:
         return whole
     affordable(where, array.nbytes)  # however little the file holds: a camera that is off sees one value
     found = room(array.shape, array.dtype)
-    for part in _parts(array):
+    for part in parts_of(array.shape, array.dtype, array.chunks[0]):
         found[part] = array[part]
     return found
-
-
-def _parts(array: Any) -> Iterator[slice]:
-    return parts_of(array.shape, array.dtype, getattr(array, "chunks", (1,))[0])
 
 
 def checked_held_out(where: str, attributes: Mapping[str, Any], episodes: int) -> list[int]:

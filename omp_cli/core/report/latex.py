@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omp_cli.core.base.table import NONE, Table
-from omp_cli.core.report.tables import all_tables
+from omp_cli.core.base.table import PLUS_MINUS, Table, cell_text, is_figure
+from omp_cli.core.report.tables import MINUS, all_tables
 
 HEAD = r"""% Made by omp report. In the preamble: \usepackage{booktabs,graphicx}
 % Letters of other scripts need LuaLaTeX or XeLaTeX.
@@ -20,13 +19,12 @@ SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    "\N{MINUS SIGN}": "$-$",
-    "\N{PLUS-MINUS SIGN}": r"$\pm$",
+    MINUS: "$-$",
+    PLUS_MINUS: r"$\pm$",
     "\N{GREEK SMALL LETTER LAMDA}": r"$\lambda$",
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
 }
 """What LaTeX would take for its own, or does not know in every font."""
-_NUMBER = re.compile(r"[-+\N{MINUS SIGN}]?\d")
 
 
 def latex(document: Mapping[str, Any], pictures: Mapping[str, Path]) -> str:
@@ -61,8 +59,9 @@ def _table(table: Table) -> str:
 
 
 def _is_number(cell: Any) -> bool:
-    text = str(cell)
-    return text in ("", NONE) or _NUMBER.match(text) is not None
+    """Whether a cell stands to the right: a figure, also behind the sign that reports write, or nothing."""
+    text = cell_text(cell).replace(MINUS, "-")
+    return not text or is_figure(text)
 
 
 def _cell(cell: Any, grey: bool) -> str:
@@ -72,7 +71,7 @@ def _cell(cell: Any, grey: bool) -> str:
 
 def _text(cell: Any) -> str:
     """A cell as LaTeX shows it; several lines stand one above the other."""
-    lines = ["".join(SPECIAL.get(letter, letter) for letter in line) for line in str(cell).split("\n")]
+    lines = ["".join(SPECIAL.get(letter, letter) for letter in line) for line in cell_text(cell).split("\n")]
     # behind the end of a line [ and * mean something
     lines = [f"{{}}{line}" if line[:1] in ("[", "*") else line for line in lines]
     return lines[0] if len(lines) == 1 else r"\shortstack[l]{" + r" \\ ".join(lines) + "}"

@@ -126,8 +126,7 @@ class Frames:
     def _afford(self, name: str, kept: int | None = None, on_disk: bool = False) -> None:
         """DataError where file or memory cannot hold the array, of which ``kept`` bytes (None: all) are kept."""
         array = self._arrays[name]
-        declared = array.dtype.itemsize * int(np.prod(array.shape, dtype=object))
-        affordable(f"{self._where}: {name}", declared, array.stored, kept, on_disk)
+        affordable(f"{self._where}: {name}", array.of_frame * array.shape[0], array.stored, kept, on_disk)
         if on_disk:
             together = array.of_frame * min(array.chunk, array.shape[0])
             affordable(f"{self._where}: a chunk of {name}, which is read as a whole,", together)
